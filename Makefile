@@ -1,0 +1,77 @@
+# The index of commands; each only calls cvpipe. Start with `make train`.
+PIPELINE ?= pipelines/classification/digits.yaml
+RUN ?= runs/$(basename $(notdir $(PIPELINE)))
+MODEL ?= saved_models/$(notdir $(RUN))
+IMAGE ?=
+SET ?=
+PYTHON ?= python3
+PORT ?= 8501
+
+VENV := .venv
+BIN := $(VENV)/bin
+CVPIPE := $(BIN)/cvpipe
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train evaluate export predict serve tensorboard test lint bench clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@echo
+	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
+
+setup: $(VENV)/.installed ## install cvpipe and what it needs into .venv
+
+train: $(VENV)/.installed ## train PIPELINE, score it, export it and check the artefact (SET="train.epochs=3" overrides keys)
+	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set $(pair))
+	$(CVPIPE) export $(RUN) --to $(MODEL)
+	@echo
+	@echo 'report with pictures  $(RUN)/report.md'
+	@echo 'picture of answers    $(RUN)/pictures/predictions.png'
+	@echo 'served model          $(MODEL)'
+	@echo 'next                  make predict IMAGE=… | make serve | make tensorboard'
+
+evaluate: $(VENV)/.installed ## score RUN on its test split, and the exported MODEL on the same images as raw bytes
+	$(CVPIPE) evaluate $(RUN)
+	$(CVPIPE) evaluate $(MODEL)
+
+export: $(VENV)/.installed ## export RUN as the next version of MODEL
+	$(CVPIPE) export $(RUN) --to $(MODEL)
+
+predict: $(VENV)/.installed ## answer IMAGE (one or more files) with MODEL
+	@test -n "$(IMAGE)" || { echo 'say which image: make predict IMAGE=photo.jpg'; exit 2; }
+	$(CVPIPE) predict $(MODEL) $(IMAGE)
+
+serve: $(VENV)/.installed ## answer TensorFlow Serving's REST requests for all exported models
+	$(CVPIPE) serve saved_models --port $(PORT)
+
+tensorboard: $(VENV)/.installed ## show all runs in the browser
+	$(BIN)/tensorboard --logdir runs
+
+test: $(VENV)/.installed-dev ## run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## check style and types
+	$(BIN)/python -m flake8 cvpipe tests
+	$(BIN)/python -m isort --check-only cvpipe tests
+	$(BIN)/python -m mypy
+
+bench: $(VENV)/.installed-dev ## measure (nothing to compare yet)
+	@echo 'no benchmark yet'
+
+clean: ## remove .venv and caches; runs and saved_models stay
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache
+	find cvpipe tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is older than Python 3.11; say which to use: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo 'installing into $(VENV) (a few minutes, once)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

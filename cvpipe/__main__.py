@@ -1,0 +1,7 @@
+"""`python -m cvpipe` is the `cvpipe` command."""
+
+import sys
+
+from cvpipe.cli import main
+
+sys.exit(main())

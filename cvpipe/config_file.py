@@ -1,0 +1,248 @@
+"""Pipeline files in, checked configurations out; every mistake becomes a sentence with file, line, key and fix."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+
+# The keys that say which kind a mapping is.
+TAGS = ("kind", "op")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number, and a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise ConfigError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice; keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def load(path: Union[str, Path], overrides: Iterable[str] = ()) -> Config:
+    """Reads a pipeline file.
+
+    Args:
+        path: a YAML file, or the JSON that a run saved.
+        overrides: `section.key=value` each, the value in YAML, applied over the file.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, an override has no `=`, or a key or value is wrong.
+    """
+    path = Path(path)
+    values, lines = _read(path)
+    origins: dict[str, str] = {}
+    for override in overrides:
+        key = _apply(values, override)
+        origins[key] = f"--set {override}"
+    values.setdefault("name", path.stem)
+    return _check(values, path, lines, origins)
+
+
+def parse(text: str, origin: str) -> Config:
+    """Reads a saved configuration, `text` being JSON and `origin` where it came from, for messages."""
+    return _check(json.loads(text), Path(origin), {}, {})
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(str(path), [str(p) for p in Path("pipelines").rglob("*.yaml")], n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "pipelines lie under pipelines/."
+        raise ConfigError(f"{path}: no such pipeline file; {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read as a pipeline file: {error}") from None
+    loader = _Loader(text)
+    loader.name = str(path)
+    try:
+        node = loader.get_single_node()
+        values = loader.construct_document(node) if node else None
+        lines = dict(_lines(node, ())) if node else {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a pipeline file is a mapping of keys to values, such as 'task: classification'")
+    return values, lines
+
+
+def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    yield at, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _lines(value, at + (key.value,))
+            yield at + (key.value,), key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, at + (index,))
+
+
+def _apply(values: dict[str, Any], override: str) -> str:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as key=value, such as --set train.epochs=3")
+    try:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ConfigError):
+        raise ConfigError(f"--set {override}: '{text}' is not a YAML value; quote it if it is text") from None
+    *parents, last = key.split(".")
+    at: Any = values
+    for parent in parents:
+        at = _descend(at, parent, override)
+    if isinstance(at, list):
+        at[_position(at, last, override)] = value
+    else:
+        at[last] = value
+    return key
+
+
+def _descend(at: Any, key: str, override: str) -> Any:
+    if isinstance(at, list):
+        below = at[_position(at, key, override)]
+    else:
+        # A section the file leaves out starts from nothing: its defaults fill it.
+        if at.get(key) is None:
+            at[key] = {}
+        below = at[key]
+    if not isinstance(below, (dict, list)):
+        raise ConfigError(f"--set {override}: '{key}' is a value, nothing lies below it")
+    return below
+
+
+def _position(items: list[Any], key: str, override: str) -> int:
+    if not key.isdigit() or int(key) >= len(items):
+        raise ConfigError(f"--set {override}: '{key}' is no position in that list of {len(items)}, counted from 0")
+    return int(key)
+
+
+def _check(values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int], origins: dict[str, str]) -> Config:
+    try:
+        # JSON mode is strict about types, and still takes a list where a tuple is meant.
+        return Config.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as failure:
+        sentences = []
+        for error in failure.errors():
+            at = _location(error["loc"], values)
+            key = ".".join(map(str, at))
+            line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
+            where = origins.get(key) or (f"{path}:{line}" if line else str(path))
+            sentences.append(f"{where}: {_explain(dict(error), at, values)}")
+        raise ConfigError("\n".join(dict.fromkeys(sentences))) from None
+
+
+def _location(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+    """Pydantic's location without the names of union members, which the file doesn't have."""
+    at: list[Any] = []
+    for n, part in enumerate(loc):
+        is_tag = isinstance(values, dict) and part not in values and part in [values.get(tag) for tag in TAGS]
+        is_type = isinstance(part, str) and not isinstance(values, (dict, list)) and n > 0
+        if is_tag or is_type or (isinstance(part, str) and re.search(r"[\[\]()]|^[A-Z]", part)):
+            continue
+        at.append(part)
+        if isinstance(values, dict):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+    return tuple(at)
+
+
+def _explain(error: dict[str, Any], at: tuple[Any, ...], values: dict[str, Any]) -> str:
+    key, kind, context = ".".join(map(str, at)), error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(at[-1]), known_keys(at[:-1], values), n=1, cutoff=0.5)
+        known = ", ".join(known_keys(at[:-1], values))
+        return f"unknown key '{key}'; " + (f"did you mean '{near[0]}'?" if near else f"known here: {known}")
+    if kind == "missing":
+        return f"'{key}' is missing; add it ({_meaning(at, values)})"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = context["discriminator"].strip("'")
+        known = context.get("expected_tags") or ", ".join(f"'{name}'" for name in _tags(at, values))
+        given = f"'{context['tag']}' is not a known {tag}" if "tag" in context else f"no '{tag}' is given"
+        near = difflib.get_close_matches(str(context.get("tag", "")), re.findall(r"'([^']+)'", known), n=1)
+        return f"'{key}': {given}; " + (f"did you mean '{near[0]}'? " if near else "") + f"known: {known}"
+    if kind == "value_error":
+        text, _, names = str(context["error"]).partition("|")
+        if names:
+            near = difflib.get_close_matches(str(error["input"]), names.split("|"), n=1)
+            known = names.replace("|", ", ")
+            return f"'{key}': {text} '{error['input']}'; " + (f"did you mean '{near[0]}'? " if near else "") + f"known: {known}"
+        return f"'{key}': {text}" if key else text
+    said = error["msg"].removeprefix("Input ").replace("valid ", "")
+    for term, plain in {"an object": "a mapping", "an array": "a list", "a array": "a list", "a integer": "an integer"}.items():
+        said = said.replace(term, plain)
+    return f"'{key}' {said}, not {json.dumps(error['input'])} ({_meaning(at, values)})"
+
+
+def known_keys(at: tuple[Any, ...], values: Any) -> list[str]:
+    """The keys a pipeline file may have in the mapping at the location `at`."""
+    section = _section(at, values)
+    return list(section.model_fields) if section else []
+
+
+def _meaning(at: tuple[Any, ...], values: Any) -> str:
+    at = at[:-1] if at and isinstance(at[-1], int) else at
+    section = _section(at[:-1], values)
+    field: Union[FieldInfo, None] = section.model_fields.get(str(at[-1])) if section and at else None
+    text = field.description if field else None
+    if field and not text:
+        text = next((m.__doc__ for m in _members(field.annotation)), None)
+    return (text or "see cvpipe schema").split("\n")[0].rstrip(".")
+
+
+def _tags(at: tuple[Any, ...], values: Any) -> list[str]:
+    at = at[:-1] if isinstance(at[-1], int) else at
+    section = _section(at[:-1], values)
+    members = _members(section.model_fields[at[-1]].annotation) if section else []
+    return [get_args(m.model_fields[tag].annotation)[0] for m in members for tag in TAGS if tag in m.model_fields]
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """The sections an annotation allows, looking through unions, lists and Annotated."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [m for part in get_args(annotation) for m in _members(part)]
+
+
+def _section(at: tuple[Any, ...], values: Any) -> Union[type[BaseModel], None]:
+    """The section class of the mapping at a location, chosen by its tag where several are allowed."""
+    section: type[BaseModel] = Config
+    candidates: list[type[BaseModel]] = []
+    for part in at:
+        values = values[part] if isinstance(values, list) else values.get(part)
+        if isinstance(part, int):
+            members = candidates
+        elif part in section.model_fields:
+            members = candidates = _members(section.model_fields[part].annotation)
+        else:
+            return None
+        if isinstance(values, dict):
+            tag = next((values[t] for t in TAGS if t in values), None)
+            matching = [m for m in members if any(t in m.model_fields and tag in get_args(m.model_fields[t].annotation) for t in TAGS)]
+            members = matching or members
+        if not members:
+            return None
+        section = members[0]
+    return section

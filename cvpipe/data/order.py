@@ -1,0 +1,38 @@
+"""Which example comes when: a pure function of (seed, step). A stream's whole state is the global step."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def batch_order(step: tf.Tensor, *, seed: int, examples: int, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The examples of one global batch.
+
+    Every epoch is a permutation of all examples; a batch that crosses the end of an epoch takes its rest from the next.
+    The permutation is computed a position at a time (a Feistel-like cipher on 0…N−1), so nothing is stored or shuffled.
+
+    Args:
+        step: int64 scalar, the global step, from 0.
+        seed: the pipeline's seed.
+        examples: N, the number of examples.
+        batch_size: B, examples in the global batch.
+
+    Returns:
+        Indices int64 [B] in 0…N−1, and their epochs int64 [B].
+    """
+    position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epoch, offset = position // examples, position % examples
+    key = tf.stack([tf.fill([batch_size], tf.constant(seed, tf.int64)), epoch, tf.zeros_like(epoch)], axis=1)
+    # The public wrapper takes one key for all indices; a batch that crosses an epoch needs one key an index.
+    index = tf.raw_ops.RandomIndexShuffle(index=offset, seed=key, max_index=tf.constant(examples - 1, tf.int64), rounds=4)
+    return tf.ensure_shape(index, [batch_size]), epoch
+
+
+def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """The key of everything random about one example in one epoch, for stateless random ops.
+
+    Returns:
+        int64 [2], another for every (seed, epoch, index) with seed < 2³¹, epoch < 2³², index < 2⁵⁶. The lowest 7 bits of
+        the second number are 0: operation n of an augmentation adds n to it.
+    """
+    return tf.stack([tf.constant(seed << 32, tf.int64) + epoch, index * 128])

@@ -1,0 +1,22 @@
+"""scikit-learn's handwritten digits: real data that needs no download (Alpaydin and Kaynak 1998, UCI)."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.data.sources.source import Source, whole
+
+
+def digits() -> dict[str, Source]:
+    """The 1,797 images, uint8 [8, 8, 1], as one split named "all"."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+
+    def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": tf.ensure_shape(tf.gather(images, record), [8, 8, 1])}
+
+    classes = tuple(str(name) for name in data.target_names)
+    return {"all": whole(classes, data.target, read_record, lambda record: f"digits[{record}]")}

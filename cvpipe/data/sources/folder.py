@@ -1,0 +1,59 @@
+"""A folder per class, images inside; as one set, or inside folders named train, validation and test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Folder
+from cvpipe.data.sources.source import Source, whole
+from cvpipe.errors import DataError
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+
+
+def folder(config: Folder) -> dict[str, Source]:
+    """The splits found, or one named "all"; records hold the files' bytes, unread until they are asked for.
+
+    Raises:
+        DataError: the folder is missing, holds no class, or a class holds no image.
+    """
+    path = Path(config.path)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; set data.source.path to a folder that holds one folder per class")
+    below = _folders(path)
+    if not any(child.name == "train" for child in below):
+        return {"all": _split(path, tuple(child.name for child in below))}
+    splits = {SPLITS[child.name]: child for child in below if child.name in SPLITS}
+    # The training split says which classes there are, and their order.
+    classes = tuple(child.name for child in _folders(splits["train"]))
+    return {split: _split(child, classes) for split, child in splits.items()}
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _split(path: Path, classes: tuple[str, ...]) -> Source:
+    if not classes:
+        raise DataError(f"{path}: no folder per class inside; expected {path}/<class>/<image>")
+    unknown = [child.name for child in _folders(path) if child.name not in classes]
+    if unknown:
+        raise DataError(f"{path / unknown[0]}: class '{unknown[0]}' is not in the training split, which has {', '.join(classes)}")
+    files: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        images = sorted(str(file) for file in (path / name).rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+        if not images and (path / name).is_dir():
+            raise DataError(f"{path / name}: no image inside ({', '.join(sorted(EXTENSIONS))}); add some or remove the folder")
+        files += images
+        labels += [label] * len(images)
+    paths = np.array(files, dtype=np.bytes_)
+
+    def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"bytes": tf.io.read_file(tf.gather(paths, record))}
+
+    return whole(classes, np.array(labels, np.int32), read_record, lambda record: files[record])

@@ -1,0 +1,76 @@
+"""The IDX format of MNIST and its kin (http://yann.lecun.com/exdb/mnist), gzip'd or plain, in a folder or a zip."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Idx
+from cvpipe.data.sources.source import Source, whole
+from cvpipe.errors import DataError
+
+# Split → how the files' names begin.
+SPLITS = {"train": "train", "test": "t10k"}
+
+
+def idx(config: Idx) -> dict[str, Source]:
+    """The splits "train" and "test"; images are uint8 [H, W, 1].
+
+    Raises:
+        DataError: a file is missing, damaged or of another type, or images and labels don't belong together.
+    """
+    path = Path(config.path)
+    if not path.exists():
+        raise DataError(f"{path}: no such folder or zip archive; set data.source.path to where the IDX files are")
+    files = dict(_files(path))
+    return {split: _split(files, prefix, config) for split, prefix in SPLITS.items()}
+
+
+def _files(path: Path) -> Iterator[tuple[str, Union[Path, zipfile.Path]]]:
+    if path.is_dir():
+        yield from ((file.name, file) for file in sorted(path.rglob("*-ubyte*")))
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        raise DataError(f"{path}: neither a folder nor a zip archive; set data.source.path to one that holds the IDX files") from None
+    yield from ((Path(name).name, zipfile.Path(archive, name)) for name in archive.namelist() if "-ubyte" in name)
+
+
+def _split(files: dict[str, Union[Path, zipfile.Path]], prefix: str, config: Idx) -> Source:
+    images = _array(files, f"{prefix}-images", rank=3, config=config)[..., np.newaxis]
+    labels = _array(files, f"{prefix}-labels", rank=1, config=config)
+    if len(images) != len(labels):
+        raise DataError(f"{config.path}: {len(images)} {prefix} images but {len(labels)} labels; the files don't belong together")
+    classes = config.classes or tuple(str(label) for label in range(int(labels.max(initial=0)) + 1))
+    if labels.max(initial=0) >= len(classes):
+        raise DataError(f"{config.path}: label {labels.max()} in {prefix}, but data.source.classes names only {len(classes)} classes")
+
+    def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": tf.ensure_shape(tf.gather(images, record), images.shape[1:])}
+
+    return whole(classes, labels, read_record, lambda record: f"{config.path}:{prefix}[{record}]")
+
+
+def _array(files: dict[str, Union[Path, zipfile.Path]], prefix: str, rank: int, config: Idx) -> np.ndarray:
+    file = next((file for name, file in files.items() if name.startswith(prefix)), None)
+    if file is None:
+        raise DataError(f"{config.path}: no file named {prefix}-idx{rank}-ubyte or {prefix}-idx{rank}-ubyte.gz")
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.name.endswith(".gz") else file.read_bytes()
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file}: can't be unpacked ({error}); fetch it again") from None
+    # Magic number: two zero bytes, 8 for unsigned bytes, the rank; then the dimensions, big-endian.
+    if data[:4] != bytes([0, 0, 8, rank]):
+        raise DataError(f"{file}: no IDX file of unsigned bytes with {rank} dimensions")
+    shape = tuple(np.frombuffer(data, ">u4", rank, offset=4).tolist())
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
+    if values.size != np.prod(shape):
+        raise DataError(f"{file}: the header promises {shape}, {np.prod(shape)} bytes, but {values.size} are there; fetch it again")
+    return values.reshape(shape)

@@ -1,0 +1,135 @@
+"""From a source to fixed-shape batches: order, sharding, decoding, augmentation, quarantine, prefetch.
+
+Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input.
+A batch is a dict: "image" float32 [b, H, W, C]; "targets" the task's, each [b, …]; "weight" float32 [b], 0 for an example
+that couldn't be read or only fills up the batch; "index" int64 [b], the example's position in its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Union
+
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.augment import augment
+from cvpipe.data.decode import decode_image
+from cvpipe.data.order import batch_order, example_seed
+from cvpipe.data.prepare import prepare
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Example, Source
+
+Batch = dict[str, Any]
+Encode = Callable[[Example, Config], dict[str, tf.Tensor]]
+
+
+def training_batches(
+    source: Source,
+    config: Config,
+    encode: Encode,
+    quarantine: Union[Quarantine, None],
+    *,
+    first_step: int,
+    last_step: int,
+    shards: int = 1,
+    first_shard: int = 0,
+    own_shards: int = 1,
+) -> tf.data.Dataset:
+    """The augmented batches of steps `first_step` … `last_step` − 1, a function of (seed, step) alone.
+
+    The global batch is cut into `shards` equal parts, one a replica; this stream yields `own_shards` of them a step,
+    beginning with `first_shard`, one after the other. Together the shards are the same whatever their number.
+
+    Args:
+        quarantine: takes unreadable records; None reads them plainly, which is faster, and fails at the first.
+    """
+    batch_size, share = config.train.batch_size, config.train.batch_size // shards
+
+    def order(step: tf.Tensor) -> tf.data.Dataset:
+        index, epoch = batch_order(step, seed=config.seed, examples=len(source), batch_size=batch_size)
+        own = slice(first_shard * share, (first_shard + own_shards) * share)
+        return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
+
+    def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
+        example = _decoded(source.read(index), config)
+        example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size)
+        return _loaded(example, index, config, encode)
+
+    steps = tf.data.Dataset.range(first_step, last_step)
+    # A step at a time in order; only the loading of examples runs in parallel.
+    return _batches(steps.flat_map(order), load, quarantine, share)
+
+
+def evaluation_batches(
+    source: Source, config: Config, encode: Encode, quarantine: Union[Quarantine, None], batch_size: int
+) -> tf.data.Dataset:
+    """All examples once, in the source's order, unaugmented; the last batch is filled up with weight 0."""
+
+    def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
+        loaded = _loaded(_decoded(source.read(index), config), index, config, encode)
+        return {**loaded, "weight": tf.cast(real, tf.float32)}
+
+    return _batches(_padded_range(len(source), batch_size), load, quarantine, batch_size)
+
+
+def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: int) -> tf.data.Dataset:
+    """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image" and nothing decoded."""
+
+    def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
+        example = source.read(index)
+        encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
+        return {"bytes": encoded, "targets": encode(example, config), "weight": tf.cast(real, tf.float32), "index": index}
+
+    return _padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+
+
+def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
+    padded = -(-examples // batch_size) * batch_size
+    return tf.data.Dataset.range(padded).map(lambda i: (tf.minimum(i, examples - 1), i < examples))
+
+
+def _decoded(example: Example, config: Config) -> Example:
+    image = decode_image(example["bytes"], config.prepare.channels) if "bytes" in example else example["image"]
+    if image.shape[-1] == 1 and config.prepare.channels == 3:
+        image = tf.image.grayscale_to_rgb(image)
+    elif image.shape[-1] == 3 and config.prepare.channels == 1:
+        image = tf.image.rgb_to_grayscale(image)
+    return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
+
+
+def _loaded(example: Example, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
+    image = prepare(example["image"], config.prepare)
+    return {"image": image, "targets": encode(example, config), "weight": tf.constant(1.0), "index": index}
+
+
+def _batches(
+    examples: tf.data.Dataset, load: Callable[..., Batch], quarantine: Union[Quarantine, None], batch_size: int
+) -> tf.data.Dataset:
+    if quarantine is not None:
+        load = _guarded(load, quarantine)
+    # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't read `match`.
+    load = tf.autograph.experimental.do_not_convert(load)
+    loaded = examples.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return loaded.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:
+    """Loads an example, or on any error an empty one with weight 0, so that it keeps its slot, and notes it."""
+
+    def note(index: Any) -> int:
+        quarantine.note(int(index))
+        return 0
+
+    def guarded(index: tf.Tensor, *rest: tf.Tensor) -> Batch:
+        # Only inside a Dataset does TensorFlow turn an error of the graph into data.
+        attempt = tf.data.Dataset.from_tensors((index, *rest)).map(load)
+        empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), attempt.element_spec)
+        loaded = attempt.ignore_errors().map(lambda batch: (batch, True))
+        loaded = loaded.concatenate(tf.data.Dataset.from_tensors(({**empty, "index": index}, False)))
+        batch, readable = loaded.take(1).get_single_element()
+        noted = tf.cond(readable, lambda: 0, lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int32), []))
+        with tf.control_dependencies([noted]):
+            return {**batch, "weight": tf.identity(batch["weight"])}
+
+    return guarded

@@ -1,0 +1,83 @@
+"""Pictures for people: matplotlib figures, made without a display.
+
+Dimensions: N images, H, W, C their size, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Union
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+RIGHT, WRONG = "#1a7f37", "#cf222e"
+
+
+def image_grid(images: np.ndarray, titles: Sequence[str], right: Union[Sequence[bool], None] = None, columns: int = 8) -> Figure:
+    """Images uint8 [N, H, W, C] with a title each, green where `right` and red where not."""
+    columns = max(min(columns, len(images)), 1)
+    rows = max(-(-len(images) // columns), 1)
+    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if n < len(images):
+            axes.imshow(images[n].squeeze(), cmap="gray", vmin=0, vmax=255)
+            colour = "black" if right is None else RIGHT if right[n] else WRONG
+            axes.set_title(titles[n], fontsize=8, color=colour)
+    return figure
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Counts int [K, K], a row per true class, shaded by the row's share; numbers are written for up to 20 classes."""
+    size = min(max(4.0, 0.5 * len(classes) + 2), 14)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(classes) <= 50:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+    if len(classes) <= 20:
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=colour)
+    return figure
+
+
+def reliability(bins: np.ndarray) -> Figure:
+    """How often answers of each confidence are right; bins [bins, 3] are (examples, sum of confidences, correct)."""
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    filled = bins[bins[:, 0] > 0]
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
+    axes.plot(filled[:, 1] / filled[:, 0], filled[:, 2] / filled[:, 0], marker="o", label="model")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    return figure
+
+
+def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
+    """Training and validation loss, and the validation score, over epochs, from the lines of metrics.jsonl."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for split in ("train", "validation"):
+        own = [row for row in rows if row["split"] == split]
+        if own:
+            left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
+    scored = [row for row in rows if score in row]
+    right.plot([row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT)
+    left.set(xlabel="epoch", ylabel="loss")
+    right.set(xlabel="epoch", ylabel=f"validation {score}")
+    if left.lines:
+        left.legend()
+    return figure
+
+
+def to_pixels(figure: Figure) -> np.ndarray:
+    """The figure as an RGB image, uint8 [H, W, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

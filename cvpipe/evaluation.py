@@ -1,0 +1,77 @@
+"""Scores of a model or of an exported artefact, by one path: predictions in, the task's metrics out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Union
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.data.stream import encoded_batches, evaluation_batches
+
+Predict = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+# Sees every batch with its predictions: for pictures.
+Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
+
+
+def make_predict(model: keras.Model, task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
+    """The evaluated graph: prepared images, float32 [B, H, W, C], to the task's answers. Also what the artefact contains."""
+
+    @tf.function(reduce_retracing=True)
+    def predict(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return task.predict(model(image, training=False), config, classes)
+
+    return predict
+
+
+def evaluate(
+    predict: Predict,
+    source: Source,
+    task: ModuleType,
+    config: Config,
+    *,
+    quarantine: Quarantine,
+    watch: Union[Watch, None] = None,
+) -> dict[str, Any]:
+    """Evaluates on every readable example of a split.
+
+    Returns:
+        The task's scores, and "quarantined", the number of records that couldn't be read.
+
+    Raises:
+        DataError: more records are bad than the pipeline allows.
+    """
+    metrics = task.metrics(config, source.classes)
+    for batch in evaluation_batches(source, config, task.encode, quarantine, config.train.batch_size):
+        batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+        predictions = {name: answer.numpy() for name, answer in predict(batch["image"]).items()}
+        metrics.update(predictions, batch["targets"], batch["weight"])
+        if watch:
+            watch(batch, predictions)
+    quarantine.check()
+    return {**metrics.result(), "quarantined": len(quarantine)}
+
+
+def evaluate_bytes(
+    answer: Predict, source: Source, task: ModuleType, config: Config, *, quarantine: Quarantine
+) -> dict[str, Any]:
+    """Evaluates a served signature, from raw bytes to answers; `answer` takes string [B] and also returns "valid".
+
+    Returns and raises like `evaluate`.
+    """
+    metrics = task.metrics(config, source.classes)
+    for batch in encoded_batches(source, config, task.encode, config.train.batch_size):
+        predictions = {name: value.numpy() for name, value in answer(batch["bytes"]).items()}
+        weight = batch["weight"].numpy()
+        for index in batch["index"].numpy()[(weight > 0) & ~predictions["valid"]]:
+            quarantine.note(int(index))
+        targets = {name: value.numpy() for name, value in batch["targets"].items()}
+        metrics.update(predictions, targets, weight * predictions["valid"])
+    quarantine.check()
+    return {**metrics.result(), "quarantined": len(quarantine)}

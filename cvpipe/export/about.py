@@ -1,0 +1,51 @@
+"""What lies in an exported model's folder beside the graph; read without TensorFlow.
+
+    NAME/VERSION/saved_model.pb, variables/   the graph and its weights
+    NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, what the gate measured
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Union
+
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.errors import DataError
+
+ABOUT = Path("assets.extra") / "cvpipe.json"
+
+
+def find_artefact(path: Union[str, Path]) -> Path:
+    """The version's folder for a path to a version, or to a model: its highest version.
+
+    Raises:
+        DataError: there is no exported model.
+    """
+    path = Path(path)
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [child for child in path.iterdir() if child.name.isdigit()] if path.is_dir() else []
+    if not versions:
+        raise DataError(f"{path}: no exported model there; export a run with: cvpipe export RUN")
+    return max(versions, key=lambda version: int(version.name))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What an artefact says of itself.
+
+    Raises:
+        DataError: it was not exported by cvpipe, or the file is damaged.
+    """
+    try:
+        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: {ABOUT} is missing; was this SavedModel exported by cvpipe?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{folder / ABOUT}: damaged ({error}); export the run again") from None
+
+
+def artefact_config(folder: Path) -> Config:
+    """The configuration inside an artefact."""
+    return config_file.parse(json.dumps(read_about(folder)["config"]), str(folder / ABOUT))

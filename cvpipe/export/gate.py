@@ -1,0 +1,95 @@
+"""Nothing leaves that answers differently from what was evaluated."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.data.stream import encoded_batches, evaluation_batches
+from cvpipe.errors import UserError
+from cvpipe.evaluation import Predict
+from cvpipe.tasks import task_module
+
+IMAGES = 64
+TOLERANCE = 1e-5
+_REPLAY = Path(__file__).with_name("replay.py")
+
+
+def check_artefact(artefact: Path, predict: Predict, source: Source, config: Config) -> dict[str, Any]:
+    """Replays real images from bytes in a fresh process and compares every answer with evaluation's.
+
+    Args:
+        artefact: the SavedModel's folder.
+        predict: what evaluation uses.
+        source: up to 64 readable images of it are replayed, together with an image that can't be decoded.
+
+    Returns:
+        "images", "tolerance", "max_difference" over all floating-point answers and both loaders.
+
+    Raises:
+        UserError: an answer differs, a loader fails, or no image can be read.
+    """
+    encoded, images = _real_images(source, config)
+    expected = {name: value.numpy() for name, value in predict(tf.constant(images)).items()}
+    broken = np.array([*encoded, b"not an image"], dtype=object)
+    requests = {"bytes:serving_default/image_bytes": broken, "one:serving_default/image_bytes": broken[:1], "prepared:tensor/image": images}
+    answers = _replay(artefact, requests)
+    worst = 0.0
+    for loader in ("v2", "v1"):
+        for call, count in (("bytes:serving_default", len(images)), ("one:serving_default", 1), ("prepared:tensor", len(images))):
+            for name, value in expected.items():
+                given = answers[f"{loader}/{call}/{name}"][:count]
+                worst = max(worst, _difference(artefact, f"{name} ({loader} loader, {call})", value[:count], given))
+        valid = answers[f"{loader}/bytes:serving_default/valid"]
+        if not valid[:-1].all() or valid[-1]:
+            raise UserError(f"{artefact}: refused, because 'valid' doesn't tell a broken image from good ones ({loader} loader)")
+    return {"images": len(images), "tolerance": TOLERANCE, "max_difference": worst}
+
+
+def _real_images(source: Source, config: Config) -> tuple[list[bytes], np.ndarray]:
+    """Encoded bytes, and the same images as evaluation prepares them, spread over the whole split."""
+    spread = np.unique(np.linspace(0, len(source) - 1, IMAGES).round().astype(int))
+    chosen, task = source.subset(spread), task_module(config.task)
+    prepared = next(iter(evaluation_batches(chosen, config, task.encode, Quarantine(chosen, "test", 1.0), len(chosen))))
+    encoded = next(iter(encoded_batches(chosen, config, task.encode, len(chosen))))
+    good = prepared["weight"].numpy() > 0
+    if not good.any():
+        raise UserError(f"none of {len(chosen)} images chosen to check the artefact can be read, such as {source.name(0)}; mend the data")
+    return list(encoded["bytes"].numpy()[good]), prepared["image"].numpy()[good]
+
+
+def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as scratch:
+        requests_file, answers_file = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
+        np.savez(requests_file, **requests)  # type: ignore[arg-type]
+        # -I: neither this folder nor the user's environment can lend the artefact any code.
+        command = [sys.executable, "-I", str(_REPLAY), str(artefact), str(requests_file), str(answers_file)]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ.copy(), check=False)
+        if done.returncode:
+            raise UserError(f"{artefact}: refused, because it can't be loaded and run in a fresh process:\n{done.stderr[-2000:]}")
+        with np.load(answers_file, allow_pickle=True) as answers:
+            return dict(answers)
+
+
+def _difference(artefact: Path, what: str, expected: np.ndarray, given: np.ndarray) -> float:
+    if expected.shape != given.shape:
+        raise UserError(f"{artefact}: refused, because {what} has shape {given.shape}, evaluation's has {expected.shape}")
+    if expected.dtype.kind != "f":
+        # One value an image is the answer itself. Lists of runners-up may change places where they tie to the last bit.
+        if expected.ndim == 1 and (expected != given).any():
+            raise UserError(f"{artefact}: refused, because {what} differs from evaluation for {(expected != given).sum()} images")
+        return 0.0
+    difference = float(np.abs(expected - given).max())
+    if not difference <= TOLERANCE:
+        raise UserError(f"{artefact}: refused, because {what} differs from evaluation by {difference:.2e}; allowed is {TOLERANCE:.0e}")
+    return difference

@@ -1,0 +1,56 @@
+"""Answers recorded requests with an artefact through both of TensorFlow's loaders, in a process without cvpipe.
+
+Run as a script by the gate: `python replay.py ARTEFACT REQUESTS.npz ANSWERS.npz`. It imports TensorFlow and NumPy alone,
+which shows that an artefact needs none of our code. The v1 loader fails where TensorFlow Serving would.
+"""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+
+def replay_v2(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Answers through `tf.saved_model.load`."""
+    loaded = tf.saved_model.load(artefact)
+    answers = {}
+    for name, (signature, inputs) in calls(requests).items():
+        outputs = loaded.signatures[signature](**{key: tf.constant(value) for key, value in inputs.items()})
+        answers.update({f"{name}/{key}": value.numpy() for key, value in outputs.items()})
+    return answers
+
+
+def replay_v1(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Answers through a Session, as TensorFlow Serving does."""
+    answers = {}
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], artefact)
+        for name, (signature, inputs) in calls(requests).items():
+            definition = meta.signature_def[signature]
+            fetches = {key: info.name for key, info in definition.outputs.items()}
+            outputs = session.run(fetches, {definition.inputs[key].name: value for key, value in inputs.items()})
+            answers.update({f"{name}/{key}": value for key, value in outputs.items()})
+    return answers
+
+
+def calls(requests: dict[str, np.ndarray]) -> dict[str, tuple[str, dict[str, np.ndarray]]]:
+    """Requests by call: names are `call:signature/input`."""
+    grouped: dict[str, tuple[str, dict[str, np.ndarray]]] = {}
+    for name, value in requests.items():
+        call, _, key = name.partition("/")
+        grouped.setdefault(call, (call.partition(":")[2], {}))[1][key] = value
+    return grouped
+
+
+def _load(file: str) -> dict[str, np.ndarray]:
+    # Bytes of images travel as an array of objects, since NumPy's own byte strings lose trailing zeros.
+    with np.load(file, allow_pickle=True) as arrays:
+        return dict(arrays)
+
+
+if __name__ == "__main__":
+    _, artefact, requests_file, answers_file = sys.argv
+    requests = _load(requests_file)
+    both = {"v2": replay_v2(artefact, requests), "v1": replay_v1(artefact, requests)}
+    named = {f"{loader}/{name}": value for loader, answers in both.items() for name, value in answers.items()}
+    np.savez(answers_file, **named)  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+"""What an artefact can be asked: images as bytes, or prepared tensors. Decoding happens before batching, so one bad image is one answer.
+
+Dimensions: B images, H, W, C of the network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cvpipe.config import Prepare
+from cvpipe.data.decode import decode_image
+from cvpipe.data.prepare import prepare
+from cvpipe.evaluation import Predict
+
+Answers = dict[str, tf.Tensor]
+
+
+def bytes_signature(predict: Predict, config: Prepare) -> Callable[[tf.Tensor], Answers]:
+    """`serving_default`: "image_bytes" string [B], encoded images of any size, to the task's answers.
+
+    "valid" bool [B] is False where an image couldn't be decoded; that answer is then the one for an all-zero input and means nothing.
+    """
+
+    def serve(image_bytes: tf.Tensor) -> Answers:
+        image, valid = tf.map_fn(
+            lambda encoded: _prepared_or_zeros(encoded, config),
+            image_bytes,
+            fn_output_signature=(tf.TensorSpec([*config.size, config.channels]), tf.TensorSpec([], tf.bool)),
+        )
+        return {**predict(image), "valid": valid}
+
+    return serve
+
+
+def tensor_signature(predict: Predict) -> Callable[[tf.Tensor], Answers]:
+    """`tensor`: "image" float32 [B, H, W, C], decoded and prepared, to the task's answers; nothing in it needs a host."""
+
+    def serve(image: tf.Tensor) -> Answers:
+        return dict(predict(image))
+
+    return serve
+
+
+def _prepared_or_zeros(encoded: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor]:
+    """The prepared image and True, or zeros and False; only inside a Dataset does TensorFlow turn an error into data."""
+
+    @tf.autograph.experimental.do_not_convert
+    def load(encoded: tf.Tensor) -> tuple[tf.Tensor, bool]:
+        return prepare(decode_image(encoded, config.channels), config), True
+
+    zeros = tf.zeros([*config.size, config.channels])
+    attempt = tf.data.Dataset.from_tensors(encoded).map(load).ignore_errors()
+    return attempt.concatenate(tf.data.Dataset.from_tensors((zeros, False))).take(1).get_single_element()

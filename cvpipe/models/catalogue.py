@@ -1,0 +1,35 @@
+"""The networks by name, for people and for the configuration. Nothing heavy is imported here.
+
+To add a network: write its backbone function in a file of this folder, and one line here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Network(NamedTuple):
+    """Where a network is and what it was published as."""
+
+    backbone: str
+    """`file:function` in this folder; the function returns {stride: feature map}."""
+    input_shape: tuple[int, int, int]
+    """Height, width, channels of the published network."""
+    classes: int
+    """Classes of the published network."""
+    paper: str
+    hidden: tuple[int, ...] = ()
+    """Units of the fully connected layers between the backbone and the logits."""
+
+
+NETWORKS: dict[str, Network] = {
+    "lenet5": Network(
+        "lenet:lenet5", (32, 32, 1), 10, "LeCun et al. 1998, Gradient-based learning applied to document recognition", hidden=(84,)
+    ),
+    "resnet20": Network("resnet:resnet20", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
+    "resnet32": Network("resnet:resnet32", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
+    "resnet18": Network("resnet:resnet18", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
+    "resnet34": Network("resnet:resnet34", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
+    "resnet50": Network("resnet:resnet50", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
+    "mobilenet_v2": Network("mobilenet:mobilenet_v2", (224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
+}

@@ -1,0 +1,47 @@
+"""LeNet-5 (LeCun et al. 1998, section II.B) as it is built today: C3 sees every map of S2, subsampling is plain averaging."""
+
+from __future__ import annotations
+
+import keras
+
+from cvpipe.errors import ConfigError
+from cvpipe.models.blocks import Norm, scale_channels
+
+SMALLEST = 32
+
+
+def lenet5(image: keras.KerasTensor, *, width: float, norm: Norm) -> dict[int, keras.KerasTensor]:
+    """C1 to C5; F6 and the output belong to the head.
+
+    The convolutions are valid ones, as published: each map is 4 pixels smaller than the one it is made from, and C5 is
+    [B, 1, 1, 120] for a 32×32 image.
+
+    Args:
+        image: [B, H, W, C], H and W at least 32.
+        width: multiplies the maps of C1, C3 and C5.
+        norm: unused, the network has no BatchNorm.
+
+    Returns:
+        {1: C1, 2: C3, 4: C5} with 6, 16 and 120 maps × `width`.
+
+    Raises:
+        ConfigError: the image is smaller than 32×32.
+    """
+    rows, columns = image.shape[1:3]
+    if min(rows, columns) < SMALLEST:
+        raise ConfigError(
+            f"lenet5 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets {rows}×{columns}: "
+            f"set prepare.size to [{SMALLEST}, {SMALLEST}] or choose another model.backbone"
+        )
+    c1 = _convolve(image, 6, width, "c1")
+    c3 = _convolve(_subsample(c1, "s2"), 16, width, "c3")
+    c5 = _convolve(_subsample(c3, "s4"), 120, width, "c5")
+    return {1: c1, 2: c3, 4: c5}
+
+
+def _convolve(x: keras.KerasTensor, maps: int, width: float, name: str) -> keras.KerasTensor:
+    return keras.layers.Conv2D(scale_channels(maps, width), 5, activation="tanh", name=name)(x)
+
+
+def _subsample(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return keras.layers.AveragePooling2D(2, name=name)(x)

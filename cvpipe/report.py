@@ -1,0 +1,73 @@
+"""report.md of a run: scores, curves and pictures that a person reads first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe.config import Config
+from cvpipe.data.prepare import restore_pixels
+from cvpipe.drawing import curves
+from cvpipe.training.run import Run
+
+SHOWN_IMAGES = 32
+
+
+def draw_batch(
+    task: ModuleType, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
+) -> Figure:
+    """The first readable images of an evaluated batch with the task's answers."""
+    shown = np.flatnonzero(batch["weight"])[:SHOWN_IMAGES]
+    pixels = restore_pixels(tf.constant(batch["image"][shown]), config.prepare).numpy()
+    targets = {name: value[shown] for name, value in batch["targets"].items()}
+    return task.draw_answers(pixels, targets, {name: value[shown] for name, value in predictions.items()}, classes)
+
+
+def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure) -> None:
+    """Writes report.md and its pictures from the run's metrics and the scores of one split."""
+    pictures = {"curves": curves(run.metrics(), task.BEST_BY), "predictions": answers, **task.draw_scores(scores)}
+    run.pictures.mkdir(exist_ok=True)
+    for name, figure in pictures.items():
+        figure.savefig(run.pictures / f"{name}.png", dpi=100)
+    numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+    facts = run.facts
+    lines = [
+        f"# {run.config.name}",
+        "",
+        f"Scores on the {split} split ({facts['examples'][split]} examples); training had {facts['examples']['train']}.",
+        "",
+        *_table(["score", "value"], [[name, _number(value)] for name, value in numbers.items()]),
+        "",
+        *(line for name in pictures for line in (f"## {name.replace('_', ' ').capitalize()}", "", f"![{name}](pictures/{name}.png)", "")),
+        "## Per class",
+        "",
+        *_per_class(scores["per_class"]),
+        "",
+        "## Made with",
+        "",
+        ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+        "",
+        "```json",
+        json.dumps(run.config.to_json(), indent=2),
+        "```",
+    ]
+    run.report_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _per_class(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    columns = list(next(iter(scores.values())))
+    return _table(["class", *columns], [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,37 @@
+"""Settings of the process that decide which bits come out. They must be made before TensorFlow is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cvpipe.config import Config
+
+
+def prepare_process(config: Config) -> None:
+    """Chooses kernels and determinism for this pipeline, quietly.
+
+    The kernels can only be chosen before TensorFlow is imported; in a process that has it already they stay as they are.
+    """
+    quiet_tensorflow()
+    if "tensorflow" not in sys.modules:
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if config.train.onednn else "0"
+    import keras
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    keras.config.disable_traceback_filtering()
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's start-up notices (a missing GPU is an "error" to it) off the terminal, unless the user asked for them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def seed_weights(config: Config) -> None:
+    """Seeds weight initialization and dropout; call it right before a model is built."""
+    import keras
+
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.train.precision)

@@ -1,0 +1,92 @@
+"""Finds exported models in a folder and loads them, knowing nothing but the SavedModel format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from cvpipe.errors import UserError
+
+
+@dataclass(frozen=True)
+class Servable:
+    """One loaded version of a model."""
+
+    signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]]
+    signature_def: dict[str, Any]
+    """The SignatureDef protos as JSON, by signature name."""
+    root: Any
+    """Held because the signatures refer to the model's variables only weakly."""
+
+    def input_specs(self, signature_name: str) -> dict[str, tf.TensorSpec]:
+        """The inputs of a signature by name."""
+        return self.signatures[signature_name].structured_input_signature[1]  # type: ignore[attr-defined]
+
+
+Models = Mapping[str, Mapping[int, Servable]]
+"""What a server serves: model name → version number → loaded version."""
+
+
+def load_models(folder: Path) -> Models:
+    """Loads every version of every model that `find_versions` finds.
+
+    Raises:
+        UserError: there is no exported model, or one can't be loaded.
+    """
+    found = find_versions(folder)
+    if not found:
+        raise UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
+    return {name: {number: _load(path) for number, path in versions.items()} for name, versions in found.items()}
+
+
+def find_versions(folder: Path) -> dict[str, dict[int, Path]]:
+    """The exported versions by model name and number, in ascending order.
+
+    `folder` holds models (NAME/VERSION/saved_model.pb), is one model (VERSION/saved_model.pb), or is one version
+    (saved_model.pb; version 1 of a model of that name when the folder's own name is no number). Folders whose name isn't
+    purely numeric are exports that aren't finished, and ignored.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}; give the folder that cvpipe export wrote to")
+    folder = folder.resolve()
+    if (folder / "saved_model.pb").is_file():
+        if _is_number(folder.name):
+            return {folder.parent.name: {int(folder.name): folder}}
+        return {folder.name: {1: folder}}
+    if versions := _versions(folder):
+        return {folder.name: versions}
+    models = sorted(path for path in folder.iterdir() if path.is_dir())
+    return {path.name: versions for path in models if (versions := _versions(path))}
+
+
+def _versions(model: Path) -> dict[int, Path]:
+    paths = [path for path in model.iterdir() if _is_number(path.name) and (path / "saved_model.pb").is_file()]
+    return {int(path.name): path for path in sorted(paths, key=lambda path: int(path.name))}
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch("[0-9]{1,18}", name) is not None
+
+
+def _load(path: Path) -> Servable:
+    try:
+        root = tf.saved_model.load(str(path))
+        saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    except (OSError, ValueError, KeyError, DecodeError, tf.errors.OpError) as error:
+        raise UserError(f"can't load the exported model {path}: {error}; export it again with: cvpipe export RUN") from error
+    signature_def = {
+        name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        for name, signature in saved_model.meta_graphs[0].signature_def.items()
+    }
+    return Servable(root.signatures, signature_def, root)

@@ -1,0 +1,117 @@
+"""The body of a predict request ↔ tensors by name. Source: TF Serving, RESTful API, "Predict API".
+
+The row form (`instances` → `predictions`) is a transposition of the column form (`inputs` → `outputs`): both go through the same
+columns, so that they can't answer differently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from cvpipe.serving import values
+from cvpipe.serving.errors import RequestError
+
+
+class PredictRequest(NamedTuple):
+    """A parsed body, not yet compared with any signature."""
+
+    signature_name: str
+    row_form: bool
+    content: Any
+    """The value of `instances` (row form) or of `inputs` (column form)."""
+
+
+def parse_request(body: bytes) -> PredictRequest:
+    """Reads the JSON of a predict request; the tokens NaN, Infinity and -Infinity are numbers.
+
+    Raises:
+        RequestError: 400 if the body isn't a JSON object with either a non-empty list `instances` or `inputs`.
+    """
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise RequestError(400, 'the body must be a JSON object such as {"instances": [...]}')
+    signature_name = request.get("signature_name", "")
+    if not isinstance(signature_name, str):
+        raise RequestError(400, '"signature_name" must be a string')
+    if ("instances" in request) == ("inputs" in request):
+        raise RequestError(400, 'the body must have either "instances" (row form) or "inputs" (column form), and not both')
+    if "inputs" in request:
+        return PredictRequest(signature_name, False, request["inputs"])
+    if not isinstance(request["instances"], list) or not request["instances"]:
+        raise RequestError(400, '"instances" must be a list with at least one instance')
+    return PredictRequest(signature_name, True, request["instances"])
+
+
+def to_tensors(request: PredictRequest, specs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """Builds the inputs of a signature; `specs` are its inputs by name.
+
+    In row form every tensor has the number of instances as its leading dimension; in column form they are as given.
+
+    Raises:
+        RequestError: 400 for a missing or unknown name, and whatever `values.to_tensor` raises.
+    """
+    columns = _columns_of_rows(request.content, specs) if request.row_form else _columns(request.content, specs)
+    return {name: values.to_tensor(name, column, specs[name]) for name, column in columns.items()}
+
+
+def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any]:
+    """Builds the answer in the form of the request; a single output drops its name.
+
+    Raises:
+        RequestError: 400 in row form when the outputs have no common leading dimension, 501 for a dtype JSON can't say.
+    """
+    if row_form:
+        sizes = {tensor.shape[0] if tensor.shape.rank else None for tensor in outputs.values()}
+        if len(sizes) != 1 or None in sizes:
+            raise RequestError(400, 'the outputs of this signature are not one per instance; ask in the column form, with "inputs"')
+    columns = {name: values.to_json(name, outputs[name]) for name in sorted(outputs)}
+    if len(columns) == 1:
+        return {"predictions" if row_form else "outputs": next(iter(columns.values()))}
+    if row_form:
+        return {"predictions": [dict(zip(columns, row)) for row in zip(*columns.values())]}
+    return {"outputs": columns}
+
+
+def _columns(inputs: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+    if _is_named(inputs):
+        _check_names('"inputs"', inputs, specs)
+        return inputs
+    return {_only_name(specs): inputs}
+
+
+def _columns_of_rows(instances: list[Any], specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+    if not any(_is_named(instance) for instance in instances):
+        return {_only_name(specs): instances}
+    for index, instance in enumerate(instances):
+        if not _is_named(instance):
+            raise RequestError(400, f"instance {index} is a bare value, but others name their inputs")
+        _check_names(f"instance {index}", instance, specs)
+    return {name: [instance[name] for instance in instances] for name in specs}
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not values.is_base64(value)
+
+
+def _only_name(specs: Mapping[str, tf.TensorSpec]) -> str:
+    if len(specs) != 1:
+        raise RequestError(400, f"this signature has {len(specs)} inputs ({_quoted(specs)}): give each by name")
+    return next(iter(specs))
+
+
+def _check_names(where: str, given: Iterable[str], specs: Mapping[str, tf.TensorSpec]) -> None:
+    missing, unknown = set(specs) - set(given), set(given) - set(specs)
+    if missing or unknown:
+        wrong = f"lacks the input {_quoted(missing)}" if missing else f"has the unknown input {_quoted(unknown)}"
+        raise RequestError(400, f"{where} {wrong}; this signature takes {_quoted(specs)}")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in sorted(names))

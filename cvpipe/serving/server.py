@@ -1,0 +1,165 @@
+"""The HTTP side of the server: connections, bodies, statuses. What is answered is `routes.answer`'s work."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from cvpipe import __version__
+from cvpipe.errors import UserError
+from cvpipe.serving import routes
+from cvpipe.serving.errors import RequestError, to_request_error
+from cvpipe.serving.models import Models, load_models
+
+MAX_BODY_BYTES = 64 * 2**20
+STALLED_SECONDS = 30.0
+"""A connection that neither sends nor takes anything for so long is closed."""
+LINGER_SECONDS = 5.0
+
+
+def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
+    """Loads the models of a folder and listens; `serve_forever()` then answers TF Serving's REST API.
+
+    To stop without losing an answer: `shutdown()` from another thread, then `server_close()`, which waits for the requests
+    under way.
+
+    Args:
+        folder: what `models.find_versions` takes.
+        host: the address to listen on; one other than 127.0.0.1 lets other machines ask.
+        port: 0 takes a free one, which `server_port` then tells.
+
+    Raises:
+        UserError: nothing to serve, a model that doesn't load, or an address that can't be listened on.
+    """
+    models = load_models(folder)
+    try:
+        return _Server((host, port), models)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"can't listen on {host}, port {port}: {error}; choose others with --host and --port") from error
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that server_close waits for them
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], models: Models) -> None:
+        self.models = models
+        self._connections: set[Any] = set()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        # A connection kept alive looks closed to its thread from now on; an answer under way can still be written.
+        for connection in self._connections.copy():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+        super().server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, ConnectionError):
+            print(f"{client_address[0]} went away: {error}", file=sys.stderr)
+        else:
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # not 0.9, which has no statuses: a garbled first line is answered with 400
+    server_version = f"cvpipe/{__version__}"
+    sys_version = ""
+    timeout = STALLED_SECONDS
+    disable_nagle_algorithm = True  # headers and body leave in two writes; the second would wait for the first's acknowledgement
+
+    def _answer(self) -> None:
+        try:
+            body = self._read_body()
+        except RequestError as error:
+            self._refuse_body(error)
+            return
+        try:
+            content = routes.answer(self.server.models, self.command, self.path, body)
+        except Exception as error:  # whatever one request meets, the others go on
+            refusal = to_request_error(error)
+            if refusal.status == 500:
+                traceback.print_exc()
+            self._send(refusal.status, {"error": str(refusal)}, refusal.allow)
+        else:
+            self._send(200, content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # routes.answer knows which are allowed
+
+    def handle_expect_100(self) -> bool:
+        """Refuses a body before it travels: a client that asks, as curl does, is spared sending it."""
+        try:
+            self._content_length()
+        except RequestError as error:
+            self._refuse_body(error)
+            return False
+        return super().handle_expect_100()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What `http.server` itself finds wrong with a request, as TF Serving's JSON instead of a page."""
+        self.close_connection = True
+        self._send(code, {"error": message or self.responses.get(code, ("error",))[0]})
+
+    def _content_length(self) -> int:
+        lengths = set(self.headers.get_all("Content-Length", []))
+        if "Transfer-Encoding" in self.headers or (self.command == "POST" and not lengths):
+            raise RequestError(411, "send the body with a Content-Length")
+        if not lengths:
+            return 0
+        length = lengths.pop()
+        if lengths or not re.fullmatch("[0-9]{1,18}", length):
+            raise RequestError(400, "Content-Length must be one number of bytes")
+        if int(length) > MAX_BODY_BYTES:
+            raise RequestError(413, f"the body has {length} bytes; this server reads at most {MAX_BODY_BYTES}: send fewer images at a time")
+        return int(length)
+
+    def _read_body(self) -> bytes:
+        length = self._content_length()
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError(f"{len(body)} bytes of a body of {length} arrived")
+        return body
+
+    def _refuse_body(self, error: RequestError) -> None:
+        # An unread body would be taken for the next request, so the connection has to close; closed at once, while the client
+        # still sends, it would be reset and the client would never see why.
+        self.close_connection = True
+        self._send(error.status, {"error": str(error)})
+        deadline = time.monotonic() + LINGER_SECONDS
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER_SECONDS)
+            while time.monotonic() < deadline and self.rfile.read1(2**16):
+                pass
+
+    def _send(self, status: int, content: dict[str, Any], allow: str = "") -> None:
+        body = json.dumps(content).encode("ascii")
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if allow:
+            self.send_header("Allow", allow)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)

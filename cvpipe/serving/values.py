@@ -1,0 +1,149 @@
+"""JSON values ↔ tensors.
+
+Source: TF Serving, RESTful API, "JSON mapping" and "Encoding binary values". Like TF Serving and unlike numpy, nothing is
+converted between kinds: "1" is no number, true is no 1, 1.5 is no integer.
+"""
+
+from __future__ import annotations
+
+import base64
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.serving.errors import RequestError
+
+_JSON_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a decimal number",
+    str: "a string",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
+    """Turns nested lists of one input into its tensor.
+
+    Args:
+        name: the input's name, for messages.
+        value: a scalar or nested lists of one shape; a string is UTF-8 text or {"b64": base64}.
+        spec: the dtype and (partial) shape the signature asks for.
+
+    Returns:
+        A tensor of `spec.dtype` whose shape is that of the lists.
+
+    Raises:
+        RequestError: 400 for ragged lists, another shape, another kind of value, or a number out of range; 501 for a dtype
+            that JSON can't say.
+    """
+    shape = _shape(value)
+    try:
+        leaves = _leaves(value, shape)
+        if not spec.shape.is_compatible_with(shape):
+            raise ValueError(f"has shape {shape}, but the model takes {spec.shape}")
+        array = _to_array(leaves, spec.dtype).reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise RequestError(400, f'input "{name}" {error}') from error
+    return tf.constant(array, spec.dtype)
+
+
+def to_json(name: str, tensor: tf.Tensor) -> Any:
+    """Turns one output of any shape into nested lists, or a bare value for a scalar.
+
+    Strings are UTF-8 text (bytes that aren't become U+FFFD), or {"b64": base64} when `name` ends in `_bytes`.
+
+    Raises:
+        RequestError: 501 for a dtype that JSON can't say.
+    """
+    if tensor.dtype == tf.string:
+        encode = _to_base64 if name.endswith("_bytes") else _to_text
+        strings = np.array(tensor.numpy(), dtype=object)
+        return np.array([encode(string) for string in strings.flat], dtype=object).reshape(strings.shape).tolist()
+    if tensor.dtype.is_floating:
+        return tensor.numpy().astype(np.float64).tolist()  # exact, and bfloat16 has no tolist of its own
+    if tensor.dtype.is_integer or tensor.dtype.is_bool:
+        return tensor.numpy().tolist()
+    raise RequestError(501, f'output "{name}" is {tensor.dtype.name}, which JSON has no value for')
+
+
+def is_base64(value: Any) -> bool:
+    """Whether a JSON value is one binary string rather than an object of named inputs."""
+    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of nested lists, judged by their first elements."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
+def _leaves(value: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The values inside the lists in row-major order, whole levels at a time: an image has 150,000 of them."""
+    level = [value]
+    for depth, size in enumerate(shape):
+        if not all(isinstance(item, list) and len(item) == size for item in level):
+            raise ValueError(f"is ragged: the lists at level {depth + 1} don't all have {size} elements")
+        level = list(chain.from_iterable(level))
+    if any(isinstance(item, list) for item in level):
+        raise ValueError(f"is ragged: some lists are nested deeper than {len(shape)} levels")
+    return level
+
+
+def _to_array(leaves: list[Any], dtype: tf.DType) -> np.ndarray:
+    kinds = set(map(type, leaves))
+    if dtype == tf.string:
+        return np.array([_to_bytes(leaf) for leaf in leaves], dtype=object)
+    if dtype.is_bool:
+        _check_kinds(kinds, {bool}, "true or false")
+        return np.array(leaves, dtype=bool)
+    if dtype.is_integer:
+        _check_kinds(kinds, {int}, "whole numbers")
+        if leaves and not dtype.min <= min(leaves) <= max(leaves) <= dtype.max:
+            raise ValueError(f"has a number out of the range of {dtype.name}")
+        return np.array(leaves, dtype=dtype.as_numpy_dtype)
+    if dtype.is_floating:
+        _check_kinds(kinds, {int, float}, "numbers")
+        return _to_floats(leaves, dtype)
+    raise RequestError(501, f"this signature takes {dtype.name}, which JSON has no value for")
+
+
+def _to_floats(leaves: list[Any], dtype: tf.DType) -> np.ndarray:
+    wide = np.array(leaves, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        floats = wide.astype(dtype.as_numpy_dtype)
+    if np.any(np.isinf(floats) != np.isinf(wide)):
+        raise ValueError(f"has a number too large for {dtype.name}")
+    return floats
+
+
+def _check_kinds(kinds: set[type], allowed: set[type], wanted: str) -> None:
+    wrong = sorted(_JSON_WORDS[kind] for kind in kinds - allowed)
+    if wrong:
+        raise ValueError(f"takes {wanted}, not {' or '.join(wrong)}")
+
+
+def _to_bytes(leaf: Any) -> bytes:
+    if is_base64(leaf):
+        text = "".join(leaf["b64"].split())  # the base64 command wraps its lines, and some clients drop the padding
+        try:
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError as error:
+            raise ValueError('has a "b64" value that is not base64') from error
+    if not isinstance(leaf, str):
+        raise ValueError('takes strings: text, or {"b64": "..."} for binary values such as images')
+    return leaf.encode("utf-8")
+
+
+def _to_text(string: bytes) -> str:
+    return string.decode("utf-8", errors="replace")
+
+
+def _to_base64(string: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(string).decode("ascii")}

@@ -1,0 +1,109 @@
+"""Classification: one class per image. Dimensions: B images, K classes, k of them named in an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe import drawing
+from cvpipe.config import Config
+from cvpipe.data.sources import Example
+from cvpipe.losses import softmax_cross_entropy
+from cvpipe.metrics.classification import ClassificationMetrics
+from cvpipe.models.blocks import Norm
+from cvpipe.models.build import classification_network
+
+LOSSES = ("cross_entropy",)
+"""The names of what `loss` returns."""
+BEST_BY = "accuracy"
+"""The validation score whose highest value marks the best checkpoint."""
+
+
+def build_model(config: Config, classes: tuple[str, ...], synchronized: bool = False) -> keras.Model:
+    """The network: float32 [B, H, W, C] to {"logits": float32 [B, K]}.
+
+    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on their number.
+    """
+    norm = Norm(momentum=config.model.batch_norm_momentum, synchronized=synchronized)
+    input_shape = (*config.prepare.size, config.prepare.channels)
+    model = config.model
+    return classification_network(model.backbone, input_shape, len(classes), width=model.width, dropout=model.dropout, norm=norm)
+
+
+def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
+    """An example's labels as fixed-shape targets: {"label": int32 scalar}."""
+    return {"label": example["label"]}
+
+
+def loss(outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+    """The named parts of the loss, each float32 [B]; the train step weighs, averages and sums them."""
+    return {"cross_entropy": softmax_cross_entropy(outputs["logits"], targets["label"], config.loss.label_smoothing)}
+
+
+def predict(outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...]) -> dict[str, tf.Tensor]:
+    """The answer, the same in evaluation and in the artefact.
+
+    Returns:
+        "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids" int32 [B, k],
+        "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling; "probabilities" float32 [B, K].
+    """
+    probabilities = tf.nn.softmax(outputs["logits"])
+    top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(classes)))
+    names = tf.gather(tf.constant(classes), ids)
+    return {
+        "class_id": ids[:, 0],
+        "class_name": names[:, 0],
+        "probability": top[:, 0],
+        "top_class_ids": ids,
+        "top_class_names": names,
+        "top_probabilities": top,
+        "probabilities": probabilities,
+    }
+
+
+def metrics(config: Config, classes: tuple[str, ...]) -> ClassificationMetrics:
+    """What evaluation accumulates."""
+    return ClassificationMetrics(classes)
+
+
+def draw_targets(pixels: np.ndarray, targets: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
+    """Images uint8 [N, H, W, C] under their classes."""
+    return drawing.image_grid(pixels, [classes[label] for label in targets["label"]])
+
+
+def draw_answers(
+    pixels: np.ndarray, targets: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray], classes: tuple[str, ...]
+) -> Figure:
+    """Images uint8 [N, H, W, C] under the answers, green and red, with the true class where an answer is wrong."""
+    labels, answers = targets["label"], predictions["class_id"]
+    titles = [
+        f"{classes[answer]} {probability:.0%}" + ("" if answer == label else f"\nis {classes[label]}")
+        for label, answer, probability in zip(labels, answers, predictions["probability"])
+    ]
+    return drawing.image_grid(pixels, titles, labels == answers)
+
+
+def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
+    """Pictures of what `metrics` counted: the confusion matrix and how far probabilities can be trusted."""
+    return {
+        "confusion_matrix": drawing.confusion_matrix(np.array(scores["confusion_matrix"]), list(scores["per_class"])),
+        "calibration": drawing.reliability(np.array(scores["calibration_bins"])),
+    }
+
+
+def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
+    """The nth of a batch of answers for people and programs: class_id, class_name, probability, and top, a list of the same."""
+    names = [name.decode() for name in predictions["top_class_names"][n]]
+    ids, probabilities = predictions["top_class_ids"][n].tolist(), predictions["top_probabilities"][n].tolist()
+    top = [{"class_id": i, "class_name": name, "probability": p} for i, name, p in zip(ids, names, probabilities)]
+    return {**top[0], "top": top}
+
+
+def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
+    """One image uint8 [H, W, C] under one answer of `to_answer`."""
+    return drawing.image_grid(pixels[np.newaxis], [f"{answer['class_name']} {answer['probability']:.1%}"])

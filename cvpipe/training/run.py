@@ -1,0 +1,139 @@
+"""The folder of a run: what was asked for, what came of it, and where to go on.
+
+    config.json      the whole configuration, defaults included
+    run.json         classes, split sizes, versions
+    metrics.jsonl    one JSON object a line: training and validation scores by step
+    quarantine.jsonl records that couldn't be read
+    checkpoints/     last.npz, best.npz
+    events/          TensorBoard
+    report.md        with pictures/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Union
+
+from cvpipe import __version__, config_file
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError, DataError
+from cvpipe.json_files import jsonable, write_whole
+
+
+class Run:
+    """Paths and small files of one run. `writes` is False in processes that only help the one that writes."""
+
+    def __init__(self, folder: Union[str, Path], writes: bool = True):
+        self.folder, self.writes = Path(folder), writes
+        self.config_file = self.folder / "config.json"
+        self.facts_file = self.folder / "run.json"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.quarantine_file = self.folder / "quarantine.jsonl"
+        self.report_file = self.folder / "report.md"
+        self.pictures = self.folder / "pictures"
+        self.events = self.folder / "events"
+
+    def checkpoint(self, which: str) -> Path:
+        """The checkpoint file "best" or "last"; a run without validation has only "last", which then is the best."""
+        file = self.folder / "checkpoints" / f"{which}.npz"
+        return file if which == "last" or file.exists() else self.checkpoint("last")
+
+    @property
+    def config(self) -> Config:
+        """The configuration the run was started with.
+
+        Raises:
+            DataError: the folder holds no run.
+        """
+        try:
+            return config_file.parse(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+        except FileNotFoundError:
+            raise DataError(f"{self.folder}: no run there (no config.json); train one with: cvpipe train PIPELINE.yaml") from None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What run.json says."""
+        return json.loads(self.facts_file.read_text(encoding="utf-8"))
+
+    def start(self, config: Config, facts: dict[str, Any], fresh: bool) -> bool:
+        """Makes the folder ready; a run of the same configuration in it is resumed.
+
+        Args:
+            facts: what the data says of itself, "classes" and "examples".
+            fresh: move a run that exists aside (nothing is deleted) and start anew.
+
+        Returns:
+            Whether there is a checkpoint to resume from.
+
+        Raises:
+            ConfigError: the folder holds a run of another configuration or other classes, or something that is no run.
+        """
+        if fresh and self.writes and self.folder.exists():
+            self.folder.rename(_free_name(self.folder))
+        if self.config_file.exists():
+            self._check_same(config, facts)
+            return self.checkpoint("last").exists()
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise ConfigError(f"{self.folder}: the folder is not empty and holds no run; choose another with --run")
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.facts_file, {**facts, "versions": _versions()})
+            write_whole(self.config_file, config.to_json())
+        return False
+
+    def log_metrics(self, row: dict[str, Any]) -> None:
+        """Appends a line to metrics.jsonl; numbers that JSON lacks become null."""
+        if self.writes:
+            with self.metrics_file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(jsonable(row)) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+        if not self.metrics_file.exists():
+            return []
+        rows = []
+        for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops the lines of steps that will be done again."""
+        if self.writes and self.metrics_file.exists():
+            kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
+            partial = self.metrics_file.with_suffix(".partial")
+            partial.write_text("".join(kept), encoding="utf-8")
+            os.replace(partial, self.metrics_file)
+
+    def _check_same(self, config: Config, facts: dict[str, Any]) -> None:
+        before, now = _flat(self.config.to_json()), _flat(config.to_json())
+        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if changed:
+            listed = ", ".join(f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed[:5])
+            raise ConfigError(f"{self.folder}: holds a run of another configuration: {listed}. Give the new run its own folder with --run, "
+                              f"or start anew with --fresh, which moves the old one aside")
+        for key, value in facts.items():
+            if self.facts.get(key) != jsonable(value):
+                raise ConfigError(f"{self.folder}: the data changed since this run began: {key} were {self.facts.get(key)}, now {value}. "
+                                  f"Restore the data, or start anew with --fresh")
+
+
+def _versions() -> dict[str, str]:
+    import keras
+    import tensorflow as tf
+
+    return {"cvpipe": __version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+
+
+def _free_name(folder: Path) -> Path:
+    return next(name for n in range(1, 10**6) if not (name := folder.with_name(f"{folder.name}.old-{n}")).exists())
+
+
+def _flat(value: Any, at: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {key: leaf for name, item in value.items() for key, leaf in _flat(item, f"{at}.{name}" if at else name).items()}
+    return {at: value}

@@ -1,0 +1,78 @@
+"""What a training shows of itself while it runs: metrics.jsonl, TensorBoard's numbers and its pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.prepare import restore_pixels
+from cvpipe.data.sources import Source
+from cvpipe.data.stream import training_batches
+from cvpipe.evaluation import Predict
+from cvpipe.report import SHOWN_IMAGES, draw_batch
+from cvpipe.training.run import Run
+from cvpipe.training.summaries import Summaries
+
+
+class Showing:
+    """Follows a loop; does nothing in processes that don't write."""
+
+    def __init__(self, config: Config, run: Run, task: ModuleType, splits: dict[str, Source]):
+        self._config, self._run, self._task, self._splits = config, run, task, splits
+        self._summaries = Summaries(run.events, run.writes)
+        self._first_batch: list[Any] = []
+        self._logged_at = 0.0
+
+    def start(self, predict: Predict) -> None:
+        """Before the first step: the configuration, the graph, and examples as augmentation leaves them."""
+        self._summaries.config(self._config)
+        if not (self._config.train.pictures and self._run.writes):
+            return
+        prepare = self._config.prepare
+        self._summaries.graph(predict, tf.TensorSpec([None, *prepare.size, prepare.channels]))
+        source = self._splits["train"]
+        batch = next(iter(self._augmented(source)), None)
+        if batch is not None:
+            pixels = restore_pixels(batch["image"][:SHOWN_IMAGES], prepare).numpy()
+            targets = {name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()}
+            self._summaries.figure(0, "augmented training images", self._task.draw_targets(pixels, targets, source.classes))
+
+    def trained(self, step: int, epoch: float, values: dict[str, float]) -> None:
+        """After some steps; at most a line a second, so that the files of a long run stay small."""
+        if time.monotonic() - self._logged_at >= 1:
+            self._logged_at = time.monotonic()
+            self._run.log_metrics({"step": step, "epoch": round(epoch, 3), "split": "train", **values})
+            self._summaries.scalars(step, {f"train/{name}": value for name, value in values.items()})
+
+    def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+        """Keeps the first batch that is evaluated, to show its answers."""
+        if not self._first_batch:
+            self._first_batch = [batch, predictions]
+
+    def evaluated(self, step: int, epoch: int, scores: dict[str, Any]) -> None:
+        """After an evaluation on the validation split."""
+        numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+        self._run.log_metrics({"step": step, "epoch": epoch, "split": "validation", **numbers})
+        self._summaries.scalars(step, {f"validation/{name}": value for name, value in numbers.items()})
+        if self._config.train.pictures and self._run.writes and self._first_batch:
+            batch, predictions = self._first_batch
+            figures = {
+                "predictions": draw_batch(self._task, batch, predictions, self._config, self._splits["validation"].classes),
+                **self._task.draw_scores(scores),
+            }
+            for name, figure in figures.items():
+                self._summaries.figure(step, name, figure)
+        self._first_batch = []
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._summaries.close()
+
+    def _augmented(self, source: Source) -> tf.data.Dataset:
+        return training_batches(source, self._config, self._task.encode, None, first_step=0, last_step=1).ignore_errors()

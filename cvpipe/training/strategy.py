@@ -1,0 +1,74 @@
+"""Where a training runs: one device, all GPUs of a machine, several machines, or a TPU."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+
+
+def make_strategy(choice: str) -> tf.distribute.Strategy:
+    """The strategy for `train.strategy`; "auto" takes TF_CONFIG (several machines), then a TPU, then all GPUs.
+
+    Raises:
+        ConfigError: "multiworker" without TF_CONFIG, or "tpu" where there is none.
+    """
+    if choice == "auto":
+        choice = _suggested()
+    if choice == "multiworker":
+        if "TF_CONFIG" not in os.environ:
+            raise ConfigError("train.strategy: multiworker needs the environment variable TF_CONFIG, which names all workers and this one")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if choice == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if choice == "tpu":
+        return _tpu_strategy()
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run's files; all processes compute the same."""
+    resolver = strategy.cluster_resolver
+    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver.task_id == 0
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes take part, which must then make the same calls in the same order."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Raises ConfigError when the global batch can't be cut into equal parts, one a replica."""
+    replicas = strategy.num_replicas_in_sync
+    if config.train.batch_size % replicas:
+        size = config.train.batch_size
+        raise ConfigError(f"train.batch_size: {size} can't be shared equally by {replicas} devices; use a multiple of {replicas}")
+
+
+def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
+    """Whether to ask for XLA. TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA."""
+    if isinstance(strategy, tf.distribute.TPUStrategy) or strategy.num_replicas_in_sync > 1:
+        return False
+    return config.train.xla == "on" or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU")))
+
+
+def _suggested() -> str:
+    if "TF_CONFIG" in os.environ:
+        return "multiworker"
+    if "TPU_NAME" in os.environ or tf.config.list_physical_devices("TPU"):
+        return "tpu"
+    return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
+
+
+def _tpu_strategy() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", "local"))
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ConfigError(f"train.strategy: no TPU could be reached ({error}); run on a Cloud TPU VM, or use 'auto'") from error
+    return tf.distribute.TPUStrategy(resolver)
