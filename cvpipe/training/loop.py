@@ -46,8 +46,8 @@ class Loop:
         self.run_steps = make_run_steps(state.model, state.optimizer, task, config, strategy, state.step)
         file = run.quarantine_file if run.writes else None
         self.quarantines = {name: Quarantine(split, name, config.data.max_bad_share, file) for name, split in splits.items()}
-        # Other workers can't be told to read a step again, so there every record is read guardedly from the start.
-        self.guarded = is_multi_worker(strategy) or len(self.quarantines["train"]) > 0
+        # Several replicas can't be told to do half a step again, so there every record is read guardedly from the start.
+        self.guarded = strategy.num_replicas_in_sync > 1 or len(self.quarantines["train"]) > 0
         self.progress = Progress(self.total_steps, config.train.batch_size, self.steps_per_epoch)
         self.showing = Showing(config, run, task, splits)
         self.saved_at = time.monotonic()

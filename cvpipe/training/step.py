@@ -36,6 +36,11 @@ def make_run_steps(
 
     @tf.autograph.experimental.do_not_convert
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        # The optimizer's count and dropout's state need no batch; without this they would go on where one can't be read.
+        with tf.control_dependencies(tf.nest.flatten(batch)):
+            return update(batch)
+
+    def update(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
             outputs = model(batch["image"], training=True)
@@ -48,7 +53,10 @@ def make_run_steps(
         optimizer.apply(tape.gradient(scaled, variables), variables)
         return losses
 
-    compiled_step = tf.function(train_step, jit_compile=True) if uses_xla(config, strategy) else train_step
+    if strategy.num_replicas_in_sync == 1:
+        # As a function of its own, everything it changes is changed before what waits for it goes on: see below. With
+        # several replicas it can't be one, since the exchange of gradients leaves the replica.
+        train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
     # A graph's loop must know what it carries before its first step.
     names = [*task.LOSSES, *(["l2"] if config.loss.l2 else []), "loss"]
 
@@ -62,12 +70,14 @@ def make_run_steps(
                 batch = next(batches)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
                 waited += _now() - asked
-            losses = strategy.run(compiled_step, (batch,))
+            losses = strategy.run(train_step, (batch,))
             losses = {name: strategy.reduce("SUM", losses[name], axis=None) for name in names}
             sums = {name: sums[name] + losses[name] for name in names}
             finite = tf.math.is_finite(losses["loss"])
-            done += 1
-            step.assign_add(1)
+            # Likewise the next step waits until this one is whole.
+            with tf.control_dependencies(tf.nest.flatten(losses)):
+                step.assign_add(1)
+                done += 1
         return {"steps": done, "losses": sums, "finite": finite, "waited": waited}
 
     return run_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import keras
 import tensorflow as tf
@@ -51,8 +51,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     run = Run(folder, writes=is_chief(strategy))
     facts = {"classes": classes, "examples": {name: len(split) for name, split in splits.items()}}
     resumed = run.start(config, facts, fresh)
-    with strategy.scope():
-        state, schedule = build_state(config, classes, len(splits["train"]), synchronized=strategy.num_replicas_in_sync > 1)
+    state, schedule = build_state(config, classes, len(splits["train"]), strategy)
     if resumed:
         state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
     run.forget_metrics_after(int(state.step))
@@ -65,12 +64,17 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     return {**scores, "run": str(folder), "report": str(run.report_file), "steps": int(state.step), "ended": ended}
 
 
-def build_state(config: Config, classes: tuple[str, ...], examples: int, synchronized: bool = False) -> tuple[State, WarmUp]:
+def build_state(
+    config: Config, classes: tuple[str, ...], examples: int, strategy: Union[tf.distribute.Strategy, None] = None
+) -> tuple[State, WarmUp]:
     """A fresh model and optimizer, the same bits for the same seed, and the learning-rate schedule."""
-    seed_weights(config)
-    model = task_module(config.task).build_model(config, classes, synchronized)
+    strategy = strategy or tf.distribute.get_strategy()
     schedule = make_schedule(config, examples / config.train.batch_size, last_step_of(config.train.epochs, config, examples))
-    optimizer = make_optimizer(config, schedule, model.trainable_variables)
+    seed_weights(config)
+    with strategy.scope():
+        model = task_module(config.task).build_model(config, classes, synchronized=strategy.num_replicas_in_sync > 1)
+        optimizer = make_optimizer(config, schedule, model.trainable_variables)
+    # The step belongs to the process, not to a replica: the loop on the host counts it.
     return State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step")), schedule
 
 

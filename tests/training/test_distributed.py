@@ -1,0 +1,89 @@
+"""Several devices and several processes train to the weights of one, on the same global batches.
+
+To float32 rounding, not to the bit: the batch's sums (of gradients, of BatchNorm's statistics) are taken per replica and
+then over replicas, in another order than one device takes them. Dropout is left out: each replica draws its own mask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ARGUMENTS = ["--set", "model.dropout=0", "--set", "train.epochs=1", "--set", "optimizer.learning_rate=0.02"]
+# As many steps as can be compared: ReLUs near zero make rounding grow from step to step.
+FEW = ["--set", "data.test=0.9"]
+
+
+def train(arguments: list[str], run: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cvpipe", "train", *arguments, *ARGUMENTS, *FEW, "--run", str(run)]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", **environment}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    with np.load(run / "checkpoints" / "last.npz") as arrays:
+        return dict(arrays)
+
+
+def assert_same_training(one: dict[str, np.ndarray], several: dict[str, np.ndarray]) -> None:
+    assert one.keys() == several.keys()
+    assert one["step"] == several["step"] > 1
+    for name, value in one.items():
+        if "seed_generator" not in name:
+            np.testing.assert_allclose(several[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_two_processes_train_to_the_weights_of_one(tmp_path: Path, small_arguments: list[str]) -> None:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    workers = [
+        train(small_arguments, tmp_path / "two", {
+            "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        })
+        for index in range(2)
+    ]
+    try:
+        for worker in workers:
+            finish(worker)
+    finally:
+        for worker in workers:
+            worker.kill()
+    finish(train(small_arguments, tmp_path / "one", {}))
+    assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_two_devices_train_to_the_weights_of_one(tmp_path: Path, small_arguments: list[str]) -> None:
+    # Logical devices have to be made before TensorFlow starts, which a command of its own does.
+    script = (
+        "import tensorflow as tf, sys\n"
+        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
+        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "from cvpipe.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["train", *small_arguments, *ARGUMENTS, *FEW, "--set", "train.strategy=mirrored", "--run", str(tmp_path / "two")]
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
+    done = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    finish(train(small_arguments, tmp_path / "one", {}))
+    assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [server.getsockname()[1] for server in sockets]
+    finally:
+        for server in sockets:
+            server.close()

@@ -1,0 +1,121 @@
+"""Checkpoints: everything comes back bit for bit, and nothing bad is ever written over something good."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import small_config
+from cvpipe.errors import DataError, UserError
+from cvpipe.training.state import State, read_checkpoint, write_checkpoint
+from cvpipe.training.train import build_state
+
+CLASSES = tuple("0123456789")
+
+
+def disturbed_state(*overrides: str) -> State:
+    """A state in which no variable has a value that a fresh state could have."""
+    state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
+    random = np.random.default_rng(0)
+    for variable in [*state.model.variables, *state.optimizer.variables]:
+        variable.assign(random.uniform(1, 9, variable.shape).astype(variable.dtype))
+    state.step.assign(123)
+    state.best_score, state.evaluations_since_best = 0.1 + 0.2, 4
+    return state
+
+
+@pytest.mark.parametrize("overrides", [(), ("optimizer={kind: adamw}",), ("train.precision=mixed_float16",)])
+def test_a_state_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    before = disturbed_state(*overrides).arrays()
+    write_checkpoint(tmp_path / "last.npz", before)
+    state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
+    state.restore(read_checkpoint(tmp_path / "last.npz"), tmp_path / "last.npz")
+    after = state.arrays()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.dtype == after[name].dtype
+        assert value.tobytes() == after[name].tobytes(), name
+
+
+def test_a_state_holds_moving_statistics_momentum_averages_and_the_state_of_dropout() -> None:
+    names = " ".join(disturbed_state().arrays())
+    for part in ("moving_mean", "momentum", "average", "seed_generator_state", "optimizer/iteration"):
+        assert part in names
+
+
+def test_building_again_gives_the_same_names_and_bits() -> None:
+    first, _ = build_state(small_config(), CLASSES, examples=1000)
+    second, _ = build_state(small_config(), CLASSES, examples=1000)
+    assert {k: v.tobytes() for k, v in first.arrays().items()} == {k: v.tobytes() for k, v in second.arrays().items()}
+
+
+def test_another_seed_gives_other_weights() -> None:
+    first, _ = build_state(small_config(), CLASSES, examples=1000)
+    second, _ = build_state(small_config("seed=1"), CLASSES, examples=1000)
+    kernels = [name for name in first.arrays() if name.endswith("conv1/kernel") and name.startswith("model/")]
+    assert kernels
+    for name in kernels:
+        assert (first.arrays()[name] != second.arrays()[name]).any()
+
+
+def test_nothing_that_is_not_finite_is_saved_and_the_old_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"model/a": np.ones(3)})
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="model/a .*not finite"):
+        write_checkpoint(file, {"model/a": np.array([1, np.nan, 2])})
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"model/a": np.ones(3)})
+    before = file.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device.*before it is untouched"):
+        write_checkpoint(file, {"model/a": np.zeros(3)})
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_file_is_noticed(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"model/a": np.arange(1000.0)})
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
+    with pytest.raises(DataError, match="damaged"):
+        read_checkpoint(file)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint there; train the run first"):
+        read_checkpoint(tmp_path / "last.npz")
+
+
+@pytest.mark.parametrize("overrides, what", [(("model.backbone=resnet32",), "lacks"), (("model.width=0.5",), "has shape")])
+def test_a_checkpoint_of_another_network_is_refused(overrides: tuple[str, ...], what: str) -> None:
+    state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
+    with pytest.raises(DataError, match=f"last.npz: .*{what}"):
+        state.restore(disturbed_state().arrays(), Path("last.npz"))
+
+
+def test_averaged_weights_are_lent_and_given_back() -> None:
+    state = disturbed_state()
+    before = state.arrays()
+    name = next(name for name in before if name.endswith("stem/kernel") or name.endswith("conv1/kernel"))
+    kernel = next(v for v in state.model.trainable_variables if f"model/{v.path}" == name)
+    average = next(v for v in state.optimizer.variables if "average" in v.path and kernel.path.replace("/", "_") in v.path)
+    with state.averaged_weights():
+        np.testing.assert_array_equal(kernel.numpy(), average.numpy())
+    after = state.arrays()
+    assert {k: v.tobytes() for k, v in before.items()} == {k: v.tobytes() for k, v in after.items()}

@@ -1,0 +1,130 @@
+"""The train step: what weighs nothing changes nothing, and how steps are grouped in calls doesn't matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import small_config
+from cvpipe.config import Config
+from cvpipe.tasks import classification
+from cvpipe.training.state import State
+from cvpipe.training.step import make_run_steps
+from cvpipe.training.train import build_state
+
+CLASSES = tuple("0123456789")
+
+
+def batches(count: int, size: int, seed: int = 0) -> list[dict[str, Any]]:
+    random = np.random.default_rng(seed)
+    return [
+        {
+            "image": tf.constant(random.normal(size=(size, 32, 32, 1)), tf.float32),
+            "targets": {"label": tf.constant(random.integers(0, 10, size), tf.int32)},
+            "weight": tf.ones([size]),
+            "index": tf.range(size, dtype=tf.int64),
+        }
+        for _ in range(count)
+    ]
+
+
+def trained(config: Config, data: list[dict[str, Any]], calls: list[int]) -> tuple[State, list[dict[str, Any]]]:
+    """The state after calls of so many steps each, and what they returned."""
+    state, _ = build_state(config, CLASSES, examples=1000)
+    run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: iter(data), output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0])
+    )
+    iterator = iter(dataset)
+    return state, [run_steps(iterator, tf.constant(count)) for count in calls]
+
+
+def lenet(*overrides: str) -> Config:
+    """A network without BatchNorm, in which examples don't see each other."""
+    return small_config("model.backbone=lenet5", "model.width=1.0", "model.dropout=0.0", "prepare.size=[32, 32]", "train.ema=null", *overrides)
+
+
+def same_bits(first: State, second: State) -> bool:
+    return {k: v.tobytes() for k, v in first.arrays().items()} == {k: v.tobytes() for k, v in second.arrays().items()}
+
+
+@pytest.mark.parametrize("calls", [[1, 1, 1, 1, 1], [2, 3], [1, 4]])
+def test_grouping_steps_in_calls_changes_no_bit(calls: list[int]) -> None:
+    config = small_config("prepare.size=[32, 32]")
+    data = batches(5, 8)
+    assert same_bits(trained(config, data, [5])[0], trained(config, data, calls)[0])
+
+
+def test_examples_of_weight_zero_change_nothing() -> None:
+    [full] = batches(1, 8)
+    few = tf.nest.map_structure(lambda tensor: tensor[:5], full)
+    masked = {**full, "weight": tf.constant([1.0] * 5 + [0.0] * 3)}
+    (first, [one]), (second, [two]) = trained(lenet(), [few], [1]), trained(lenet(), [masked], [1])
+    np.testing.assert_allclose(float(one["losses"]["loss"]), float(two["losses"]["loss"]), rtol=1e-6)
+    for (name, value), other in zip(first.arrays().items(), second.arrays().values()):
+        np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_a_batch_that_weighs_nothing_gives_no_nan() -> None:
+    [batch] = batches(1, 4)
+    state, [outcome] = trained(lenet("loss.l2=0"), [{**batch, "weight": tf.zeros([4])}], [1])
+    assert float(outcome["losses"]["loss"]) == 0
+    assert all(np.isfinite(value).all() for value in state.arrays().values() if value.shape)
+
+
+def test_the_loss_is_the_sum_of_its_named_parts() -> None:
+    _, [outcome] = trained(lenet("loss.l2=1e-3", "loss.label_smoothing=0.1"), batches(3, 8), [3])
+    losses = {name: float(value) for name, value in outcome["losses"].items()}
+    assert losses.keys() == {"cross_entropy", "l2", "loss"}
+    assert losses["loss"] == pytest.approx(losses["cross_entropy"] + losses["l2"], rel=1e-5)
+    assert losses["l2"] > 0
+
+
+def test_l2_is_taken_of_kernels_alone() -> None:
+    state, _ = build_state(lenet("loss.l2=1e-3"), CLASSES, examples=1000)
+    expected = 1e-3 * sum(float((v.numpy() ** 2).sum()) for v in state.model.trainable_variables if v.name == "kernel")
+    _, [outcome] = trained(lenet("loss.l2=1e-3"), batches(1, 8), [1])
+    assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_call_after_its_step() -> None:
+    data = batches(5, 8)
+    data[2]["image"] = data[2]["image"] * np.nan
+    state, [outcome] = trained(lenet(), data, [5])
+    assert (int(outcome["steps"]), bool(outcome["finite"]), int(state.step)) == (3, False, 3)
+
+
+def test_an_error_in_the_input_leaves_exactly_the_steps_before_it() -> None:
+    data = batches(3, 8)
+    config = small_config("prepare.size=[32, 32]")
+    state, _ = build_state(config, CLASSES, examples=1000)
+    run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
+
+    def failing() -> Any:
+        yield from data
+        raise OSError("the disk is gone")
+
+    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0])
+    with pytest.raises(tf.errors.OpError):
+        run_steps(iter(tf.data.Dataset.from_generator(failing, output_signature=specs)), tf.constant(5))
+    assert int(state.step) == 3
+    assert same_bits(state, trained(config, data, [3])[0])
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_weights_and_logits_in_float32_and_learns(precision: str) -> None:
+    [batch] = batches(1, 16)
+    state, outcomes = trained(lenet(f"train.precision={precision}", "optimizer={kind: adam, learning_rate: 0.003}"), [batch] * 30, [1, 28, 1])
+    assert {v.dtype for v in state.model.trainable_variables} == {"float32"}
+    assert state.model(batch["image"])["logits"].dtype == tf.float32
+    assert float(outcomes[-1]["losses"]["loss"]) < 0.8 * float(outcomes[0]["losses"]["loss"])
+
+
+def test_xla_gives_the_same_step_to_rounding() -> None:
+    data = batches(2, 8)
+    plain, compiled = (trained(lenet(f"train.xla={choice}"), data, [2])[0].arrays() for choice in ("off", "on"))
+    for name, value in plain.items():
+        np.testing.assert_allclose(value, compiled[name], rtol=1e-3, atol=1e-5, err_msg=name)
