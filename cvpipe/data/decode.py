@@ -6,6 +6,8 @@ import tensorflow as tf
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
+# How files of each format begin; WebP's name follows at byte 8.
+FORMATS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM", "WebP": b"RIFF"}
 
 
 def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
@@ -23,41 +25,77 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """
     not_empty = tf.debugging.Assert(tf.strings.length(encoded) > 0, ["the file is empty"])
     with tf.control_dependencies([not_empty]):
-        is_jpeg = _starts_with(encoded, b"\xff\xd8\xff")
-        is_png = _starts_with(encoded, b"\x89PNG\r\n\x1a\n")
-        is_bmp = _starts_with(encoded, b"BM")
-        is_webp = tf.logical_and(_starts_with(encoded, b"RIFF"), tf.strings.substr(encoded, 8, 4) == b"WEBP")
+        # Zeros make up for what a short file lacks, so that looking for a signature never fails.
+        head = tf.strings.join([tf.strings.substr(encoded, 0, 30), b"\0" * 30])
+    is_webp = _holds(head, 0, FORMATS["WebP"]) & _holds(head, 8, b"WEBP")
     image = tf.case(
         [
-            (is_jpeg, lambda: _decode_jpeg(encoded, channels)),
-            (is_png, lambda: _decode_png(encoded, channels)),
-            (is_bmp, lambda: _decode_bmp(encoded, channels)),
-            (is_webp, lambda: _to_channels(tf.io.decode_webp(encoded, channels=3)[0], channels)),
+            (_holds(head, 0, FORMATS["JPEG"]), lambda: _decode_jpeg(encoded, channels)),
+            (_holds(head, 0, FORMATS["PNG"]), lambda: _decode_png(encoded, channels)),
+            (_holds(head, 0, FORMATS["BMP"]), lambda: _decode_bmp(encoded, channels)),
+            (is_webp, lambda: _decode_webp(encoded, head, channels)),
         ],
-        default=lambda: _refuse(encoded, channels),
+        default=lambda: _refuse(channels),
     )
     return tf.ensure_shape(image, [None, None, channels])
 
 
 def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     shape = tf.io.extract_jpeg_shape(encoded)
-    with tf.control_dependencies([_size_allowed(shape[0], shape[1])]):
+
+    def decode(to: int) -> tf.Tensor:
         # INTEGER_ACCURATE: the default differs between builds of libjpeg-turbo, and this must not.
-        return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+        return tf.io.decode_jpeg(encoded, channels=to, dct_method="INTEGER_ACCURATE")
+
+    with tf.control_dependencies([_size_allowed(shape[0], shape[1])]):
+        if channels == 3:
+            return decode(3)
+        # libjpeg can't turn CMYK, the images of four channels, into grey.
+        return tf.cond(shape[2] == 4, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1))
 
 
 def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     # The IHDR chunk comes first: width and height, big-endian, at byte 16 (PNG specification, section 11.2.2).
     size = tf.io.decode_raw(_header(encoded, 16, 8), tf.int32, little_endian=False)
     with tf.control_dependencies([_size_allowed(size[1], size[0])]):
-        return tf.io.decode_png(encoded, channels=channels)
+        # Not `channels`: libpng's own grey depends on the gamma that a file claims, by up to 43 of 255.
+        return _to_channels(tf.io.decode_png(encoded, channels=0), channels)
 
 
 def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    # BITMAPINFOHEADER: width and height, little-endian, at byte 18; a negative height means top row first.
-    size = tf.io.decode_raw(_header(encoded, 18, 8), tf.int32)
-    with tf.control_dependencies([_size_allowed(tf.abs(size[1]), size[0])]):
-        return _to_channels(tf.io.decode_bmp(encoded), channels)
+    # Little-endian, from byte 10: where the pixels begin, then BITMAPINFOHEADER; a negative height means top row first.
+    fields = tf.io.decode_raw(_header(encoded, 10, 24), tf.int32)
+    pixels_at, header_size, width, height, compression = fields[0], fields[1], fields[2], fields[3], fields[5]
+    # 12 is OS/2's header, of another layout. Compression 0 is none, 3 gives the places of the colours in 32 bits.
+    plain = tf.debugging.Assert((header_size >= 40) & ((compression == 0) | (compression == 3)), ["a compressed or very old kind of BMP"])
+    with tf.control_dependencies([plain, _size_allowed(tf.abs(height), width)]):
+        image = tf.io.decode_bmp(encoded)
+
+    def look_up() -> tf.Tensor:
+        # One channel holds positions in a table of blue, green, red and nothing, which lies between header and pixels.
+        table = tf.strings.substr(encoded, 14 + header_size, pixels_at - 14 - header_size)
+        colours = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
+        return tf.gather(colours, tf.cast(image[..., 0], tf.int32))
+
+    return _to_channels(tf.cond(tf.shape(image)[2] == 1, look_up, lambda: image), channels)
+
+
+def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
+    def field(position: int) -> tf.Tensor:
+        return tf.io.decode_raw(tf.strings.substr(head, position, 4), tf.int32)[0]
+
+    # RFC 9649, sections 2.5 to 2.7: the first chunk's name is at byte 12, its content at 20.
+    lossy, lossless, extended = (_holds(head, 12, name) for name in (b"VP8 ", b"VP8L", b"VP8X"))
+    width, height = tf.case(
+        [
+            (lossy, lambda: (field(26) & 0x3FFF, field(28) & 0x3FFF)),
+            (lossless, lambda: ((field(21) & 0x3FFF) + 1, (field(21) // 2**14 & 0x3FFF) + 1)),
+        ],
+        default=lambda: ((field(24) & 0xFFFFFF) + 1, (field(26) // 2**8 & 0xFFFFFF) + 1),
+    )
+    animated = extended & (field(20) & 2 > 0)
+    with tf.control_dependencies([_size_allowed(height, width), tf.debugging.Assert(~animated, ["an animation, not an image"])]):
+        return _to_channels(tf.io.decode_webp(encoded, channels=0)[0], channels)
 
 
 def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
@@ -67,8 +105,8 @@ def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.cond(has_colour, lambda: tf.image.rgb_to_grayscale(image[..., :3]), lambda: image[..., :1])
 
 
-def _starts_with(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
-    return tf.strings.substr(encoded, 0, len(magic)) == magic
+def _holds(head: tf.Tensor, position: int, text: bytes) -> tf.Tensor:
+    return tf.strings.substr(head, position, len(text)) == text
 
 
 def _header(encoded: tf.Tensor, position: int, length: int) -> tf.Tensor:
@@ -80,10 +118,10 @@ def _header(encoded: tf.Tensor, position: int, length: int) -> tf.Tensor:
 def _size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     allowed = (height > 0) & (width > 0) & (pixels <= MAX_PIXELS)
-    return tf.debugging.Assert(allowed, ["the header says", height, "x", width, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"])
+    return tf.debugging.Assert(allowed, ["the header says", width, "x", height, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"])
 
 
-def _refuse(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+def _refuse(channels: int) -> tf.Tensor:
     known = tf.debugging.Assert(False, ["no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"])
     with tf.control_dependencies([known]):
         return tf.zeros([1, 1, channels], tf.uint8)

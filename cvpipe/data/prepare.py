@@ -32,7 +32,8 @@ def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
 
 def _crop_to_aspect(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The largest middle part with the aspect of `size`; integers throughout, so no platform rounds otherwise."""
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    # 64 bits: width × size[0] may pass 2³¹ in a very long image.
+    height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
     crop_height = tf.maximum(tf.minimum(height, width * size[0] // size[1]), 1)
     crop_width = tf.maximum(tf.minimum(width, height * size[1] // size[0]), 1)
     top, left = (height - crop_height) // 2, (width - crop_width) // 2

@@ -11,7 +11,7 @@ from typing import Union
 
 import tensorflow as tf
 
-from cvpipe.data.decode import decode_image
+from cvpipe.data.decode import FORMATS, decode_image
 from cvpipe.data.sources import Source
 from cvpipe.errors import DataError
 
@@ -25,13 +25,12 @@ class Quarantine:
     """
 
     def __init__(self, source: Source, split: str, max_share: float, file: Union[Path, None] = None):
-        """`file` (JSON lines) is appended to, and what it already holds for this split counts; None keeps nothing."""
+        """`file` (JSON lines) is appended to, and what it already holds for this split counts; None writes nothing."""
         self.names: dict[str, str] = {}
         self._source, self._split, self._max_share, self._file = source, split, max_share, file
         self._lock = threading.Lock()
         if file and file.exists():
-            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-            self.names = {row["record"]: row["reason"] for row in rows if row["split"] == split}
+            self.names = {row["record"]: row["reason"] for row in _rows(file) if row["split"] == split}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,7 +50,8 @@ class Quarantine:
     def check(self) -> None:
         """Raises DataError when more records are bad than the pipeline allows."""
         bad, examples = len(self), len(self._source)
-        if bad > self._max_share * examples:
+        # Divided, not multiplied: 29 / 100 is 0.29 to the last bit, 0.29 * 100 is less than 29.
+        if bad / examples > self._max_share:
             name, reason = next(iter(self.names.items()))
             where = f"; all are listed in {self._file}" if self._file else ""
             raise DataError(
@@ -60,13 +60,41 @@ class Quarantine:
             )
 
 
+# A graph, because only there an assertion's message has its values in one line.
+_decode = tf.function(decode_image)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a JSON lines file, without one that a crash cut off; its line is ended, so that the next stands alone."""
+    text, rows = file.read_text(encoding="utf-8"), []
+    if text and not text.endswith("\n"):
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write("\n")
+    for line in text.splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
 def _reason(source: Source, index: int) -> str:
+    """What is wrong with an example, in words without TensorFlow's."""
     try:
         example = source.read(tf.constant(index, tf.int64))
-        decode_image(example["bytes"], 3)
+    except tf.errors.NotFoundError:
+        return "the file is missing"
+    except tf.errors.PermissionDeniedError:
+        return "the file may not be read"
     except tf.errors.OpError as error:
-        # TensorFlow puts the node's name before the message and the operands' values after it.
-        text = re.sub(r"\{\{.*?\}\}", "", error.message).strip()
-        text = re.sub(r"^assertion failed: \[(.*?)\].*", r"\1", text, flags=re.S)
-        return " ".join(text.replace("] [", " ").split("\n")[0].split())[:200]
+        return f"the file can't be read ({type(error).__name__})"
+    try:
+        if "bytes" in example:
+            _decode(example["bytes"], 3)
+    except tf.errors.OpError as error:
+        said = re.search(r"assertion failed: \[(.*)\]", error.message)
+        if said:
+            return said[1].replace("] [", " ")
+        kind = next(name for name, beginning in FORMATS.items() if example["bytes"].numpy().startswith(beginning))
+        return f"the {kind} is damaged, cut off or of an unusual kind"
     return "it could be read a moment later"

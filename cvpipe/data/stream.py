@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Union
 
+import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
@@ -74,14 +75,22 @@ def evaluation_batches(
 
 
 def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: int) -> tf.data.Dataset:
-    """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image" and nothing decoded."""
+    """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image" and nothing decoded.
 
-    def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
+    A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that out.
+    """
+
+    def read(index: tf.Tensor) -> Batch:
         example = source.read(index)
         encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
-        return {"bytes": encoded, "targets": encode(example, config), "weight": tf.cast(real, tf.float32), "index": index}
+        return {"bytes": encoded, "targets": encode(example, config)}
 
-    return _padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
+        loaded, _ = _or_empty(read, index)
+        return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
+
+    load = tf.autograph.experimental.do_not_convert(load)
+    return _padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
@@ -117,19 +126,23 @@ def _batches(
 def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:
     """Loads an example, or on any error an empty one with weight 0, so that it keeps its slot, and notes it."""
 
-    def note(index: Any) -> int:
+    def note(index: np.int64) -> np.int64:
         quarantine.note(int(index))
-        return 0
+        return index
 
     def guarded(index: tf.Tensor, *rest: tf.Tensor) -> Batch:
-        # Only inside a Dataset does TensorFlow turn an error of the graph into data.
-        attempt = tf.data.Dataset.from_tensors((index, *rest)).map(load)
-        empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), attempt.element_spec)
-        loaded = attempt.ignore_errors().map(lambda batch: (batch, True))
-        loaded = loaded.concatenate(tf.data.Dataset.from_tensors(({**empty, "index": index}, False)))
-        batch, readable = loaded.take(1).get_single_element()
-        noted = tf.cond(readable, lambda: 0, lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int32), []))
+        batch, readable = _or_empty(load, index, *rest)
+        noted = tf.cond(readable, lambda: index, lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), []))
         with tf.control_dependencies([noted]):
-            return {**batch, "weight": tf.identity(batch["weight"])}
+            return {**batch, "index": index, "weight": tf.identity(batch["weight"])}
 
     return guarded
+
+
+def _or_empty(load: Callable[..., Batch], *args: tf.Tensor) -> tuple[Batch, tf.Tensor]:
+    """What `load` returns and True, or, on any error, zeros of the same shapes and False. Graph code."""
+    # Only inside a Dataset does TensorFlow turn an error of the graph into data.
+    attempt = tf.data.Dataset.from_tensors(args).map(tf.autograph.experimental.do_not_convert(load))
+    empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), attempt.element_spec)
+    loaded = attempt.ignore_errors().map(lambda batch: (batch, True))
+    return loaded.concatenate(tf.data.Dataset.from_tensors((empty, False))).take(1).get_single_element()

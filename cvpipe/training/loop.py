@@ -105,7 +105,8 @@ class Loop:
                 if self.guarded:
                     raise
                 # A record can't be read. The stream's state is the step: go on from there, guardedly.
-                self.guarded, calls = True, self._iterator()
+                self.guarded = True
+                calls = self._iterator()
                 continue
             seconds = time.monotonic() - began
             self._take_in(outcome, seconds)

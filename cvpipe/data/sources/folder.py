@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from cvpipe.config import Folder
 from cvpipe.data.sources.source import Source, whole
 from cvpipe.errors import DataError
 
+log = logging.getLogger(__name__)
+
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 
@@ -19,7 +23,7 @@ def folder(config: Folder) -> dict[str, Source]:
     """The splits found, or one named "all"; records hold the files' bytes, unread until they are asked for.
 
     Raises:
-        DataError: the folder is missing, holds no class, or a class holds no image.
+        DataError: the folder is missing, holds no class, a class holds no image, or a split has a class that train lacks.
     """
     path = Path(config.path)
     if not path.is_dir():
@@ -27,7 +31,14 @@ def folder(config: Folder) -> dict[str, Source]:
     below = _folders(path)
     if not any(child.name == "train" for child in below):
         return {"all": _split(path, tuple(child.name for child in below))}
-    splits = {SPLITS[child.name]: child for child in below if child.name in SPLITS}
+    splits: dict[str, Path] = {}
+    for child in below:
+        if child.name not in SPLITS:
+            log.warning("%s: left out; the folders beside train are %s", child, ", ".join(name for name in SPLITS if name != "train"))
+        elif SPLITS[child.name] in splits:
+            raise DataError(f"{child}: the same split as {splits[SPLITS[child.name]]}; keep one of the two folders")
+        else:
+            splits[SPLITS[child.name]] = child
     # The training split says which classes there are, and their order.
     classes = tuple(child.name for child in _folders(splits["train"]))
     return {split: _split(child, classes) for split, child in splits.items()}
@@ -35,6 +46,11 @@ def folder(config: Folder) -> dict[str, Source]:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _is_image(inside: Path) -> bool:
+    # Hidden files are no images, whatever they are called: macOS's "._x.jpg", or what is in ".ipynb_checkpoints".
+    return inside.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in inside.parts)
 
 
 def _split(path: Path, classes: tuple[str, ...]) -> Source:
@@ -46,12 +62,12 @@ def _split(path: Path, classes: tuple[str, ...]) -> Source:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = sorted(str(file) for file in (path / name).rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+        images = sorted(str(file) for file in (path / name).rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
         if not images and (path / name).is_dir():
             raise DataError(f"{path / name}: no image inside ({', '.join(sorted(EXTENSIONS))}); add some or remove the folder")
         files += images
         labels += [label] * len(images)
-    paths = np.array(files, dtype=np.bytes_)
+    paths = np.array([os.fsencode(file) for file in files], dtype=np.bytes_)
 
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"bytes": tf.io.read_file(tf.gather(paths, record))}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Union
@@ -29,28 +31,36 @@ def idx(config: Idx) -> dict[str, Source]:
     if not path.exists():
         raise DataError(f"{path}: no such folder or zip archive; set data.source.path to where the IDX files are")
     files = dict(_files(path))
-    return {split: _split(files, prefix, config) for split, prefix in SPLITS.items()}
+    splits = {split: _split(files, prefix, config) for split, prefix in SPLITS.items()}
+    # The training split says which classes there are where the pipeline doesn't.
+    classes = config.classes or tuple(str(label) for label in range(int(splits["train"][1].max(initial=0)) + 1))
+    return {split: _source(images, labels, classes, SPLITS[split], config) for split, (images, labels) in splits.items()}
 
 
 def _files(path: Path) -> Iterator[tuple[str, Union[Path, zipfile.Path]]]:
     if path.is_dir():
-        yield from ((file.name, file) for file in sorted(path.rglob("*-ubyte*")))
+        yield from ((file.name, file) for file in sorted(path.rglob("*-ubyte*")) if file.is_file())
         return
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
         raise DataError(f"{path}: neither a folder nor a zip archive; set data.source.path to one that holds the IDX files") from None
-    yield from ((Path(name).name, zipfile.Path(archive, name)) for name in archive.namelist() if "-ubyte" in name)
+    yield from ((Path(name).name, zipfile.Path(archive, name)) for name in archive.namelist() if "-ubyte" in Path(name).name)
 
 
-def _split(files: dict[str, Union[Path, zipfile.Path]], prefix: str, config: Idx) -> Source:
+def _split(files: dict[str, Union[Path, zipfile.Path]], prefix: str, config: Idx) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, H, W, 1] and labels uint8 [N]."""
     images = _array(files, f"{prefix}-images", rank=3, config=config)[..., np.newaxis]
     labels = _array(files, f"{prefix}-labels", rank=1, config=config)
     if len(images) != len(labels):
         raise DataError(f"{config.path}: {len(images)} {prefix} images but {len(labels)} labels; the files don't belong together")
-    classes = config.classes or tuple(str(label) for label in range(int(labels.max(initial=0)) + 1))
+    return images, labels
+
+
+def _source(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], prefix: str, config: Idx) -> Source:
     if labels.max(initial=0) >= len(classes):
-        raise DataError(f"{config.path}: label {labels.max()} in {prefix}, but data.source.classes names only {len(classes)} classes")
+        known = f"data.source.classes names {len(classes)}" if config.classes else f"the training labels end at {len(classes) - 1}"
+        raise DataError(f"{config.path}: label {labels.max()} in {prefix}-labels, counted from 0, but {known}; mend one of the two")
 
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.ensure_shape(tf.gather(images, record), images.shape[1:])}
@@ -64,13 +74,13 @@ def _array(files: dict[str, Union[Path, zipfile.Path]], prefix: str, rank: int, 
         raise DataError(f"{config.path}: no file named {prefix}-idx{rank}-ubyte or {prefix}-idx{rank}-ubyte.gz")
     try:
         data = gzip.decompress(file.read_bytes()) if file.name.endswith(".gz") else file.read_bytes()
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: can't be unpacked ({error}); fetch it again") from None
     # Magic number: two zero bytes, 8 for unsigned bytes, the rank; then the dimensions, big-endian.
-    if data[:4] != bytes([0, 0, 8, rank]):
-        raise DataError(f"{file}: no IDX file of unsigned bytes with {rank} dimensions")
+    if data[:4] != bytes([0, 0, 8, rank]) or len(data) < 4 + 4 * rank:
+        raise DataError(f"{file}: no IDX file of unsigned bytes with {rank} dimensions; fetch it again")
     shape = tuple(np.frombuffer(data, ">u4", rank, offset=4).tolist())
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
-    if values.size != np.prod(shape):
-        raise DataError(f"{file}: the header promises {shape}, {np.prod(shape)} bytes, but {values.size} are there; fetch it again")
+    if values.size != math.prod(shape):
+        raise DataError(f"{file}: the header promises {shape}, {math.prod(shape)} bytes, but {values.size} are there; fetch it again")
     return values.reshape(shape)

@@ -1,0 +1,146 @@
+"""How a training meets bad records, bad numbers, and runs that are already there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import small_config
+from cvpipe.errors import ConfigError, DataError, UserError
+from cvpipe.training.loop import last_step_of
+from cvpipe.training.train import train
+
+IMAGES = 20
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of twenty small images, one dark, one bright."""
+    random = np.random.default_rng(0)
+    for name, brightness in (("dark", 60), ("bright", 180)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(IMAGES):
+            pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
+            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+    return tmp_path / "photos"
+
+
+def train_photos(photos: Path, run: Path, *overrides: str, **arguments: Any) -> dict[str, Any]:
+    source = f"data.source={{kind: folder, path: {photos}}}"
+    config = small_config(source, "train.batch_size=8", "prepare.channels=3", "data.validation=0.2", *overrides)
+    return train(config, run, **arguments)
+
+
+def quarantined(run: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (run / "quarantine.jsonl").read_text().splitlines()]
+
+
+def test_a_broken_image_is_left_out_named_and_not_touched(photos: Path, tmp_path: Path) -> None:
+    broken = {"dark/03.jpg": b"", "dark/05.jpg": b"garbage", "bright/07.jpg": (photos / "bright/07.jpg").read_bytes()[:200]}
+    for name, content in broken.items():
+        (photos / name).write_bytes(content)
+    result = train_photos(photos, tmp_path / "run", "data.max_bad_share=0.5")
+    assert {row["record"] for row in quarantined(tmp_path / "run")} == {str(photos / name) for name in broken}
+    assert all(row["reason"] for row in quarantined(tmp_path / "run"))
+    assert {name: (photos / name).read_bytes() for name in broken} == broken
+    bad_in_test = sum(row["split"] == "test" for row in quarantined(tmp_path / "run"))
+    assert result["quarantined"] == bad_in_test
+    assert result["images"] + bad_in_test == 8
+    assert result["ended"] == "finished"
+
+
+def test_a_broken_image_doesnt_change_which_examples_the_others_meet(photos: Path, tmp_path: Path) -> None:
+    # Plain reading fails at the bad record and goes on guardedly; a run that is guarded from its start must end the same.
+    (photos / "dark/03.jpg").write_bytes(b"garbage")
+    options = ("data.validation=0", "data.test=0.1", "data.max_bad_share=0.5")
+    train_photos(photos, tmp_path / "plain", *options)
+    assert quarantined(tmp_path / "plain")[0]["split"] == "train"
+    (tmp_path / "guarded").mkdir()
+    for name in ("config.json", "run.json", "quarantine.jsonl"):
+        (tmp_path / "guarded" / name).write_bytes((tmp_path / "plain" / name).read_bytes())
+    train_photos(photos, tmp_path / "guarded", *options)
+    with np.load(tmp_path / "plain/checkpoints/last.npz") as one, np.load(tmp_path / "guarded/checkpoints/last.npz") as other:
+        assert {name: one[name].tobytes() for name in one} == {name: other[name].tobytes() for name in other}
+
+
+def test_too_many_broken_images_stop_the_run(photos: Path, tmp_path: Path) -> None:
+    for n in range(12):
+        (photos / f"dark/{n:02}.jpg").write_bytes(b"garbage")
+    with pytest.raises(DataError, match=r"of the train split's .* can't be read .*max_bad_share allows 5.0%.*Mend or remove them"):
+        train_photos(photos, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_names_step_rate_and_examples_and_keeps_the_last_good_state(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not finite at step .*learning rate .*jpg.*Lower optimizer.learning_rate") as failure:
+        train_photos(photos, tmp_path / "run", "optimizer.learning_rate=1e30", "schedule={kind: constant}")
+    report = json.loads((tmp_path / "run" / "not_finite.json").read_text())
+    assert f"step {report['step']} " in str(failure.value)
+    assert len(report["examples"]) == 8 and all(Path(name).is_file() for name in report["examples"])
+    for file in (tmp_path / "run").rglob("*.npz"):
+        with np.load(file) as arrays:
+            assert all(np.isfinite(arrays[name]).all() for name in arrays)
+
+
+def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path) -> None:
+    first = train_photos(photos, tmp_path / "run")
+    before = (tmp_path / "run/checkpoints/last.npz").read_bytes()
+    second = train_photos(photos, tmp_path / "run")
+    assert (tmp_path / "run/checkpoints/last.npz").read_bytes() == before
+    assert first["accuracy"] == second["accuracy"]
+
+
+def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(photos: Path, tmp_path: Path) -> None:
+    train_photos(photos, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"another configuration: seed \(was 0, now 5\).*--run.*--fresh"):
+        train_photos(photos, tmp_path / "run", "seed=5")
+
+
+def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> None:
+    train_photos(photos, tmp_path / "run")
+    (photos / "dark/new.jpg").write_bytes((photos / "dark/01.jpg").read_bytes())
+    with pytest.raises(ConfigError, match="data changed since this run began: examples"):
+        train_photos(photos, tmp_path / "run")
+
+
+def test_fresh_moves_the_old_run_aside(photos: Path, tmp_path: Path) -> None:
+    train_photos(photos, tmp_path / "run")
+    before = (tmp_path / "run/checkpoints/last.npz").read_bytes()
+    train_photos(photos, tmp_path / "run", "seed=5", fresh=True)
+    assert (tmp_path / "run.old-1/checkpoints/last.npz").read_bytes() == before
+    assert (tmp_path / "run/checkpoints/last.npz").read_bytes() != before
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds no run; choose another with --run"):
+        train_photos(photos, tmp_path / "run")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_early_stopping_stops_after_its_patience(photos: Path, tmp_path: Path) -> None:
+    overrides = ("train.epochs=30", "train.early_stopping.patience=2", "optimizer.learning_rate=1e-9", "train.ema=null")
+    result = train_photos(photos, tmp_path / "run", *overrides)
+    assert result["ended"] == "stopped early"
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    scores = [row["accuracy"] for row in rows if row["split"] == "validation"]
+    assert len(scores) < 30
+    assert max(scores[:-2]) >= max(scores[-2:])
+
+
+def test_the_best_checkpoint_is_the_one_with_the_highest_validation_score(trained_run: Path) -> None:
+    rows = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
+    scored = [row for row in rows if row["split"] == "validation"]
+    best = max(scored, key=lambda row: row["accuracy"])
+    with np.load(trained_run / "checkpoints/best.npz") as arrays:
+        assert (int(arrays["step"]), float(arrays["best_score"])) == (best["step"], best["accuracy"])
+
+
+@pytest.mark.parametrize("epoch, examples, expected", [(1, 100, 4), (2, 100, 7), (3, 64, 6), (1, 1, 1)])
+def test_an_epoch_ends_with_the_step_that_shows_its_last_example(epoch: int, examples: int, expected: int) -> None:
+    assert last_step_of(epoch, small_config("train.batch_size=32"), examples) == expected
