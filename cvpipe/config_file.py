@@ -26,19 +26,22 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = key_node.value
+            # A list or mapping as a key is left to YAML, which refuses it.
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node
             if key in seen:
                 raise ConfigError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice; keep one")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so is a date.
+# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so are a date, a time such as 1:30, and 010, which is no octal 8.
+_OLD = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")]
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
@@ -54,41 +57,63 @@ def load(path: Union[str, Path], overrides: Iterable[str] = ()) -> Config:
     """
     path = Path(path)
     values, lines = _read(path)
-    origins: dict[str, str] = {}
+    overrides = list(overrides)
     for override in overrides:
-        key = _apply(values, override)
-        origins[key] = f"--set {override}"
+        _apply(values, override)
     values.setdefault("name", path.stem)
-    return _check(values, path, lines, origins)
+    return _check(values, path, lines, overrides)
 
 
 def parse(text: str, origin: str) -> Config:
-    """Reads a saved configuration, `text` being JSON and `origin` where it came from, for messages."""
-    return _check(json.loads(text), Path(origin), {}, {})
+    """Reads a saved configuration, `text` being JSON and `origin` where it came from, for messages.
+
+    Raises:
+        ConfigError: it is no JSON, or a key or value is wrong.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{origin}:{error.lineno}: not valid JSON: {error.msg}") from None
+    return _check(_mapping(values, origin), Path(origin), {}, [])
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = difflib.get_close_matches(str(path), [str(p) for p in Path("pipelines").rglob("*.yaml")], n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "pipelines lie under pipelines/."
-        raise ConfigError(f"{path}: no such pipeline file; {hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read as a pipeline file: {error}") from None
-    loader = _Loader(text)
-    loader.name = str(path)
+        near = _nearest_pipeline(path)
+        raise ConfigError(f"{path}: no such pipeline file; " + (f"did you mean {near}?" if near else "look under pipelines/")) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}; give a pipeline file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: no text in UTF-8; give a pipeline file") from None
     try:
+        loader = _Loader(text)
+        loader.name = str(path)
         node = loader.get_single_node()
         values = loader.construct_document(node) if node else None
         lines = dict(_lines(node, ())) if node else {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except yaml.MarkedYAMLError as error:
+        where = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
+        raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: the character {chr(error.character)!r} is not allowed; remove it") from None
+    return _mapping(values, str(path)), lines
+
+
+def _mapping(values: Any, origin: str) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a pipeline file is a mapping of keys to values, such as 'task: classification'")
-    return values, lines
+        raise ConfigError(f"{origin}: a pipeline file is a mapping of keys to values, such as 'task: classification'")
+    return values
+
+
+def _nearest_pipeline(path: Path) -> Union[str, None]:
+    """The shipped pipeline whose name, or whole path, is most like `path`."""
+    shipped = {str(file): file for file in sorted(Path("pipelines").rglob("*.yaml"))}
+    same_name = [name for name, file in shipped.items() if file.stem == path.stem]
+    near = same_name or difflib.get_close_matches(str(path), shipped, n=1)
+    return near[0] if near else None
 
 
 def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -102,7 +127,7 @@ def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ..
             yield from _lines(value, at + (index,))
 
 
-def _apply(values: dict[str, Any], override: str) -> str:
+def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: write it as key=value, such as --set train.epochs=3")
@@ -118,7 +143,6 @@ def _apply(values: dict[str, Any], override: str) -> str:
         at[_position(at, last, override)] = value
     else:
         at[last] = value
-    return key
 
 
 def _descend(at: Any, key: str, override: str) -> Any:
@@ -135,48 +159,69 @@ def _descend(at: Any, key: str, override: str) -> Any:
 
 
 def _position(items: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(items):
+    if not key.isdecimal() or int(key) >= len(items):
         raise ConfigError(f"--set {override}: '{key}' is no position in that list of {len(items)}, counted from 0")
     return int(key)
 
 
-def _check(values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int], origins: dict[str, str]) -> Config:
+def _check(values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]) -> Config:
     try:
-        # JSON mode is strict about types, and still takes a list where a tuple is meant.
-        return Config.model_validate_json(json.dumps(values), strict=True)
+        # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML has and JSON lacks is text.
+        return Config.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as failure:
         sentences = []
-        for error in failure.errors():
+        # Unknown keys first: one is often the reason why another is missing.
+        for error in sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden"):
             at = _location(error["loc"], values)
-            key = ".".join(map(str, at))
-            line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
-            where = origins.get(key) or (f"{path}:{line}" if line else str(path))
-            sentences.append(f"{where}: {_explain(dict(error), at, values)}")
+            # What is wrong between sections begins with the key to look at.
+            place = at or tuple(str(error.get("ctx", {}).get("error", "")).split(" ")[0].split("."))
+            sentences.append(f"{_where(place, path, lines, overrides)}: {_explain(dict(error), at, values)}")
         raise ConfigError("\n".join(dict.fromkeys(sentences))) from None
 
 
+def _where(at: tuple[Any, ...], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]) -> str:
+    """The override or the line of the file that a location comes from, or else the nearest mapping around it."""
+    for override in reversed(overrides):
+        if _below(at, override.partition("=")[0]):
+            return f"--set {override}"
+    for n in range(len(at), 0, -1):
+        if at[:n] in lines:
+            return f"{path}:{lines[at[:n]]}"
+        # A mapping that the file leaves out was made by an override of something in it.
+        for override in overrides:
+            if _below(tuple(override.partition("=")[0].split(".")), ".".join(map(str, at[:n]))):
+                return f"--set {override}"
+    return str(path)
+
+
+def _below(at: tuple[Any, ...], key: str) -> bool:
+    """Whether a location is at a dotted key or below it."""
+    return (".".join(map(str, at)) + ".").startswith(key + ".")
+
+
 def _location(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """Pydantic's location without the names of union members, which the file doesn't have."""
+    """Pydantic's location without the kinds of mappings, which it puts after their places and the file doesn't have."""
     at: list[Any] = []
-    for n, part in enumerate(loc):
-        is_tag = isinstance(values, dict) and part not in values and part in [values.get(tag) for tag in TAGS]
-        is_type = isinstance(part, str) and not isinstance(values, (dict, list)) and n > 0
-        if is_tag or is_type or (isinstance(part, str) and re.search(r"[\[\]()]|^[A-Z]", part)):
+    entered = False
+    for part in loc:
+        if entered and part in [values.get(tag) for tag in TAGS]:
+            entered = False
             continue
         at.append(part)
         if isinstance(values, dict):
             values = values.get(part)
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+        elif isinstance(values, list) and part < len(values):
             values = values[part]
+        entered = isinstance(values, dict)
     return tuple(at)
 
 
 def _explain(error: dict[str, Any], at: tuple[Any, ...], values: dict[str, Any]) -> str:
     key, kind, context = ".".join(map(str, at)), error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(at[-1]), known_keys(at[:-1], values), n=1, cutoff=0.5)
-        known = ", ".join(known_keys(at[:-1], values))
-        return f"unknown key '{key}'; " + (f"did you mean '{near[0]}'?" if near else f"known here: {known}")
+        keys = _known_keys(at[:-1], values)
+        near = difflib.get_close_matches(str(at[-1]).lower(), keys, n=1, cutoff=0.5)
+        return f"unknown key '{key}'; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(keys)}")
     if kind == "missing":
         return f"'{key}' is missing; add it ({_meaning(at, values)})"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -192,29 +237,37 @@ def _explain(error: dict[str, Any], at: tuple[Any, ...], values: dict[str, Any])
             known = names.replace("|", ", ")
             return f"'{key}': {text} '{error['input']}'; " + (f"did you mean '{near[0]}'? " if near else "") + f"known: {known}"
         return f"'{key}': {text}" if key else text
-    said = error["msg"].removeprefix("Input ").replace("valid ", "")
+    given = json.dumps(error["input"], ensure_ascii=False)
+    if kind in ("too_short", "too_long"):
+        bound, limit = ("at least", context["min_length"]) if kind == "too_short" else ("at most", context["max_length"])
+        return f"'{key}' should have {bound} {limit} {'item' if limit == 1 else 'items'}, not {given} ({_meaning(at, values)})"
+    said = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid ", "")
     for term, plain in {"an object": "a mapping", "an array": "a list", "a array": "a list", "a integer": "an integer"}.items():
         said = said.replace(term, plain)
-    return f"'{key}' {said}, not {json.dumps(error['input'])} ({_meaning(at, values)})"
+    quoted = f'; write it as "{error["input"]}"' if kind == "string_type" and isinstance(error["input"], (int, float)) else ""
+    return f"'{key}' {said}, not {given}{quoted} ({_meaning(at, values)})"
 
 
-def known_keys(at: tuple[Any, ...], values: Any) -> list[str]:
-    """The keys a pipeline file may have in the mapping at the location `at`."""
+def _known_keys(at: tuple[Any, ...], values: Any) -> list[str]:
+    """The keys a pipeline file may have in the mapping at a location."""
     section = _section(at, values)
     return list(section.model_fields) if section else []
 
 
 def _meaning(at: tuple[Any, ...], values: Any) -> str:
+    """What a key is for, in one line."""
     at = at[:-1] if at and isinstance(at[-1], int) else at
     section = _section(at[:-1], values)
     field: Union[FieldInfo, None] = section.model_fields.get(str(at[-1])) if section and at else None
     text = field.description if field else None
     if field and not text:
-        text = next((m.__doc__ for m in _members(field.annotation)), None)
+        members = _members(field.annotation)
+        text = members[0].__doc__ if len(members) == 1 else f"its kind is one of {', '.join(_tags(at, values))}"
     return (text or "see cvpipe schema").split("\n")[0].rstrip(".")
 
 
 def _tags(at: tuple[Any, ...], values: Any) -> list[str]:
+    """The kinds a mapping at a location can be of."""
     at = at[:-1] if isinstance(at[-1], int) else at
     section = _section(at[:-1], values)
     members = _members(section.model_fields[at[-1]].annotation) if section else []

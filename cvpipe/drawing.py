@@ -5,7 +5,7 @@ Dimensions: N images, H, W, C their size, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -26,6 +26,21 @@ def image_grid(images: np.ndarray, titles: Sequence[str], right: Union[Sequence[
             axes.imshow(images[n].squeeze(), cmap="gray", vmin=0, vmax=255)
             colour = "black" if right is None else RIGHT if right[n] else WRONG
             axes.set_title(titles[n], fontsize=8, color=colour)
+    return figure
+
+
+def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Images per class, int [K] for each split, stacked; names are written for up to 50 classes."""
+    figure = Figure(figsize=(min(max(5.0, 0.4 * len(classes) + 2), 14), 3.5), layout="constrained")
+    axes = figure.subplots()
+    below = np.zeros(len(classes), int)
+    for split, own in counts.items():
+        axes.bar(range(len(classes)), own, bottom=below, label=split)
+        below = below + own
+    axes.set(xlabel="class", ylabel="images")
+    if len(classes) <= 50:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+    figure.legend(loc="outside right upper")
     return figure
 
 

@@ -30,6 +30,11 @@ def make_predict(model: keras.Model, task: ModuleType, config: Config, classes: 
     return predict
 
 
+def ask(predict: Predict, batch: Any) -> dict[str, np.ndarray]:
+    """The answers to a batch, of prepared images or of bytes, as arrays."""
+    return {name: answer.numpy() for name, answer in predict(batch).items()}
+
+
 def evaluate(
     predict: Predict,
     source: Source,
@@ -50,12 +55,34 @@ def evaluate(
     metrics = task.metrics(config, source.classes)
     for batch in evaluation_batches(source, config, task.encode, quarantine, config.train.batch_size):
         batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
-        predictions = {name: answer.numpy() for name, answer in predict(batch["image"]).items()}
+        predictions = ask(predict, batch["image"])
         metrics.update(predictions, batch["targets"], batch["weight"])
         if watch:
             watch(batch, predictions)
     quarantine.check()
     return {**metrics.result(), "quarantined": len(quarantine)}
+
+
+def evaluate_each(
+    predict: Predict, source: Source, task: ModuleType, config: Config, *, quarantine: Quarantine
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Evaluates, and keeps what was answered to each of the N readable examples; not their images, which may be too many.
+
+    Returns:
+        What `evaluate` returns, and {"index": int64 [N], "targets": the task's, each [N, …], "predictions": likewise},
+        in the source's order.
+
+    Raises:
+        DataError: as `evaluate` does.
+    """
+    kept: list[dict[str, Any]] = []
+
+    def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+        every = {"index": batch["index"], "targets": batch["targets"], "predictions": predictions}
+        kept.append(tf.nest.map_structure(lambda values: values[batch["weight"] > 0], every))
+
+    scores = evaluate(predict, source, task, config, quarantine=quarantine, watch=watch)
+    return scores, tf.nest.map_structure(lambda *parts: np.concatenate(parts), *kept)
 
 
 def evaluate_bytes(
@@ -67,7 +94,7 @@ def evaluate_bytes(
     """
     metrics = task.metrics(config, source.classes)
     for batch in encoded_batches(source, config, task.encode, config.train.batch_size):
-        predictions = {name: value.numpy() for name, value in answer(batch["bytes"]).items()}
+        predictions = ask(answer, batch["bytes"])
         weight = batch["weight"].numpy()
         for index in batch["index"].numpy()[(weight > 0) & ~predictions["valid"]]:
             quarantine.note(int(index))

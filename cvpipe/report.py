@@ -47,7 +47,7 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
         *(line for name in pictures for line in (f"## {name.replace('_', ' ').capitalize()}", "", f"![{name}](pictures/{name}.png)", "")),
         "## Per class",
         "",
-        *_per_class(scores["per_class"]),
+        *per_class_table(scores["per_class"]),
         "",
         "## Made with",
         "",
@@ -60,7 +60,8 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
     run.report_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _per_class(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The lines of a Markdown table, one a class, from a score's "per_class"."""
     columns = list(next(iter(scores.values())))
     return _table(["class", *columns], [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()])
 

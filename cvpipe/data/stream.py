@@ -53,9 +53,7 @@ def training_batches(
         return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
 
     def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        example = _decoded(source.read(index), config)
-        example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size)
-        return _loaded(example, index, config, encode)
+        return _augmented(source, index, epoch, config, encode)
 
     steps = tf.data.Dataset.range(first_step, last_step)
     # A step at a time in order; only the loading of examples runs in parallel.
@@ -93,6 +91,25 @@ def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: 
     return _padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+def read_examples(source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: Union[int, None] = None) -> Batch:
+    """The chosen examples as one batch of arrays, for people to look at; those that can't be read are left out.
+
+    Args:
+        indices: int [N], positions in the source; "index" in the batch says which of them could be read.
+        epoch: augment them exactly as training does in this epoch, counted from 0; None reads them as evaluation does.
+    """
+
+    def load(index: tf.Tensor) -> Batch:
+        if epoch is None:
+            return _loaded(_decoded(source.read(index), config), index, config, encode)
+        return _augmented(source, index, epoch, config, encode)
+
+    chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
+    readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors().batch(max(len(indices), 1))
+    nothing = tf.nest.map_structure(lambda spec: np.zeros([0, *spec.shape[1:]], spec.dtype.as_numpy_dtype), readable.element_spec)
+    return next(readable.as_numpy_iterator(), nothing)
+
+
 def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
     padded = -(-examples // batch_size) * batch_size
     return tf.data.Dataset.range(padded).map(lambda i: (tf.minimum(i, examples - 1), i < examples))
@@ -105,6 +122,12 @@ def _decoded(example: Example, config: Config) -> Example:
     elif image.shape[-1] == 3 and config.prepare.channels == 1:
         image = tf.image.rgb_to_grayscale(image)
     return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
+
+
+def _augmented(source: Source, index: tf.Tensor, epoch: Union[tf.Tensor, int], config: Config, encode: Encode) -> Batch:
+    example = _decoded(source.read(index), config)
+    example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size)
+    return _loaded(example, index, config, encode)
 
 
 def _loaded(example: Example, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
@@ -142,7 +165,7 @@ def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[...
 def _or_empty(load: Callable[..., Batch], *args: tf.Tensor) -> tuple[Batch, tf.Tensor]:
     """What `load` returns and True, or, on any error, zeros of the same shapes and False. Graph code."""
     # Only inside a Dataset does TensorFlow turn an error of the graph into data.
-    attempt = tf.data.Dataset.from_tensors(args).map(tf.autograph.experimental.do_not_convert(load))
+    attempt = tf.data.Dataset.from_tensors(args).map(load)
     empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), attempt.element_spec)
     loaded = attempt.ignore_errors().map(lambda batch: (batch, True))
     return loaded.concatenate(tf.data.Dataset.from_tensors((empty, False))).take(1).get_single_element()

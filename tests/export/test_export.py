@@ -1,0 +1,171 @@
+"""Artefacts: what they answer, what they contain, and that a wrong one never gets a version number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.errors import DataError, UserError
+from cvpipe.evaluation import make_predict
+from cvpipe.export.about import artefact_config, find_artefact, read_about
+from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.export import export
+from cvpipe.export.gate import check_artefact
+from cvpipe.tasks import classification
+from cvpipe.training.run import Run
+from cvpipe.training.train import build_state, evaluate_run, load, open_split
+
+
+@pytest.fixture(scope="module")
+def images() -> list[bytes]:
+    """The same four digits as PNG, in other sizes as JPEG, and things that are no image."""
+    random = np.random.default_rng(0)
+    sizes = [(8, 8, 1), (8, 8, 1), (40, 25, 3), (300, 200, 3)]
+    pixels = [random.integers(0, 256, size, np.uint8) for size in sizes]
+    return [tf.io.encode_png(pixels[0]).numpy(), b"", tf.io.encode_png(pixels[1]).numpy(), b"garbage",
+            tf.io.encode_jpeg(pixels[2]).numpy(), tf.io.encode_jpeg(pixels[3]).numpy(), tf.io.encode_png(pixels[3]).numpy()[:500]]
+
+
+def answers(artefact: Path, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in open_artefact(artefact).answer(tf.constant(encoded)).items()}
+
+
+def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(artefact: Path, images: list[bytes]) -> None:
+    given = answers(artefact, images)
+    assert given["valid"].tolist() == [True, False, True, False, True, True, False]
+    np.testing.assert_allclose(given["probabilities"].sum(-1), 1, rtol=1e-5)
+
+
+def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]) -> None:
+    together = answers(artefact, images)
+    for n, encoded in enumerate(images):
+        alone = answers(artefact, [encoded])
+        np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][n], atol=1e-6)
+
+
+def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: Path) -> None:
+    config, classes = Run(trained_run).config, tuple(Run(trained_run).facts["classes"])
+    from cvpipe.data.stream import encoded_batches, evaluation_batches
+
+    source = open_split(config, "test", classes)
+    prepared = next(iter(evaluation_batches(source, config, classification.encode, None, 16)))["image"]
+    encoded = next(iter(encoded_batches(source, config, classification.encode, 16)))["bytes"]
+    signatures = tf.saved_model.load(str(artefact)).signatures
+    from_bytes, from_tensor = signatures["serving_default"](image_bytes=encoded), signatures["tensor"](image=prepared)
+    for name, value in from_tensor.items():
+        np.testing.assert_array_equal(value, from_bytes[name], err_msg=name)
+
+
+def test_the_tensor_signature_compiles_with_xla(artefact: Path) -> None:
+    # Class names are strings, which no accelerator has; everything that is computed compiles.
+    loaded = tf.saved_model.load(str(artefact))
+    compiled = tf.function(lambda image: loaded.signatures["tensor"](image=image)["probabilities"], jit_compile=True)
+    image = tf.random.stateless_normal([2, 16, 16, 1], [0, 0])
+    np.testing.assert_allclose(compiled(image), loaded.signatures["tensor"](image=image)["probabilities"], atol=1e-5)
+
+
+def test_the_run_and_its_artefact_score_the_same(trained_run: Path, artefact: Path) -> None:
+    from_run, from_artefact = evaluate_run(Run(trained_run)), evaluate_artefact(artefact, "test")
+    assert from_run.keys() == from_artefact.keys()
+    for name in ("accuracy", "top5_accuracy", "macro_f1", "images", "quarantined", "confusion_matrix"):
+        assert from_run[name] == from_artefact[name]
+    for name in ("loss", "calibration_error"):
+        assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-5)
+
+
+def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Path) -> None:
+    assert artefact_config(artefact) == Run(trained_run).config
+    about = read_about(artefact)
+    assert about["classes"] == list("0123456789")
+    assert about["gate"]["images"] == 64 and about["gate"]["max_difference"] <= 1e-5
+
+
+def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_path: Path) -> None:
+    for version in (9, 10):
+        (tmp_path / "digits" / str(version)).mkdir(parents=True)
+    (tmp_path / "digits" / "notes").mkdir()
+    result = export(Run(trained_run), tmp_path / "digits")
+    assert result["version"] == 11
+    assert find_artefact(tmp_path / "digits") == tmp_path / "digits" / "11"
+    assert sorted(child.name for child in (tmp_path / "digits").iterdir()) == ["10", "11", "9", "notes"]
+
+
+def other_predict(trained_run: Path) -> Any:
+    """The same pipeline with other weights."""
+    run = Run(trained_run)
+    classes = tuple(run.facts["classes"])
+    state, _ = build_state(run.config.model_copy(update={"seed": 99}), classes, 1000)
+    return make_predict(state.model, classification, run.config, classes)
+
+
+def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> None:
+    config = Run(trained_run).config
+    source = open_split(config, "test", tuple(Run(trained_run).facts["classes"]))
+    with pytest.raises(UserError, match="refused, because class_id .* differs from evaluation for"):
+        check_artefact(artefact, other_predict(trained_run), source, config)
+
+
+@pytest.mark.parametrize("difference, refused", [(0.0, False), (2e-5, True)])
+def test_the_gate_refuses_the_smallest_difference_that_counts(
+    trained_run: Path, artefact: Path, difference: float, refused: bool
+) -> None:
+    trained = load(Run(trained_run))
+    source = open_split(trained.config, "test", trained.classes)
+
+    def predict(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = dict(trained.predict(image))
+        return {**answers, "probability": answers["probability"] + difference}
+
+    if refused:
+        with pytest.raises(UserError, match=r"refused, because probability \(v2 loader.*differs from evaluation by 2.*e-05; allowed is 1e-05"):
+            check_artefact(artefact, predict, source, trained.config)
+    else:
+        assert check_artefact(artefact, predict, source, trained.config)["max_difference"] <= 1e-5
+
+
+def test_the_gate_refuses_what_cant_be_loaded(trained_run: Path, artefact: Path, tmp_path: Path) -> None:
+    shutil.copytree(artefact, tmp_path / "broken")
+    (tmp_path / "broken" / "variables" / "variables.index").unlink()
+    trained = load(Run(trained_run))
+    with pytest.raises(UserError, match="refused, because it can't be loaded and run in a fresh process"):
+        check_artefact(tmp_path / "broken", trained.predict, open_split(trained.config, "test", trained.classes), trained.config)
+
+
+def test_a_refused_export_leaves_nothing_behind(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvpipe.export.gate.TOLERANCE", -1.0)
+    with pytest.raises(UserError, match="refused"):
+        export(Run(trained_run), tmp_path / "digits")
+    assert list((tmp_path / "digits").iterdir()) == []
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda folder: None, "no exported model there; export a run with"),
+    (lambda folder: (folder / "1").mkdir(parents=True), "assets.extra/cvpipe.json is missing"),
+])
+def test_what_is_no_artefact_is_a_sentence(tmp_path: Path, make: Any, message: str) -> None:
+    make(tmp_path / "model")
+    with pytest.raises(DataError, match=message):
+        read_about(find_artefact(tmp_path / "model"))
+
+
+def test_a_damaged_artefact_is_a_sentence(artefact: Path, tmp_path: Path) -> None:
+    shutil.copytree(artefact, tmp_path / "broken")
+    (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="can't be loaded"):
+        open_artefact(tmp_path / "broken")
+
+
+def test_the_report_names_scores_and_shows_pictures(trained_run: Path) -> None:
+    report = (trained_run / "report.md").read_text()
+    accuracy = evaluate_run(Run(trained_run))["accuracy"]
+    assert f"accuracy | {accuracy:.4f}" in report
+    for name in ("curves", "predictions", "confusion_matrix", "calibration"):
+        assert f"(pictures/{name}.png)" in report
+        assert tf.io.decode_png((trained_run / "pictures" / f"{name}.png").read_bytes()).shape[0] > 100
+    assert json.dumps(Run(trained_run).config.to_json(), indent=2) in report

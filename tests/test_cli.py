@@ -1,0 +1,149 @@
+"""The command: exit codes, sentences instead of tracebacks, and stdout that a program can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import ROOT
+
+Cvpipe = Callable[..., tuple[int, str, str]]
+DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
+
+
+def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
+    script = (
+        "import sys\nfrom cvpipe.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print('imported', *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=ROOT, check=True)
+    return set(done.stderr.rpartition("imported")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["schema"], ["train", str(DIGITS), "--set", "train.epohs=3"]])
+def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorflow(arguments: list[str]) -> None:
+    imported = run_in_a_process_that_says_what_it_imported(*arguments)
+    assert "cvpipe.cli" in imported
+    assert not imported & {"tensorflow", "keras", "sklearn", "matplotlib"}
+
+
+def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("--help")
+    assert code == 0
+    for command in ("train", "evaluate", "export", "predict", "serve", "models", "schema"):
+        assert f"    {command} " in out
+        assert cvpipe(command, "--help")[0] == 0
+
+
+@pytest.mark.parametrize("arguments, code, message", [
+    ([], 2, "required: COMMAND"),
+    (["trian"], 2, "invalid choice: 'trian'"),
+    (["train"], 2, "PIPELINE.yaml"),
+    (["train", "pipelines/classification/digit.yaml"], 2, "no such pipeline file; did you mean pipelines/classification/digits.yaml?"),
+    (["train", str(DIGITS), "--set", "train.epohs=3"], 2, "unknown key 'train.epohs'; did you mean 'epochs'?"),
+    (["train", str(DIGITS), "--set", "train.epochs=many"], 2, "'train.epochs' should be an integer, not \"many\""),
+    (["train", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"], 1, "nowhere: no such folder"),
+    (["train", str(DIGITS), "--set", "data.source={kind: idx, path: nowhere}"], 1, "nowhere: no such folder or zip archive"),
+    (["train", str(DIGITS), "--set", "train.strategy=multiworker"], 2, "needs the environment variable TF_CONFIG"),
+    (["evaluate", "nowhere"], 1, "nowhere: no exported model there"),
+    (["export", "nowhere"], 1, "nowhere: no run there"),
+    (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
+    (["serve", "nowhere"], 1, "nowhere"),
+    (["models", "resnet19"], 2, "resnet19"),
+])
+def test_wrong_use_is_a_sentence_and_a_code(
+    cvpipe: Cvpipe, arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
+    monkeypatch.chdir(tmp_path)
+    given, out, err = cvpipe(*arguments)
+    assert given == code
+    assert message in err
+    assert "Traceback" not in err and out == ""
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["pipelines"]
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    command = [sys.executable, "-m", "cvpipe", "export", "nowhere", "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0
+    assert {"lenet5", "resnet20", "resnet32", "resnet18", "resnet34", "resnet50", "mobilenet_v2"} <= rows.keys()
+    assert rows["resnet50"].keys() == {"name", "task", "parameters", "trainable_parameters", "macs", "input_shape", "paper"}
+    assert rows["resnet50"]["trainable_parameters"] == 25_557_032
+
+
+def test_the_schema_accepts_what_the_configuration_accepts(cvpipe: Cvpipe) -> None:
+    import jsonschema
+
+    from cvpipe import config_file
+
+    schema = json.loads(cvpipe("schema")[1])
+    whole = config_file.load(DIGITS).to_json()
+    jsonschema.validate(whole, schema)
+    with pytest.raises(jsonschema.ValidationError, match="epohs"):
+        jsonschema.validate({**whole, "train": {**whole["train"], "epohs": 3}}, schema)
+
+
+def test_train_prints_one_json_object_and_nothing_else(small_arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cvpipe", "train", *small_arguments, "--set", "train.epochs=1", "--json", "--run", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {"accuracy", "top5_accuracy", "loss", "images", "quarantined", "run", "report"} <= result.keys()
+    assert "validation accuracy" in done.stderr
+
+
+def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artefact(cvpipe: Cvpipe, trained_run: Path, artefact: Path) -> None:
+    from_run = json.loads(cvpipe("evaluate", trained_run, "--json")[1])
+    from_artefact = json.loads(cvpipe("evaluate", artefact.parent, "--json")[1])
+    for name in ("accuracy", "top5_accuracy", "images", "quarantined"):
+        assert from_run[name] == from_artefact[name]
+    assert from_run["loss"] == pytest.approx(from_artefact["loss"], abs=1e-5)
+
+
+def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, trained_run: Path) -> None:
+    validation = json.loads(cvpipe("evaluate", trained_run, "--split", "validation", "--json")[1])
+    assert validation["split"] == "validation"
+    code, _, err = cvpipe("evaluate", trained_run, "--split", "tset")
+    assert code == 2 and "train, test, validation" in err
+
+
+@pytest.fixture
+def some_images(tmp_path: Path) -> list[Path]:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    contents = {"good.png": tf.io.encode_png(pixels).numpy(), "empty.jpg": b"", "cut.png": tf.io.encode_png(pixels).numpy()[:99]}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in [*contents, "missing.png"]]
+
+
+def test_predict_answers_each_image_on_its_line(cvpipe: Cvpipe, artefact: Path, some_images: list[Path], tmp_path: Path) -> None:
+    before = {image: image.read_bytes() for image in some_images if image.exists()}
+    code, out, _ = cvpipe("predict", artefact, *some_images, "--draw", tmp_path)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [row["image"] for row in rows] == [str(image) for image in some_images]
+    assert ["error" in row for row in rows] == [False, True, True, True]
+    assert rows[0]["top"][0]["class_name"] == rows[0]["class_name"]
+    assert "No such file" in rows[3]["error"]
+    assert {image: image.read_bytes() for image in before} == before
+    assert [file.name for file in tmp_path.glob("*.prediction.png")] == ["good.png.prediction.png"]
+
+
+def test_predict_of_good_images_alone_succeeds(cvpipe: Cvpipe, artefact: Path, some_images: list[Path]) -> None:
+    assert cvpipe("predict", artefact.parent, some_images[0])[0] == 0

@@ -1,0 +1,79 @@
+"""The whole way, as a user walks it: train, evaluate, export, serve, ask."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from cvpipe import config_file
+from cvpipe.data.stream import encoded_batches
+from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.export import export
+from cvpipe.serving.client import predict
+from cvpipe.tasks import classification
+from cvpipe.training.run import Run
+from cvpipe.training.train import evaluate_run, open_split, train
+
+
+@pytest.fixture(scope="module")
+def address(artefact: Path) -> Iterator[str]:
+    """Where `cvpipe serve` answers for the folder that holds the exported model."""
+    command = [sys.executable, "-m", "cvpipe", "serve", str(artefact.parent.parent), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        line = next((line for line in server.stderr if "http://" in line), "")
+        try:
+            yield re.findall(r"http://[\d.:]+", line)[0]
+        finally:
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=30) == 0
+
+
+def test_the_server_answers_from_bytes_what_evaluation_does(address: str, artefact: Path, trained_run: Path) -> None:
+    run = Run(trained_run)
+    source = open_split(run.config, "test", tuple(run.facts["classes"]))
+    encoded = next(iter(encoded_batches(source, run.config, classification.encode, 32)))["bytes"]
+    served = predict(f"{address}/v1/models/digits", [*encoded.numpy(), b"garbage"])
+    expected = {name: value.numpy() for name, value in open_artefact(artefact).answer(encoded).items()}
+    assert [answer["valid"] for answer in served] == [True] * 32 + [False]
+    assert [answer["class_name"] for answer in served[:32]] == [name.decode() for name in expected["class_name"]]
+    np.testing.assert_allclose([answer["probabilities"] for answer in served[:32]], expected["probabilities"], atol=1e-6)
+
+
+def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(shared_data: Path, tmp_path: Path) -> None:
+    overrides = [
+        f"data.source.path={shared_data / 'fashion-mnist.zip'}", "model.backbone=lenet5", "prepare.size=[32, 32]", "augment=[]",
+        "optimizer.learning_rate=0.02", "train.epochs=1", "schedule.warmup_epochs=0", "data.validation=0", "train.pictures=false",
+    ]
+    config = config_file.load(ROOT / "pipelines" / "classification" / "fashion_mnist.yaml", overrides)
+    assert train(config, tmp_path / "run")["accuracy"] > 0.7
+    run, model = Run(tmp_path / "run"), tmp_path / "model"
+    export(run, model)
+    from_run, from_artefact = evaluate_run(run), evaluate_artefact(model / "1", "test")
+    assert from_run["images"] == from_artefact["images"] == 10_000
+    assert from_run["confusion_matrix"] == from_artefact["confusion_matrix"]
+    assert probabilities_differ_by(run, model / "1") <= 1e-5
+
+
+def probabilities_differ_by(run: Run, folder: Path) -> float:
+    """The largest difference between the run's and the artefact's probabilities, the artefact being fed raw bytes."""
+    from cvpipe.data.stream import evaluation_batches
+    from cvpipe.training.train import load
+
+    trained, artefact = load(run), open_artefact(folder)
+    source = open_split(trained.config, "test", trained.classes)
+    prepared = evaluation_batches(source, trained.config, classification.encode, None, 500)
+    encoded = encoded_batches(source, trained.config, classification.encode, 500)
+    differences = [
+        np.abs(trained.predict(one["image"])["probabilities"] - artefact.answer(other["bytes"])["probabilities"]).max()
+        for one, other in zip(prepared, encoded, strict=True)
+    ]
+    return float(max(differences))
