@@ -51,12 +51,13 @@ test: $(VENV)/.installed-dev ## run every test
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev ## check style and types
-	$(BIN)/python -m flake8 cvpipe tests
-	$(BIN)/python -m isort --check-only cvpipe tests
+	$(BIN)/python -m flake8 cvpipe tests benchmarks
+	$(BIN)/python -m isort --check-only cvpipe tests benchmarks
 	$(BIN)/python -m mypy
 
-bench: $(VENV)/.installed-dev ## measure (nothing to compare yet)
-	@echo 'no benchmark yet'
+bench: $(VENV)/.installed-dev ## measure speed and scores, and write benchmarks/results (about ten minutes)
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/classification.py
 
 clean: ## remove .venv and caches; runs and saved_models stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache

@@ -150,8 +150,9 @@ class Loop:
             )
         self.showing.evaluated(step, epoch, scores)
         score = scores[self.task.BEST_BY]
-        best = score > self.state.best_score
-        self.state.evaluations_since_best = 0 if best else self.state.evaluations_since_best + 1
+        # Of equal scores the later one counts: its learning rate is lower. Patience waits for a higher one.
+        best = score >= self.state.best_score
+        self.state.evaluations_since_best = 0 if score > self.state.best_score else self.state.evaluations_since_best + 1
         self.progress.note(f"epoch {epoch}/{self.config.train.epochs}  validation {self.task.BEST_BY} {score:.4f}  "
                            f"loss {scores['loss']:.4f}{'  (best so far)' if best else ''}")
         if best:

@@ -136,7 +136,7 @@ def test_early_stopping_stops_after_its_patience(photos: Path, tmp_path: Path) -
 def test_the_best_checkpoint_is_the_one_with_the_highest_validation_score(trained_run: Path) -> None:
     rows = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
     scored = [row for row in rows if row["split"] == "validation"]
-    best = max(scored, key=lambda row: row["accuracy"])
+    best = max(scored, key=lambda row: (row["accuracy"], row["step"]))
     with np.load(trained_run / "checkpoints/best.npz") as arrays:
         assert (int(arrays["step"]), float(arrays["best_score"])) == (best["step"], best["accuracy"])
 

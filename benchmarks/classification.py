@@ -1,0 +1,38 @@
+"""Trains the shipped classification pipelines from scratch and records test scores and time: `make bench`.
+
+The time is that of the whole `cvpipe train` command: start, training, evaluations, report.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from record import record, row
+
+ROOT = Path(__file__).parent.parent
+PIPELINES = ("digits", "fashion_mnist")
+
+
+def measure(pipeline: str) -> list[dict]:
+    """Accuracy on the test split and seconds of one fresh training."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "cvpipe", "train", f"pipelines/classification/{pipeline}.yaml", "--run", f"{folder}/run", "--json"]
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        seconds = time.monotonic() - began
+    scores = json.loads(done.stdout)
+    return [
+        row(f"{pipeline}: test accuracy", scores["accuracy"], "", True),
+        row(f"{pipeline}: test loss", scores["loss"], "nats", True),
+        row(f"{pipeline}: test images", scores["images"], "images", True),
+        row(f"{pipeline}: cvpipe train", round(seconds, 1), "s", True),
+    ]
+
+
+if __name__ == "__main__":
+    record("classification", [entry for pipeline in PIPELINES for entry in measure(pipeline)])

@@ -1,0 +1,47 @@
+"""How every benchmark reports: a table for people, and benchmarks/results/<name>.json for the README and for later runs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Union
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def row(name: str, value: float, unit: str, ours: bool) -> dict[str, Any]:
+    """One measured number."""
+    return {"name": name, "value": value, "unit": unit, "ours": ours}
+
+
+def record(name: str, rows: list[dict[str, Any]], to_best_peer: Union[float, None] = None, to_limit: Union[float, None] = None) -> None:
+    """Prints the rows and writes them, with the machine, the day and the command that repeats them."""
+    for entry in rows:
+        print(f"{entry['name']:<44}{entry['value']:>12,.4g} {entry['unit']}")
+    for ratio, what in ((to_best_peer, "best peer"), (to_limit, "limit")):
+        if ratio is not None:
+            print(f"ours / {what}: {ratio:.3f}")
+    result = {
+        "name": name,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "rows": rows,
+        "ratio_to_best_peer": to_best_peer,
+        "ratio_to_limit": to_limit,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """Processor, cores and kernel features that decide how fast TensorFlow is."""
+    words = Path("/proc/cpuinfo").read_text().split("\n") if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(": ")[2] for line in words if line.startswith("model name")), platform.processor())
+    wide = "with" if any("avx512f" in line for line in words) else "without"
+    return f"{model}, {os.cpu_count()} cores, {wide} AVX-512"

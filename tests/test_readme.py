@@ -1,0 +1,64 @@
+"""Every command of the README works as written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from cvpipe import config_file
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder like a fresh clone with the `cvpipe` command on the path."""
+    for name in ("pipelines", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "cvpipe"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cvpipe "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_commands_of_the_readme_work_in_their_order(project: Path) -> None:
+    first, *rest = blocks("sh")
+    # CI runs these two as they stand.
+    assert first.split("\n") == ["make train", "make test", ""]
+    script = "set -euo pipefail\nset -m\n" + "\n".join([*rest, *(f"{sys.executable} - <<'END'\n{code}END" for code in blocks("python"))])
+    environment = {**os.environ, "PATH": f"{project / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
+    done = subprocess.run(["bash", "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"predictions": [{' in done.stdout
+    assert len(re.findall(r"^(?:\d|\w+) 0\.\d+$", done.stdout, re.M)) == 1, done.stdout
+    assert list((project / "drawn").glob("*.png"))
+
+
+def test_the_pipeline_of_the_readme_is_a_pipeline(tmp_path: Path) -> None:
+    [text] = blocks("yaml")
+    (tmp_path / "photos.yaml").write_text(text, encoding="utf-8")
+    assert config_file.load(tmp_path / "photos.yaml").model.backbone == "mobilenet_v2"
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_every_link_of_the_readme_leads_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_the_makefile_has_every_target_that_is_promised() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in "help setup train evaluate export predict serve tensorboard test lint bench clean".split():
+        assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target
