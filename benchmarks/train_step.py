@@ -15,10 +15,9 @@ import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from record import record, row  # noqa: E402
-
 from cvpipe import config_file  # noqa: E402
 from cvpipe.runtime import prepare_process  # noqa: E402
+from record import record, row  # noqa: E402
 
 BATCH, STEPS, ROUNDS = 128, 20, 5
 PIPELINE = Path(__file__).parent.parent / "pipelines" / "classification" / "fashion_mnist.yaml"

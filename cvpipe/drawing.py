@@ -19,7 +19,8 @@ def image_grid(images: np.ndarray, titles: Sequence[str], right: Union[Sequence[
     """Images uint8 [N, H, W, C] with a title each, green where `right` and red where not."""
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
-    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
+    figure = Figure(figsize=(1.5 * columns, (1.5 * min(max(aspect, 0.2), 5) + 0.25) * rows), layout="constrained")
     for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if n < len(images):
@@ -39,7 +40,7 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
         below = below + own
     axes.set(xlabel="class", ylabel="images")
     if len(classes) <= 50:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes))
     figure.legend(loc="outside right upper")
     return figure
 
@@ -53,7 +54,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= 50:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes))
         axes.set_yticks(range(len(classes)), classes)
     if len(classes) <= 20:
         for row, column in np.argwhere(counts):
@@ -67,9 +68,12 @@ def reliability(bins: np.ndarray) -> Figure:
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     filled = bins[bins[:, 0] > 0]
+    images, confidence, accuracy = filled[:, 0], filled[:, 1] / filled[:, 0], filled[:, 2] / filled[:, 0]
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
-    axes.plot(filled[:, 1] / filled[:, 0], filled[:, 2] / filled[:, 0], marker="o", label="model")
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    # A bin of two images says little: areas show how many there are.
+    axes.plot(confidence, accuracy, linewidth=0.8)
+    axes.scatter(confidence, accuracy, s=10 + 300 * images / images.sum(), label="model (area: images)")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
     axes.legend()
     return figure
 
@@ -89,6 +93,11 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     if left.lines:
         left.legend()
     return figure
+
+
+def _rotation(classes: Sequence[str]) -> int:
+    """Degrees for names along an axis. Short ones stay upright: a 6 that lies on its side could as well be a 9."""
+    return 90 if max(map(len, classes)) > 3 else 0
 
 
 def to_pixels(figure: Figure) -> np.ndarray:

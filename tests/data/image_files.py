@@ -63,7 +63,7 @@ def claiming(encoded: bytes, width: int, height: int) -> bytes:
     return bytes(data)
 
 
-JPEG = encode(smooth(40, 30), "JPEG")
+JPEG = encode(noise(100, 80), "JPEG")
 PNG = encode(noise(40, 30), "PNG")
 BAD: dict[str, bytes] = {
     "empty": b"",
@@ -71,8 +71,10 @@ BAD: dict[str, bytes] = {
     "three bytes": b"abc",
     "text": b"I am a text file in disguise.\n",
     "truncated JPEG": JPEG[: len(JPEG) // 2],
+    "JPEG without its last byte": JPEG[:-1],
     "truncated JPEG header": JPEG[:20],
     "truncated PNG": PNG[: len(PNG) // 2],
+    "PNG without its end": PNG[:-20],
     "truncated PNG header": PNG[:20],
     "truncated BMP": encode(noise(8, 8), "BMP")[:100],
     "truncated BMP header": b"BM12",

@@ -60,12 +60,27 @@ def test_eager_and_graph_agree() -> None:
 
 @pytest.mark.parametrize("examples", [2, 3, 10])
 def test_every_example_is_as_often_at_every_position(examples: int) -> None:
-    epochs = 3000
+    epochs = 600
     index, _ = batch_order(tf.constant(0, tf.int64), seed=0, examples=examples, batch_size=epochs * examples)
     counts = np.stack([np.bincount(column, minlength=examples) for column in index.numpy().reshape(epochs, examples).T])
     expected = epochs / examples
     # Five standard deviations of a count.
     assert abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize("examples", [50, 1437, 2**16])
+def test_an_epoch_says_nothing_about_the_next(examples: int) -> None:
+    epochs = order(examples, examples, 0, 6)[0]
+    for before, after in zip([np.arange(examples), *epochs], epochs):
+        assert abs(np.corrcoef(before, after)[0, 1]) < 4 / np.sqrt(examples)
+
+
+def test_an_example_says_nothing_about_the_one_after_it() -> None:
+    [epoch] = order(2**16, 2**16, 0, 1)[0]
+    # From one to the next all steps around the circle are as frequent: chi-square within five standard deviations.
+    counts = np.bincount(np.diff(epoch) % 2**16 // 256, minlength=256)
+    chi_square = ((counts - 256) ** 2 / 256).sum()
+    assert abs(chi_square - 255) < 5 * np.sqrt(2 * 255)
 
 
 def test_a_million_examples_need_no_table() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from cvpipe.config import Flip, PadCrop, RandomResizedCrop
 from cvpipe.data.sources import Example
+
+# How often a crop is drawn anew that doesn't fit into the image.
+TRIES = 10
 
 
 def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
@@ -31,18 +36,24 @@ def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
 
 
 def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int]) -> Example:
-    """Crops a random area and aspect ratio and resizes it to `size` (Szegedy et al. 2014, section 6). "image" becomes float32."""
+    """Crops a random area and aspect ratio and resizes it to `size` (Szegedy et al. 2014, section 6). "image" becomes float32.
+
+    Areas are spread evenly, aspects evenly on a logarithmic scale; where no such crop fits the whole image is taken.
+    """
+    # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges give it the whole image.
     image = example["image"]
-    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
-        tf.zeros([1, 0, 4]),
-        seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=op.aspect,
-        area_range=op.area,
-        max_attempts=10,
-        use_image_if_no_bounding_boxes=True,
-    )
-    cropped = tf.slice(image, begin, extent)
-    resized = tf.image.resize(cropped, size, antialias=True)
+    limits = tf.cast(tf.shape(image)[:2], tf.float64)
+    draws = tf.random.stateless_uniform([TRIES + 1, 2], seed, dtype=tf.float64)
+    area = tf.reduce_prod(limits) * _between(*op.area, draws[1:, 0])
+    aspect = tf.exp(_between(math.log(op.aspect[0]), math.log(op.aspect[1]), draws[1:, 1]))
+    extents = tf.maximum(tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect], axis=1))), 1)
+    fits = tf.reduce_all(extents <= limits, axis=1)
+    extent = tf.where(tf.reduce_any(fits), extents[tf.argmax(tf.cast(fits, tf.int32))], limits)
+    top, left = tf.unstack(tf.cast(draws[0] * (limits - extent + 1), tf.int32))
+    height, width = tf.unstack(tf.cast(extent, tf.int32))
+    resized = tf.image.resize(image[top: top + height, left: left + width], size, antialias=True)
     return {**example, "image": tf.ensure_shape(resized, [*size, image.shape[-1]])}
+
+
+def _between(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
+    return low + (high - low) * share

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.sources.source import Source, whole
+from cvpipe.data.sources.source import Source, in_memory, whole
 
 
 def digits() -> dict[str, Source]:
@@ -13,7 +13,7 @@ def digits() -> dict[str, Source]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    images = in_memory(np.rint(data.images * (255 / 16)).astype(np.uint8)[..., np.newaxis])
 
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.ensure_shape(tf.gather(images, record), [8, 8, 1])}

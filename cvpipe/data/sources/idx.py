@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Idx
-from cvpipe.data.sources.source import Source, whole
+from cvpipe.data.sources.source import Source, in_memory, whole
 from cvpipe.errors import DataError
 
 # Split → how the files' names begin.
@@ -62,8 +62,10 @@ def _source(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], pr
         known = f"data.source.classes names {len(classes)}" if config.classes else f"the training labels end at {len(classes) - 1}"
         raise DataError(f"{config.path}: label {labels.max()} in {prefix}-labels, counted from 0, but {known}; mend one of the two")
 
+    pixels = in_memory(images)
+
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"image": tf.ensure_shape(tf.gather(images, record), images.shape[1:])}
+        return {"image": tf.ensure_shape(tf.gather(pixels, record), images.shape[1:])}
 
     return whole(classes, labels, read_record, lambda record: f"{config.path}:{prefix}[{record}]")
 

@@ -52,3 +52,9 @@ def whole(
 ) -> Source:
     """All records of a format as one source; `labels` is int32 [R]."""
     return Source(classes, labels.astype(np.int32), read_record, name_record, np.arange(len(labels), dtype=np.int64))
+
+
+def in_memory(images: np.ndarray) -> tf.Tensor:
+    """Images as a tensor in the host's memory, once: a NumPy array would be copied into every graph that reads it."""
+    with tf.device("CPU:0"):
+        return tf.constant(images)

@@ -1,0 +1,110 @@
+"""Colour jitter against the same arithmetic in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+
+from cvpipe.config import ColourJitter
+from cvpipe.data.augment.colour import colour_jitter
+
+# The weights of ITU-R BT.601.
+LUMA = np.array([0.2989, 0.587, 0.114])
+ALL = {"brightness": 0.4, "contrast": 0.5, "saturation": 0.6, "hue": 0.2}
+
+
+def noise(channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (9, 8, channels), dtype=np.uint8)
+
+
+def jitter(**strengths: float) -> ColourJitter:
+    return ColourJitter(op="colour_jitter", **strengths)
+
+
+def seed(number: Any) -> tf.Tensor:
+    return tf.stack([tf.cast(number, tf.int64), tf.constant(5, tf.int64)])
+
+
+def in_map(image: np.ndarray, op: ColourJitter, count: int) -> list[np.ndarray]:
+    """The image under seeds 0 … count − 1."""
+    data = tf.data.Dataset.range(count).map(lambda number: colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"])
+    return list(data.as_numpy_iterator())
+
+
+def reference(image: np.ndarray, op: ColourJitter, number: int) -> np.ndarray:
+    """Brightness, contrast, saturation and hue in this order, by the same draws."""
+    brightness, contrast, saturation, hue = tf.random.stateless_uniform([4], seed(number), -1, 1).numpy().astype(float)
+    pixels = np.clip(image / 255 * (1 + op.brightness * brightness), 0, 1)
+
+    def grey() -> np.ndarray:
+        return (pixels @ LUMA)[..., None] if image.shape[-1] == 3 else pixels
+
+    mean = grey().mean()
+    pixels = np.clip(mean + (pixels - mean) * (1 + op.contrast * contrast), 0, 1)
+    if image.shape[-1] == 3:
+        pixels = np.clip(grey() + (pixels - grey()) * (1 + op.saturation * saturation), 0, 1)
+        hsv = rgb_to_hsv(pixels)
+        hsv[..., 0] = (hsv[..., 0] + op.hue * hue) % 1
+        pixels = hsv_to_rgb(hsv)
+    return pixels * 255
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [*ALL, "all"])
+def test_each_change_is_its_formula(name: str, channels: int) -> None:
+    op = jitter(**(ALL if name == "all" else {name: ALL[name]}))
+    image = noise(channels)
+    for number, changed in enumerate(in_map(image, op, 8)):
+        assert changed.dtype == np.float32
+        np.testing.assert_allclose(changed, reference(image, op, number), atol=0.05)
+        np.testing.assert_allclose(colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"], changed, atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_strength_is_no_change(channels: int) -> None:
+    for changed in in_map(noise(channels), jitter(), 3):
+        np.testing.assert_allclose(changed, noise(channels), atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_stay_within_bounds_at_full_strength(channels: int) -> None:
+    changed = np.stack(in_map(noise(channels), jitter(brightness=1, contrast=1, saturation=1, hue=0.5), 50))
+    assert changed.min() >= 0 and changed.max() <= 255
+    assert changed.max() > 250, "nothing gets brighter"
+
+
+@pytest.mark.parametrize("strengths", [{"saturation": 1}, {"hue": 0.5}])
+def test_colour_means_nothing_to_a_grey_image(strengths: dict[str, float]) -> None:
+    # Also where a grey image comes as RGB: without colour there is nothing to saturate or to turn.
+    for image in (noise(1), np.repeat(noise(1), 3, -1)):
+        for changed in in_map(image, jitter(**strengths), 3):
+            np.testing.assert_allclose(changed, image, atol=0.05)
+
+
+def test_floats_and_integers_of_the_same_pixels_are_treated_alike() -> None:
+    op = jitter(**ALL)
+    assert in_map(noise(3), op, 1)[0].tobytes() == in_map(noise(3).astype(np.float32), op, 1)[0].tobytes()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
+    op = jitter(**ALL)
+    first, again = (in_map(noise(3), op, 20) for _ in range(2))
+    assert [one.tobytes() for one in first] == [one.tobytes() for one in again]
+    assert len({one.tobytes() for one in first}) == 20
+
+
+def test_factors_are_spread_over_their_whole_range() -> None:
+    grey = np.full((2, 2, 1), 100, np.uint8)
+    factors = np.array([changed[0, 0, 0] / 100 for changed in in_map(grey, jitter(brightness=0.5), 300)])
+    assert 0.5 <= factors.min() < 0.53 and 1.47 < factors.max() <= 1.5
+    assert abs(factors.mean() - 1) < 4 * 0.5 / np.sqrt(3 * 300)
+
+
+def test_labels_stay_as_they_are() -> None:
+    example = {"image": tf.constant(noise(3)), "label": tf.constant(3)}
+    changed = colour_jitter(example, seed(0), jitter(**ALL))
+    assert changed.keys() == example.keys() and changed["label"] is example["label"]

@@ -1,0 +1,184 @@
+"""Bytes to pixels: what PIL says they are, in a graph as well as eagerly, and nothing but a refusal for the rest."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cvpipe.data import decode
+from cvpipe.data.decode import decode_image
+from image_files import BAD, black_png, chunk, claiming, encode, noise, smooth
+
+RGB, RGBA, GREY = noise(7, 5), noise(7, 5, 4), noise(7, 5, 1)
+SMOOTH = smooth(24, 34)
+LOSSLESS = {
+    "PNG": encode(RGB, "PNG"),
+    "PNG grey": encode(GREY, "PNG"),
+    "PNG palette": encode(RGB, "PNG", "P"),
+    "PNG one bit": encode(RGB, "PNG", "1"),
+    "PNG alpha": encode(RGBA, "PNG"),
+    "PNG grey alpha": encode(RGB, "PNG", "LA"),
+    "PNG one pixel": encode(noise(1, 1), "PNG"),
+    "BMP": encode(RGB, "BMP"),
+    "BMP grey": encode(GREY, "BMP"),
+    "BMP palette": encode(RGB, "BMP", "P"),
+    "BMP few colours": encode(np.repeat(noise(1, 5), 7, 0), "BMP", "P"),
+    "BMP alpha": encode(RGBA, "BMP"),
+    "WebP lossless": encode(RGB, "WEBP", lossless=True),
+    "WebP lossless alpha": encode(RGBA, "WEBP", lossless=True, exact=True),
+    "WebP one pixel": encode(noise(1, 1), "WEBP", lossless=True),
+}
+LOSSY = {
+    "JPEG": encode(SMOOTH, "JPEG", quality=95),
+    "JPEG grey": encode(SMOOTH[..., :1], "JPEG"),
+    "JPEG CMYK": encode(SMOOTH, "JPEG", "CMYK"),
+    "JPEG progressive": encode(SMOOTH, "JPEG", progressive=True),
+    "WebP": encode(SMOOTH, "WEBP"),
+    "WebP alpha": encode(np.dstack([SMOOTH, SMOOTH[..., 0]]), "WEBP"),
+}
+
+
+def top_down(bmp: bytes, row_bytes: int) -> bytes:
+    """The same image with its top row first, which a negative height says."""
+    begin = struct.unpack("<i", bmp[10:14])[0]
+    height = struct.unpack("<i", bmp[22:26])[0]
+    rows = [bmp[at: at + row_bytes] for at in range(begin, len(bmp), row_bytes)]
+    return bmp[:22] + struct.pack("<i", -height) + bmp[26:begin] + b"".join(reversed(rows))
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["to grey", "to RGB"])
+def channels(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def in_graph(channels: int) -> dict[str, np.ndarray]:
+    """All good files decoded inside one Dataset."""
+    files = {**LOSSLESS, **LOSSY}
+    decoded = tf.data.Dataset.from_tensor_slices(list(files.values())).map(lambda encoded: decode_image(encoded, channels))
+    assert decoded.element_spec.shape.as_list() == [None, None, channels]
+    return dict(zip(files, decoded.as_numpy_iterator()))
+
+
+def eagerly(encoded: bytes, channels: int) -> np.ndarray:
+    return decode_image(tf.constant(encoded), channels).numpy()
+
+
+def by_pil(encoded: bytes, channels: int) -> np.ndarray:
+    """uint8 [H, W, channels] as integers that can be subtracted."""
+    image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    return np.asarray(image if channels == 3 else image.convert("L")).reshape(image.height, image.width, channels).astype(int)
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_files_have_the_pixels_that_pil_finds(name: str, channels: int, in_graph: dict[str, np.ndarray]) -> None:
+    expected = by_pil(LOSSLESS[name], channels)
+    # Colours are exact; a grey made of three colours may be rounded the other way.
+    for pixels in (eagerly(LOSSLESS[name], channels), in_graph[name]):
+        assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
+        assert abs(pixels - expected).max() <= (0 if channels == 3 or "grey" in name else 1)
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_files_have_the_pixels_that_pil_finds_to_rounding(name: str, channels: int, in_graph: dict[str, np.ndarray]) -> None:
+    expected = by_pil(LOSSY[name], channels)
+    for pixels in (eagerly(LOSSY[name], channels), in_graph[name]):
+        assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
+        assert abs(pixels - expected).max() <= 2
+
+
+def test_16_bits_are_rounded_to_8(channels: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (6, 5, 1), dtype=np.uint16)
+    encoded = tf.io.encode_png(np.repeat(deep, 3, -1)).numpy()
+    assert abs(eagerly(encoded, channels) - deep / 257).max() <= 1
+
+
+@pytest.mark.parametrize("name, row_bytes", [("BMP", 16), ("BMP grey", 8), ("BMP palette", 8), ("BMP alpha", 20)])
+def test_bmp_with_its_top_row_first_is_the_same_image(name: str, row_bytes: int, channels: int) -> None:
+    np.testing.assert_array_equal(eagerly(top_down(LOSSLESS[name], row_bytes), channels), eagerly(LOSSLESS[name], channels))
+
+
+@pytest.mark.parametrize("gamma", [chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sRGB", b"\0")], ids=["gAMA", "sRGB"])
+def test_a_png_has_the_same_grey_whatever_gamma_it_claims(gamma: bytes) -> None:
+    encoded = LOSSLESS["PNG"]
+    # Chunks before the pixels follow the header, which ends at byte 33.
+    np.testing.assert_array_equal(eagerly(encoded[:33] + gamma + encoded[33:], 1), eagerly(encoded, 1))
+
+
+def test_the_same_pixels_have_the_same_grey_in_every_format() -> None:
+    greys = [eagerly(encode(SMOOTH, kind, **options), 1) for kind, options in (("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}))]
+    for grey in greys[1:]:
+        np.testing.assert_array_equal(grey, greys[0])
+    assert abs(eagerly(encode(SMOOTH, "JPEG", quality=100), 1).astype(int) - greys[0]).max() <= 2
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_sound_image_is_refused(name: str, channels: int) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        eagerly(BAD[name], channels)
+
+
+def test_what_is_no_sound_image_is_refused_in_a_graph(channels: int) -> None:
+    decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(lambda encoded: decode_image(encoded, channels))
+    assert list(decoded.ignore_errors()) == []
+
+
+def test_an_animation_is_refused() -> None:
+    frames = [Image.fromarray(noise(6, 6, seed=seed)) for seed in range(3)]
+    for kind in ("GIF", "WEBP"):
+        file = io.BytesIO()
+        frames[0].save(file, kind, save_all=True, append_images=frames[1:])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="GIF|animation"):
+            eagerly(file.getvalue(), 3)
+
+
+CLAIMS = ["JPEG", "BMP", "BMP palette", "WebP", "WebP lossless", "WebP alpha"]
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_header_that_claims_too_many_pixels_is_refused_for_that(name: str) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
+        eagerly(claiming({**LOSSLESS, **LOSSY}[name], 16_000, 8_000), 3)
+
+
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_every_header_is_read_to_the_pixel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = {**LOSSLESS, **LOSSY}[name]
+    height, width, _ = by_pil(encoded, 3).shape
+    monkeypatch.setattr(decode, "MAX_PIXELS", height * width)
+    assert eagerly(encoded, 3).shape == (height, width, 3)
+    monkeypatch.setattr(decode, "MAX_PIXELS", height * width - 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
+        eagerly(encoded, 3)
+
+
+def test_a_sound_png_with_too_many_pixels_is_refused() -> None:
+    assert eagerly(black_png(300, 200), 1).shape == (200, 300, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
+        eagerly(black_png(20_000, 6_000), 1)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (-5, 5), (2**31 - 1, 2**31 - 1), (5, -(2**31))])
+def test_sizes_that_make_no_sense_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
+        eagerly(claiming(LOSSLESS["BMP"], *size), 3)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG palette", "BMP palette", "WebP", "WebP lossless"])
+def test_damage_anywhere_gives_an_image_or_an_error(name: str) -> None:
+    encoded, random = {**LOSSLESS, **LOSSY}[name], np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        damaged = bytearray(encoded)
+        damaged[random.integers(len(encoded))] = random.integers(256)
+        damaged = damaged[: random.integers(10, 2 * len(encoded))]
+        try:
+            assert eagerly(bytes(damaged), 3).dtype == np.uint8
+        except tf.errors.InvalidArgumentError:
+            refused += 1
+    assert refused > 0

@@ -1,0 +1,112 @@
+"""The one resizing and normalization, against arithmetic written out in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.config import Prepare
+from cvpipe.data.prepare import prepare, restore_pixels
+from image_files import noise
+
+SHAPES = [(8, 8), (16, 16), (7, 19), (40, 12), (1, 9), (9, 1), (1, 1), (3, 100)]
+
+
+def config(**options: Any) -> Prepare:
+    return Prepare(**{"size": (8, 10), **options})
+
+
+def weights(length: int, target: int) -> np.ndarray:
+    """How much each of `length` pixels adds to each of `target`: a triangle, as wide as the larger pixel. [target, length]."""
+    scale = length / target
+    reach = max(1.0, scale)
+    centres = (np.arange(target) + 0.5) * scale
+    triangle = np.maximum(0, 1 - abs(np.arange(length) + 0.5 - centres[:, None]) / reach)
+    return triangle / triangle.sum(1, keepdims=True)
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.einsum("yh,hwc,xw->yxc", weights(image.shape[0], size[0]), image.astype(float), weights(image.shape[1], size[1]))
+
+
+def middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The largest middle part of an image with the aspect of `size`."""
+    height, width = image.shape[:2]
+    height, width = max(min(height, width * size[0] // size[1]), 1), max(min(width, height * size[1] // size[0]), 1)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top: top + height, left: left + width]
+
+
+def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
+    """Prepared inside a Dataset, where the image's size isn't known beforehand, as after decoding."""
+    images = tf.data.Dataset.from_generator(lambda: iter([image]), output_signature=tf.TensorSpec([None, None, image.shape[-1]], image.dtype))
+    [prepared] = images.map(lambda pixels: prepare(pixels, options)).as_numpy_iterator()
+    return prepared
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+def test_resizing_is_the_weighted_mean_of_the_pixels_around(resize: str, shape: tuple[int, int]) -> None:
+    image, options = noise(*shape), config(resize=resize)
+    expected = resized(middle(image, options.size) if resize == "crop" else image, options.size)
+    np.testing.assert_allclose(prepare(image, options), expected / 255 * 2 - 1, atol=1e-5)
+
+
+def test_a_crop_shows_the_middle() -> None:
+    image = np.zeros((10, 30, 1), np.uint8)
+    image[:, 10:20] = 255
+    options = config(size=(10, 10), resize="crop", channels=1)
+    np.testing.assert_array_equal(prepare(image, options), np.ones([10, 10, 1]))
+    np.testing.assert_array_equal(prepare(image.transpose(1, 0, 2), options), np.ones([10, 10, 1]))
+
+
+def test_a_very_long_image_is_cropped_without_overflow() -> None:
+    # 10 million × 250 is more than 31 bits hold.
+    image = np.zeros((1, 10_000_000, 1), np.uint8)
+    image[:, 5_000_000 - 2: 5_000_000 + 2] = 255
+    np.testing.assert_array_equal(prepare(image, config(size=(250, 250), resize="crop", channels=1))[0, 0], [1])
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_the_right_size_are_only_normalized(resize: str, channels: int) -> None:
+    image, options = noise(8, 10, channels), config(resize=resize, channels=channels, mean=(0.4,), std=(0.3,))
+    np.testing.assert_allclose(prepare(image, options), (image / 255 - 0.4) / 0.3, atol=1e-6)
+
+
+def test_every_channel_has_its_own_mean_and_std() -> None:
+    image, options = noise(8, 10), config(mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+    np.testing.assert_allclose(prepare(image, options), (image / 255 - [0.1, 0.2, 0.3]) / [0.5, 1, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 10), (16, 16), (5, 7), (1, 9)])
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(resize: str, shape: tuple[int, int]) -> None:
+    image, options = noise(*shape), config(resize=resize)
+    expected = prepare(image, options).numpy().tobytes()
+    assert prepare(image.astype(np.float32), options).numpy().tobytes() == expected
+    assert in_map(image, options).tobytes() == expected
+    assert in_map(image.astype(np.float32), options).tobytes() == expected
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+def test_the_shape_is_fixed_inside_a_graph(resize: str) -> None:
+    images = tf.data.Dataset.from_tensors(noise(5, 5)).map(lambda image: prepare(tf.ensure_shape(image, [None, None, 3]), config(resize=resize)))
+    assert images.element_spec == tf.TensorSpec([8, 10, 3], tf.float32)
+
+
+@pytest.mark.parametrize("mean, std", [((0.5,), (0.5,)), ((0.286,), (0.353,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.0,), (1.0,))])
+def test_restored_pixels_are_the_pixels(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    every_value = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, -1)
+    options = config(size=(16, 16), mean=mean, std=std)
+    restored = restore_pixels(prepare(every_value, options)[tf.newaxis], options)
+    assert restored.dtype == tf.uint8
+    np.testing.assert_array_equal(restored[0], every_value)
+
+
+def test_restored_pixels_stay_in_range() -> None:
+    beyond = tf.constant([[[-9.0], [9.0]]])
+    np.testing.assert_array_equal(restore_pixels(beyond, config(channels=1)), [[[0], [255]]])

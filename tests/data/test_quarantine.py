@@ -1,0 +1,170 @@
+"""Bad records: each named once, with a reason that a person understands, and never more than allowed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.config import Folder
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.data.sources.digits import digits
+from cvpipe.data.sources.folder import folder
+from cvpipe.errors import DataError
+from image_files import BAD, JPEG, write_classes
+
+NO_IMAGE = "no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"
+CUT_OFF = "the file is cut off inside its header"
+DAMAGED = "the {} is damaged, cut off or of an unusual kind"
+REASONS = {
+    "empty": "the file is empty",
+    "garbage": NO_IMAGE,
+    "three bytes": NO_IMAGE,
+    "text": NO_IMAGE,
+    "truncated JPEG": DAMAGED.format("JPEG"),
+    "JPEG without its last byte": DAMAGED.format("JPEG"),
+    "truncated JPEG header": DAMAGED.format("JPEG"),
+    "truncated PNG": DAMAGED.format("PNG"),
+    "PNG without its end": DAMAGED.format("PNG"),
+    "truncated PNG header": CUT_OFF,
+    "truncated BMP": DAMAGED.format("BMP"),
+    "truncated BMP header": CUT_OFF,
+    "truncated WebP": DAMAGED.format("WebP"),
+    "truncated WebP header": NO_IMAGE,
+    "other RIFF": NO_IMAGE,
+    "huge PNG": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all",
+    "GIF": NO_IMAGE,
+    "TIFF": NO_IMAGE,
+}
+
+
+def make(tmp_path: Path, contents: list[bytes]) -> tuple[Source, list[Path]]:
+    files = write_classes(tmp_path / "photos", {"a": contents})
+    return folder(Folder(kind="folder", path=str(tmp_path / "photos")))["all"], files
+
+
+def test_every_kind_of_bad_file_has_an_expected_reason() -> None:
+    assert REASONS.keys() == BAD.keys()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_reason_is_a_sentence_for_people(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    source, [file] = make(tmp_path, [BAD[name]])
+    quarantine = Quarantine(source, "train", 1.0)
+    with caplog.at_level(logging.WARNING):
+        quarantine.note(0)
+    assert quarantine.names == {str(file): REASONS[name]}
+    assert caplog.messages == [f"left out (train split): {file}: {REASONS[name]}"]
+
+
+def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+    source, [file] = make(tmp_path, [JPEG])
+    file.unlink()
+    quarantine = Quarantine(source, "train", 1.0)
+    quarantine.note(0)
+    assert quarantine.names == {str(file): "the file is missing"}
+
+
+def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:
+    source, [file] = make(tmp_path, [JPEG])
+    file.unlink()
+    file.mkdir()
+    quarantine = Quarantine(source, "train", 1.0)
+    quarantine.note(0)
+    assert quarantine.names[str(file)].startswith("the file can't be read")
+
+
+def test_what_can_be_read_after_all_says_so(tmp_path: Path) -> None:
+    for source in (make(tmp_path, [JPEG])[0], digits()["all"]):
+        quarantine = Quarantine(source, "train", 1.0)
+        quarantine.note(0)
+        assert list(quarantine.names.values()) == ["it could be read a moment later"]
+
+
+def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:
+    source, files = make(tmp_path, [b"", JPEG, b"text"])
+    quarantine = Quarantine(source, "train", 1.0, tmp_path / "quarantine.jsonl")
+    for index in (2, 0, 2, 2, 0):
+        quarantine.note(index)
+    assert len(quarantine) == 2
+    rows = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert rows == [
+        {"split": "train", "record": str(files[2]), "reason": NO_IMAGE},
+        {"split": "train", "record": str(files[0]), "reason": "the file is empty"},
+    ]
+
+
+def test_a_resumed_run_knows_what_was_noted_before(tmp_path: Path) -> None:
+    source, files = make(tmp_path, [b"", b"text", JPEG])
+    file = tmp_path / "quarantine.jsonl"
+    Quarantine(source, "train", 1.0, file).note(0)
+    Quarantine(source, "test", 1.0, file).note(1)
+    resumed = Quarantine(source, "train", 1.0, file)
+    assert resumed.names == {str(files[0]): "the file is empty"}
+    resumed.note(0)
+    resumed.note(1)
+    assert [json.loads(line)["split"] for line in file.read_text().splitlines()] == ["train", "test", "train"]
+
+
+def test_a_line_cut_off_by_a_crash_is_forgotten_and_spoils_no_other(tmp_path: Path) -> None:
+    source, files = make(tmp_path, [b"", b"text", JPEG])
+    file = tmp_path / "quarantine.jsonl"
+    Quarantine(source, "train", 1.0, file).note(0)
+    with file.open("a") as lines:
+        lines.write('{"split": "train", "rec')
+    resumed = Quarantine(source, "train", 1.0, file)
+    assert list(resumed.names) == [str(files[0])]
+    resumed.note(1)
+    assert list(Quarantine(source, "train", 1.0, file).names) == [str(files[0]), str(files[1])]
+
+
+@pytest.mark.parametrize("examples, bad, share", [(20, 1, 0.05), (100, 29, 0.29), (100, 7, 0.07), (3, 0, 0.0), (7, 7, 1.0)])
+def test_exactly_the_allowed_share_passes(tmp_path: Path, examples: int, bad: int, share: float) -> None:
+    source, _ = make(tmp_path, [b""] * bad + [JPEG] * (examples - bad))
+    quarantine = Quarantine(source, "train", share)
+    for index in range(bad):
+        quarantine.note(index)
+    quarantine.check()
+    assert len(quarantine) == bad
+
+
+def test_more_than_the_allowed_share_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    source, files = make(tmp_path, [b"", b"text"] + [JPEG] * 18)
+    file = tmp_path / "quarantine.jsonl"
+    quarantine = Quarantine(source, "validation", 0.05, file)
+    quarantine.note(0)
+    quarantine.check()
+    quarantine.note(1)
+    with pytest.raises(DataError) as error:
+        quarantine.check()
+    assert str(error.value) == (
+        f"2 of the validation split's 20 records can't be read (10.0%; data.max_bad_share allows 5.0%), such as {files[0]}: "
+        f"the file is empty; all are listed in {file}. Mend or remove them, or raise data.max_bad_share"
+    )
+
+
+def test_an_error_without_a_file_names_no_file(tmp_path: Path) -> None:
+    source, _ = make(tmp_path, [b"", JPEG])
+    quarantine = Quarantine(source, "train", 0.0)
+    quarantine.note(0)
+    with pytest.raises(DataError, match=r"the file is empty\. Mend"):
+        quarantine.check()
+
+
+def test_notes_from_many_threads_are_all_kept_whole(tmp_path: Path) -> None:
+    source, files = make(tmp_path, [b""] * 40)
+    file = tmp_path / "quarantine.jsonl"
+    quarantine = Quarantine(source, "train", 1.0, file)
+
+    def note(index: np.int64) -> np.int64:
+        quarantine.note(int(index))
+        return index
+
+    numbers = tf.data.Dataset.range(80).map(lambda n: tf.numpy_function(note, [n % 40], tf.int64), num_parallel_calls=8)
+    assert len(list(numbers)) == 80
+    assert sorted(json.loads(line)["record"] for line in file.read_text().splitlines()) == sorted(map(str, files))

@@ -1,0 +1,247 @@
+"""Batches as a function of (seed, step): sharding, resuming, evaluation, and one bad record among good ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import small_config
+from cvpipe.config import Config, Folder
+from cvpipe.data.decode import decode_image
+from cvpipe.data.prepare import prepare
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.data.sources.digits import digits
+from cvpipe.data.sources.folder import folder
+from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
+from cvpipe.tasks.classification import encode as encode_labels
+from image_files import BAD, encode, noise, smooth, write_classes
+
+EXAMPLES = 11
+
+
+def pipeline(*overrides: str) -> Config:
+    """A configuration with every kind of augmentation, for photos of any size."""
+    every_operation = "augment=[{op: flip}, {op: pad_crop}, {op: random_resized_crop}, {op: colour_jitter, brightness: 0.5, hue: 0.1}]"
+    return small_config("prepare.size=[12, 10]", "prepare.channels=3", "train.batch_size=8", every_operation, *overrides)
+
+
+def photos() -> list[bytes]:
+    return [encode(smooth(15 + 3 * n, 30 - 2 * n, seed=n), "JPEG" if n % 2 else "PNG") for n in range(EXAMPLES)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Files of two classes, in the order of their source."""
+    return write_classes(tmp_path / "photos", {"cat": photos()[:4], "dog": photos()[4:]})
+
+
+@pytest.fixture
+def source(files: list[Path]) -> Source:
+    return folder(Folder(kind="folder", path=str(files[0].parent.parent)))["all"]
+
+
+@pytest.fixture
+def arrays() -> Source:
+    """A source that needs no decoding, which is quicker to build a stream of."""
+    return digits()["all"].subset(np.arange(EXAMPLES))
+
+
+def train(source: Source, config: Config, quarantine: Any = None, first: int = 0, last: int = 4, **shards: int) -> list[dict[str, Any]]:
+    batches = training_batches(source, config, encode_labels, quarantine, first_step=first, last_step=last, **shards)
+    return list(batches.as_numpy_iterator())
+
+
+def evaluate(source: Source, config: Config, quarantine: Any = None, batch_size: int = 4) -> dict[str, Any]:
+    return joined(list(evaluation_batches(source, config, encode_labels, quarantine, batch_size).as_numpy_iterator()))
+
+
+def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """The same arrays, bit for bit."""
+    tf.nest.assert_same_structure(first, second)
+    for one, other in zip(tf.nest.flatten(first), tf.nest.flatten(second)):
+        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+# -- training -----------------------------------------------------------------------------------------------
+
+
+def test_batches_have_fixed_shapes(source: Source) -> None:
+    for quarantine in (None, Quarantine(source, "train", 1.0)):
+        batches = training_batches(source, pipeline(), encode_labels, quarantine, first_step=0, last_step=1)
+        assert batches.element_spec == {
+            "image": tf.TensorSpec([8, 12, 10, 3], tf.float32),
+            "targets": {"label": tf.TensorSpec([8], tf.int32)},
+            "weight": tf.TensorSpec([8], tf.float32),
+            "index": tf.TensorSpec([8], tf.int64),
+        }
+
+
+def test_every_epoch_shows_every_example_once_with_its_label(source: Source) -> None:
+    whole = joined(train(source, pipeline(f"train.batch_size={EXAMPLES}"), last=3))
+    for epoch in np.split(whole["index"], 3):
+        assert sorted(epoch) == list(range(EXAMPLES))
+    np.testing.assert_array_equal(whole["targets"]["label"], source.labels[whole["index"]])
+    np.testing.assert_array_equal(whole["weight"], np.ones(3 * EXAMPLES))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_others(source: Source) -> None:
+    first, again, other = (joined(train(source, pipeline(f"train.batch_size={EXAMPLES}", f"seed={seed}"), last=1)) for seed in (5, 5, 6))
+    assert_same(first, again)
+    assert (first["index"] != other["index"]).any()
+    one, two = (epoch["image"][np.argsort(epoch["index"])] for epoch in (first, other))
+    assert (one != two).any((1, 2, 3)).sum() > EXAMPLES / 2
+
+
+def test_an_example_looks_different_in_every_epoch(source: Source) -> None:
+    whole = joined(train(source, pipeline(f"train.batch_size={EXAMPLES}"), last=4))
+    assert len({image.tobytes() for image in whole["image"]}) == 4 * EXAMPLES
+
+
+def test_starting_at_a_step_is_skipping_what_comes_before(arrays: Source) -> None:
+    assert_same(train(arrays, pipeline(), first=2), train(arrays, pipeline())[2:])
+
+
+@pytest.mark.parametrize("shards", [2, 4])
+def test_the_shards_of_a_batch_are_the_batch(arrays: Source, shards: int) -> None:
+    whole = train(arrays, pipeline())
+    parts = [train(arrays, pipeline(), shards=shards, first_shard=shard) for shard in range(shards)]
+    assert parts[0][0]["image"].shape[0] == 8 // shards
+    for step, batch in enumerate(whole):
+        assert_same(joined([part[step] for part in parts]), batch)
+
+
+def test_a_worker_with_two_of_four_replicas_gets_their_shards_in_turn(arrays: Source) -> None:
+    both = train(arrays, pipeline(), last=2, shards=4, first_shard=2, own_shards=2)
+    third, fourth = (train(arrays, pipeline(), last=2, shards=4, first_shard=shard) for shard in (2, 3))
+    assert_same(both, [batch for pair in zip(third, fourth) for batch in pair])
+
+
+def test_guarding_good_records_changes_no_bit(source: Source) -> None:
+    quarantine = Quarantine(source, "train", 0.0)
+    assert_same(train(source, pipeline(), quarantine), train(source, pipeline()))
+    assert len(quarantine) == 0
+
+
+def test_without_augmentation_training_shows_what_evaluation_shows(source: Source) -> None:
+    config = pipeline("augment=[]")
+    shown, evaluated = joined(train(source, config)), evaluate(source, config)
+    np.testing.assert_array_equal(shown["image"], evaluated["image"][shown["index"]])
+
+
+# -- evaluation ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("examples, batch_size", [(11, 4), (3, 8), (8, 4), (1, 1), (5, 1)])
+def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(arrays: Source, examples: int, batch_size: int) -> None:
+    part = arrays.subset(np.arange(examples))
+    whole = evaluate(part, pipeline(), batch_size=batch_size)
+    assert len(whole["index"]) % batch_size == 0
+    np.testing.assert_array_equal(whole["index"][whole["weight"] == 1], np.arange(examples))
+    np.testing.assert_array_equal(whole["weight"], np.arange(len(whole["weight"])) < examples)
+    np.testing.assert_array_equal(whole["targets"]["label"][:examples], part.labels)
+
+
+def test_evaluation_shows_files_decoded_and_prepared_and_nothing_else(source: Source, files: list[Path]) -> None:
+    config = pipeline("prepare.resize=crop")
+    for file, image in zip(files, evaluate(source, config)["image"]):
+        expected = prepare(decode_image(tf.constant(file.read_bytes()), 3), config.prepare)
+        np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("channels, resize", [(1, "stretch"), (3, "crop")])
+def test_encoded_batches_decode_to_the_evaluated_images(source: Source, arrays: Source, channels: int, resize: str) -> None:
+    config = pipeline(f"prepare.channels={channels}", f"prepare.resize={resize}")
+    for examples in (source, arrays):
+        encoded = joined(list(encoded_batches(examples, config, encode_labels, 4).as_numpy_iterator()))
+        evaluated = evaluate(examples, config)
+        decoded = tf.data.Dataset.from_tensor_slices(encoded.pop("bytes")).map(lambda b: prepare(decode_image(b, channels), config.prepare))
+        assert_same(np.stack(list(decoded.as_numpy_iterator())), evaluated.pop("image"))
+        assert_same(encoded, evaluated)
+
+
+def test_grey_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> None:
+    grey, rgb = (evaluate(arrays, small_config(f"prepare.channels={channels}"))["image"] for channels in (1, 3))
+    np.testing.assert_array_equal(np.repeat(grey, 3, -1), rgb)
+
+
+def test_rgb_arrays_become_grey_where_the_pipeline_says_so() -> None:
+    images = np.stack([noise(6, 6, seed=n) for n in range(4)])
+    source = Source(("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str, np.arange(4))
+    grey = evaluate(source, small_config("prepare.size=[6, 6]", "prepare.mean=[0]", "prepare.std=[1]"))["image"]
+    np.testing.assert_allclose(grey[..., 0] * 255, images @ [0.2989, 0.587, 0.114], atol=1)
+
+
+# -- bad records --------------------------------------------------------------------------------------------
+
+
+def spoil(file: Path, how: str) -> None:
+    if how == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(BAD[how])
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """What training and evaluation show where no record is bad."""
+    files = write_classes(tmp_path_factory.mktemp("photos"), {"cat": photos()[:4], "dog": photos()[4:]})
+    source = folder(Folder(kind="folder", path=str(files[0].parent.parent)))["all"]
+    return joined(train(source, pipeline())), evaluate(source, pipeline())
+
+
+@pytest.mark.parametrize("how", ["deleted", "empty", "truncated JPEG"])
+def test_a_bad_record_keeps_its_slot_and_touches_no_other(source: Source, files: list[Path], how: str, good: tuple[Any, Any]) -> None:
+    bad, quarantine = 6, Quarantine(source, "train", 1.0)
+    spoil(files[bad], how)
+    spoiled = joined(train(source, pipeline(), quarantine)), evaluate(source, pipeline(), quarantine)
+    for before, after in zip(good, spoiled):
+        np.testing.assert_array_equal(after["index"], before["index"])
+        lost = after["index"] == bad
+        assert lost.any()
+        np.testing.assert_array_equal(after["weight"], np.where(lost, 0, before["weight"]))
+        np.testing.assert_array_equal(after["image"], np.where(lost[:, None, None, None], 0, before["image"]))
+        np.testing.assert_array_equal(after["targets"]["label"][~lost], before["targets"]["label"][~lost])
+    assert list(quarantine.names) == [str(files[bad])]
+
+
+def test_a_bad_last_record_is_counted_once_however_often_it_fills_up(source: Source, files: list[Path]) -> None:
+    spoil(files[-1], "garbage")
+    quarantine = Quarantine(source, "test", 1.0)
+    whole = evaluate(source, pipeline(), quarantine, batch_size=8)
+    np.testing.assert_array_equal(whole["weight"], [1] * 10 + [0] * 6)
+    assert len(quarantine) == 1
+
+
+def test_nothing_but_bad_records_is_a_stream_of_weight_0(source: Source, files: list[Path]) -> None:
+    for file in files:
+        spoil(file, "text")
+    quarantine = Quarantine(source, "test", 1.0)
+    assert not evaluate(source, pipeline(), quarantine)["weight"].any()
+    assert len(quarantine) == EXAMPLES
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated PNG"])
+def test_an_unguarded_stream_fails_at_a_bad_record(source: Source, files: list[Path], how: str) -> None:
+    spoil(files[6], how)
+    with pytest.raises(tf.errors.OpError):
+        evaluate(source, pipeline())
+    with pytest.raises(tf.errors.OpError):
+        train(source, pipeline())
+
+
+def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(source: Source, files: list[Path]) -> None:
+    spoil(files[6], "deleted")
+    spoil(files[7], "garbage")
+    encoded = joined(list(encoded_batches(source, pipeline(), encode_labels, 4).as_numpy_iterator()))
+    assert encoded["bytes"][6] == b"" and encoded["bytes"][7] == BAD["garbage"]
+    np.testing.assert_array_equal(encoded["weight"], [1] * EXAMPLES + [0])
+    assert [encoded["bytes"][n] == files[n].read_bytes() for n in (5, 8)] == [True, True]

@@ -1,0 +1,139 @@
+"""The notebook runs from start to end, shows what it promises and defines nothing; and what it alone calls in cvpipe."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import tensorflow as tf
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+
+from conftest import ROOT, small_config
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import open_splits
+from cvpipe.data.sources.source import whole
+from cvpipe.data.stream import evaluation_batches, read_examples, training_batches
+from cvpipe.evaluation import evaluate, evaluate_each
+from cvpipe.tasks import classification
+from cvpipe.training.run import Run
+from cvpipe.training.train import load, open_split, train
+
+CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
+
+
+def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs, run in `folder`; fails at the first error."""
+    # Without folders of kernels, "python3" is the interpreter that runs the tests, whatever else is installed.
+    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    client = NotebookClient(nbformat.read(notebook, 4), km=kernel, timeout=120, resources={"metadata": {"path": str(folder)}})
+    return client.execute()
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
+def text(notebook: nbformat.NotebookNode) -> str:
+    return "\n".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs(notebook))
+
+
+@pytest.fixture
+def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run on colour photos, one of them broken, of two classes easily told apart; their path is relative to the repository's root."""
+    random = np.random.default_rng(0)
+    for name, brightness in (("dark", 60), ("bright", 180)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(20):
+            pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
+            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+    (tmp_path / "photos" / "dark" / "03.jpg").write_bytes(b"garbage")
+    monkeypatch.chdir(ROOT)
+    source = f"data.source={{kind: folder, path: {os.path.relpath(tmp_path / 'photos')}}}"
+    overrides = (
+        "prepare.size=[32, 32]", "prepare.channels=3", "model.backbone=lenet5", "model.dropout=0", "augment=[{op: flip}]",
+        "optimizer={kind: adam, learning_rate: 0.003}", "train.batch_size=8", "train.epochs=6", "train.evaluate_every=3", "train.ema=null",
+        "data.max_bad_share=0.3", "seed=1",
+    )
+    train(small_config(source, *overrides), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_run_and_its_artefact_are_shown(trained_run: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
+    monkeypatch.setenv("CVPIPE_ARTEFACT", str(artefact))
+    done = execute(CLASSIFICATION, ROOT)
+    # Class counts, images, augmented images, curves, answers, mistakes, confusion matrix, calibration, the artefact's answers.
+    assert pictures(done) == 9
+    assert "the same class for 24 of 24 images" in text(done)
+
+
+def test_colour_photos_are_shown_from_the_notebooks_own_folder_without_an_artefact(
+    photos_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CVPIPE_RUN", str(photos_run))
+    monkeypatch.setenv("CVPIPE_ARTEFACT", str(tmp_path / "nothing"))
+    done = execute(CLASSIFICATION, CLASSIFICATION.parent)
+    assert pictures(done) == 8
+    # The seed puts the broken photo into the test split; and no mistakes are something to show, too.
+    assert "dark/03.jpg': 'no JPEG" in text(done)
+    assert "0 of 7 answers are wrong" in text(done)
+    assert f"no exported model there; export the run with: cvpipe export {photos_run}" in text(done)
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name)
+def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None:
+    for cell in nbformat.read(notebook, 4).cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None, "clear the notebook's outputs"
+            python = "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
+            definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+            assert not [node for node in ast.walk(ast.parse(python)) if isinstance(node, definitions)], cell.source
+
+
+def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
+    config = small_config()
+    source = open_splits(config.data, config.seed)["train"]
+    # The first step that reaches into the second epoch meets both.
+    step = len(source) // config.train.batch_size
+    batch = next(iter(training_batches(source, config, classification.encode, None, first_step=step, last_step=step + 1)))
+    index, left = batch["index"].numpy(), len(source) - step * config.train.batch_size
+    for epoch, part in ((0, slice(0, left)), (1, slice(left, None))):
+        shown = read_examples(source, index[part], config, classification.encode, epoch)
+        np.testing.assert_array_equal(shown["image"], batch["image"].numpy()[part])
+        np.testing.assert_array_equal(shown["targets"]["label"], batch["targets"]["label"].numpy()[part])
+    plain = next(iter(evaluation_batches(source, config, classification.encode, None, 8)))
+    shown = read_examples(source, np.arange(8), config, classification.encode)
+    np.testing.assert_array_equal(shown["image"], plain["image"])
+
+
+def test_images_that_cant_be_read_are_not_shown() -> None:
+    config = small_config()
+    files = [tf.io.encode_png(np.full((8, 8, 1), 9, np.uint8)).numpy(), b"garbage", b""]
+    source = whole(("a", "b"), np.array([0, 1, 1]), lambda record: {"bytes": tf.gather(files, record)}, str)
+    for chosen, readable in (([1, 0, 2, 0], [0, 0]), ([1], []), ([], [])):
+        shown = read_examples(source, np.array(chosen), config, classification.encode, epoch=0)
+        assert shown["index"].tolist() == readable
+        assert shown["image"].shape == (len(readable), 16, 16, 1)
+
+
+def test_every_answer_of_an_evaluation_is_kept_once_and_in_order(trained_run: Path) -> None:
+    trained = load(Run(trained_run))
+    test = open_split(trained.config, "test", trained.classes)
+    parts = trained.predict, test, trained.task, trained.config
+    scores, answers = evaluate_each(*parts, quarantine=Quarantine(test, "test", 0.0))
+    assert scores == evaluate(*parts, quarantine=Quarantine(test, "test", 0.0))
+    # The last batch is filled up with repetitions, which don't count.
+    assert len(test) % trained.config.train.batch_size
+    np.testing.assert_array_equal(answers["index"], np.arange(len(test)))
+    np.testing.assert_array_equal(answers["targets"]["label"], test.labels)
+    assert np.mean(answers["predictions"]["class_id"] == test.labels) == scores["accuracy"]
