@@ -100,7 +100,8 @@ def test_the_schema_accepts_what_the_configuration_accepts(cvpipe: Cvpipe) -> No
 
 
 def test_train_prints_one_json_object_and_nothing_else(small_arguments: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cvpipe", "train", *small_arguments, "--set", "train.epochs=1", "--json", "--run", str(tmp_path / "run")]
+    arguments = [*small_arguments, "--set", "train.epochs=1", "--json", "--run", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "cvpipe", "train", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

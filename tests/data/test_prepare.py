@@ -42,7 +42,8 @@ def middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
     """Prepared inside a Dataset, where the image's size isn't known beforehand, as after decoding."""
-    images = tf.data.Dataset.from_generator(lambda: iter([image]), output_signature=tf.TensorSpec([None, None, image.shape[-1]], image.dtype))
+    unknown = tf.TensorSpec([None, None, image.shape[-1]], image.dtype)
+    images = tf.data.Dataset.from_generator(lambda: iter([image]), output_signature=unknown)
     [prepared] = images.map(lambda pixels: prepare(pixels, options)).as_numpy_iterator()
     return prepared
 
@@ -94,11 +95,14 @@ def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(resi
 
 @pytest.mark.parametrize("resize", ["stretch", "crop"])
 def test_the_shape_is_fixed_inside_a_graph(resize: str) -> None:
-    images = tf.data.Dataset.from_tensors(noise(5, 5)).map(lambda image: prepare(tf.ensure_shape(image, [None, None, 3]), config(resize=resize)))
+    images = tf.data.Dataset.from_generator(lambda: iter([]), output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
+    images = images.map(lambda image: prepare(image, config(resize=resize)))
     assert images.element_spec == tf.TensorSpec([8, 10, 3], tf.float32)
 
 
-@pytest.mark.parametrize("mean, std", [((0.5,), (0.5,)), ((0.286,), (0.353,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.0,), (1.0,))])
+@pytest.mark.parametrize("mean, std", [
+    ((0.5,), (0.5,)), ((0.286,), (0.353,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.0,), (1.0,)),
+])
 def test_restored_pixels_are_the_pixels(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     every_value = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, -1)
     options = config(size=(16, 16), mean=mean, std=std)

@@ -44,7 +44,8 @@ def trained(config: Config, data: list[dict[str, Any]], calls: list[int]) -> tup
 
 def lenet(*overrides: str) -> Config:
     """A network without BatchNorm, in which examples don't see each other."""
-    return small_config("model.backbone=lenet5", "model.width=1.0", "model.dropout=0.0", "prepare.size=[32, 32]", "train.ema=null", *overrides)
+    plain = ("model.backbone=lenet5", "model.width=1.0", "model.dropout=0.0", "prepare.size=[32, 32]", "train.ema=null")
+    return small_config(*plain, *overrides)
 
 
 def same_bits(first: State, second: State) -> bool:
@@ -117,7 +118,8 @@ def test_an_error_in_the_input_leaves_exactly_the_steps_before_it() -> None:
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_keeps_weights_and_logits_in_float32_and_learns(precision: str) -> None:
     [batch] = batches(1, 16)
-    state, outcomes = trained(lenet(f"train.precision={precision}", "optimizer={kind: adam, learning_rate: 0.003}"), [batch] * 30, [1, 28, 1])
+    config = lenet(f"train.precision={precision}", "optimizer={kind: adam, learning_rate: 0.003}")
+    state, outcomes = trained(config, [batch] * 30, [1, 28, 1])
     assert {v.dtype for v in state.model.trainable_variables} == {"float32"}
     assert state.model(batch["image"])["logits"].dtype == tf.float32
     assert float(outcomes[-1]["losses"]["loss"]) < 0.8 * float(outcomes[0]["losses"]["loss"])

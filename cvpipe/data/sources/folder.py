@@ -30,7 +30,7 @@ def folder(config: Folder) -> dict[str, Source]:
         raise DataError(f"{path}: no such folder; set data.source.path to a folder that holds one folder per class")
     below = _folders(path)
     if not any(child.name == "train" for child in below):
-        return {"all": _split(path, tuple(child.name for child in below))}
+        return {"all": _split(path, _classes(path))}
     splits: dict[str, Path] = {}
     for child in below:
         if child.name not in SPLITS:
@@ -40,12 +40,19 @@ def folder(config: Folder) -> dict[str, Source]:
         else:
             splits[SPLITS[child.name]] = child
     # The training split says which classes there are, and their order.
-    classes = tuple(child.name for child in _folders(splits["train"]))
+    classes = _classes(splits["train"])
     return {split: _split(child, classes) for split, child in splits.items()}
 
 
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _classes(path: Path) -> tuple[str, ...]:
+    names = tuple(child.name for child in _folders(path))
+    if not names:
+        raise DataError(f"{path}: no folder per class inside; expected {path}/<class>/<image>")
+    return names
 
 
 def _is_image(inside: Path) -> bool:
@@ -54,8 +61,6 @@ def _is_image(inside: Path) -> bool:
 
 
 def _split(path: Path, classes: tuple[str, ...]) -> Source:
-    if not classes:
-        raise DataError(f"{path}: no folder per class inside; expected {path}/<class>/<image>")
     unknown = [child.name for child in _folders(path) if child.name not in classes]
     if unknown:
         raise DataError(f"{path / unknown[0]}: class '{unknown[0]}' is not in the training split, which has {', '.join(classes)}")

@@ -159,6 +159,15 @@ def test_resized_crops_use_the_whole_range_of_areas_and_places() -> None:
     assert len({*zip(top.round(), left.round())}) > 200
 
 
+def test_all_places_of_a_crop_are_as_frequent() -> None:
+    # Nine sixteenths of 4 × 4 are 3 × 3, at one of four places.
+    image, op = noise(4, 4), RandomResizedCrop(op="random_resized_crop", area=(9 / 16, 9 / 16), aspect=(1.0, 1.0))
+    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3, 3))[..., 0, :, :, :].reshape(4, 3, 3, 3)
+    matches = (images(random_resized_crop, image, 400, op, (3, 3))[:, None] == windows).all((2, 3, 4))
+    np.testing.assert_array_equal(matches.sum(1), 1)
+    assert abs(matches.sum(0) - 100).max() < 4 * np.sqrt(100)
+
+
 def test_a_crop_of_the_whole_area_is_the_resized_image() -> None:
     op = RandomResizedCrop(op="random_resized_crop", area=(1.0, 1.0), aspect=(4 / 3, 4 / 3))
     for crop in images(random_resized_crop, PLACES, 5, op, SIZE):

@@ -1,0 +1,151 @@
+"""Splits: what is held out, what every class keeps, and what a user is told."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.config import Data, Digits, Folder
+from cvpipe.data.sources import Source, hold_out, open_splits
+from cvpipe.data.sources.digits import digits
+from cvpipe.errors import DataError
+
+DIGITS = Digits(kind="digits")
+
+
+def records(splits: dict[str, Source]) -> dict[str, list[int]]:
+    return {name: split.records.tolist() for name, split in splits.items()}
+
+
+def labelled(counts: list[int]) -> Source:
+    """A source of so many examples of each class, in mixed order."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    return Source(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str, np.arange(len(labels)))
+
+
+def photos(folder: Path, counts: dict[str, int]) -> Data:
+    """Empty files, a folder per class: nothing reads them here."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            (folder / name / f"{number}.jpg").touch()
+    return Data(source=Folder(kind="folder", path=str(folder)))
+
+
+def test_digits_are_1797_images_of_ten_classes() -> None:
+    [(name, source)] = digits().items()
+    assert (name, len(source), source.classes) == ("all", 1797, tuple("0123456789"))
+    np.testing.assert_array_equal(np.bincount(source.labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+    assert source.name(5) == "digits[5]"
+
+
+def test_digits_are_scikit_learns_with_16_as_255() -> None:
+    from sklearn.datasets import load_digits
+
+    source, data = digits()["all"], load_digits()
+    read = tf.data.Dataset.range(1797).map(source.read).batch(1797)
+    assert read.element_spec["image"] == tf.TensorSpec([None, 8, 8, 1], tf.uint8)
+    [examples] = read.as_numpy_iterator()
+    np.testing.assert_array_equal(examples["label"], data.target)
+    np.testing.assert_allclose(examples["image"][..., 0] / 255 * 16, data.images, atol=0.5 / 255 * 16)
+    assert examples["image"].max() == 255
+
+
+def test_a_subset_reads_and_names_its_own_examples() -> None:
+    source = digits()["all"]
+    part = source.subset(np.array([40, 7]))
+    assert (len(part), part.name(0), part.name(1)) == (2, "digits[40]", "digits[7]")
+    for index, original in enumerate([40, 7]):
+        one, other = part.read(tf.constant(index, tf.int64)), source.read(tf.constant(original, tf.int64))
+        np.testing.assert_array_equal(one["image"], other["image"])
+        assert int(one["label"]) == int(other["label"])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
+def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(share: float) -> None:
+    source = labelled([50, 30, 7, 1])
+    stay, held = (part.records.tolist() for part in hold_out(source, share, [0, 1]))
+    assert sorted(stay + held) == list(range(88))
+    assert stay == sorted(stay) and held == sorted(held)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_every_class_is_held_out_by_the_same_share(share: float) -> None:
+    counts = [50, 30, 7, 2]
+    stay, held = hold_out(labelled(counts), share, [0, 1])
+    for label, count in enumerate(counts):
+        assert abs((held.labels == label).sum() - share * count) <= 0.5
+        assert (stay.labels == label).sum() + (held.labels == label).sum() == count
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_class_keeps_at_least_one_example(share: float) -> None:
+    stay, held = hold_out(labelled([1, 2, 3, 0]), share, [0, 1])
+    np.testing.assert_array_equal(np.bincount(stay.labels, minlength=4)[:3] >= 1, True)
+    assert not (held.labels == 0).any()
+
+
+def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
+    source = labelled([50, 50])
+    first, again, other = (hold_out(source, 0.2, seed)[1].records.tolist() for seed in ([3, 1], [3, 1], [4, 1]))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("validation, test", [(0.1, 0.2), (0.3, 0.3)])
+def test_splits_are_disjoint_and_have_their_shares(validation: float, test: float) -> None:
+    splits = records(open_splits(Data(source=DIGITS, validation=validation, test=test), seed=0))
+    assert splits.keys() == {"train", "validation", "test"}
+    assert sorted(sum(splits.values(), [])) == list(range(1797))
+    assert len(splits["test"]) == pytest.approx(1797 * test, abs=5)
+    # The share for validation is one of what is left for training.
+    assert len(splits["validation"]) == pytest.approx(1797 * (1 - test) * validation, abs=5)
+
+
+def test_a_seed_chooses_the_splits() -> None:
+    first, again, other = (records(open_splits(Data(source=DIGITS), seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert all(first[name] != other[name] for name in first)
+
+
+def test_a_seed_chooses_what_validates_where_the_test_split_is_given(tmp_path: Path) -> None:
+    config = photos(tmp_path, {f"{split}/{name}": 20 for split in ("train", "test") for name in ("cat", "dog")})
+    first, other = (open_splits(config, seed) for seed in (0, 1))
+    assert records(first)["test"] == records(other)["test"]
+    assert records(first)["validation"] != records(other)["validation"]
+
+
+def test_the_test_split_doesnt_depend_on_the_validation_share() -> None:
+    some, none = (records(open_splits(Data(source=DIGITS, validation=share), seed=0)) for share in (0.2, 0.0))
+    assert some["test"] == none["test"]
+    assert none.keys() == {"train", "test"}
+
+
+def test_a_single_class_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="only the class 'cat'.*at least two"):
+        open_splits(photos(tmp_path, {"cat": 5}), seed=0)
+
+
+def test_a_class_with_one_image_is_trained_on_and_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        splits = open_splits(photos(tmp_path, {"cat": 20, "dog": 1}), seed=0)
+    assert {name: (split.labels == 1).sum() for name, split in splits.items()} == {"train": 1, "validation": 0, "test": 0}
+    assert caplog.messages == [f"{tmp_path}: class 'dog' has one image to train on; its score will mean little, add more"]
+
+
+def test_too_few_images_to_validate_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        splits = open_splits(photos(tmp_path, {"cat": 4, "dog": 4}), seed=0)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 6, "test": 2}
+    assert "too few images to hold any out for validation" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"test": 0.0}, {"test": 0.001}])
+def test_nothing_to_test_on_is_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
+    config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update=change)
+    with pytest.raises(DataError, match="no image in the test split; add images, or raise data.test"):
+        open_splits(config, seed=0)
