@@ -22,7 +22,7 @@ help: ## say what there is
 setup: $(VENV)/.installed ## install cvpipe and what it needs into .venv
 
 train: $(VENV)/.installed ## train PIPELINE, score it, export it and check the artefact (SET="train.epochs=3" overrides keys)
-	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set $(pair))
+	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set '$(pair)')
 	$(CVPIPE) export $(RUN) --to $(MODEL)
 	@echo
 	@echo 'report with pictures  $(RUN)/report.md'
@@ -64,9 +64,9 @@ clean: ## remove .venv and caches; runs and saved_models stay
 	find cvpipe tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo '$(PYTHON) is older than Python 3.11; say which to use: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo 'TensorFlow 2.20 needs Python 3.11, 3.12 or 3.13; say which: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'installing into $(VENV) (a few minutes, once)'

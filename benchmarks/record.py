@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -19,7 +19,7 @@ def row(name: str, value: float, unit: str, ours: bool) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": unit, "ours": ours}
 
 
-def record(name: str, rows: list[dict[str, Any]], to_best_peer: Union[float, None] = None, to_limit: Union[float, None] = None) -> None:
+def record(name: str, rows: list[dict[str, Any]], to_best_peer: float | None = None, to_limit: float | None = None) -> None:
     """Prints the rows and writes them, with the machine, the day and the command that repeats them."""
     for entry in rows:
         print(f"{entry['name']:<44}{entry['value']:>12,.4g} {entry['unit']}")

@@ -12,13 +12,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from cvpipe import __version__
-from cvpipe.errors import UserError
+from cvpipe.errors import DataError, Interrupted, UserError
 
 
-def main(arguments: Union[Sequence[str], None] = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -30,12 +30,21 @@ def main(arguments: Union[Sequence[str], None] = None) -> int:
         print(f"cvpipe {options.name}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
+        if options.name == "train":
+            print("\ncvpipe train: stopped at once; the same command goes on from the last checkpoint", file=sys.stderr)
+            return Interrupted.exit_code
         print(f"\ncvpipe {options.name}: stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read the output has enough.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if options.debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cvpipe {options.name}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:
         if options.debug:
             raise
@@ -59,12 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _command(commands, "evaluate", _evaluate, "score a run, or an exported artefact fed with raw bytes")
     evaluate.add_argument("path", metavar="RUN|ARTEFACT", type=Path, help="such as runs/digits or saved_models/digits")
     evaluate.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    _data_option(evaluate)
 
     export = _command(commands, "export", _export, "turn a run into a SavedModel, checked against the evaluation")
     export.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
+    _data_option(export)
     export.add_argument("--to", metavar="DIR", type=Path, help="the model's folder, which gets a new version (default: saved_models/NAME)")
 
     predict = _command(commands, "predict", _predict, "answer images with an artefact, one JSON line each")
+    # It prints nothing but JSON anyway; all commands that print answers take the option.
     predict.add_argument("artefact", metavar="ARTEFACT", type=Path, help="such as saved_models/digits")
     predict.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
     predict.add_argument("--draw", metavar="DIR", type=Path, help="also write a picture of each answer to DIR/<image>.prediction.png")
@@ -77,8 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     models = _command(commands, "models", _models, "list the networks with their sizes")
     models.add_argument("network", metavar="NAME", nargs="?", help="only this one")
 
-    _command(commands, "schema", _schema, "print the JSON schema of pipeline files, for editors")
+    _command(commands, "schema", _schema, "print the JSON schema of pipeline files, for editors", as_json=False)
     return parser
+
+
+def _data_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="data.KEY=VALUE", dest="overrides",
+                        help="where the data lies now, such as --set data.source.path=/data/photos; can be repeated")
 
 
 def _command(commands: Any, name: str, function: Any, text: str, as_json: bool = True) -> argparse.ArgumentParser:
@@ -113,16 +130,20 @@ def _evaluate(options: argparse.Namespace) -> int:
         prepare_process(run.config)
         from cvpipe.training.train import evaluate_run
 
-        result = {**evaluate_run(run, options.split), "run": str(run.folder), "report": str(run.report_file)}
-        lines = [f"report  {run.report_file}"]
+        report = run.report(options.split)
+        result = {**evaluate_run(run, options.split, options.overrides), "run": str(run.folder), "report": str(report)}
+        lines = [f"report  {report}"]
     else:
         from cvpipe.export.about import artefact_config, find_artefact
 
-        folder = find_artefact(options.path)
+        try:
+            folder = find_artefact(options.path)
+        except DataError:
+            raise DataError(f"{options.path}: neither a run nor an exported model; train one with: cvpipe train PIPELINE.yaml") from None
         prepare_process(artefact_config(folder))
         from cvpipe.export.artefact import evaluate_artefact
 
-        result = {**evaluate_artefact(folder, options.split), "artefact": str(folder)}
+        result = {**evaluate_artefact(folder, options.split, options.overrides), "artefact": str(folder)}
         lines = [f"artefact  {folder}"]
     _print(options, result, [*_scores(result), *lines])
     return 0
@@ -136,7 +157,7 @@ def _export(options: argparse.Namespace) -> int:
     prepare_process(run.config)
     from cvpipe.export.export import export
 
-    result = export(run, options.to)
+    result = export(run, options.to, options.overrides)
     checked = (f"checked: {result['images']} images answered from bytes by both loaders in a fresh process, "
                f"largest difference {result['max_difference']:.1e}")
     _print(options, result, [f"artefact  {result['artefact']}", checked])

@@ -7,7 +7,7 @@ pipeline is reported before it loads.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Range = tuple[Positive, Positive]
 
 
@@ -33,27 +34,37 @@ class Digits(Section):
     """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes; they ship inside scikit-learn."""
 
     kind: Literal["digits"]
+    """Which format."""
 
 
 class Idx(Section):
     """MNIST's format: gzip'd or plain IDX files named like train-images-idx3-ubyte.gz."""
 
     kind: Literal["idx"]
+    """Which format."""
     path: str
     """A folder with the four files, or a zip archive that holds them. Relative to where the command runs."""
     classes: tuple[str, ...] = ()
     """Class names in the order of the label numbers; empty: the numbers themselves."""
+
+    @field_validator("classes")
+    @classmethod
+    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("two classes have the same name")
+        return names
 
 
 class Folder(Section):
     """A folder per class, its images inside; or train/, validation/ and test/ folders of such folders."""
 
     kind: Literal["folder"]
+    """Which format."""
     path: str
     """The folder. Relative to where the command runs."""
 
 
-Source = Annotated[Union[Digits, Idx, Folder], Field(discriminator="kind")]
+Source = Annotated[Digits | Idx | Folder, Field(discriminator="kind")]
 
 
 class Data(Section):
@@ -76,6 +87,7 @@ class Flip(Section):
     """Mirror left and right."""
 
     op: Literal["flip"]
+    """Which operation."""
     probability: Probability = 0.5
     """How often."""
 
@@ -84,6 +96,7 @@ class PadCrop(Section):
     """Pad on all sides, then crop the original size at a random place (He et al. 2015, section 4.2)."""
 
     op: Literal["pad_crop"]
+    """Which operation."""
     padding: Annotated[int, Field(ge=1)] = 4
     """Pixels of the source image added on each side."""
     mode: Literal["constant", "reflect"] = "constant"
@@ -94,6 +107,7 @@ class RandomResizedCrop(Section):
     """Crop a random area and aspect ratio, resized to the network's input (Szegedy et al. 2014, section 6)."""
 
     op: Literal["random_resized_crop"]
+    """Which operation."""
     area: Range = (0.08, 1.0)
     """Smallest and largest share of the image's area."""
     aspect: Range = (0.75, 4 / 3)
@@ -112,6 +126,7 @@ class ColourJitter(Section):
     """Change brightness, contrast, saturation and hue, in this order, each by a uniform random amount."""
 
     op: Literal["colour_jitter"]
+    """Which operation."""
     brightness: Probability = 0.0
     """Brightness is multiplied by a factor from 1 − b to 1 + b."""
     contrast: Probability = 0.0
@@ -122,7 +137,7 @@ class ColourJitter(Section):
     """Hue turns by −h to +h of the full circle; colour images only."""
 
 
-Augmentation = Annotated[Union[Flip, PadCrop, RandomResizedCrop, ColourJitter], Field(discriminator="op")]
+Augmentation = Annotated[Flip | PadCrop | RandomResizedCrop | ColourJitter, Field(discriminator="op")]
 
 
 class Prepare(Section):
@@ -134,7 +149,7 @@ class Prepare(Section):
     """1: grey, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop"] = "stretch"
     """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle out."""
-    mean: tuple[float, ...] = (0.5,)
+    mean: tuple[Finite, ...] = (0.5,)
     """Subtracted from pixels in [0, 1]; one value, or one a channel."""
     std: tuple[Positive, ...] = (0.5,)
     """Then divided by this; one value, or one a channel."""
@@ -184,6 +199,7 @@ class Sgd(Section):
     """Stochastic gradient descent, with momentum."""
 
     kind: Literal["sgd"]
+    """Which optimizer."""
     learning_rate: Positive = 0.1
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
@@ -196,6 +212,7 @@ class Adam(Section):
     """Adam (Kingma and Ba 2014)."""
 
     kind: Literal["adam"]
+    """Which optimizer."""
     learning_rate: Positive = 0.001
     """Highest learning rate; the schedule says how it changes."""
     beta_1: Share = 0.9
@@ -210,17 +227,19 @@ class AdamW(Adam):
     """Adam with decoupled weight decay on kernels (Loshchilov and Hutter 2017)."""
 
     kind: Literal["adamw"]  # type: ignore[assignment]
+    """Which optimizer."""
     weight_decay: NonNegative = 0.01
     """Share of each kernel removed at a step, times the learning rate."""
 
 
-Optimizer = Annotated[Union[Sgd, Adam, AdamW], Field(discriminator="kind")]
+Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
 
 
 class Constant(Section):
     """The learning rate stays where it is."""
 
     kind: Literal["constant"]
+    """Which schedule."""
     warmup_epochs: NonNegative = 0.0
     """Epochs of linear rise from 0."""
 
@@ -229,6 +248,7 @@ class Step(Section):
     """The learning rate is multiplied by `factor` at each of the epochs `at`."""
 
     kind: Literal["step"]
+    """Which schedule."""
     at: Annotated[tuple[Positive, ...], Field(min_length=1)]
     """Epochs, rising."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -247,13 +267,14 @@ class Cosine(Section):
     """Half a cosine from the highest learning rate down to `final` × it (Loshchilov and Hutter 2016)."""
 
     kind: Literal["cosine"]
+    """Which schedule."""
     final: Share = 0.0
     """What is left at the end, as a share of the highest."""
     warmup_epochs: NonNegative = 0.0
     """Epochs of linear rise from 0."""
 
 
-Schedule = Annotated[Union[Constant, Step, Cosine], Field(discriminator="kind")]
+Schedule = Annotated[Constant | Step | Cosine, Field(discriminator="kind")]
 
 
 # -- training, export ---------------------------------------------------------------------------------------
@@ -277,9 +298,9 @@ class Train(Section):
     """Epochs between evaluations on the validation split; each saves a checkpoint."""
     checkpoint_minutes: Positive = 5.0
     """A checkpoint is also saved when this long has passed since the last."""
-    early_stopping: Union[EarlyStopping, None] = None
+    early_stopping: EarlyStopping | None = None
     """Leave out to train all epochs."""
-    ema: Union[Annotated[float, Field(gt=0, lt=1)], None] = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, used in evaluation and export; leave out for none."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy: arithmetic in half precision, weights and answers in float32."""
@@ -314,15 +335,23 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Same seed, same bits: weights, order, augmentation."""
     data: Data
+    """Where the labelled images come from."""
     augment: tuple[Augmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: Prepare
+    """What every image goes through, in training, evaluation and in the exported artefact alike."""
     model: Model
+    """The network."""
     loss: Loss = Loss()
+    """What is minimized."""
     optimizer: Optimizer
+    """How it is minimized, by its `kind`."""
     schedule: Schedule = Constant(kind="constant")
+    """How the learning rate changes, by its `kind`."""
     train: Train
+    """How long, on what, and how it is saved."""
     export: Export = Export()
+    """What the SavedModel holds and answers."""
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Config:

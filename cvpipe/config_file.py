@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -45,7 +45,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def load(path: Union[str, Path], overrides: Iterable[str] = ()) -> Config:
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Reads a pipeline file.
 
     Args:
@@ -60,7 +60,8 @@ def load(path: Union[str, Path], overrides: Iterable[str] = ()) -> Config:
     overrides = list(overrides)
     for override in overrides:
         _apply(values, override)
-    values.setdefault("name", path.stem)
+    # What a name may not hold, a file's name may.
+    values.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", path.stem).strip("-.") or "pipeline")
     return _check(values, path, lines, overrides)
 
 
@@ -75,6 +76,23 @@ def parse(text: str, origin: str) -> Config:
     except json.JSONDecodeError as error:
         raise ConfigError(f"{origin}:{error.lineno}: not valid JSON: {error.msg}") from None
     return _check(_mapping(values, origin), Path(origin), {}, [])
+
+
+def with_data(config: Config, overrides: Iterable[str]) -> Config:
+    """A saved configuration with the data elsewhere.
+
+    Args:
+        overrides: `data.key=value` each; all else has been decided by the training.
+
+    Raises:
+        ConfigError: another key, or a value that is wrong.
+    """
+    values, overrides = config.to_json(), list(overrides)
+    for override in overrides:
+        if not override.startswith("data."):
+            raise ConfigError(f"--set {override}: only keys of data can be set for what is already trained, such as data.source.path")
+        _apply(values, override)
+    return _check(values, Path(config.name), {}, overrides)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
@@ -93,6 +111,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
         node = loader.get_single_node()
         values = loader.construct_document(node) if node else None
         lines = dict(_lines(node, ())) if node else {}
+    except RecursionError:
+        raise ConfigError(f"{path}: something in it contains itself (an anchor &x with *x inside); write it out") from None
     except yaml.MarkedYAMLError as error:
         where = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
         raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
@@ -108,7 +128,7 @@ def _mapping(values: Any, origin: str) -> dict[str, Any]:
     return values
 
 
-def _nearest_pipeline(path: Path) -> Union[str, None]:
+def _nearest_pipeline(path: Path) -> str | None:
     """The shipped pipeline whose name, or whole path, is most like `path`."""
     shipped = {str(file): file for file in sorted(Path("pipelines").rglob("*.yaml"))}
     same_name = [name for name, file in shipped.items() if file.stem == path.stem]
@@ -258,11 +278,10 @@ def _meaning(at: tuple[Any, ...], values: Any) -> str:
     """What a key is for, in one line."""
     at = at[:-1] if at and isinstance(at[-1], int) else at
     section = _section(at[:-1], values)
-    field: Union[FieldInfo, None] = section.model_fields.get(str(at[-1])) if section and at else None
+    field: FieldInfo | None = section.model_fields.get(str(at[-1])) if section and at else None
     text = field.description if field else None
-    if field and not text:
-        members = _members(field.annotation)
-        text = members[0].__doc__ if len(members) == 1 else f"its kind is one of {', '.join(_tags(at, values))}"
+    if field and get_origin(field.annotation) is not tuple and (kinds := _tags(at, values)):
+        text = f"its kind is one of {', '.join(kinds)}"
     return (text or "see cvpipe schema").split("\n")[0].rstrip(".")
 
 
@@ -281,7 +300,7 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
     return [m for part in get_args(annotation) for m in _members(part)]
 
 
-def _section(at: tuple[Any, ...], values: Any) -> Union[type[BaseModel], None]:
+def _section(at: tuple[Any, ...], values: Any) -> type[BaseModel] | None:
     """The section class of the mapping at a location, chosen by its tag where several are allowed."""
     section: type[BaseModel] = Config
     candidates: list[type[BaseModel]] = []

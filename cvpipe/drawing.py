@@ -6,7 +6,7 @@ Dimensions: N images, H, W, C their size, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
-def image_grid(images: np.ndarray, titles: Sequence[str], right: Union[Sequence[bool], None] = None, columns: int = 8) -> Figure:
+def image_grid(images: np.ndarray, titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 8) -> Figure:
     """Images uint8 [N, H, W, C] with a title each, green where `right` and red where not."""
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
@@ -24,9 +24,9 @@ def image_grid(images: np.ndarray, titles: Sequence[str], right: Union[Sequence[
     for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if n < len(images):
-            axes.imshow(images[n].squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(images[n][..., 0] if images.shape[-1] == 1 else images[n], cmap="gray", vmin=0, vmax=255)
             colour = "black" if right is None else RIGHT if right[n] else WRONG
-            axes.set_title(titles[n], fontsize=8, color=colour)
+            axes.set_title(titles[n], fontsize=8, color=colour, parse_math=False)
     return figure
 
 
@@ -40,7 +40,7 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
         below = below + own
     axes.set(xlabel="class", ylabel="images")
     if len(classes) <= 50:
-        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes))
+        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes), parse_math=False)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -54,8 +54,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= 50:
-        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes))
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes), parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, parse_math=False)
     if len(classes) <= 20:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -88,7 +88,7 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
             left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
     scored = [row for row in rows if score in row]
     right.plot([row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT)
-    left.set(xlabel="epoch", ylabel="loss")
+    left.set(xlabel="epoch", ylabel="loss (training: augmented, with what is added)")
     right.set(xlabel="epoch", ylabel=f"validation {score}")
     if left.lines:
         left.legend()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Union
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def evaluate(
     config: Config,
     *,
     quarantine: Quarantine,
-    watch: Union[Watch, None] = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Evaluates on every readable example of a split.
 

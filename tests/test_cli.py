@@ -54,7 +54,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
     (["train", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"], 1, "nowhere: no such folder"),
     (["train", str(DIGITS), "--set", "data.source={kind: idx, path: nowhere}"], 1, "nowhere: no such folder or zip archive"),
     (["train", str(DIGITS), "--set", "train.strategy=multiworker"], 2, "needs the environment variable TF_CONFIG"),
-    (["evaluate", "nowhere"], 1, "nowhere: no exported model there"),
+    (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
     (["export", "nowhere"], 1, "nowhere: no run there"),
     (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
     (["serve", "nowhere"], 1, "nowhere"),

@@ -290,9 +290,21 @@ def test_dates_and_words_such_as_no_are_text(tmp_path: Path) -> None:
 def test_the_files_name_is_the_runs_where_it_has_none(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path)).name == "p"
     assert config_file.load(write(tmp_path, BASE + "name: other\n")).name == "other"
-    spaced = tmp_path / "my pipeline.yaml"
-    spaced.write_text(BASE)
-    assert complaint(spaced).startswith("my pipeline.yaml: 'name' should match pattern")
+    for file, name in (("my pipeline.yaml", "my-pipeline"), ("größe_2.yaml", "gr-e_2"), ("写真.yaml", "pipeline")):
+        (tmp_path / file).write_text(BASE)
+        assert config_file.load(tmp_path / file).name == name
+
+
+@pytest.mark.parametrize("override, key", [("data.source.kind=idx", "data.source.kind"), ("train.epochs=9", "train.epochs")])
+def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(tmp_path: Path, override: str, key: str) -> None:
+    config = config_file.load(write(tmp_path))
+    assert config_file.with_data(config, ["data.max_bad_share=0.5"]).data.max_bad_share == 0.5
+    with pytest.raises(ConfigError, match=f"--set {override}: "):
+        config_file.with_data(config, [override])
+
+
+def test_what_contains_itself_is_a_sentence(tmp_path: Path) -> None:
+    assert "contains itself" in complaint(write(tmp_path, "augment: &a [*a]\n"))
 
 
 def test_merged_mappings_are_read(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def address(artefact: Path) -> Iterator[str]:
 
 def test_the_server_answers_from_bytes_what_evaluation_does(address: str, artefact: Path, trained_run: Path) -> None:
     run = Run(trained_run)
-    source = open_split(run.config, "test", tuple(run.facts["classes"]))
+    source = open_split(run.config, "test", run.facts)
     encoded = next(iter(encoded_batches(source, run.config, classification.encode, 32)))["bytes"]
     served = predict(f"{address}/v1/models/digits", [*encoded.numpy(), b"garbage"])
     expected = {name: value.numpy() for name, value in open_artefact(artefact).answer(encoded).items()}
@@ -69,7 +69,7 @@ def probabilities_differ_by(run: Run, folder: Path) -> float:
     from cvpipe.training.train import load
 
     trained, artefact = load(run), open_artefact(folder)
-    source = open_split(trained.config, "test", trained.classes)
+    source = open_split(trained.config, "test", run.facts)
     prepared = evaluation_batches(source, trained.config, classification.encode, None, 500)
     encoded = encoded_batches(source, trained.config, classification.encode, 500)
     differences = [

@@ -7,7 +7,6 @@ import logging
 import re
 import threading
 from pathlib import Path
-from typing import Union
 
 import tensorflow as tf
 
@@ -24,13 +23,14 @@ class Quarantine:
     Streams call `note` from their own threads. Nothing is raised there: whoever reads the stream calls `check`.
     """
 
-    def __init__(self, source: Source, split: str, max_share: float, file: Union[Path, None] = None):
-        """`file` (JSON lines) is appended to, and what it already holds for this split counts; None writes nothing."""
+    def __init__(self, source: Source, split: str, max_share: float, file: Path | None = None):
+        """`file` (JSON lines) gains a line for every record that it doesn't name yet; None writes nothing.
+
+        Only what is bad now counts: a record may have been mended since it was written down.
+        """
         self.names: dict[str, str] = {}
         self._source, self._split, self._max_share, self._file = source, split, max_share, file
         self._lock = threading.Lock()
-        if file and file.exists():
-            self.names = {row["record"]: row["reason"] for row in _rows(file) if row["split"] == split}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,8 +44,7 @@ class Quarantine:
             self.names[name] = reason = _reason(self._source, index)
             log.warning("left out (%s split): %s: %s", self._split, name, reason)
             if self._file:
-                with self._file.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps({"split": self._split, "record": name, "reason": reason}) + "\n")
+                _add_row(self._file, {"split": self._split, "record": name, "reason": reason})
 
     def check(self) -> None:
         """Raises DataError when more records are bad than the pipeline allows."""
@@ -64,18 +63,13 @@ class Quarantine:
 _decode = tf.function(decode_image)
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a JSON lines file, without one that a crash cut off; its line is ended, so that the next stands alone."""
-    text, rows = file.read_text(encoding="utf-8"), []
-    if text and not text.endswith("\n"):
+def _add_row(file: Path, row: dict[str, str]) -> None:
+    """Appends a row unless the file has it; a last line that a crash cut off is ended, so that the new one stands alone."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    line = json.dumps(row)
+    if line not in text.splitlines():
         with file.open("a", encoding="utf-8") as lines:
-            lines.write("\n")
-    for line in text.splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+            lines.write(("\n" if text and not text.endswith("\n") else "") + line + "\n")
 
 
 def _reason(source: Source, index: int) -> str:

@@ -2,18 +2,20 @@
 
 Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input.
 A batch is a dict: "image" float32 [b, H, W, C]; "targets" the task's, each [b, …]; "weight" float32 [b], 0 for an example
-that couldn't be read or only fills up the batch; "index" int64 [b], the example's position in its source.
+that couldn't be read or only fills up the batch; "index" int64 [b], the example's position in its source. The image of an
+example that couldn't be read is zeros: the loss doesn't see it, the statistics of a BatchNorm in training do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.attempt import attempt
 from cvpipe.data.augment import augment
 from cvpipe.data.decode import decode_image
 from cvpipe.data.order import batch_order, example_seed
@@ -29,7 +31,7 @@ def training_batches(
     source: Source,
     config: Config,
     encode: Encode,
-    quarantine: Union[Quarantine, None],
+    quarantine: Quarantine | None,
     *,
     first_step: int,
     last_step: int,
@@ -61,7 +63,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    source: Source, config: Config, encode: Encode, quarantine: Union[Quarantine, None], batch_size: int
+    source: Source, config: Config, encode: Encode, quarantine: Quarantine | None, batch_size: int
 ) -> tf.data.Dataset:
     """All examples once, in the source's order, unaugmented; the last batch is filled up with weight 0."""
 
@@ -84,14 +86,14 @@ def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: 
         return {"bytes": encoded, "targets": encode(example, config)}
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
-        loaded, _ = _or_empty(read, index)
+        loaded, _ = attempt(read, index)
         return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
     load = tf.autograph.experimental.do_not_convert(load)
     return _padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def read_examples(source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: Union[int, None] = None) -> Batch:
+def read_examples(source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: int | None = None) -> Batch:
     """The chosen examples as one batch of arrays, for people to look at; those that can't be read are left out.
 
     Args:
@@ -124,7 +126,7 @@ def _decoded(example: Example, config: Config) -> Example:
     return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
 
 
-def _augmented(source: Source, index: tf.Tensor, epoch: Union[tf.Tensor, int], config: Config, encode: Encode) -> Batch:
+def _augmented(source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode) -> Batch:
     example = _decoded(source.read(index), config)
     example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size)
     return _loaded(example, index, config, encode)
@@ -136,7 +138,7 @@ def _loaded(example: Example, index: tf.Tensor, config: Config, encode: Encode) 
 
 
 def _batches(
-    examples: tf.data.Dataset, load: Callable[..., Batch], quarantine: Union[Quarantine, None], batch_size: int
+    examples: tf.data.Dataset, load: Callable[..., Batch], quarantine: Quarantine | None, batch_size: int
 ) -> tf.data.Dataset:
     if quarantine is not None:
         load = _guarded(load, quarantine)
@@ -154,18 +156,9 @@ def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[...
         return index
 
     def guarded(index: tf.Tensor, *rest: tf.Tensor) -> Batch:
-        batch, readable = _or_empty(load, index, *rest)
+        batch, readable = attempt(load, index, *rest)
         noted = tf.cond(readable, lambda: index, lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), []))
         with tf.control_dependencies([noted]):
             return {**batch, "index": index, "weight": tf.identity(batch["weight"])}
 
     return guarded
-
-
-def _or_empty(load: Callable[..., Batch], *args: tf.Tensor) -> tuple[Batch, tf.Tensor]:
-    """What `load` returns and True, or, on any error, zeros of the same shapes and False. Graph code."""
-    # Only inside a Dataset does TensorFlow turn an error of the graph into data.
-    attempt = tf.data.Dataset.from_tensors(args).map(load)
-    empty = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), attempt.element_spec)
-    loaded = attempt.ignore_errors().map(lambda batch: (batch, True))
-    return loaded.concatenate(tf.data.Dataset.from_tensors((empty, False))).take(1).get_single_element()

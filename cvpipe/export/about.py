@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from cvpipe import config_file
 from cvpipe.config import Config
@@ -17,7 +18,7 @@ from cvpipe.errors import DataError
 ABOUT = Path("assets.extra") / "cvpipe.json"
 
 
-def find_artefact(path: Union[str, Path]) -> Path:
+def find_artefact(path: str | Path) -> Path:
     """The version's folder for a path to a version, or to a model: its highest version.
 
     Raises:
@@ -26,10 +27,20 @@ def find_artefact(path: Union[str, Path]) -> Path:
     path = Path(path)
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [child for child in path.iterdir() if child.name.isdigit()] if path.is_dir() else []
+    versions = find_versions(path)
     if not versions:
         raise DataError(f"{path}: no exported model there; export a run with: cvpipe export RUN")
-    return max(versions, key=lambda version: int(version.name))
+    return versions[max(versions)]
+
+
+def find_versions(model: Path) -> dict[int, Path]:
+    """The versions in a model's folder by number, ascending; none where there is no such folder.
+
+    As for TF Serving, a version is a folder whose name is a number and that holds a SavedModel.
+    """
+    children = model.iterdir() if model.is_dir() else []
+    numbers = {int(child.name): child for child in children if re.fullmatch("[0-9]{1,18}", child.name)}
+    return {number: numbers[number] for number in sorted(numbers) if (numbers[number] / "saved_model.pb").is_file()}
 
 
 def read_about(folder: Path) -> dict[str, Any]:

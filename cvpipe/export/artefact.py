@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config_file import with_data
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import Predict, evaluate_bytes
@@ -63,14 +64,17 @@ def open_artefact(folder: Path) -> Artefact:
     return Artefact(folder, artefact_config(folder), tuple(about["classes"]), answer)
 
 
-def evaluate_artefact(folder: Path, split: str) -> dict[str, Any]:
+def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Scores an artefact, fed with raw bytes, on a split of the data it was trained on.
+
+    Args:
+        overrides: `data.key=value` each, such as where the data lies now.
 
     Returns:
         What `evaluation.evaluate_bytes` does, and "split".
     """
     artefact = open_artefact(folder)
-    config = artefact.config
-    source = open_split(config, split, artefact.classes)
+    config = with_data(artefact.config, overrides)
+    source = open_split(config, split, read_about(folder)["trained_on"])
     quarantine = Quarantine(source, split, config.data.max_bad_share)
     return {**evaluate_bytes(artefact.answer, source, task_module(config.task), config, quarantine=quarantine), "split": split}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from cvpipe import __version__
+from cvpipe.errors import UserError
 from cvpipe.export.about import ABOUT
 from cvpipe.export.artefact import write_saved_model
 from cvpipe.export.gate import check_artefact
@@ -16,12 +18,13 @@ from cvpipe.training.run import Run
 from cvpipe.training.train import load, open_split
 
 
-def export(run: Run, to: Union[Path, None] = None) -> dict[str, Any]:
+def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Exports a run's best (or last) checkpoint as the next version of its model.
 
     Args:
         run: a trained run.
         to: the model's folder; saved_models/<name> where it is None.
+        overrides: `data.key=value` each, such as where the data lies now.
 
     Returns:
         "artefact" (its folder), "version", and the gate's "images", "tolerance", "max_difference".
@@ -29,16 +32,24 @@ def export(run: Run, to: Union[Path, None] = None) -> dict[str, Any]:
     Raises:
         UserError: the artefact doesn't answer as evaluation does; nothing is left behind then.
     """
-    trained = load(run, run.config.export.checkpoint)
-    test = open_split(trained.config, "test", trained.classes)
-    folder = to or Path("saved_models") / trained.config.name
+    folder = to or Path("saved_models") / run.config.name
+    if (folder / "saved_model.pb").exists():
+        raise UserError(f"{folder}: a version of a model; give the model's folder, {folder.parent}, which gets a new version")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
+    trained = load(run, run.config.export.checkpoint, overrides)
+    # Held-out images first; the others fill up where there are too few.
+    splits = [name for name in ("test", "validation", "train") if name in run.facts["examples"]]
+    sources = [open_split(trained.config, split, run.facts) for split in splits]
     folder.mkdir(parents=True, exist_ok=True)
     # A server takes folders with a number for versions, so nothing sees this one before it is whole and checked.
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
         write_saved_model(unchecked, trained.model, trained.predict, trained.config)
-        measured = check_artefact(unchecked, trained.predict, test, trained.config)
-        about = {"cvpipe": __version__, "classes": trained.classes, "config": trained.config.to_json(), "gate": measured, "run": run.facts}
+        measured = check_artefact(unchecked, trained.predict, sources, trained.config)
+        about = {
+            "cvpipe": __version__, "classes": trained.classes, "config": trained.config.to_json(), "gate": measured, "trained_on": run.facts
+        }
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_whole(unchecked / ABOUT, about)
         version = _publish(unchecked, folder)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ TOLERANCE = 1e-5
 _REPLAY = Path(__file__).with_name("replay.py")
 
 
-def check_artefact(artefact: Path, predict: Predict, source: Source, config: Config) -> dict[str, Any]:
+def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], config: Config) -> dict[str, Any]:
     """Replays real images from bytes in a fresh process and compares every answer with evaluation's.
 
     Args:
         artefact: the SavedModel's folder.
         predict: what evaluation uses.
-        source: up to 64 readable images of it are replayed, together with an image that can't be decoded.
+        sources: 64 readable images are taken, from the first source as long as it has any, then from the next; all there are
+            where there are fewer. They are replayed together with one that can't be decoded.
 
     Returns:
         "images", "tolerance", "max_difference" over all floating-point answers and both loaders.
@@ -39,7 +41,7 @@ def check_artefact(artefact: Path, predict: Predict, source: Source, config: Con
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
     """
-    encoded, images = _real_images(source, config)
+    encoded, images = _real_images(sources, config)
     expected = {name: value.numpy() for name, value in predict(tf.constant(images)).items()}
     broken = np.array([*encoded, b"not an image"], dtype=object)
     requests = {"bytes:serving_default/image_bytes": broken, "one:serving_default/image_bytes": broken[:1], "prepared:tensor/image": images}
@@ -56,16 +58,23 @@ def check_artefact(artefact: Path, predict: Predict, source: Source, config: Con
     return {"images": len(images), "tolerance": TOLERANCE, "max_difference": worst}
 
 
-def _real_images(source: Source, config: Config) -> tuple[list[bytes], np.ndarray]:
-    """Encoded bytes, and the same images as evaluation prepares them, spread over the whole split."""
-    spread = np.unique(np.linspace(0, len(source) - 1, IMAGES).round().astype(int))
-    chosen, task = source.subset(spread), task_module(config.task)
-    prepared = next(iter(evaluation_batches(chosen, config, task.encode, Quarantine(chosen, "test", 1.0), len(chosen))))
-    encoded = next(iter(encoded_batches(chosen, config, task.encode, len(chosen))))
-    good = prepared["weight"].numpy() > 0
-    if not good.any():
-        raise UserError(f"none of {len(chosen)} images chosen to check the artefact can be read, such as {source.name(0)}; mend the data")
-    return list(encoded["bytes"].numpy()[good]), prepared["image"].numpy()[good]
+def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes], np.ndarray]:
+    """Encoded bytes, and the same images as evaluation prepares them, spread over whole splits."""
+    encode = task_module(config.task).encode
+    encoded: list[bytes] = []
+    images: list[np.ndarray] = []
+    for source in sources:
+        if len(encoded) == IMAGES or not len(source):
+            continue
+        # More than needed, in case some are bad.
+        chosen = source.subset(np.unique(np.linspace(0, len(source) - 1, 2 * IMAGES).round().astype(int)))
+        prepared = next(iter(evaluation_batches(chosen, config, encode, Quarantine(chosen, "checked", 1.0), len(chosen))))
+        good = np.flatnonzero(prepared["weight"].numpy())[: IMAGES - len(encoded)]
+        encoded += list(next(iter(encoded_batches(chosen, config, encode, len(chosen))))["bytes"].numpy()[good])
+        images += list(prepared["image"].numpy()[good])
+    if not encoded:
+        raise UserError(f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend the data")
+    return encoded, np.stack(images)
 
 
 def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -85,7 +94,8 @@ def _difference(artefact: Path, what: str, expected: np.ndarray, given: np.ndarr
     if expected.shape != given.shape:
         raise UserError(f"{artefact}: refused, because {what} has shape {given.shape}, evaluation's has {expected.shape}")
     if expected.dtype.kind != "f":
-        # One value an image is the answer itself. Lists of runners-up may change places where they tie to the last bit.
+        # One value an image is the answer itself. Lists of runners-up, which may change places where they tie to the last bit,
+        # are compared by their probabilities.
         if expected.ndim == 1 and (expected != given).any():
             raise UserError(f"{artefact}: refused, because {what} differs from evaluation for {(expected != given).sum()} images")
         return 0.0

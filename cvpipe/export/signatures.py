@@ -10,6 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cvpipe.config import Prepare
+from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import prepare
 from cvpipe.evaluation import Predict
@@ -24,8 +25,12 @@ def bytes_signature(predict: Predict, config: Prepare) -> Callable[[tf.Tensor], 
     """
 
     def serve(image_bytes: tf.Tensor) -> Answers:
+        # TensorFlow's convolutions on CPUs get the shapes of an empty batch wrong, and say so in riddles.
+        some = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
+        with tf.control_dependencies([some]):
+            image_bytes = tf.identity(image_bytes)
         image, valid = tf.map_fn(
-            lambda encoded: _prepared_or_zeros(encoded, config),
+            lambda encoded: attempt(lambda one: prepare(decode_image(one, config.channels), config), encoded),
             image_bytes,
             fn_output_signature=(tf.TensorSpec([*config.size, config.channels]), tf.TensorSpec([], tf.bool)),
         )
@@ -41,15 +46,3 @@ def tensor_signature(predict: Predict) -> Callable[[tf.Tensor], Answers]:
         return dict(predict(image))
 
     return serve
-
-
-def _prepared_or_zeros(encoded: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor]:
-    """The prepared image and True, or zeros and False; only inside a Dataset does TensorFlow turn an error into data."""
-
-    @tf.autograph.experimental.do_not_convert
-    def load(encoded: tf.Tensor) -> tuple[tf.Tensor, bool]:
-        return prepare(decode_image(encoded, config.channels), config), True
-
-    zeros = tf.zeros([*config.size, config.channels])
-    attempt = tf.data.Dataset.from_tensors(encoded).map(load).ignore_errors()
-    return attempt.concatenate(tf.data.Dataset.from_tensors((zeros, False))).take(1).get_single_element()

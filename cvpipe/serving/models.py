@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import UserError
+from cvpipe.export.about import find_versions
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ Models = Mapping[str, Mapping[int, Servable]]
 
 
 def load_models(folder: Path) -> Models:
-    """Loads every version of every model that `find_versions` finds.
+    """Loads every version of every model that `find_models` finds.
 
     Raises:
         UserError: there is no exported model, or one can't be loaded.
     """
-    found = find_versions(folder)
+    found = find_models(folder)
     if not found:
         raise UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
     return {name: {number: _load(path) for number, path in versions.items()} for name, versions in found.items()}
 
 
-def find_versions(folder: Path) -> dict[str, dict[int, Path]]:
+def find_models(folder: Path) -> dict[str, dict[int, Path]]:
     """The exported versions by model name and number, in ascending order.
 
     `folder` holds models (NAME/VERSION/saved_model.pb), is one model (VERSION/saved_model.pb), or is one version
@@ -61,22 +61,13 @@ def find_versions(folder: Path) -> dict[str, dict[int, Path]]:
         raise UserError(f"no folder {folder}; give the folder that cvpipe export wrote to")
     folder = folder.resolve()
     if (folder / "saved_model.pb").is_file():
-        if _is_number(folder.name):
+        if folder.name.isdecimal():
             return {folder.parent.name: {int(folder.name): folder}}
         return {folder.name: {1: folder}}
-    if versions := _versions(folder):
+    if versions := find_versions(folder):
         return {folder.name: versions}
     models = sorted(path for path in folder.iterdir() if path.is_dir())
-    return {path.name: versions for path in models if (versions := _versions(path))}
-
-
-def _versions(model: Path) -> dict[int, Path]:
-    paths = [path for path in model.iterdir() if _is_number(path.name) and (path / "saved_model.pb").is_file()]
-    return {int(path.name): path for path in sorted(paths, key=lambda path: int(path.name))}
-
-
-def _is_number(name: str) -> bool:
-    return re.fullmatch("[0-9]{1,18}", name) is not None
+    return {path.name: versions for path in models if (versions := find_versions(path))}
 
 
 def _load(path: Path) -> Servable:

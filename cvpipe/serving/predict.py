@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,7 +17,7 @@ from cvpipe.tasks import task_module
 BATCH = 32
 
 
-def predict(folder: Path, images: Sequence[Path], draw: Union[Path, None] = None) -> Iterator[dict[str, Any]]:
+def predict(folder: Path, images: Sequence[Path], draw: Path | None = None) -> Iterator[dict[str, Any]]:
     """Answers each image, in order, as soon as its batch is done.
 
     Args:
@@ -28,11 +29,19 @@ def predict(folder: Path, images: Sequence[Path], draw: Union[Path, None] = None
         {"image": path, …the task's answer} or {"image": path, "error": sentence}.
     """
     artefact = open_artefact(folder)
+    times: Counter[str] = Counter()
     for begin in range(0, len(images), BATCH):
-        yield from _answer_batch(artefact, images[begin: begin + BATCH], draw)
+        for image, content, answer in _answer_batch(artefact, images[begin: begin + BATCH]):
+            if draw and "error" not in answer:
+                times[image.name] += 1
+                # Images of one name from several folders each get a picture.
+                number = f".{times[image.name]}" if times[image.name] > 1 else ""
+                _draw(artefact, content, answer, draw / f"{image.name}{number}.prediction.png")
+            yield {"image": str(image), **answer}
 
 
-def _answer_batch(artefact: Artefact, images: Sequence[Path], draw: Union[Path, None]) -> Iterator[dict[str, Any]]:
+def _answer_batch(artefact: Artefact, images: Sequence[Path]) -> Iterator[tuple[Path, bytes | str, dict[str, Any]]]:
+    """Each image with its content and its answer or error."""
     read = [_read(image) for image in images]
     # What can't be read is sent as nothing, which is no image either.
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
@@ -40,18 +49,14 @@ def _answer_batch(artefact: Artefact, images: Sequence[Path], draw: Union[Path, 
     task = task_module(artefact.config.task)
     for n, (image, content) in enumerate(zip(images, read)):
         if isinstance(content, str):
-            yield {"image": str(image), "error": content}
+            yield image, content, {"error": content}
         elif not predictions["valid"][n]:
-            yield {"image": str(image), "error": "not a JPEG, PNG, BMP or WebP image, damaged, or too large"}
+            yield image, content, {"error": "not a JPEG, PNG, BMP or WebP image, damaged, or too large"}
         else:
-            answer = task.to_answer(predictions, n)
-            if draw:
-                pixels = decode_image(tf.constant(content), 3).numpy()
-                _save(task.draw_answer(pixels, answer), image, draw)
-            yield {"image": str(image), **answer}
+            yield image, content, task.to_answer(predictions, n)
 
 
-def _read(image: Path) -> Union[bytes, str]:
+def _read(image: Path) -> bytes | str:
     """The file's content, or why there is none."""
     try:
         return image.read_bytes()
@@ -59,10 +64,10 @@ def _read(image: Path) -> Union[bytes, str]:
         return f"{error.strerror or error}"
 
 
-def _save(figure: Any, image: Path, folder: Path) -> None:
+def _draw(artefact: Artefact, content: bytes | str, answer: dict[str, Any], file: Path) -> None:
+    pixels = decode_image(tf.constant(content), 3).numpy()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{image.name}.prediction.png", dpi=150)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        task_module(artefact.config.task).draw_answer(pixels, answer).savefig(file, dpi=150)
     except OSError as error:
-        why = f"the picture of {image.name} can't be written there ({error.strerror})"
-        raise DataError(f"{folder}: {why}; choose another --draw folder") from None
+        raise DataError(f"{file}: the picture can't be written ({error.strerror}); choose another --draw folder") from None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
-from typing import Union
 
 
 @contextlib.contextmanager
-def stop_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """Within it the first SIGINT or SIGTERM sets the event; the second has its usual effect, at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -20,11 +20,12 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
 
-    def on_signal(number: int, frame: Union[FrameType, None]) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
         for number in signals:
             signal.signal(number, before[number])
-        say("stopping after this step and saving; again to stop at once")
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"\nstopping soon and saving; again to stop at once\n")
 
     for number in signals:
         signal.signal(number, on_signal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import ModuleType
-from typing import Any, Union
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,7 +22,13 @@ from cvpipe.training.run import Run
 from cvpipe.training.showing import Showing
 from cvpipe.training.state import State, write_checkpoint
 from cvpipe.training.step import Outcome, make_run_steps
-from cvpipe.training.strategy import is_multi_worker
+from cvpipe.training.strategy import any_process, is_multi_worker
+
+# What reading a record can end in; anything else, such as memory that runs out, is no fault of a record.
+RECORD_ERRORS = (
+    tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.UnknownError,
+)
 
 
 class Loop:
@@ -44,13 +50,11 @@ class Loop:
         self.steps_per_epoch = len(splits["train"]) / config.train.batch_size
         self.total_steps = last_step_of(config.train.epochs, config, len(splits["train"]))
         self.run_steps = make_run_steps(state.model, state.optimizer, task, config, strategy, state.step)
-        file = run.quarantine_file if run.writes else None
-        self.quarantines = {name: Quarantine(split, name, config.data.max_bad_share, file) for name, split in splits.items()}
+        share, file = config.data.max_bad_share, run.quarantine_file
+        self.quarantines = {name: Quarantine(split, name, share, file) for name, split in splits.items()}
         # Several replicas can't be told to do half a step again, so there every record is read guardedly from the start.
-        self.guarded = strategy.num_replicas_in_sync > 1 or len(self.quarantines["train"]) > 0
+        self.guarded = strategy.num_replicas_in_sync > 1
         self.progress = Progress(self.total_steps, config.train.batch_size, self.steps_per_epoch)
-        self.showing = Showing(config, run, task, splits)
-        self.saved_at = time.monotonic()
 
     def train(self) -> str:
         """Trains to the end.
@@ -62,20 +66,23 @@ class Loop:
             Interrupted: asked to stop; everything is saved.
             UserError: the loss is not finite, or too many records are bad.
         """
+        # Only now: it makes files in the run's folder.
+        self.showing = Showing(self.config, self.run, self.task, self.splits)
+        self.saved_at = time.monotonic()
         reached = int(self.state.step)
         if reached:
             self.progress.note(f"resuming at step {reached} of {self.total_steps}")
         else:
             self.showing.start(self.predict)
-        with stop_on_signals(self.progress.note) as stop:
-            for epoch in self._evaluation_epochs():
+        with stop_on_signals() as stop:
+            for last_step, epoch in self._evaluations_ahead():
                 if self._patience_is_over():
-                    return "stopped early"
-                self._train_until(last_step_of(epoch, self.config, len(self.splits["train"])), stop)
+                    break
+                self._train_until(last_step, stop)
                 self._evaluate(epoch)
                 self.save("last")
         self.showing.close()
-        return "stopped early" if self._patience_is_over() and int(self.state.step) < self.total_steps else "finished"
+        return "stopped early" if int(self.state.step) < self.total_steps else "finished"
 
     def save(self, which: str) -> None:
         """Writes the whole state as a checkpoint, in the process that writes."""
@@ -85,23 +92,24 @@ class Loop:
             write_checkpoint(self.run.folder / "checkpoints" / f"{which}.npz", arrays)
         self.saved_at = time.monotonic()
 
-    def _evaluation_epochs(self) -> list[int]:
-        """The epochs still ahead after which there is an evaluation; the last one is always among them."""
+    def _evaluations_ahead(self) -> list[tuple[int, int]]:
+        """The steps still ahead after which there is an evaluation, with their epochs; the last step is always among them."""
         epochs, every = self.config.train.epochs, self.config.train.evaluate_every
-        due = [*range(every, epochs, every), epochs]
-        return [e for e in due if last_step_of(e, self.config, len(self.splits["train"])) > int(self.state.step)]
+        # Where a batch holds several epochs, several end with the same step.
+        due = {last_step_of(epoch, self.config, len(self.splits["train"])): epoch for epoch in [*range(every, epochs, every), epochs]}
+        return [(step, epoch) for step, epoch in due.items() if step > int(self.state.step)]
 
     def _train_until(self, last_step: int, stop: Any) -> None:
         # The first call is one step, to learn how long one takes; then calls last about a second, so that Ctrl-C is prompt.
         calls, size = self._iterator(), 1
         while (step := int(self.state.step)) < last_step:
-            if stop.is_set():
+            if any_process(self.strategy, stop.is_set()):
                 self.save("last")
                 raise Interrupted(f"stopped at step {step} of {self.total_steps}; everything is saved. The same command resumes it")
             began = time.monotonic()
             try:
                 outcome = self.run_steps(calls, tf.constant(min(size, last_step - step)))
-            except tf.errors.OpError:
+            except RECORD_ERRORS:
                 if self.guarded:
                     raise
                 # A record can't be read. The stream's state is the step: go on from there, guardedly.
@@ -110,9 +118,18 @@ class Loop:
                 continue
             seconds = time.monotonic() - began
             self._take_in(outcome, seconds)
-            size = max(1, min(self.config.train.steps_per_call, int(int(outcome["steps"]) / seconds)))
-            if time.monotonic() - self.saved_at > 60 * self.config.train.checkpoint_minutes and not is_multi_worker(self.strategy):
+            size = self._next_size(int(outcome["steps"]), seconds)
+            due = time.monotonic() - self.saved_at > 60 * self.config.train.checkpoint_minutes
+            # Not after the last step: what comes next is an evaluation, and a run resumed from here would leave it out.
+            if any_process(self.strategy, due) and int(self.state.step) < last_step:
                 self.save("last")
+
+    def _next_size(self, steps: int, seconds: float) -> int:
+        """Steps of the next call."""
+        if is_multi_worker(self.strategy):
+            # Workers agree after every call, so all must make the same calls.
+            return min(self.config.train.steps_per_call, 10)
+        return max(1, min(self.config.train.steps_per_call, int(steps / seconds)))
 
     def _iterator(self) -> Any:
         """Batches from the state's step on, for every replica of this process."""
@@ -137,7 +154,7 @@ class Loop:
         self.quarantines["train"].check()
         rate = self.progress.update(step, losses["loss"], steps, seconds, float(outcome["waited"]))
         learning_rate = float(self.schedule(step - 1))
-        self.showing.trained(step, step / self.steps_per_epoch, {**losses, "learning_rate": learning_rate, **rate})
+        self.showing.trained(step, step / self.steps_per_epoch, steps, {**losses, **rate}, learning_rate)
 
     def _evaluate(self, epoch: int) -> None:
         if "validation" not in self.splits:
@@ -153,8 +170,8 @@ class Loop:
         # Of equal scores the later one counts: its learning rate is lower. Patience waits for a higher one.
         best = score >= self.state.best_score
         self.state.evaluations_since_best = 0 if score > self.state.best_score else self.state.evaluations_since_best + 1
-        self.progress.note(f"epoch {epoch}/{self.config.train.epochs}  validation {self.task.BEST_BY} {score:.4f}  "
-                           f"loss {scores['loss']:.4f}{'  (best so far)' if best else ''}")
+        self.progress.note(f"epoch {epoch}/{self.config.train.epochs}  validation {self.task.BEST_BY} {score:.4f}"
+                           f"{'  (best so far)' if best else ''}")
         if best:
             self.state.best_score = score
             self.save("best")
@@ -182,6 +199,6 @@ class Loop:
         )
 
 
-def last_step_of(epoch: Union[int, float], config: Config, examples: int) -> int:
+def last_step_of(epoch: int | float, config: Config, examples: int) -> int:
     """The number of steps after which every example has been seen `epoch` times."""
     return -int(-epoch * examples // config.train.batch_size)

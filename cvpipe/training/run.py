@@ -6,34 +6,43 @@
     quarantine.jsonl records that couldn't be read
     checkpoints/     last.npz, best.npz
     events/          TensorBoard
-    report.md        with pictures/
+    report.md        scores and pictures/ of the test split; report-validation.md and so on where asked for
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from cvpipe import __version__, config_file
 from cvpipe.config import Config
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.json_files import jsonable, write_whole
 
 
 class Run:
     """Paths and small files of one run. `writes` is False in processes that only help the one that writes."""
 
-    def __init__(self, folder: Union[str, Path], writes: bool = True):
+    def __init__(self, folder: str | Path, writes: bool = True):
         self.folder, self.writes = Path(folder), writes
         self.config_file = self.folder / "config.json"
         self.facts_file = self.folder / "run.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.quarantine_file = self.folder / "quarantine.jsonl"
-        self.report_file = self.folder / "report.md"
-        self.pictures = self.folder / "pictures"
         self.events = self.folder / "events"
+
+    def report(self, split: str) -> Path:
+        """The report on a split: report.md is the test split's."""
+        return self.folder / ("report.md" if split == "test" else f"report-{split}.md")
+
+    def pictures(self, split: str) -> Path:
+        """The folder of the pictures in the report on a split."""
+        return self.folder / ("pictures" if split == "test" else f"pictures-{split}")
 
     def checkpoint(self, which: str) -> Path:
         """The checkpoint file "best" or "last"; a run without validation has only "last", which then is the best."""
@@ -54,14 +63,21 @@ class Run:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What run.json says."""
-        return json.loads(self.facts_file.read_text(encoding="utf-8"))
+        """What run.json says: classes, examples and digests by split, versions.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        try:
+            return json.loads(self.facts_file.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise DataError(f"{self.facts_file}: missing or damaged ({error}); restore it, or train again with --fresh") from None
 
     def start(self, config: Config, facts: dict[str, Any], fresh: bool) -> bool:
         """Makes the folder ready; a run of the same configuration in it is resumed.
 
         Args:
-            facts: what the data says of itself, "classes" and "examples".
+            facts: what the data says of itself: "classes", and by split "examples" and "digests".
             fresh: move a run that exists aside (nothing is deleted) and start anew.
 
         Returns:
@@ -72,16 +88,34 @@ class Run:
         """
         if fresh and self.writes and self.folder.exists():
             self.folder.rename(_free_name(self.folder))
-        if self.config_file.exists():
+        if self.checkpoint("last").exists():
             self._check_same(config, facts)
-            return self.checkpoint("last").exists()
-        if self.folder.exists() and any(self.folder.iterdir()):
+            return True
+        # Without a checkpoint nothing can be lost: a run that failed at once may be started again with another configuration.
+        if self.folder.exists() and not self.config_file.exists() and any(self.folder.iterdir()):
             raise ConfigError(f"{self.folder}: the folder is not empty and holds no run; choose another with --run")
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.facts_file, {**facts, "versions": _versions()})
             write_whole(self.config_file, config.to_json())
+            write_whole(self.facts_file, {**facts, "versions": _versions()})
         return False
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within it no other process trains this run.
+
+        Raises:
+            UserError: another one does.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, which --fresh may move; the lock ends with the process, however that ends.
+        with (self.folder.parent / f".{self.folder.name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "wait for it, or choose another folder with --run"
+                raise UserError(f"{self.folder}: another process is training this run; {hint}") from None
+            yield
 
     def log_metrics(self, row: dict[str, Any]) -> None:
         """Appends a line to metrics.jsonl; numbers that JSON lacks become null."""
@@ -118,8 +152,8 @@ class Run:
                               f"or start anew with --fresh, which moves the old one aside")
         for key, value in facts.items():
             if self.facts.get(key) != jsonable(value):
-                raise ConfigError(f"{self.folder}: the data changed since this run began: {key} were {self.facts.get(key)}, now {value}. "
-                                  f"Restore the data, or start anew with --fresh")
+                raise ConfigError(f"{self.folder}: the data changed since this run began ({key} were {self.facts.get(key)}, now {value}), "
+                                  f"and what it was trained on may be in the test split now. Restore the data, or start anew with --fresh")
 
 
 def _versions() -> dict[str, str]:

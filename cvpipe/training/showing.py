@@ -15,7 +15,7 @@ from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.evaluation import Predict
-from cvpipe.report import SHOWN_IMAGES, draw_batch
+from cvpipe.training.report import SHOWN_IMAGES, draw_batch
 from cvpipe.training.run import Run
 from cvpipe.training.summaries import Summaries
 
@@ -27,7 +27,8 @@ class Showing:
         self._config, self._run, self._task, self._splits = config, run, task, splits
         self._summaries = Summaries(run.events, run.writes)
         self._first_batch: list[Any] = []
-        self._logged_at = 0.0
+        self._logged_at, self._steps = 0.0, 0
+        self._sums: dict[str, float] = {}
 
     def start(self, predict: Predict) -> None:
         """Before the first step: the configuration, the graph, and examples as augmentation leaves them."""
@@ -43,12 +44,18 @@ class Showing:
             targets = {name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()}
             self._summaries.figure(0, "augmented training images", self._task.draw_targets(pixels, targets, source.classes))
 
-    def trained(self, step: int, epoch: float, values: dict[str, float]) -> None:
-        """After some steps; at most a line a second, so that the files of a long run stay small."""
+    def trained(self, step: int, epoch: float, steps: int, values: dict[str, float], learning_rate: float) -> None:
+        """After `steps` steps with these mean values.
+
+        At most a line a second is written, of the means since the last, so that the files of a long run stay small.
+        """
+        self._steps += steps
+        self._sums = {name: self._sums.get(name, 0.0) + steps * value for name, value in values.items()}
         if time.monotonic() - self._logged_at >= 1:
-            self._logged_at = time.monotonic()
-            self._run.log_metrics({"step": step, "epoch": round(epoch, 3), "split": "train", **values})
-            self._summaries.scalars(step, {f"train/{name}": value for name, value in values.items()})
+            means = {name: total / self._steps for name, total in self._sums.items()} | {"learning_rate": learning_rate}
+            self._run.log_metrics({"step": step, "epoch": round(epoch, 3), "split": "train", **means})
+            self._summaries.scalars(step, {f"train/{name}": value for name, value in means.items()})
+            self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
         """Keeps the first batch that is evaluated, to show its answers."""

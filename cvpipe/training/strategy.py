@@ -20,8 +20,11 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
         choice = _suggested()
     if choice == "multiworker":
         if "TF_CONFIG" not in os.environ:
-            raise ConfigError("train.strategy: multiworker needs the environment variable TF_CONFIG, which names all workers and this one")
-        return tf.distribute.MultiWorkerMirroredStrategy()
+            raise ConfigError("train.strategy: multiworker needs the environment variable TF_CONFIG, which names all workers")
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ConfigError(f"TF_CONFIG: can't be used ({error}); it is JSON that names all workers and this one") from error
     if choice == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -32,8 +35,7 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run's files; all processes compute the same."""
-    resolver = strategy.cluster_resolver
-    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver.task_id == 0
+    return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
@@ -49,9 +51,29 @@ def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
         raise ConfigError(f"train.batch_size: {size} can't be shared equally by {replicas} devices; use a multiple of {replicas}")
 
 
+def any_process(strategy: tf.distribute.Strategy, wish: bool) -> bool:
+    """Whether any of the processes wishes something; all of them must ask at the same place, and all get the same answer."""
+    return wish if not is_multi_worker(strategy) else _sum_over_replicas(strategy, int(wish)) > 0
+
+
+def chiefs_word(strategy: tf.distribute.Strategy, value: bool) -> bool:
+    """The chief's value in every process; the others wait here for the chief."""
+    return any_process(strategy, value and is_chief(strategy))
+
+
+def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:
+    return int(strategy.reduce("SUM", strategy.run(lambda: tf.constant(value)), axis=None))
+
+
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
-    """Whether to ask for XLA. TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA."""
+    """Whether to ask for XLA. TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
+
+    Raises:
+        ConfigError: it is asked for where it can't be had.
+    """
     if isinstance(strategy, tf.distribute.TPUStrategy) or strategy.num_replicas_in_sync > 1:
+        if config.train.xla == "on" and not isinstance(strategy, tf.distribute.TPUStrategy):
+            raise ConfigError("train.xla: on works with one device only; use auto")
         return False
     return config.train.xla == "on" or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU")))
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config_file import with_data
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.evaluation import Predict, evaluate, make_predict
-from cvpipe.report import draw_batch, write_report
 from cvpipe.runtime import seed_weights
 from cvpipe.tasks import task_module
 from cvpipe.training.loop import Loop, last_step_of
 from cvpipe.training.optimizers import WarmUp, make_optimizer, make_schedule
+from cvpipe.training.report import draw_batch, write_report
 from cvpipe.training.run import Run
 from cvpipe.training.state import State, read_checkpoint
-from cvpipe.training.strategy import check_batch_size, is_chief, make_strategy
+from cvpipe.training.strategy import check_batch_size, chiefs_word, is_chief, make_strategy
+
+log = logging.getLogger(__name__)
 
 
 class Trained(NamedTuple):
@@ -48,24 +54,34 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     check_batch_size(config, strategy)
     splits = open_splits(config.data, config.seed)
     classes = splits["train"].classes
+    if config.train.early_stopping and "validation" not in splits:
+        raise ConfigError("train.early_stopping: needs a validation split; raise data.validation, or leave early_stopping out")
     run = Run(folder, writes=is_chief(strategy))
-    facts = {"classes": classes, "examples": {name: len(split) for name, split in splits.items()}}
-    resumed = run.start(config, facts, fresh)
+    # All that can be wrong with a pipeline shows before its folder is made.
     state, schedule = build_state(config, classes, len(splits["train"]), strategy)
-    if resumed:
-        state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
-    run.forget_metrics_after(int(state.step))
     predict = make_predict(state.model, task, config, classes)
     loop = Loop(config, run, task, splits, strategy, state, predict, schedule)
-    ended = loop.train()
-    if not run.writes:
-        return {"run": str(folder), "steps": int(state.step), "ended": ended}
-    scores = evaluate_run(run)
-    return {**scores, "run": str(folder), "report": str(run.report_file), "steps": int(state.step), "ended": ended}
+    with run.locked() if run.writes else contextlib.nullcontext():
+        # The chief alone looks at the folder and changes it; it has to be one that all workers share.
+        if chiefs_word(strategy, run.writes and run.start(config, describe_splits(splits), fresh)):
+            state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
+        run.forget_metrics_after(int(state.step))
+        ended = loop.train()
+        result = {"run": str(folder), "steps": int(state.step), "ended": ended}
+        return {**evaluate_run(run), "report": str(run.report("test")), **result} if run.writes else result
+
+
+def describe_splits(splits: dict[str, Source]) -> dict[str, Any]:
+    """What a run remembers of its data: "classes", and by split "examples" (how many) and "digests" (which)."""
+    return {
+        "classes": splits["train"].classes,
+        "examples": {name: len(split) for name, split in splits.items()},
+        "digests": {name: split.digest() for name, split in splits.items()},
+    }
 
 
 def build_state(
-    config: Config, classes: tuple[str, ...], examples: int, strategy: Union[tf.distribute.Strategy, None] = None
+    config: Config, classes: tuple[str, ...], examples: int, strategy: tf.distribute.Strategy | None = None
 ) -> tuple[State, WarmUp]:
     """A fresh model and optimizer, the same bits for the same seed, and the learning-rate schedule."""
     strategy = strategy or tf.distribute.get_strategy()
@@ -78,13 +94,16 @@ def build_state(
     return State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step")), schedule
 
 
-def load(run: Run, which: str = "best") -> Trained:
+def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
     """The run's model at a checkpoint, "best" or "last", with averaged weights where the pipeline keeps an average.
+
+    Args:
+        overrides: `data.key=value` each, such as where the data lies now.
 
     Raises:
         DataError: there is no run or no checkpoint, or it is damaged.
     """
-    config = run.config
+    config = with_data(run.config, overrides)
     classes = tuple(run.facts["classes"])
     state, _ = build_state(config, classes, run.facts["examples"]["train"])
     file = run.checkpoint(which)
@@ -94,30 +113,37 @@ def load(run: Run, which: str = "best") -> Trained:
     return Trained(state.model, make_predict(state.model, task, config, classes), task, config, classes)
 
 
-def open_split(config: Config, split: str, classes: tuple[str, ...]) -> Source:
-    """One split of the data a model was trained on.
+def open_split(config: Config, split: str, facts: dict[str, Any]) -> Source:
+    """One split of the data a model was trained on; `facts` is what its run remembers of them.
 
     Raises:
         ConfigError: the data has no such split.
-        DataError: the data's classes are not those the model knows.
+        DataError: the data's classes are not those the model knows, or what it was trained on may be in the split now.
     """
     splits = open_splits(config.data, config.seed)
     if split not in splits:
         raise ConfigError(f"--split {split}: the data has {', '.join(splits)}")
-    if splits[split].classes != classes:
-        now = ", ".join(splits[split].classes)
-        raise DataError(f"the data's classes changed: the model knows {', '.join(classes)}; the data has {now}. Restore the data")
+    now = describe_splits(splits)
+    if list(now["classes"]) != facts["classes"]:
+        changed = f"the model knows {', '.join(facts['classes'])}; the data has {', '.join(now['classes'])}"
+        raise DataError(f"the data's classes changed: {changed}. Restore the data")
+    same = {name: now["digests"][name] == facts["digests"].get(name) for name in splits}
+    if not same[split] and not same["train"]:
+        raise DataError(f"the data changed since the model was trained, and images it was trained on may be in the {split} split now. "
+                        f"Restore the data, or train again")
+    if not same[split]:
+        log.warning("the %s split has other images than when the model was trained; they are used as they are", split)
     return splits[split]
 
 
-def evaluate_run(run: Run, split: str = "test") -> dict[str, Any]:
+def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Scores the checkpoint of a run that would be exported, on one split, and writes the report.
 
     Returns:
         What `evaluation.evaluate` does, and "split".
     """
-    trained = load(run, run.config.export.checkpoint)
-    source = open_split(trained.config, split, trained.classes)
+    trained = load(run, run.config.export.checkpoint, overrides)
+    source = open_split(trained.config, split, run.facts)
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
     first: list[Any] = []
 

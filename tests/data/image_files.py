@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,7 @@ def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.round(127.5 + 127.5 * np.stack(waves, -1)).astype(np.uint8)
 
 
-def encode(image: np.ndarray, kind: str, mode: Union[str, None] = None, **options: Any) -> bytes:
+def encode(image: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
     """A file of PIL's making; `mode` is what PIL converts to first, such as "P" or "CMYK"."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     file = io.BytesIO()

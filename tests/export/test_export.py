@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import small_config
 from cvpipe.errors import DataError, UserError
 from cvpipe.evaluation import make_predict
 from cvpipe.export.about import artefact_config, find_artefact, read_about
@@ -19,7 +20,7 @@ from cvpipe.export.export import export
 from cvpipe.export.gate import check_artefact
 from cvpipe.tasks import classification
 from cvpipe.training.run import Run
-from cvpipe.training.train import build_state, evaluate_run, load, open_split
+from cvpipe.training.train import build_state, evaluate_run, load, open_split, train
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +50,16 @@ def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]
         np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][n], atol=1e-6)
 
 
+def test_no_image_is_a_sentence(artefact: Path) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="send at least one image"):
+        open_artefact(artefact).answer(tf.zeros([0], tf.string))
+
+
 def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: Path) -> None:
-    config, classes = Run(trained_run).config, tuple(Run(trained_run).facts["classes"])
+    config = Run(trained_run).config
     from cvpipe.data.stream import encoded_batches, evaluation_batches
 
-    source = open_split(config, "test", classes)
+    source = open_split(config, "test", Run(trained_run).facts)
     prepared = next(iter(evaluation_batches(source, config, classification.encode, None, 16)))["image"]
     encoded = next(iter(encoded_batches(source, config, classification.encode, 16)))["bytes"]
     signatures = tf.saved_model.load(str(artefact)).signatures
@@ -87,9 +93,8 @@ def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Pat
 
 
 def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_path: Path) -> None:
-    for version in (9, 10):
-        (tmp_path / "digits" / str(version)).mkdir(parents=True)
-    (tmp_path / "digits" / "notes").mkdir()
+    for version in ("9", "10", "notes"):
+        (tmp_path / "digits" / version).mkdir(parents=True)
     result = export(Run(trained_run), tmp_path / "digits")
     assert result["version"] == 11
     assert find_artefact(tmp_path / "digits") == tmp_path / "digits" / "11"
@@ -106,9 +111,9 @@ def other_predict(trained_run: Path) -> Any:
 
 def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> None:
     config = Run(trained_run).config
-    source = open_split(config, "test", tuple(Run(trained_run).facts["classes"]))
+    source = open_split(config, "test", Run(trained_run).facts)
     with pytest.raises(UserError, match="refused, because class_id .* differs from evaluation for"):
-        check_artefact(artefact, other_predict(trained_run), source, config)
+        check_artefact(artefact, other_predict(trained_run), [source], config)
 
 
 @pytest.mark.parametrize("difference, refused", [(0.0, False), (2e-5, True)])
@@ -116,7 +121,7 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
     trained_run: Path, artefact: Path, difference: float, refused: bool
 ) -> None:
     trained = load(Run(trained_run))
-    source = open_split(trained.config, "test", trained.classes)
+    source = open_split(trained.config, "test", Run(trained_run).facts)
 
     def predict(image: tf.Tensor) -> dict[str, tf.Tensor]:
         answers = dict(trained.predict(image))
@@ -124,17 +129,18 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
 
     if refused:
         with pytest.raises(UserError, match=r"probability \(v2 loader.*differs from evaluation by 2.*e-05; allowed is 1e-05"):
-            check_artefact(artefact, predict, source, trained.config)
+            check_artefact(artefact, predict, [source], trained.config)
     else:
-        assert check_artefact(artefact, predict, source, trained.config)["max_difference"] <= 1e-5
+        assert check_artefact(artefact, predict, [source], trained.config)["max_difference"] <= 1e-5
 
 
 def test_the_gate_refuses_what_cant_be_loaded(trained_run: Path, artefact: Path, tmp_path: Path) -> None:
     shutil.copytree(artefact, tmp_path / "broken")
     (tmp_path / "broken" / "variables" / "variables.index").unlink()
     trained = load(Run(trained_run))
+    source = open_split(trained.config, "test", Run(trained_run).facts)
     with pytest.raises(UserError, match="refused, because it can't be loaded and run in a fresh process"):
-        check_artefact(tmp_path / "broken", trained.predict, open_split(trained.config, "test", trained.classes), trained.config)
+        check_artefact(tmp_path / "broken", trained.predict, [source], trained.config)
 
 
 def test_a_refused_export_leaves_nothing_behind(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +152,8 @@ def test_a_refused_export_leaves_nothing_behind(trained_run: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("make, message", [
     (lambda folder: None, "no exported model there; export a run with"),
-    (lambda folder: (folder / "1").mkdir(parents=True), "assets.extra/cvpipe.json is missing"),
+    (lambda folder: (folder / "1").mkdir(parents=True), "no exported model there; export a run with"),
+    (lambda folder: [(folder / "1").mkdir(parents=True), (folder / "1/saved_model.pb").touch()], "assets.extra/cvpipe.json is missing"),
 ])
 def test_what_is_no_artefact_is_a_sentence(tmp_path: Path, make: Any, message: str) -> None:
     make(tmp_path / "model")
@@ -159,6 +166,32 @@ def test_a_damaged_artefact_is_a_sentence(artefact: Path, tmp_path: Path) -> Non
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(DataError, match="can't be loaded"):
         open_artefact(tmp_path / "broken")
+
+
+def test_an_export_into_a_version_or_a_file_is_refused(trained_run: Path, artefact: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place, message in ((artefact, "a version of a model; give the model's folder"), (tmp_path / "file", "a file; give a folder")):
+        with pytest.raises(UserError, match=message):
+            export(Run(trained_run), place)
+
+
+def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(cvpipe: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for n, name in enumerate(("a", "b")):
+        (data / name).mkdir(parents=True)
+        for k in range(10):
+            (data / name / f"{k}.png").write_bytes(tf.io.encode_png(np.full((8, 8, 1), 20 * k + n, np.uint8)).numpy())
+    config = small_config(f"data.source={{kind: folder, path: {data}}}", "train.epochs=1", "schedule.warmup_epochs=0")
+    train(config, tmp_path / "run")
+    # Fewer than 64 images are held out; all there are take part.
+    assert export(Run(tmp_path / "run"), tmp_path / "model")["images"] == 20
+    data.rename(tmp_path / "elsewhere")
+    code, _, err = cvpipe("evaluate", tmp_path / "model")
+    assert code == 1 and "no such folder; set data.source.path" in err
+    code, out, err = cvpipe("evaluate", tmp_path / "model", "--set", f"data.source.path={tmp_path / 'elsewhere'}", "--json")
+    assert code == 0 and json.loads(out)["images"] == 4
+    code, _, err = cvpipe("evaluate", tmp_path / "model", "--set", "train.epochs=3")
+    assert code == 2 and "only keys of data can be set" in err
 
 
 def test_the_report_names_scores_and_shows_pictures(trained_run: Path) -> None:

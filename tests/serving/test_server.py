@@ -14,7 +14,7 @@ import tensorflow as tf
 from cvpipe.errors import UserError
 from cvpipe.serving import server as server_module
 from cvpipe.serving.client import predict
-from cvpipe.serving.models import find_versions, load_models
+from cvpipe.serving.models import find_models, load_models
 from cvpipe.serving.server import make_server
 
 MODEL = "/v1/models/probe"
@@ -318,10 +318,10 @@ def test_closing_does_not_wait_for_idle_connections(folder):
 def test_a_folder_of_models_a_model_and_a_version_are_all_served(folder):
     probe = (folder / "probe").resolve()
     versions = {"probe": {9: probe / "9", 10: probe / "10"}}
-    assert find_versions(folder) == versions
-    assert find_versions(probe) == versions
-    assert find_versions(probe / "9") == {"probe": {9: probe / "9"}}
-    assert find_versions(probe / "11.partial") == {"11.partial": {1: probe / "11.partial"}}
+    assert find_models(folder) == versions
+    assert find_models(probe) == versions
+    assert find_models(probe / "9") == {"probe": {9: probe / "9"}}
+    assert find_models(probe / "11.partial") == {"11.partial": {1: probe / "11.partial"}}
 
 
 def test_a_folder_without_models_says_what_to_do(tmp_path):

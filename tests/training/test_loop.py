@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.errors import ConfigError, DataError, UserError
-from cvpipe.training.loop import last_step_of
-from cvpipe.training.train import train
+from cvpipe.training.loop import Loop, last_step_of
+from cvpipe.training.run import Run
+from cvpipe.training.train import evaluate_run, train
 
 IMAGES = 20
 
@@ -54,15 +56,22 @@ def test_a_broken_image_is_left_out_named_and_not_touched(photos: Path, tmp_path
     assert result["ended"] == "finished"
 
 
-def test_a_broken_image_doesnt_change_which_examples_the_others_meet(photos: Path, tmp_path: Path) -> None:
-    # Plain reading fails at the bad record and goes on guardedly; a run that is guarded from its start must end the same.
-    (photos / "dark/03.jpg").write_bytes(b"garbage")
+def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Plain reading fails at a bad record and goes on guardedly; a run that is guarded from its start must end the same.
+    for name in ("dark/03.jpg", "dark/04.jpg"):
+        (photos / name).write_bytes(b"garbage")
     options = ("data.validation=0", "data.test=0.1", "data.max_bad_share=0.5")
     train_photos(photos, tmp_path / "plain", *options)
-    assert quarantined(tmp_path / "plain")[0]["split"] == "train"
-    (tmp_path / "guarded").mkdir()
-    for name in ("config.json", "run.json", "quarantine.jsonl"):
-        (tmp_path / "guarded" / name).write_bytes((tmp_path / "plain" / name).read_bytes())
+    assert "train" in {row["split"] for row in quarantined(tmp_path / "plain")}
+
+    class Guarded(Loop):
+        def __init__(self, *arguments: Any):
+            super().__init__(*arguments)
+            self.guarded = True
+
+    monkeypatch.setattr("cvpipe.training.train.Loop", Guarded)
     train_photos(photos, tmp_path / "guarded", *options)
     with np.load(tmp_path / "plain/checkpoints/last.npz") as one, np.load(tmp_path / "guarded/checkpoints/last.npz") as other:
         assert {name: one[name].tobytes() for name in one} == {name: other[name].tobytes() for name in other}
@@ -103,8 +112,85 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(photo
 def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> None:
     train_photos(photos, tmp_path / "run")
     (photos / "dark/new.jpg").write_bytes((photos / "dark/01.jpg").read_bytes())
-    with pytest.raises(ConfigError, match="data changed since this run began: examples"):
+    with pytest.raises(ConfigError, match="data changed since this run began .*examples"):
         train_photos(photos, tmp_path / "run")
+    # As many as before, but not the same.
+    (photos / "dark/new.jpg").unlink()
+    for file in (photos / "dark").glob("*.jpg"):
+        file.rename(file.with_name(f"other-{file.name}"))
+    with pytest.raises(ConfigError, match="data changed since this run began .*digests"):
+        train_photos(photos, tmp_path / "run")
+    with pytest.raises(DataError, match="images it was trained on may be in the test split now"):
+        evaluate_run(Run(tmp_path / "run"))
+
+
+def test_a_mended_record_counts_again(photos: Path, tmp_path: Path) -> None:
+    contents = {file: file.read_bytes() for file in photos.rglob("*.jpg")}
+    for file in contents:
+        file.write_bytes(b"garbage" if file.name in ("03.jpg", "04.jpg") else contents[file])
+    before = train_photos(photos, tmp_path / "run", "data.max_bad_share=0.5", "data.test=0.5")
+    for file, content in contents.items():
+        file.write_bytes(content)
+    after = evaluate_run(Run(tmp_path / "run"))
+    assert before["quarantined"] > 0
+    assert (after["images"], after["quarantined"]) == (before["images"] + before["quarantined"], 0)
+
+
+def test_a_report_on_another_split_leaves_the_test_splits_alone(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    before = (tmp_path / "run/report.md").read_bytes()
+    evaluate_run(Run(tmp_path / "run"), "validation")
+    assert (tmp_path / "run/report.md").read_bytes() == before
+    assert "Scores on the validation split" in (tmp_path / "run/report-validation.md").read_text()
+
+
+def test_a_run_killed_in_an_evaluation_evaluates_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With a checkpoint after every call, none may be one from which the evaluation would be left out.
+    options = ("train.epochs=3", "train.checkpoint_minutes=1e-9", "train.steps_per_call=1")
+    train_photos(photos, tmp_path / "whole", *options)
+    evaluate = Loop._evaluate
+
+    def killed(loop: Loop, epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        evaluate(loop, epoch)
+
+    monkeypatch.setattr(Loop, "_evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_photos(photos, tmp_path / "killed", *options)
+    monkeypatch.setattr(Loop, "_evaluate", evaluate)
+    train_photos(photos, tmp_path / "killed", *options)
+    for name in ("last", "best"):
+        with np.load(tmp_path / f"whole/checkpoints/{name}.npz") as one, np.load(tmp_path / f"killed/checkpoints/{name}.npz") as other:
+            assert {key: one[key].tobytes() for key in one} == {key: other[key].tobytes() for key in other}
+    scores = [[row for row in Run(tmp_path / name).metrics() if row["split"] == "validation"] for name in ("whole", "killed")]
+    assert scores[0] == scores[1] and len(scores[0]) == 3
+
+
+def test_a_mistake_that_shows_late_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lenet5"):
+        train(small_config("model.backbone=lenet5"), tmp_path / "run")
+    with pytest.raises(ConfigError, match="train.early_stopping: needs a validation split"):
+        train(small_config("data.validation=0", "train.early_stopping={}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(photos: Path, tmp_path: Path) -> None:
+    with Run(tmp_path / "run").locked():
+        with pytest.raises(UserError, match="another process is training this run"):
+            train_photos(photos, tmp_path / "run")
+
+
+def test_epochs_smaller_than_a_batch_are_evaluated_once_a_step(photos: Path, tmp_path: Path) -> None:
+    train_photos(photos, tmp_path / "run", "train.batch_size=100", "train.epochs=8", "schedule.warmup_epochs=0")
+    steps = [row["step"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"]
+    assert steps == sorted(set(steps)) == [1, 2, 3]
+
+
+def test_class_names_may_look_like_formulas(photos: Path, tmp_path: Path) -> None:
+    (photos / "dark").rename(photos / "$a_{ 漢字")
+    (photos / "bright").rename(photos / "\\frac$")
+    assert train_photos(photos, tmp_path / "run", "train.pictures=true")["ended"] == "finished"
 
 
 def test_fresh_moves_the_old_run_aside(photos: Path, tmp_path: Path) -> None:

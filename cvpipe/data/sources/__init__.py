@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import numpy as np
@@ -36,11 +37,11 @@ def open_splits(config: Data, seed: int) -> dict[str, Source]:
     if len(source.classes) < 2:
         raise DataError(f"{_where(config)}: only the class {source.classes[0]!r}; telling classes apart needs at least two")
     if "all" in splits:
-        splits["train"], splits["test"] = hold_out(splits.pop("all"), config.test, [seed, 1])
+        splits["train"], splits["test"] = hold_out(splits.pop("all"), config.test, f"{seed} test")
     elif "test" not in splits:
-        splits["train"], splits["test"] = hold_out(splits["train"], config.test, [seed, 1])
+        splits["train"], splits["test"] = hold_out(splits["train"], config.test, f"{seed} test")
     if "validation" not in splits and config.validation:
-        splits["train"], splits["validation"] = hold_out(splits["train"], config.validation, [seed, 2])
+        splits["train"], splits["validation"] = hold_out(splits["train"], config.validation, f"{seed} validation")
     for name, split in list(splits.items()):
         if not len(split) and name == "validation":
             log.warning("%s: too few images to hold any out for validation; the last checkpoint counts as the best", _where(config))
@@ -51,17 +52,18 @@ def open_splits(config: Data, seed: int) -> dict[str, Source]:
     return splits
 
 
-def hold_out(source: Source, share: float, seed: list[int]) -> tuple[Source, Source]:
+def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
     """Splits a source in two, each class by itself: what stays, and `share` of it held out.
 
-    A class always keeps at least one example; both parts keep the source's order.
+    Examples are ranked by a hash of the seed and their name, so that adding some moves few of the others, wherever the data
+    lies. A class always keeps at least one example; both parts keep the source's order.
     """
-    random = np.random.default_rng(seed)
+    ranks = np.array([hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest() for name in source.names()], dtype="S8")
     held = np.zeros(len(source), bool)
     for label in range(len(source.classes)):
         members = np.flatnonzero(source.labels == label)
         count = min(round(len(members) * share), len(members) - 1)
-        held[random.permutation(members)[: max(count, 0)]] = True
+        held[members[np.argsort(ranks[members], kind="stable")][: max(count, 0)]] = True
     return source.subset(np.flatnonzero(~held)), source.subset(np.flatnonzero(held))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,11 @@ def folder(config: Folder) -> dict[str, Source]:
         raise DataError(f"{path}: no such folder; set data.source.path to a folder that holds one folder per class")
     below = _folders(path)
     if not any(child.name == "train" for child in below):
-        return {"all": _split(path, _classes(path))}
+        mistaken = next((child for child in below if child.name.lower() in {*SPLITS, "training", "testing"}), None)
+        if mistaken:
+            hint = "name them train, validation and test, or rename this one if it is a class"
+            raise DataError(f"{mistaken}: looks like a split, but there is no folder named train beside it; {hint}")
+        return {"all": _split(path, _classes(path), path)}
     splits: dict[str, Path] = {}
     for child in below:
         if child.name not in SPLITS:
@@ -41,7 +46,7 @@ def folder(config: Folder) -> dict[str, Source]:
             splits[SPLITS[child.name]] = child
     # The training split says which classes there are, and their order.
     classes = _classes(splits["train"])
-    return {split: _split(child, classes) for split, child in splits.items()}
+    return {split: _split(child, classes, path) for split, child in splits.items()}
 
 
 def _folders(path: Path) -> list[Path]:
@@ -60,21 +65,27 @@ def _is_image(inside: Path) -> bool:
     return inside.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in inside.parts)
 
 
-def _split(path: Path, classes: tuple[str, ...]) -> Source:
+def _split(path: Path, classes: tuple[str, ...], root: Path) -> Source:
     unknown = [child.name for child in _folders(path) if child.name not in classes]
     if unknown:
         raise DataError(f"{path / unknown[0]}: class '{unknown[0]}' is not in the training split, which has {', '.join(classes)}")
     files: list[str] = []
     labels: list[int] = []
+    others: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        images = sorted(str(file) for file in (path / name).rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
+        found = [file.relative_to(root) for file in (path / name).rglob("*") if file.is_file()]
+        images = sorted(str(file) for file in found if _is_image(file))
+        others.update(file.suffix.lower() or "no extension" for file in found if not _is_image(file))
         if not images and (path / name).is_dir():
             raise DataError(f"{path / name}: no image inside ({', '.join(sorted(EXTENSIONS))}); add some or remove the folder")
         files += images
         labels += [label] * len(images)
-    paths = np.array([os.fsencode(file) for file in files], dtype=np.bytes_)
+    if others:
+        counts = ", ".join(f"{count} {extension}" for extension, count in others.most_common(5))
+        log.warning("%s: left out, since only %s are taken for images: %s", path, ", ".join(sorted(EXTENSIONS)), counts)
+    paths = np.array([os.fsencode(root / file) for file in files], dtype=np.bytes_)
 
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"bytes": tf.io.read_file(tf.gather(paths, record))}
 
-    return whole(classes, np.array(labels, np.int32), read_record, lambda record: files[record])
+    return whole(classes, np.array(labels, np.int32), read_record, lambda record: files[record], f"{root}/")

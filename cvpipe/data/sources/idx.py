@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +36,7 @@ def idx(config: Idx) -> dict[str, Source]:
     return {split: _source(images, labels, classes, SPLITS[split], config) for split, (images, labels) in splits.items()}
 
 
-def _files(path: Path) -> Iterator[tuple[str, Union[Path, zipfile.Path]]]:
+def _files(path: Path) -> Iterator[tuple[str, Path | zipfile.Path]]:
     if path.is_dir():
         yield from ((file.name, file) for file in sorted(path.rglob("*-ubyte*")) if file.is_file())
         return
@@ -48,7 +47,7 @@ def _files(path: Path) -> Iterator[tuple[str, Union[Path, zipfile.Path]]]:
     yield from ((Path(name).name, zipfile.Path(archive, name)) for name in archive.namelist() if "-ubyte" in Path(name).name)
 
 
-def _split(files: dict[str, Union[Path, zipfile.Path]], prefix: str, config: Idx) -> tuple[np.ndarray, np.ndarray]:
+def _split(files: dict[str, Path | zipfile.Path], prefix: str, config: Idx) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, H, W, 1] and labels uint8 [N]."""
     images = _array(files, f"{prefix}-images", rank=3, config=config)[..., np.newaxis]
     labels = _array(files, f"{prefix}-labels", rank=1, config=config)
@@ -67,10 +66,10 @@ def _source(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], pr
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.ensure_shape(tf.gather(pixels, record), images.shape[1:])}
 
-    return whole(classes, labels, read_record, lambda record: f"{config.path}:{prefix}[{record}]")
+    return whole(classes, labels, read_record, lambda record: f"{prefix}[{record}]", f"{config.path}:")
 
 
-def _array(files: dict[str, Union[Path, zipfile.Path]], prefix: str, rank: int, config: Idx) -> np.ndarray:
+def _array(files: dict[str, Path | zipfile.Path], prefix: str, rank: int, config: Idx) -> np.ndarray:
     file = next((file for name, file in files.items() if name.startswith(prefix)), None)
     if file is None:
         raise DataError(f"{config.path}: no file named {prefix}-idx{rank}-ubyte or {prefix}-idx{rank}-ubyte.gz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +27,9 @@ class Source:
     read_record: Callable[[tf.Tensor], Example]
     """Graph code: a record number (int64 scalar) to its image, as "bytes" or "image". May fail on a bad file."""
     name_record: Callable[[int], str]
-    """A record number to what a person would look for: a file's path, or the position in an archive."""
+    """A record number to a name: a file's path as seen from `root`, or the position in an archive."""
+    root: str
+    """Where the data lies: what every name begins with."""
     records: np.ndarray
     """int64 [N]: the record of each example."""
 
@@ -40,7 +43,16 @@ class Source:
 
     def name(self, index: int) -> str:
         """What a person would look for to see the example at `index`."""
-        return self.name_record(int(self.records[index]))
+        return self.root + self.name_record(int(self.records[index]))
+
+    def names(self) -> list[str]:
+        """All names as seen from `root`: the same wherever the data lies."""
+        return [self.name_record(record) for record in self.records.tolist()]
+
+    def digest(self) -> str:
+        """A fingerprint of which examples these are, in which order, with which labels; contents are not read."""
+        lines = "\n".join(f"{label} {name}" for label, name in zip(self.labels, self.names()))
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def subset(self, indices: np.ndarray) -> Source:
         """The examples at `indices` (int [M]), in that order."""
@@ -48,10 +60,14 @@ class Source:
 
 
 def whole(
-    classes: tuple[str, ...], labels: np.ndarray, read_record: Callable[[tf.Tensor], Example], name_record: Callable[[int], str]
+    classes: tuple[str, ...],
+    labels: np.ndarray,
+    read_record: Callable[[tf.Tensor], Example],
+    name_record: Callable[[int], str],
+    root: str = "",
 ) -> Source:
     """All records of a format as one source; `labels` is int32 [R]."""
-    return Source(classes, labels.astype(np.int32), read_record, name_record, np.arange(len(labels), dtype=np.int64))
+    return Source(classes, labels.astype(np.int32), read_record, name_record, root, np.arange(len(labels), dtype=np.int64))
 
 
 def in_memory(images: np.ndarray) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def records(splits: dict[str, Source]) -> dict[str, list[int]]:
 def labelled(counts: list[int]) -> Source:
     """A source of so many examples of each class, in mixed order."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
-    return Source(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str, np.arange(len(labels)))
+    return Source(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str, "", np.arange(len(labels)))
 
 
 def photos(folder: Path, counts: dict[str, int]) -> Data:
@@ -69,7 +70,7 @@ def test_a_subset_reads_and_names_its_own_examples() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
 def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(share: float) -> None:
     source = labelled([50, 30, 7, 1])
-    stay, held = (part.records.tolist() for part in hold_out(source, share, [0, 1]))
+    stay, held = (part.records.tolist() for part in hold_out(source, share, "0 1"))
     assert sorted(stay + held) == list(range(88))
     assert stay == sorted(stay) and held == sorted(held)
 
@@ -92,8 +93,25 @@ def test_a_class_keeps_at_least_one_example(share: float) -> None:
 
 def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
     source = labelled([50, 50])
-    first, again, other = (hold_out(source, 0.2, seed)[1].records.tolist() for seed in ([3, 1], [3, 1], [4, 1]))
+    first, again, other = (hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4"))
     assert first == again != other
+
+
+def test_what_is_held_out_depends_on_names_not_on_places() -> None:
+    # Many more examples of a class: none that was trained on before is tested on now, but for the share that has grown.
+    few, many = labelled([100]), labelled([120])
+    before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
+    kept_for_training = set(few.names()) - before
+    assert len(after & kept_for_training) <= 4
+    moved = dataclasses.replace(few, root="/elsewhere/")
+    assert set(hold_out(moved, 0.2, "0")[1].names()) == before
+
+
+def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
+    source = labelled([5, 5])
+    assert source.digest() == labelled([5, 5]).digest() == dataclasses.replace(source, root="/elsewhere/").digest()
+    others = [source.subset(np.arange(9)), source.subset(np.arange(10)[::-1]), dataclasses.replace(source, labels=1 - source.labels)]
+    assert len({source.digest(), *(other.digest() for other in others)}) == 4
 
 
 @pytest.mark.parametrize("validation, test", [(0.1, 0.2), (0.3, 0.3)])

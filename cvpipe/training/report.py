@@ -32,9 +32,10 @@ def draw_batch(
 def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure) -> None:
     """Writes report.md and its pictures from the run's metrics and the scores of one split."""
     pictures = {"curves": curves(run.metrics(), task.BEST_BY), "predictions": answers, **task.draw_scores(scores)}
-    run.pictures.mkdir(exist_ok=True)
+    folder = run.pictures(split)
+    folder.mkdir(exist_ok=True)
     for name, figure in pictures.items():
-        figure.savefig(run.pictures / f"{name}.png", dpi=100)
+        figure.savefig(folder / f"{name}.png", dpi=100)
     numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
     facts = run.facts
     lines = [
@@ -44,11 +45,8 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
         "",
         *_table(["score", "value"], [[name, _number(value)] for name, value in numbers.items()]),
         "",
-        *(line for name in pictures for line in (f"## {name.replace('_', ' ').capitalize()}", "", f"![{name}](pictures/{name}.png)", "")),
-        "## Per class",
-        "",
-        *per_class_table(scores["per_class"]),
-        "",
+        *(line for name in pictures for line in (f"## {_title(name)}", "", f"![{_title(name)}]({folder.name}/{name}.png)", "")),
+        *(["## Per class", "", *per_class_table(scores["per_class"]), ""] if "per_class" in scores else []),
         "## Made with",
         "",
         ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
@@ -57,7 +55,7 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
         json.dumps(run.config.to_json(), indent=2),
         "```",
     ]
-    run.report_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run.report(split).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -68,6 +66,10 @@ def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,46 @@
+"""Imports point one way, along the list in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+# A module may import what stands before it or in the same place.
+ORDER = [
+    {"errors"}, {"json_files", "drawing"}, {"models.catalogue"}, {"config"}, {"config_file"}, {"runtime"}, {"data"}, {"models"},
+    {"losses", "metrics"}, {"tasks"}, {"evaluation"}, {"training"}, {"export"}, {"serving"}, {"cli"}, {"__main__"},
+]
+MODULES = sorted(path for path in (ROOT / "cvpipe").rglob("*.py") if path.name != "__init__.py" or path.parent.name != "cvpipe")
+
+
+def place(module: str) -> int:
+    """Where a module, such as "data.stream", stands in the order: at its longest name there."""
+    found = [(len(name), position) for position, names in enumerate(ORDER) for name in names if f"{module}.".startswith(f"{name}.")]
+    assert found, f"{module} has no place in the order"
+    return max(found)[1]
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cvpipe"):
+            if node.module == "cvpipe":
+                # What isn't a module of its own, such as the version, belongs to the package.
+                yield from (alias.name for alias in node.names if not alias.name.startswith("_"))
+            else:
+                yield node.module.removeprefix("cvpipe.")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_up_the_list(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT / "cvpipe").with_suffix("").parts).removesuffix(".__init__")
+    for other in imported(path):
+        assert place(other) <= place(module), f"{module} imports {other}"
+
+
+def test_the_command_stands_last() -> None:
+    assert place("cli") > max(place(name) for name in ("data.stream", "training.loop", "serving.server"))
