@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cvpipe.data.orientation import exif_orientation, upright
+
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
 # How files of each format begin; WebP's name follows at byte 8.
@@ -18,7 +20,7 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         channels: 1 (grey) or 3 (RGB); the image is converted, alpha is dropped.
 
     Returns:
-        uint8 [H, W, channels].
+        uint8 [H, W, channels]; a JPEG stands upright, as its Exif header says.
 
     Raises:
         tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than MAX_PIXELS.
@@ -49,9 +51,11 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
     with tf.control_dependencies([_size_allowed(shape[0], shape[1])]):
         if channels == 3:
-            return decode(3)
-        # libjpeg can't turn CMYK, the images of four channels, into grey.
-        return tf.cond(shape[2] == 4, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1))
+            image = decode(3)
+        else:
+            # libjpeg can't turn CMYK, the images of four channels, into grey.
+            image = tf.cond(shape[2] == 4, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1))
+    return upright(image, exif_orientation(encoded))
 
 
 def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
