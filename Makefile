@@ -48,7 +48,7 @@ tensorboard: $(VENV)/.installed ## show all runs in the browser
 	$(BIN)/tensorboard --logdir runs
 
 test: $(VENV)/.installed-dev ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev ## check style and types
 	$(BIN)/python -m flake8 cvpipe tests benchmarks
