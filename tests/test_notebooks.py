@@ -20,6 +20,7 @@ from cvpipe.data.sources import open_splits
 from cvpipe.data.sources.source import whole
 from cvpipe.data.stream import evaluation_batches, read_examples, training_batches
 from cvpipe.evaluation import evaluate, evaluate_each
+from cvpipe.json_files import jsonable
 from cvpipe.tasks import classification
 from cvpipe.training.run import Run
 from cvpipe.training.train import load, open_split, train
@@ -132,7 +133,8 @@ def test_every_answer_of_an_evaluation_is_kept_once_and_in_order(trained_run: Pa
     test = open_split(trained.config, "test", Run(trained_run).facts)
     parts = trained.predict, test, trained.task, trained.config
     scores, answers = evaluate_each(*parts, quarantine=Quarantine(test, "test", 0.0))
-    assert scores == evaluate(*parts, quarantine=Quarantine(test, "test", 0.0))
+    # A class that is never answered has no precision: nan, which equals nothing.
+    assert jsonable(scores) == jsonable(evaluate(*parts, quarantine=Quarantine(test, "test", 0.0)))
     # The last batch is filled up with repetitions, which don't count.
     assert len(test) % trained.config.train.batch_size
     np.testing.assert_array_equal(answers["index"], np.arange(len(test)))
