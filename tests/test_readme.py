@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -62,3 +63,14 @@ def test_the_makefile_has_every_target_that_is_promised() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in "help setup train evaluate export predict serve tensorboard test lint bench clean".split():
         assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target
+
+
+def test_the_readme_quotes_what_was_measured() -> None:
+    rows = {row["name"]: row["value"] for row in json.loads((ROOT / "benchmarks/results/classification.json").read_text())["rows"]}
+    for pipeline in ("digits", "fashion_mnist"):
+        accuracy = rows[f"{pipeline}: test accuracy"]
+        line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
+        quoted = float(re.findall(r"([\d.]+)%", line)[0]) / 100
+        assert quoted == pytest.approx(accuracy, abs=6e-4)
+        head = (ROOT / "pipelines/classification" / f"{pipeline}.yaml").read_text().split("task:")[0]
+        assert f"{accuracy:.2%} on" in head
