@@ -21,7 +21,11 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing:
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
+def is_kernel(variable: tf.Variable) -> bool:
+    """Whether a variable's last name is "kernel": what regularizers and weight decay act on, unlike biases and norms."""
+    return variable.path.split("/")[-1] == "kernel"
+
+
 def l2_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
-    """The sum of squares of all variables whose last name is "kernel"; biases and norms are not regularized."""
-    kernels = [v for v in variables if v.path.split("/")[-1] == "kernel"]
-    return tf.add_n([tf.reduce_sum(tf.square(tf.cast(v, tf.float32))) for v in kernels])
+    """The sum of squares of all kernels, float32 scalar."""
+    return tf.add_n([tf.reduce_sum(tf.square(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)])

@@ -15,7 +15,7 @@ from cvpipe.export.artefact import write_saved_model
 from cvpipe.export.gate import check_artefact
 from cvpipe.json_files import write_whole
 from cvpipe.training.run import Run
-from cvpipe.training.train import load, open_split
+from cvpipe.training.train import load, open_known_splits
 
 
 def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> d
     trained = load(run, run.config.export.checkpoint, overrides)
     # Held-out images first; the others fill up where there are too few.
     splits = [name for name in ("test", "validation", "train") if name in run.facts["examples"]]
-    sources = [open_split(trained.config, split, run.facts) for split in splits]
+    sources = open_known_splits(trained.config, splits, run.facts)
     folder.mkdir(parents=True, exist_ok=True)
     # A server takes folders with a number for versions, so nothing sees this one before it is whole and checked.
     unchecked = folder / f"unchecked-{os.getpid()}"

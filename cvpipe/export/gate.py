@@ -18,7 +18,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
-from cvpipe.evaluation import Predict
+from cvpipe.evaluation import Predict, ask
 from cvpipe.tasks import task_module
 
 IMAGES = 64
@@ -42,7 +42,7 @@ def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], 
         UserError: an answer differs, a loader fails, or no image can be read.
     """
     encoded, images = _real_images(sources, config)
-    expected = {name: value.numpy() for name, value in predict(tf.constant(images)).items()}
+    expected = ask(predict, tf.constant(images))
     broken = np.array([*encoded, b"not an image"], dtype=object)
     requests = {"bytes:serving_default/image_bytes": broken, "one:serving_default/image_bytes": broken[:1], "prepared:tensor/image": images}
     answers = _replay(artefact, requests)

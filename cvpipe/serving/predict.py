@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cvpipe.data.decode import decode_image
 from cvpipe.errors import DataError
+from cvpipe.evaluation import ask
 from cvpipe.export.artefact import Artefact, open_artefact
 from cvpipe.tasks import task_module
 
@@ -45,7 +46,7 @@ def _answer_batch(artefact: Artefact, images: Sequence[Path]) -> Iterator[tuple[
     read = [_read(image) for image in images]
     # What can't be read is sent as nothing, which is no image either.
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
-    predictions = {name: value.numpy() for name, value in artefact.answer(tf.constant(encoded)).items()}
+    predictions = ask(artefact.answer, tf.constant(encoded))
     task = task_module(artefact.config.task)
     for n, (image, content) in enumerate(zip(images, read)):
         if isinstance(content, str):

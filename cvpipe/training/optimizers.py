@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Adam, AdamW, Config, Constant, Cosine, Sgd, Step
+from cvpipe.losses import is_kernel
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -48,7 +49,7 @@ def make_optimizer(config: Config, schedule: WarmUp, variables: list[keras.Varia
         case AdamW():
             moments = {"beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
             optimizer = keras.optimizers.AdamW(schedule, weight_decay=chosen.weight_decay, **moments, **average)
-            optimizer.exclude_from_weight_decay(var_list=[v for v in variables if v.path.split("/")[-1] != "kernel"])
+            optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_kernel(v)])
         case Adam():
             moments = {"beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
             optimizer = keras.optimizers.Adam(schedule, **moments, **average)

@@ -114,26 +114,33 @@ def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Traine
 
 
 def open_split(config: Config, split: str, facts: dict[str, Any]) -> Source:
-    """One split of the data a model was trained on; `facts` is what its run remembers of them.
+    """One of what `open_known_splits` opens, and raises."""
+    return open_known_splits(config, [split], facts)[0]
+
+
+def open_known_splits(config: Config, names: Sequence[str], facts: dict[str, Any]) -> list[Source]:
+    """The named splits of the data a model was trained on; `facts` is what its run remembers of them.
 
     Raises:
         ConfigError: the data has no such split.
         DataError: the data's classes are not those the model knows, or what it was trained on may be in the split now.
     """
     splits = open_splits(config.data, config.seed)
-    if split not in splits:
-        raise ConfigError(f"--split {split}: the data has {', '.join(splits)}")
+    for name in names:
+        if name not in splits:
+            raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")
     now = describe_splits(splits)
     if list(now["classes"]) != facts["classes"]:
         changed = f"the model knows {', '.join(facts['classes'])}; the data has {', '.join(now['classes'])}"
         raise DataError(f"the data's classes changed: {changed}. Restore the data")
-    same = {name: now["digests"][name] == facts["digests"].get(name) for name in splits}
-    if not same[split] and not same["train"]:
-        raise DataError(f"the data changed since the model was trained, and images it was trained on may be in the {split} split now. "
-                        f"Restore the data, or train again")
-    if not same[split]:
-        log.warning("the %s split has other images than when the model was trained; they are used as they are", split)
-    return splits[split]
+    changed_splits = {name for name in splits if now["digests"][name] != facts["digests"].get(name)}
+    for name in names:
+        if name in changed_splits and "train" in changed_splits:
+            raise DataError(f"the data changed since the model was trained, and images it was trained on may be in the {name} split now. "
+                            f"Restore the data, or train again")
+        if name in changed_splits:
+            log.warning("the %s split has other images than when the model was trained; they are used as they are", name)
+    return [splits[name] for name in names]
 
 
 def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
