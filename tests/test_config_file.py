@@ -14,7 +14,8 @@ import pytest
 
 from conftest import ROOT
 from cvpipe import config_file
-from cvpipe.config import Config, EarlyStopping
+from cvpipe.config import Config
+from cvpipe.config.train import EarlyStopping
 from cvpipe.errors import ConfigError
 
 BASE = """\

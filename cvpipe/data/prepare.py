@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config import Prepare
+from cvpipe.config.prepare import Prepare
 
 
 def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:

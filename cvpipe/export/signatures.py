@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cvpipe.config import Prepare
+from cvpipe.config.prepare import Prepare
 from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import prepare

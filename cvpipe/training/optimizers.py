@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from cvpipe.config import Adam, AdamW, Config, Constant, Cosine, Sgd, Step
+from cvpipe.config import Config
+from cvpipe.config.optimizer import Adam, AdamW, Constant, Cosine, Sgd, Step
 from cvpipe.losses import is_kernel
 
 

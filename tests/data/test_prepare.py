@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config import Prepare
+from cvpipe.config.prepare import Prepare
 from cvpipe.data.prepare import prepare, restore_pixels
 from image_files import noise
 

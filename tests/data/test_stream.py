@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
-from cvpipe.config import Config, Folder
+from cvpipe.config import Config
+from cvpipe.config.data import Folder
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import prepare
 from cvpipe.data.quarantine import Quarantine

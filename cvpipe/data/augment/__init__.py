@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from cvpipe.config import Augmentation, ColourJitter, Flip, PadCrop, RandomResizedCrop
+from cvpipe.config.augment import Augmentation, ColourJitter, Flip, PadCrop, RandomResizedCrop
 from cvpipe.data.augment.colour import colour_jitter
 from cvpipe.data.augment.geometry import flip, pad_crop, random_resized_crop
 from cvpipe.data.sources import Example

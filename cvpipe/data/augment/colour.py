@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.config import ColourJitter
+from cvpipe.config.augment import ColourJitter
 from cvpipe.data.sources import Example
 
 

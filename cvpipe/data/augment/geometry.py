@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config import Flip, PadCrop, RandomResizedCrop
+from cvpipe.config.augment import Flip, PadCrop, RandomResizedCrop
 from cvpipe.data.sources import Example
 
 # How often a crop is drawn anew that doesn't fit into the image.

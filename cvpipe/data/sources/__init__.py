@@ -7,7 +7,7 @@ import logging
 
 import numpy as np
 
-from cvpipe.config import Data, Digits, Folder, Idx
+from cvpipe.config.data import Data, Digits, Folder, Idx
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.idx import idx

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config import Folder
+from cvpipe.config.data import Folder
 from cvpipe.data.sources.source import Source, whole
 from cvpipe.errors import DataError
 

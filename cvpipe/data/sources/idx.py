@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config import Idx
+from cvpipe.config.data import Idx
 from cvpipe.data.sources.source import Source, in_memory, whole
 from cvpipe.errors import DataError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config import Augmentation, ColourJitter, Flip, PadCrop, RandomResizedCrop
+from cvpipe.config.augment import Augmentation, ColourJitter, Flip, PadCrop, RandomResizedCrop
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.geometry import flip, pad_crop
 from cvpipe.data.order import example_seed

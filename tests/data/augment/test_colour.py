@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from cvpipe.config import ColourJitter
+from cvpipe.config.augment import ColourJitter
 from cvpipe.data.augment.colour import colour_jitter
 
 # The weights of ITU-R BT.601.

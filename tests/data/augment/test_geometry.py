@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config import Flip, PadCrop, RandomResizedCrop
+from cvpipe.config.augment import Flip, PadCrop, RandomResizedCrop
 from cvpipe.data.augment.geometry import flip, pad_crop, random_resized_crop
 
 SIZE = (16, 16)

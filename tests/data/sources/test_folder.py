@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config import Data, Folder
+from cvpipe.config.data import Data, Folder
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.folder import folder
 from cvpipe.errors import DataError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config import Data, Idx
+from cvpipe.config.data import Data, Idx
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.idx import idx
 from cvpipe.errors import DataError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config import Data, Digits, Folder
+from cvpipe.config.data import Data, Digits, Folder
 from cvpipe.data.sources import Source, hold_out, open_splits
 from cvpipe.data.sources.digits import digits
 from cvpipe.errors import DataError

@@ -1,0 +1,94 @@
+"""The typed pipeline: every key of a pipeline file, what it means and what it may be; a file for each part of it.
+
+Frozen and strict: an unknown key or a wrong type is an error, never a guess. Reading files, overrides and
+turning errors into sentences is `config_file`'s work. TensorFlow is not imported here, so that a wrong
+pipeline is reported before it loads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.augment import Augmentation, Mix, ShortSideCrop
+from cvpipe.config.data import Data
+from cvpipe.config.loss import Loss
+from cvpipe.config.model import Model
+from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
+from cvpipe.config.prepare import Prepare, TestTime
+from cvpipe.config.section import Section
+from cvpipe.config.train import Export, Train
+
+__all__ = ["Config"]
+
+
+class Config(Section):
+    """One pipeline: one experiment."""
+
+    task: Literal["classification"]
+    """What is learned."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Name of the run and the served model; the file's name where it is left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Same seed, same bits: weights, order, augmentation."""
+    data: Data
+    """Where the labelled images come from."""
+    augment: tuple[Augmentation, ...] = ()
+    """Random changes to training images, in this order."""
+    mix: tuple[Mix, ...] = ()
+    """Random mixing of two prepared training images; of several, each pair takes one at random."""
+    prepare: Prepare
+    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    test_time: TestTime = TestTime()
+    """What an image is shown as when it is answered, in evaluation and in the artefact."""
+    model: Model
+    """The network."""
+    loss: Loss = Loss()
+    """What is minimized."""
+    optimizer: Optimizer
+    """How it is minimized, by its `kind`."""
+    schedule: Schedule = Constant(kind="constant")
+    """How the learning rate changes, by its `kind`."""
+    train: Train
+    """How long, on what, and how it is saved."""
+    export: Export = Export()
+    """What the SavedModel holds and answers."""
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Config:
+        if self.schedule.warmup_epochs >= self.train.epochs:
+            raise ValueError(f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) must be below train.epochs ({self.train.epochs})")
+        return self
+
+    @model_validator(mode="after")
+    def _sides_hold_the_input(self) -> Config:
+        longest = max(self.prepare.size)
+        if self.test_time.views != "one" and min(self.test_time.sides, default=0) < longest:
+            raise ValueError(f"test_time.sides must be lengths of at least {longest}, the longer side of prepare.size")
+        for number, op in enumerate(self.augment):
+            if isinstance(op, ShortSideCrop) and op.sides[0] < longest:
+                raise ValueError(f"augment.{number}.sides must be at least {longest}, the longer side of prepare.size")
+        return self
+
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> Config:
+        if isinstance(self.optimizer, Lbfgs):
+            # It needs the same loss for the same weights: nothing may be random, and there is no learning rate.
+            unfit = {
+                "augment": self.augment, "mix": self.mix, "model.dropout": self.model.dropout,
+                "model.drop_connect": self.model.drop_connect,
+                "model.stochastic_depth": self.model.stochastic_depth, "train.ema": self.train.ema,
+                "schedule": not isinstance(self.schedule, Constant), "model.norm": self.model.norm == "batch",
+            }
+            for key, given in unfit.items():
+                if given:
+                    raise ValueError(f"{key} doesn't go with optimizer.kind: lbfgs, for which the same weights must give the same loss on "
+                                     f"the whole training set; " + ("use group or none" if key == "model.norm" else "leave it out"))
+        if self.train.snapshots and self.schedule.kind != "restarts":
+            raise ValueError("train.snapshots are taken where a cosine restarts; use schedule.kind: restarts, or leave them out")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole configuration, defaults included, as plain JSON values."""
+        return self.model_dump(mode="json")

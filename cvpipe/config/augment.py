@@ -1,0 +1,226 @@
+"""Random changes to training images, by their `op`, and the mixing of two images into one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.section import Count, NonNegative, Positive, Probability, Range, Section
+
+Degrees = Annotated[float, Field(ge=0, le=180)]
+Fill = Literal["constant", "reflect", "nearest"]
+
+
+class Flip(Section):
+    """Mirror left and right, or top and bottom."""
+
+    op: Literal["flip"]
+    """Which operation."""
+    direction: Literal["horizontal", "vertical"] = "horizontal"
+    """horizontal: left and right change places. vertical: top and bottom."""
+    probability: Probability = 0.5
+    """How often."""
+
+
+class PadCrop(Section):
+    """Pad on all sides, then crop the original size at a random place (He et al. 2015, section 4.2)."""
+
+    op: Literal["pad_crop"]
+    """Which operation."""
+    padding: Count = 4
+    """Pixels of the source image added on each side."""
+    mode: Literal["constant", "reflect"] = "constant"
+    """Pad with zeros, or with the mirrored image."""
+
+
+class RandomResizedCrop(Section):
+    """Crop a random area and aspect ratio, resized to the network's input (Szegedy et al. 2014, section 6)."""
+
+    op: Literal["random_resized_crop"]
+    """Which operation."""
+    area: Range = (0.08, 1.0)
+    """Smallest and largest share of the image's area."""
+    aspect: Range = (0.75, 4 / 3)
+    """Smallest and largest width / height."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RandomResizedCrop:
+        _check_area_aspect(self.area, self.aspect)
+        return self
+
+
+class ShortSideCrop(Section):
+    """Resize the short side to a random length, then crop the network's input at a random place (He et al. 2015, section 3.4)."""
+
+    op: Literal["short_side_crop"]
+    """Which operation."""
+    sides: tuple[Count, Count] = (256, 480)
+    """Smallest and largest length of the short side, pixels; both are drawn. At least the network's input."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ShortSideCrop:
+        if self.sides[0] > self.sides[1]:
+            raise ValueError("sides must be [smallest, largest]")
+        return self
+
+
+class Rotate(Section):
+    """Turn around the centre by a uniformly random angle."""
+
+    op: Literal["rotate"]
+    """Which operation."""
+    degrees: Degrees = 15.0
+    """Largest angle, either way."""
+    fill: Fill = "constant"
+    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+
+
+class Translate(Section):
+    """Move by a uniformly random distance."""
+
+    op: Literal["translate"]
+    """Which operation."""
+    share: Probability = 0.1
+    """Largest distance either way, as a share of height and of width."""
+    fill: Fill = "constant"
+    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+
+
+class Shear(Section):
+    """Slant horizontally by a uniformly random angle, around the centre."""
+
+    op: Literal["shear"]
+    """Which operation."""
+    degrees: Annotated[float, Field(ge=0, le=60)] = 10.0
+    """Largest angle, either way."""
+    fill: Fill = "constant"
+    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+
+
+class Lens(Section):
+    """Bend like a lens: barrel or pincushion distortion by a uniformly random amount (Brown 1966, first radial term)."""
+
+    op: Literal["lens"]
+    """Which operation."""
+    strength: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Largest change of scale at the corners, as a share, either way."""
+    fill: Fill = "constant"
+    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+
+
+class ColourJitter(Section):
+    """Change brightness, contrast, saturation and hue, in this order, each by a uniform random amount."""
+
+    op: Literal["colour_jitter"]
+    """Which operation."""
+    brightness: Probability = 0.0
+    """Brightness is multiplied by a factor from 1 − b to 1 + b."""
+    contrast: Probability = 0.0
+    """Contrast likewise, around the image's mean grey."""
+    saturation: Probability = 0.0
+    """Saturation likewise; colour images only."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Hue turns by −h to +h of the full circle; colour images only."""
+
+
+class PcaLighting(Section):
+    """Add multiples of the principal components of the training set's colours (Krizhevsky et al. 2012, section 4.1)."""
+
+    op: Literal["pca_lighting"]
+    """Which operation."""
+    std: NonNegative = 0.1
+    """Standard deviation of the random factors."""
+
+
+class Grayscale(Section):
+    """Take the colour away; the number of channels stays."""
+
+    op: Literal["grayscale"]
+    """Which operation."""
+    probability: Probability = 0.1
+    """How often."""
+
+
+class Erase(Section):
+    """Cover a rectangle of random area and aspect ratio (random erasing, Zhong et al. 2017)."""
+
+    op: Literal["erase"]
+    """Which operation."""
+    probability: Probability = 0.5
+    """How often."""
+    area: Range = (0.02, 0.4)
+    """Smallest and largest share of the image's area."""
+    aspect: Range = (0.3, 10 / 3)
+    """Smallest and largest width / height."""
+    fill: Literal["zeros", "mean", "noise"] = "noise"
+    """Cover with black, with the image's mean colour, or with random pixels."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Erase:
+        _check_area_aspect(self.area, self.aspect)
+        return self
+
+
+class Cutout(Section):
+    """Cover a square whose centre is anywhere in the image, so that some of it may lie outside (DeVries and Taylor 2017)."""
+
+    op: Literal["cutout"]
+    """Which operation."""
+    size: Probability = 0.5
+    """Side of the square as a share of the image's shorter side."""
+
+
+class RandAugment(Section):
+    """A few random operations, all of the same magnitude (Cubuk et al. 2019, RandAugment)."""
+
+    op: Literal["rand_augment"]
+    """Which operation."""
+    layers: Count = 2
+    """Operations an image goes through, drawn with replacement; N in the paper."""
+    magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
+    """How strong they are, on the paper's scale of 0 to 30; M in the paper."""
+
+
+class AutoAugment(Section):
+    """A policy that was found by search: two operations with their probabilities and magnitudes (Cubuk et al. 2018, AutoAugment)."""
+
+    op: Literal["auto_augment"]
+    """Which operation."""
+    policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
+    """The data set that the policy was found on (the paper's appendix)."""
+
+
+Augmentation = Annotated[
+    Flip | PadCrop | RandomResizedCrop | ShortSideCrop | Rotate | Translate | Shear | Lens
+    | ColourJitter | PcaLighting | Grayscale | Erase | Cutout | RandAugment | AutoAugment,
+    Field(discriminator="op"),
+]
+
+
+class MixUp(Section):
+    """Blend two images and their labels (Zhang et al. 2017)."""
+
+    op: Literal["mixup"]
+    """Which operation."""
+    alpha: Positive = 0.2
+    """The share of the second image is drawn from Beta(alpha, alpha)."""
+
+
+class CutMix(Section):
+    """Cut a rectangle out of one image, put it into another, and share the label by area (Yun et al. 2019)."""
+
+    op: Literal["cutmix"]
+    """Which operation."""
+    alpha: Positive = 1.0
+    """The area's share is drawn from Beta(alpha, alpha)."""
+
+
+Mix = Annotated[MixUp | CutMix, Field(discriminator="op")]
+
+
+def _check_area_aspect(area: Range, aspect: Range) -> None:
+    if area[0] > area[1] or area[1] > 1:
+        raise ValueError("area must be [smallest, largest] with largest at most 1")
+    if aspect[0] > aspect[1]:
+        raise ValueError("aspect must be [smallest, largest]")

@@ -1,0 +1,33 @@
+"""What is minimized."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from cvpipe.config.section import NonNegative, Section, Share
+
+
+class Loss(Section):
+    """How far scores are from labels, and what is added to it."""
+
+    kind: Literal["softmax", "hinge", "squared_hinge", "binary", "focal"] = "softmax"
+    """softmax: cross-entropy. hinge, squared_hinge: the multiclass SVM (Weston and Watkins 1999). binary: a cross-entropy of its
+    own for every class. focal: binary, with easy examples weighing less (Lin et al. 2017)."""
+    label_smoothing: Share = 0.0
+    """For softmax: this share of each label is spread evenly over all classes (Szegedy et al. 2015, section 7)."""
+    focal_gamma: NonNegative = 2.0
+    """For focal: how much less an easy example weighs."""
+    focal_alpha: Share = 0.25
+    """For focal: weight of the true class; the others weigh 1 − this."""
+    l1: NonNegative = 0.0
+    """l1 × the sum of the absolute values of all kernels is added; with l2 too this is the elastic net."""
+    l2: NonNegative = 0.0
+    """l2 × the sum of squares of all kernels is added; biases and norms are left alone."""
+
+    @model_validator(mode="after")
+    def _smoothing_fits(self) -> Loss:
+        if self.label_smoothing and self.kind != "softmax":
+            raise ValueError(f"label_smoothing belongs to kind: softmax, not to {self.kind}; leave it out")
+        return self

@@ -1,0 +1,55 @@
+"""The network and where its weights come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cvpipe.config.section import Count, Finite, Section, Share
+from cvpipe.models.catalogue import NETWORKS
+
+
+class Model(Section):
+    """The network; its number of classes comes from the data."""
+
+    backbone: str
+    """One of the names that `cvpipe models` lists."""
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    """Multiplies the channels of every layer of the backbone."""
+    dropout: Share = 0.0
+    """Share of features dropped before the last layer."""
+    drop_connect: Share = 0.0
+    """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
+    stochastic_depth: Share = 0.0
+    """How often the last residual block is left out in training; earlier ones less, in proportion (Huang et al. 2016)."""
+    norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
+    """What normalizes after each convolution."""
+    norm_groups: Count = 32
+    """Groups of channels for norm: group (Wu and He 2018); the next smaller number where they don't divide a layer's channels."""
+    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """How slowly BatchNorm's moving statistics follow; 0.99 is too slow for short runs."""
+    initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
+    """How the kernels of the backbone start out (He et al. 2015; Glorot and Bengio 2010)."""
+    initializer_value: Finite = 0.01
+    """Standard deviation for gaussian, or the value for constant."""
+    weights: str | None = None
+    """Start from these: a run's folder, a .weights.h5 or .keras file, or, for keras/… backbones, imagenet. The last layer is
+    taken over where the classes are the same."""
+    freeze: Literal["none", "backbone", "stages"] = "none"
+    """What stays as it is: nothing, all but the head, or the first `freeze_stages` stages."""
+    freeze_stages: Count = 1
+    """For freeze: stages, how many, the stem being part of the first."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in NETWORKS:
+            raise ValueError(f"unknown backbone|{'|'.join(NETWORKS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _frozen_from_something(self) -> Model:
+        if self.freeze != "none" and self.weights is None:
+            raise ValueError("freeze keeps random weights as they are unless weights says where to start from; add weights")
+        return self

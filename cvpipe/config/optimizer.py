@@ -1,0 +1,188 @@
+"""How the loss is minimized, and how the learning rate changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.section import Count, NonNegative, Positive, Section, Share
+
+
+class Sgd(Section):
+    """Stochastic gradient descent, with momentum."""
+
+    kind: Literal["sgd"]
+    """Which optimizer."""
+    learning_rate: Positive = 0.1
+    """Highest learning rate; the schedule says how it changes."""
+    momentum: Share = 0.9
+    """Share of the last update kept."""
+    nesterov: bool = False
+    """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
+
+
+class Adam(Section):
+    """Adam (Kingma and Ba 2014)."""
+
+    kind: Literal["adam"]
+    """Which optimizer."""
+    learning_rate: Positive = 0.001
+    """Highest learning rate; the schedule says how it changes."""
+    beta_1: Share = 0.9
+    """Decay of the first moment."""
+    beta_2: Share = 0.999
+    """Decay of the second moment."""
+    epsilon: Positive = 1e-7
+    """Added to the denominator."""
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay on kernels (Loshchilov and Hutter 2017)."""
+
+    kind: Literal["adamw"]  # type: ignore[assignment]
+    """Which optimizer."""
+    weight_decay: NonNegative = 0.01
+    """Share of each kernel removed at a step, times the learning rate."""
+
+
+class AdaGrad(Section):
+    """AdaGrad (Duchi et al. 2011)."""
+
+    kind: Literal["adagrad"]
+    """Which optimizer."""
+    learning_rate: Positive = 0.01
+    """Highest learning rate; the schedule says how it changes."""
+    initial_accumulator: NonNegative = 0.1
+    """What the sum of squared gradients starts from."""
+    epsilon: Positive = 1e-7
+    """Added to the denominator."""
+
+
+class RmsProp(Section):
+    """RMSProp (Tieleman and Hinton 2012)."""
+
+    kind: Literal["rmsprop"]
+    """Which optimizer."""
+    learning_rate: Positive = 0.001
+    """Highest learning rate; the schedule says how it changes."""
+    rho: Share = 0.9
+    """Decay of the average of squared gradients."""
+    momentum: Share = 0.0
+    """Share of the last update kept."""
+    epsilon: Positive = 1e-7
+    """Added to the denominator."""
+
+
+class Lbfgs(Section):
+    """L-BFGS (Liu and Nocedal 1989) on the whole training set at once, for small problems: each epoch is one iteration."""
+
+    kind: Literal["lbfgs"]
+    """Which optimizer."""
+    history: Count = 10
+    """Updates that the curvature is estimated from."""
+
+
+Optimizer = Annotated[Sgd | Adam | AdamW | AdaGrad | RmsProp | Lbfgs, Field(discriminator="kind")]
+
+
+class WarmedUp(Section):
+    """A schedule, which may begin with a rise."""
+
+    warmup_epochs: NonNegative = 0.0
+    """Epochs of linear rise from 0."""
+
+
+class Constant(WarmedUp):
+    """The learning rate stays where it is."""
+
+    kind: Literal["constant"]
+    """Which schedule."""
+
+
+class Step(WarmedUp):
+    """The learning rate is multiplied by `factor` at each of the epochs `at`."""
+
+    kind: Literal["step"]
+    """Which schedule."""
+    at: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """Epochs, rising."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What it is multiplied by."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Step:
+        if list(self.at) != sorted(set(self.at)):
+            raise ValueError("at must be epochs in rising order")
+        return self
+
+
+class Cosine(WarmedUp):
+    """Half a cosine from the highest learning rate down to `final` × it (Loshchilov and Hutter 2016)."""
+
+    kind: Literal["cosine"]
+    """Which schedule."""
+    final: Share = 0.0
+    """What is left at the end, as a share of the highest."""
+
+
+class Exponential(WarmedUp):
+    """The highest learning rate × e^(−decay × epoch)."""
+
+    kind: Literal["exponential"]
+    """Which schedule."""
+    decay: Positive = 0.1
+    """How fast it falls, per epoch."""
+
+
+class Inverse(WarmedUp):
+    """The highest learning rate / (1 + decay × epoch)."""
+
+    kind: Literal["inverse"]
+    """Which schedule."""
+    decay: Positive = 0.1
+    """How fast it falls, per epoch."""
+
+
+class Restarts(WarmedUp):
+    """Cosines with warm restarts: SGDR (Loshchilov and Hutter 2016)."""
+
+    kind: Literal["restarts"]
+    """Which schedule."""
+    cycle_epochs: Positive
+    """Epochs of the first cosine."""
+    growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Each cosine is this much longer than the one before."""
+    final: Share = 0.0
+    """What is left at the end of each, as a share of the highest."""
+
+
+class Cyclic(WarmedUp):
+    """Up and down in straight lines between `lowest` × the highest learning rate and the highest (Smith 2015)."""
+
+    kind: Literal["cyclic"]
+    """Which schedule."""
+    cycle_epochs: Positive
+    """Epochs from one low to the next."""
+    lowest: Share = 0.1
+    """The low, as a share of the highest."""
+    shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each cycle's rise is this share of the one before; 0.5 is Smith's "triangular2"."""
+
+
+class Plateau(WarmedUp):
+    """The learning rate is multiplied by `factor` whenever the validation score has not risen for a while."""
+
+    kind: Literal["plateau"]
+    """Which schedule."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What it is multiplied by."""
+    patience: Count = 3
+    """Evaluations without a new best score before that."""
+    lowest: Share = 1e-3
+    """It never falls below this share of the highest."""
+
+
+Schedule = Annotated[
+    Constant | Step | Cosine | Exponential | Inverse | Restarts | Cyclic | Plateau, Field(discriminator="kind")
+]

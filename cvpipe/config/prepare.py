@@ -1,0 +1,65 @@
+"""What every image goes through alike, in training, evaluation and the artefact; and how often it is looked at when answered."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+from pydantic import model_validator
+
+from cvpipe.config.section import Count, Finite, Positive, Section
+
+# A whitening matrix has as many rows and columns as an image has values: 4,096 × 4,096 float32 are 64 MB.
+MAX_WHITENED_VALUES = 4096
+
+
+class Prepare(Section):
+    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+
+    size: tuple[Count, Count]
+    """Height and width of the network's input, pixels."""
+    channels: Literal[1, 3] = 3
+    """1: grey, 3: RGB. Images are converted."""
+    resize: Literal["stretch", "crop"] = "stretch"
+    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle out."""
+    normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
+    """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard deviation; image, the mean
+    image; pca or zca, the mean image, then whitening (for small images)."""
+    mean: tuple[Finite, ...] = (0.5,)
+    """Subtracted from pixels in [0, 1]; one value, or one a channel. 0.5 with a std of 0.5 gives [-1, 1], 0 with 1 gives [0, 1]."""
+    std: tuple[Positive, ...] = (0.5,)
+    """Then divided by this; one value, or one a channel."""
+    whitening_epsilon: Positive = 0.01
+    """Added to the variance of each principal component before whitening divides by its root; the more, the less noise is amplified."""
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Prepare:
+        for key in ("mean", "std"):
+            given = len(getattr(self, key))
+            if given not in (1, self.channels):
+                raise ValueError(f"{key} has {given} values for {self.channels} channels; give one, or one a channel")
+        return self
+
+    @model_validator(mode="after")
+    def _one_normalization(self) -> Prepare:
+        for key in ("mean", "std"):
+            # A saved configuration names every key: only other values than the default are a contradiction.
+            if self.normalize != "given" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is given, and normalize: {self.normalize} takes it from the training set; leave one out")
+        values = prod(self.size) * self.channels
+        if self.normalize in ("pca", "zca") and values > MAX_WHITENED_VALUES:
+            raise ValueError(f"normalize: {self.normalize} is for images of at most {MAX_WHITENED_VALUES:,} values, and size × channels is "
+                             f"{values:,}; take smaller images, or normalize: channels")
+        return self
+
+
+class TestTime(Section):
+    """What an image is shown as when it is answered, in evaluation and in the artefact; the answers to its views are averaged."""
+
+    # pytest would take the class for a test.
+    __test__ = False
+
+    views: Literal["one", "centre", "ten"] = "one"
+    """one: as `prepare` resizes it. centre: the middle of the resized image. ten: the middle, the corners, and all five mirrored."""
+    sides: tuple[Count, ...] = (256,)
+    """For centre and ten: lengths of the short side to which the image is resized before they are cut out, pixels; each gives its views."""

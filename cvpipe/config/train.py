@@ -1,0 +1,70 @@
+"""How long a training is, on what, how it is saved, and what is exported."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.section import Count, Positive, Section
+
+
+class EarlyStopping(Section):
+    """Stop when the validation score has not risen for a while."""
+
+    patience: Count = 5
+    """Evaluations without a new best score before the run stops."""
+
+
+class Train(Section):
+    """How long, on what, and how it is saved."""
+
+    epochs: Count
+    """Passes over the training split."""
+    batch_size: Count
+    """Examples a step, over all devices and workers together."""
+    accumulate: Count = 1
+    """Parts in which each device works through its share of a batch, adding up their gradients, to save memory."""
+    clip_norm: Positive | None = None
+    """Scale the gradient down where its norm over all weights is larger than this."""
+    clip_value: Positive | None = None
+    """Cut each number in the gradient off at ± this."""
+    evaluate_every: Count = 1
+    """Epochs between evaluations on the validation split; each saves a checkpoint."""
+    checkpoint_minutes: Positive = 5.0
+    """A checkpoint is also saved when this long has passed since the last."""
+    snapshots: bool = False
+    """With schedule: restarts, also keep a checkpoint at the end of each cosine, for an ensemble (Huang et al. 2017)."""
+    early_stopping: EarlyStopping | None = None
+    """Leave out to train all epochs."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights (Polyak), used in evaluation and export; leave out for none."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Keras's dtype policy: arithmetic in half precision, weights and answers in float32."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA. auto: on for GPUs and TPUs, off on CPUs, where it was slower."""
+    onednn: bool = True
+    """Intel's kernels on CPUs: up to twice as fast, other last bits."""
+    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
+    """Devices. auto: what TF_CONFIG and the machine's GPUs and TPUs suggest."""
+    steps_per_call: Count = 100
+    """Most steps in one call of the graph; fewer where a call would last over about a second."""
+    pictures: bool = True
+    """Write pictures and the graph to TensorBoard."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Train:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate: {self.accumulate} equal parts can't be made of a batch_size of {self.batch_size}")
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError("clip_norm and clip_value are two ways to clip; choose one")
+        return self
+
+
+class Export(Section):
+    """The SavedModel."""
+
+    checkpoint: Literal["best", "last"] = "best"
+    """Which weights."""
+    top_k: Count = 5
+    """How many of the most probable classes an answer names; at most the number of classes."""
