@@ -30,6 +30,22 @@ def image_grid(images: np.ndarray, titles: Sequence[str], right: Sequence[bool] 
     return figure
 
 
+def image_table(images: Sequence[np.ndarray], rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """A row of images, uint8 [n, H, W, C], for each of `rows`; one column for each of `columns`, n being their number."""
+    aspect = images[0].shape[1] / images[0].shape[2]
+    height = min(max(aspect, 0.2), 5)
+    figure = Figure(figsize=(1.5 * len(columns) + 0.5, (1.5 * height + 0.1) * len(rows) + 0.3), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, own in enumerate(images):
+        for column, axes in enumerate(grid[row]):
+            axes.set(xticks=[], yticks=[])
+            axes.imshow(own[column][..., 0] if own.shape[-1] == 1 else own[column], cmap="gray", vmin=0, vmax=255)
+        grid[row, 0].set_ylabel(rows[row], fontsize=8, parse_math=False)
+    for axes, title in zip(grid[0], columns):
+        axes.set_title(title, fontsize=8)
+    return figure
+
+
 def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Images per class, int [K] for each split, stacked; names are written for up to 50 classes."""
     figure = Figure(figsize=(min(max(5.0, 0.4 * len(classes) + 2), 14), 3.5), layout="constrained")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.prepare import input_shape
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
@@ -20,12 +21,27 @@ Predict = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
 
-def make_predict(model: keras.Model, task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
-    """The evaluated graph: prepared images, float32 [B, H, W, C], to the task's answers. Also what the artefact contains."""
+def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
+    """The evaluated graph: prepared images, float32 [B, *input_shape(config)], to the task's answers. Also what the artefact contains.
+
+    Where an image has several views, and where several models answer together, the answers are averaged by `task.average`.
+    """
+    has_views = len(input_shape(config)) > 3
+
+    def outputs_of(model: keras.Model, image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        if not has_views:
+            return model(image, training=False)
+        # A view at a time, so that memory is bounded by the batch, whatever the number of views.
+        signature = {name: tf.TensorSpec(output.shape, output.dtype) for name, output in model.output.items()}
+        views = tf.map_fn(lambda view: model(view, training=False), tf.transpose(image, [1, 0, 2, 3, 4]), fn_output_signature=signature)
+        return task.average(views, config)
 
     @tf.function(reduce_retracing=True)
+    @tf.autograph.experimental.do_not_convert
     def predict(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return task.predict(model(image, training=False), config, classes)
+        members = [outputs_of(model, image) for model in models]
+        together = members[0] if len(members) == 1 else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
+        return task.predict(together, config, classes)
 
     return predict
 

@@ -1,8 +1,30 @@
-"""Losses per example, from logits. Dimensions: B examples, K classes."""
+"""Losses per example, from logits: scores s of each class. Dimensions: B examples, K classes; y is an example's label."""
 
 from __future__ import annotations
 
+from math import exp, log, log1p
+
 import tensorflow as tf
+
+from cvpipe.config.loss import Loss
+
+FOCAL_PRIOR = 0.01
+"""What a network trained with the focal loss answers for every class at first (Lin et al. 2017, section 4.1: π)."""
+
+
+def classification_loss(logits: tf.Tensor, labels: tf.Tensor, section: Loss) -> tf.Tensor:
+    """The loss that the configuration names: float32 [B] from logits float32 [B, K] and labels int32 [B] in 0…K−1."""
+    match section.kind:
+        case "softmax":
+            return softmax_cross_entropy(logits, labels, section.label_smoothing)
+        case "hinge":
+            return hinge(logits, labels)
+        case "squared_hinge":
+            return squared_hinge(logits, labels)
+        case "binary":
+            return binary_cross_entropy(logits, labels)
+        case "focal":
+            return focal(logits, labels, section.focal_gamma, section.focal_alpha)
 
 
 def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
@@ -21,11 +43,105 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing:
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
+def hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """The multiclass SVM's Σ_{j≠y} max(0, s_j − s_y + 1) (Weston and Watkins 1999; CS231n, Linear classification).
+
+    Args:
+        logits: float32 [B, K].
+        labels: int32 [B] in 0…K−1.
+
+    Returns:
+        float32 [B], in units of the margin; K − 1 where all scores are equal.
+    """
+    return tf.reduce_sum(_missing_margins(logits, labels), axis=-1)
+
+
+def squared_hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Σ_{j≠y} max(0, s_j − s_y + 1)², which punishes violated margins more; otherwise like `hinge`."""
+    return tf.reduce_sum(tf.square(_missing_margins(logits, labels)), axis=-1)
+
+
+def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """A logistic regression of its own for every class, "this one or not", summed over the classes.
+
+    Args:
+        logits: float32 [B, K].
+        labels: int32 [B] in 0…K−1; the other K − 1 classes count as "not".
+
+    Returns:
+        float32 [B], in nats; K ln 2 where all scores are 0.
+    """
+    return tf.reduce_sum(tf.nn.softplus(-_signed(logits, labels)), axis=-1)
+
+
+def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float = 0.25) -> tf.Tensor:
+    """Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5), p_t being how right a class's sigmoid is.
+
+    Args:
+        logits: float32 [B, K].
+        labels: int32 [B] in 0…K−1; the other K − 1 classes count as "not".
+        gamma: γ ≥ 0, how much less an easy example weighs.
+        alpha: α_t of the class y; that of the others is 1 − alpha.
+
+    Returns:
+        float32 [B], in nats. The paper divides the sum over an image by its objects; here that is one.
+    """
+    signed = _signed(logits, labels)
+    balance = tf.one_hot(labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha)
+    # (1 − p_t)^γ as an exponential: a power has no gradient at 0, where an example is as easy as float32 can tell.
+    easiness = tf.exp(-gamma * tf.nn.softplus(signed))
+    return tf.reduce_sum(balance * easiness * tf.nn.softplus(-signed), axis=-1)
+
+
+def initial_score(section: Loss) -> float:
+    """What the last layer's biases start out as: 0, but for focal the score whose sigmoid is `FOCAL_PRIOR`."""
+    return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if section.kind == "focal" else 0.0
+
+
+def expected_initial_loss(section: Loss, classes: int) -> float:
+    """The loss of an untrained network, whose scores are all about `initial_score`; without what l1 and l2 add.
+
+    Args:
+        section: the configuration of the loss.
+        classes: K.
+    """
+    score = initial_score(section)
+    match section.kind:
+        case "softmax":
+            return log(classes)
+        case "hinge" | "squared_hinge":
+            return classes - 1.0
+        case "binary":
+            return classes * log(2)
+        case "focal":
+            right = section.focal_alpha * (1 + exp(score)) ** -section.focal_gamma * log1p(exp(-score))
+            others = (1 - section.focal_alpha) * (1 + exp(-score)) ** -section.focal_gamma * log1p(exp(score))
+            return right + (classes - 1) * others
+
+
 def is_kernel(variable: tf.Variable) -> bool:
     """Whether a variable's last name is "kernel": what regularizers and weight decay act on, unlike biases and norms."""
     return variable.path.split("/")[-1] == "kernel"
 
 
+def l1_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
+    """The sum of the absolute values of all kernels, float32 scalar; its gradient at 0 is 0."""
+    return tf.add_n([tf.reduce_sum(tf.abs(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)])
+
+
 def l2_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
     """The sum of squares of all kernels, float32 scalar."""
     return tf.add_n([tf.reduce_sum(tf.square(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)])
+
+
+def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """[B, K]: max(0, s_j − s_y + 1), and 0 for j = y."""
+    of_label = tf.one_hot(labels, logits.shape[-1])
+    of_others = 1 - of_label
+    right = tf.reduce_sum(logits * of_label, axis=-1, keepdims=True)
+    return tf.nn.relu(logits - right + 1) * of_others
+
+
+def _signed(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """[B, K]: s_y, and −s_j of the others; its sigmoid is the probability that a class's answer is right."""
+    return logits * tf.one_hot(labels, logits.shape[-1], on_value=1.0, off_value=-1.0)

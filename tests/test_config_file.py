@@ -39,7 +39,7 @@ train:
   epochs: 20
   batch_size: 64
 """
-TRAIN_KEYS = ("epochs, batch_size, evaluate_every, checkpoint_minutes, early_stopping, ema, precision, xla, onednn, strategy, "
+TRAIN_KEYS = ("epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, checkpoint_minutes, snapshots, early_stopping, ema, precision, xla, onednn, strategy, "
               "steps_per_call, pictures")
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
 
@@ -89,7 +89,7 @@ FILES = {
     "no mapping": ("{kind: digits}", "digits", "p.yaml:3: 'data.source' should be a mapping, not \"digits\""),
     "no mapping of a kind": (
         "optimizer:\n  kind: sgd", "optimizer: sgd",
-        "p.yaml:12: 'optimizer' should be a mapping, not \"sgd\" (its kind is one of sgd, adam, adamw)",
+        "p.yaml:12: 'optimizer' should be a mapping, not \"sgd\" (its kind is one of sgd, adam, adamw, adagrad, rmsprop, lbfgs)",
     ),
     "item of a list": ("[32, 32]", "[32, a]", "p.yaml:8: 'prepare.size.1' should be an integer, not \"a\""),
     "item of a long list": ("- op: pad_crop\n    padding: 1", "- op: flip\n  - 3", "p.yaml:6: 'augment.1' should be a mapping, not 3"),
@@ -99,7 +99,7 @@ FILES = {
     "no choice": ("channels: 1", "channels: 2", "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2"),
     "missing key": ("  epochs: 20\n", "", "p.yaml:17: 'train.epochs' is missing; add it"),
     "missing key of a kind": ("{kind: digits}", "{kind: folder}", "p.yaml:3: 'data.source.path' is missing; add it"),
-    "missing section": ("optimizer:\n  kind: sgd\n", "", "p.yaml: 'optimizer' is missing; add it (its kind is one of sgd, adam, adamw)"),
+    "missing section": ("optimizer:\n  kind: sgd\n", "", "p.yaml: 'optimizer' is missing; add it (its kind is one of sgd, adam, adamw, adagrad, rmsprop, lbfgs)"),
     "wrong kind": (
         "kind: sgd", "kind: sdg",
         "p.yaml:12: 'optimizer': 'sdg' is not a known kind; did you mean 'sgd'? known: 'sgd', 'adam', 'adamw'",
@@ -111,7 +111,7 @@ FILES = {
     "no kind": ("  kind: cosine\n", "", "p.yaml:14: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine'"),
     "no op": (
         "op: pad_crop\n    padding", "padding",
-        "p.yaml:5: 'augment.0': no 'op' is given; known: 'flip', 'pad_crop', 'random_resized_crop', 'colour_jitter'",
+        "p.yaml:5: 'augment.0': no 'op' is given; known: 'flip', 'pad_crop', 'random_resized_crop', 'short_side_crop', ",
     ),
     "unknown backbone": (
         "resnet20", "mobilenet",
@@ -228,7 +228,8 @@ def test_the_last_override_that_set_a_key_is_the_one_to_blame(tmp_path: Path) ->
 def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path: Path) -> None:
     text = replaced("schedule:\n  kind: cosine\n  warmup_epochs: 1\n", "")
     assert complaint(write(tmp_path, text), "schedule.final=0.1") == (
-        "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine'"
+        "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine', 'exponential', 'inverse', 'restarts', "
+        "'cyclic', 'plateau'"
     )
 
 

@@ -79,7 +79,10 @@ class Config(Section):
                 "augment": self.augment, "mix": self.mix, "model.dropout": self.model.dropout,
                 "model.drop_connect": self.model.drop_connect,
                 "model.stochastic_depth": self.model.stochastic_depth, "train.ema": self.train.ema,
-                "schedule": not isinstance(self.schedule, Constant), "model.norm": self.model.norm == "batch",
+                "schedule": not isinstance(self.schedule, Constant), "schedule.warmup_epochs": self.schedule.warmup_epochs,
+                "model.norm": self.model.norm == "batch", "train.accumulate": self.train.accumulate > 1,
+                "train.clip_norm": self.train.clip_norm, "train.clip_value": self.train.clip_value,
+                "train.precision": self.train.precision != "float32",
             }
             for key, given in unfit.items():
                 if given:

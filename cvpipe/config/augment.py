@@ -179,7 +179,7 @@ class RandAugment(Section):
     layers: Count = 2
     """Operations an image goes through, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
-    """How strong they are, on the paper's scale of 0 to 30; M in the paper."""
+    """How strong they are, M in the paper: 10 is the upper end of AutoAugment's ranges, and what is above goes beyond."""
 
 
 class AutoAugment(Section):

@@ -78,6 +78,16 @@ class Csv(Section):
     names: ClassNames | None = None
     """Where the labels' names stand; leave out to call classes by their labels."""
 
+    @model_validator(mode="after")
+    def _two_columns(self) -> Csv:
+        for key in ("path_column", "label_column"):
+            column = getattr(self, key)
+            if not self.header and not column.isdecimal():
+                raise ValueError(f"{key} is the heading '{column}', but header is false; give the column's position, counted from 0")
+        if self.path_column == self.label_column:
+            raise ValueError(f"path_column and label_column are both '{self.path_column}'; name two columns")
+        return self
+
 
 class Tfds(Section):
     """A data set of TensorFlow Datasets, by its name."""
@@ -138,6 +148,9 @@ class Data(Section):
     """Share of the training split held out per class, to choose the best checkpoint; unused where the source has a validation split."""
     test: Share = 0.2
     """Share of everything held out per class for testing; unused where the source has a test split."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Chooses what is held out, and what `limit` keeps; apart from the pipeline's `seed`, so that runs that differ in that alone can be
+    compared, and answer together."""
     fold: Fold | None = None
     """Cross-validation: takes the place of the validation split, whatever `validation` says."""
     only: tuple[str, ...] = ()

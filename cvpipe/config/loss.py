@@ -14,7 +14,8 @@ class Loss(Section):
 
     kind: Literal["softmax", "hinge", "squared_hinge", "binary", "focal"] = "softmax"
     """softmax: cross-entropy. hinge, squared_hinge: the multiclass SVM (Weston and Watkins 1999). binary: a cross-entropy of its
-    own for every class. focal: binary, with easy examples weighing less (Lin et al. 2017)."""
+    own for every class, summed. focal: binary, with easy examples weighing less (Lin et al. 2017); every class's probability starts out
+    at 0.01, as there."""
     label_smoothing: Share = 0.0
     """For softmax: this share of each label is spread evenly over all classes (Szegedy et al. 2015, section 7)."""
     focal_gamma: NonNegative = 2.0

@@ -24,13 +24,14 @@ class Model(Section):
     stochastic_depth: Share = 0.0
     """How often the last residual block is left out in training; earlier ones less, in proportion (Huang et al. 2016)."""
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
-    """What normalizes after each convolution."""
+    """What normalizes after each convolution. Networks that were published without (lenet5, fmp6_sqrt2, two_layer) stay without."""
     norm_groups: Count = 32
     """Groups of channels for norm: group (Wu and He 2018); the next smaller number where they don't divide a layer's channels."""
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """How slowly BatchNorm's moving statistics follow; 0.99 is too slow for short runs."""
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
-    """How the kernels of the backbone start out (He et al. 2015; Glorot and Bengio 2010)."""
+    """How kernels start out (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers are xavier and the last layer has a small
+    gaussian, so that every class is about as likely at first."""
     initializer_value: Finite = 0.01
     """Standard deviation for gaussian, or the value for constant."""
     weights: str | None = None
@@ -47,6 +48,12 @@ class Model(Section):
         if name not in NETWORKS:
             raise ValueError(f"unknown backbone|{'|'.join(NETWORKS)}")
         return name
+
+    @model_validator(mode="after")
+    def _deviates(self) -> Model:
+        if self.initializer == "gaussian" and self.initializer_value <= 0:
+            raise ValueError(f"initializer_value is a standard deviation for gaussian and must be above 0, not {self.initializer_value:g}")
+        return self
 
     @model_validator(mode="after")
     def _frozen_from_something(self) -> Model:

@@ -32,6 +32,11 @@ class Prepare(Section):
     whitening_epsilon: Positive = 0.01
     """Added to the variance of each principal component before whitening divides by its root; the more, the less noise is amplified."""
 
+    @property
+    def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What pixels in [0, 1] are reduced by and then divided by before the network; 0 and 1 where its first layer normalizes."""
+        return (self.mean, self.std) if self.normalize == "given" else ((0.0,), (1.0,))
+
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Prepare:
         for key in ("mean", "std"):

@@ -8,6 +8,9 @@ from cvpipe.data.orientation import exif_orientation, upright
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
+# Such an image as a BMP of 32 bits a pixel takes 400 MB.
+MAX_BYTES = 500_000_000
+TOO_LONG = f"the file has more than the {MAX_BYTES:,} bytes that are allowed"
 # How files of each format begin; WebP's name follows at byte 8.
 FORMATS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM", "WebP": b"RIFF"}
 
@@ -23,10 +26,13 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         uint8 [H, W, channels]; a JPEG stands upright, as its Exif header says.
 
     Raises:
-        tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than MAX_PIXELS.
+        tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than MAX_PIXELS or MAX_BYTES.
     """
-    not_empty = tf.debugging.Assert(tf.strings.length(encoded) > 0, ["the file is empty"])
-    with tf.control_dependencies([not_empty]):
+    not_empty = tf.debugging.Assert(encoded != b"", ["the file is empty"])
+    # A length is an int32: from 2 GiB on it comes out negative.
+    length = tf.strings.length(encoded)
+    not_too_long = tf.debugging.Assert((length >= 0) & (length <= MAX_BYTES), [TOO_LONG])
+    with tf.control_dependencies([not_empty, not_too_long]):
         # Zeros make up for what a short file lacks, so that looking for a signature never fails.
         head = tf.strings.join([tf.strings.substr(encoded, 0, 30), b"\0" * 30])
     is_webp = _holds(head, 0, FORMATS["WebP"]) & _holds(head, 8, b"WEBP")

@@ -1,33 +1,86 @@
-"""Deterministic resizing and normalization: the one definition that training, evaluation and the artefact share."""
+"""Deterministic resizing and normalization: the one definition that training, evaluation and the artefact share.
+
+Dimensions: V views of an image, H, W, C of the network's input.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.prepare import Prepare
+from cvpipe.config import Config
+from cvpipe.config.prepare import Prepare, TestTime
 
 
 def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
     """Brings an image to the network's input. Graph code.
 
     Args:
-        image: uint8 or float32 [H, W, C] in 0…255.
+        image: uint8 or float32 [any height, any width, C] in 0…255.
         config: size, channels, resizing, mean and std.
 
     Returns:
-        float32 [height, width, C], (pixels / 255 − mean) / std.
+        float32 [H, W, C], (pixels / 255 − mean) / std; pixels / 255 where the network's first layer normalizes.
     """
     image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
-    image = tf.image.resize(image, config.size, antialias=True)
-    mean, std = np.array(config.mean, np.float32), np.array(config.std, np.float32)
-    return tf.ensure_shape(tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std, [*config.size, config.channels])
+    return _normalize(tf.image.resize(image, config.size, antialias=True), config)
+
+
+def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
+    """Everything the network sees of an image when it is evaluated or served. Graph code.
+
+    "centre" cuts the middle out of the image resized to each of `test_time.sides`; "ten" adds the corners, and all five mirrored
+    (Krizhevsky et al. 2012, section 4.1), at several sizes as He et al. 2015, section 3.4.
+
+    Args:
+        image: uint8 [any height, any width, C].
+
+    Returns:
+        float32 of the shape `input_shape(config)`: [H, W, C], or [V, H, W, C] where there are several views.
+    """
+    test_time, shape = config.test_time, input_shape(config)
+    if test_time.views == "one":
+        return prepare(image, config.prepare)
+    crops = [crop for side in test_time.sides for crop in _crops(resize_short_side(image, side), config.prepare.size, test_time)]
+    return tf.reshape(_normalize(tf.stack(crops), config.prepare), shape)
+
+
+def input_shape(config: Config) -> tuple[int, ...]:
+    """The shape of one image as `prepare_views` gives it: (H, W, C), or (V, H, W, C) where V > 1."""
+    views = {"one": 1, "centre": len(config.test_time.sides), "ten": 10 * len(config.test_time.sides)}[config.test_time.views]
+    shape = (*config.prepare.size, config.prepare.channels)
+    return shape if views == 1 else (views, *shape)
+
+
+def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
+    """Resizes an image [any height, any width, C] so that its shorter side has `side` pixels; float32."""
+    extent = tf.cast(tf.shape(image)[:2], tf.float64)
+    # Rounded, and never below the side itself, whatever the last bit of the quotient.
+    scaled = tf.maximum(tf.cast(tf.round(extent * (tf.cast(side, tf.float64) / tf.reduce_min(extent))), tf.int32), side)
+    return tf.image.resize(image, scaled, antialias=True)
 
 
 def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
     """The pixels of prepared images, for people: float32 [..., C] to uint8 [..., C]."""
-    pixels = (prepared * tf.constant(config.std) + tf.constant(config.mean)) * 255
+    mean, std = config.scaling
+    pixels = (prepared * tf.constant(std) + tf.constant(mean)) * 255
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def _normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
+    mean, std = (np.array(values, np.float32) for values in config.scaling)
+    normalized = tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std
+    return tf.ensure_shape(normalized, [*image.shape[:-3], *config.size, config.channels])
+
+
+def _crops(image: tf.Tensor, size: tuple[int, int], config: TestTime) -> list[tf.Tensor]:
+    room = tf.shape(image)[:2] - size
+    corners = [room // 2]
+    if config.views == "ten":
+        corners += [room * corner for corner in ([0, 0], [0, 1], [1, 0], [1, 1])]
+    places = map(tf.unstack, corners)
+    crops = [tf.ensure_shape(image[top: top + size[0], left: left + size[1]], [*size, image.shape[-1]]) for top, left in places]
+    return crops + [tf.reverse(crop, [1]) for crop in crops] if config.views == "ten" else crops
 
 
 def _crop_to_aspect(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

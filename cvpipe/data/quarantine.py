@@ -41,7 +41,7 @@ class Quarantine:
         with self._lock:
             if name in self.names:
                 return
-            self.names[name] = reason = _reason(self._source, index)
+            self.names[name] = reason = why_unreadable(self._source, index)
             log.warning("left out (%s split): %s: %s", self._split, name, reason)
             if self._file:
                 _add_row(self._file, {"split": self._split, "record": name, "reason": reason})
@@ -72,10 +72,12 @@ def _add_row(file: Path, row: dict[str, str]) -> None:
             lines.write(("\n" if text and not text.endswith("\n") else "") + line + "\n")
 
 
-def _reason(source: Source, index: int) -> str:
+def why_unreadable(source: Source, index: int) -> str:
     """What is wrong with an example, in words without TensorFlow's."""
     try:
         example = source.read(tf.constant(index, tf.int64))
+    except DataError as error:
+        return str(error)
     except tf.errors.NotFoundError:
         return "the file is missing"
     except tf.errors.PermissionDeniedError:

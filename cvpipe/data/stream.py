@@ -1,30 +1,38 @@
 """From a source to fixed-shape batches: order, sharding, decoding, augmentation, quarantine, prefetch.
 
-Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input.
-A batch is a dict: "image" float32 [b, H, W, C]; "targets" the task's, each [b, …]; "weight" float32 [b], 0 for an example
-that couldn't be read or only fills up the batch; "index" int64 [b], the example's position in its source. The image of an
-example that couldn't be read is zeros: the loss doesn't see it, the statistics of a BatchNorm in training do.
+Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input, V views of an image.
+A batch is a dict: "image" float32 [b, H, W, C] ([b, V, H, W, C] in evaluation, where `prepare_views` gives several); "targets" the
+task's, each [b, …]; "weight" float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b], the
+example's position in its source. Where training mixes examples there are also "partner_targets" and "share", see `augment.mix`.
+The image of an example that couldn't be read is zeros: the loss doesn't see it, the statistics of a BatchNorm in training do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config.augment import PcaLighting
 from cvpipe.data.attempt import attempt
 from cvpipe.data.augment import augment
+from cvpipe.data.augment.mix import mix
 from cvpipe.data.decode import decode_image
 from cvpipe.data.order import batch_order, example_seed
-from cvpipe.data.prepare import prepare
+from cvpipe.data.prepare import prepare, prepare_views
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Example, Source
+from cvpipe.data.statistics import colour_components, spread
 
 Batch = dict[str, Any]
 Encode = Callable[[Example, Config], dict[str, tf.Tensor]]
+Colours = tuple[np.ndarray, np.ndarray]
+
+# The principal components of colours settle long before a training set is read whole.
+COLOUR_IMAGES = 1_000
 
 
 def training_batches(
@@ -48,6 +56,7 @@ def training_batches(
         quarantine: takes unreadable records; None reads them plainly, which is faster, and fails at the first.
     """
     batch_size, share = config.train.batch_size, config.train.batch_size // shards
+    colours = _colours(source, config)
 
     def order(step: tf.Tensor) -> tf.data.Dataset:
         index, epoch = batch_order(step, seed=config.seed, examples=len(source), batch_size=batch_size)
@@ -55,11 +64,15 @@ def training_batches(
         return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
 
     def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        return _augmented(source, index, epoch, config, encode)
+        loaded = _augmented(source, index, epoch, config, encode, colours)
+        return {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mix else loaded
 
     steps = tf.data.Dataset.range(first_step, last_step)
     # A step at a time in order; only the loading of examples runs in parallel.
-    return _batches(steps.flat_map(order), load, quarantine, share)
+    batches = _batches(steps.flat_map(order), load, quarantine, share)
+    if config.mix:
+        batches = batches.map(tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config)))
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(
@@ -68,10 +81,9 @@ def evaluation_batches(
     """All examples once, in the source's order, unaugmented; the last batch is filled up with weight 0."""
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
-        loaded = _loaded(_decoded(source.read(index), config), index, config, encode)
-        return {**loaded, "weight": tf.cast(real, tf.float32)}
+        return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
-    return _batches(_padded_range(len(source), batch_size), load, quarantine, batch_size)
+    return _batches(_padded_range(len(source), batch_size), load, quarantine, batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: int) -> tf.data.Dataset:
@@ -101,15 +113,35 @@ def read_examples(source: Source, indices: np.ndarray, config: Config, encode: E
         epoch: augment them exactly as training does in this epoch, counted from 0; None reads them as evaluation does.
     """
 
+    colours = None if epoch is None else _colours(source, config)
+
     def load(index: tf.Tensor) -> Batch:
-        if epoch is None:
-            return _loaded(_decoded(source.read(index), config), index, config, encode)
-        return _augmented(source, index, epoch, config, encode)
+        return _evaluated(source, index, config, encode) if epoch is None else _augmented(source, index, epoch, config, encode, colours)
 
     chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors().batch(max(len(indices), 1))
     nothing = tf.nest.map_structure(lambda spec: np.zeros([0, *spec.shape[1:]], spec.dtype.as_numpy_dtype), readable.element_spec)
     return next(readable.as_numpy_iterator(), nothing)
+
+
+def plain_images(source: Source, config: Config, indices: np.ndarray, batch_size: int = 64) -> Iterator[np.ndarray]:
+    """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at most `batch_size`, H, W, C] each."""
+
+    def load(index: tf.Tensor) -> tf.Tensor:
+        return prepare(_decoded(source.read(index), config)["image"], config.prepare)
+
+    chosen = tf.data.Dataset.from_tensor_slices(indices)
+    loaded = chosen.map(tf.autograph.experimental.do_not_convert(load), tf.data.AUTOTUNE, deterministic=True)
+    return loaded.ignore_errors().batch(batch_size).prefetch(1).as_numpy_iterator()
+
+
+def _colours(source: Source, config: Config) -> Colours | None:
+    """What `augment` needs to know of the training set's colours."""
+    if not any(isinstance(op, PcaLighting) for op in config.augment):
+        return None
+    # Undone: the components are those of pixels in [0, 1].
+    plain = config.model_copy(update={"prepare": config.prepare.model_copy(update={"mean": (0.0,), "std": (1.0,)})})
+    return colour_components(plain_images(source, plain, spread(len(source), COLOUR_IMAGES)))
 
 
 def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
@@ -126,15 +158,27 @@ def _decoded(example: Example, config: Config) -> Example:
     return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
 
 
-def _augmented(source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode) -> Batch:
+def _augmented(
+    source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode, colours: Colours | None
+) -> Batch:
     example = _decoded(source.read(index), config)
-    example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size)
-    return _loaded(example, index, config, encode)
+    example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size, colours)
+    return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
 
-def _loaded(example: Example, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
-    image = prepare(example["image"], config.prepare)
+def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
+    example = _decoded(source.read(index), config)
+    return _loaded(example, prepare_views(example["image"], config), index, config, encode)
+
+
+def _loaded(example: Example, image: tf.Tensor, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
     return {"image": image, "targets": encode(example, config), "weight": tf.constant(1.0), "index": index}
+
+
+def _mixed(batch: Batch, config: Config) -> Batch:
+    seeds = batch.pop("seed")
+    # The 128 numbers that belong to an example: augmentations count from 0, mixing takes the last.
+    return mix(batch, seeds + tf.constant([0, 127], tf.int64), config.mix)
 
 
 def _batches(
@@ -145,7 +189,7 @@ def _batches(
     # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't read `match`.
     load = tf.autograph.experimental.do_not_convert(load)
     loaded = examples.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return loaded.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return loaded.batch(batch_size, drop_remainder=True)
 
 
 def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:

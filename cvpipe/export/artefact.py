@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config_file import with_data
+from cvpipe.data.prepare import input_shape
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import Predict, evaluate_bytes
@@ -30,15 +31,15 @@ class Artefact(NamedTuple):
     """`serving_default`: string [B] to answers."""
 
 
-def write_saved_model(folder: Path, model: keras.Model, predict: Predict, config: Config) -> None:
-    """Writes the SavedModel with its two signatures to `folder`, which must not exist."""
-    prepare = config.prepare
+def write_saved_model(folder: Path, models: Sequence[keras.Model], predict: Predict, config: Config) -> None:
+    """Writes the SavedModel with its two signatures to `folder`, which must not exist; `models` are all that `predict` asks."""
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    for model in models:
+        archive.track(model)
     archive.add_endpoint(
-        "serving_default", bytes_signature(predict, prepare), input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
+        "serving_default", bytes_signature(predict, config), input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
     )
-    image = tf.TensorSpec([None, *prepare.size, prepare.channels], tf.float32, "image")
+    image = tf.TensorSpec([None, *input_shape(config)], tf.float32, "image")
     archive.add_endpoint("tensor", tensor_signature(predict), input_signature=[image])
     archive.write_out(str(folder), verbose=False)
 

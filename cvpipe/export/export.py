@@ -1,4 +1,4 @@
-"""From a run to a version of a served model: written aside, checked, and only then given its number."""
+"""From a run, or several, to a version of a served model: written aside, checked, and only then given its number."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from cvpipe.export.about import ABOUT
 from cvpipe.export.artefact import write_saved_model
 from cvpipe.export.gate import check_artefact
 from cvpipe.json_files import write_whole
+from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
-from cvpipe.training.train import load, open_known_splits
+from cvpipe.training.train import open_known_splits
 
 
 def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -32,23 +33,28 @@ def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> d
     Raises:
         UserError: the artefact doesn't answer as evaluation does; nothing is left behind then.
     """
-    folder = to or Path("saved_models") / run.config.name
+    return export_members(find_members([run]), to or Path("saved_models") / run.config.name, overrides)
+
+
+def export_members(members: Sequence[Member], folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Exports one model, or several that answer together, as the next version in a model's folder; returns and raises like `export`."""
     if (folder / "saved_model.pb").exists():
         raise UserError(f"{folder}: a version of a model; give the model's folder, {folder.parent}, which gets a new version")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
-    trained = load(run, run.config.export.checkpoint, overrides)
+    trained, facts = load_ensemble(members, overrides), members[0].run.facts
     # Held-out images first; the others fill up where there are too few.
-    splits = [name for name in ("test", "validation", "train") if name in run.facts["examples"]]
-    sources = open_known_splits(trained.config, splits, run.facts)
+    splits = [name for name in ("test", "validation", "train") if name in facts["examples"]]
+    sources = open_known_splits(trained.config, splits, facts)
     folder.mkdir(parents=True, exist_ok=True)
     # A server takes folders with a number for versions, so nothing sees this one before it is whole and checked.
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
-        write_saved_model(unchecked, trained.model, trained.predict, trained.config)
+        write_saved_model(unchecked, trained.models, trained.predict, trained.config)
         measured = check_artefact(unchecked, trained.predict, sources, trained.config)
         about = {
-            "cvpipe": __version__, "classes": trained.classes, "config": trained.config.to_json(), "gate": measured, "trained_on": run.facts
+            "cvpipe": __version__, "classes": trained.classes, "config": trained.config.to_json(), "gate": measured, "trained_on": facts,
+            "members": [{"checkpoint": str(member.checkpoint), "config": member.run.config.to_json()} for member in members],
         }
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_whole(unchecked / ABOUT, about)

@@ -42,7 +42,10 @@ class ClassificationMetrics:
         np.add.at(self.bins, bins, np.stack([np.ones_like(confidence), confidence, answers == labels], -1))
 
     def result(self) -> dict[str, Any]:
-        """The scores; shares in [0, 1], loss in nats, nan where there is nothing to divide by.
+        """The scores; shares in [0, 1], nan where there is nothing to divide by.
+
+        loss is the mean −ln of the true class's probability, in nats, whatever was minimized: the cross-entropy where probabilities
+        add up to 1, and comparable only between models whose probabilities are made in the same way.
 
         Returns:
             images, accuracy, top5_accuracy, loss, calibration_error (expected, 15 equal bins; Guo et al. 2017, equation 3),

@@ -10,21 +10,31 @@ from typing import NamedTuple
 
 import keras
 
+from cvpipe.models.initializers import Initializer
+from cvpipe.models.norms import Norm
+from cvpipe.models.random_layers import StochasticDepth
 
-class Norm(NamedTuple):
-    """Settings of every BatchNorm in a network (Ioffe and Szegedy 2015); calling it with a name makes one layer."""
 
-    momentum: float = 0.9
-    """Share of the moving statistics that a training step keeps."""
-    epsilon: float = 1e-5
-    """Added to the variance."""
-    synchronized: bool = False
-    """Take the statistics of the global batch, not of each replica's part."""
+class Style(NamedTuple):
+    """How the layers of a network are made, whatever the network."""
 
-    def __call__(self, name: str) -> keras.layers.BatchNormalization:
-        return keras.layers.BatchNormalization(
-            momentum=self.momentum, epsilon=self.epsilon, synchronized=self.synchronized, name=name
-        )
+    norm: Norm = Norm()
+    """What normalizes after each convolution."""
+    initializer: Initializer = Initializer()
+    """How kernels start out."""
+    stochastic_depth: float = 0.0
+    """How often the last residual branch is left out in training; see `linear_decay`."""
+    branches: int = 1
+    """How many residual branches the network adds up."""
+
+    def ending_branch(self) -> Style:
+        """The style of the last convolution of a residual branch.
+
+        Without norms each branch would double the variance of what it is added to, with he. Made smaller by 1 / √branches, all together
+        multiply it by less than e (Hayou et al. 2021, Stable ResNet).
+        """
+        gain = self.branches**-0.5 if self.norm.kind == "none" else 1.0
+        return self._replace(initializer=self.initializer._replace(gain=gain))
 
 
 def scale_channels(channels: int, width: float) -> int:
@@ -33,9 +43,9 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 def conv_norm(
-    x: keras.KerasTensor, filters: int, kernel: int, stride: int, *, norm: Norm, activation: str | None, name: str
+    x: keras.KerasTensor, filters: int, kernel: int, stride: int, *, style: Style, activation: str | None, name: str
 ) -> keras.KerasTensor:
-    """Convolution without bias, BatchNorm, activation.
+    """Convolution, norm, activation. The convolution has a bias only where there is no norm, whose shift does the same.
 
     Output pixel (i, j) is centered on input pixel (stride × i, stride × j).
 
@@ -44,7 +54,7 @@ def conv_norm(
         filters: channels of the output.
         kernel: height and width of the kernel, odd.
         stride: pixels of `x` between two output pixels.
-        norm: settings of the BatchNorm.
+        style: how the layers are made.
         activation: name of a Keras activation; None for a linear output.
         name: prefix of the layers' names.
 
@@ -52,23 +62,34 @@ def conv_norm(
         [B, ceil(H / stride), ceil(W / stride), filters].
     """
     x, padding = _pad(x, kernel, stride, name)
+    initializer = style.initializer.kernel()
     x = keras.layers.Conv2D(
-        filters, kernel, stride, padding=padding, use_bias=False, kernel_initializer="he_normal", name=name
+        filters, kernel, stride, padding=padding, use_bias=_has_bias(style), kernel_initializer=initializer, name=name
     )(x)
-    return _norm_activation(x, norm, activation, name)
+    return _norm_activation(x, style, activation, name)
 
 
 def depthwise_norm(
-    x: keras.KerasTensor, kernel: int, stride: int, *, norm: Norm, activation: str | None, name: str
+    x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, activation: str | None, name: str
 ) -> keras.KerasTensor:
     """`conv_norm` with one filter per channel: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]."""
     x, padding = _pad(x, kernel, stride, name)
-    # He-normal: an output sums kernel² inputs, which Keras calls the fan-out of a depthwise kernel (its fan-in multiplies by C).
-    he_normal = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
+    initializer = style.initializer.depthwise_kernel()
     x = keras.layers.DepthwiseConv2D(
-        kernel, stride, padding=padding, use_bias=False, depthwise_initializer=he_normal, name=name
+        kernel, stride, padding=padding, use_bias=_has_bias(style), depthwise_initializer=initializer, name=name
     )(x)
-    return _norm_activation(x, norm, activation, name)
+    return _norm_activation(x, style, activation, name)
+
+
+def add_residual(identity: keras.KerasTensor, branch: keras.KerasTensor, *, drop: float, name: str) -> keras.KerasTensor:
+    """identity + branch, both [B, H, W, C]; the branch is left out of a share `drop` of the examples in training."""
+    if drop > 0:
+        branch = StochasticDepth(drop, name=f"{name}_drop")(branch)
+    return keras.layers.Add(name=f"{name}_add")([identity, branch])
+
+
+def _has_bias(style: Style) -> bool:
+    return style.norm.kind == "none"
 
 
 def _pad(x: keras.KerasTensor, kernel: int, stride: int, name: str) -> tuple[keras.KerasTensor, str]:
@@ -79,6 +100,6 @@ def _pad(x: keras.KerasTensor, kernel: int, stride: int, name: str) -> tuple[ker
     return keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
 
 
-def _norm_activation(x: keras.KerasTensor, norm: Norm, activation: str | None, name: str) -> keras.KerasTensor:
-    x = norm(f"{name}_norm")(x)
+def _norm_activation(x: keras.KerasTensor, style: Style, activation: str | None, name: str) -> keras.KerasTensor:
+    x = style.norm(x, f"{name}_norm")
     return x if activation is None else keras.layers.Activation(activation, name=f"{name}_{activation}")(x)

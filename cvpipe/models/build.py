@@ -7,16 +7,18 @@ from typing import Protocol
 
 import keras
 
+from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
-from cvpipe.models.blocks import Norm
+from cvpipe.models.blocks import Style
 from cvpipe.models.catalogue import NETWORKS, Network
 from cvpipe.models.heads import classifier
+from cvpipe.models.normalize import Normalize
 
 
 class Backbone(Protocol):
     """image [B, H, W, C] -> {stride: feature map}, strides increasing, for each the deepest map with that stride."""
 
-    def __call__(self, image: keras.KerasTensor, *, width: float, norm: Norm) -> dict[int, keras.KerasTensor]: ...
+    def __call__(self, image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]: ...
 
 
 def published(name: str) -> Network:
@@ -41,7 +43,16 @@ def backbone(name: str) -> Backbone:
 
 
 def classification_network(
-    name: str, input_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, dropout: float = 0.0, norm: Norm = Norm()
+    name: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.0,
+    drop_connect: float = 0.0,
+    bias: float = 0.0,
+    style: Style = Style(),
+    normalize: Prepare | None = None,
 ) -> keras.Model:
     """The network `name` as a classifier, with fresh weights.
 
@@ -53,15 +64,21 @@ def classification_network(
         classes: number of logits.
         width: multiplies the channels of the backbone.
         dropout: share of features dropped before the last layer in training.
-        norm: settings of every BatchNorm.
+        drop_connect: share of the last layer's weights dropped in training.
+        bias: what the last layer's biases start out as.
+        style: how the layers are made.
+        normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
 
     Returns:
         A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]}.
 
     Raises:
-        ConfigError: the catalogue has no such network, or the image is too small for it.
+        ConfigError: the catalogue has no such network, or the image is too small for it or for its norm.
     """
     image = keras.Input(input_shape, name="image")
-    features = backbone(name)(image, width=width, norm=norm)
-    logits = classifier(features, classes, dropout=dropout, hidden=published(name).hidden)
+    normalized = image if normalize is None else Normalize(normalize, name="normalize")(image)
+    features = backbone(name)(normalized, width=width, style=style)
+    logits = classifier(
+        features, classes, dropout=dropout, drop_connect=drop_connect, bias=bias, style=style, hidden=published(name).hidden
+    )
     return keras.Model(image, {"logits": logits}, name=name)

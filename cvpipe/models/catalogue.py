@@ -23,11 +23,14 @@ class Network(NamedTuple):
 
 
 NETWORKS: dict[str, Network] = {
+    "linear": Network("baselines:linear", (32, 32, 3), 10, "CS231n, Linear classification"),
+    "two_layer": Network("baselines:two_layer", (32, 32, 3), 10, "CS231n, Putting it together: minimal neural network case study"),
     "lenet5": Network(
         "lenet:lenet5", (32, 32, 1), 10, "LeCun et al. 1998, Gradient-based learning applied to document recognition", hidden=(84,)
     ),
     "resnet20": Network("resnet:resnet20", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
     "resnet32": Network("resnet:resnet32", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
+    "fmp6_sqrt2": Network("fractional:fmp6_sqrt2", (36, 36, 1), 10, "Graham 2014, Fractional max-pooling, section 4, (32nC2-FMP√2)6-C2-C1"),
     "resnet18": Network("resnet:resnet18", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "resnet34": Network("resnet:resnet34", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "resnet50": Network("resnet:resnet50", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),

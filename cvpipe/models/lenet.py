@@ -5,12 +5,12 @@ from __future__ import annotations
 import keras
 
 from cvpipe.errors import ConfigError
-from cvpipe.models.blocks import Norm, scale_channels
+from cvpipe.models.blocks import Style, scale_channels
 
 SMALLEST = 32
 
 
-def lenet5(image: keras.KerasTensor, *, width: float, norm: Norm) -> dict[int, keras.KerasTensor]:
+def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
     """C1 to C5; F6 and the output belong to the head.
 
     The convolutions are valid ones, as published: each map is 4 pixels smaller than the one it is made from, and C5 is
@@ -19,7 +19,7 @@ def lenet5(image: keras.KerasTensor, *, width: float, norm: Norm) -> dict[int, k
     Args:
         image: [B, H, W, C], H and W at least 32.
         width: multiplies the maps of C1, C3 and C5.
-        norm: unused, the network has no BatchNorm.
+        style: how kernels start out; the network has no norm.
 
     Returns:
         {1: C1, 2: C3, 4: C5} with 6, 16 and 120 maps × `width`.
@@ -33,14 +33,15 @@ def lenet5(image: keras.KerasTensor, *, width: float, norm: Norm) -> dict[int, k
             f"lenet5 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets {rows}×{columns}: "
             f"set prepare.size to [{SMALLEST}, {SMALLEST}] or choose another model.backbone"
         )
-    c1 = _convolve(image, 6, width, "c1")
-    c3 = _convolve(_subsample(c1, "s2"), 16, width, "c3")
-    c5 = _convolve(_subsample(c3, "s4"), 120, width, "c5")
+    c1 = _convolve(image, 6, width, style, "c1")
+    c3 = _convolve(_subsample(c1, "s2"), 16, width, style, "c3")
+    c5 = _convolve(_subsample(c3, "s4"), 120, width, style, "c5")
     return {1: c1, 2: c3, 4: c5}
 
 
-def _convolve(x: keras.KerasTensor, maps: int, width: float, name: str) -> keras.KerasTensor:
-    return keras.layers.Conv2D(scale_channels(maps, width), 5, activation="tanh", name=name)(x)
+def _convolve(x: keras.KerasTensor, maps: int, width: float, style: Style, name: str) -> keras.KerasTensor:
+    initializer = style.initializer.for_tanh().kernel()
+    return keras.layers.Conv2D(scale_channels(maps, width), 5, activation="tanh", kernel_initializer=initializer, name=name)(x)
 
 
 def _subsample(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

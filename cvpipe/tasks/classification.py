@@ -13,13 +13,17 @@ from matplotlib.figure import Figure
 from cvpipe import drawing
 from cvpipe.config import Config
 from cvpipe.data.sources import Example
-from cvpipe.losses import softmax_cross_entropy
+from cvpipe.losses import classification_loss, initial_score
 from cvpipe.metrics.classification import ClassificationMetrics
-from cvpipe.models.blocks import Norm
+from cvpipe.models.blocks import Style
 from cvpipe.models.build import classification_network
+from cvpipe.models.initializers import Initializer
+from cvpipe.models.norms import Norm
 
-LOSSES = ("cross_entropy",)
-"""The names of what `loss` returns."""
+PART = {
+    "softmax": "cross_entropy", "hinge": "hinge", "squared_hinge": "squared_hinge", "binary": "binary_cross_entropy", "focal": "focal",
+}
+"""The name of the loss's one part, for each `loss.kind`."""
 BEST_BY = "accuracy"
 """The validation score whose highest value marks the best checkpoint."""
 
@@ -29,10 +33,14 @@ def build_model(config: Config, classes: tuple[str, ...], synchronized: bool = F
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on their number.
     """
-    norm = Norm(momentum=config.model.batch_norm_momentum, synchronized=synchronized)
-    input_shape = (*config.prepare.size, config.prepare.channels)
     model = config.model
-    return classification_network(model.backbone, input_shape, len(classes), width=model.width, dropout=model.dropout, norm=norm)
+    norm = Norm(model.norm, momentum=model.batch_norm_momentum, synchronized=synchronized, groups=model.norm_groups)
+    style = Style(norm, Initializer(model.initializer, model.initializer_value), model.stochastic_depth)
+    input_shape = (*config.prepare.size, config.prepare.channels)
+    return classification_network(
+        model.backbone, input_shape, len(classes), width=model.width, dropout=model.dropout, drop_connect=model.drop_connect,
+        bias=initial_score(config.loss), style=style, normalize=None if config.prepare.normalize == "given" else config.prepare,
+    )
 
 
 def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
@@ -40,19 +48,45 @@ def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
     return {"label": example["label"]}
 
 
+def loss_names(config: Config) -> tuple[str, ...]:
+    """The names of what `loss` returns."""
+    return (PART[config.loss.kind],)
+
+
 def loss(outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
     """The named parts of the loss, each float32 [B]; the train step weighs, averages and sums them."""
-    return {"cross_entropy": softmax_cross_entropy(outputs["logits"], targets["label"], config.loss.label_smoothing)}
+    return {PART[config.loss.kind]: classification_loss(outputs["logits"], targets["label"], config.loss)}
+
+
+def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+    """What several networks, or one network for several views of each image, answer together.
+
+    Args:
+        outputs: {"logits": float32 [M, B, K]} of M networks or views.
+
+    Returns:
+        {"logits": float32 [B, K]}, whose probabilities in `predict` are the means of the M probabilities.
+    """
+    logits = outputs["logits"]
+    if _is_one_of_many(config):
+        members = tf.cast(tf.shape(logits)[0], logits.dtype)
+        return {"logits": tf.reduce_logsumexp(tf.nn.log_softmax(logits), axis=0) - tf.math.log(members)}
+    # The logit ln p − ln(1 − p) of a mean; each mean as a sum of exponentials, so that no tiny probability becomes 0.
+    yes, no = (tf.reduce_logsumexp(tf.math.log_sigmoid(sign * logits), axis=0) for sign in (1, -1))
+    return {"logits": yes - no}
 
 
 def predict(outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...]) -> dict[str, tf.Tensor]:
     """The answer, the same in evaluation and in the artefact.
 
+    Probabilities are the softmax of the scores; for losses binary and focal each class has its own sigmoid, and they don't add
+    up to 1. Only cross-entropies ask for probabilities: a hinge loss's, and focal's, rank the classes and mean no more.
+
     Returns:
         "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids" int32 [B, k],
         "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling; "probabilities" float32 [B, K].
     """
-    probabilities = tf.nn.softmax(outputs["logits"])
+    probabilities = tf.nn.softmax(outputs["logits"]) if _is_one_of_many(config) else tf.sigmoid(outputs["logits"])
     top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(classes)))
     names = tf.gather(tf.constant(classes), ids)
     return {
@@ -107,3 +141,8 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     """One image uint8 [H, W, C] under one answer of `to_answer`."""
     return drawing.image_grid(pixels[np.newaxis], [f"{answer['class_name']} {answer['probability']:.1%}"])
+
+
+def _is_one_of_many(config: Config) -> bool:
+    """Whether classes exclude each other in the loss, rather than being a question of its own each."""
+    return config.loss.kind not in ("binary", "focal")

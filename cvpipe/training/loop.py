@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config.optimizer import Restarts
 from cvpipe.data.order import batch_order
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.errors import Interrupted, UserError
-from cvpipe.evaluation import Predict, evaluate
+from cvpipe.evaluation import Predict
 from cvpipe.json_files import write_whole
 from cvpipe.training.interrupt import stop_on_signals
+from cvpipe.training.milestones import Milestones
 from cvpipe.training.progress import Progress
 from cvpipe.training.run import Run
-from cvpipe.training.showing import Showing
-from cvpipe.training.state import State, write_checkpoint
+from cvpipe.training.schedules import cycle_ends
+from cvpipe.training.state import State
 from cvpipe.training.step import Outcome, make_run_steps
 from cvpipe.training.strategy import any_process, is_multi_worker
 
@@ -29,6 +31,16 @@ RECORD_ERRORS = (
     tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError,
     tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.UnknownError,
 )
+
+
+class Due(NamedTuple):
+    """What there is to do after a step."""
+
+    step: int
+    epoch: int | None
+    """The epoch to evaluate as, where there is an evaluation."""
+    snapshot: int | None
+    """The number of the snapshot, counted from 1, where one is taken."""
 
 
 class Loop:
@@ -67,44 +79,47 @@ class Loop:
             UserError: the loss is not finite, or too many records are bad.
         """
         # Only now: it makes files in the run's folder.
-        self.showing = Showing(self.config, self.run, self.task, self.splits)
-        self.saved_at = time.monotonic()
+        self.milestones = Milestones(
+            self.config, self.run, self.task, self.splits, self.strategy, self.state, self.predict, self.quarantines, self.progress
+        )
         reached = int(self.state.step)
         if reached:
             self.progress.note(f"resuming at step {reached} of {self.total_steps}")
         else:
-            self.showing.start(self.predict)
+            self.milestones.showing.start(self.predict)
         with stop_on_signals() as stop:
-            for last_step, epoch in self._evaluations_ahead():
-                if self._patience_is_over():
+            for due in self._due_ahead():
+                if self.milestones.patience_is_over():
                     break
-                self._train_until(last_step, stop)
-                self._evaluate(epoch)
-                self.save("last")
-        self.showing.close()
+                self._train_until(due.step, stop)
+                if due.epoch is not None:
+                    self.milestones.evaluate(due.epoch)
+                if due.snapshot is not None:
+                    self.milestones.save(f"snapshot-{due.snapshot}")
+                # Last: until then a run that is killed does all of this again, to the same bits.
+                self.milestones.save("last")
+        self.milestones.showing.close()
         return "stopped early" if int(self.state.step) < self.total_steps else "finished"
 
-    def save(self, which: str) -> None:
-        """Writes the whole state as a checkpoint, in the process that writes."""
-        # Reading some variables takes all workers, writing takes one.
-        arrays = self.state.arrays()
-        if self.run.writes:
-            write_checkpoint(self.run.folder / "checkpoints" / f"{which}.npz", arrays)
-        self.saved_at = time.monotonic()
-
-    def _evaluations_ahead(self) -> list[tuple[int, int]]:
-        """The steps still ahead after which there is an evaluation, with their epochs; the last step is always among them."""
+    def _due_ahead(self) -> list[Due]:
+        """Evaluations and snapshots still ahead, in order; there is an evaluation after the last step."""
         epochs, every = self.config.train.epochs, self.config.train.evaluate_every
         # Where a batch holds several epochs, several end with the same step.
-        due = {last_step_of(epoch, self.config, len(self.splits["train"])): epoch for epoch in [*range(every, epochs, every), epochs]}
-        return [(step, epoch) for step, epoch in due.items() if step > int(self.state.step)]
+        examples = len(self.splits["train"])
+        evaluations = {last_step_of(epoch, self.config, examples): epoch for epoch in [*range(every, epochs, every), epochs]}
+        snapshots: dict[int, int] = {}
+        if self.config.train.snapshots and isinstance(self.config.schedule, Restarts):
+            ends = cycle_ends(self.config.schedule, self.steps_per_epoch, self.total_steps)
+            snapshots = {step: number for number, step in enumerate(ends, 1) if step <= self.total_steps}
+        steps = sorted(step for step in evaluations.keys() | snapshots.keys() if step > int(self.state.step))
+        return [Due(step, evaluations.get(step), snapshots.get(step)) for step in steps]
 
     def _train_until(self, last_step: int, stop: Any) -> None:
         # The first call is one step, to learn how long one takes; then calls last about a second, so that Ctrl-C is prompt.
         calls, size = self._iterator(), 1
         while (step := int(self.state.step)) < last_step:
             if any_process(self.strategy, stop.is_set()):
-                self.save("last")
+                self.milestones.save("last")
                 raise Interrupted(f"stopped at step {step} of {self.total_steps}; everything is saved. The same command resumes it")
             began = time.monotonic()
             try:
@@ -119,10 +134,9 @@ class Loop:
             seconds = time.monotonic() - began
             self._take_in(outcome, seconds)
             size = self._next_size(int(outcome["steps"]), seconds)
-            due = time.monotonic() - self.saved_at > 60 * self.config.train.checkpoint_minutes
             # Not after the last step: what comes next is an evaluation, and a run resumed from here would leave it out.
-            if any_process(self.strategy, due) and int(self.state.step) < last_step:
-                self.save("last")
+            if self.milestones.checkpoint_is_due() and int(self.state.step) < last_step:
+                self.milestones.save("last")
 
     def _next_size(self, steps: int, seconds: float) -> int:
         """Steps of the next call."""
@@ -154,31 +168,7 @@ class Loop:
         self.quarantines["train"].check()
         rate = self.progress.update(step, losses["loss"], steps, seconds, float(outcome["waited"]))
         learning_rate = float(self.schedule(step - 1))
-        self.showing.trained(step, step / self.steps_per_epoch, steps, {**losses, **rate}, learning_rate)
-
-    def _evaluate(self, epoch: int) -> None:
-        if "validation" not in self.splits:
-            return
-        step = int(self.state.step)
-        with self.state.averaged_weights():
-            scores = evaluate(
-                self.predict, self.splits["validation"], self.task, self.config, quarantine=self.quarantines["validation"],
-                watch=self.showing.watch,
-            )
-        self.showing.evaluated(step, epoch, scores)
-        score = scores[self.task.BEST_BY]
-        # Of equal scores the later one counts: its learning rate is lower. Patience waits for a higher one.
-        best = score >= self.state.best_score
-        self.state.evaluations_since_best = 0 if score > self.state.best_score else self.state.evaluations_since_best + 1
-        self.progress.note(f"epoch {epoch}/{self.config.train.epochs}  validation {self.task.BEST_BY} {score:.4f}"
-                           f"{'  (best so far)' if best else ''}")
-        if best:
-            self.state.best_score = score
-            self.save("best")
-
-    def _patience_is_over(self) -> bool:
-        stopping = self.config.train.early_stopping
-        return stopping is not None and self.state.evaluations_since_best >= stopping.patience
+        self.milestones.showing.trained(step, step / self.steps_per_epoch, steps, {**losses, **rate}, learning_rate)
 
     def _not_finite(self, step: int) -> UserError:
         """The error that says where a loss stopped being finite; `step` is counted from 0."""

@@ -1,60 +1,51 @@
-"""Optimizers and learning-rate schedules, Keras's own, from the pipeline file."""
+"""Optimizers, Keras's own, from the pipeline file."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.config.optimizer import Adam, AdamW, Constant, Cosine, Sgd, Step
+from cvpipe.config.optimizer import AdaGrad, Adam, AdamW, Lbfgs, RmsProp, Sgd
 from cvpipe.losses import is_kernel
+from cvpipe.training.schedules import LearningRate
 
 
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Multiplies a schedule by step / `steps` in the first `steps` steps (Goyal et al. 2017, section 2.2)."""
+def make_optimizer(config: Config, schedule: LearningRate, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
+    """The optimizer, built for `variables`; weight decay, where there is any, spares biases and norms.
 
-    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int):
-        super().__init__()
-        self.schedule, self.steps = schedule, steps
-
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The learning rate, float32 scalar, at a step counted from 0; the first step already moves."""
-        rise = (tf.cast(step, tf.float32) + 1) / max(self.steps, 1)
-        return self.schedule(step) * tf.minimum(rise, 1.0)
-
-
-def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> WarmUp:
-    """The learning rate as a function of the step."""
-    schedule, rate = config.schedule, config.optimizer.learning_rate
-    warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
-    match schedule:
-        case Constant():
-            after = keras.optimizers.schedules.PiecewiseConstantDecay([total_steps], [rate, rate])
-        case Step():
-            steps = [round(epoch * steps_per_epoch) for epoch in schedule.at]
-            rates = [rate * schedule.factor**n for n in range(len(steps) + 1)]
-            # Keras changes after a boundary; "at epoch 30" means that epoch 30's first step is the first with the new rate.
-            after = keras.optimizers.schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
-        case Cosine():
-            after = keras.optimizers.schedules.CosineDecay(rate, total_steps, alpha=schedule.final)
-    return WarmUp(after, warmup_steps)
-
-
-def make_optimizer(config: Config, schedule: WarmUp, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
-    """The optimizer, built for `variables`; weight decay, where there is any, spares biases and norms."""
+    Call it in the strategy's scope. Where gradients are clipped on several replicas, each has to be given their mean over
+    all replicas: see `step.py`.
+    """
     chosen = config.optimizer
-    average = {"use_ema": config.train.ema is not None, "ema_momentum": config.train.ema or 0.0, "name": "optimizer"}
+    common: dict[str, Any] = {"use_ema": config.train.ema is not None, "ema_momentum": config.train.ema or 0.0, "name": "optimizer"}
+    # Keras clips on each replica before it sums over replicas: a mean that is cut off at limit / n sums up to the limit.
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if config.train.clip_norm is not None:
+        common["global_clipnorm"] = config.train.clip_norm / replicas
+    if config.train.clip_value is not None:
+        common["clipvalue"] = config.train.clip_value / replicas
     match chosen:
         case Sgd():
-            optimizer = keras.optimizers.SGD(schedule, momentum=chosen.momentum, nesterov=chosen.nesterov, **average)
+            optimizer = keras.optimizers.SGD(schedule, momentum=chosen.momentum, nesterov=chosen.nesterov, **common)
         case AdamW():
             moments = {"beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
-            optimizer = keras.optimizers.AdamW(schedule, weight_decay=chosen.weight_decay, **moments, **average)
+            optimizer = keras.optimizers.AdamW(schedule, weight_decay=chosen.weight_decay, **moments, **common)
             optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_kernel(v)])
         case Adam():
             moments = {"beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
-            optimizer = keras.optimizers.Adam(schedule, **moments, **average)
+            optimizer = keras.optimizers.Adam(schedule, **moments, **common)
+        case AdaGrad():
+            optimizer = keras.optimizers.Adagrad(schedule, chosen.initial_accumulator, chosen.epsilon, **common)
+        case RmsProp():
+            optimizer = keras.optimizers.RMSprop(schedule, chosen.rho, chosen.momentum, chosen.epsilon, **common)
+        case Lbfgs():
+            # SciPy moves the weights (`full_batch.py`); this one, which has no state but a count, is never applied.
+            optimizer = keras.optimizers.SGD(schedule, **common)
     if config.train.precision == "mixed_float16":
+        # Outermost: it takes its scale out of the gradients before they are clipped.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)
     return optimizer

@@ -10,8 +10,10 @@ from typing import TextIO
 class Progress:
     """One line, rewritten in place on a terminal, else printed every ten seconds."""
 
-    def __init__(self, total_steps: int, batch_size: int, steps_per_epoch: float, stream: TextIO = sys.stderr):
-        self._total, self._batch_size, self._steps_per_epoch, self._stream = total_steps, batch_size, steps_per_epoch, stream
+    def __init__(self, total_steps: int, batch_size: int, steps_per_epoch: float, stream: TextIO | None = None):
+        self._total, self._batch_size, self._steps_per_epoch = total_steps, batch_size, steps_per_epoch
+        # Looked up here: a default would be whatever stderr was when this file was imported.
+        self._stream = stream or sys.stderr
         self._printed_at = time.monotonic()
 
     def update(self, step: int, loss: float, steps: int, seconds: float, waited: float) -> dict[str, float]:

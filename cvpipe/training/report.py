@@ -24,7 +24,9 @@ def draw_batch(
 ) -> Figure:
     """The first readable images of an evaluated batch with the task's answers."""
     shown = np.flatnonzero(batch["weight"])[:SHOWN_IMAGES]
-    pixels = restore_pixels(tf.constant(batch["image"][shown]), config.prepare).numpy()
+    images = batch["image"][shown]
+    # Of several views a person sees the first, the middle of the image.
+    pixels = restore_pixels(tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare).numpy()
     targets = {name: value[shown] for name, value in batch["targets"].items()}
     return task.draw_answers(pixels, targets, {name: value[shown] for name, value in predictions.items()}, classes)
 

@@ -4,7 +4,7 @@
     run.json         classes, split sizes, versions
     metrics.jsonl    one JSON object a line: training and validation scores by step
     quarantine.jsonl records that couldn't be read
-    checkpoints/     last.npz, best.npz
+    checkpoints/     last.npz, best.npz, snapshot-1.npz and so on where asked for
     events/          TensorBoard
     report.md        scores and pictures/ of the test split; report-validation.md and so on where asked for
 """
@@ -47,7 +47,12 @@ class Run:
     def checkpoint(self, which: str) -> Path:
         """The checkpoint file "best" or "last"; a run without validation has only "last", which then is the best."""
         file = self.folder / "checkpoints" / f"{which}.npz"
-        return file if which == "last" or file.exists() else self.checkpoint("last")
+        return file if which != "best" or file.exists() else self.checkpoint("last")
+
+    def snapshots(self) -> list[Path]:
+        """The checkpoints at the end of each cosine of `schedule: restarts`, in order."""
+        files = self.folder.glob("checkpoints/snapshot-*.npz")
+        return sorted(files, key=lambda file: int(file.stem.removeprefix("snapshot-")))
 
     @property
     def config(self) -> Config:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.prepare import restore_pixels
+from cvpipe.data.prepare import input_shape, restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.evaluation import Predict
@@ -36,7 +36,7 @@ class Showing:
         if not (self._config.train.pictures and self._run.writes):
             return
         prepare = self._config.prepare
-        self._summaries.graph(predict, tf.TensorSpec([None, *prepare.size, prepare.channels]))
+        self._summaries.graph(predict, tf.TensorSpec([None, *input_shape(self._config)]))
         source = self._splits["train"]
         batch = next(iter(self._augmented(source)), None)
         if batch is not None:
@@ -44,15 +44,17 @@ class Showing:
             targets = {name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()}
             self._summaries.figure(0, "augmented training images", self._task.draw_targets(pixels, targets, source.classes))
 
-    def trained(self, step: int, epoch: float, steps: int, values: dict[str, float], learning_rate: float) -> None:
-        """After `steps` steps with these mean values.
+    def trained(self, step: int, epoch: float, steps: int, values: dict[str, float], learning_rate: float | None = None) -> None:
+        """After `steps` steps with these mean values; L-BFGS has no learning rate.
 
         At most a line a second is written, of the means since the last, so that the files of a long run stay small.
         """
         self._steps += steps
         self._sums = {name: self._sums.get(name, 0.0) + steps * value for name, value in values.items()}
         if time.monotonic() - self._logged_at >= 1:
-            means = {name: total / self._steps for name, total in self._sums.items()} | {"learning_rate": learning_rate}
+            means = {name: total / self._steps for name, total in self._sums.items()}
+            if learning_rate is not None:
+                means["learning_rate"] = learning_rate
             self._run.log_metrics({"step": step, "epoch": round(epoch, 3), "split": "train", **means})
             self._summaries.scalars(step, {f"train/{name}": value for name, value in means.items()})
             self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}

@@ -24,9 +24,15 @@ class State:
     optimizer: keras.optimizers.Optimizer
     step: tf.Variable
     """int64 scalar: steps done."""
+    rate_factor: tf.Variable
+    """float32 scalar: what plateaus have left of the learning rate, see `schedules.LearningRate`."""
     best_score: float = float("-inf")
     """Highest validation score so far."""
     evaluations_since_best: int = 0
+    evaluations_waited: int = 0
+    """Since the best score or the learning rate's last fall on a plateau."""
+    converged: bool = False
+    """Whether a full-batch training has come to its end, however few iterations that took."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state by name, bit for bit; `model/…` and `optimizer/…` are variables by their paths."""
@@ -34,6 +40,9 @@ class State:
             "step": self.step.numpy(),
             "best_score": np.float64(self.best_score),
             "evaluations_since_best": np.int64(self.evaluations_since_best),
+            "rate_factor": self.rate_factor.numpy(),
+            "evaluations_waited": np.int64(self.evaluations_waited),
+            "converged": np.bool_(self.converged),
         }
         return {**{name: variable.numpy() for name, variable in self._variables().items()}, **memory}
 
@@ -52,6 +61,10 @@ class State:
         self.step.assign(arrays["step"])
         self.best_score = float(arrays["best_score"])
         self.evaluations_since_best = int(arrays["evaluations_since_best"])
+        # Runs from before there were plateaus and full-batch trainings lack these.
+        self.rate_factor.assign(arrays.get("rate_factor", 1.0))
+        self.evaluations_waited = int(arrays.get("evaluations_waited", 0))
+        self.converged = bool(arrays.get("converged", False))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:

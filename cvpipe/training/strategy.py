@@ -44,11 +44,11 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Raises ConfigError when the global batch can't be cut into equal parts, one a replica."""
-    replicas = strategy.num_replicas_in_sync
-    if config.train.batch_size % replicas:
-        size = config.train.batch_size
-        raise ConfigError(f"train.batch_size: {size} can't be shared equally by {replicas} devices; use a multiple of {replicas}")
+    """Raises ConfigError when the global batch can't be cut into equal parts, `train.accumulate` a replica."""
+    replicas, parts, size = strategy.num_replicas_in_sync, config.train.accumulate, config.train.batch_size
+    if size % (replicas * parts):
+        work = f"{replicas} devices" if parts == 1 else f"{replicas} devices in {parts} parts each (train.accumulate)"
+        raise ConfigError(f"train.batch_size: {size} can't be shared equally by {work}; use a multiple of {replicas * parts}")
 
 
 def any_process(strategy: tf.distribute.Strategy, wish: bool) -> bool:

@@ -13,17 +13,22 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config.optimizer import Lbfgs, Plateau
 from cvpipe.config_file import with_data
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.statistics import normalization, spread
+from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.evaluation import Predict, evaluate, make_predict
 from cvpipe.runtime import seed_weights
 from cvpipe.tasks import task_module
+from cvpipe.training.full_batch import FullBatch
 from cvpipe.training.loop import Loop, last_step_of
-from cvpipe.training.optimizers import WarmUp, make_optimizer, make_schedule
+from cvpipe.training.optimizers import make_optimizer
 from cvpipe.training.report import draw_batch, write_report
 from cvpipe.training.run import Run
+from cvpipe.training.schedules import LearningRate, make_schedule
 from cvpipe.training.state import State, read_checkpoint
 from cvpipe.training.strategy import check_batch_size, chiefs_word, is_chief, make_strategy
 
@@ -31,9 +36,9 @@ log = logging.getLogger(__name__)
 
 
 class Trained(NamedTuple):
-    """A run's model with the weights to use."""
+    """The model of a run, or the models of an ensemble, with the weights to use."""
 
-    model: keras.Model
+    models: tuple[keras.Model, ...]
     predict: Predict
     task: ModuleType
     config: Config
@@ -47,24 +52,33 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         The test split's scores, and "run", "report", "steps" and "ended" (why).
 
     Raises:
-        UserError: see `Loop.train`, `Run.start` and `open_splits`.
+        UserError: see `Loop.train`, `FullBatch.train`, `Run.start` and `open_splits`.
     """
     task = task_module(config.task)
     strategy = make_strategy(config.train.strategy)
     check_batch_size(config, strategy)
-    splits = open_splits(config.data, config.seed)
+    splits = open_splits(config.data, config.data.split_seed)
     classes = splits["train"].classes
-    if config.train.early_stopping and "validation" not in splits:
-        raise ConfigError("train.early_stopping: needs a validation split; raise data.validation, or leave early_stopping out")
+    if "validation" not in splits:
+        if config.train.early_stopping:
+            raise ConfigError("train.early_stopping: needs a validation split; raise data.validation, or leave early_stopping out")
+        if isinstance(config.schedule, Plateau):
+            raise ConfigError("schedule.kind: plateau needs a validation split; raise data.validation, or choose another schedule")
     run = Run(folder, writes=is_chief(strategy))
     # All that can be wrong with a pipeline shows before its folder is made.
     state, schedule = build_state(config, classes, len(splits["train"]), strategy)
-    predict = make_predict(state.model, task, config, classes)
-    loop = Loop(config, run, task, splits, strategy, state, predict, schedule)
+    predict = make_predict([state.model], task, config, classes)
+    loop: Loop | FullBatch
+    if isinstance(config.optimizer, Lbfgs):
+        loop = FullBatch(config, run, task, splits, strategy, state, predict, config.optimizer)
+    else:
+        loop = Loop(config, run, task, splits, strategy, state, predict, schedule)
     with run.locked() if run.writes else contextlib.nullcontext():
         # The chief alone looks at the folder and changes it; it has to be one that all workers share.
         if chiefs_word(strategy, run.writes and run.start(config, describe_splits(splits), fresh)):
             state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
+        else:
+            fit_normalization(state.model, splits["train"], config)
         run.forget_metrics_after(int(state.step))
         ended = loop.train()
         result = {"run": str(folder), "steps": int(state.step), "ended": ended}
@@ -82,16 +96,23 @@ def describe_splits(splits: dict[str, Source]) -> dict[str, Any]:
 
 def build_state(
     config: Config, classes: tuple[str, ...], examples: int, strategy: tf.distribute.Strategy | None = None
-) -> tuple[State, WarmUp]:
+) -> tuple[State, LearningRate]:
     """A fresh model and optimizer, the same bits for the same seed, and the learning-rate schedule."""
     strategy = strategy or tf.distribute.get_strategy()
-    schedule = make_schedule(config, examples / config.train.batch_size, last_step_of(config.train.epochs, config, examples))
     seed_weights(config)
     with strategy.scope():
         model = task_module(config.task).build_model(config, classes, synchronized=strategy.num_replicas_in_sync > 1)
+        schedule = make_schedule(config, examples / config.train.batch_size, last_step_of(config.train.epochs, config, examples))
         optimizer = make_optimizer(config, schedule, model.trainable_variables)
     # The step belongs to the process, not to a replica: the loop on the host counts it.
-    return State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step")), schedule
+    return State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step"), schedule.factor), schedule
+
+
+def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
+    """Gives a fresh model the statistics of the training images that its first layer normalizes by, where it has one."""
+    if config.prepare.normalize != "given":
+        images = plain_images(source, config, spread(len(source)))
+        model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
 
 
 def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
@@ -103,14 +124,17 @@ def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Traine
     Raises:
         DataError: there is no run or no checkpoint, or it is damaged.
     """
-    config = with_data(run.config, overrides)
-    classes = tuple(run.facts["classes"])
-    state, _ = build_state(config, classes, run.facts["examples"]["train"])
-    file = run.checkpoint(which)
-    state.restore(read_checkpoint(file), file)
+    config, classes = with_data(run.config, overrides), tuple(run.facts["classes"])
+    model, task = load_model(run, run.checkpoint(which)), task_module(config.task)
+    return Trained((model,), make_predict([model], task, config, classes), task, config, classes)
+
+
+def load_model(run: Run, checkpoint: Path) -> keras.Model:
+    """The run's model at one of its checkpoints, with averaged weights where the pipeline keeps an average; raises like `load`."""
+    state, _ = build_state(run.config, tuple(run.facts["classes"]), run.facts["examples"]["train"])
+    state.restore(read_checkpoint(checkpoint), checkpoint)
     state.use_averaged_weights()
-    task = task_module(config.task)
-    return Trained(state.model, make_predict(state.model, task, config, classes), task, config, classes)
+    return state.model
 
 
 def open_split(config: Config, split: str, facts: dict[str, Any]) -> Source:
@@ -125,7 +149,7 @@ def open_known_splits(config: Config, names: Sequence[str], facts: dict[str, Any
         ConfigError: the data has no such split.
         DataError: the data's classes are not those the model knows, or what it was trained on may be in the split now.
     """
-    splits = open_splits(config.data, config.seed)
+    splits = open_splits(config.data, config.data.split_seed)
     for name in names:
         if name not in splits:
             raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")

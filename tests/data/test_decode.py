@@ -20,6 +20,7 @@ LOSSLESS = {
     "PNG": encode(RGB, "PNG"),
     "PNG grey": encode(GREY, "PNG"),
     "PNG palette": encode(RGB, "PNG", "P"),
+    "PNG palette alpha": encode(RGB, "PNG", "P", transparency=0),
     "PNG one bit": encode(RGB, "PNG", "1"),
     "PNG alpha": encode(RGBA, "PNG"),
     "PNG grey alpha": encode(RGB, "PNG", "LA"),
@@ -92,9 +93,10 @@ def test_lossy_files_have_the_pixels_that_pil_finds_to_rounding(name: str, chann
         assert abs(pixels - expected).max() <= 2
 
 
-def test_16_bits_are_rounded_to_8(channels: int) -> None:
+@pytest.mark.parametrize("stored", [1, 2, 3, 4])
+def test_16_bits_are_rounded_to_8(stored: int, channels: int) -> None:
     deep = np.random.default_rng(0).integers(0, 2**16, (6, 5, 1), dtype=np.uint16)
-    encoded = tf.io.encode_png(np.repeat(deep, 3, -1)).numpy()
+    encoded = tf.io.encode_png(np.repeat(deep, stored, -1)).numpy()
     assert abs(eagerly(encoded, channels) - deep / 257).max() <= 1
 
 
@@ -161,6 +163,15 @@ def test_a_sound_png_with_too_many_pixels_is_refused() -> None:
     assert eagerly(black_png(300, 200), 1).shape == (200, 300, 1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
         eagerly(black_png(20_000, 6_000), 1)
+
+
+def test_a_file_with_too_many_bytes_is_refused_before_its_header_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = LOSSLESS["PNG"]
+    monkeypatch.setattr(decode, "MAX_BYTES", len(encoded))
+    assert eagerly(encoded, 3).shape == RGB.shape
+    for too_long in (encoded + b"x", claiming(LOSSLESS["BMP"], 20_000, 20_000) + bytes(len(encoded))):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the file has more than the .* bytes that are allowed"):
+            eagerly(too_long, 3)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-5, 5), (2**31 - 1, 2**31 - 1), (5, -(2**31))])

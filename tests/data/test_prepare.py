@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import small_config
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.prepare import prepare, restore_pixels
+from cvpipe.data.prepare import input_shape, prepare, prepare_views, resize_short_side, restore_pixels
+from cvpipe.errors import ConfigError
 from image_files import noise
 
 SHAPES = [(8, 8), (16, 16), (7, 19), (40, 12), (1, 9), (9, 1), (1, 1), (3, 100)]
@@ -114,3 +116,46 @@ def test_restored_pixels_are_the_pixels(mean: tuple[float, ...], std: tuple[floa
 def test_restored_pixels_stay_in_range() -> None:
     beyond = tf.constant([[[-9.0], [9.0]]])
     np.testing.assert_array_equal(restore_pixels(beyond, config(channels=1)), [[[0], [255]]])
+
+
+# -- views --------------------------------------------------------------------------------------------------
+
+
+def views_of(image: np.ndarray, views: str, *sides: int) -> np.ndarray:
+    options = small_config("prepare.size=[8, 10]", "prepare.channels=3", f"test_time={{views: {views}, sides: {list(sides)}}}")
+    seen = prepare_views(tf.constant(image), options).numpy()
+    assert seen.shape == input_shape(options)
+    return seen
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (30, 20), (7, 7), (100, 3), (1, 1)])
+def test_the_short_side_gets_its_length_and_the_aspect_stays(shape: tuple[int, int]) -> None:
+    height, width = resize_short_side(noise(*shape), 12).shape[:2]
+    assert min(height, width) == 12
+    assert abs(height / width - shape[0] / shape[1]) <= 0.5 * shape[0] / shape[1] / 12
+
+
+def test_ten_views_are_the_middle_the_corners_and_their_mirror_images() -> None:
+    image = noise(16, 21)
+    pixels = image / 255 * 2 - 1
+    places = [((16 - 8) // 2, (21 - 10) // 2), (0, 0), (0, 11), (8, 0), (8, 11)]
+    crops = [pixels[top: top + 8, left: left + 10] for top, left in places]
+    np.testing.assert_allclose(views_of(image, "ten", 16), crops + [crop[:, ::-1] for crop in crops], atol=1e-6)
+
+
+def test_every_side_gives_views_of_its_own() -> None:
+    image = noise(30, 40)
+    many = views_of(image, "ten", 10, 16)
+    assert many.shape[0] == 20
+    np.testing.assert_array_equal(many[10:], views_of(image, "ten", 16))
+
+
+def test_one_centre_view_is_an_image_without_views() -> None:
+    image = noise(16, 20)
+    np.testing.assert_allclose(views_of(image, "centre", 16), image[4:12, 5:15] / 255 * 2 - 1, atol=1e-6)
+    assert views_of(image, "centre", 16, 20).shape == (2, 8, 10, 3)
+
+
+def test_views_need_images_that_hold_the_input() -> None:
+    with pytest.raises(ConfigError, match="test_time.sides must be lengths of at least 10, the longer side of prepare.size"):
+        small_config("prepare.size=[8, 10]", "test_time={views: ten, sides: [9]}")

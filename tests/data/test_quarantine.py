@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Folder
+from cvpipe.config.data import Csv, Folder
+from cvpipe.data.attempt import attempt
+from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
+from cvpipe.data.sources.csv import csv
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.errors import DataError
-from image_files import BAD, JPEG, write_classes
+from image_files import BAD, JPEG, PNG, write_classes
 
 NO_IMAGE = "no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"
 CUT_OFF = "the file is cut off inside its header"
@@ -68,6 +72,32 @@ def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
     quarantine = Quarantine(source, "train", 1.0)
     quarantine.note(0)
     assert quarantine.names == {str(file): "the file is missing"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(tmp_path: Path, kind: str) -> None:
+    contents = {"good.png": PNG, "animation.png": BAD["GIF"], "good.txt": PNG, "huge.png": BAD["huge PNG"]}
+    (tmp_path / "data.csv").write_text("file,kind\n" + "".join(f"{name},cat\n" for name in ["missing.png", *contents]))
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    path = tmp_path
+    if kind == "zip":
+        path = Path(shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path, "."))
+    source = csv(Csv(kind="csv", path=str(path), train="data.csv"))["train"]
+    quarantine = Quarantine(source, "train", 0.5)
+    for index, name in enumerate(source.names()):
+        loaded, readable = attempt(lambda index: tf.image.resize(decode_image(source.read(index)["bytes"], 3), [8, 8]), index)
+        # What a file holds counts, not what it is called.
+        assert bool(readable) == name.startswith("good") == bool(tf.reduce_any(loaded > 0))
+        if not readable:
+            quarantine.note(index)
+    assert quarantine.names == {
+        source.name(0): "the file is missing",
+        source.name(2): NO_IMAGE,
+        source.name(4): "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all",
+    }
+    with pytest.raises(DataError, match=r"3 of the train split's 5 records can't be read \(60.0%"):
+        quarantine.check()
 
 
 def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:

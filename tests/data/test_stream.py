@@ -18,6 +18,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
+from cvpipe.data.sources.source import whole
 from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.tasks.classification import encode as encode_labels
 from image_files import BAD, encode, noise, smooth, write_classes
@@ -176,7 +177,7 @@ def test_grey_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> No
 
 def test_rgb_arrays_become_grey_where_the_pipeline_says_so() -> None:
     images = np.stack([noise(6, 6, seed=n) for n in range(4)])
-    source = Source(("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str, "", np.arange(4))
+    source = whole(("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str)
     grey = evaluate(source, small_config("prepare.size=[6, 6]", "prepare.mean=[0]", "prepare.std=[1]"))["image"]
     np.testing.assert_allclose(grey[..., 0] * 255, images @ [0.2989, 0.587, 0.114], atol=1)
 

@@ -106,7 +106,7 @@ def other_predict(trained_run: Path) -> Any:
     run = Run(trained_run)
     classes = tuple(run.facts["classes"])
     state, _ = build_state(run.config.model_copy(update={"seed": 99}), classes, 1000)
-    return make_predict(state.model, classification, run.config, classes)
+    return make_predict([state.model], classification, run.config, classes)
 
 
 def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 from math import ceil, log
 
 import keras
@@ -6,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.errors import ConfigError
-from cvpipe.models.blocks import Norm, conv_norm, depthwise_norm
+from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
 from cvpipe.models.build import backbone, classification_network
 from cvpipe.models.catalogue import NETWORKS
-from cvpipe.models.heads import Dropout
 from cvpipe.models.mobilenet import divisible_channels
+from cvpipe.models.norms import Norm
 from cvpipe.models.resnet import pad_shortcut
 
 SMALL = {"lenet5": (32, 32, 1), "resnet20": (16, 16, 3), "mobilenet_v2": (64, 64, 3), "resnet18": (64, 64, 3)}
@@ -26,7 +27,7 @@ def images(name, count):
 
 
 def features_of(name, shape, width=1.0):
-    return backbone(name)(keras.Input(shape), width=width, norm=Norm())
+    return backbone(name)(keras.Input(shape), width=width, style=Style())
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_a_feature_map_has_a_pixel_for_every_stride_pixels_of_the_image(name, st
 @pytest.mark.parametrize("kernel", [1, 3, 7])
 def test_a_strided_convolution_is_centered_on_every_second_pixel(kernel, size):
     image = keras.Input((size, size, 1))
-    settings = {"norm": Norm(epsilon=0.0), "activation": None}
+    settings = {"style": Style(Norm(epsilon=0.0)), "activation": None}
     pixels = np.random.default_rng(0).normal(size=(1, size, size, 1)).astype("float32")
     for output in (
         conv_norm(image, 1, kernel, 2, name="convolution", **settings),
@@ -110,13 +111,13 @@ def test_the_option_a_shortcut_subsamples_and_adds_zero_channels(height, width):
     for row in range(expected.shape[1]):
         for column in range(expected.shape[2]):
             expected[:, row, column, :3] = x[:, 2 * row, 2 * column]
-    np.testing.assert_array_equal(pad_shortcut(tf.constant(x), 5, 2, norm=Norm(), name=""), expected)
+    np.testing.assert_array_equal(pad_shortcut(tf.constant(x), 5, 2, style=Style(), name=""), expected)
 
 
 def test_mobilenet_v2_computes_what_keras_applications_does():
     # Sizes at which every strided convolution sees an odd image: elsewhere Keras pads on one side only.
     theirs = keras.applications.MobileNetV2((33, 33, 3), alpha=0.35, weights=None, classes=7, classifier_activation=None)
-    ours = classification_network("mobilenet_v2", (33, 33, 3), 7, width=0.35, norm=Norm(epsilon=1e-3))
+    ours = classification_network("mobilenet_v2", (33, 33, 3), 7, width=0.35, style=Style(Norm(epsilon=1e-3)))
     draw = np.random.default_rng(0)
     for variable in theirs.weights:
         # Around the initial value, so that no BatchNorm is the identity.
@@ -170,7 +171,7 @@ def test_an_image_has_the_same_logits_alone_and_in_a_batch(name):
 
 def test_convolutions_start_out_he_normal():
     image = keras.Input((8, 8, 256))
-    settings = {"norm": Norm(), "activation": None}
+    settings = {"style": Style(), "activation": None}
     for inputs, output in (
         (9 * 256, conv_norm(image, 64, 3, 1, name="convolution", **settings)),
         (9, depthwise_norm(image, 3, 1, name="depthwise", **settings)),
@@ -216,7 +217,7 @@ def test_logits_are_float32_under_mixed_bfloat16(name, mixed_bfloat16):
 
 
 def test_the_norm_reaches_every_batch_normalization():
-    model = build("mobilenet_v2", norm=Norm(momentum=0.7, epsilon=0.01, synchronized=True))
+    model = build("mobilenet_v2", style=Style(Norm(momentum=0.7, epsilon=0.01, synchronized=True)))
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 52
     assert {(norm.momentum, norm.epsilon, norm.synchronized) for norm in norms} == {(0.7, 0.01, True)}
@@ -233,25 +234,25 @@ def test_building_twice_gives_the_same_variable_paths(name):
     assert "dropout/seed_generator_state" in first
 
 
+@pytest.mark.parametrize(
+    "name, digest",
+    [
+        ("lenet5", "6c639766efc214df"), ("resnet20", "7ca6cfafae8b7601"), ("resnet18", "f48965afe5afa899"),
+        ("resnet50", "f7c7a2b12c794e45"), ("mobilenet_v2", "7129134a557a9d77"),
+    ],
+)
+def test_checkpoints_of_the_first_release_name_the_same_variables(name, digest):
+    model = classification_network(name, (32, 32, 3), 2, width=0.1, dropout=0.3)
+    paths = "\n".join(variable.path for variable in model.variables)
+    assert hashlib.sha256(paths.encode()).hexdigest()[:16] == digest, paths
+
+
 def test_variable_paths_say_where_a_variable_is():
     paths = {variable.path for variable in build("resnet18").variables}
     assert {"stem/kernel", "stage2_block1_conv1/kernel", "stage2_block1_conv1_norm/gamma", "logits/bias"} <= paths
 
 
-# -- dropout, errors
-
-
-def test_dropout_keeps_the_mean_in_training_and_everything_in_evaluation():
-    dropout, x = Dropout(0.25, "dropout"), np.ones((100, 100), "float32")
-    dropped = np.asarray(dropout(x, training=True))
-    assert set(np.unique(dropped)) == {np.float32(0), np.float32(1) / np.float32(0.75)}
-    assert np.mean(dropped == 0) == pytest.approx(0.25, abs=0.03)
-    np.testing.assert_array_equal(dropout(x, training=False), x)
-
-
-def test_dropout_draws_a_new_mask_each_time():
-    dropout, x = Dropout(0.5, "dropout"), np.ones((1, 100), "float32")
-    assert np.any(np.asarray(dropout(x, training=True)) != np.asarray(dropout(x, training=True)))
+# -- errors
 
 
 @pytest.mark.parametrize("size", [(28, 28), (31, 64)])

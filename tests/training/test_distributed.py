@@ -63,7 +63,11 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path: Path, small_argumen
     assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
-def test_two_devices_train_to_the_weights_of_one(tmp_path: Path, small_arguments: list[str]) -> None:
+# Limits far below the gradient's norm: clipped on each device, the sum would be too large.
+CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2"]
+
+
+def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(tmp_path: Path, small_arguments: list[str]) -> None:
     # Logical devices have to be made before TensorFlow starts, which a command of its own does.
     script = (
         "import tensorflow as tf, sys\n"
@@ -72,6 +76,7 @@ def test_two_devices_train_to_the_weights_of_one(tmp_path: Path, small_arguments
         "from cvpipe.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
+    small_arguments = [*small_arguments, *CLIPPED_IN_PARTS]
     arguments = ["train", *small_arguments, *ARGUMENTS, *FEW, "--set", "train.strategy=mirrored", "--run", str(tmp_path / "two")]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
     done = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, timeout=240)

@@ -14,7 +14,10 @@ import tensorflow as tf
 from conftest import small_config
 from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.training.loop import Loop, last_step_of
+from cvpipe.training.milestones import Milestones
 from cvpipe.training.run import Run
+from cvpipe.training.schedules import after_evaluation
+from cvpipe.training.state import read_checkpoint
 from cvpipe.training.train import evaluate_run, train
 
 IMAGES = 20
@@ -144,27 +147,67 @@ def test_a_report_on_another_split_leaves_the_test_splits_alone(trained_run: Pat
     assert "Scores on the validation split" in (tmp_path / "run/report-validation.md").read_text()
 
 
-def test_a_run_killed_in_an_evaluation_evaluates_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("schedule", [
+    "{kind: cosine, warmup_epochs: 0.5}", "{kind: plateau, factor: 0.5, patience: 1}", "{kind: restarts, cycle_epochs: 1.5}",
+])
+def test_a_run_killed_in_an_evaluation_evaluates_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
     # With a checkpoint after every call, none may be one from which the evaluation would be left out.
-    options = ("train.epochs=3", "train.checkpoint_minutes=1e-9", "train.steps_per_call=1")
+    options = ("train.epochs=3", "train.checkpoint_minutes=1e-9", "train.steps_per_call=1", f"schedule={schedule}",
+               f"train.snapshots={str('restarts' in schedule).lower()}")
     train_photos(photos, tmp_path / "whole", *options)
-    evaluate = Loop._evaluate
+    evaluate = Milestones.evaluate
 
-    def killed(loop: Loop, epoch: int) -> None:
+    def killed(milestones: Milestones, epoch: int) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
-        evaluate(loop, epoch)
+        evaluate(milestones, epoch)
 
-    monkeypatch.setattr(Loop, "_evaluate", killed)
+    monkeypatch.setattr(Milestones, "evaluate", killed)
     with pytest.raises(KeyboardInterrupt):
         train_photos(photos, tmp_path / "killed", *options)
-    monkeypatch.setattr(Loop, "_evaluate", evaluate)
+    monkeypatch.setattr(Milestones, "evaluate", evaluate)
     train_photos(photos, tmp_path / "killed", *options)
-    for name in ("last", "best"):
-        with np.load(tmp_path / f"whole/checkpoints/{name}.npz") as one, np.load(tmp_path / f"killed/checkpoints/{name}.npz") as other:
+    files = sorted(file.name for file in (tmp_path / "whole/checkpoints").iterdir())
+    assert files == sorted(file.name for file in (tmp_path / "killed/checkpoints").iterdir())
+    for name in files:
+        with np.load(tmp_path / "whole/checkpoints" / name) as one, np.load(tmp_path / "killed/checkpoints" / name) as other:
             assert {key: one[key].tobytes() for key in one} == {key: other[key].tobytes() for key in other}
     scores = [[row for row in Run(tmp_path / name).metrics() if row["split"] == "validation"] for name in ("whole", "killed")]
     assert scores[0] == scores[1] and len(scores[0]) == 3
+
+
+def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_path: Path) -> None:
+    # 24 training images, 3 steps an epoch: cosines of 1 and 2 epochs, and one that is cut off; then one that ends with the run.
+    cycles = "schedule={kind: restarts, cycle_epochs: 1, growth: 2}"
+    train_photos(photos, tmp_path / "run", cycles, "train.epochs=4", "train.snapshots=true", "train.evaluate_every=2")
+    run = Run(tmp_path / "run")
+    assert [file.name for file in run.snapshots()] == ["snapshot-1.npz", "snapshot-2.npz"]
+    steps_per_epoch = run.facts["examples"]["train"] / 8
+    steps = []
+    for file in run.snapshots():
+        with np.load(file) as arrays:
+            steps.append(int(arrays["step"]))
+    assert steps == [int(np.ceil(steps_per_epoch)), int(np.ceil(3 * steps_per_epoch))]
+    train_photos(photos, tmp_path / "other", cycles, "train.epochs=3", "train.snapshots=true", "train.evaluate_every=2")
+    with np.load(Run(tmp_path / "other").snapshots()[-1]) as one, np.load(tmp_path / "other/checkpoints/last.npz") as other:
+        assert {key: one[key].tobytes() for key in one} == {key: other[key].tobytes() for key in other}
+    with pytest.raises(DataError, match="snapshot-9.npz: no checkpoint there"):
+        read_checkpoint(run.checkpoint("snapshot-9"))
+
+
+def test_the_learning_rate_falls_when_the_score_has_not_risen(photos: Path, tmp_path: Path) -> None:
+    falls = "schedule={kind: plateau, factor: 0.5, patience: 2, lowest: 0.2}"
+    train_photos(photos, tmp_path / "run", falls, "train.epochs=8", "optimizer.learning_rate=1e-9", "train.ema=null")
+    scores = [row["accuracy"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"]
+    factor, waited, best = 1.0, 0, -1.0
+    for score in scores:
+        factor, waited = after_evaluation(small_config(falls).schedule, factor, waited, score > best)
+        best = max(best, score)
+    with np.load(tmp_path / "run/checkpoints/last.npz") as arrays:
+        assert (float(arrays["rate_factor"]), int(arrays["evaluations_waited"])) == (factor, waited)
+    assert factor < 1
 
 
 def test_a_mistake_that_shows_late_leaves_no_folder_behind(tmp_path: Path) -> None:
@@ -172,6 +215,8 @@ def test_a_mistake_that_shows_late_leaves_no_folder_behind(tmp_path: Path) -> No
         train(small_config("model.backbone=lenet5"), tmp_path / "run")
     with pytest.raises(ConfigError, match="train.early_stopping: needs a validation split"):
         train(small_config("data.validation=0", "train.early_stopping={}"), tmp_path / "run")
+    with pytest.raises(ConfigError, match="schedule.kind: plateau needs a validation split"):
+        train(small_config("data.validation=0", "schedule={kind: plateau}"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

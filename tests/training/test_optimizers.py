@@ -1,4 +1,4 @@
-"""Schedules against their formulas; optimizers against NumPy."""
+"""Optimizers and clipping against NumPy."""
 
 from __future__ import annotations
 
@@ -8,37 +8,8 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
-from cvpipe.training.optimizers import make_optimizer, make_schedule
-
-STEPS_PER_EPOCH, EPOCHS = 10, 8
-
-
-def rates(*overrides: str) -> np.ndarray:
-    config = small_config(f"train.epochs={EPOCHS}", "optimizer.learning_rate=0.5", *overrides)
-    schedule = make_schedule(config, STEPS_PER_EPOCH, STEPS_PER_EPOCH * EPOCHS)
-    return np.array([float(schedule(tf.constant(step, tf.int64))) for step in range(STEPS_PER_EPOCH * EPOCHS)])
-
-
-def test_constant_stays() -> None:
-    np.testing.assert_allclose(rates("schedule={kind: constant}"), 0.5)
-
-
-def test_step_changes_with_the_first_step_of_the_epoch() -> None:
-    expected = np.repeat([0.5, 0.05, 0.005], [30, 20, 30])
-    np.testing.assert_allclose(rates("schedule={kind: step, at: [3, 5]}"), expected, rtol=1e-6)
-
-
-def test_cosine_follows_its_formula() -> None:
-    share = np.arange(80) / 80
-    expected = 0.5 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * share)))
-    np.testing.assert_allclose(rates("schedule={kind: cosine, final: 0.1}"), expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize("schedule", ["kind: constant", "kind: cosine", "kind: step, at: [6]"])
-def test_warm_up_rises_in_equal_parts_and_then_lets_go(schedule: str) -> None:
-    plain, warm = rates(f"schedule={{{schedule}}}"), rates(f"schedule={{{schedule}, warmup_epochs: 2}}")
-    np.testing.assert_allclose(warm[:20] / plain[:20], np.arange(1, 21) / 20, rtol=1e-5)
-    np.testing.assert_allclose(warm[20:], plain[20:])
+from cvpipe.training.optimizers import make_optimizer
+from cvpipe.training.schedules import make_schedule
 
 
 def updated(*overrides: str, gradient: float = 0.25, steps: int = 2) -> dict[str, float]:
@@ -67,6 +38,61 @@ def test_nesterov_looks_ahead() -> None:
 def test_adam_moves_by_the_learning_rate_where_the_gradient_is_constant() -> None:
     values = updated("optimizer={kind: adam, learning_rate: 0.01}")
     assert values["kernel"] == pytest.approx(1 - 2 * 0.01, rel=1e-4)
+
+
+def test_adagrad_equals_its_formula() -> None:
+    # w −= η g / √(Σ g² + ε), the sum beginning with the accumulator.
+    values = updated("optimizer={kind: adagrad, learning_rate: 0.1, initial_accumulator: 0.5}")
+    first, second = (0.1 * 0.25 / np.sqrt(0.5 + n * 0.25**2) for n in (1, 2))
+    assert values["kernel"] == pytest.approx(1 - first - second, rel=1e-6)
+
+
+def test_rmsprop_equals_its_formula() -> None:
+    # v = ρ v + (1 − ρ) g², then m = μ m + η g / √(v + ε) and w −= m.
+    values = updated("optimizer={kind: rmsprop, learning_rate: 0.1, rho: 0.8, momentum: 0.5}")
+    first = 0.1 * 0.25 / np.sqrt(0.2 * 0.25**2)
+    second = 0.5 * first + 0.1 * 0.25 / np.sqrt((0.8 * 0.2 + 0.2) * 0.25**2)
+    assert values["kernel"] == pytest.approx(1 - first - second, rel=1e-5)
+
+
+SGD = "optimizer={kind: sgd, learning_rate: 1, momentum: 0}"
+
+
+def test_the_norm_that_is_clipped_is_of_all_weights_together() -> None:
+    # Kernel and bias have a gradient of 3 each: a norm of 3 √2, which a limit of 1 scales by 1 / (3 √2).
+    values = updated(SGD, "train.clip_norm=1", gradient=3.0, steps=1)
+    assert values == {"kernel": pytest.approx(1 - 1 / np.sqrt(2)), "bias": pytest.approx(1 - 1 / np.sqrt(2))}
+    assert updated(SGD, "train.clip_norm=100", gradient=3.0, steps=1)["kernel"] == pytest.approx(-2)
+
+
+def test_numbers_are_cut_off_at_the_limit_and_keep_their_sign() -> None:
+    assert updated(SGD, "train.clip_value=0.5", gradient=-3.0, steps=1)["kernel"] == pytest.approx(1.5)
+    assert updated(SGD, "train.clip_value=0.5", gradient=0.25, steps=1)["kernel"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("limit", ["train.clip_norm=1", "train.clip_value=0.5"])
+def test_in_half_precision_the_true_gradient_is_clipped_not_the_scaled_one(limit: str) -> None:
+    # A gradient below the limit is left alone; scaled, it would be far above.
+    config = small_config("schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16")
+    variable = keras.Variable(1.0, name="kernel")
+    optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
+    scale = float(optimizer.scale_loss(tf.constant(1.0)))
+    assert scale > 100
+    optimizer.apply([tf.constant(0.25 * scale)])
+    assert float(variable.numpy()) == pytest.approx(0.75)
+    optimizer.apply([tf.constant(4 * scale)])
+    assert float(variable.numpy()) == pytest.approx(0.75 - (1 if "norm" in limit else 0.5))
+
+
+@pytest.mark.parametrize("limit", ["train.clip_norm=1", "train.clip_value=0.5"])
+def test_an_overflow_is_not_clipped_into_a_step(limit: str) -> None:
+    config = small_config("schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16")
+    variable = keras.Variable(1.0, name="kernel")
+    optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
+    scale = float(optimizer.scale_loss(tf.constant(1.0)))
+    optimizer.apply([tf.constant(np.inf)])
+    assert float(variable.numpy()) == 1
+    assert float(optimizer.scale_loss(tf.constant(1.0))) == scale / 2
 
 
 def test_weight_decay_spares_biases() -> None:

@@ -13,8 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# Slow enough to be hit in the middle, and saving so often that a kill loses little.
-ARGUMENTS = ["--set", "train.epochs=10", "--set", "train.steps_per_call=1", "--set", "train.checkpoint_minutes=0.002"]
+OVERRIDES = (
+    # Slow enough to be hit in the middle, and saving so often that a kill loses little.
+    "train.epochs=10", "train.steps_per_call=1", "train.checkpoint_minutes=0.002",
+    # All that happens within an epoch or a step.
+    "schedule={kind: restarts, cycle_epochs: 1.5, growth: 2, warmup_epochs: 0.5}", "train.snapshots=true", "train.accumulate=2",
+    "mix=[{op: mixup}, {op: cutmix}]",
+)
+ARGUMENTS = [part for override in OVERRIDES for part in ("--set", override)]
 
 
 def start(arguments: list[str], run: Path) -> subprocess.Popen[str]:
@@ -63,7 +69,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     err = resumed.communicate(timeout=240)[1]
     assert resumed.returncode == 0, err
     assert f"resuming at step {stopped_at}" in err
-    for which in ("last", "best"):
+    for which in ("last", "best", "snapshot-1", "snapshot-2"):
         assert checkpoint(run, which) == checkpoint(uninterrupted, which)
     for line, other in zip(validation_scores(run), validation_scores(uninterrupted), strict=True):
         assert line == other

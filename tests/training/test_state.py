@@ -23,11 +23,14 @@ def disturbed_state(*overrides: str) -> State:
     for variable in [*state.model.variables, *state.optimizer.variables]:
         variable.assign(random.uniform(1, 9, variable.shape).astype(variable.dtype))
     state.step.assign(123)
-    state.best_score, state.evaluations_since_best = 0.1 + 0.2, 4
+    state.rate_factor.assign(0.3)
+    state.best_score, state.evaluations_since_best, state.evaluations_waited, state.converged = 0.1 + 0.2, 4, 2, True
     return state
 
 
-@pytest.mark.parametrize("overrides", [(), ("optimizer={kind: adamw}",), ("train.precision=mixed_float16",)])
+@pytest.mark.parametrize(
+    "overrides", [(), ("optimizer={kind: adamw}",), ("optimizer={kind: adagrad}",), ("train.precision=mixed_float16",)]
+)
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     before = disturbed_state(*overrides).arrays()
     write_checkpoint(tmp_path / "last.npz", before)
@@ -44,6 +47,15 @@ def test_a_state_holds_moving_statistics_momentum_averages_and_the_state_of_drop
     names = " ".join(disturbed_state().arrays())
     for part in ("moving_mean", "momentum", "average", "seed_generator_state", "optimizer/iteration"):
         assert part in names
+
+
+def test_a_checkpoint_from_before_plateaus_and_full_batches_is_read() -> None:
+    arrays = disturbed_state().arrays()
+    for name in ("rate_factor", "evaluations_waited", "converged"):
+        del arrays[name]
+    state, _ = build_state(small_config(), CLASSES, examples=1000)
+    state.restore(arrays, Path("last.npz"))
+    assert (float(state.rate_factor), state.evaluations_waited, state.converged) == (1, 0, False)
 
 
 def test_building_again_gives_the_same_names_and_bits() -> None:

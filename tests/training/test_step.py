@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config import Config
+from cvpipe.losses import softmax_cross_entropy
 from cvpipe.tasks import classification
 from cvpipe.training.state import State
 from cvpipe.training.step import make_run_steps
@@ -31,10 +33,12 @@ def batches(count: int, size: int, seed: int = 0) -> list[dict[str, Any]]:
     ]
 
 
-def trained(config: Config, data: list[dict[str, Any]], calls: list[int]) -> tuple[State, list[dict[str, Any]]]:
+def trained(
+    config: Config, data: list[dict[str, Any]], calls: list[int], task: Any = classification
+) -> tuple[State, list[dict[str, Any]]]:
     """The state after calls of so many steps each, and what they returned."""
     state, _ = build_state(config, CLASSES, examples=1000)
-    run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
+    run_steps = make_run_steps(state.model, state.optimizer, task, config, tf.distribute.get_strategy(), state.step)
     dataset = tf.data.Dataset.from_generator(
         lambda: iter(data), output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0])
     )
@@ -46,6 +50,12 @@ def lenet(*overrides: str) -> Config:
     """A network without BatchNorm, in which examples don't see each other."""
     plain = ("model.backbone=lenet5", "model.width=1.0", "model.dropout=0.0", "prepare.size=[32, 32]", "train.ema=null")
     return small_config(*plain, *overrides)
+
+
+def mixed(batch: dict[str, Any]) -> dict[str, Any]:
+    """As if each image had something of the one at the other end of the batch."""
+    other = batch["targets"]["label"][::-1]
+    return {**batch, "partner_targets": {"label": other}, "share": tf.linspace(0.5, 1.0, len(other))}
 
 
 def same_bits(first: State, second: State) -> bool:
@@ -89,6 +99,107 @@ def test_l2_is_taken_of_kernels_alone() -> None:
     expected = 1e-3 * sum(float((v.numpy() ** 2).sum()) for v in state.model.trainable_variables if v.name == "kernel")
     _, [outcome] = trained(lenet("loss.l2=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_l1_is_taken_of_kernels_alone() -> None:
+    state, _ = build_state(lenet("loss.l1=1e-3"), CLASSES, examples=1000)
+    expected = 1e-3 * sum(float(abs(v.numpy()).sum()) for v in state.model.trainable_variables if v.name == "kernel")
+    _, [outcome] = trained(lenet("loss.l1=1e-3"), batches(1, 8), [1])
+    assert float(outcome["losses"]["l1"]) == pytest.approx(expected, rel=1e-5)
+    assert outcome["losses"].keys() == {"cross_entropy", "l1", "l2", "loss"}
+
+
+def test_what_is_frozen_is_neither_moved_nor_regularized(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = lenet("loss.l2=1e-3")
+    build = classification.build_model
+
+    def frozen(*arguments: Any, **options: Any) -> Any:
+        model = build(*arguments, **options)
+        model.layers[1].trainable = False
+        return model
+
+    monkeypatch.setattr(classification, "build_model", frozen)
+    fresh, _ = build_state(config, CLASSES, examples=1000)
+    state, [outcome] = trained(config, batches(1, 8), [1])
+    [kernel, bias] = fresh.model.layers[1].variables
+    assert kernel.name == "kernel"
+    expected = 1e-3 * sum(float((v.numpy() ** 2).sum()) for v in fresh.model.trainable_variables if v.name == "kernel")
+    assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
+    for variable, before in zip(state.model.layers[1].variables, (kernel, bias)):
+        np.testing.assert_array_equal(variable.numpy(), before.numpy())
+
+
+@pytest.mark.parametrize("options", [
+    ("model.norm=none",), ("model.norm=layer",), ("train.clip_norm=0.1", "loss.l1=1e-4"), ("train.xla=on",), ("mix=[{op: mixup}]",),
+])
+def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(options: tuple[str, ...]) -> None:
+    [first, second] = batches(2, 12)
+    # Parts of unlike weight, one of them none at all: each example counts the same, not each part.
+    data = [{**first, "weight": tf.constant([1.0, 0.0, 1.0] * 4)}, second]
+    if "mix" in options[0]:
+        data = [mixed(batch) for batch in data]
+    whole, [expected] = trained(lenet("train.batch_size=12", *options), data, [2])
+    parts, [outcome] = trained(lenet("train.batch_size=12", *options, "train.accumulate=3"), data, [2])
+    for name, value in expected["losses"].items():
+        np.testing.assert_allclose(float(outcome["losses"][name]), float(value), rtol=1e-5, err_msg=name)
+    tolerance = 1e-5 if "train.xla=on" in options else 1e-6
+    for name, value in whole.arrays().items():
+        np.testing.assert_allclose(parts.arrays()[name], value, rtol=1e-5, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_learns_in_parts(precision: str) -> None:
+    [batch] = batches(1, 16)
+    adam = "optimizer={kind: adam, learning_rate: 0.003}"
+    config = lenet(f"train.precision={precision}", adam, "train.accumulate=4", "train.clip_norm=10")
+    _, outcomes = trained(config, [batch] * 30, [1, 28, 1])
+    assert float(outcomes[-1]["losses"]["loss"]) < 0.8 * float(outcomes[0]["losses"]["loss"])
+
+
+def test_parts_give_the_same_bits_however_steps_are_grouped_and_draw_dropout_of_their_own() -> None:
+    config, data = lenet("model.dropout=0.5", "train.accumulate=2"), batches(4, 8)
+    state, _ = trained(config, data, [4])
+    assert same_bits(state, trained(config, data, [1, 3])[0])
+    [drawn] = [value for name, value in state.arrays().items() if "seed_generator" in name]
+    [whole] = [value for name, value in trained(lenet("model.dropout=0.5"), data, [4])[0].arrays().items() if "seed_generator" in name]
+    assert (drawn != whole).any()
+
+
+def test_the_network_sees_a_part_at_a_time() -> None:
+    seen = []
+
+    def loss(outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+        seen.append(outputs["logits"].shape[0])
+        return classification.loss(outputs, targets, config)
+
+    trained(lenet("train.accumulate=4"), batches(1, 8), [1], SimpleNamespace(loss_names=classification.loss_names, loss=loss))
+    assert set(seen) == {2}
+
+
+def test_the_statistics_of_batchnorm_are_those_of_the_parts_one_after_the_other() -> None:
+    config, [batch] = small_config("prepare.size=[32, 32]", "model.dropout=0", "train.accumulate=2"), batches(1, 8)
+    by_hand, _ = build_state(config, CLASSES, examples=1000)
+    for part in (0, 1):
+        # Every second example: the same examples whatever the number of replicas that share the batch.
+        by_hand.model(batch["image"][part::2], training=True)
+    state, _ = trained(config, [batch], [1])
+    statistics = [name for name in state.arrays() if "moving" in name]
+    assert statistics
+    for name in statistics:
+        np.testing.assert_allclose(state.arrays()[name], by_hand.arrays()[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_mixed_example_has_shares_of_two_labels() -> None:
+    [batch] = batches(1, 8)
+    batch = mixed(batch)
+    share, other = batch["share"], batch["partner_targets"]["label"]
+    config = lenet("mix=[{op: mixup}]", "loss.l2=0")
+    state, _ = build_state(config, CLASSES, examples=1000)
+    logits = state.model(batch["image"])["logits"]
+    own, partners = (softmax_cross_entropy(logits, label, config.loss.label_smoothing) for label in (batch["targets"]["label"], other))
+    expected = float(tf.reduce_mean(share * own + (1 - share) * partners))
+    _, [outcome] = trained(config, [batch], [1])
+    assert float(outcome["losses"]["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_ends_the_call_after_its_step() -> None:

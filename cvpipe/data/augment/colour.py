@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import ColourJitter
+from cvpipe.config.augment import ColourJitter, Grayscale, PcaLighting
 from cvpipe.data.sources import Example
 
 
@@ -13,18 +14,54 @@ def colour_jitter(example: Example, seed: tf.Tensor, op: ColourJitter) -> Exampl
 
     "image" is [H, W, C] in 0…255 and becomes float32 in 0…255; a grey image (C = 1) keeps its lack of saturation and hue.
     """
-    image = tf.cast(example["image"], tf.float32) / 255
+    image = tf.cast(example["image"], tf.float32)
     brightness, contrast, saturation, hue = tf.unstack(tf.random.stateless_uniform([4], seed, -1.0, 1.0))
-    image = tf.clip_by_value(image * (1 + op.brightness * brightness), 0, 1)
+    if op.brightness:
+        image = tf.clip_by_value(image * (1 + op.brightness * brightness), 0, 255)
     if op.contrast:
         mean = tf.reduce_mean(_grey(image))
-        image = tf.clip_by_value(mean + (image - mean) * (1 + op.contrast * contrast), 0, 1)
+        image = tf.clip_by_value(mean + (image - mean) * (1 + op.contrast * contrast), 0, 255)
     if image.shape[-1] == 3 and op.saturation:
-        image = tf.clip_by_value(_grey(image) + (image - _grey(image)) * (1 + op.saturation * saturation), 0, 1)
+        grey = _grey(image)
+        image = tf.clip_by_value(grey + (image - grey) * (1 + op.saturation * saturation), 0, 255)
     if image.shape[-1] == 3 and op.hue:
         image = tf.image.adjust_hue(image, op.hue * hue)
-    return {**example, "image": image * 255}
+    return {**example, "image": image}
+
+
+def grayscale(example: Example, seed: tf.Tensor, op: Grayscale) -> Example:
+    """Takes the colour away with the given probability. "image" is uint8 or float32 [H, W, C] in 0…255 and stays so."""
+    image = example["image"]
+    if image.shape[-1] != 3:
+        return example
+    taken = tf.random.stateless_uniform([], seed) < op.probability
+
+    def grey() -> tf.Tensor:
+        value = _grey(tf.cast(image, tf.float32))
+        return tf.tile(tf.cast(tf.round(value), image.dtype) if image.dtype.is_integer else value, [1, 1, 3])
+
+    return {**example, "image": tf.cond(taken, grey, lambda: image)}
+
+
+def pca_lighting(example: Example, seed: tf.Tensor, op: PcaLighting, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> Example:
+    """Adds a random multiple of each principal component of the training set's colours (Krizhevsky et al. 2012, section 4.1).
+
+    Every pixel gets Σ αᵢ λᵢ pᵢ, α normal with standard deviation `op.std`. A grey image has one component, its brightness.
+
+    Args:
+        example: "image" uint8 or float32 [H, W, C] in 0…255; becomes float32 in 0…255.
+        eigenvalues: λ, float [C], of the covariance of the training set's colours with pixels in 0…1. The unit matters: with
+            pixels in 0…255 the formula would change an image 255 times as much.
+        eigenvectors: p, float [C, C], in columns.
+    """
+    factors = tf.random.stateless_normal([len(eigenvalues)], seed, stddev=op.std)
+    change = tf.linalg.matvec(tf.constant(eigenvectors * eigenvalues * 255, tf.float32), factors)
+    return {**example, "image": tf.clip_by_value(tf.cast(example["image"], tf.float32) + change, 0, 255)}
 
 
 def _grey(image: tf.Tensor) -> tf.Tensor:
-    return tf.image.rgb_to_grayscale(image) if image.shape[-1] == 3 else image
+    if image.shape[-1] != 3:
+        return image
+    # Half the time of tf.image.rgb_to_grayscale, with its weights, those of ITU-R BT.601.
+    red, green, blue = tf.split(image, 3, -1)
+    return 0.2989 * red + 0.587 * green + 0.114 * blue

@@ -6,7 +6,8 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Flip, PadCrop, RandomResizedCrop
+from cvpipe.config.augment import Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.data.augment.warp import rotation, sample, shearing, translation, warp
 from cvpipe.data.sources import Example
 
 # How often a crop is drawn anew that doesn't fit into the image.
@@ -14,10 +15,11 @@ TRIES = 10
 
 
 def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
-    """Mirrors left and right with the given probability. "image" is [H, W, C] of any type."""
+    """Mirrors left and right, or top and bottom, with the given probability. "image" is [H, W, C] of any type."""
     mirrored = tf.random.stateless_uniform([], seed) < op.probability
     image = example["image"]
-    return {**example, "image": tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)}
+    axis = 1 if op.direction == "horizontal" else 0
+    return {**example, "image": tf.cond(mirrored, lambda: tf.reverse(image, [axis]), lambda: image)}
 
 
 def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
@@ -53,6 +55,72 @@ def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop
     height, width = tf.unstack(tf.cast(extent, tf.int32))
     resized = tf.image.resize(image[top: top + height, left: left + width], size, antialias=True)
     return {**example, "image": tf.ensure_shape(resized, [*size, image.shape[-1]])}
+
+
+def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: tuple[int, int]) -> Example:
+    """Resizes the short side to a random length and crops `size` at a random place (He et al. 2015, section 3.4).
+
+    All lengths in `op.sides`, which are at least those of `size`, are equally likely, and so are all places. "image" becomes
+    float32 [*size, C].
+    """
+    image = example["image"]
+    extent = tf.cast(tf.shape(image)[:2], tf.float64)
+    draws = tf.random.stateless_uniform([3], seed, dtype=tf.float64)
+    side = tf.floor(_between(op.sides[0], op.sides[1] + 1, draws[0]))
+    resized = tf.round(extent * side / tf.reduce_min(extent))
+    corner = tf.floor(draws[1:] * (resized - size + 1))
+    # What tf.image.resize does with antialias=True, but only what the crop shows of it: of a long image, that is little.
+    crop = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis],
+        size=size,
+        scale=tf.cast(resized / extent, tf.float32),
+        translation=tf.cast(-corner, tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )
+    return {**example, "image": tf.ensure_shape(crop[0], [*size, image.shape[-1]])}
+
+
+def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
+    """Turns around the centre by an angle spread evenly over ±`op.degrees`. "image" becomes float32."""
+    image = example["image"]
+    height, width = tf.unstack(tf.shape(image)[:2])
+    angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
+    return {**example, "image": warp(image, rotation(angle, height, width), op.fill)}
+
+
+def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
+    """Moves by fractions of a pixel too, spread evenly over ±`op.share` of height and of width. "image" becomes float32."""
+    image = example["image"]
+    reach = op.share * tf.cast(tf.shape(image)[:2], tf.float32)
+    down, right = tf.unstack(tf.random.stateless_uniform([2], seed, -1.0, 1.0) * reach)
+    return {**example, "image": warp(image, translation(down, right), op.fill)}
+
+
+def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
+    """Slants horizontally by an angle spread evenly over ±`op.degrees`, around the centre. "image" becomes float32."""
+    image = example["image"]
+    height, width = tf.unstack(tf.shape(image)[:2])
+    angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
+    return {**example, "image": warp(image, shearing(angle, height, width), op.fill)}
+
+
+def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
+    """Bends like a lens (Brown 1966, first radial term). "image" becomes float32.
+
+    What is shown at distance r from the centre comes from r (1 + k r²), with r = 1 at the corners and k spread evenly over
+    ±`op.strength`: at the corners k is the change of scale. k > 0 gives a barrel, k < 0 a pincushion.
+    """
+    image = example["image"]
+    extent = tf.cast(tf.shape(image)[:2], tf.float32)
+    strength = op.strength * tf.random.stateless_uniform([], seed, -1.0, 1.0)
+    middle = (extent - 1) / 2
+    y = (tf.range(extent[0]) - middle[0])[:, tf.newaxis]
+    x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
+    # The corners of a single pixel are its centre.
+    scale = 1 + strength / tf.maximum(tf.reduce_sum(middle**2), 1e-6) * (y**2 + x**2)
+    bent = sample(image, middle[0] + y * scale, middle[1] + x * scale, op.fill)
+    return {**example, "image": tf.ensure_shape(bent, image.shape)}
 
 
 def _between(low: float, high: float, share: tf.Tensor) -> tf.Tensor:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 
 import numpy as np
 
-from cvpipe.config.data import Data, Digits, Folder, Idx
+from cvpipe.config.data import Csv, Data, Digits, Folder, Idx, Merge
+from cvpipe.config.data import Source as Section
+from cvpipe.config.data import Tfds
+from cvpipe.data.sources.csv import csv
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.idx import idx
+from cvpipe.data.sources.merge import merge
 from cvpipe.data.sources.source import Example, Source
+from cvpipe.data.sources.splits import choose_classes, cut_fold, limit, with_test, with_validation
+from cvpipe.data.sources.tfds import tfds
 from cvpipe.errors import DataError
 
 __all__ = ["Example", "Source", "open_splits"]
@@ -23,7 +28,7 @@ def open_splits(config: Data, seed: int) -> dict[str, Source]:
     """Opens the data and makes the splits it lacks.
 
     Args:
-        config: which format, where, and the shares to hold out.
+        config: which format, where, the classes and shares to use.
         seed: chooses what is held out; the same seed holds out the same examples.
 
     Returns:
@@ -32,58 +37,75 @@ def open_splits(config: Data, seed: int) -> dict[str, Source]:
     Raises:
         DataError: files are missing or damaged, or fewer than two classes have images.
     """
-    splits = _open(config)
-    source = next(iter(splits.values()))
-    if len(source.classes) < 2:
-        raise DataError(f"{_where(config)}: only the class {source.classes[0]!r}; telling classes apart needs at least two")
-    if "all" in splits:
-        splits["train"], splits["test"] = hold_out(splits.pop("all"), config.test, f"{seed} test")
-    elif "test" not in splits:
-        splits["train"], splits["test"] = hold_out(splits["train"], config.test, f"{seed} test")
-    if "validation" not in splits and config.validation:
-        splits["train"], splits["validation"] = hold_out(splits["train"], config.validation, f"{seed} validation")
+    splits, place = _open(config.source, config, seed), _place(config.source)
+    if config.only:
+        splits = choose_classes(splits, config.only, place)
+    classes = next(iter(splits.values())).classes
+    if len(classes) < 2:
+        raise DataError(f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two")
+    splits = with_test(splits, config.test, seed)
+    splits = _with_fold(splits, config, seed) if config.fold else with_validation(splits, config.validation, seed)
     for name, split in list(splits.items()):
-        if not len(split) and name == "validation":
-            log.warning("%s: too few images to hold any out for validation; the last checkpoint counts as the best", _where(config))
+        if not len(split) and name == "validation" and not config.fold:
+            log.warning("%s: too few images to hold any out for validation; the last checkpoint counts as the best", place)
             del splits[name]
         elif not len(split):
-            raise DataError(f"{_where(config)}: no image in the {name} split; add images, or raise data.test")
-    _warn_of_rare_classes(config, splits["train"])
+            advice = {"test": "raise data.test", "validation": "lower data.fold.of", "train": "lower data.test"}[name]
+            raise DataError(f"{place}: no image in the {name} split; add images, or {advice}")
+    if config.limit:
+        splits["train"] = limit(splits["train"], config.limit, f"{seed} limit")
+    _warn_of_rare_classes(place, splits["train"])
     return splits
 
 
-def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
-    """Splits a source in two, each class by itself: what stays, and `share` of it held out.
-
-    Examples are ranked by a hash of the seed and their name, so that adding some moves few of the others, wherever the data
-    lies. A class always keeps at least one example; both parts keep the source's order.
-    """
-    ranks = np.array([hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest() for name in source.names()], dtype="S8")
-    held = np.zeros(len(source), bool)
-    for label in range(len(source.classes)):
-        members = np.flatnonzero(source.labels == label)
-        count = min(round(len(members) * share), len(members) - 1)
-        held[members[np.argsort(ranks[members], kind="stable")][: max(count, 0)]] = True
-    return source.subset(np.flatnonzero(~held)), source.subset(np.flatnonzero(held))
-
-
-def _open(config: Data) -> dict[str, Source]:
-    match config.source:
+def _open(section: Section, config: Data, seed: int) -> dict[str, Source]:
+    match section:
         case Digits():
             return digits()
         case Idx():
-            return idx(config.source)
+            return idx(section)
         case Folder():
-            return folder(config.source)
+            return folder(section)
+        case Csv():
+            return csv(section)
+        case Tfds():
+            return tfds(section)
+        case Merge():
+            return _open_all(section, config, seed)
 
 
-def _where(config: Data) -> str:
-    return getattr(config.source, "path", config.source.kind)
+def _open_all(section: Merge, config: Data, seed: int) -> dict[str, Source]:
+    """Every source holds out what it lacks by itself, so that none is used for one thing more than the others are."""
+    children = [with_test(_open(child, config, seed), config.test, seed) for child in section.sources]
+    if any("validation" in child for child in children) and not config.fold:
+        children = [with_validation(child, config.validation, seed) for child in children]
+    return merge(children)
 
 
-def _warn_of_rare_classes(config: Data, train: Source) -> None:
+def _with_fold(splits: dict[str, Source], config: Data, seed: int) -> dict[str, Source]:
+    assert config.fold
+    if "validation" in splits:
+        log.warning("%s: its validation split is unused, since data.fold takes its place", _place(config.source))
+    train, validation = cut_fold(splits["train"], config.fold, f"{seed} fold")
+    return {**splits, "train": train, "validation": validation}
+
+
+def _place(section: Section) -> str:
+    """Where the data lies, for messages."""
+    match section:
+        case Merge():
+            return " with ".join(_place(child) for child in section.sources)
+        case Tfds():
+            return section.name
+        case Digits():
+            return section.kind
+        case _:
+            return section.path
+
+
+def _warn_of_rare_classes(place: str, train: Source) -> None:
     counts = np.bincount(train.labels, minlength=len(train.classes))
     for name, count in zip(train.classes, counts):
         if count <= 1:
             images = "one image" if count == 1 else "no image"
-            log.warning("%s: class '%s' has %s to train on; its score will mean little, add more", _where(config), name, images)
+            log.warning("%s: class '%s' has %s to train on; its score will mean little, add more", place, name, images)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from cvpipe.config.data import Folder
+from cvpipe.data.sources.files import FolderFiles
 from cvpipe.data.sources.source import Source, whole
 from cvpipe.errors import DataError
 
@@ -83,9 +82,5 @@ def _split(path: Path, classes: tuple[str, ...], root: Path) -> Source:
     if others:
         counts = ", ".join(f"{count} {extension}" for extension, count in others.most_common(5))
         log.warning("%s: left out, since only %s are taken for images: %s", path, ", ".join(sorted(EXTENSIONS)), counts)
-    paths = np.array([os.fsencode(root / file) for file in files], dtype=np.bytes_)
-
-    def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"bytes": tf.io.read_file(tf.gather(paths, record))}
-
-    return whole(classes, np.array(labels, np.int32), read_record, lambda record: files[record], f"{root}/")
+    place = FolderFiles(root)
+    return whole(classes, np.array(labels, np.int32), place.reader(files), files.__getitem__, place.locate)

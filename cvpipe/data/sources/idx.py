@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
-import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Idx
+from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.source import Source, in_memory, whole
 from cvpipe.errors import DataError
 
@@ -26,28 +25,14 @@ def idx(config: Idx) -> dict[str, Source]:
     Raises:
         DataError: a file is missing, damaged or of another type, or images and labels don't belong together.
     """
-    path = Path(config.path)
-    if not path.exists():
-        raise DataError(f"{path}: no such folder or zip archive; set data.source.path to where the IDX files are")
-    files = dict(_files(path))
+    files = open_files(config.path)
     splits = {split: _split(files, prefix, config) for split, prefix in SPLITS.items()}
     # The training split says which classes there are where the pipeline doesn't.
     classes = config.classes or tuple(str(label) for label in range(int(splits["train"][1].max(initial=0)) + 1))
     return {split: _source(images, labels, classes, SPLITS[split], config) for split, (images, labels) in splits.items()}
 
 
-def _files(path: Path) -> Iterator[tuple[str, Path | zipfile.Path]]:
-    if path.is_dir():
-        yield from ((file.name, file) for file in sorted(path.rglob("*-ubyte*")) if file.is_file())
-        return
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise DataError(f"{path}: neither a folder nor a zip archive; set data.source.path to one that holds the IDX files") from None
-    yield from ((Path(name).name, zipfile.Path(archive, name)) for name in archive.namelist() if "-ubyte" in Path(name).name)
-
-
-def _split(files: dict[str, Path | zipfile.Path], prefix: str, config: Idx) -> tuple[np.ndarray, np.ndarray]:
+def _split(files: Files, prefix: str, config: Idx) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, H, W, 1] and labels uint8 [N]."""
     images = _array(files, f"{prefix}-images", rank=3, config=config)[..., np.newaxis]
     labels = _array(files, f"{prefix}-labels", rank=1, config=config)
@@ -66,22 +51,28 @@ def _source(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], pr
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.ensure_shape(tf.gather(pixels, record), images.shape[1:])}
 
-    return whole(classes, labels, read_record, lambda record: f"{prefix}[{record}]", f"{config.path}:")
+    return whole(classes, labels, read_record, lambda record: f"{prefix}[{record}]", lambda name: f"{config.path}:{name}")
 
 
-def _array(files: dict[str, Path | zipfile.Path], prefix: str, rank: int, config: Idx) -> np.ndarray:
-    file = next((file for name, file in files.items() if name.startswith(prefix)), None)
+def _array(files: Files, prefix: str, rank: int, config: Idx) -> np.ndarray:
+    file = next((name for name in files.names() if _holds(name, prefix)), None)
     if file is None:
         raise DataError(f"{config.path}: no file named {prefix}-idx{rank}-ubyte or {prefix}-idx{rank}-ubyte.gz")
+    place, data = files.locate(file), files.read(file)
     try:
-        data = gzip.decompress(file.read_bytes()) if file.name.endswith(".gz") else file.read_bytes()
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: can't be unpacked ({error}); fetch it again") from None
+        data = gzip.decompress(data) if file.endswith(".gz") else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{place}: can't be unpacked ({error}); fetch it again") from None
     # Magic number: two zero bytes, 8 for unsigned bytes, the rank; then the dimensions, big-endian.
     if data[:4] != bytes([0, 0, 8, rank]) or len(data) < 4 + 4 * rank:
-        raise DataError(f"{file}: no IDX file of unsigned bytes with {rank} dimensions; fetch it again")
+        raise DataError(f"{place}: no IDX file of unsigned bytes with {rank} dimensions; fetch it again")
     shape = tuple(np.frombuffer(data, ">u4", rank, offset=4).tolist())
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
     if values.size != math.prod(shape):
-        raise DataError(f"{file}: the header promises {shape}, {math.prod(shape)} bytes, but {values.size} are there; fetch it again")
+        raise DataError(f"{place}: the header promises {shape}, {math.prod(shape)} bytes, but {values.size} are there; fetch it again")
     return values.reshape(shape)
+
+
+def _holds(name: str, prefix: str) -> bool:
+    file = PurePosixPath(name).name
+    return file.startswith(prefix) and "-ubyte" in file

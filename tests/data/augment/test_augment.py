@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from pydantic import TypeAdapter
 
-from cvpipe.config.augment import Augmentation, ColourJitter, Flip, PadCrop, RandomResizedCrop
+from cvpipe.config.augment import Augmentation, ColourJitter, Flip, PadCrop, PcaLighting, RandomResizedCrop
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.geometry import flip, pad_crop
 from cvpipe.data.order import example_seed
@@ -15,6 +18,17 @@ from cvpipe.data.order import example_seed
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 FLIP, PAD_CROP = Flip(op="flip"), PadCrop(op="pad_crop", padding=2)
 ALL = [FLIP, PAD_CROP, RandomResizedCrop(op="random_resized_crop"), ColourJitter(op="colour_jitter", brightness=0.5, hue=0.1), FLIP]
+
+# Every operation on its own, so strong and so frequent that it shows; their names are all there are.
+EVERY: list[dict[str, typing.Any]] = [
+    {"op": "flip", "probability": 1}, {"op": "flip", "direction": "vertical", "probability": 1}, {"op": "pad_crop"},
+    {"op": "pad_crop", "mode": "reflect"}, {"op": "random_resized_crop"}, {"op": "short_side_crop", "sides": [5, 9]},
+    {"op": "rotate", "degrees": 90}, {"op": "rotate", "fill": "reflect"}, {"op": "translate", "share": 1, "fill": "nearest"},
+    {"op": "shear", "degrees": 60}, {"op": "lens", "strength": 0.5}, {"op": "lens", "strength": 0.5, "fill": "reflect"},
+    {"op": "colour_jitter", "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}, {"op": "pca_lighting", "std": 5},
+    {"op": "grayscale", "probability": 1}, {"op": "erase", "probability": 1}, {"op": "erase", "probability": 1, "fill": "mean"},
+    {"op": "cutout"}, {"op": "rand_augment"}, {"op": "auto_augment"},
+]
 
 
 def key(index: int) -> tf.Tensor:
@@ -65,6 +79,52 @@ def test_examples_are_changed_in_different_ways_and_each_always_in_the_same() ->
     first, again = ([image.tobytes() for image in augmented(ALL, 30)] for _ in range(2))
     assert first == again
     assert len(set(first)) == 30
+
+
+def test_every_operation_is_tried_here() -> None:
+    union, _ = typing.get_args(Augmentation)
+    assert {op["op"] for op in EVERY} == {typing.get_args(section.model_fields["op"].annotation)[0] for section in typing.get_args(union)}
+
+
+@pytest.mark.parametrize("given", EVERY, ids=lambda given: "-".join(map(str, given.values())))
+def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_graph(given: dict[str, typing.Any]) -> None:
+    op: Augmentation = TypeAdapter(Augmentation).validate_python(given)
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    # The last one is white: what is blended of it must not pass 255.
+    noise[8], shapes = 255, [(9, 9), (5, 8), (1, 1), (1, 9), (7, 1)]
+
+    def variants(index: tf.Tensor, shape: tf.Tensor) -> dict[str, tf.Tensor]:
+        changed = {}
+        for channels in (1, 3):
+            image = tf.constant(noise)[9 - shape[0]:, :shape[1], :channels]
+            colours = np.full(channels, 0.1), np.eye(channels)
+            for dtype in (tf.uint8, tf.float32):
+                example = {"image": tf.cast(image, dtype), "label": index}
+                out = augment(example, example_seed(0, tf.constant(0, tf.int64), index), [op], (5, 5), colours)
+                assert out["label"] is index
+                assert out["image"].shape[-1] == channels and out["image"].dtype in (tf.uint8, tf.float32)
+                changed[f"{channels} {dtype.name}"] = out["image"]
+        return changed
+
+    inputs = tf.data.Dataset.range(2 * len(shapes)), tf.data.Dataset.from_tensor_slices(2 * shapes)
+    in_map = tf.data.Dataset.zip(inputs).map(tf.autograph.experimental.do_not_convert(variants))
+    different = False
+    for index, (one, shape) in enumerate(zip(in_map.as_numpy_iterator(), 2 * shapes)):
+        eager = variants(tf.constant(index, tf.int64), tf.constant(shape))
+        for name, image in one.items():
+            np.testing.assert_array_equal(image, eager[name], err_msg=f"{name} {shape}")
+            assert np.isfinite(image).all() and image.min() >= 0 and image.max() <= 255.001
+            assert image.shape[:2] == ((5, 5) if "crop" in given["op"] and given["op"] != "pad_crop" else shape)
+            # Fractions of a value are rounded where the operation works in integers.
+            tolerance = 1 if one[f"{name[0]} uint8"].dtype == np.uint8 else 1e-3
+            np.testing.assert_allclose(one[f"{name[0]} uint8"], one[f"{name[0]} float32"], atol=tolerance)
+        different |= image.shape[:2] != shape or bool((image != noise[9 - shape[0]:, :shape[1]]).any())
+    assert different, "nothing changes"
+
+
+def test_lighting_without_colours_is_a_bug_of_the_caller() -> None:
+    with pytest.raises(AssertionError, match="pca_lighting"):
+        augment({"image": tf.constant(IMAGE)}, key(0), [PcaLighting(op="pca_lighting")], (5, 5))
 
 
 def test_labels_pass_through() -> None:

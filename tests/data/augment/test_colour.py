@@ -1,4 +1,4 @@
-"""Colour jitter against the same arithmetic in NumPy."""
+"""Colour jitter, lighting and grey against the same arithmetic in NumPy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from cvpipe.config.augment import ColourJitter
-from cvpipe.data.augment.colour import colour_jitter
+from cvpipe.config.augment import ColourJitter, Grayscale, PcaLighting
+from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
 
 # The weights of ITU-R BT.601.
 LUMA = np.array([0.2989, 0.587, 0.114])
@@ -108,3 +108,59 @@ def test_labels_stay_as_they_are() -> None:
     example = {"image": tf.constant(noise(3)), "label": tf.constant(3)}
     changed = colour_jitter(example, seed(0), jitter(**ALL))
     assert changed.keys() == example.keys() and changed["label"] is example["label"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_grayscale_is_luma_in_every_channel(dtype: Any) -> None:
+    image = noise(3).astype(dtype)
+    grey = grayscale({"image": tf.constant(image)}, seed(0), Grayscale(op="grayscale", probability=1))["image"].numpy()
+    assert grey.dtype == dtype
+    np.testing.assert_allclose(grey, np.repeat((image @ LUMA)[..., None], 3, -1), atol=0.51 if dtype == np.uint8 else 1e-3)
+    np.testing.assert_allclose(tf.image.rgb_to_grayscale(image), grey[..., :1], atol=1)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
+def test_grayscale_is_as_frequent_as_asked_for(probability: float) -> None:
+    op = Grayscale(op="grayscale", probability=probability)
+    data = tf.data.Dataset.range(500).map(lambda number: grayscale({"image": tf.constant(noise(3))}, seed(number), op)["image"])
+    taken = sum((image != noise(3)).any() for image in data.as_numpy_iterator())
+    assert abs(taken - probability * 500) <= 4 * np.sqrt(500 * probability * (1 - probability))
+
+
+def test_a_grey_image_has_no_colour_to_take_away() -> None:
+    image = tf.constant(noise(1))
+    assert grayscale({"image": image}, seed(0), Grayscale(op="grayscale", probability=1))["image"] is image
+
+
+# Of no order, and no axis among them: a mistaken transpose shows.
+EIGENVALUES = np.array([0.2, 0.01, 0.05])
+EIGENVECTORS = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+
+
+def lit(image: np.ndarray, op: PcaLighting, count: int, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
+    def one(number: tf.Tensor) -> tf.Tensor:
+        return pca_lighting({"image": tf.constant(image)}, seed(number), op, eigenvalues, eigenvectors)["image"]
+
+    return np.stack(list(tf.data.Dataset.range(count).map(one).as_numpy_iterator()))
+
+
+def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> None:
+    grey = np.full((3, 2, 3), 128, np.uint8)
+    change = lit(grey, PcaLighting(op="pca_lighting", std=0.5), 2000, EIGENVALUES, EIGENVECTORS) / 255 - 128 / 255
+    assert np.ptp(change, axis=(1, 2)).max() < 1e-6
+    # In the components' coordinates it is independent, with deviations of std times the eigenvalues.
+    along = change[:, 0, 0] @ EIGENVECTORS
+    np.testing.assert_allclose(along.std(0), 0.5 * EIGENVALUES, rtol=4 / np.sqrt(2 * 2000))
+    assert (abs(along.mean(0)) < 4 * 0.5 * EIGENVALUES / np.sqrt(2000)).all()
+    assert abs(np.corrcoef(along.T) - np.eye(3)).max() < 4 / np.sqrt(2000)
+
+
+def test_lighting_of_a_grey_image_is_brightness() -> None:
+    change = lit(np.full((2, 2, 1), 128, np.uint8), PcaLighting(op="pca_lighting"), 1000, np.array([0.1]), np.array([[-1.0]])) - 128
+    np.testing.assert_allclose(change.std() / 255, 0.1 * 0.1, rtol=4 / np.sqrt(2 * 1000))
+
+
+def test_lighting_keeps_pixels_within_bounds_and_no_deviation_changes_nothing() -> None:
+    strong = lit(noise(3), PcaLighting(op="pca_lighting", std=20), 20, EIGENVALUES, EIGENVECTORS)
+    assert strong.dtype == np.float32 and strong.min() == 0 and strong.max() == 255
+    np.testing.assert_array_equal(lit(noise(3), PcaLighting(op="pca_lighting", std=0), 1, EIGENVALUES, EIGENVECTORS)[0], noise(3))

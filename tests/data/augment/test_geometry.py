@@ -1,4 +1,4 @@
-"""Flips, padded crops and resized crops: what comes out is a part of what went in, and every part has its turn."""
+"""Flips and crops, of which every part of the image has its turn; turns, moves, slants and bends, of which every amount has."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
+from scipy.ndimage import map_coordinates
 
-from cvpipe.config.augment import Flip, PadCrop, RandomResizedCrop
-from cvpipe.data.augment.geometry import flip, pad_crop, random_resized_crop
+from cvpipe.config.augment import Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.data.augment.geometry import flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
 
 SIZE = (16, 16)
 
@@ -38,6 +40,11 @@ OPERATIONS = [
     pytest.param(pad_crop, (PadCrop(op="pad_crop"),), id="pad_crop"),
     pytest.param(pad_crop, (PadCrop(op="pad_crop", mode="reflect"),), id="pad_crop reflect"),
     pytest.param(random_resized_crop, (RandomResizedCrop(op="random_resized_crop"), SIZE), id="random_resized_crop"),
+    pytest.param(short_side_crop, (ShortSideCrop(op="short_side_crop", sides=(16, 24)), SIZE), id="short_side_crop"),
+    pytest.param(rotate, (Rotate(op="rotate"),), id="rotate"),
+    pytest.param(translate, (Translate(op="translate"),), id="translate"),
+    pytest.param(shear, (Shear(op="shear"),), id="shear"),
+    pytest.param(lens, (Lens(op="lens"),), id="lens"),
 ]
 
 
@@ -62,16 +69,17 @@ def test_everything_but_the_image_stays_as_it_is(op: Any, options: Any) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2)])
 def test_tiny_images_pass(op: Any, options: Any, shape: tuple[int, int]) -> None:
     image = noise(*shape)
-    expected = SIZE if op is random_resized_crop else shape
+    expected = SIZE if op in (random_resized_crop, short_side_crop) else shape
     assert images(op, image, 3, *options).shape == (3, *expected, 3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_a_flip_of_probability_1_mirrors_left_and_right_and_one_of_0_nothing(dtype: Any) -> None:
+@pytest.mark.parametrize("direction, mirrored", [("horizontal", np.s_[:, ::-1]), ("vertical", np.s_[::-1])])
+def test_a_flip_of_probability_1_mirrors_and_one_of_0_nothing(direction: Any, mirrored: Any, dtype: Any) -> None:
     image = noise(4, 5).astype(dtype)
-    for flipped in images(flip, image, 20, Flip(op="flip", probability=1)):
-        np.testing.assert_array_equal(flipped, image[:, ::-1])
-    for flipped in images(flip, image, 20, Flip(op="flip", probability=0)):
+    for flipped in images(flip, image, 20, Flip(op="flip", direction=direction, probability=1)):
+        np.testing.assert_array_equal(flipped, image[mirrored])
+    for flipped in images(flip, image, 20, Flip(op="flip", direction=direction, probability=0)):
         np.testing.assert_array_equal(flipped, image)
 
 
@@ -179,3 +187,103 @@ def test_a_crop_that_doesnt_fit_is_the_whole_image() -> None:
     op = RandomResizedCrop(op="random_resized_crop", area=(0.8, 1.0), aspect=(10.0, 10.0))
     [crop] = images(random_resized_crop, PLACES, 1, op, SIZE)
     np.testing.assert_array_equal(crop, tf.image.resize(PLACES, SIZE, antialias=True))
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (7, 7), (40, 3)])
+def test_a_short_side_crop_is_a_window_of_the_resized_image_and_all_windows_occur(shape: tuple[int, int]) -> None:
+    image, side = noise(*shape), 8
+    extent = tuple(round(length * side / min(shape)) for length in shape)
+    resized = tf.image.resize(image, extent, antialias=True).numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(resized, (8, 7, 3))[..., 0, :, :, :].reshape(-1, 8, 7, 3)
+    crops = images(short_side_crop, image, 40 * len(windows), ShortSideCrop(op="short_side_crop", sides=(side, side)), (8, 7))
+    matches = (abs(crops[:, None] - windows) < 0.02).all((2, 3, 4))
+    assert crops.dtype == np.float32
+    np.testing.assert_array_equal(matches.sum(1), 1)
+    assert abs(matches.sum(0) - 40).max() < 4.5 * np.sqrt(40)
+
+
+def test_all_lengths_of_the_short_side_are_as_frequent() -> None:
+    # The first channel is the row: its slope says how far the image was stretched.
+    crops = images(short_side_crop, PLACES, 600, ShortSideCrop(op="short_side_crop", sides=(60, 65)), (20, 20))
+    sides = 60 * 10 / (crops[:, 15, 10, 0] - crops[:, 5, 10, 0])
+    np.testing.assert_allclose(sides, sides.round(), atol=0.05)
+    counts = np.bincount(sides.round().astype(int), minlength=66)[60:]
+    assert counts.sum() == 600 and stats.chisquare(counts).pvalue > 1e-3
+
+
+# Each pixel says where it is; a moved one, where it came from.
+RAMP = np.stack(np.mgrid[0:9, 0:9], -1).astype(np.float32)
+
+
+def assert_spread_evenly(values: np.ndarray, reach: float) -> None:
+    assert stats.kstest(values, stats.uniform(-reach, 2 * reach).cdf).pvalue > 1e-3
+
+
+def test_angles_are_spread_evenly() -> None:
+    turned = images(rotate, RAMP, 300, Rotate(op="rotate", degrees=30))
+    across = turned[:, 4, 5] - turned[:, 4, 4]
+    assert_spread_evenly(np.degrees(np.arctan2(across[:, 0], across[:, 1])), 30)
+    np.testing.assert_allclose(turned[:, 4, 4], 4, err_msg="the centre moves", atol=1e-5)
+
+
+def test_a_half_turn_either_way_is_the_largest() -> None:
+    turned = images(rotate, RAMP, 300, Rotate(op="rotate", degrees=180))
+    across = turned[:, 4, 5] - turned[:, 4, 4]
+    assert_spread_evenly(np.degrees(np.arctan2(across[:, 0], across[:, 1])), 180)
+
+
+def test_slants_are_spread_evenly() -> None:
+    slanted = images(shear, RAMP, 300, Shear(op="shear", degrees=40))
+    assert_spread_evenly(np.degrees(np.arctan(slanted[:, 5, 4, 1] - slanted[:, 4, 4, 1])), 40)
+    np.testing.assert_allclose(slanted[:, :, 4, 0], np.broadcast_to(RAMP[:, 4, 0], (300, 9)), err_msg="rows move", atol=1e-5)
+
+
+def test_moves_are_spread_evenly_down_and_across_as_a_share_of_the_image() -> None:
+    wide = np.stack(np.mgrid[0:9, 0:21], -1).astype(np.float32)
+    moved = images(translate, wide, 300, Translate(op="translate", share=0.3))
+    down, right = 4 - moved[:, 4, 10, 0], 10 - moved[:, 4, 10, 1]
+    assert_spread_evenly(down, 0.3 * 9)
+    assert_spread_evenly(right, 0.3 * 21)
+    assert abs(np.corrcoef(down, right)[0, 1]) < 4 / np.sqrt(300)
+
+
+def lens_strengths(count: int, strength: float) -> np.ndarray:
+    """What a lens of at most `strength` drew, read off a pixel halfway to a corner, where r² is a quarter."""
+    bent = images(lens, RAMP, count, Lens(op="lens", strength=strength))
+    return (4 - bent[:, 2, 2, 0] - 2) / 2 * 4
+
+
+def test_a_lens_changes_the_corners_scale_by_amounts_spread_evenly() -> None:
+    assert_spread_evenly(lens_strengths(300, 0.4), 0.4)
+
+
+@pytest.mark.parametrize("fill, mode", [("constant", "grid-constant"), ("reflect", "reflect"), ("nearest", "nearest")])
+def test_a_lens_bends_by_browns_first_radial_term(fill: Any, mode: str) -> None:
+    image = noise(9, 9)
+    y, x = np.mgrid[0:9, 0:9] - 4.0
+    for bent, k in zip(images(lens, image, 6, Lens(op="lens", strength=0.5, fill=fill)), lens_strengths(6, 0.5)):
+        scale = 1 + k * (x**2 + y**2) / 32
+        for channel in range(3):
+            expected = map_coordinates(image[..., channel].astype(float), [4 + y * scale, 4 + x * scale], order=1, mode=mode)
+            np.testing.assert_allclose(bent[..., channel], expected, atol=0.01)
+
+
+@pytest.mark.parametrize("op, options", [
+    (rotate, Rotate(op="rotate", degrees=0)), (translate, Translate(op="translate", share=0)),
+    (shear, Shear(op="shear", degrees=0)), (lens, Lens(op="lens", strength=0)),
+])
+def test_no_strength_is_no_change(op: Any, options: Any) -> None:
+    image = noise(9, 8)
+    for unchanged in images(op, image, 2, options):
+        np.testing.assert_array_equal(unchanged, image)
+
+
+@pytest.mark.parametrize("fill", ["constant", "reflect", "nearest"])
+def test_what_comes_in_from_outside_is_what_was_asked_for(fill: Any) -> None:
+    white = np.full((9, 9, 1), 255, np.uint8)
+    for op, options in (
+        (rotate, Rotate(op="rotate", degrees=90, fill=fill)), (translate, Translate(op="translate", share=0.5, fill=fill)),
+        (shear, Shear(op="shear", degrees=45, fill=fill)), (lens, Lens(op="lens", strength=0.5, fill=fill)),
+    ):
+        darkest = images(op, white, 10, options).min()
+        assert darkest == 0 if fill == "constant" else darkest > 254.99

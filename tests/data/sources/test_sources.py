@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Data, Digits, Folder
-from cvpipe.data.sources import Source, hold_out, open_splits
+from cvpipe.config.data import Data, Digits, Fold, Folder
+from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.digits import digits
+from cvpipe.data.sources.source import whole
 from cvpipe.errors import DataError
 
 DIGITS = Digits(kind="digits")
@@ -26,7 +27,7 @@ def records(splits: dict[str, Source]) -> dict[str, list[int]]:
 def labelled(counts: list[int]) -> Source:
     """A source of so many examples of each class, in mixed order."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
-    return Source(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str, "", np.arange(len(labels)))
+    return whole(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
 
 
 def photos(folder: Path, counts: dict[str, int]) -> Data:
@@ -67,49 +68,9 @@ def test_a_subset_reads_and_names_its_own_examples() -> None:
         assert int(one["label"]) == int(other["label"])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
-def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(share: float) -> None:
-    source = labelled([50, 30, 7, 1])
-    stay, held = (part.records.tolist() for part in hold_out(source, share, "0 1"))
-    assert sorted(stay + held) == list(range(88))
-    assert stay == sorted(stay) and held == sorted(held)
-
-
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
-def test_every_class_is_held_out_by_the_same_share(share: float) -> None:
-    counts = [50, 30, 7, 2]
-    stay, held = hold_out(labelled(counts), share, [0, 1])
-    for label, count in enumerate(counts):
-        assert abs((held.labels == label).sum() - share * count) <= 0.5
-        assert (stay.labels == label).sum() + (held.labels == label).sum() == count
-
-
-@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
-def test_a_class_keeps_at_least_one_example(share: float) -> None:
-    stay, held = hold_out(labelled([1, 2, 3, 0]), share, [0, 1])
-    np.testing.assert_array_equal(np.bincount(stay.labels, minlength=4)[:3] >= 1, True)
-    assert not (held.labels == 0).any()
-
-
-def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
-    source = labelled([50, 50])
-    first, again, other = (hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4"))
-    assert first == again != other
-
-
-def test_what_is_held_out_depends_on_names_not_on_places() -> None:
-    # Many more examples of a class: none that was trained on before is tested on now, but for the share that has grown.
-    few, many = labelled([100]), labelled([120])
-    before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
-    kept_for_training = set(few.names()) - before
-    assert len(after & kept_for_training) <= 4
-    moved = dataclasses.replace(few, root="/elsewhere/")
-    assert set(hold_out(moved, 0.2, "0")[1].names()) == before
-
-
 def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
     source = labelled([5, 5])
-    assert source.digest() == labelled([5, 5]).digest() == dataclasses.replace(source, root="/elsewhere/").digest()
+    assert source.digest() == labelled([5, 5]).digest() == dataclasses.replace(source, locate_record="/elsewhere/{}".format).digest()
     others = [source.subset(np.arange(9)), source.subset(np.arange(10)[::-1]), dataclasses.replace(source, labels=1 - source.labels)]
     assert len({source.digest(), *(other.digest() for other in others)}) == 4
 
@@ -167,3 +128,57 @@ def test_nothing_to_test_on_is_an_error(tmp_path: Path, change: dict[str, Any]) 
     config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update=change)
     with pytest.raises(DataError, match="no image in the test split; add images, or raise data.test"):
         open_splits(config, seed=0)
+
+
+# -- classes, folds and limits together -----------------------------------------------------------------------
+
+
+def names(splits: dict[str, Source]) -> dict[str, set[str]]:
+    return {name: set(split.names()) for name, split in splits.items()}
+
+
+def test_chosen_classes_are_split_as_they_are_among_all() -> None:
+    every, chosen = (open_splits(Data(source=DIGITS, only=only), seed=0) for only in ((), ("7", "1")))
+    for name, split in chosen.items():
+        assert split.classes == ("7", "1") and set(split.labels) == {0, 1}
+        of_all = every[name].subset(np.flatnonzero(np.isin(every[name].labels, [1, 7])))
+        assert split.names() == of_all.names()
+
+
+def test_folds_take_the_place_of_the_validation_split_and_leave_the_test_split_alone() -> None:
+    plain = open_splits(Data(source=DIGITS), seed=0)
+    folds = [open_splits(Data(source=DIGITS, validation=0, fold=Fold(of=3, index=index)), seed=0) for index in range(3)]
+    trained_on = names(plain)["train"] | names(plain)["validation"]
+    for splits in folds:
+        assert names(splits)["test"] == names(plain)["test"]
+        assert names(splits)["train"] | names(splits)["validation"] == trained_on
+    assert set.union(*(names(splits)["validation"] for splits in folds)) == trained_on
+    assert sum(len(splits["validation"]) for splits in folds) == len(trained_on)
+
+
+def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    counts = {f"{split}/{name}": 10 for split in ("train", "validation", "test") for name in ("cat", "dog")}
+    config = photos(tmp_path, counts).model_copy(update={"fold": Fold(of=5, index=1)})
+    with caplog.at_level(logging.WARNING):
+        splits = open_splits(config, seed=0)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 16, "validation": 4, "test": 20}
+    assert all(name.startswith("train/") for name in splits["validation"].names())
+    assert caplog.messages == [f"{tmp_path}: its validation split is unused, since data.fold takes its place"]
+
+
+def test_more_folds_than_images_is_an_error(tmp_path: Path) -> None:
+    config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update={"fold": Fold(of=10, index=9)})
+    with pytest.raises(DataError, match="no image in the validation split; add images, or lower data.fold.of"):
+        open_splits(config, seed=0)
+
+
+def test_a_limit_holds_for_training_alone() -> None:
+    every, limited = (names(open_splits(Data(source=DIGITS, limit=limit), seed=0)) for limit in (None, 50))
+    assert limited["train"] < every["train"] and len(limited["train"]) == 50
+    assert (limited["validation"], limited["test"]) == (every["validation"], every["test"])
+
+
+def test_a_limit_that_leaves_a_class_without_images_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        open_splits(Data(source=DIGITS, limit=5), seed=0)
+    assert sum("has no image to train on" in message for message in caplog.messages) == 5

@@ -1,0 +1,226 @@
+"""What `input_pipeline.py` races, each in a process of its own: JPEG files to batches of random resized crops, flipped and normalized.
+
+Work per image, the same for all: read the file, decode it, crop a random area (8 to 100 %) and aspect (3/4 to 4/3), resize bilinearly to
+224×224, mirror half of them, subtract ImageNet's mean and divide by its deviation, put 64 as float32 into a batch. What differs
+is said in each docstring. Every function takes the files and returns batches without end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SIZE, BATCH, WORKERS = 224, 64, os.cpu_count()
+AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def cvpipe(folder: Path) -> Iterator[Any]:
+    """The batches of `cvpipe train`: the folder source, Exif orientation, checks, labels, and the same bits for the same seed."""
+    from cvpipe.config import Config
+    from cvpipe.runtime import prepare_process
+
+    config = Config.model_validate({
+        "name": "input", "task": "classification",
+        "data": {"source": {"kind": "folder", "path": str(folder)}},
+        "augment": [{"op": "random_resized_crop", "area": AREA, "aspect": ASPECT}, {"op": "flip"}],
+        "prepare": {"size": [SIZE, SIZE], "mean": MEAN, "std": STD},
+        "model": {"backbone": "resnet50"},
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+        "train": {"epochs": 1, "batch_size": BATCH},
+    })
+    prepare_process(config)
+    from cvpipe.data.sources.folder import folder as open_folder
+    from cvpipe.data.stream import training_batches
+    from cvpipe.tasks.classification import encode
+
+    source = open_folder(config.data.source)["all"]
+    return iter(training_batches(source, config, encode, None, first_step=0, last_step=10**9))
+
+
+def model_garden(folder: Path) -> Iterator[Any]:
+    """`official.vision.dataloaders.classification_input.Parser` at its defaults: decodes the crop alone, resizes without antialiasing."""
+    from official.vision.dataloaders.classification_input import Parser
+
+    parse = Parser([SIZE, SIZE], num_classes=2).parse_fn(is_training=True)
+    return _in_tensorflow(folder, lambda encoded: parse({"image/encoded": encoded, "image/class/label": 0})[0])
+
+
+def keras_layers(folder: Path) -> Iterator[Any]:
+    """Resizing, RandomFlip and Normalization in `Dataset.map`; Keras has no layer for the crop, TensorFlow's ops draw it."""
+    import keras
+    import tensorflow as tf
+
+    resize, normalize = keras.layers.Resizing(SIZE, SIZE), keras.layers.Normalization(mean=MEAN, variance=[std**2 for std in STD])
+    flip = keras.layers.RandomFlip("horizontal")
+
+    def load(encoded: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_jpeg(encoded, channels=3)
+        image = tf.slice(image, *_tensorflow_window(tf.shape(image)))
+        return normalize(flip(resize(image), training=True) / 255)
+
+    return _in_tensorflow(folder, load)
+
+
+def plain_tensorflow(folder: Path) -> Iterator[Any]:
+    """Written by hand: the crop's window from the header, `decode_and_crop_jpeg`, no antialiasing, no Exif, no check."""
+    import tensorflow as tf
+
+    def load(encoded: tf.Tensor) -> tf.Tensor:
+        begin, size = _tensorflow_window(tf.io.extract_jpeg_shape(encoded))
+        image = tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin[:2], size[:2]], 0), channels=3)
+        image = tf.image.resize(tf.image.random_flip_left_right(image), [SIZE, SIZE])
+        return (image / 255 - MEAN) / STD
+
+    return _in_tensorflow(folder, load)
+
+
+def decode_alone(folder: Path) -> Iterator[Any]:
+    """The limit: `tf.io.decode_jpeg` of the whole image and nothing else; a single pixel goes into the batch."""
+    import tensorflow as tf
+
+    return _in_tensorflow(folder, lambda encoded: tf.io.decode_jpeg(encoded, channels=3)[0, 0])
+
+
+def pytorch_opencv(folder: Path) -> Iterator[Any]:
+    """A PyTorch `DataLoader` with OpenCV, without antialiasing."""
+    import cv2
+    import numpy as np
+    import torch
+
+    cv2.setNumThreads(0)
+    # x / 255 normalized, in one multiplication and one addition.
+    factor = np.tile(1 / (255 * np.array(STD, np.float32)), SIZE)
+    offset = np.tile(np.array(MEAN, np.float32) / np.array(STD, np.float32), SIZE)
+
+    def load(file: str) -> Any:
+        image = cv2.imread(file, cv2.IMREAD_COLOR_RGB)
+        top, left, height, width = _window(*image.shape[:2])
+        image = cv2.resize(image[top: top + height, left: left + width], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        if random.random() < 0.5:
+            image = cv2.flip(image, 1)
+        normalized = image.reshape(SIZE, SIZE * 3) * factor - offset
+        return torch.from_numpy(normalized.reshape(SIZE, SIZE, 3)).permute(2, 0, 1)
+
+    return _in_pytorch(folder, load)
+
+
+def pytorch_pil(folder: Path) -> Iterator[Any]:
+    """A PyTorch `DataLoader` with Pillow, as torchvision's transforms do it, with Pillow's antialiasing."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
+
+    def load(file: str) -> Any:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+        top, left, height, width = _window(image.height, image.width)
+        image = image.crop((left, top, left + width, top + height)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        if random.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32)
+        return pixels.div_(255).sub_(mean).div_(std)
+
+    return _in_pytorch(folder, load)
+
+
+CONTESTANTS = {
+    "cvpipe": cvpipe,
+    "Model Garden": model_garden,
+    "Keras layers": keras_layers,
+    "PyTorch, OpenCV": pytorch_opencv,
+    "PyTorch, PIL": pytorch_pil,
+    "plain TensorFlow, by hand": plain_tensorflow,
+    "decode alone": decode_alone,
+}
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(file) for file in folder.rglob("*.jpg"))
+
+
+def _in_tensorflow(folder: Path, load: Any) -> Iterator[Any]:
+    """The batches of a function of a file's bytes."""
+    import tensorflow as tf
+
+    files = _files(folder)
+    shuffled = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat()
+    loaded = shuffled.map(lambda file: load(tf.io.read_file(file)), tf.data.AUTOTUNE)
+    return iter(loaded.batch(BATCH).prefetch(tf.data.AUTOTUNE))
+
+
+def _tensorflow_window(shape: Any) -> tuple[Any, Any]:
+    """A crop's begin and size, int32 [3] each."""
+    import tensorflow as tf
+
+    whole = tf.constant([0, 0, 1, 1], tf.float32, [1, 1, 4])
+    begin, size, _ = tf.image.sample_distorted_bounding_box(
+        shape, whole, aspect_ratio_range=ASPECT, area_range=AREA, max_attempts=10, min_object_covered=0.08
+    )
+    return begin, tf.concat([size[:2], [3]], 0)
+
+
+def _in_pytorch(folder: Path, load: Any) -> Iterator[Any]:
+    """The batches of a function of a file's name, from a worker process for every core."""
+    import torch
+
+    class Photos(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 10**6
+
+        def __getitem__(self, index: int) -> Any:
+            return load(random.choice(files))
+
+    files = _files(folder)
+    return iter(torch.utils.data.DataLoader(Photos(), BATCH, num_workers=WORKERS, multiprocessing_context="fork"))
+
+
+def _window(height: int, width: int) -> tuple[int, int, int, int]:
+    """A random crop's top, left, height and width, as torchvision draws it."""
+    for _ in range(10):
+        area = height * width * random.uniform(*AREA)
+        aspect = math.exp(random.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+        h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < h <= height and 0 < w <= width:
+            return random.randint(0, height - h), random.randint(0, width - w), h, w
+    return 0, 0, height, width
+
+
+def run(name: str, folder: Path) -> None:
+    """Answers each line "warm-up batches, batches" on the standard input with the seconds that the batches took."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        warm_up, count = map(int, line.split())
+        # A new iterator each time: what an idle one has fetched ahead would be a start over the others.
+        batches = CONTESTANTS[name](folder)
+        for batch in itertools.islice(batches, warm_up):
+            _check(batch, name)
+        began = time.monotonic()
+        for _ in itertools.islice(batches, count):
+            pass
+        seconds = time.monotonic() - began
+        del batches
+        print(seconds, flush=True)
+
+
+def _check(batch: Any, name: str) -> None:
+    if name == "decode alone":
+        return
+    image = batch["image"] if isinstance(batch, dict) else batch
+    assert tuple(image.shape) in {(BATCH, SIZE, SIZE, 3), (BATCH, 3, SIZE, SIZE)}, image.shape
+    assert "float32" in str(image.dtype) and 0.2 < float(abs(image.numpy()).mean()) < 3, image.dtype
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]))

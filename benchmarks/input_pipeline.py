@@ -1,0 +1,120 @@
+"""Images a second of input pipelines, JPEG files to batches for ImageNet's usual training: ours, four peers' and decoding alone.
+
+The photos are grocery16's (348×348), bccd's (640×480), and both scaled up to at least 3,000 pixels a side. The contestants stand in
+`input_contestants.py`. Each has a process of its own and works while the others wait, in turns; the median of the rounds is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from input_contestants import BATCH, CONTESTANTS, SIZE
+from record import record, row
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+OURS, LIMIT, BY_HAND = "cvpipe", "decode alone", "plain TensorFlow, by hand"
+PEERS = [name for name in CONTESTANTS if name not in (OURS, LIMIT, BY_HAND)]
+# The photos, and batches of a turn: warm-up and measured.
+SETS = {"348×348": (4, 16), "640×480": (4, 16), "3,000 pixels": (2, 2)}
+LARGE_PHOTOS = 48
+
+
+class Contestant:
+    """A process that races when told to."""
+
+    def __init__(self, name: str, folder: Path):
+        command = [sys.executable, str(Path(__file__).with_name("input_contestants.py")), name, str(folder)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
+
+    def images_per_second(self, warm_up: int, batches: int) -> float:
+        self._process.stdin.write(f"{warm_up} {batches}\n")
+        self._process.stdin.flush()
+        return BATCH * batches / float(self._answer())
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self._process.args} failed")
+        return line
+
+
+def make_photos(folder: Path, kind: str) -> Path:
+    """A folder with the photos of a set, in two classes."""
+    if kind == "3,000 pixels":
+        make_large_photos(folder / kind)
+        return folder / kind
+    archive = {"348×348": "grocery16.zip", "640×480": "bccd.zip"}[kind]
+    with zipfile.ZipFile(DATA / archive) as contents:
+        for number, name in enumerate(sorted(name for name in contents.namelist() if name.endswith(".jpg"))):
+            file = folder / kind / "ab"[number % 2] / f"{number:04}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(contents.read(name))
+    return folder / kind
+
+
+def make_large_photos(folder: Path) -> None:
+    """Photos of both other sets, scaled up until the short side has 3,000 pixels, at quality 90."""
+    from PIL import Image
+
+    small = [file for kind in ("348×348", "640×480") for file in sorted((folder.parent / kind).rglob("*.jpg"))]
+    for number, file in enumerate(random.Random(0).sample(small, LARGE_PHOTOS)):
+        image = Image.open(file)
+        factor = 3000 / min(image.size)
+        large = folder / "ab"[number % 2] / f"{number:04}.jpg"
+        large.parent.mkdir(parents=True, exist_ok=True)
+        image.resize([round(side * factor) for side in image.size], Image.Resampling.BICUBIC).save(large, quality=90)
+
+
+def race(folder: Path, names: list[str], warm_up: int, batches: int, rounds: int) -> dict[str, float]:
+    """The contestants' images a second, medians of `rounds` turns."""
+    contestants = {name: Contestant(name, folder) for name in names}
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            speeds[name].append(contestant.images_per_second(warm_up, batches))
+            print(f"{folder.name}  {name:<30}{speeds[name][-1]:>8.1f}", file=sys.stderr)
+    for contestant in contestants.values():
+        contestant.stop()
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS, help="contestants; nothing is written then")
+    parser.add_argument("--photos", nargs="+", default=list(SETS), choices=SETS, help="sets of photos; nothing is written then")
+    arguments = parser.parse_args()
+    speeds = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {kind: make_photos(Path(temporary), kind) for kind in SETS}
+        for kind in arguments.photos:
+            speeds[kind] = race(folders[kind], arguments.only, *SETS[kind], arguments.rounds)
+    if set(speeds) < set(SETS) or set(arguments.only) < set(CONTESTANTS):
+        for kind, values in speeds.items():
+            print(kind, "  ".join(f"{name} {value:.1f}" for name, value in values.items()))
+        return
+    to_peer = {kind: values[OURS] / max(values[name] for name in PEERS) for kind, values in speeds.items()}
+    to_limit = {kind: values[OURS] / values[LIMIT] for kind, values in speeds.items()}
+    rows = [
+        row(f"{kind}: {name}", round(value, 1), "images/s", name == OURS) for kind, values in speeds.items() for name, value in values.items()
+    ]
+    rows += [row(f"{kind}: cvpipe / best peer", round(ratio, 3), "", True) for kind, ratio in to_peer.items()]
+    rows += [row(f"{kind}: cvpipe / decode alone", round(ratio, 3), "", True) for kind, ratio in to_limit.items()]
+    print(f"{SIZE}×{SIZE}, batch {BATCH}, {arguments.rounds} rounds; the ratios below are those of the set where they are lowest")
+    record("input_pipeline", rows, to_best_peer=round(min(to_peer.values()), 3), to_limit=round(min(to_limit.values()), 3))
+
+
+if __name__ == "__main__":
+    main()

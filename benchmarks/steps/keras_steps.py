@@ -1,0 +1,38 @@
+"""Steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS [JIT].
+
+ResNet-50 is Keras Applications'; ResNet-20, which it lacks, is cvpipe's model under `fit`. JIT: auto (the default), on or off.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from turns import answer  # noqa: E402
+
+
+def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit: str) -> None:
+    """`steps` steps of one epoch of `fit`."""
+    if network == "resnet50":
+        model = keras.applications.ResNet50(weights=None, classes=classes, classifier_activation=None)
+    else:
+        from cvpipe.models.build import classification_network
+
+        ours = classification_network(network, (size, size, 3), classes)
+        model = keras.Model(ours.input, ours.output["logits"])
+    images = tf.random.stateless_normal([batch_size, size, size, 3], [0, 0])
+    labels = tf.random.stateless_uniform([batch_size], [0, 1], 0, classes, tf.int32)
+    compiled = {"auto": "auto", "on": True, "off": False}[jit]
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=compiled)
+    dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
+    answer(lambda: model.fit(dataset, steps_per_epoch=steps, verbose=0))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:6]), *(sys.argv[6:] or ["auto"]))

@@ -1,0 +1,38 @@
+"""Steps of Model Garden's classification task and ResNet-50: model_garden_steps.py SIZE CLASSES BATCH STEPS."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import tensorflow as tf  # noqa: E402
+import tf_keras  # noqa: E402
+from official.vision.configs import image_classification as configs  # noqa: E402
+from official.vision.tasks.image_classification import ImageClassificationTask  # noqa: E402
+
+from turns import answer  # noqa: E402
+
+
+def main(size: int, classes: int, batch_size: int, steps: int) -> None:
+    """`steps` of its own `train_step` in a `tf.function`, as its trainer's inner loop makes them."""
+    config = configs.ImageClassificationTask()
+    config.model.num_classes, config.model.input_size = classes, [size, size, 3]
+    task = ImageClassificationTask(config)
+    model = task.build_model()
+    optimizer = tf_keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+    images = tf.random.stateless_normal([batch_size, size, size, 3], [0, 0])
+    labels = tf.random.stateless_uniform([batch_size], [0, 1], 0, classes, tf.int32)
+    batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+
+    @tf.function
+    def run_steps() -> None:
+        for _ in tf.range(steps):
+            task.train_step(next(batches), model, optimizer)
+
+    answer(run_steps)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

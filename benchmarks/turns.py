@@ -1,0 +1,57 @@
+"""Contestants that are measured in turns, each in a process of its own, so that the machine's moods strike all alike.
+
+A contestant is a script that ends in `answer(work)`; the one that measures holds a `Contestant` for each and asks them one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+
+def answer(work: Callable[[], None]) -> None:
+    """In the contestant: for every line on stdin, does the work once and prints the seconds it took."""
+    # Libraries print as they please; the measurements have a stream of their own.
+    measurements = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for _ in sys.stdin:
+        began = time.monotonic()
+        work()
+        print(time.monotonic() - began, file=measurements, flush=True)
+
+
+class Contestant:
+    """A running contestant."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]):
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}
+        )
+        self._command = command
+
+    def seconds(self) -> float:
+        """Lets it do its work once."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(self._command)} ended with {self._process.wait()}; run it alone and type a line to see why")
+        return float(line)
+
+    def end(self) -> None:
+        """Stops it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def median_seconds(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
+    """Each one's median over `rounds` turns, after a turn to warm up that doesn't count."""
+    for contestant in contestants.values():
+        contestant.seconds()
+    turns = [{name: contestant.seconds() for name, contestant in contestants.items()} for _ in range(rounds)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in contestants}

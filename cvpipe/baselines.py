@@ -1,0 +1,204 @@
+"""scikit-learn's classifiers on a pipeline's own prepared images, flattened: what a network has to beat.
+
+Dimensions: N training images, M other images, D values of an image, K classes, Q neighbours.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import NearestNeighbors
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import LinearSVC
+
+from cvpipe.config import Config
+from cvpipe.config.prepare import TestTime
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.sources.splits import hold_out
+from cvpipe.data.stream import evaluation_batches
+from cvpipe.errors import DataError
+from cvpipe.models.normalize import Normalize
+from cvpipe.tasks import task_module
+from cvpipe.training.train import fit_normalization
+
+# Numbers of neighbours to choose from; five are always shown too.
+NEIGHBOURS = (1, 3, 5, 7, 9, 11, 15, 21)
+ALWAYS_SHOWN = 5
+# Settings are chosen by training on no more images than this.
+CHOOSING_IMAGES = 10_000
+# Absolute differences, of which there are N·M·D, can't be had from a matrix product: minutes for these many.
+MOST_DIFFERENCES = 10**11
+# All images are held in memory at once, some classifiers take them in float64.
+MOST_VALUES = 5 * 10**8
+HIDDEN, EPOCHS = 256, 30
+
+
+class Images(NamedTuple):
+    """Flattened images and their classes."""
+
+    values: np.ndarray
+    """float32 [N, D]."""
+    labels: np.ndarray
+    """int32 [N]."""
+
+    def sample(self, most: int, seed: int) -> Images:
+        """No more than `most` of them, each class keeping its share, chosen by the seed."""
+        if most >= len(self.labels):
+            return self
+        try:
+            chosen, _ = train_test_split(np.arange(len(self.labels)), train_size=most, stratify=self.labels, random_state=seed)
+        except ValueError:
+            # A class has a single image, or there are more classes than images asked for.
+            chosen = np.random.default_rng(seed).choice(len(self.labels), most, replace=False)
+        return Images(self.values[np.sort(chosen)], self.labels[np.sort(chosen)])
+
+
+class Trainable(NamedTuple):
+    """A classifier with one setting to choose."""
+
+    name: str
+    setting: str
+    values: tuple[float, ...]
+    make: Callable[[float, int, int], Any]
+    """From a value of the setting, N and the seed."""
+
+
+# LinearSVC and LogisticRegression minimize C × the sum of losses + ½ × the squared norm: with C·N the same, the balance between a
+# mean loss and the penalty is, whatever the number of images.
+TRAINABLE = (
+    Trainable("linear SVM", "C·N", (1.0, 10.0, 100.0),
+              lambda value, n, seed: LinearSVC(C=value / n, dual=False, max_iter=200, random_state=seed)),
+    Trainable("softmax regression", "C·N", (10.0, 100.0, 1000.0),
+              lambda value, n, seed: LogisticRegression(C=value / n, max_iter=200, random_state=seed)),
+    Trainable(f"two-layer net, {HIDDEN} hidden", "alpha", (1e-3, 1e-1, 1.0),
+              lambda value, n, seed: MLPClassifier((HIDDEN,), alpha=value, max_iter=EPOCHS, random_state=seed)),
+)
+
+
+def baselines(config: Config) -> Iterator[dict[str, Any]]:
+    """Trains and scores each baseline on the pipeline's splits, its settings chosen on the validation split.
+
+    Where the data has none, a tenth of the training split is held out to choose by. Several views of an image are no part of it.
+
+    Yields:
+        A row each: "baseline", "settings" by name, "accuracy" on the test split, "images" (how many it is measured on),
+        "seconds" (choosing, training and answering), "note" (what was cut short, or "").
+
+    Raises:
+        DataError: the data can't be opened, more records are bad than the pipeline allows, or it is too much to hold in memory.
+    """
+    splits = open_splits(config.data, config.seed)
+    normalize = _normalization(splits["train"], config)
+    images = {name: _read(splits[name], name, config, normalize) for name in ("train", "test")}
+    if "validation" in splits:
+        to_learn, to_choose = images["train"], _read(splits["validation"], "validation", config, normalize)
+    else:
+        parts = hold_out(splits["train"], 0.1, f"{config.seed} validation")
+        to_learn, to_choose = (_read(part, "train", config, normalize) for part in parts)
+    for metric in ("l2", "l1"):
+        yield from _nearest_neighbours(metric, to_learn, to_choose, images["train"], images["test"], config.seed)
+    for trainable in TRAINABLE:
+        yield _trained(trainable, to_learn, to_choose, images["train"], images["test"], config.seed)
+
+
+def vote(labels: np.ndarray, k: int) -> np.ndarray:
+    """The most frequent class among the nearest `k` of the neighbours' labels [M, Q], int [M]; of equals the first class."""
+    counts = (labels[:, :k, np.newaxis] == np.arange(labels.max() + 1)).sum(axis=1)
+    return counts.argmax(axis=1)
+
+
+def _normalization(train: Source, config: Config) -> Callable[[np.ndarray], np.ndarray]:
+    """What a network whose first layer takes its statistics from the training set does there."""
+    if config.prepare.normalize == "given":
+        return lambda images: images
+    shape = (*config.prepare.size, config.prepare.channels)
+    model = keras.Sequential([keras.Input(shape), Normalize(config.prepare, name="normalize")])
+    fit_normalization(model, train, config)
+    return lambda images: model(images).numpy()
+
+
+def _read(source: Source, split: str, config: Config, normalize: Callable[[np.ndarray], np.ndarray]) -> Images:
+    height, width = config.prepare.size
+    size = height * width * config.prepare.channels
+    if len(source) * size > MOST_VALUES:
+        raise DataError(f"the {split} split's {len(source):,} images of {size:,} values are too much to hold in memory at once; "
+                        f"take fewer with --limit, or smaller ones with --set prepare.size=[{height // 2},{width // 2}]")
+    quarantine = Quarantine(source, split, config.data.max_bad_share)
+    encode = task_module(config.task).encode
+    values, labels = np.empty((len(source), size), np.float32), np.empty(len(source), np.int32)
+    count = 0
+    for batch in evaluation_batches(source, config.model_copy(update={"test_time": TestTime()}), encode, quarantine, 256):
+        readable = batch["weight"].numpy() > 0
+        images = normalize(batch["image"].numpy()[readable])
+        values[count: count + len(images)] = images.reshape(len(images), size)
+        labels[count: count + len(images)] = batch["targets"]["label"].numpy()[readable]
+        count += len(images)
+    quarantine.check()
+    return Images(values[:count], labels[:count])
+
+
+def _nearest_neighbours(
+    metric: str, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows for the chosen number of neighbours and for five."""
+    began = time.monotonic()
+    note = ""
+    if metric == "l1" and len(test.labels) > (most := max(2, MOST_DIFFERENCES // train.values.size)):
+        # Fewer images are asked for, among all training images: with fewer of those it would be another classifier.
+        to_choose, test = to_choose.sample(most // 2, seed), test.sample(most, seed)
+        note = f"on a sample of {most:,} test images"
+    possible = [k for k in NEIGHBOURS if k <= len(to_learn.labels)]
+    known = _neighbours(metric, to_learn, to_choose, possible[-1])
+    scores = [float((vote(known, k) == to_choose.labels).mean()) for k in possible]
+    chosen = possible[int(np.argmax(scores))]
+    answers = _neighbours(metric, train, test, possible[-1])
+    seconds = round(time.monotonic() - began, 1)
+    for k in sorted({chosen, min(ALWAYS_SHOWN, possible[-1])}):
+        accuracy = float((vote(answers, k) == test.labels).mean())
+        yield _row(f"nearest neighbours, {metric.upper()}", {"k": k}, accuracy, len(test.labels), seconds, note)
+
+
+def _neighbours(metric: str, train: Images, asked: Images, most: int) -> np.ndarray:
+    """The labels of the `most` nearest training images to each image asked for, nearest first, int32 [M, Q]."""
+    index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=metric).fit(train.values)
+    return train.labels[index.kneighbors(asked.values, return_distance=False)]
+
+
+def _trained(trainable: Trainable, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int) -> dict[str, Any]:
+    began = time.monotonic()
+    few = to_learn.sample(CHOOSING_IMAGES, seed)
+    scores = [_score(trainable, value, few, to_choose, seed) for value in trainable.values]
+    chosen = trainable.values[int(np.argmax(scores))]
+    accuracy = _score(trainable, chosen, train, test, seed)
+    note = f"{trainable.setting} chosen with {len(few.labels):,} training images" if len(few.labels) < len(to_learn.labels) else ""
+    return _row(trainable.name, {trainable.setting: chosen}, accuracy, len(test.labels), round(time.monotonic() - began, 1), note)
+
+
+def _score(trainable: Trainable, value: float, train: Images, asked: Images, seed: int) -> float:
+    with warnings.catch_warnings():
+        # Each stops after a number of passes that is known to be enough for a baseline.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = trainable.make(value, len(train.labels), seed).fit(train.values, train.labels)
+    return float(model.score(asked.values, asked.labels))
+
+
+def _row(name: str, settings: dict[str, float], accuracy: float, images: int, seconds: float, note: str) -> dict[str, Any]:
+    return {"baseline": name, "settings": settings, "accuracy": accuracy, "images": images, "seconds": seconds, "note": note}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The rows as lines for people."""
+    lines = [f"{'baseline':<32}{'settings':<12}{'test accuracy':>13}{'seconds':>9}  note"]
+    for row in rows:
+        settings = ", ".join(f"{name} = {value:g}" for name, value in row["settings"].items())
+        lines.append(f"{row['baseline']:<32}{settings:<12}{row['accuracy']:>13.2%}{row['seconds']:>9.0f}  {row['note']}".rstrip())
+    return lines

@@ -1,0 +1,35 @@
+"""`cvpipe baselines`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_pipeline, print_result
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(commands, "baselines", baselines, "score scikit-learn's classifiers on a pipeline's images")
+    add_pipeline(parser)
+    parser.add_argument("--limit", metavar="N", help="train on no more than N images, short for --set data.limit=N")
+
+
+def baselines(options: argparse.Namespace) -> int:
+    """Trains and scores the baselines, and prints a table."""
+    from cvpipe import config_file
+    from cvpipe.runtime import prepare_process
+
+    overrides = [*options.overrides, *([f"data.limit={options.limit}"] if options.limit is not None else [])]
+    config = config_file.load(options.pipeline, overrides)
+    prepare_process(config)
+    from cvpipe.baselines import baselines as score_baselines
+    from cvpipe.baselines import table
+
+    rows = []
+    for row in score_baselines(config):
+        rows.append(row)
+        print(f"{row['baseline']} is done, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    print_result(options, rows, table(rows))
+    return 0

@@ -1,0 +1,56 @@
+"""`cvpipe data check`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_pipeline, own_folder, print_result
+
+
+def add(commands: Any) -> None:
+    """Declares the commands about data."""
+    text = "look at the data of a pipeline"
+    parser = commands.add_parser("data", help=text, description=text[0].upper() + text[1:] + ".")
+    checks = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name")
+    command = add_command(checks, "check", check, "read everything once: broken files, leaks between splits, sizes, classes")
+    add_pipeline(command)
+    command.add_argument("--to", metavar="DIR", type=Path, help="folder for the report and the contact sheet (default: NAME-check)")
+
+
+def check(options: argparse.Namespace) -> int:
+    """Checks the data of a pipeline; 1 where something in it is wrong."""
+    from cvpipe import config_file
+    from cvpipe.runtime import prepare_process
+
+    config = config_file.load(options.pipeline, options.overrides)
+    prepare_process(config)
+    from cvpipe.data.check import check as check_splits
+    from cvpipe.data.check_report import contact_sheet, summary, write_report
+    from cvpipe.data.sources import open_splits
+    from cvpipe.tasks import task_module
+
+    splits = open_splits(config.data, config.data.split_seed)
+    folder = options.to or Path(f"{config.name}-check")
+    own_folder(folder, "broken.jsonl", "--to")
+    result = check_splits(splits, config.prepare.channels, _progress())
+    write_report(result, contact_sheet(splits["train"], config, task_module(config.task).encode), folder)
+    print_result(options, {**result, "folder": str(folder)}, [*summary(result), f"report   {folder / 'report.md'}"])
+    return 0 if result["clean"] else 1
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Says every ten seconds how far it is."""
+    shown_at = time.monotonic()
+
+    def show(done: int, examples: int) -> None:
+        nonlocal shown_at
+        if time.monotonic() - shown_at >= 10:
+            shown_at = time.monotonic()
+            print(f"read {done:,} of {examples:,}", file=sys.stderr, flush=True)
+
+    return show

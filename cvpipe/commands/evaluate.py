@@ -1,0 +1,68 @@
+"""`cvpipe evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_data_overrides, add_snapshots, print_result, score_lines
+from cvpipe.errors import DataError
+from cvpipe.runtime import prepare_process
+from cvpipe.training.run import Run
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    text = "score a run, several runs that answer together, or an exported artefact fed with raw bytes"
+    parser = add_command(commands, "evaluate", evaluate, text)
+    parser.add_argument("paths", metavar="RUN|ARTEFACT", nargs="+", type=Path,
+                        help="such as runs/digits or saved_models/digits")
+    add_snapshots(parser)
+    parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    add_data_overrides(parser)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Scores a run or an artefact on a split of its data."""
+    run = Run(options.paths[0])
+    if len(options.paths) > 1 or options.snapshots:
+        result, lines = _ensemble([Run(path) for path in options.paths], options)
+    elif run.config_file.exists():
+        result, lines = _run(run, options)
+    else:
+        result, lines = _artefact(options.paths[0], options)
+    print_result(options, result, [*score_lines(result), *lines])
+    return 0
+
+
+def _run(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    prepare_process(run.config)
+    from cvpipe.training.train import evaluate_run
+
+    report = run.report(options.split)
+    scores = evaluate_run(run, options.split, options.overrides)
+    return {**scores, "run": str(run.folder), "report": str(report)}, [f"report  {report}"]
+
+
+def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    prepare_process(runs[0].config)
+    from cvpipe.tasks import task_module
+    from cvpipe.training.ensemble import evaluate_ensemble, find_members
+
+    result = evaluate_ensemble(find_members(runs, options.snapshots), options.split, options.overrides)
+    shown = task_module(runs[0].config.task).BEST_BY
+    return result, [f"member  {member['run']} ({member['checkpoint']})  {shown} {member[shown]:.4f}" for member in result["members"]]
+
+
+def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from cvpipe.export.about import artefact_config, find_artefact
+
+    try:
+        folder = find_artefact(path)
+    except DataError:
+        raise DataError(f"{path}: neither a run nor an exported model; train one with: cvpipe train PIPELINE.yaml") from None
+    prepare_process(artefact_config(folder))
+    from cvpipe.export.artefact import evaluate_artefact
+
+    return {**evaluate_artefact(folder, options.split, options.overrides), "artefact": str(folder)}, [f"artefact  {folder}"]

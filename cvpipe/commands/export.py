@@ -1,0 +1,38 @@
+"""`cvpipe export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_data_overrides, add_snapshots, print_result
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(commands, "export", export, "turn a run, or several that answer together, into one SavedModel")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="such as runs/digits; of several, the mean of their answers")
+    add_snapshots(parser)
+    add_data_overrides(parser)
+    parser.add_argument("--to", metavar="DIR", type=Path,
+                        help="the model's folder, which gets a new version (default: saved_models/NAME, or NAME-ensemble)")
+
+
+def export(options: argparse.Namespace) -> int:
+    """Exports, checks the artefact, and prints where it is."""
+    from cvpipe.runtime import prepare_process
+    from cvpipe.training.run import Run
+
+    runs = [Run(folder) for folder in options.runs]
+    prepare_process(runs[0].config)
+    from cvpipe.export.export import export_members
+    from cvpipe.training.ensemble import find_members
+
+    members = find_members(runs, options.snapshots)
+    name = runs[0].config.name + ("-ensemble" if len(members) > 1 else "")
+    result = export_members(members, options.to or Path("saved_models") / name, options.overrides)
+    checked = (f"checked: {result['images']} images answered from bytes by both loaders in a fresh process, "
+               f"largest difference {result['max_difference']:.1e}")
+    print_result(options, result, [f"artefact  {result['artefact']}", checked])
+    return 0

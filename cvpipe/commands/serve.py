@@ -1,0 +1,35 @@
+"""`cvpipe serve`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(commands, "serve", serve, "answer TensorFlow Serving's REST requests on this machine", as_json=False)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a folder of models, or one model, such as saved_models")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8501, help="port to listen on, 0 for any free one (default: %(default)s)")
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serves until Ctrl-C."""
+    from cvpipe.runtime import quiet_tensorflow
+
+    quiet_tensorflow()
+    from cvpipe.serving.server import make_server
+
+    with make_server(options.folder, options.host, options.port) as server:
+        address = f"http://{options.host}:{server.server_port}"
+        print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+    return 0

@@ -1,0 +1,70 @@
+"""`cvpipe train`, and the checks before it: `cvpipe train --sanity`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvpipe.commands.command import add_command, add_pipeline, own_folder, print_result, score_lines
+from cvpipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cvpipe.config import Config
+
+# Fewer say nothing, least of all in a range test over seven powers of ten.
+MIN_SANITY_STEPS = 20
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(commands, "train", train, "train a pipeline, or go on with its run where it stopped")
+    add_pipeline(parser)
+    parser.add_argument("--run", metavar="DIR", type=Path, help="the run's folder (default: runs/NAME)")
+    parser.add_argument("--fresh", action="store_true", help="start anew; a run that exists is moved aside, not deleted")
+    parser.add_argument("--sanity", action="store_true",
+                        help="train nothing, but check that this pipeline can be trained; the report goes to the folder RUN-sanity")
+    parser.add_argument("--sanity-steps", metavar="N", type=int, default=200,
+                        help="most train steps of each of the two checks that train (default: %(default)s)")
+
+
+def train(options: argparse.Namespace) -> int:
+    """Trains, and prints the test split's scores."""
+    from cvpipe import config_file
+    from cvpipe.runtime import prepare_process
+
+    config = config_file.load(options.pipeline, options.overrides)
+    prepare_process(config)
+    run = options.run or Path("runs") / config.name
+    if options.sanity:
+        return _check_sanity(options, config, run)
+    from cvpipe.training.train import train as train_pipeline
+
+    result = train_pipeline(config, run, options.fresh)
+    report = result.get("report", "is written by the chief worker")
+    print_result(options, result, [*score_lines(result), f"run     {run}", f"report  {report}"])
+    return 0
+
+
+def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int:
+    """Prints a line a check. What is suspicious is no failure: a person decides, and programs look at "ok"."""
+    if options.fresh:
+        raise ConfigError("--fresh: --sanity trains nothing and changes no run; leave one of the two out")
+    if options.sanity_steps < MIN_SANITY_STEPS:
+        raise ConfigError(f"--sanity-steps: {options.sanity_steps} are too few to see a trend; give at least {MIN_SANITY_STEPS}")
+    from cvpipe.training.sanity import check_sanity
+    from cvpipe.training.sanity.report import write_sanity_report
+
+    folder = run.with_name(f"{run.name}-sanity")
+    findings = []
+    for finding in check_sanity(config, options.sanity_steps):
+        findings.append(finding)
+        if not options.json:
+            print(finding.line(), flush=True)
+        # Only now: a wrong pipeline leaves no folder.
+        own_folder(folder, "report.md", "--run")
+        write_sanity_report(findings, config, folder)
+    report = folder / "report.md"
+    checks = [{"name": own.name, "ok": own.ok, "says": own.says, "advice": own.advice, **own.measured} for own in findings]
+    print_result(options, {"ok": all(own.ok for own in findings), "checks": checks, "report": str(report)}, [f"report      {report}"])
+    return 0

@@ -1,0 +1,100 @@
+"""What `cvpipe data check` writes: report.md, broken.jsonl, duplicates.jsonl and contact_sheet.png."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe.config import Config
+from cvpipe.config.prepare import TestTime
+from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
+from cvpipe.data.prepare import restore_pixels
+from cvpipe.data.sources import Source
+from cvpipe.data.stream import Encode, read_examples
+from cvpipe.drawing import image_table
+
+# Of a thousand broken files, the first few say what is wrong; the others are in the files.
+SHOWN = 5
+SHEET_EXAMPLES, SHEET_EPOCHS = 8, 6
+# Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
+LARGE_IMBALANCE = 10
+MEANINGS = {
+    LEAKS: "leaks: the same image in several splits, so that scores look better than they are; keep it in one",
+    CONTRADICTIONS: "contradictions: the same image under several classes; keep the right one",
+    REPEATED: "repeated: the same image several times in one split, where it weighs more than others",
+}
+
+
+def summary(result: Mapping[str, Any]) -> list[str]:
+    """The lines that a person reads first; `result` is what `check` returns."""
+    lines: list[str] = []
+    for name, split in result["splits"].items():
+        counts = ", ".join(f"{label} {count}" for label, count in list(split["classes"].items())[:20])
+        more = f" and {len(split['classes']) - 20} more" if len(split["classes"]) > 20 else ""
+        lines += [
+            f"{name}: {split['examples']} images, {split['broken']} broken",
+            f"  classes  {counts}{more}",
+            f"  sizes    {', '.join(f'{which} {height}×{width}' for which, (height, width) in split['sizes'].items()) or 'none'}",
+            f"  files    {', '.join(f'{count} {kind}' for kind, count in split['kinds'].items()) or 'none'}",
+        ]
+        if split["imbalance"] > LARGE_IMBALANCE:
+            lines.append(f"  the largest class has {split['imbalance']:.0f} times the images of the smallest: look at the scores per class")
+        lines += [f"  class '{label}' has no image here" for label, count in split["classes"].items() if not count]
+    lines += _some(f"broken: {len(result['broken'])}", [f"{row['record']} ({row['split']}): {row['reason']}" for row in result["broken"]])
+    for kind, meaning in MEANINGS.items():
+        title, _, explanation = meaning.partition(": ")
+        groups = [" = ".join(f"{record['record']} ({record['split']}, {record['class']})" for record in group) for group in result[kind]]
+        lines += _some(f"{title}: {len(groups)} ({explanation})", groups)
+    lines.append("clean" if result["clean"] else "not clean")
+    # Bytes of a file's name that are no UTF-8 can't be printed.
+    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+
+
+def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
+    """Writes the files; of an earlier check they are overwritten. `sheet` is what `contact_sheet` gives."""
+    groups = [{"kind": kind, "records": group} for kind in MEANINGS for group in result[kind]]
+    for name, rows in (("broken", result["broken"]), ("duplicates", groups)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    picture = ["", "## Training images, as they are and as augmentation leaves them", "", "![Contact sheet](contact_sheet.png)"]
+    # Indented: Markdown leaves the lines as they are.
+    lines = ["# Data check", "", *(f"    {line}" for line in summary(result)), *(picture if sheet else []), "",
+             "All broken records are in broken.jsonl, all that have the same content in duplicates.jsonl."]
+    (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "contact_sheet.png").unlink(missing_ok=True)
+    if sheet:
+        sheet.savefig(folder / "contact_sheet.png", dpi=100)
+
+
+def contact_sheet(source: Source, config: Config, encode: Encode) -> Figure | None:
+    """An example of each of several classes, plain and as training sees it in its first epochs; None where none can be read."""
+    # Several views of an image in evaluation are no part of training.
+    config = config.model_copy(update={"test_time": TestTime()})
+    chosen = _one_a_class(source, config, encode)
+    if not len(chosen):
+        return None
+    versions = [read_examples(source, chosen, config, encode, epoch)["image"] for epoch in (None, *range(SHEET_EPOCHS))]
+    pixels = np.stack([restore_pixels(tf.constant(images), config.prepare).numpy() for images in versions], axis=1)
+    columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
+    return image_table(pixels, [source.classes[label] for label in source.labels[chosen]], columns)
+
+
+def _one_a_class(source: Source, config: Config, encode: Encode) -> np.ndarray:
+    """The first readable one of the first few examples of each of at most SHEET_EXAMPLES classes: positions in the source."""
+    found: list[int] = []
+    for label in range(len(source.classes)):
+        members = np.flatnonzero(source.labels == label)[:SHOWN]
+        if len(found) < SHEET_EXAMPLES and len(members):
+            found += read_examples(source, members, config, encode)["index"][:1].tolist()
+    return np.array(found, np.int64)
+
+
+def _some(title: str, items: Sequence[str]) -> list[str]:
+    """A title with the first few of its items; nothing where there are none."""
+    more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [title, *(f"  {item}" for item in items[:SHOWN]), *more] if items else []

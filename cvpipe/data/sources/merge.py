@@ -1,0 +1,69 @@
+"""Several sources as one: classes joined by name, splits by what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.data.sources.source import Example, Reader, Source
+
+T = TypeVar("T")
+
+
+def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
+    """The union of the children's splits; classes stand in the order in which they first appear."""
+    classes = tuple(dict.fromkeys(name for splits in children for split in splits.values() for name in split.classes))
+    names = dict.fromkeys(name for splits in children for name in splits)
+    return {name: _joined([splits[name].relabel(classes) for splits in children if name in splits]) for name in names}
+
+
+def _joined(parts: Sequence[Source]) -> Source:
+    """Records are numbered through, one part after the other."""
+    sizes = [int(part.records.max(initial=-1)) + 1 for part in parts]
+    starts = np.cumsum([0, *sizes[:-1]])
+    readers = _alike([part.read_record for part in parts])
+
+    def read_record(record: tf.Tensor) -> Example:
+        part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
+        return tf.switch_case(part, [lambda read=read, start=start: read(record - start) for read, start in zip(readers, starts)])
+
+    def in_part(ask: Callable[[Source, int], T]) -> Callable[[int], T]:
+        def answer(record: int) -> T:
+            part = int(np.searchsorted(starts, record, side="right")) - 1
+            return ask(parts[part], record - int(starts[part]))
+
+        return answer
+
+    return Source(
+        parts[0].classes,
+        np.concatenate([part.labels for part in parts]),
+        read_record,
+        in_part(lambda part, record: part.name_record(record)),
+        in_part(lambda part, record: part.locate_record(record)),
+        np.concatenate([part.records + start for part, start in zip(parts, starts)]),
+    )
+
+
+def _alike(readers: list[Reader]) -> list[Reader]:
+    """Readers whose examples can be batched together: pixels where all have pixels of as many channels, else encoded bytes."""
+    kinds = {_channels(read) for read in readers}
+    return readers if len(kinds) == 1 else [_encoded(read) for read in readers]
+
+
+def _channels(read: Reader) -> int | None:
+    """How many channels the pixels have that a reader gives; None where it gives bytes."""
+    spec = tf.data.Dataset.range(1).map(tf.autograph.experimental.do_not_convert(read)).element_spec
+    return spec["image"].shape[-1] if "image" in spec else None
+
+
+def _encoded(read: Reader) -> Reader:
+    """The same images as bytes; PNG loses nothing."""
+
+    def encoded(record: tf.Tensor) -> Example:
+        example = read(record)
+        return example if "bytes" in example else {"bytes": tf.io.encode_png(example["image"])}
+
+    return encoded

@@ -1,0 +1,82 @@
+"""Records of TFRecord and ArrayRecord files by number, in any order and from any thread, without holding them in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from cvpipe.data.sources.files import read_at
+from cvpipe.errors import DataError
+
+
+class Part(Protocol):
+    """Consecutive records of a file, as TensorFlow Datasets describes them."""
+
+    filename: str
+    skip: int
+    take: int
+
+
+def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callable[[int], bytes]:
+    """A function from a number to the record, counted through all parts.
+
+    Raises:
+        DataError: the format, "tfrecord" or "array_record", is another, or a file is missing or cut off; so does the function.
+    """
+    if file_format == "tfrecord":
+        return _tfrecord_reader(parts)
+    if file_format == "array_record":
+        return _array_record_reader(parts)
+    raise DataError(f"{place}: the files are {file_format}; only tfrecord and array_record are read, so prepare the data set as one of them")
+
+
+def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
+    files = [os.fspath(part.filename) for part in parts]
+    # Of each record the number of its file, its offset and its length.
+    places = np.concatenate([
+        np.insert(_tfrecord_places(file, part.skip + part.take)[part.skip:], 0, number, axis=1)
+        for number, (file, part) in enumerate(zip(files, parts))
+    ])
+
+    def read(record: int) -> bytes:
+        file, offset, length = places[record].tolist()
+        return read_at(files[file], offset, length)
+
+    return read
+
+
+def _tfrecord_places(file: str, records: int) -> np.ndarray:
+    """Where the first records of a TFRecord file lie: int64 [records, 2], offset and length.
+
+    A record is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes, and 4 bytes of checksum.
+    """
+    places, at = np.zeros((records, 2), np.int64), 0
+    try:
+        with open(file, "rb", buffering=0) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            for number in range(records):
+                length = int.from_bytes(os.pread(opened.fileno(), 8, at), "little")
+                begin, at = at + 12, at + 16 + length
+                if at > size:
+                    raise DataError(f"{file}: cut off or damaged at record {number}; remove the data set and prepare it again")
+                places[number] = begin, length
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror}); remove the data set and prepare it again") from None
+    return places
+
+
+def _array_record_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    records = ArrayRecordDataSource(list(parts))
+
+    def read(record: int) -> bytes:
+        try:
+            return records[record]
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise DataError(f"the record can't be read ({error})") from None
+
+    return read

@@ -1,0 +1,90 @@
+"""Which examples are used for what: held out, cut into folds, limited, or chosen by class; all by hash, so that little moves."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from cvpipe.config.data import Fold
+from cvpipe.data.sources.source import Source, among
+from cvpipe.errors import DataError
+
+Splits = dict[str, Source]
+
+
+def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
+    """Splits a source in two, each class by itself: what stays, and `share` of it held out.
+
+    Examples are ranked by a hash of the seed and their name, so that adding some moves few of the others, wherever the data
+    lies. A class always keeps at least one example; both parts keep the source's order.
+    """
+    held = np.zeros(len(source), bool)
+    for members in _ranked(source, _hashes(source, seed)):
+        count = min(round(len(members) * share), len(members) - 1)
+        held[members[: max(count, 0)]] = True
+    return source.subset(np.flatnonzero(~held)), source.subset(np.flatnonzero(held))
+
+
+def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
+    """Splits a source in two: the other folds, and the fold asked for.
+
+    The folds' sizes differ by one at most, and so do those of each class in them; examples are ranked as in `hold_out`.
+    """
+    chosen = np.zeros(len(source), bool)
+    spare = 0
+    for members in _ranked(source, _hashes(source, seed)):
+        # What doesn't divide goes to the folds in turn, from class to class.
+        sizes = np.full(fold.of, len(members) // fold.of)
+        extra = (spare + np.arange(len(members) % fold.of)) % fold.of
+        sizes[extra] += 1
+        spare += len(extra)
+        begin = int(sizes[: fold.index].sum())
+        chosen[members[begin: begin + sizes[fold.index]]] = True
+    return source.subset(np.flatnonzero(~chosen)), source.subset(np.flatnonzero(chosen))
+
+
+def limit(source: Source, most: int, seed: str) -> Source:
+    """No more than `most` examples: of each class as many as of the others, or all it has; ranked as in `hold_out`."""
+    hashes, turn = _hashes(source, seed), np.zeros(len(source), np.int64)
+    for members in _ranked(source, hashes):
+        turn[members] = np.arange(len(members))
+    # Turn by turn each class gives an example while it has any; a last turn that not all can have goes by hash.
+    return source.subset(np.sort(np.lexsort((hashes, turn))[:most]))
+
+
+def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Splits:
+    """The examples of some classes, labelled in their order; raises DataError for a class that the data lacks."""
+    known = next(iter(splits.values())).classes
+    for name in classes:
+        if name not in known:
+            raise DataError(f"data.only: {place} has no class '{name}'; {among(name, known)}")
+    return {name: split.relabel(classes) for name, split in splits.items()}
+
+
+def with_test(splits: Splits, share: float, seed: int) -> Splits:
+    """Holds a test split out where there is none; "all" becomes the training split."""
+    if "test" in splits:
+        return splits
+    train, test = hold_out(splits["all" if "all" in splits else "train"], share, f"{seed} test")
+    others = {name: split for name, split in splits.items() if name not in ("all", "train")}
+    return {"train": train, "test": test, **others}
+
+
+def with_validation(splits: Splits, share: float, seed: int) -> Splits:
+    """Holds a validation split out of the training split where there is none, and the share isn't 0."""
+    if "validation" in splits or not share:
+        return splits
+    train, validation = hold_out(splits["train"], share, f"{seed} validation")
+    return {**splits, "train": train, "validation": validation}
+
+
+def _ranked(source: Source, hashes: np.ndarray) -> list[np.ndarray]:
+    """By class, the positions of its examples in the order of their hashes."""
+    members = (np.flatnonzero(source.labels == label) for label in range(len(source.classes)))
+    return [positions[np.argsort(hashes[positions], kind="stable")] for positions in members]
+
+
+def _hashes(source: Source, seed: str) -> np.ndarray:
+    lines = (f"{seed} {name}".encode("utf-8", "surrogateescape") for name in source.names())
+    return np.array([hashlib.blake2b(line, digest_size=8).digest() for line in lines], dtype="S8")

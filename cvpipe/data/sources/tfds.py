@@ -1,0 +1,165 @@
+"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index where its files lie; images stay encoded.
+
+Dimensions: R records of a split, in the order of its expression.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config.data import Tfds
+from cvpipe.data.sources.records import record_reader
+from cvpipe.data.sources.source import Example, Source, among, read_in_python, whole
+from cvpipe.errors import DataError
+
+# Examples in memory while labels are read: with their images, about 30 MB of ImageNet's.
+LABELS_AT_ONCE = 256
+
+
+def tfds(config: Tfds) -> dict[str, Source]:
+    """The splits that the pipeline names. Opening them reads every record once, for its label.
+
+    Raises:
+        DataError: the data set, a split or a feature isn't there, files are damaged, or an example has no label.
+    """
+    info = _prepared(config).info
+    classes = _classes(info, config)
+    expressions = {"train": config.train, "validation": config.validation, "test": config.test}
+    files = {split: _instructions(info, split, wanted) for split, wanted in expressions.items() if wanted}
+    places = {split: _positions(info, instructions) for split, instructions in files.items()}
+    _refuse_overlaps(places, info.full_name)
+    return {split: _source(info, files[split], places[split], classes, config) for split in files}
+
+
+def _prepared(config: Tfds) -> Any:
+    """The builder, with its files on disk."""
+    import tensorflow_datasets
+
+    try:
+        builder = tensorflow_datasets.builder(config.name, data_dir=config.data_dir)
+    except tensorflow_datasets.core.DatasetNotFoundError:
+        known = among(config.name, tensorflow_datasets.list_builders(with_community_datasets=False))
+        raise DataError(f"data.source.name: TensorFlow Datasets has no '{config.name}', nor is it in {_folder(config)}; {known}") from None
+    except (ValueError, AssertionError, ImportError) as error:
+        raise DataError(f"data.source.name: TensorFlow Datasets can't open '{config.name}': {_beginning(error)}") from None
+    if not builder.is_prepared() and not config.download:
+        raise DataError(f"{builder.info.full_name} is not in {_folder(config)}; set data.source.download: true to fetch it, or "
+                        f"data.source.data_dir to where it is")
+    if not builder.is_prepared():
+        try:
+            # It tells what it does on stdout, which is kept for answers.
+            with contextlib.redirect_stdout(sys.stderr):
+                builder.download_and_prepare()
+        # What other people's loading code and servers fail with can't be foreseen.
+        except Exception as error:
+            raise DataError(f"{builder.info.full_name} can't be fetched: {_beginning(error)}") from error
+    return builder
+
+
+def _beginning(error: Exception) -> str:
+    """What an error says, on one line; some say whole examples."""
+    return textwrap.shorten(str(error), 300, placeholder=" …")
+
+
+def _folder(config: Tfds) -> str:
+    import tensorflow_datasets
+
+    return config.data_dir or tensorflow_datasets.core.constants.DATA_DIR
+
+
+def _classes(info: Any, config: Tfds) -> tuple[str, ...]:
+    """The classes' names, once the two features are what they should be."""
+    from tensorflow_datasets import features as kinds
+
+    features = dict(info.features) if isinstance(info.features, kinds.FeaturesDict) else {}
+    known = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in sorted(features.items()))
+    for key, kind in (("image", kinds.Image), ("label", kinds.ClassLabel)):
+        name = getattr(config, key)
+        if not isinstance(features.get(name), kind):
+            raise DataError(f"data.source.{key}: {info.full_name} has no feature '{name}' of the type {kind.__name__}; it has {known}")
+    if features[config.image].np_dtype not in (np.uint8, np.uint16):
+        raise DataError(f"data.source.image: {info.full_name} has images of {np.dtype(features[config.image].np_dtype)}; only uint8 and "
+                        f"uint16 are read")
+    return tuple(features[config.label].names)
+
+
+def _instructions(info: Any, split: str, expression: str) -> list[Any]:
+    """What to read of which file, in order."""
+    try:
+        instructions = list(info.splits[expression].file_instructions)
+    except (ValueError, AssertionError, KeyError) as error:
+        known = f"it has {', '.join(info.splits)}" + ("" if split == "train" else "; null holds some images out")
+        raise DataError(f"data.source.{split}: {info.full_name} has no split '{expression}' ({_beginning(error)}); {known}") from None
+    if not sum(instruction.take for instruction in instructions):
+        raise DataError(f"data.source.{split}: '{expression}' of {info.full_name} is empty")
+    return instructions
+
+
+def _positions(info: Any, instructions: list[Any]) -> list[tuple[str, range]]:
+    """For each instruction, the data set's own split it reads, and the positions there."""
+    begins = {}
+    for split in info.splits.values():
+        lengths = split.shard_lengths
+        for file, begin in zip(split.filepaths, np.cumsum([0, *lengths[:-1]]).tolist()):
+            begins[os.fspath(file)] = split.name, begin
+    found = []
+    for instruction in instructions:
+        split, begin = begins[os.fspath(instruction.filename)]
+        found.append((split, range(begin + instruction.skip, begin + instruction.skip + instruction.take)))
+    return found
+
+
+def _refuse_overlaps(places: dict[str, list[tuple[str, range]]], name: str) -> None:
+    parts = [(key, split, positions) for key, found in places.items() for split, positions in found]
+    for (key, split, positions), (other_key, other_split, others) in itertools.combinations(parts, 2):
+        both = range(max(positions.start, others.start), min(positions.stop, others.stop))
+        if key != other_key and split == other_split and both:
+            raise DataError(f"data.source.{key} and data.source.{other_key} of {name} have {len(both)} examples in common, from "
+                            f"{split}[{both[0]}] on; choose expressions that don't overlap")
+
+
+def _source(info: Any, instructions: list[Any], places: list[tuple[str, range]], classes: tuple[str, ...], config: Tfds) -> Source:
+    read = record_reader(info.file_format.value, instructions, str(info.data_dir))
+    ends = np.cumsum([len(positions) for _, positions in places])
+    image = {config.image: tf.io.FixedLenFeature([], tf.string)}
+
+    def read_record(record: tf.Tensor) -> Example:
+        return {"bytes": tf.io.parse_single_example(read_in_python(read, record), image)[config.image]}
+
+    def name_record(record: int) -> str:
+        part = int(np.searchsorted(ends, record, side="right"))
+        split, positions = places[part]
+        return f"{split}[{positions[record - int(ends[part])]}]"
+
+    def locate(name: str) -> str:
+        return f"{info.data_dir}:{name}"
+
+    labels = _labels(read, int(ends[-1]), config.label, str(info.data_dir))
+    unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(unlabelled):
+        first, number = locate(name_record(int(unlabelled[0]))), labels[unlabelled[0]]
+        raise DataError(f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits that are labelled")
+    return whole(classes, labels, read_record, name_record, locate)
+
+
+def _labels(read: Callable[[int], bytes], records: int, feature: str, place: str) -> np.ndarray:
+    labels = np.zeros(records, np.int64)
+    for begin in range(0, records, LABELS_AT_ONCE):
+        examples = [read(record) for record in range(begin, min(begin + LABELS_AT_ONCE, records))]
+        try:
+            parsed = tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([], tf.int64)})
+        # TensorFlow's message quotes the damaged bytes, which needn't be text.
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+            raise DataError(f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or has no '{feature}'; remove the "
+                            f"data set and prepare it again") from None
+        labels[begin: begin + len(examples)] = parsed[feature]
+    return labels

@@ -1,0 +1,123 @@
+"""Fractional max-pooling (Graham 2014): pooling by less than 2, over regions that are drawn anew for every training step.
+
+Along each axis the edges of regions rise by 1 or 2. Dimensions: B examples, H, W, C of a feature map, N pixels and n regions along an axis.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.errors import ConfigError
+from cvpipe.models.blocks import Style, scale_channels
+from cvpipe.models.random_layers import next_seed
+
+SMALLEST = 30
+
+
+def random_edges(pixels: int, regions: int, seed: tf.Tensor) -> tf.Tensor:
+    """Edges of regions whose lengths 1 and 2 come in random order (section 2.2: "random").
+
+    Args:
+        pixels: N, with n ≤ N ≤ 2n.
+        regions: n.
+        seed: int32 [2].
+
+    Returns:
+        int32 [n + 1], from 0 to N.
+    """
+    lengths = tf.constant([2] * (pixels - regions) + [1] * (2 * regions - pixels))
+    order = tf.argsort(tf.random.stateless_uniform([regions], seed))
+    return tf.concat([[0], tf.cumsum(tf.gather(lengths, order))], axis=0)
+
+
+def even_edges(pixels: int, regions: int) -> np.ndarray:
+    """Edges a_i = ceiling(α (i + u)), counted from a_0 (section 2.2: "pseudorandom"), with α = N / n and u = 1/2.
+
+    Args and returns like `random_edges`, without anything random.
+    """
+    # In whole numbers: α (i + 1/2) is N (2i + 1) / 2n, and rounding must not shift an edge.
+    edges = -(-pixels * (2 * np.arange(regions + 1) + 1) // (2 * regions))
+    return (edges - edges[0]).astype(np.int32)
+
+
+def pool_regions(x: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
+    """The maximum over each region of `x`, [B, H, W, C] -> [B, n, m, C].
+
+    Args:
+        rows: int32 [n + 1], edges of the regions from 0 to H, each 1 or 2 after the one before it.
+        columns: int32 [m + 1], likewise from 0 to W.
+    """
+    for axis, edges in ((1, rows), (2, columns)):
+        # The first and the last pixel of a region are all of it.
+        x = tf.maximum(tf.gather(x, edges[:-1], axis=axis), tf.gather(x, edges[1:] - 1, axis=axis))
+    return x
+
+
+class FractionalMaxPooling(keras.layers.Layer):
+    """Shrinks height and width by about `ratio`: [B, H, W, C] -> [B, round(H / ratio), round(W / ratio), C].
+
+    All examples of a training step (on one replica) share their regions. Evaluation always takes the same evenly spread ones, where the
+    paper repeats random ones and averages.
+    """
+
+    def __init__(self, ratio: float, name: str, overlapping: bool = True) -> None:
+        """`ratio` is in (1, 2); regions that overlap share the pixels at their edges with their neighbours."""
+        super().__init__(name=name)
+        self.ratio = ratio
+        self.overlapping = overlapping
+        self.seed_generator = keras.random.SeedGenerator(name=name)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
+        if self.overlapping:
+            # Regions that reach one pixel further are regions of the maxima of neighbours. (XLA has no deterministic max_pool gradient.)
+            x = tf.maximum(x[:, :-1], x[:, 1:])
+            x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
+        sizes = list(zip(x.shape[1:3], regions))
+        if training:
+            return pool_regions(x, *(random_edges(pixels, count, next_seed(self.seed_generator)) for pixels, count in sizes))
+        return pool_regions(x, *(even_edges(pixels, count) for pixels, count in sizes))
+
+
+def fmp6_sqrt2(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+    """(32nC2–FMP√2)6–C2–C1–output, the paper's network for MNIST (section 4.1), without dropout between its layers.
+
+    In the paper's notation: six times a 2×2 convolution to 32n maps, n from 1 to 6, and overlapping fractional max-pooling by √2; then a
+    2×2 and a 1×1 convolution to 224 and 256 maps. Convolutions are valid ones, each followed by a leaky ReLU of slope 1/3.
+
+    Args:
+        image: [B, H, W, C], H and W at least 30; published with 36, at which the last maps are single pixels.
+        width: multiplies the maps of every convolution.
+        style: how kernels start out; the network has no norm.
+
+    Returns:
+        {1, 2, 4, 8: maps}: by how much all the pooling before them shrank the image.
+
+    Raises:
+        ConfigError: the image is smaller than 30×30.
+    """
+    rows, columns = image.shape[1:3]
+    if min(rows, columns) < SMALLEST:
+        raise ConfigError(
+            f"fmp6_sqrt2 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets {rows}×{columns}: "
+            f"set prepare.size to [36, 36] or choose another model.backbone"
+        )
+    x, features = image, {}
+    for level in range(1, 7):
+        x = _convolve(x, 32 * level, 2, width, style, f"level{level}")
+        features[2 ** (level // 2)] = x
+        x = FractionalMaxPooling(sqrt(2), name=f"level{level}_pool")(x)
+    x = _convolve(x, 32 * 7, 2, width, style, "level7")
+    features[8] = _convolve(x, 32 * 8, 1, width, style, "level8")
+    return features
+
+
+def _convolve(x: keras.KerasTensor, maps: int, kernel: int, width: float, style: Style, name: str) -> keras.KerasTensor:
+    initializer = style.initializer.kernel()
+    x = keras.layers.Conv2D(scale_channels(maps, width), kernel, kernel_initializer=initializer, name=name)(x)
+    return keras.layers.LeakyReLU(negative_slope=1 / 3, name=f"{name}_relu")(x)

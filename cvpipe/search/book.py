@@ -1,0 +1,97 @@
+"""The folder of a sweep: its files, and the trials so far."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+from cvpipe.json_files import jsonable, write_whole
+from cvpipe.search.hparams import write_experiment, write_run
+from cvpipe.search.space import Dimension, Range
+from cvpipe.search.trial import Train, run_once
+from cvpipe.training.run import Run
+
+
+class Book:
+    """Scores by run, which are kept from one start of a sweep to the next, and the trials made of them."""
+
+    def __init__(self, folder: Path, pipeline: Path, head: Mapping[str, Any], space: Sequence[Dimension], best_by: str):
+        """
+        Args:
+            pipeline: the pipeline file, of which the folder keeps a copy.
+            head: what two starts of a sweep must have in common, each under a word for it.
+            best_by: the validation score that trials are compared by.
+
+        Raises:
+            ConfigError: the folder holds another sweep, or something that is none.
+        """
+        self.folder, self.metric = folder, f"validation {best_by}"
+        self.pipeline = folder / "pipeline.yaml"
+        self.trials: list[dict[str, Any]] = []
+        """In the order in which they were drawn, as `sweep` returns them, but with "runs" as seen from the folder."""
+        self._space, self._best_by = tuple(space), best_by
+        self._file, self._hparams = folder / "sweep.json", folder / "hparams"
+        self._head = jsonable(dict(head))
+        self._runs = self._known_runs()
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pipeline, self.pipeline)
+        shutil.rmtree(self._hparams, ignore_errors=True)
+        write_experiment(self._hparams, space, self.metric)
+        self._write()
+
+    def score(self, config: Config, name: str, train: Train) -> dict[str, Any]:
+        """What `run_once` says of a run, trained now where that isn't known; `name` is its folder's, as seen from the sweep's."""
+        run = Run(self.folder / name)
+        if name not in self._runs or not run.config_file.exists() or run.config != config:
+            self._runs[name] = run_once(config, run.folder, self._best_by, train)
+            self._write()
+        return self._runs[name]
+
+    def add(self, trial: dict[str, Any]) -> None:
+        """Takes in a trial whose runs are scored."""
+        self.trials.append(trial)
+        for name in trial["runs"]:
+            run, group = self._runs[name], f"trial-{trial['trial']:03}"
+            write_run(self._hparams / name, group, trial["values"], self.metric, run["score"], run["epoch"])
+        self._write()
+
+    def ranked(self) -> list[dict[str, Any]]:
+        """The trials, best first, the failed ones last; of equal ones the earlier first."""
+        return sorted(self.trials, key=lambda trial: math.inf if trial["score"] is None else -trial["score"])
+
+    def result(self) -> dict[str, Any]:
+        """What `sweep` returns."""
+        ranked = self.ranked()
+        best = next((trial for trial in ranked if trial["score"] is not None), None)
+        notes = [_edge_note(dimension, best["values"][dimension.key]) for dimension in self._space] if best else []
+        trials = [{**trial, "runs": [str(self.folder / name) for name in trial["runs"]]} for trial in ranked]
+        return {"metric": self.metric, "best": best and best["trial"], "trials": trials, "notes": [note for note in notes if note]}
+
+    def _known_runs(self) -> dict[str, dict[str, Any]]:
+        if not self._file.exists():
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise ConfigError(f"{self.folder}: the folder is not empty and holds no sweep; choose another with --run")
+            return {}
+        try:
+            before = json.loads(self._file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{self._file}: damaged ({error}); choose another folder with --run") from None
+        changed = [word for word, value in self._head.items() if before.get(word) != value]
+        if changed:
+            raise ConfigError(f"{self.folder}: holds a sweep with another {' and '.join(changed)}; choose another folder with --run")
+        # What failed may have done so for want of memory or disk, and is tried again, unless the same bits would come again.
+        return {name: run for name, run in before["runs"].items() if not run["error"] or "not finite" in run["error"]}
+
+    def _write(self) -> None:
+        write_whole(self._file, {**self._head, "runs": self._runs, **self.result()})
+
+
+def _edge_note(dimension: Dimension, value: Any) -> str | None:
+    edge = dimension.edge(value) if isinstance(dimension, Range) else None
+    return edge and f"the best {dimension.key} lies at the {edge} end of its range; better ones may lie beyond it"

@@ -1,0 +1,77 @@
+"""Where the values of the next trial come from: Optuna's random sampler, within ranges that narrow from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvpipe.errors import UserError
+from cvpipe.search.space import Dimension, Range, Value
+
+# A round searches around the best of the trials before it: this share of them, and at least two.
+BEST_SHARE = 0.25
+# After so many draws in a row that gave nothing new, nothing new is taken to be left.
+MOST_DRAWS = 1000
+
+
+class Study:
+    """Trials drawn one after the other; the same seed and the same scores draw the same ones.
+
+    Raises:
+        UserError: Optuna isn't installed.
+    """
+
+    def __init__(self, seed: int):
+        try:
+            import optuna
+        except ImportError:
+            raise UserError("cvpipe sweep needs Optuna; install it with: pip install 'cvpipe[sweep]'") from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
+        self._taken: set[tuple[Value, ...]] = set()
+
+    def ask(self, space: Sequence[Dimension]) -> tuple[Any, dict[str, Value]] | None:
+        """What to `tell` the score of, and values by key that no trial had; None where none seem to be left."""
+        for _ in range(MOST_DRAWS):
+            asked = self._study.ask({dimension.key: self._distribution(dimension) for dimension in space})
+            values = {
+                dimension.key: dimension.plain(asked.params[dimension.key]) if isinstance(dimension, Range) else asked.params[dimension.key]
+                for dimension in space
+            }
+            if tuple(values.values()) not in self._taken:
+                self._taken.add(tuple(values.values()))
+                return asked, values
+            self._study.tell(asked, state=self._optuna.trial.TrialState.PRUNED)
+        return None
+
+    def tell(self, asked: Any, score: float | None) -> None:
+        """Takes in a trial's score; None says that it failed."""
+        self._study.tell(asked, score, self._optuna.trial.TrialState.FAIL if score is None else None)
+
+    def _distribution(self, dimension: Dimension) -> Any:
+        kinds = self._optuna.distributions
+        if not isinstance(dimension, Range):
+            return kinds.CategoricalDistribution(dimension.texts)
+        if dimension.whole:
+            return kinds.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+        return kinds.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def narrowed(space: Sequence[Dimension], ranked: Sequence[Mapping[str, Any]], trials: int) -> tuple[Dimension, ...]:
+    """From coarse to fine: the space around the best trials so far; choices stay as they are.
+
+    Args:
+        ranked: the trials so far, best first, each with "values" by key, "round" and "score" (None where it failed).
+        trials: how many there are in a round.
+    """
+    good = [trial["values"] for trial in ranked if trial["score"] is not None]
+    if len(good) < 2:
+        return tuple(space)
+    best = good[: max(2, round(BEST_SHARE * len(good)))]
+    # Each round adds its trials where the best ones are, so there they lie closer to each other.
+    draws = trials * len({trial["round"] for trial in ranked})
+    return tuple(
+        dimension.narrowed([values[dimension.key] for values in best], draws) if isinstance(dimension, Range) else dimension
+        for dimension in space
+    )

@@ -1,0 +1,46 @@
+"""A sweep as TensorBoard's HParams dashboard shows it: a session a run, the folds of a trial being a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import yaml
+from tensorboard.plugins.hparams import api as hp
+
+from cvpipe.search.space import Dimension, Range, Value
+
+
+def write_experiment(folder: Path, space: Sequence[Dimension], metric: str) -> None:
+    """Says what is searched, and by which score; `folder` is above those of the runs."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(0):
+        hp.hparams_config([hp.HParam(dimension.key, _domain(dimension)) for dimension in space], [hp.Metric(metric)])
+    writer.close()
+
+
+def write_run(folder: Path, trial: str, values: Mapping[str, Value], metric: str, score: float | None, epoch: int | None) -> None:
+    """A run with its trial's values and its score, at the epoch where it was reached; none where the run failed."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(epoch or 0):
+        hp.hparams({key: _plain(value) for key, value in values.items()}, trial_id=trial)
+        if score is not None:
+            tf.summary.scalar(metric, score)
+    writer.close()
+
+
+def _domain(dimension: Dimension) -> Any:
+    if isinstance(dimension, Range):
+        whole, low, high = dimension.whole, dimension.low, dimension.high
+        return hp.IntInterval(int(low), int(high)) if whole else hp.RealInterval(float(low), float(high))
+    values = [_plain(text) for text in dimension.texts]
+    # HParams wants values of one type.
+    return hp.Discrete(values if len({type(value) for value in values}) == 1 else list(map(str, values)))
+
+
+def _plain(value: Value) -> bool | int | float | str:
+    """A value as a number or truth where it is one."""
+    read = yaml.safe_load(value) if isinstance(value, str) else value
+    return read if isinstance(read, (bool, int, float)) else str(value)

@@ -1,0 +1,139 @@
+"""What a sweep searches: ranges of numbers and lists of choices, each for one key of the pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
+
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+
+# A key's value in a trial: a number of a range, or a choice as it was written.
+Value = int | float | str
+# Overrides, `key=value` each, to the whole configuration; raises ConfigError.
+Load = Callable[[Sequence[str]], Config]
+
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
+DIGITS = 4
+# A best value in this outermost share of its range may have its better neighbours beyond it.
+EDGE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included, uniform or log-uniform."""
+
+    key: str
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    """Whole numbers only."""
+
+    def plain(self, drawn: float) -> Value:
+        """A drawn number as it goes into the pipeline: short enough to be typed again, and within the range."""
+        return int(drawn) if self.whole else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+
+    def narrowed(self, best: Sequence[float], trials: int) -> Range:
+        """The part of this range around the best values, and on either side as much as `trials` draws lie apart on average."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        margin = (high - low) / trials
+        begin, end = max(low, self._scaled(min(best)) - margin), min(high, self._scaled(max(best)) + margin)
+        ends = (math.exp(begin), math.exp(end)) if self.log else (begin, end)
+        if self.whole:
+            ends = (math.floor(ends[0] + 1e-9), math.ceil(ends[1] - 1e-9))
+        return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
+
+    def edge(self, value: float) -> str | None:
+        """ "lower" or "upper" where a value lies so near to that end that better ones may lie beyond it."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        position = (self._scaled(value) - low) / (high - low)
+        return "lower" if position < EDGE else "upper" if position > 1 - EDGE else None
+
+    def _scaled(self, value: float) -> float:
+        return math.log(value) if self.log else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Values to choose from, each as YAML."""
+
+    key: str
+    texts: tuple[str, ...]
+
+
+Dimension = Range | Choices
+
+
+def parse(text: str) -> Dimension:
+    """Reads `key=low:high`, `key=low:high:log`, `key=low:high:linear` or `key=a,b,c`, the choices being YAML.
+
+    Raises:
+        ConfigError: it is none of these, or there is nothing to search in it.
+    """
+    key, _, given = text.partition("=")
+    found = RANGE.fullmatch(given)
+    if not key or not (found or len(_choices(given)) > 1):
+        raise ConfigError(f"--search {text}: write it as key=low:high, key=low:high:log or key=a,b,c, "
+                          f"such as --search optimizer.learning_rate=1e-3:1:log")
+    if not found:
+        return Choices(key, tuple(dict.fromkeys(_choices(given))))
+    low, high, log = float(found[1]), float(found[2]), found[3] == "log"
+    if not -math.inf < low < high < math.inf:
+        raise ConfigError(f"--search {text}: the first number must be below the second")
+    if log and low <= 0:
+        raise ConfigError(f"--search {text}: on a logarithmic scale a range begins above 0")
+    return Range(key, low, high, log)
+
+
+def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
+    """Reads what is searched, and tries every choice and both ends of every range on the pipeline.
+
+    A range is of whole numbers where the pipeline's key is.
+
+    Raises:
+        ConfigError: something in it is wrong, or the pipeline refuses a value.
+    """
+    space: list[Dimension] = []
+    for text in texts:
+        dimension = parse(text)
+        if dimension.key in [other.key for other in space]:
+            raise ConfigError(f"--search {text}: {dimension.key} is searched twice; keep one")
+        try:
+            ends = [load([f"{dimension.key}={value}"]) for value in _ends(dimension)]
+        except ConfigError as error:
+            raise ConfigError(f"--search {text}: {error}") from None
+        if isinstance(dimension, Range) and isinstance(_at(ends[0].to_json(), dimension.key), int):
+            dimension = dataclasses.replace(dimension, whole=True)
+        space.append(dimension)
+    return tuple(space)
+
+
+def _choices(text: str) -> list[str]:
+    """The items of a YAML list without its brackets, each as it is written; nothing where it is no such list."""
+    try:
+        listed = yaml.compose(f"[{text}]", yaml.SafeLoader)
+    except yaml.YAMLError:
+        return []
+    if not isinstance(listed, yaml.SequenceNode):
+        return []
+    return [f"[{text}]"[item.start_mark.index: item.end_mark.index].strip() for item in listed.value]
+
+
+def _ends(dimension: Dimension) -> tuple[Value, ...]:
+    if isinstance(dimension, Choices):
+        return dimension.texts
+    ends = (dimension.low, dimension.high)
+    return tuple(int(end) if end.is_integer() else end for end in ends)
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[int(part)] if isinstance(values, list) else values[part]
+    return values

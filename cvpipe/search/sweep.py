@@ -1,0 +1,143 @@
+"""Random search, coarse to fine, and cross-validation: many runs of a pipeline, compared by their validation scores.
+
+A sweep's folder holds, beside the runs trial-000, trial-001 … (with folds: trial-000/fold-0 …):
+
+    sweep.json       what is searched, what every run scored, and the trials, best first
+    pipeline.yaml    a copy of the pipeline file
+    hparams/         events for TensorBoard's HParams dashboard
+
+Trials are a function of the pipeline's seed and of what earlier rounds scored. So a sweep goes on by drawing them all again, and
+training those that have no score yet. Nothing is chosen by the test split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.data.sources import open_splits
+from cvpipe.errors import ConfigError, UserError
+from cvpipe.search.book import Book
+from cvpipe.search.draw import Study, narrowed
+from cvpipe.search.space import Dimension, Value, check
+from cvpipe.search.trial import Train, train_in_a_process
+from cvpipe.tasks import task_module
+from cvpipe.training.run import Run
+from cvpipe.training.train import describe_splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a sweep is to do."""
+
+    pipeline: Path
+    overrides: tuple[str, ...] = ()
+    """`key=value` each, for all trials."""
+    search: tuple[str, ...] = ()
+    """See `space.parse`; empty: the pipeline as it is, which makes one trial."""
+    trials: int = 10
+    """Trials a round."""
+    rounds: int = 1
+    """From the second on, ranges are narrowed around the best trials before."""
+    folds: int | None = None
+    """Parts for cross-validation; None trains each trial once, on the pipeline's own splits."""
+
+    def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:
+        """The configuration of a run; raises ConfigError."""
+        cut = [] if self.folds is None else [f"data.fold={{of: {self.folds}, index: {fold}}}"]
+        return config_file.load(self.pipeline, [*self.overrides, *overrides, *cut])
+
+    def check(self) -> tuple[Dimension, ...]:
+        """What is searched; raises ConfigError for anything in the plan that is wrong."""
+        for name in ("trials", "rounds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} {getattr(self, name)}: at least 1 is needed")
+        if self.folds is not None and self.folds < 2:
+            raise ConfigError(f"--folds {self.folds}: at least 2 are needed")
+        if not self.search and self.folds is None:
+            raise ConfigError("nothing to compare; say what to search, such as --search optimizer.learning_rate=1e-3:1:log, "
+                              "or cross-validate with --folds 5")
+        self.load()
+        return check(self.search, self.load)
+
+
+def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[str, Any]:
+    """Makes a plan's trials in `folder`, or goes on with them.
+
+    Returns:
+        "metric", such as "validation accuracy"; "best", the best trial's number; "trials", best first, the failed ones last: each
+        with "trial", "round", "values" by key, "score" (with folds their mean) and "deviation" (with folds, of the sample), both
+        None where it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes" (sentences).
+
+    Raises:
+        ConfigError: the plan is wrong, or the folder holds another sweep.
+        DataError: the data can't be opened.
+        Interrupted: asked to stop; the same plan goes on.
+        UserError: no trial succeeded, or Optuna isn't installed.
+    """
+    space, config = plan.check(), plan.load()
+    study, splits = Study(config.seed), open_splits(config.data, config.seed)
+    if "validation" not in splits:
+        raise ConfigError("trials are compared on a validation split; raise data.validation, or cross-validate with --folds 5")
+    head = {"pipeline": config.to_json(), "search": list(plan.search), "folds": plan.folds, "data": describe_splits(splits)["digests"]}
+    with Run(folder).locked():
+        book = Book(folder, plan.pipeline, head, space, task_module(config.task).BEST_BY)
+        # The file may be edited while the sweep lasts; and the copy, if it gives no name, would be called by its own.
+        copied = dataclasses.replace(plan, pipeline=book.pipeline, overrides=(f"name={config.name}", *plan.overrides))
+        if not space:
+            copied = dataclasses.replace(copied, trials=1, rounds=1)
+        _run_trials(copied, space, study, book, train)
+    result = book.result()
+    if result["best"] is None:
+        raise UserError(f"no trial succeeded; the first one said: {book.trials[0]['error']}")
+    return result
+
+
+def _run_trials(plan: Plan, space: tuple[Dimension, ...], study: Study, book: Book, train: Train) -> None:
+    for number in range(1, plan.rounds + 1):
+        finer = narrowed(space, book.ranked(), plan.trials)
+        for _ in range(plan.trials):
+            drawn = study.ask(finer)
+            if drawn is None:
+                _say("every combination has been tried")
+                break
+            asked, values = drawn
+            trial = _run_trial(plan, number, values, book, train)
+            book.add(trial)
+            study.tell(asked, trial["score"])
+
+
+def _run_trial(plan: Plan, number: int, values: Mapping[str, Value], book: Book, train: Train) -> dict[str, Any]:
+    trial = {"trial": len(book.trials), "round": number, "values": dict(values), "score": None, "deviation": None}
+    name = f"trial-{trial['trial']:03}"
+    overrides = [f"{key}={value}" for key, value in values.items()]
+    _say("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
+    runs: dict[str, dict[str, Any]] = {}
+    error = None
+    try:
+        configs = [plan.load(overrides, fold) for fold in range(plan.folds or 1)]
+    except ConfigError as refused:
+        # Values that are right one by one may not go together.
+        configs, error = [], str(refused)
+    for fold, config in enumerate(configs):
+        folder = name if plan.folds is None else f"{name}/fold-{fold}"
+        runs[folder] = book.score(config, folder, train)
+        error = runs[folder]["error"]
+        if error:
+            break
+    scores = [run["score"] for run in runs.values() if not run["error"]]
+    if not error:
+        trial |= {"score": statistics.fmean(scores), "deviation": None if plan.folds is None else statistics.stdev(scores)}
+    _say(f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}"))
+    seconds = round(sum(run["seconds"] for run in runs.values()), 1)
+    return {**trial, "scores": scores, "seconds": seconds, "error": error, "runs": list(runs)}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,97 @@
+"""Several trained models that answer together: the mean of their probabilities, as one model to evaluation and export.
+
+The members are runs of the same data that may differ in all but what an image is prepared as and what an answer looks like; or the
+snapshots of one run (Huang et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cvpipe.config_file import with_data
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.errors import DataError
+from cvpipe.evaluation import Predict, evaluate, make_predict
+from cvpipe.tasks import task_module
+from cvpipe.training.run import Run
+from cvpipe.training.train import Trained, load_model, open_split
+
+# The sections that all members must share: how an image comes in, and what the answer is.
+SHARED = ("task", "prepare", "test_time", "export")
+
+
+class Member(NamedTuple):
+    """A trained model: one checkpoint of a run."""
+
+    run: Run
+    checkpoint: Path
+
+
+def find_members(runs: Sequence[Run], snapshots: bool = False) -> list[Member]:
+    """The checkpoint that each run exports, or all its snapshots.
+
+    Raises:
+        DataError: a run kept no snapshots.
+    """
+    if not snapshots:
+        return [Member(run, run.checkpoint(run.config.export.checkpoint)) for run in runs]
+    for run in runs:
+        if not run.snapshots():
+            raise DataError(f"{run.folder}: no snapshots; train it with schedule.kind: restarts and train.snapshots: true")
+    return [Member(run, file) for run in runs for file in run.snapshots()]
+
+
+def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> Trained:
+    """The members as one; its configuration is the first one's.
+
+    Args:
+        members: from `find_members`.
+        overrides: `data.key=value` each, such as where the data lies now.
+
+    Raises:
+        DataError: the members don't fit together, or one can't be loaded.
+    """
+    first = members[0].run
+    for member in members[1:]:
+        _check_fits(first, member.run)
+    config, classes = with_data(first.config, overrides), tuple(first.facts["classes"])
+    models, task = tuple(load_model(*member) for member in members), task_module(config.task)
+    return Trained(models, make_predict(models, task, config, classes), task, config, classes)
+
+
+def evaluate_ensemble(members: Sequence[Member], split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Scores an ensemble on one split, and each of its members.
+
+    Returns:
+        What `evaluation.evaluate` does, "split", and "members": each one's "run", "checkpoint" and numbers.
+    """
+    trained = load_ensemble(members, overrides)
+    source = open_split(trained.config, split, members[0].run.facts)
+
+    def score(predict: Predict) -> dict[str, Any]:
+        quarantine = Quarantine(source, split, trained.config.data.max_bad_share)
+        return evaluate(predict, source, trained.task, trained.config, quarantine=quarantine)
+
+    each = []
+    for member, model in zip(members, trained.models):
+        scores = score(make_predict([model], trained.task, trained.config, trained.classes))
+        numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+        each.append({"run": str(member.run.folder), "checkpoint": member.checkpoint.stem, **numbers})
+    return {**score(trained.predict), "split": split, "members": each}
+
+
+def _check_fits(first: Run, run: Run) -> None:
+    ours, theirs = first.config.to_json(), run.config.to_json()
+    for key in SHARED:
+        if ours[key] != theirs[key]:
+            raise DataError(f"{run.folder}: can't answer together with {first.folder}, because their configurations differ in '{key}'")
+    kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
+    if kind != other:
+        raise DataError(f"{run.folder}: can't answer together with {first.folder}: loss.kind {other} and {kind} mean different probabilities")
+    if run.facts["classes"] != first.facts["classes"]:
+        raise DataError(f"{run.folder}: knows other classes than {first.folder}, {', '.join(run.facts['classes'])}")
+    if run.facts["digests"].get("test") != first.facts["digests"].get("test"):
+        raise DataError(f"{run.folder}: holds out other test images than {first.folder}, which one may have seen in training; "
+                        f"give both the same data and data.split_seed")

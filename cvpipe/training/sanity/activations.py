@@ -1,0 +1,96 @@
+"""What layers put out at the start: does a signal get through, and are units different and alive? (CS231n, Weight initialization)
+
+Dimensions: b examples, C channels or units of a layer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.losses import is_kernel
+from cvpipe.training.sanity.finding import Finding
+from cvpipe.training.sanity.plots import line_plot
+from cvpipe.training.sanity.subject import Subject
+
+# Inputs have a standard deviation of about 1. Layers that keep it within these bounds neither lose nor drown the signal.
+LOWEST_STD, HIGHEST_STD = 1e-3, 1e3
+# CS231n calls 40% of a network dead the sign of too high a learning rate; an untrained one should be alive.
+MOST_DEAD = 0.4
+
+
+class Statistics(NamedTuple):
+    """One layer's outputs on a batch."""
+
+    mean: float
+    std: float
+    zeros: float
+    """Share of values that are 0: about one half after a ReLU."""
+    dead: float
+    """Share of channels that are 0 for all examples everywhere."""
+    alike: bool
+    """Whether there are several channels, and all the same."""
+
+
+def activations(subject: Subject) -> Finding:
+    """Looks at every layer with a kernel and every activation."""
+    measured = statistics(subject)
+    outputs = set(getattr(subject.model, "output_names", ()))
+    # Scores are meant to start out small.
+    inner = {name: own for name, own in measured.items() if name not in outputs}
+    stds = [own.std for own in inner.values()] or [1.0]
+    says = (f"standard deviations of {len(inner)} layers lie between {min(stds):.2g} and {max(stds):.2g}; at most "
+            f"{max((own.dead for own in inner.values()), default=0):.0%} of a layer's channels are dead")
+    advice = _advice(inner)
+    rows = [(name, f"{own.mean:.2e}", f"{own.std:.2e}", f"{own.zeros:.0%}", f"{own.dead:.0%}", "yes" if own.alike else "")
+            for name, own in measured.items()]
+    table = (("layer", "mean", "standard deviation", "zeros", "dead channels", "channels alike"), *rows)
+    lines = {key: np.array([getattr(own, key) for own in measured.values()]) for key in ("mean", "std", "zeros", "dead")}
+    figure = line_plot(np.arange(len(measured)), lines, "layer, from the input to the output", "value", log_y=False)
+    numbers = {"layers": {name: own._asdict() for name, own in measured.items()}}
+    return Finding("activations", not advice, says, advice, numbers, table, figure)
+
+
+def statistics(subject: Subject) -> dict[str, Statistics]:
+    """What layers with kernels, and activations, put out on the batch in training, by their names."""
+    model = subject.model
+    shown = [layer for layer in model.layers if isinstance(layer, keras.layers.Activation) or any(map(is_kernel, layer.weights))]
+    inside = keras.Model(model.inputs, {layer.name: layer.output for layer in shown})
+
+    @tf.function
+    @tf.autograph.experimental.do_not_convert
+    def measure() -> dict[str, list[tf.Tensor]]:
+        # Within one graph, so that what a layer puts out is forgotten once it is measured.
+        outputs = inside(subject.batch["image"], training=True)
+        return {name: _measure(tf.cast(output, tf.float32)) for name, output in outputs.items() if isinstance(output, tf.Tensor)}
+
+    found = measure()
+    values = {name: [value.numpy().item() for value in found[name]] for name in (layer.name for layer in shown) if name in found}
+    return {name: Statistics(*own) for name, own in values.items()}
+
+
+def _measure(output: tf.Tensor) -> list[tf.Tensor]:
+    """The values of `Statistics` for [b, …, C]."""
+    zero = tf.equal(output, 0)
+    dead = tf.reduce_all(zero, axis=list(range(len(output.shape) - 1)))
+    alike = tf.reduce_all(tf.equal(output, output[..., :1])) & (output.shape[-1] > 1)
+    shares = [tf.reduce_mean(tf.cast(values, tf.float32)) for values in (zero, dead)]
+    return [tf.reduce_mean(output), tf.math.reduce_std(output), *shares, alike]
+
+
+def _advice(layers: dict[str, Statistics]) -> str:
+    for name, own in layers.items():
+        if not np.isfinite(own.std):
+            return f"{name} is not finite: look at the initial weights and at prepare's mean and std"
+        if own.dead > MOST_DEAD:
+            return f"{own.dead:.0%} of the channels of {name} are 0 whatever the image: look at model.initializer and at the images"
+        if own.alike:
+            return f"All channels of {name} are the same and would stay so: weights have to start out random; look at model.initializer"
+        if own.std < LOWEST_STD:
+            return f"The signal is lost at {name} (standard deviation {own.std:.0e}): larger initial weights, or a model.norm"
+        if own.std > HIGHEST_STD:
+            return f"The signal grows too large at {name} (standard deviation {own.std:.0e}): smaller initial weights, or a model.norm"
+    return ""

@@ -1,0 +1,83 @@
+"""Can the network learn a few examples by heart? (CS231n, Babysitting the learning process)"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.losses import is_kernel
+from cvpipe.training.optimizers import make_optimizer
+from cvpipe.training.sanity.finding import Finding
+from cvpipe.training.sanity.plots import line_plot
+from cvpipe.training.sanity.subject import Subject
+from cvpipe.training.schedules import LearningRate
+from cvpipe.training.step import make_run_steps
+
+# Shares of the first loss: enough to stop, and enough to have learned.
+LEARNED_FULLY, LEARNED = 0.005, 0.05
+LEAST_SCORE = 0.99
+# A pipeline that warms up needs it: then the learning rate rises over this share of the steps.
+WARM_UP = 0.1
+
+
+class Attempt(NamedTuple):
+    """What came of training on one batch."""
+
+    losses: list[float]
+    """Before each step."""
+    score: float
+    """The task's main score on the batch, as training sees it, at the end."""
+    updates: dict[str, float]
+    """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path."""
+
+
+def attempt_overfit(subject: Subject, steps: int) -> Attempt:
+    """Trains the subject's model on its batch alone, by the pipeline's optimizer, until it is learned or for `steps` steps."""
+    config, model = subject.config, subject.model
+    highest: float = config.optimizer.learning_rate  # type: ignore[union-attr]
+    warm_up = round(WARM_UP * steps) if config.schedule.warmup_epochs else 0
+    optimizer = make_optimizer(config, LearningRate(lambda step: tf.constant(highest), warm_up), model.trainable_variables)
+    run_steps = make_run_steps(model, optimizer, subject.task, config, tf.distribute.get_strategy(), tf.Variable(0, dtype=tf.int64))
+    batches = iter(tf.data.Dataset.from_tensors(subject.batch).repeat())
+    kernels = [variable for variable in model.trainable_variables if is_kernel(variable)]
+    before = [kernel.numpy() for kernel in kernels]
+    losses: list[float] = []
+    updates: dict[str, float] = {}
+    while len(losses) < steps and (not losses or losses[-1] > LEARNED_FULLY * losses[0]):
+        losses.append(float(run_steps(batches, tf.constant(1))["losses"]["loss"]))
+        if not updates:
+            # The first step of each of our optimizers is proportional to the learning rate.
+            moved = max(warm_up, 1)
+            updates = {kernel.path: moved * _relative(kernel.numpy(), start) for kernel, start in zip(kernels, before)}
+        if not np.isfinite(losses[-1]):
+            break
+    return Attempt(losses, _score(subject), updates)
+
+
+def overfit(attempt: Attempt, score_name: str) -> Finding:
+    """Whether loss and score show that the batch is learned."""
+    first, last = attempt.losses[0], attempt.losses[-1]
+    ok = last <= LEARNED * first and attempt.score >= LEAST_SCORE
+    says = f"in {len(attempt.losses)} steps on one batch the loss fell from {first:.3g} to {last:.3g}, {score_name} rose to {attempt.score:.2f}"
+    if not ok:
+        says = says.replace("fell", "went").replace("rose", "went")
+    advice = "" if ok else ("A network that can't learn a few examples by heart learns nothing: look at optimizer.learning_rate (see the range "
+                            "test), at the initial weights, and whether labels belong to their images")
+    numbers = {"first_loss": first, "last_loss": last, "steps": len(attempt.losses), score_name: attempt.score}
+    figure = line_plot(np.arange(len(attempt.losses)), {"loss": np.array(attempt.losses)}, "step on the same batch", "loss", log_y=True)
+    return Finding("overfits one batch", ok, says, advice, numbers, figure=figure)
+
+
+def _relative(now: np.ndarray, before: np.ndarray) -> float:
+    norm = float(np.linalg.norm(before))
+    return float(np.linalg.norm(now - before)) / norm if norm else 0.0
+
+
+def _score(subject: Subject) -> float:
+    outputs = subject.model(subject.batch["image"], training=True)
+    predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes)
+    metrics = subject.task.metrics(subject.config, subject.classes)
+    metrics.update({name: value.numpy() for name, value in predictions.items()}, subject.batch["targets"], subject.batch["weight"])
+    return float(metrics.result()[subject.task.BEST_BY])

@@ -1,0 +1,29 @@
+"""The plots of the report on a pipeline's sanity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def line_plot(
+    x: np.ndarray, lines: Mapping[str, np.ndarray], x_label: str, y_label: str, *, log_x: bool = False, log_y: bool = False,
+    marks: Mapping[str, float] = {},
+) -> Figure:
+    """Lines [n] over x [n]; `marks` are places on the x axis with their names."""
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, y in lines.items():
+        axes.plot(x, y, marker="." if len(x) < 100 else None, linewidth=0.8, label=name)
+    for number, (name, place) in enumerate(marks.items()):
+        axes.axvline(place, linestyle="--", color=f"C{len(lines) + number}", label=f"{name}: {place:.1g}")
+    if log_x:
+        axes.set_xscale("log")
+    if log_y and any((np.asarray(y) > 0).any() for y in lines.values()):
+        axes.set_yscale("log")
+    axes.set(xlabel=x_label, ylabel=y_label)
+    if len(lines) + len(marks) > 1:
+        axes.legend()
+    return figure

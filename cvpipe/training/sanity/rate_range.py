@@ -1,0 +1,108 @@
+"""The learning-rate range test (Smith 2015, section 3.3): train for a while with a rising rate, and see where the loss falls and rises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
+from cvpipe.data.stream import training_batches
+from cvpipe.tasks import task_module
+from cvpipe.training.optimizers import make_optimizer
+from cvpipe.training.sanity.finding import Finding
+from cvpipe.training.sanity.plots import line_plot
+from cvpipe.training.schedules import LearningRate
+from cvpipe.training.state import State
+from cvpipe.training.step import make_run_steps
+
+LOWEST, HIGHEST = 1e-6, 10.0
+# Share of the smoothed loss that a step keeps.
+SMOOTHING = 0.9
+# Where the smoothed loss is this many times the lowest so far, it won't come back.
+DIVERGED = 3.0
+# The loss has to fall by this share of where it began; less is noise.
+LEAST_FALL = 0.05
+# How far the pipeline's rate may be from where the test is at its best: up to the rate where the loss was lowest times this …
+ROOM_ABOVE = 3.0
+# … and down to the suggested one divided by this.
+ROOM_BELOW = 100.0
+
+
+def rising_rates(steps: int) -> np.ndarray:
+    """The rates of each step, float32 [steps]: evenly spaced on a logarithmic axis."""
+    return np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
+
+
+def rising_losses(state: State, source: Source, config: Config, steps: int) -> Iterator[dict[str, float]]:
+    """Trains as the pipeline says, but with the rising rate, and gives each step's losses; ends with the first that is not finite.
+
+    Raises:
+        DataError: more records are bad than the pipeline allows.
+    """
+    # An average of weights that are to diverge is of no use.
+    config = config.model_copy(update={"train": config.train.model_copy(update={"ema": None})})
+    rates = tf.constant(rising_rates(steps))
+    rate = LearningRate(lambda step: tf.gather(rates, tf.minimum(tf.cast(step, tf.int32), steps - 1)), 0)
+    optimizer = make_optimizer(config, rate, state.model.trainable_variables)
+    task, strategy = task_module(config.task), tf.distribute.get_strategy()
+    run_steps = make_run_steps(state.model, optimizer, task, config, strategy, tf.Variable(0, dtype=tf.int64))
+    quarantine = Quarantine(source, "train", config.data.max_bad_share)
+    batches = iter(training_batches(source, config, task.encode, quarantine, first_step=0, last_step=steps))
+    for _ in range(steps):
+        outcome = run_steps(batches, tf.constant(1))
+        quarantine.check()
+        yield {name: float(value) for name, value in outcome["losses"].items()}
+        if not bool(outcome["finite"]):
+            return
+
+
+def smoothed(losses: np.ndarray) -> np.ndarray:
+    """The exponential moving average, corrected for its start as in Adam (Kingma and Ba 2014, section 3)."""
+    averages, average = [], 0.0
+    for step, loss in enumerate(losses, 1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        averages.append(average / (1 - SMOOTHING**step))
+    return np.array(averages)
+
+
+def has_diverged(losses: list[float]) -> bool:
+    """Whether the rest of the test can be left out."""
+    if not np.isfinite(losses[-1]):
+        return True
+    average = smoothed(np.array(losses))
+    return bool(average[-1] > DIVERGED * average.min())
+
+
+def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
+    """Suggests a learning rate, and judges the pipeline's.
+
+    Args:
+        losses: of each step until the end, or until they diverged.
+        rates: the rate of each step, at least as many.
+        rate: the pipeline's highest.
+    """
+    finite = np.array(losses)[np.isfinite(losses)]
+    average = smoothed(finite)
+    lowest = int(average.argmin()) if len(average) else 0
+    best_rate = float(rates[lowest])
+    # An order of magnitude below the lowest point the loss still falls, and steps are far from too large.
+    suggested = best_rate / 10
+    falls = bool(len(average)) and average[lowest] < (1 - LEAST_FALL) * average[0]
+    says = (f"the loss is lowest at a rate of {best_rate:.1e}, after which it rises; a good highest rate is about {suggested:.0e}, "
+            f"the pipeline has {rate:g}")
+    advice = ""
+    if not falls:
+        says = f"the loss falls at no rate between {LOWEST:g} and {float(rates[max(len(finite) - 1, 0)]):.1e}"
+        advice = "Look at the other checks: at the gradients, at the data and its labels"
+    elif rate > ROOM_ABOVE * best_rate:
+        advice = f"The pipeline's rate is where the loss rises: lower optimizer.learning_rate to about {suggested:.0e}"
+    elif rate < suggested / ROOM_BELOW:
+        advice = f"The pipeline's rate learns slowly: raise optimizer.learning_rate to about {suggested:.0e}"
+    numbers = {"lowest_at": best_rate, "suggested": suggested if falls else None, "learning_rate": rate, "steps": len(losses)}
+    lines = {"loss": finite, "smoothed": average}
+    figure = line_plot(rates[: len(finite)], lines, "learning rate", "loss", log_x=True, marks={"suggested": suggested, "pipeline": rate})
+    return Finding("learning rate", not advice, says, advice, numbers, figure=figure)

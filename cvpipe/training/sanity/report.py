@@ -1,0 +1,28 @@
+"""report.md of the checks, with its plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvpipe.config import Config
+from cvpipe.training.sanity.finding import Finding
+
+
+def write_sanity_report(findings: Sequence[Finding], config: Config, folder: Path) -> None:
+    """Writes report.md and a picture for each finding that has a plot; of an earlier report they are overwritten."""
+    suspicious = sum(not finding.ok for finding in findings)
+    lines = [f"# Sanity of {config.name}", "", f"{len(findings) - suspicious} of {len(findings)} checks are ok.", ""]
+    for finding in findings:
+        lines += [f"## {finding.name.capitalize()}: {'ok' if finding.ok else 'suspicious'}", "", f"{finding.says}.", ""]
+        lines += [] if finding.ok else [f"{finding.advice}.", ""]
+        if finding.figure:
+            picture = f"{finding.name.replace(' ', '_')}.png"
+            finding.figure.savefig(folder / picture, dpi=100)
+            lines += [f"![{finding.name.capitalize()}]({picture})", ""]
+        if finding.table:
+            head, *rows = finding.table
+            lines += [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows), ""]
+    lines += ["## Made with", "", "```json", json.dumps(config.to_json(), indent=2), "```"]
+    (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

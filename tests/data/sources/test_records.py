@@ -1,0 +1,64 @@
+"""Records by number are the records that TensorFlow writes, whatever part of which file is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.data.sources.records import record_reader
+from cvpipe.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+CONTENTS = [[RANDOM.bytes(RANDOM.integers(0, 5000)) for _ in range(count)] for count in (7, 1, 12)]
+
+
+@dataclasses.dataclass
+class Part:
+    filename: str
+    skip: int
+    take: int
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """TFRecord files with the contents above."""
+    for number, records in enumerate(CONTENTS):
+        with tf.io.TFRecordWriter(str(tmp_path / f"{number}.tfrecord")) as writer:
+            for record in records:
+                writer.write(record)
+    return [str(tmp_path / f"{number}.tfrecord") for number in range(3)]
+
+
+def test_records_are_counted_through_all_parts(files: list[str]) -> None:
+    read = record_reader("tfrecord", [Part(files[2], 3, 9), Part(files[0], 0, 5), Part(files[1], 0, 1)], "here")
+    expected = CONTENTS[2][3:] + CONTENTS[0][:5] + CONTENTS[1]
+    assert [read(number) for number in range(len(expected))] == expected
+
+
+def test_threads_get_what_they_ask_for(files: list[str]) -> None:
+    read = record_reader("tfrecord", [Part(file, 0, len(records)) for file, records in zip(files, CONTENTS)], "here")
+    every = sum(CONTENTS, [])
+    asked = RANDOM.integers(0, len(every), 1000).tolist()
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(read, asked)) == [every[number] for number in asked]
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-30], lambda content: content[:4], lambda content: b"\xff" * len(content), len])
+def test_a_damaged_file_is_named(files: list[str], damage: object) -> None:
+    path = Path(files[0])
+    if damage is len:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(DataError, match=r"0.tfrecord: (cut off or damaged at record \d|can't be read).*; remove the data set and prepare"):
+        record_reader("tfrecord", [Part(files[0], 0, 7)], "here")
+
+
+def test_a_format_that_cant_be_read_by_number_is_an_error() -> None:
+    with pytest.raises(DataError, match="here: the files are riegeli; only tfrecord and array_record are read"):
+        record_reader("riegeli", [], "here")

@@ -1,0 +1,245 @@
+"""`cvpipe data check`: what is in a data set, what is broken, and what is there twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import ROOT, small_config
+from cvpipe.config import Config
+from cvpipe.config.data import Folder
+from cvpipe.data import check_report
+from cvpipe.data.check import check
+from cvpipe.data.check_report import contact_sheet, summary, write_report
+from cvpipe.data.decode import decode_image
+from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.sources.digits import digits
+from cvpipe.data.sources.folder import folder
+from cvpipe.data.sources.source import in_memory, whole
+from cvpipe.drawing import to_pixels
+from cvpipe.tasks import classification
+from image_files import BAD, encode, noise, write_classes
+
+
+def png(seed: int, height: int = 6, width: int = 5) -> bytes:
+    return encode(noise(height, width, seed=seed), "PNG")
+
+
+def opened(root: Path) -> dict[str, Source]:
+    return folder(Folder(kind="folder", path=str(root)))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Sound images, all different: three classes in two splits."""
+    for split, count in (("train", 4), ("test", 2)):
+        for number, name in enumerate("abc"):
+            contents = [png(100 * number + 10 * len(split) + n, 6 + n, 5) for n in range(count)]
+            write_classes(tmp_path / "photos" / split, {name: contents})
+    return tmp_path / "photos"
+
+
+def test_a_sound_data_set_is_clean_and_counted(photos: Path) -> None:
+    result = check(opened(photos), 3)
+    assert result["clean"]
+    assert not result["broken"] + result["leaks"] + result["contradictions"] + result["repeated"]
+    train = result["splits"]["train"]
+    assert (train["examples"], train["broken"]) == (12, 0)
+    assert train["classes"] == {"a": 4, "b": 4, "c": 4}
+    assert train["sizes"] == {"smallest": [6, 5], "median": [7, 5], "largest": [9, 5]}
+    assert train["kinds"] == {"PNG RGB": 12}
+    assert result["splits"]["test"]["examples"] == 6
+
+
+def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
+    # Orientation 6: the camera was turned by a quarter.
+    turned = encode(noise(10, 30), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
+    assert tuple(decode_image(tf.constant(turned), 3).shape) == (30, 10, 3)
+    write_classes(tmp_path, {"a": [turned], "b": [png(1)]})
+    assert check(opened(tmp_path), 3)["splits"]["all"]["sizes"]["largest"] == [30, 10]
+
+
+def test_every_broken_file_is_named_once_with_its_reason(tmp_path: Path) -> None:
+    files = write_classes(tmp_path, {"a": list(BAD.values()), "b": [png(1)]})
+    result = check(opened(tmp_path), 3)
+    assert [row["record"] for row in result["broken"]] == [str(file) for file in files[:-1]]
+    reasons = dict(zip(BAD, (row["reason"] for row in result["broken"])))
+    assert reasons["empty"] == "the file is empty"
+    assert reasons["truncated PNG"] == "the PNG is damaged, cut off or of an unusual kind"
+    assert result["splits"]["all"]["broken"] == len(BAD) and not result["clean"]
+    assert result["splits"]["all"]["kinds"] == {"PNG RGB": 1}
+
+
+def test_what_is_only_broken_has_no_sizes(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"a": [b"", b""], "b": [b"x"]})
+    result = check(opened(tmp_path), 3)
+    assert result["splits"]["all"]["sizes"] == {} and len(result["broken"]) == 3
+    # Files that can't be read aren't compared: all empty files are the same.
+    assert result["repeated"] == []
+
+
+def test_duplicates_are_those_that_a_comparison_of_all_pairs_finds(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    contents = [png(seed) for seed in range(12)]
+    placed: dict[tuple[str, str, str], bytes] = {}
+    for split, name in product(("train", "test"), "ab"):
+        own = [contents[n] for n in random.integers(0, len(contents), 6)]
+        for file, content in zip(write_classes(tmp_path / split, {name: own}), own):
+            placed[split, name, str(file)] = content
+    result = check(opened(tmp_path), 3)
+    expected: dict[str, set[frozenset[str]]] = {"leaks": set(), "contradictions": set(), "repeated": set()}
+    for content in contents:
+        same = [key for key, other in placed.items() if other == content]
+        splits, classes, files = (set(parts) for parts in zip(*same)) if same else (set(), set(), set())
+        if len(files) > 1:
+            kinds = [kind for kind, parts in (("leaks", splits), ("contradictions", classes)) if len(parts) > 1]
+            for kind in kinds or ["repeated"]:
+                expected[kind].add(frozenset(files))
+    for kind, groups in expected.items():
+        assert groups, f"the example has no {kind}"
+        assert {frozenset(record["record"] for record in group) for group in result[kind]} == groups
+        assert len(result[kind]) == len(groups)
+    for group in result["leaks"]:
+        for record in group:
+            assert (record["split"], record["class"], record["record"]) in placed
+
+
+@pytest.mark.parametrize("splits, classes, clean", [
+    (("train", "test"), ("a", "a"), False), (("train", "train"), ("a", "b"), False), (("train", "train"), ("a", "a"), True),
+])
+def test_leaks_and_contradictions_are_faults_and_repetitions_are_not(
+    photos: Path, splits: tuple[str, str], classes: tuple[str, str], clean: bool
+) -> None:
+    for number, (split, name) in enumerate(zip(splits, classes)):
+        (photos / split / name / f"more{number}.png").write_bytes(png(999))
+    assert check(opened(photos), 3)["clean"] is clean
+
+
+def test_arrays_are_compared_by_shape_and_pixels() -> None:
+    images = in_memory(np.stack([np.zeros([4, 4, 1], np.uint8), np.ones([4, 4, 1], np.uint8), np.zeros([4, 4, 1], np.uint8)]))
+
+    def of_shape(*shape: int) -> Source:
+        def read(record: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"image": tf.reshape(tf.gather(images, record), shape)}
+
+        return whole(("x", "y"), np.array([0, 1, 0]), read, lambda record: f"{shape}[{record}]")
+
+    result = check({"train": of_shape(4, 4, 1), "test": of_shape(2, 8, 1)}, 1)
+    assert [[record["record"] for record in group] for group in result["repeated"]] == [
+        ["(4, 4, 1)[0]", "(4, 4, 1)[2]"], ["(2, 8, 1)[0]", "(2, 8, 1)[2]"]
+    ]
+    assert result["clean"] and result["splits"]["train"]["kinds"] == {"array grey": 3}
+
+
+def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"a": [png(n) for n in range(12)], "b": [png(20)], "c": [png(30), png(31)]})
+    write_classes(tmp_path / "test", {"a": [png(40), png(41)], "b": [png(50)]})
+    result = check(opened(tmp_path), 3)
+    assert {name: split["imbalance"] for name, split in result["splits"].items()} == {"train": 12, "test": 2}
+    lines = summary(result)
+    assert "  the largest class has 12 times the images of the smallest: look at the scores per class" in lines
+    assert "  class 'c' has no image here" in lines
+
+
+def test_the_first_few_of_many_are_printed_and_all_are_written(tmp_path: Path) -> None:
+    write_classes(tmp_path / "photos", {"a": [b""] * 20, "b": [png(1), png(1)]})
+    result = check(opened(tmp_path / "photos"), 3)
+    lines = summary(result)
+    assert "broken: 20" in lines and "  and 15 more" in lines and lines[-1] == "not clean"
+    assert sum("the file is empty" in line for line in lines) == 5
+    write_report(result, None, tmp_path)
+    assert [json.loads(line) for line in (tmp_path / "broken.jsonl").read_text().splitlines()] == result["broken"]
+    [duplicate] = (tmp_path / "duplicates.jsonl").read_text().splitlines()
+    assert json.loads(duplicate) == {"kind": "repeated", "records": result["repeated"][0]}
+    assert "20 broken" in (tmp_path / "report.md").read_text() and "contact" not in (tmp_path / "report.md").read_text()
+
+
+def test_a_name_that_is_no_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
+    write_classes(tmp_path / "photos", {"a": [png(1)], "b": [png(2)]})
+    (tmp_path / "photos" / "a" / "b\udcff.jpg").write_bytes(b"")
+    result = check(opened(tmp_path / "photos"), 3)
+    write_report(result, None, tmp_path)
+    assert any("b\\udcff.jpg" in line for line in summary(result))
+    assert json.loads((tmp_path / "broken.jsonl").read_text())["record"].endswith("b\udcff.jpg")
+
+
+def test_the_watch_hears_of_every_example_at_last() -> None:
+    heard: list[tuple[int, int]] = []
+    check({"all": digits()["all"].subset(np.arange(100))}, 1, lambda done, examples: heard.append((done, examples)))
+    assert heard[-1] == (100, 100) and heard == sorted(heard)
+
+
+def sheet_config(*overrides: str) -> Config:
+    return small_config("augment=[{op: pad_crop, padding: 3}]", *overrides)
+
+
+def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvpipe.data.stream import training_batches
+
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(check_report, "image_table", lambda images, rows, columns: shown.extend(images))
+    config = sheet_config("train.batch_size=64")
+    source = open_splits(config.data, config.data.split_seed)["train"].subset(np.arange(64))
+    contact_sheet(source, config, classification.encode)
+    assert len(shown) == 8 and {images.shape for images in shown} == {(7, 16, 16, 1)}
+    # A batch of the whole source is an epoch.
+    for epoch, batch in enumerate(training_batches(source, config, classification.encode, None, first_step=0, last_step=2)):
+        pixels = check_report.restore_pixels(batch["image"], config.prepare).numpy()
+        for row, label in zip(shown, range(8)):
+            first = int(np.flatnonzero(source.labels == label)[0])
+            place = int(np.flatnonzero(batch["index"].numpy() == first)[0])
+            np.testing.assert_array_equal(row[1 + epoch], pixels[place])
+    assert any((row[1] != row[2]).any() for row in shown)
+
+
+def test_the_contact_sheet_is_the_same_each_time_and_leaves_broken_images_out(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"a": [b"", png(1)], "b": [b""], "c": [png(3)]})
+    config = sheet_config("prepare.channels=3", f"data.source={{kind: folder, path: {tmp_path}}}")
+    sheets = [contact_sheet(opened(tmp_path)["all"], config, classification.encode) for _ in range(2)]
+    first, second = (to_pixels(sheet) for sheet in sheets if sheet)
+    np.testing.assert_array_equal(first, second)
+    assert [axes.get_ylabel() for axes in sheets[0].axes if axes.get_ylabel()] == ["a", "c"]  # type: ignore[union-attr]
+    write_classes(tmp_path, {"a": [b"", b""], "b": [b""], "c": [b""]})
+    assert contact_sheet(opened(tmp_path)["all"], config, classification.encode) is None
+
+
+Cvpipe = Callable[..., tuple[int, str, str]]
+
+
+def test_the_command_writes_its_folder_and_exits_with_0_when_clean(cvpipe: Cvpipe, tmp_path: Path) -> None:
+    pipeline = ROOT / "pipelines" / "classification" / "digits.yaml"
+    code, out, _ = cvpipe("data", "check", pipeline, "--to", tmp_path / "check", "--json")
+    result = json.loads(out)
+    assert code == 0 and result["clean"] and sum(split["examples"] for split in result["splits"].values()) == 1797
+    assert sorted(file.name for file in (tmp_path / "check").iterdir()) == [
+        "broken.jsonl", "contact_sheet.png", "duplicates.jsonl", "report.md"
+    ]
+
+
+def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
+    cvpipe: Cvpipe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "test" / "a" / "000.jpg").write_bytes((photos / "train" / "a" / "000.jpg").read_bytes())
+    before = {file: file.read_bytes() for file in photos.rglob("*.jpg")}
+    monkeypatch.chdir(tmp_path)
+    pipeline = ROOT / "pipelines" / "classification" / "digits.yaml"
+    overrides = ["--set", f"data.source={{kind: folder, path: {photos}}}"]
+    # The second check takes the folder of the first.
+    for _ in range(2):
+        code, out, _ = cvpipe("data", "check", pipeline, *overrides)
+        assert code == 1 and "leaks: 1 (the same image in several splits" in out and out.splitlines()[-2] == "not clean"
+    assert (tmp_path / "digits-check" / "contact_sheet.png").exists()
+    assert {file: file.read_bytes() for file in photos.rglob("*.jpg")} == before
+
+
+def test_the_command_takes_no_folder_that_holds_something_else(cvpipe: Cvpipe, tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("mine")
+    code, out, err = cvpipe("data", "check", ROOT / "pipelines" / "classification" / "digits.yaml", "--to", tmp_path)
+    assert (code, out) == (2, "") and "cvpipe data check" in err and "choose another with --to" in err
+    assert (tmp_path / "report.md").read_text() == "mine"

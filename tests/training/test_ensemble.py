@@ -1,0 +1,71 @@
+"""Several runs that answer as one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import small_config
+from cvpipe.errors import DataError
+from cvpipe.json_files import write_whole
+from cvpipe.training.ensemble import evaluate_ensemble, find_members, load_ensemble
+from cvpipe.training.run import Run
+from cvpipe.training.train import load, train
+
+
+@pytest.fixture(scope="session")
+def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the same pipeline from another seed, with another network."""
+    folder = tmp_path_factory.mktemp("other") / "digits"
+    train(small_config("seed=1", "model.width=0.5", "train.epochs=1"), folder)
+    return folder
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities(trained_run: Path, other_run: Path) -> None:
+    image = tf.random.stateless_uniform([5, 16, 16, 1], [0, 0], -1, 1)
+    together = load_ensemble(find_members([Run(trained_run), Run(other_run)])).predict(image)
+    each = [load(Run(folder)).predict(image)["probabilities"] for folder in (trained_run, other_run)]
+    assert not np.allclose(each[0], each[1], atol=1e-3)
+    np.testing.assert_allclose(together["probabilities"], np.mean(each, 0), atol=1e-6)
+
+
+def test_one_member_is_no_ensemble(trained_run: Path) -> None:
+    image = tf.random.stateless_uniform([5, 16, 16, 1], [0, 0], -1, 1)
+    alone, member = load(Run(trained_run)).predict(image), load_ensemble(find_members([Run(trained_run)])).predict(image)
+    np.testing.assert_array_equal(alone["probabilities"], member["probabilities"])
+
+
+def test_an_ensemble_is_scored_with_each_of_its_members(trained_run: Path, other_run: Path) -> None:
+    scores = evaluate_ensemble(find_members([Run(trained_run), Run(other_run)]))
+    assert scores["split"] == "test" and scores["images"] == 359
+    assert [member["run"] for member in scores["members"]] == [str(trained_run), str(other_run)]
+    assert all(0 < member["accuracy"] <= 1 for member in scores["members"])
+
+
+def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path: Path) -> None:
+    changes: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
+        "because their configurations differ in 'prepare'": ("config", lambda config: config["prepare"].update(std=[0.4])),
+        "loss.kind binary and softmax mean different probabilities":
+            ("config", lambda config: config["loss"].update(kind="binary", label_smoothing=0.0)),
+        "knows other classes than": ("run", lambda facts: facts["classes"].reverse()),
+        "holds out other test images than": ("run", lambda facts: facts["digests"].update(test="other")),
+    }
+    for number, (sentence, (file, change)) in enumerate(changes.items()):
+        other = Run(shutil.copytree(trained_run, tmp_path / str(number)))
+        values = json.loads((other.folder / f"{file}.json").read_text())
+        change(values)
+        write_whole(other.folder / f"{file}.json", values)
+        with pytest.raises(DataError, match=sentence):
+            load_ensemble(find_members([Run(trained_run), other]))
+
+
+def test_a_run_without_snapshots_says_how_to_get_them(trained_run: Path) -> None:
+    with pytest.raises(DataError, match="no snapshots; train it with schedule.kind: restarts and train.snapshots: true"):
+        find_members([Run(trained_run)], snapshots=True)
