@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from cvpipe.config import Config
 from cvpipe.config.prepare import TestTime
@@ -28,11 +29,13 @@ from cvpipe.data.stream import evaluation_batches
 from cvpipe.errors import DataError
 from cvpipe.models.normalize import Normalize
 from cvpipe.tasks import task_module
-from cvpipe.training.train import fit_normalization
+from cvpipe.training.start import fit_normalization
 
 # Numbers of neighbours to choose from; five are always shown too.
 NEIGHBOURS = (1, 3, 5, 7, 9, 11, 15, 21)
 ALWAYS_SHOWN = 5
+# By scikit-learn's names. It has a matrix product for "euclidean", but not for "l2", which is many times slower.
+METRICS = {"L2": "euclidean", "L1": "manhattan"}
 # Settings are chosen by training on no more images than this.
 CHOOSING_IMAGES = 10_000
 # Absolute differences, of which there are N·M·D, can't be had from a matrix product: minutes for these many.
@@ -104,8 +107,8 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
     else:
         parts = hold_out(splits["train"], 0.1, f"{config.seed} validation")
         to_learn, to_choose = (_read(part, "train", config, normalize) for part in parts)
-    for metric in ("l2", "l1"):
-        yield from _nearest_neighbours(metric, to_learn, to_choose, images["train"], images["test"], config.seed)
+    for distance in METRICS:
+        yield from _nearest_neighbours(distance, to_learn, to_choose, images["train"], images["test"], config.seed)
     for trainable in TRAINABLE:
         yield _trained(trainable, to_learn, to_choose, images["train"], images["test"], config.seed)
 
@@ -147,29 +150,29 @@ def _read(source: Source, split: str, config: Config, normalize: Callable[[np.nd
 
 
 def _nearest_neighbours(
-    metric: str, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int
+    distance: str, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Rows for the chosen number of neighbours and for five."""
     began = time.monotonic()
     note = ""
-    if metric == "l1" and len(test.labels) > (most := max(2, MOST_DIFFERENCES // train.values.size)):
+    if distance == "L1" and len(test.labels) > (most := max(2, MOST_DIFFERENCES // train.values.size)):
         # Fewer images are asked for, among all training images: with fewer of those it would be another classifier.
         to_choose, test = to_choose.sample(most // 2, seed), test.sample(most, seed)
         note = f"on a sample of {most:,} test images"
     possible = [k for k in NEIGHBOURS if k <= len(to_learn.labels)]
-    known = _neighbours(metric, to_learn, to_choose, possible[-1])
+    known = _neighbours(distance, to_learn, to_choose, possible[-1])
     scores = [float((vote(known, k) == to_choose.labels).mean()) for k in possible]
     chosen = possible[int(np.argmax(scores))]
-    answers = _neighbours(metric, train, test, possible[-1])
+    answers = _neighbours(distance, train, test, possible[-1])
     seconds = round(time.monotonic() - began, 1)
     for k in sorted({chosen, min(ALWAYS_SHOWN, possible[-1])}):
         accuracy = float((vote(answers, k) == test.labels).mean())
-        yield _row(f"nearest neighbours, {metric.upper()}", {"k": k}, accuracy, len(test.labels), seconds, note)
+        yield _row(f"nearest neighbours, {distance}", {"k": k}, accuracy, len(test.labels), seconds, note)
 
 
-def _neighbours(metric: str, train: Images, asked: Images, most: int) -> np.ndarray:
+def _neighbours(distance: str, train: Images, asked: Images, most: int) -> np.ndarray:
     """The labels of the `most` nearest training images to each image asked for, nearest first, int32 [M, Q]."""
-    index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=metric).fit(train.values)
+    index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=METRICS[distance]).fit(train.values)
     return train.labels[index.kneighbors(asked.values, return_distance=False)]
 
 
@@ -184,7 +187,8 @@ def _trained(trainable: Trainable, to_learn: Images, to_choose: Images, train: I
 
 
 def _score(trainable: Trainable, value: float, train: Images, asked: Images, seed: int) -> float:
-    with warnings.catch_warnings():
+    # One thread: sums have the same bits on every machine, and threads that wait for each other on a busy one took ten times as long.
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         # Each stops after a number of passes that is known to be enough for a baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = trainable.make(value, len(train.labels), seed).fit(train.values, train.labels)

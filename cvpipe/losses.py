@@ -87,7 +87,7 @@ def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float
         float32 [B], in nats. The paper divides the sum over an image by its objects; here that is one.
     """
     signed = _signed(logits, labels)
-    balance = tf.one_hot(labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha)
+    balance = tf.one_hot(labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha, dtype=logits.dtype)
     # (1 − p_t)^γ as an exponential: a power has no gradient at 0, where an example is as easy as float32 can tell.
     easiness = tf.exp(-gamma * tf.nn.softplus(signed))
     return tf.reduce_sum(balance * easiness * tf.nn.softplus(-signed), axis=-1)
@@ -136,7 +136,7 @@ def l2_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
 
 def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """[B, K]: max(0, s_j − s_y + 1), and 0 for j = y."""
-    of_label = tf.one_hot(labels, logits.shape[-1])
+    of_label = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     of_others = 1 - of_label
     right = tf.reduce_sum(logits * of_label, axis=-1, keepdims=True)
     return tf.nn.relu(logits - right + 1) * of_others
@@ -144,4 +144,4 @@ def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 def _signed(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """[B, K]: s_y, and −s_j of the others; its sigmoid is the probability that a class's answer is right."""
-    return logits * tf.one_hot(labels, logits.shape[-1], on_value=1.0, off_value=-1.0)
+    return logits * tf.one_hot(labels, logits.shape[-1], on_value=1.0, off_value=-1.0, dtype=logits.dtype)

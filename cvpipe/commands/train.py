@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--fresh", action="store_true", help="start anew; a run that exists is moved aside, not deleted")
     parser.add_argument("--sanity", action="store_true",
                         help="train nothing, but check that this pipeline can be trained; the report goes to the folder RUN-sanity")
-    parser.add_argument("--sanity-steps", metavar="N", type=int, default=200,
+    parser.add_argument("--sanity-steps", metavar="N", type=int, default=300,
                         help="most train steps of each of the two checks that train (default: %(default)s)")
 
 

@@ -72,6 +72,13 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _keras_prepares_itself(self) -> Config:
+        if self.model.backbone.startswith("keras/") and (self.prepare.normalize != "given" or self.prepare.scaling != ((0.0,), (1.0,))):
+            raise ValueError(f"prepare.mean must be [0] and prepare.std [1] for {self.model.backbone}, which brings the preprocessing that "
+                             f"its weights need")
+        return self
+
+    @model_validator(mode="after")
     def _optimizer_fits(self) -> Config:
         if isinstance(self.optimizer, Lbfgs):
             # It needs the same loss for the same weights: nothing may be random, and there is no learning rate.

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cvpipe.config.section import Count, Finite, Section, Share
-from cvpipe.models.catalogue import NETWORKS
+from cvpipe.models.catalogue import APPLICATIONS, NETWORKS
 
 
 class Model(Section):
     """The network; its number of classes comes from the data."""
 
     backbone: str
-    """One of the names that `cvpipe models` lists."""
+    """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications, such as keras/MobileNetV2."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the channels of every layer of the backbone."""
     dropout: Share = 0.0
@@ -45,8 +45,9 @@ class Model(Section):
     @field_validator("backbone")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in NETWORKS:
-            raise ValueError(f"unknown backbone|{'|'.join(NETWORKS)}")
+        known = [*NETWORKS, *(f"keras/{application}" for application in APPLICATIONS)]
+        if name not in known:
+            raise ValueError(f"unknown backbone|{'|'.join(known)}")
         return name
 
     @model_validator(mode="after")

@@ -81,7 +81,7 @@ def contact_sheet(source: Source, config: Config, encode: Encode) -> Figure | No
     versions = [read_examples(source, chosen, config, encode, epoch)["image"] for epoch in (None, *range(SHEET_EPOCHS))]
     pixels = np.stack([restore_pixels(tf.constant(images), config.prepare).numpy() for images in versions], axis=1)
     columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
-    return image_table(pixels, [source.classes[label] for label in source.labels[chosen]], columns)
+    return image_table(list(pixels), [source.classes[label] for label in source.labels[chosen]], columns)
 
 
 def _one_a_class(source: Source, config: Config, encode: Encode) -> np.ndarray:

@@ -55,7 +55,7 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         # INTEGER_ACCURATE: the default differs between builds of libjpeg-turbo, and this must not.
         return tf.io.decode_jpeg(encoded, channels=to, dct_method="INTEGER_ACCURATE")
 
-    with tf.control_dependencies([_size_allowed(shape[0], shape[1])]):
+    with tf.control_dependencies([size_allowed(shape[0], shape[1])]):
         if channels == 3:
             image = decode(3)
         else:
@@ -67,7 +67,7 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     # The IHDR chunk comes first: width and height, big-endian, at byte 16 (PNG specification, section 11.2.2).
     size = tf.io.decode_raw(_header(encoded, 16, 8), tf.int32, little_endian=False)
-    with tf.control_dependencies([_size_allowed(size[1], size[0])]):
+    with tf.control_dependencies([size_allowed(size[1], size[0])]):
         # Not `channels`: libpng's own grey depends on the gamma that a file claims, by up to 43 of 255.
         return _to_channels(tf.io.decode_png(encoded, channels=0), channels)
 
@@ -78,7 +78,7 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     pixels_at, header_size, width, height, compression = fields[0], fields[1], fields[2], fields[3], fields[5]
     # 12 is OS/2's header, of another layout. Compression 0 is none, 3 gives the places of the colours in 32 bits.
     plain = tf.debugging.Assert((header_size >= 40) & ((compression == 0) | (compression == 3)), ["a compressed or very old kind of BMP"])
-    with tf.control_dependencies([plain, _size_allowed(tf.abs(height), width)]):
+    with tf.control_dependencies([plain, size_allowed(tf.abs(height), width)]):
         image = tf.io.decode_bmp(encoded)
 
     def look_up() -> tf.Tensor:
@@ -104,7 +104,7 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tenso
         default=lambda: ((field(24) & 0xFFFFFF) + 1, (field(26) // 2**8 & 0xFFFFFF) + 1),
     )
     animated = extended & (field(20) & 2 > 0)
-    with tf.control_dependencies([_size_allowed(height, width), tf.debugging.Assert(~animated, ["an animation, not an image"])]):
+    with tf.control_dependencies([size_allowed(height, width), tf.debugging.Assert(~animated, ["an animation, not an image"])]):
         return _to_channels(tf.io.decode_webp(encoded, channels=0)[0], channels)
 
 
@@ -125,7 +125,8 @@ def _header(encoded: tf.Tensor, position: int, length: int) -> tf.Tensor:
         return tf.strings.substr(encoded, position, length)
 
 
-def _size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
+def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
+    """Fails where a header (its height and width, int32 scalars) asks for no pixel, or for more than MAX_PIXELS."""
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     allowed = (height > 0) & (width > 0) & (pixels <= MAX_PIXELS)
     return tf.debugging.Assert(allowed, ["the header says", width, "x", height, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"])

@@ -32,17 +32,15 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
 def _searched_orientation(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD_BYTES), tf.uint8)
 
-    def is_exif(at: tf.Tensor) -> tf.Tensor:
-        return (_number(head, at + 1, 1, False) == _APP1) & (_number(head, at + 4, 4, False) == int.from_bytes(b"Exif", "big"))
+    def look(at: tf.Tensor) -> list[tf.Tensor]:
+        # A segment: 0xFF, a marker, a length of two bytes that counts itself, and what it holds; then comes the next.
+        begin, marker, high, low, *name = tf.unstack(_bytes(head, at + tf.range(8)))
+        is_exif = (marker == _APP1) & tf.reduce_all(tf.stack(name) == list(b"Exif"))
+        is_passed_over = (begin == 0xFF) & ((marker >= _APP0) & (marker <= _APP15) | (marker == _COMMENT)) & ~is_exif
+        return [at, is_exif, is_passed_over, at + 2 + tf.maximum(256 * high + low, 2)]
 
-    def is_before_exif(at: tf.Tensor) -> tf.Tensor:
-        marker = _number(head, at + 1, 1, False)
-        passed_over = ((marker >= _APP0) & (marker <= _APP15)) | (marker == _COMMENT)
-        return (_number(head, at, 1, False) == 0xFF) & passed_over & ~is_exif(at)
-
-    # Segments: 0xFF, a marker, a length of two bytes that counts itself, and so on to the next.
-    [segment] = tf.while_loop(is_before_exif, lambda at: [at + 2 + tf.maximum(_number(head, at + 2, 2, False), 2)], [tf.constant(2)])
-    return tf.cond(is_exif(segment), lambda: _tiff_orientation(head, segment + 10), lambda: tf.constant(1))
+    segment, is_exif, _, _ = tf.while_loop(lambda *found: found[2], lambda *found: look(found[3]), look(tf.constant(2)))
+    return tf.cond(is_exif, lambda: _tiff_orientation(head, segment + 10), lambda: tf.constant(1))
 
 
 def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -65,22 +63,24 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
     """The entry in the first directory of the TIFF structure that begins at `tiff`."""
-    little = _number(head, tiff, 2, False) == int.from_bytes(b"II", "big")
-    directory = tiff + _number(head, tiff + 4, 4, little)
+    # "II" for little-endian, or "MM"; two bytes; where the directory is.
+    is_little = _bytes(head, tiff) == ord("I")
+
+    def number(at: tf.Tensor, length: int) -> tf.Tensor:
+        digits = _bytes(head, at[..., tf.newaxis] + tf.range(length))
+        big = tf.bitwise.left_shift(tf.constant(1), 8 * tf.range(length - 1, -1, -1))
+        return tf.reduce_sum(digits * tf.where(is_little, big[::-1], big), -1)
+
+    directory = tiff + number(tiff + 4, 4)
     # An entry has 12 bytes: tag, type, count, value. More than the head can hold is a lie.
-    count = tf.minimum(_number(head, directory, 2, little), tf.size(head) // 12)
+    count = tf.minimum(number(directory, 2), tf.size(head) // 12)
     entries = directory + 2 + 12 * tf.range(count)
-    is_orientation = _number(head, entries, 2, little) == _ORIENTATION
-    values = tf.boolean_mask(_number(head, entries + 8, 2, little), is_orientation)
+    values = tf.boolean_mask(number(entries + 8, 2), number(entries, 2) == _ORIENTATION)
     value = tf.concat([values, [1]], 0)[0]
     return tf.where((value >= 1) & (value <= 8), value, 1)
 
 
-def _number(head: tf.Tensor, at: tf.Tensor, length: int, little: bool | tf.Tensor) -> tf.Tensor:
-    """The unsigned number of `length` bytes at each position; what lies beyond the head is 0."""
-    places = at[..., tf.newaxis] + tf.range(length)
-    inside = (places >= 0) & (places < tf.size(head))
-    found = tf.cast(tf.gather(head, tf.clip_by_value(places, 0, tf.size(head) - 1)), tf.int32)
-    digits = tf.where(inside, found, 0)
-    big = tf.bitwise.left_shift(tf.constant(1), 8 * tf.range(length - 1, -1, -1))
-    return tf.reduce_sum(digits * tf.where(little, big[::-1], big), -1)
+def _bytes(head: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+    """The bytes at these positions, int32; what lies beyond the head is 0."""
+    inside = (at >= 0) & (at < tf.size(head))
+    return tf.where(inside, tf.cast(tf.gather(head, tf.where(inside, at, 0)), tf.int32), 0)

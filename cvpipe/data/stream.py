@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.config.augment import PcaLighting
+from cvpipe.config.augment import PcaLighting, RandomResizedCrop
 from cvpipe.data.attempt import attempt
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.mix import mix
+from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image
 from cvpipe.data.order import batch_order, example_seed
 from cvpipe.data.prepare import prepare, prepare_views
@@ -161,8 +162,13 @@ def _decoded(example: Example, config: Config) -> Example:
 def _augmented(
     source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode, colours: Colours | None
 ) -> Batch:
-    example = _decoded(source.read(index), config)
-    example = augment(example, example_seed(config.seed, epoch, index), config.augment, config.prepare.size, colours)
+    example, seed, ops, size = source.read(index), example_seed(config.seed, epoch, index), config.augment, config.prepare.size
+    if "bytes" in example and ops and isinstance(ops[0], RandomResizedCrop):
+        # The same crop as that of the decoded image, in much less time.
+        example["image"] = decode_random_crop(example.pop("bytes"), seed, ops[0], size, config.prepare.channels)
+        example = augment(example, seed, ops, size, colours, done=1)
+    else:
+        example = augment(_decoded(example, config), seed, ops, size, colours)
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
 

@@ -9,6 +9,7 @@ import keras
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
+from cvpipe.models import applications
 from cvpipe.models.blocks import Style
 from cvpipe.models.catalogue import NETWORKS, Network
 from cvpipe.models.heads import classifier
@@ -38,6 +39,8 @@ def backbone(name: str) -> Backbone:
     Raises:
         ConfigError: the catalogue has no such network.
     """
+    if name.startswith("keras/"):
+        return applications.backbone(name.removeprefix("keras/"))
     file, function = published(name).backbone.split(":")
     return getattr(importlib.import_module(f"cvpipe.models.{file}"), function)
 
@@ -59,7 +62,7 @@ def classification_network(
     The same arguments give the same variable paths, whatever the process has built before.
 
     Args:
-        name: a key of the catalogue.
+        name: a key of the catalogue, or "keras/" and one of `APPLICATIONS`.
         input_shape: height, width, channels of a prepared image.
         classes: number of logits.
         width: multiplies the channels of the backbone.
@@ -78,7 +81,6 @@ def classification_network(
     image = keras.Input(input_shape, name="image")
     normalized = image if normalize is None else Normalize(normalize, name="normalize")(image)
     features = backbone(name)(normalized, width=width, style=style)
-    logits = classifier(
-        features, classes, dropout=dropout, drop_connect=drop_connect, bias=bias, style=style, hidden=published(name).hidden
-    )
-    return keras.Model(image, {"logits": logits}, name=name)
+    hidden = () if name.startswith("keras/") else published(name).hidden
+    logits = classifier(features, classes, dropout=dropout, drop_connect=drop_connect, bias=bias, style=style, hidden=hidden)
+    return keras.Model(image, {"logits": logits}, name=name.removeprefix("keras/"))

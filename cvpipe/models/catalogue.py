@@ -22,6 +22,12 @@ class Network(NamedTuple):
     """Units of the fully connected layers between the backbone and the logits."""
 
 
+# Keras Applications whose variables are called the same whatever else a process has built.
+APPLICATIONS = (
+    "VGG16", "VGG19", "MobileNet", "MobileNetV2", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2",
+    "DenseNet121", "DenseNet169", "DenseNet201",
+)
+
 NETWORKS: dict[str, Network] = {
     "linear": Network("baselines:linear", (32, 32, 3), 10, "CS231n, Linear classification"),
     "two_layer": Network("baselines:two_layer", (32, 32, 3), 10, "CS231n, Putting it together: minimal neural network case study"),

@@ -120,4 +120,5 @@ def fmp6_sqrt2(image: keras.KerasTensor, *, width: float, style: Style) -> dict[
 def _convolve(x: keras.KerasTensor, maps: int, kernel: int, width: float, style: Style, name: str) -> keras.KerasTensor:
     initializer = style.initializer.kernel()
     x = keras.layers.Conv2D(scale_channels(maps, width), kernel, kernel_initializer=initializer, name=name)(x)
-    return keras.layers.LeakyReLU(negative_slope=1 / 3, name=f"{name}_relu")(x)
+    # Not as a LeakyReLU: TensorFlow's graph optimizer stumbles over its gradient, and says so on the terminal.
+    return keras.ops.maximum(x, x / 3)

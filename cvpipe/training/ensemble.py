@@ -15,8 +15,9 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import Predict, evaluate, make_predict
 from cvpipe.tasks import task_module
+from cvpipe.training.build import load_model
 from cvpipe.training.run import Run
-from cvpipe.training.train import Trained, load_model, open_split
+from cvpipe.training.train import Trained, open_split
 
 # The sections that all members must share: how an image comes in, and what the answer is.
 SHARED = ("task", "prepare", "test_time", "export")
@@ -89,7 +90,8 @@ def _check_fits(first: Run, run: Run) -> None:
             raise DataError(f"{run.folder}: can't answer together with {first.folder}, because their configurations differ in '{key}'")
     kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
     if kind != other:
-        raise DataError(f"{run.folder}: can't answer together with {first.folder}: loss.kind {other} and {kind} mean different probabilities")
+        differs = f"loss.kind {other} and {kind} mean different probabilities"
+        raise DataError(f"{run.folder}: can't answer together with {first.folder}: {differs}")
     if run.facts["classes"] != first.facts["classes"]:
         raise DataError(f"{run.folder}: knows other classes than {first.folder}, {', '.join(run.facts['classes'])}")
     if run.facts["digests"].get("test") != first.facts["digests"].get("test"):

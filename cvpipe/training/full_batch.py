@@ -5,6 +5,7 @@ Dimensions: P trainable numbers of the model, b examples in a batch.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +35,8 @@ from cvpipe.training.strategy import uses_xla
 
 # A fall of the loss that is less than this, relative to a loss above 1, can't be told from the rounding of float32.
 SMALLEST_FALL = 1e-8
+# Prepared images up to this size stay in memory from the first pass on; more are read and prepared again for each.
+KEPT_BYTES = 2**30
 # What SciPy's L-BFGS-B says of its end. Where it finds no lower point although the gradient isn't zero, float32 resolves none.
 CONVERGED, NO_LOWER_POINT = 0, 2
 
@@ -46,7 +49,9 @@ class Objective:
         self.losses: dict[str, float] = {}
         # A person may ask for several views of an image in evaluation; what is learned from is one.
         plain = config.model_copy(update={"test_time": TestTime()})
-        self._batches = evaluation_batches(source, plain, task.encode, quarantine, config.train.batch_size)
+        batches = evaluation_batches(source, plain, task.encode, quarantine, config.train.batch_size)
+        small = 4 * len(source) * math.prod([*config.prepare.size, config.prepare.channels]) <= KEPT_BYTES
+        self._batches = batches.cache() if small else batches
 
         @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy()))
         @tf.autograph.experimental.do_not_convert

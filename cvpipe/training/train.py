@@ -10,26 +10,22 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Lbfgs, Plateau
 from cvpipe.config_file import with_data
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
-from cvpipe.data.statistics import normalization, spread
-from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.evaluation import Predict, evaluate, make_predict
-from cvpipe.runtime import seed_weights
 from cvpipe.tasks import task_module
+from cvpipe.training.build import build_state, load_model
 from cvpipe.training.full_batch import FullBatch
-from cvpipe.training.loop import Loop, last_step_of
-from cvpipe.training.optimizers import make_optimizer
+from cvpipe.training.loop import Loop
 from cvpipe.training.report import draw_batch, write_report
 from cvpipe.training.run import Run
-from cvpipe.training.schedules import LearningRate, make_schedule
-from cvpipe.training.state import State, read_checkpoint
+from cvpipe.training.start import start
+from cvpipe.training.state import read_checkpoint
 from cvpipe.training.strategy import check_batch_size, chiefs_word, is_chief, make_strategy
 
 log = logging.getLogger(__name__)
@@ -78,7 +74,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         if chiefs_word(strategy, run.writes and run.start(config, describe_splits(splits), fresh)):
             state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
         else:
-            fit_normalization(state.model, splits["train"], config)
+            start(state.model, splits["train"], config)
         run.forget_metrics_after(int(state.step))
         ended = loop.train()
         result = {"run": str(folder), "steps": int(state.step), "ended": ended}
@@ -94,27 +90,6 @@ def describe_splits(splits: dict[str, Source]) -> dict[str, Any]:
     }
 
 
-def build_state(
-    config: Config, classes: tuple[str, ...], examples: int, strategy: tf.distribute.Strategy | None = None
-) -> tuple[State, LearningRate]:
-    """A fresh model and optimizer, the same bits for the same seed, and the learning-rate schedule."""
-    strategy = strategy or tf.distribute.get_strategy()
-    seed_weights(config)
-    with strategy.scope():
-        model = task_module(config.task).build_model(config, classes, synchronized=strategy.num_replicas_in_sync > 1)
-        schedule = make_schedule(config, examples / config.train.batch_size, last_step_of(config.train.epochs, config, examples))
-        optimizer = make_optimizer(config, schedule, model.trainable_variables)
-    # The step belongs to the process, not to a replica: the loop on the host counts it.
-    return State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step"), schedule.factor), schedule
-
-
-def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
-    """Gives a fresh model the statistics of the training images that its first layer normalizes by, where it has one."""
-    if config.prepare.normalize != "given":
-        images = plain_images(source, config, spread(len(source)))
-        model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
-
-
 def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
     """The run's model at a checkpoint, "best" or "last", with averaged weights where the pipeline keeps an average.
 
@@ -127,14 +102,6 @@ def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Traine
     config, classes = with_data(run.config, overrides), tuple(run.facts["classes"])
     model, task = load_model(run, run.checkpoint(which)), task_module(config.task)
     return Trained((model,), make_predict([model], task, config, classes), task, config, classes)
-
-
-def load_model(run: Run, checkpoint: Path) -> keras.Model:
-    """The run's model at one of its checkpoints, with averaged weights where the pipeline keeps an average; raises like `load`."""
-    state, _ = build_state(run.config, tuple(run.facts["classes"]), run.facts["examples"]["train"])
-    state.restore(read_checkpoint(checkpoint), checkpoint)
-    state.use_averaged_weights()
-    return state.model
 
 
 def open_split(config: Config, split: str, facts: dict[str, Any]) -> Source:

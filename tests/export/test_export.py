@@ -19,8 +19,9 @@ from cvpipe.export.artefact import evaluate_artefact, open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.gate import check_artefact
 from cvpipe.tasks import classification
+from cvpipe.training.build import build_state
 from cvpipe.training.run import Run
-from cvpipe.training.train import build_state, evaluate_run, load, open_split, train
+from cvpipe.training.train import evaluate_run, load, open_split, train
 
 
 @pytest.fixture(scope="module")

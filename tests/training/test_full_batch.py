@@ -20,11 +20,12 @@ from cvpipe.data.stream import read_examples
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.losses import softmax_cross_entropy
 from cvpipe.tasks import classification
+from cvpipe.training.build import build_state
 from cvpipe.training.full_batch import FullBatch, Objective
 from cvpipe.training.run import Run
 from cvpipe.training.showing import Showing
 from cvpipe.training.state import State, read_checkpoint
-from cvpipe.training.train import build_state, train
+from cvpipe.training.train import train
 
 # Few of the digits to train on.
 PLAIN = (
@@ -95,15 +96,16 @@ def loss_of(run: Path, config: Config) -> float:
 
 def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = follow(monkeypatch)
-    result = train(lbfgs("train.epochs=15"), tmp_path / "lbfgs")
-    assert (result["ended"], result["steps"]) == ("finished", 15)
-    assert len(losses) == 15 and all(after < before for before, after in zip(losses, losses[1:]))
-    assert loss_of(tmp_path / "lbfgs", lbfgs()) == pytest.approx(losses[-1], rel=1e-6)
-    adam = small_config(*PLAIN, "optimizer={kind: adam}", "train.epochs=15")
+    config = lbfgs("train.epochs=30", "train.evaluate_every=4", "loss.label_smoothing=0")
+    result = train(config, tmp_path / "lbfgs")
+    assert (result["ended"], result["steps"]) == ("finished", 30)
+    assert len(losses) == 30 and all(after < before for before, after in zip(losses, losses[1:]))
+    assert loss_of(tmp_path / "lbfgs", config) == pytest.approx(losses[-1], rel=1e-6)
+    adam = small_config(*PLAIN, "optimizer={kind: adam}", "train.epochs=30", "train.evaluate_every=30", "loss.label_smoothing=0")
     train(adam, tmp_path / "adam")
     assert losses[-1] < loss_of(tmp_path / "adam", adam)
     rows = [row for row in Run(tmp_path / "lbfgs").metrics() if row["split"] == "validation"]
-    assert [row["step"] for row in rows] == [row["epoch"] for row in rows] == list(range(1, 16))
+    assert [row["step"] for row in rows] == [row["epoch"] for row in rows] == [4, 8, 12, 16, 20, 24, 28, 30]
     best = max(rows, key=lambda row: (row["accuracy"], row["step"]))
     assert read_checkpoint(tmp_path / "lbfgs/checkpoints/best.npz")["step"] == best["step"]
 
@@ -142,7 +144,6 @@ def test_it_ends_where_the_loss_falls_no_further_and_is_not_trained_again(tmp_pa
 def test_early_stopping_stops_it(tmp_path: Path) -> None:
     result = train(lbfgs("train.epochs=60", "train.early_stopping.patience=2"), tmp_path / "run")
     assert result["ended"] == "stopped early" and result["steps"] < 60
-    assert train(lbfgs("train.epochs=60", "train.early_stopping.patience=2"), tmp_path / "run")["steps"] == result["steps"]
 
 
 def test_a_loss_that_is_not_finite_is_a_sentence(tmp_path: Path) -> None:

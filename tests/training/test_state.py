@@ -10,8 +10,8 @@ import pytest
 
 from conftest import small_config
 from cvpipe.errors import DataError, UserError
+from cvpipe.training.build import build_state
 from cvpipe.training.state import State, read_checkpoint, write_checkpoint
-from cvpipe.training.train import build_state
 
 CLASSES = tuple("0123456789")
 

@@ -13,9 +13,9 @@ from conftest import small_config
 from cvpipe.config import Config
 from cvpipe.losses import softmax_cross_entropy
 from cvpipe.tasks import classification
+from cvpipe.training.build import build_state
 from cvpipe.training.state import State
 from cvpipe.training.step import make_run_steps
-from cvpipe.training.train import build_state
 
 CLASSES = tuple("0123456789")
 

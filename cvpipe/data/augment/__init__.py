@@ -38,6 +38,7 @@ def augment(
     ops: Sequence[Augmentation],
     size: tuple[int, int],
     colours: tuple[np.ndarray, np.ndarray] | None = None,
+    done: int = 0,
 ) -> Example:
     """Applies the operations in order. Graph code.
 
@@ -48,11 +49,12 @@ def augment(
         size: height and width of the network's input, for operations that resize.
         colours: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the covariance of the training set's
             colours, with pixels in 0…1.
+        done: how many of the operations, the first ones, were applied already.
 
     Returns:
         The example; "image" is uint8 or float32 in 0…255.
     """
-    for number, op in enumerate(ops):
+    for number, op in list(enumerate(ops))[done:]:
         op_seed = seed + tf.constant([0, number], tf.int64)
         match op:
             case Flip():

@@ -42,19 +42,36 @@ def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop
 
     Areas are spread evenly, aspects evenly on a logarithmic scale; where no such crop fits the whole image is taken.
     """
-    # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges give it the whole image.
     image = example["image"]
-    limits = tf.cast(tf.shape(image)[:2], tf.float64)
+    top, left, height, width = tf.unstack(random_window(tf.shape(image)[:2], seed, op))
+    return {**example, "image": resize_window(image[top: top + height, left: left + width], size)}
+
+
+def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> tf.Tensor:
+    """What `random_resized_crop` crops of an image with these height and width (int32 [2]): its top, left, height and width, int32 [4]."""
+    # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges give it the whole image.
+    limits = tf.cast(extent, tf.float64)
     draws = tf.random.stateless_uniform([TRIES + 1, 2], seed, dtype=tf.float64)
     area = tf.reduce_prod(limits) * _between(*op.area, draws[1:, 0])
     aspect = tf.exp(_between(math.log(op.aspect[0]), math.log(op.aspect[1]), draws[1:, 1]))
-    extents = tf.maximum(tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect], axis=1))), 1)
-    fits = tf.reduce_all(extents <= limits, axis=1)
-    extent = tf.where(tf.reduce_any(fits), extents[tf.argmax(tf.cast(fits, tf.int32))], limits)
-    top, left = tf.unstack(tf.cast(draws[0] * (limits - extent + 1), tf.int32))
-    height, width = tf.unstack(tf.cast(extent, tf.int32))
-    resized = tf.image.resize(image[top: top + height, left: left + width], size, antialias=True)
-    return {**example, "image": tf.ensure_shape(resized, [*size, image.shape[-1]])}
+    sizes = tf.maximum(tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect], axis=1))), 1)
+    fits = tf.reduce_all(sizes <= limits, axis=1)
+    size = tf.where(tf.reduce_any(fits), sizes[tf.argmax(tf.cast(fits, tf.int32))], limits)
+    return tf.cast(tf.concat([draws[0] * (limits - size + 1), size], 0), tf.int32)
+
+
+def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Resizes a crop, uint8 or float32 [H, W, C], bilinearly: float32 [*size, C].
+
+    Antialiased where it has more than twice the pixels in height or width. Below that every pixel counts without it too, and
+    antialiasing, as TensorFlow does it, takes longer than decoding a photo.
+    """
+    height, width = tf.unstack(tf.shape(image)[:2])
+    is_much_larger = (height > 2 * size[0]) | (width > 2 * size[1])
+    resized = tf.cond(
+        is_much_larger, lambda: tf.image.resize(image, size, antialias=True), lambda: tf.image.resize(image, size)
+    )
+    return tf.ensure_shape(resized, [*size, image.shape[-1]])
 
 
 def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: tuple[int, int]) -> Example:
@@ -117,8 +134,8 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     middle = (extent - 1) / 2
     y = (tf.range(extent[0]) - middle[0])[:, tf.newaxis]
     x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
-    # The corners of a single pixel are its centre.
-    scale = 1 + strength / tf.maximum(tf.reduce_sum(middle**2), 1e-6) * (y**2 + x**2)
+    # Squares, not powers: `y**2` has other bits eagerly than in a graph. The corner of a single pixel is its centre.
+    scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (tf.square(y) + tf.square(x))
     bent = sample(image, middle[0] + y * scale, middle[1] + x * scale, op.fill)
     return {**example, "image": tf.ensure_shape(bent, image.shape)}
 

@@ -52,13 +52,14 @@ def amount(operation: Operation, level: float) -> float:
     """How strong an operation of a level is, in the operation's unit; 0 where it has no strength.
 
     Linear from the lower to the upper end of AutoAugment's table 6, as in the authors' code for ImageNet (tensorflow/tpu,
-    models/official/efficientnet/autoaugment.py, and Model Garden): what is solarized and posterized is so the *less* the higher
-    the level, and colour, contrast, brightness and sharpness stay as they are at level 5.
+    models/official/efficientnet/autoaugment.py, and Model Garden; only posterize keeps 0…4 bits there, not the table's 4…8).
+    So the higher the level the *less* is solarized and posterized, and colour, contrast, brightness and sharpness stay as they
+    are at level 5. torchvision's scale is another: it reaches the upper ends at 9 (AutoAugment) and 30 (RandAugment).
 
     Args:
         operation: one of `cvpipe.data.augment.operations`.
         level: 0…10, or up to 30 with RandAugment: twice 10 turns by twice as much. Only translations stop at 10, where
-            almost half of the image is gone: the authors' M = 28 on images of 600 pixels went no further.
+            almost half of the image is gone: the authors' M = 28, on images of 600 pixels, went hardly further.
     """
     low, high = RANGES.get(operation, (0.0, 0.0))
     if operation in (translate_x, translate_y):

@@ -39,7 +39,7 @@ def warp(image: tf.Tensor, transform: tf.Tensor, fill: Fill, value: float = 0.0)
 
 
 def sample(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, fill: Fill, value: float = 0.0) -> tf.Tensor:
-    """The image at any places, for what no projective transform describes; several times slower than `warp`. Graph code.
+    """The image at any places, for what no projective transform describes; slower than `warp`. Graph code.
 
     Args:
         image: uint8 or float32 [H, W, C] in 0…255.
@@ -49,17 +49,17 @@ def sample(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, fill: Fill, value: floa
     Returns:
         float32 [h, w, C] in 0…255.
     """
+    height, width = tf.unstack(tf.shape(image)[:2])
     if fill == "constant":
         # A border of one pixel: nearest to it is whatever lies outside.
         image = tf.pad(image, [[1, 1], [1, 1], [0, 0]], constant_values=tf.cast(value, image.dtype))
-        y, x = y + 1, x + 1
-    height, width = tf.unstack(tf.shape(image)[:2])
     top, bottom, down = _neighbours(y, height, fill)
     left, right, across = _neighbours(x, width, fill)
+    columns = tf.shape(image)[1]
     pixels = tf.reshape(image, [-1, image.shape[-1]])
 
     def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.gather(pixels, row * width + column), tf.float32)
+        return tf.cast(tf.gather(pixels, row * columns + column), tf.float32)
 
     def between(low: tf.Tensor, high: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         return low + (high - low) * share[..., tf.newaxis]
@@ -90,14 +90,19 @@ def shearing_vertically(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -
 
 def _neighbours(place: tf.Tensor, length: tf.Tensor, fill: Fill) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The pixels before and after a place on a line of `length` pixels, int32, and how far it is from the first to the second."""
-    end = tf.cast(length, tf.float32)
-    if fill == "reflect":
-        # Pixels and their mirror images repeat after twice the length.
-        place = end - 0.5 - tf.abs(tf.math.floormod(place + 0.5, 2 * end) - end)
-    place = tf.clip_by_value(place, 0.0, end - 1)
     before = tf.floor(place)
     first = tf.cast(before, tf.int32)
-    return first, tf.minimum(first + 1, length - 1), place - before
+    # Whole numbers from here on: sums of fractions are taken in another order, to other bits, by a graph than eagerly.
+    match fill:
+        case "constant":
+            pixels = [tf.clip_by_value(first + n, 0, length + 1) for n in (1, 2)]
+        case "nearest":
+            pixels = [tf.clip_by_value(first + n, 0, length - 1) for n in (0, 1)]
+        case "reflect":
+            # The image and its mirror image repeat after twice the length.
+            first = tf.math.floormod(first, 2 * length)
+            pixels = [tf.maximum(tf.minimum(first + n, 2 * length - 1 - n - first), 0) for n in (0, 1)]
+    return pixels[0], pixels[1], place - before
 
 
 def _around_centre(

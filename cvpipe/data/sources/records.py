@@ -30,7 +30,7 @@ def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callab
         return _tfrecord_reader(parts)
     if file_format == "array_record":
         return _array_record_reader(parts)
-    raise DataError(f"{place}: the files are {file_format}; only tfrecord and array_record are read, so prepare the data set as one of them")
+    raise DataError(f"{place}: the files are {file_format}; only tfrecord and array_record are read; prepare it as one of them")
 
 
 def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:

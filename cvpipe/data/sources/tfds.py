@@ -159,7 +159,7 @@ def _labels(read: Callable[[int], bytes], records: int, feature: str, place: str
             parsed = tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([], tf.int64)})
         # TensorFlow's message quotes the damaged bytes, which needn't be text.
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-            raise DataError(f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or has no '{feature}'; remove the "
-                            f"data set and prepare it again") from None
+            raise DataError(f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or has no '{feature}'; remove "
+                            f"the data set and prepare it again") from None
         labels[begin: begin + len(examples)] = parsed[feature]
     return labels

@@ -11,6 +11,7 @@ from cvpipe.config import Config
 from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.tasks import task_module
+from cvpipe.training.build import build_state
 from cvpipe.training.sanity.activations import activations
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.gradient_check import gradient_check
@@ -19,8 +20,8 @@ from cvpipe.training.sanity.initial_loss import initial_loss
 from cvpipe.training.sanity.overfit import attempt_overfit, overfit
 from cvpipe.training.sanity.rate_range import has_diverged, rate_range, rising_losses, rising_rates
 from cvpipe.training.sanity.subject import Subject, calm, some_examples
+from cvpipe.training.start import start
 from cvpipe.training.state import State
-from cvpipe.training.train import build_state, fit_normalization
 
 __all__ = ["Finding", "check_sanity"]
 
@@ -40,7 +41,7 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     first = next(losses)
     yield initial_loss(first, config, len(source.classes))
     quiet = calm(config)
-    subject = Subject(_fresh(quiet, source), task, quiet, source.classes, some_examples(source, quiet, task))
+    subject = Subject(_fresh(quiet, source).model, task, quiet, source.classes, some_examples(source, quiet, task))
     yield gradient_check(subject)
     yield activations(subject)
     norms = gradient_norms(subject)
@@ -58,5 +59,5 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
 def _fresh(config: Config, source: Source) -> State:
     """A state as a training begins with."""
     state, _ = build_state(config, source.classes, len(source))
-    fit_normalization(state.model, source, config)
+    start(state.model, source, config)
     return state

@@ -58,7 +58,7 @@ def statistics(subject: Subject) -> dict[str, Statistics]:
     """What layers with kernels, and activations, put out on the batch in training, by their names."""
     model = subject.model
     shown = [layer for layer in model.layers if isinstance(layer, keras.layers.Activation) or any(map(is_kernel, layer.weights))]
-    inside = keras.Model(model.inputs, {layer.name: layer.output for layer in shown})
+    inside = keras.Model(model.input, {layer.name: layer.output for layer in shown})
 
     @tf.function
     @tf.autograph.experimental.do_not_convert

@@ -28,9 +28,11 @@ class Attempt(NamedTuple):
     losses: list[float]
     """Before each step."""
     score: float
-    """The task's main score on the batch, as training sees it, at the end."""
+    """The task's main score on the batch at the end, as training sees it; 0 where answers aren't finite."""
     updates: dict[str, float]
     """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path."""
+    examples: int
+    """In the batch."""
 
 
 def attempt_overfit(subject: Subject, steps: int) -> Attempt:
@@ -53,18 +55,17 @@ def attempt_overfit(subject: Subject, steps: int) -> Attempt:
             updates = {kernel.path: moved * _relative(kernel.numpy(), start) for kernel, start in zip(kernels, before)}
         if not np.isfinite(losses[-1]):
             break
-    return Attempt(losses, _score(subject), updates)
+    return Attempt(losses, _score(subject), updates, len(subject.batch["weight"]))
 
 
 def overfit(attempt: Attempt, score_name: str) -> Finding:
     """Whether loss and score show that the batch is learned."""
     first, last = attempt.losses[0], attempt.losses[-1]
     ok = last <= LEARNED * first and attempt.score >= LEAST_SCORE
-    says = f"in {len(attempt.losses)} steps on one batch the loss fell from {first:.3g} to {last:.3g}, {score_name} rose to {attempt.score:.2f}"
-    if not ok:
-        says = says.replace("fell", "went").replace("rose", "went")
-    advice = "" if ok else ("A network that can't learn a few examples by heart learns nothing: look at optimizer.learning_rate (see the range "
-                            "test), at the initial weights, and whether labels belong to their images")
+    says = (f"in {len(attempt.losses)} steps on {attempt.examples} examples the loss went from {first:.3g} to {last:.3g}, "
+            f"{score_name} to {attempt.score:.2f}")
+    advice = "" if ok else ("A network that can't learn a few examples by heart learns nothing: look at optimizer.learning_rate (see the "
+                            "next check), at the initial weights, and for the same image under several labels")
     numbers = {"first_loss": first, "last_loss": last, "steps": len(attempt.losses), score_name: attempt.score}
     figure = line_plot(np.arange(len(attempt.losses)), {"loss": np.array(attempt.losses)}, "step on the same batch", "loss", log_y=True)
     return Finding("overfits one batch", ok, says, advice, numbers, figure=figure)
@@ -77,6 +78,8 @@ def _relative(now: np.ndarray, before: np.ndarray) -> float:
 
 def _score(subject: Subject) -> float:
     outputs = subject.model(subject.batch["image"], training=True)
+    if not all(np.isfinite(output).all() for output in tf.nest.flatten(outputs)):
+        return 0.0
     predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes)
     metrics = subject.task.metrics(subject.config, subject.classes)
     metrics.update({name: value.numpy() for name, value in predictions.items()}, subject.batch["targets"], subject.batch["weight"])

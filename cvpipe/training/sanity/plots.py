@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 def line_plot(
     x: np.ndarray, lines: Mapping[str, np.ndarray], x_label: str, y_label: str, *, log_x: bool = False, log_y: bool = False,
-    marks: Mapping[str, float] = {},
+    marks: Mapping[str, float] = {}, highest_y: float | None = None,
 ) -> Figure:
-    """Lines [n] over x [n]; `marks` are places on the x axis with their names."""
+    """Lines [n] over x [n]; `marks` are places on the x axis with their names; what is above `highest_y` isn't shown."""
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, y in lines.items():
@@ -24,6 +24,7 @@ def line_plot(
     if log_y and any((np.asarray(y) > 0).any() for y in lines.values()):
         axes.set_yscale("log")
     axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set_ylim(top=None if highest_y is None else min(highest_y, axes.get_ylim()[1]))
     if len(lines) + len(marks) > 1:
         axes.legend()
     return figure

@@ -19,12 +19,12 @@ from cvpipe.training.schedules import LearningRate
 from cvpipe.training.state import State
 from cvpipe.training.step import make_run_steps
 
-LOWEST, HIGHEST = 1e-6, 10.0
+LOWEST, HIGHEST = 1e-5, 10.0
 # Share of the smoothed loss that a step keeps.
 SMOOTHING = 0.9
-# Where the smoothed loss is this many times the lowest so far, it won't come back.
-DIVERGED = 3.0
-# The loss has to fall by this share of where it began; less is noise.
+# Where the smoothed loss is this many times the lowest so far, the rate is too high for sure.
+DIVERGED = 2.0
+# The loss has to fall by this share; less is noise.
 LEAST_FALL = 0.05
 # How far the pipeline's rate may be from where the test is at its best: up to the rate where the loss was lowest times this …
 ROOM_ABOVE = 3.0
@@ -89,20 +89,22 @@ def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
     average = smoothed(finite)
     lowest = int(average.argmin()) if len(average) else 0
     best_rate = float(rates[lowest])
-    # An order of magnitude below the lowest point the loss still falls, and steps are far from too large.
+    # At the lowest point steps are about to get too large; an order of magnitude below, the loss still falls.
     suggested = best_rate / 10
-    falls = bool(len(average)) and average[lowest] < (1 - LEAST_FALL) * average[0]
-    says = (f"the loss is lowest at a rate of {best_rate:.1e}, after which it rises; a good highest rate is about {suggested:.0e}, "
+    # The rates of the first tenth are too low to change anything.
+    falls = bool(len(average)) and average[lowest] < (1 - LEAST_FALL) * finite[: 1 + len(rates) // 10].mean()
+    says = (f"the loss is lowest at a rate of {best_rate:.1e}, after which it rises; a cautious highest rate is about {suggested:.0e}, "
             f"the pipeline has {rate:g}")
     advice = ""
     if not falls:
         says = f"the loss falls at no rate between {LOWEST:g} and {float(rates[max(len(finite) - 1, 0)]):.1e}"
-        advice = "Look at the other checks: at the gradients, at the data and its labels"
+        advice = "Look at the other checks, at the data and its labels; if they are fine, give the test more steps with --sanity-steps"
     elif rate > ROOM_ABOVE * best_rate:
         advice = f"The pipeline's rate is where the loss rises: lower optimizer.learning_rate to about {suggested:.0e}"
     elif rate < suggested / ROOM_BELOW:
         advice = f"The pipeline's rate learns slowly: raise optimizer.learning_rate to about {suggested:.0e}"
     numbers = {"lowest_at": best_rate, "suggested": suggested if falls else None, "learning_rate": rate, "steps": len(losses)}
     lines = {"loss": finite, "smoothed": average}
-    figure = line_plot(rates[: len(finite)], lines, "learning rate", "loss", log_x=True, marks={"suggested": suggested, "pipeline": rate})
+    figure = line_plot(rates[: len(finite)], lines, "learning rate", "loss", log_x=True, marks={"suggested": suggested, "pipeline": rate},
+                       highest_y=DIVERGED * float(finite[0]) if len(finite) else None)
     return Finding("learning rate", not advice, says, advice, numbers, figure=figure)

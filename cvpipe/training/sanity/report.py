@@ -15,12 +15,13 @@ def write_sanity_report(findings: Sequence[Finding], config: Config, folder: Pat
     suspicious = sum(not finding.ok for finding in findings)
     lines = [f"# Sanity of {config.name}", "", f"{len(findings) - suspicious} of {len(findings)} checks are ok.", ""]
     for finding in findings:
-        lines += [f"## {finding.name.capitalize()}: {'ok' if finding.ok else 'suspicious'}", "", f"{finding.says}.", ""]
+        title, said = finding.name.capitalize(), f"{finding.says[0].upper()}{finding.says[1:]}."
+        lines += [f"## {title}: {'ok' if finding.ok else 'suspicious'}", "", said, ""]
         lines += [] if finding.ok else [f"{finding.advice}.", ""]
         if finding.figure:
             picture = f"{finding.name.replace(' ', '_')}.png"
             finding.figure.savefig(folder / picture, dpi=100)
-            lines += [f"![{finding.name.capitalize()}]({picture})", ""]
+            lines += [f"![{title}]({picture})", ""]
         if finding.table:
             head, *rows = finding.table
             lines += [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows), ""]

@@ -18,7 +18,6 @@ from cvpipe.config.prepare import TestTime
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import Batch, read_examples
 from cvpipe.errors import DataError
-from cvpipe.training.state import State
 
 # CS231n takes 20 examples to overfit.
 EXAMPLES = 32
@@ -27,18 +26,14 @@ EXAMPLES = 32
 class Subject(NamedTuple):
     """A fresh model, and one batch to try it on."""
 
-    state: State
+    model: keras.Model
+    """float32 [b, H, W, C] to the task's outputs."""
     task: ModuleType
     config: Config
     """As `calm` leaves it."""
     classes: tuple[str, ...]
     batch: Batch
     """As training gets them, of b examples that can be read."""
-
-    @property
-    def model(self) -> keras.Model:
-        """The network, float32 [b, H, W, C] to the task's outputs."""
-        return self.state.model
 
     def loss(self, examples: int | None = None) -> tf.Tensor:
         """The mean loss in training of the first examples of the batch, a scalar; without what is added for the size of weights."""

@@ -189,17 +189,17 @@ def test_a_crop_that_doesnt_fit_is_the_whole_image() -> None:
     np.testing.assert_array_equal(crop, tf.image.resize(PLACES, SIZE, antialias=True))
 
 
-@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (7, 7), (40, 3)])
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (7, 7), (12, 4)])
 def test_a_short_side_crop_is_a_window_of_the_resized_image_and_all_windows_occur(shape: tuple[int, int]) -> None:
     image, side = noise(*shape), 8
     extent = tuple(round(length * side / min(shape)) for length in shape)
     resized = tf.image.resize(image, extent, antialias=True).numpy()
     windows = np.lib.stride_tricks.sliding_window_view(resized, (8, 7, 3))[..., 0, :, :, :].reshape(-1, 8, 7, 3)
-    crops = images(short_side_crop, image, 40 * len(windows), ShortSideCrop(op="short_side_crop", sides=(side, side)), (8, 7))
+    crops = images(short_side_crop, image, 20 * len(windows), ShortSideCrop(op="short_side_crop", sides=(side, side)), (8, 7))
     matches = (abs(crops[:, None] - windows) < 0.02).all((2, 3, 4))
     assert crops.dtype == np.float32
     np.testing.assert_array_equal(matches.sum(1), 1)
-    assert abs(matches.sum(0) - 40).max() < 4.5 * np.sqrt(40)
+    assert abs(matches.sum(0) - 20).max() < 4.5 * np.sqrt(20)
 
 
 def test_all_lengths_of_the_short_side_are_as_frequent() -> None:

@@ -37,8 +37,8 @@ def places(transform: tf.Tensor, height: int, width: int) -> tuple[np.ndarray, n
 
 
 def reference(image: np.ndarray, y: np.ndarray, x: np.ndarray, fill: str, value: float = 0) -> np.ndarray:
-    channels = [map_coordinates(channel.astype(float), [y, x], order=1, mode=MODES[fill], cval=value) for channel in np.moveaxis(image, -1, 0)]
-    return np.stack(channels, -1)
+    channels = np.moveaxis(image.astype(float), -1, 0)
+    return np.stack([map_coordinates(channel, [y, x], order=1, mode=MODES[fill], cval=value) for channel in channels], -1)
 
 
 @pytest.mark.parametrize("fill", FILLS)

@@ -128,14 +128,14 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
                                   r"v.csv:3: the label 'x' is not in .*; known: cat, dog\. Add images of it there, or remove the row"),
     "two labels": ({"train": TRAIN + "images/1.png,dog\n"}, {}, "train.csv:5: images/1.png has the label 'dog' here, but 'cat' in line 2"),
     "no such table": ({"train": TRAIN}, {"test": "tset.csv"}, r"tset.csv: no such file; known: train.csv"),
-    "no such heading": ({"train": TRAIN}, {"label_column": "kinds"}, r"no column 'kinds' \(data.source.label_column\); did you mean 'kind'"),
-    "no such column": ({"train": TRAIN}, {"label_column": "2"}, r"no column 2 \(data.source.label_column\), there are 2, counted from 0"),
-    "other delimiter": ({"train": TRAIN}, {"delimiter": ";"}, r"no column 1 \(.*\), there are 1, counted from 0; set data.source.delimiter"),
+    "no such heading": ({"train": TRAIN}, {"label_column": "kinds"}, r"no column 'kinds' \(data.source.label_column\); did you mean"),
+    "no such column": ({"train": TRAIN}, {"label_column": "2"}, r"no column 2 \(data.source.label_column\), there are 2, counted"),
+    "other delimiter": ({"train": TRAIN}, {"delimiter": ";"}, r"no column 1 .*, there are 1, counted from 0; set data.source.delim"),
     "short row": ({"train": TRAIN + "images/4.png\n"}, {}, "train.csv:5: cut short, column 1, counted from 0, is missing; mend or remove"),
     "no label": ({"train": TRAIN + "images/4.png, \n"}, {}, "train.csv:5: column 1, counted from 0, is empty; mend or remove the row"),
     "empty": ({"train": ""}, {}, "train.csv: no row; add some"),
     "headings alone": ({"train": "file,kind\n"}, {}, "train.csv: no row below the headings; add some"),
-    "no headings": ({"train": TRAIN[TRAIN.index("images"):]}, {}, "first row names an image, images/1.png, .* set data.source.header: false"),
+    "no headings": ({"train": TRAIN[TRAIN.index("images"):]}, {}, "first row names an image, images/1.png, .* data.source.header: false"),
     "other encoding": ({"train": "file,kind\n1.png,größe\n".encode("utf-16")}, {}, "train.csv: no text in UTF-8; save it as UTF-8"),
     "open quote": ({"train": TRAIN + '"images/4.png,cat\n'}, {}, "train.csv:5: no table: unexpected end of data; mend the line"),
     "label without name": ({"train": TRAIN, "names": "id,called\ncat,Cat\n"}, {"names": NAMED}, "names.csv: the label 'dog' has no name"),
@@ -143,7 +143,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
                          "the labels 'cat' and 'dog' have the same name, 'Pet'; name them differently"),
     "two names for one": ({"train": TRAIN, "names": "id,called\ncat,Cat\ncat,Pet\ndog,Dog\n"}, {"names": NAMED},
                           "names.csv:3: the label 'cat' is called 'Pet' here, but 'Cat' before"),
-    "no column of names": ({"train": TRAIN, "names": "id,calls\ncat,Cat\n"}, {"names": NAMED}, r"'called' \(data.source.names.name\); did you"),
+    "no column of names": ({"train": TRAIN, "names": "id,calls\ncat,Cat\n"}, {"names": NAMED}, r"'called' .*; did you mean"),
 }
 
 
@@ -167,7 +167,8 @@ def test_a_contradiction_shows_before_any_file_is_read(settings: dict[str, Any],
 def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path: Path) -> None:
     table = "".join(f"images/{n}.png,{n % 2}\n" for n in range(60))
     root = write(tmp_path / "data", train=table)
-    splits = [open_splits(Data(source=Csv(kind="csv", path=str(path), train="train.csv", header=False)), 0) for path in (root, zipped(root))]
+    sources = [Csv(kind="csv", path=str(path), train="train.csv", header=False) for path in (root, zipped(root))]
+    splits = [open_splits(Data(source=source), 0) for source in sources]
     assert {name: len(split) for name, split in splits[0].items()} == {"train": 44, "validation": 4, "test": 12}
     for name in splits[0]:
         assert splits[0][name].digest() == splits[1][name].digest()

@@ -133,6 +133,7 @@ def test_a_method_that_few_archives_use_is_named(tmp_path: Path) -> None:
 
 def test_neither_folder_nor_archive_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no archive")
-    for name, message in {"missing": "no such folder or zip archive", "file": "neither a folder nor a zip archive", "file/x": "no such"}.items():
+    messages = {"missing": "no such folder or zip archive", "file": "neither a folder nor a zip archive", "file/x": "no such"}
+    for name, message in messages.items():
         with pytest.raises(DataError, match=f"{name}: {message}.*data.source.path"):
             open_files(str(tmp_path / name))

@@ -1,0 +1,97 @@
+"""Random resized crops of files, decoding no more of a JPEG than the crop shows.
+
+Where the first augmentation is a random_resized_crop, its window is known from the file's header, before any pixel: of a JPEG only that
+window is decoded, and at 1/2, 1/4 or 1/8 of its size where it still has at least the pixels that the network sees. Everything else
+(other formats, JPEGs that are cut off or have something behind their end) is decoded whole and cropped then, to the same window.
+
+At full size the window has the pixels that it has in the whole image, but for the chroma of its first and last columns: libjpeg smooths
+chroma across columns and doesn't know those next to the window. At a reduced size the window begins and ends at whole reduced pixels,
+and pixels are averaged in the frequency domain.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cvpipe.config.augment import RandomResizedCrop
+from cvpipe.data.augment.geometry import random_window, resize_window
+from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed
+from cvpipe.data.orientation import exif_orientation, turns, upright
+
+# By how much libjpeg can reduce an image while decoding it.
+_REDUCTIONS = (1, 2, 4, 8)
+
+
+def decode_random_crop(encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int) -> tf.Tensor:
+    """What `random_resized_crop` makes of the decoded image, see above. Graph code.
+
+    Args:
+        encoded: scalar string, the file's bytes.
+        seed: int64 [2], the operation's.
+        op: areas and aspects.
+        size: height and width to resize to.
+        channels: 1 (grey) or 3 (RGB).
+
+    Returns:
+        float32 [*size, channels] in 0…255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: as `decode_image` does.
+    """
+
+    def only_the_window() -> tf.Tensor:
+        shape = tf.io.extract_jpeg_shape(encoded)
+        with tf.control_dependencies([size_allowed(shape[0], shape[1])]):
+            orientation = exif_orientation(encoded)
+        extent = tf.where(turns(orientation)[0], shape[1::-1], shape[:2])
+        window = random_window(extent, seed, op)
+        stored = _stored_window(window, extent, orientation)
+        image = _decode_window(encoded, stored, _reduction(window, size), shape[2] == 4, channels)
+        return resize_window(upright(image, orientation), size)
+
+    def whole() -> tf.Tensor:
+        image = decode_image(encoded, channels)
+        top, left, height, width = tf.unstack(random_window(tf.shape(image)[:2], seed, op))
+        return resize_window(image[top: top + height, left: left + width], size)
+
+    # A function that is called, not a part of this graph: what isn't taken costs nothing then.
+    called = tf.function(whole, autograph=False, experimental_attributes={"_noinline": True})
+    return tf.ensure_shape(tf.cond(_is_whole_jpeg(encoded), only_the_window, called), [*size, channels])
+
+
+def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether the file begins and ends as a JPEG does; one that is cut off must fail, wherever the window is."""
+    length = tf.strings.length(encoded)
+    end = tf.strings.substr(encoded, tf.maximum(length - 2, 0), 2)
+    return (tf.strings.substr(encoded, 0, 3) == FORMATS["JPEG"]) & (end == b"\xff\xd9") & (length <= MAX_BYTES)
+
+
+def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Where a window of the upright image, which has this extent, lies in the image as it is stored: int32 [4]."""
+    transpose, left_right, top_bottom = turns(orientation)
+    begin, size = window[:2], window[2:]
+    begin = tf.where(tf.stack([top_bottom, left_right]), extent - begin - size, begin)
+    return tf.where(transpose, tf.concat([begin[::-1], size[::-1]], 0), tf.concat([begin, size], 0))
+
+
+def _reduction(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """The position in _REDUCTIONS of the largest that leaves a window as many pixels as `size` has, both ways."""
+    enough = [tf.reduce_all(window[2:] >= [reduction * length for length in size]) for reduction in _REDUCTIONS[1:]]
+    return tf.reduce_sum(tf.cast(tf.stack(enough), tf.int32))
+
+
+def _decode_window(encoded: tf.Tensor, window: tf.Tensor, reduction: tf.Tensor, is_cmyk: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a window (int32 [4]: top, left, height, width) of a JPEG, as it is stored: uint8 [height, width, channels], reduced."""
+
+    def decode(ratio: int) -> tf.Tensor:
+        begin, end = window[:2] // ratio, (window[:2] + window[2:] - 1) // ratio + 1
+        reduced = tf.concat([begin, end - begin], 0)
+
+        def to(channels: int) -> tf.Tensor:
+            return tf.io.decode_and_crop_jpeg(encoded, reduced, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+        # libjpeg can't turn CMYK into grey.
+        return to(3) if channels == 3 else tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(to(3)), lambda: to(1))
+
+    reduced = [lambda ratio=ratio: decode(ratio) for ratio in _REDUCTIONS[1:]]
+    return tf.cond(reduction == 0, lambda: decode(1), lambda: tf.switch_case(reduction - 1, reduced))

@@ -1,0 +1,75 @@
+"""Networks of Keras Applications as backbones, for their published weights: `keras/MobileNetV2` and so on.
+
+They are built as Keras builds them, with their own norms and initializers, and bring the preprocessing that their weights were trained
+with: they take pixels in [0, 1] and do the rest inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from typing import Any
+
+import keras
+
+from cvpipe.errors import ConfigError
+from cvpipe.models.blocks import Style
+
+
+def application(name: str, image: keras.KerasTensor | None = None, **options: Any) -> keras.Model:
+    """The network without its head; `image` float [B, H, W, 3] in [0, 1] is preprocessed for it, None makes it a model of its own.
+
+    Raises:
+        ConfigError: the images are too small for it, or not in colour.
+    """
+    module, function = _place(name)
+    if image is not None:
+        if image.shape[-1] != 3:
+            raise ConfigError(f"keras/{name} takes colour images only; set prepare.channels to 3")
+        options["input_tensor"] = module.preprocess_input(image * 255.0)
+    try:
+        return getattr(module, function)(include_top=False, weights=None, **options)
+    except ValueError as error:
+        raise ConfigError(f"keras/{name}: {error}; set prepare.size to larger images") from None
+
+
+def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
+    """The network with the weights that Keras publishes, trained on ImageNet; downloaded once, to ~/.keras.
+
+    Raises:
+        ConfigError: they can't be downloaded.
+    """
+    module, function = _place(name)
+    try:
+        return getattr(module, function)(include_top=False, weights="imagenet", input_shape=(*size, 3))
+    except Exception as error:  # Keras raises a plain Exception.
+        raise ConfigError(f"model.weights: imagenet can't be downloaded here ({error}); fetch the file on a machine with a network "
+                          f"and put it in ~/.keras/models, or give its path instead") from None
+
+
+def backbone(name: str) -> Any:
+    """The backbone function of an application, such as "MobileNetV2"; see `build.Backbone`."""
+    return functools.partial(_features, name)
+
+
+def _features(name: str, image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+    if width != 1:
+        raise ConfigError(f"model.width: keras/{name} comes in one width; leave it out")
+    features = {}
+    for layer in application(name, image).layers:
+        output = layer.output
+        if isinstance(output, keras.KerasTensor) and len(output.shape) == 4:
+            # Networks without padding lose a pixel or two at each stride.
+            features[2 ** round(math.log2(image.shape[1] / output.shape[1]))] = output
+    return features
+
+
+def _place(name: str) -> tuple[Any, str]:
+    modules = {
+        "VGG16": "vgg16", "VGG19": "vgg19", "MobileNet": "mobilenet", "MobileNetV2": "mobilenet_v2",
+        "ResNet50": "resnet", "ResNet101": "resnet", "ResNet152": "resnet",
+        "ResNet50V2": "resnet_v2", "ResNet101V2": "resnet_v2", "ResNet152V2": "resnet_v2",
+        "DenseNet121": "densenet", "DenseNet169": "densenet", "DenseNet201": "densenet",
+    }
+    return importlib.import_module(f"keras.applications.{modules[name]}"), name

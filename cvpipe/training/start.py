@@ -1,0 +1,138 @@
+"""What a fresh model starts from: the statistics of its training set, and weights that were trained before."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from cvpipe.config import Config
+from cvpipe.data.sources import Source
+from cvpipe.data.statistics import normalization, spread
+from cvpipe.data.stream import plain_images
+from cvpipe.errors import ConfigError, DataError
+from cvpipe.models.applications import application, published_weights
+from cvpipe.tasks import task_module
+from cvpipe.training.build import load_model
+from cvpipe.training.run import Run
+
+log = logging.getLogger(__name__)
+
+SAME_NETWORK = "take the network, width and channels that the weights were trained with"
+LAST_LAYER = "logits/"
+"""How the paths of the last layer's variables begin: they are taken over only where the classes are the same."""
+
+
+def start(model: keras.Model, source: Source, config: Config) -> None:
+    """Makes a freshly built model ready for its first step.
+
+    Args:
+        source: the training split.
+
+    Raises:
+        ConfigError: `model.weights` names nothing that can be loaded.
+        DataError: the weights belong to another network; the layer is named.
+    """
+    fit_normalization(model, source, config)
+    if config.model.weights is not None:
+        take_over(model, _trained_before(config, source.classes), config.model.weights)
+
+
+def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
+    """Computes what the model's first layer normalizes by from the training images, where it has such a layer."""
+    if config.prepare.normalize != "given":
+        images = plain_images(source, config, spread(len(source)))
+        model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
+
+
+def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
+    """Gives the model weights by their paths; what belongs to the last layer may be missing.
+
+    Raises:
+        DataError: another variable is missing, or has another shape.
+    """
+    for variable in model.variables:
+        layer, name = variable.path.split("/")[0], variable.path.split("/")[-1]
+        given = weights.get(variable.path)
+        if given is not None and given.shape == tuple(variable.shape):
+            variable.assign(given)
+        elif given is not None:
+            raise DataError(f"model.weights: {origin}: layer {layer}: its {name} has the shape {list(given.shape)}, the pipeline's "
+                            f"{list(variable.shape)}; {SAME_NETWORK}")
+        elif not variable.path.startswith((LAST_LAYER, "normalize/")) and name != "seed_generator_state":
+            raise DataError(f"model.weights: {origin}: has nothing for layer {layer} ({variable.path}); {SAME_NETWORK}")
+
+
+def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Weights by their paths, without the last layer's where it told other classes apart."""
+    origin = config.model.weights or ""
+    network = config.model.backbone.removeprefix("keras/") if config.model.backbone.startswith("keras/") else None
+    if origin == "imagenet" and network:
+        return _by_path(published_weights(network, config.prepare.size))
+    path = Path(origin)
+    if (path / "config.json").is_file():
+        return _of_run(Run(path), config, classes)
+    if not path.is_file():
+        also = ", or imagenet for keras/… backbones" if not network else ""
+        raise ConfigError(f"model.weights: {origin}: no run, and no .weights.h5 or .keras file there; give one of these{also}")
+    if origin.endswith(".keras"):
+        return _by_path(_read_model(path))
+    if not origin.endswith(".weights.h5"):
+        raise ConfigError(f"model.weights: {origin}: neither .weights.h5 nor .keras; give a file that Keras saved under such a name")
+    if network:
+        return _by_path(_loaded(application(network, input_shape=(*config.prepare.size, 3)), path))
+    # The file doesn't name its classes: as many as its last layer has units.
+    outputs = _units_of_last_layer(path)
+    return _by_path(_loaded(task_module(config.task).build_model(config, tuple(map(str, range(outputs)))), path), outputs == len(classes))
+
+
+def _of_run(run: Run, config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if run.config.prepare != config.prepare:
+        log.warning("model.weights: %s was trained on images prepared otherwise (its 'prepare' section differs)", run.folder)
+    model = load_model(run, run.checkpoint(run.config.export.checkpoint))
+    return _by_path(model, tuple(run.facts["classes"]) == classes)
+
+
+def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:
+    return {v.path: v.numpy() for v in model.variables if same_classes or not v.path.startswith(LAST_LAYER)}
+
+
+def _read_model(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise DataError(f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a model of Keras's own layers, saved whole, or "
+                        f"its .weights.h5") from None
+
+
+def _loaded(model: keras.Model, path: Path) -> keras.Model:
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError) as error:
+        said = str(error)
+        layer, shapes = re.search(r"object <\w+ name=(\w+)", said), re.findall(r"shape=\(([^)]*)\)", said)
+        if layer is None or len(shapes) < 2:
+            raise DataError(f"model.weights: {path}: {said[:300]}; {SAME_NETWORK}") from None
+        raise DataError(f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], the pipeline's [{shapes[0]}]; "
+                        f"{SAME_NETWORK}") from None
+    return model
+
+
+def _units_of_last_layer(path: Path) -> int:
+    """Units of the last dense layer in a .weights.h5 file."""
+    kernels: dict[int, int] = {}
+    try:
+        with h5py.File(path) as file:
+            for name in file.get("layers", {}):
+                number = re.fullmatch(r"dense(?:_(\d+))?", name)
+                if number:
+                    kernels[int(number[1] or 0)] = file["layers"][name]["vars"]["0"].shape[-1]
+    except (OSError, KeyError) as error:
+        raise DataError(f"model.weights: {path}: no weights that Keras saved ({error}); give another file") from None
+    if not kernels:
+        raise DataError(f"model.weights: {path}: has no dense layer at its end; give the weights of a whole classifier")
+    return kernels[max(kernels)]

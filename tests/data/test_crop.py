@@ -1,0 +1,196 @@
+"""Decoding the crop alone shows what cropping the decoded image shows, from every kind of file, and fails where that fails."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from conftest import small_config
+from cvpipe.config.augment import RandomResizedCrop
+from cvpipe.config.data import Folder
+from cvpipe.data.augment.geometry import random_resized_crop, random_window
+from cvpipe.data.crop import decode_random_crop
+from cvpipe.data.decode import decode_image
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources.folder import folder
+from cvpipe.data.stream import training_batches
+from cvpipe.tasks.classification import encode as encode_labels
+from image_files import BAD, encode, noise, smooth, write_classes
+
+SEEDS = 12
+ANY = RandomResizedCrop(op="random_resized_crop")
+# Larger than half of the images below, which therefore aren't reduced.
+SIZE = (40, 36)
+NOISE, PHOTO = noise(61, 75), smooth(61, 75)
+
+
+def turned(orientation: int, **options: Any) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(NOISE, "JPEG", exif=exif, **options)
+
+
+WITHOUT_SHARED_CHROMA = {
+    "colour at every pixel": encode(NOISE, "JPEG", subsampling=0),
+    "progressive": encode(NOISE, "JPEG", subsampling=0, progressive=True),
+    "restarts": encode(NOISE, "JPEG", subsampling=0, restart_marker_blocks=3),
+    "grey": encode(noise(61, 75, 1), "JPEG"),
+    "CMYK": encode(NOISE, "JPEG", "CMYK"),
+    **{f"orientation {n}": turned(n, subsampling=0) for n in range(1, 9)},
+    "one pixel": encode(noise(1, 1), "JPEG", subsampling=0),
+    "one row": encode(noise(1, 40), "JPEG", subsampling=0),
+    "one column": encode(noise(40, 1), "JPEG", subsampling=0),
+}
+DECODED_WHOLE = {
+    "PNG": encode(NOISE, "PNG"),
+    "PNG grey": encode(noise(61, 75, 1), "PNG"),
+    "BMP": encode(NOISE, "BMP"),
+    "WebP": encode(NOISE, "WEBP", lossless=True),
+    "something behind the end": encode(NOISE, "JPEG") + b"a film that belongs to the photo",
+}
+
+
+def seed(number: Any) -> tf.Tensor:
+    return tf.stack([tf.constant(3, tf.int64), tf.cast(number, tf.int64)])
+
+
+def both_ways(file: bytes, op: RandomResizedCrop = ANY, size: tuple[int, int] = SIZE, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Crops of a file under several seeds, decoded alone and after decoding the whole: float32 [SEEDS, *size, channels] each."""
+
+    def crops(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        encoded = tf.where(number >= 0, file, b"")
+        whole = {"image": decode_image(encoded, channels)}
+        return decode_random_crop(encoded, seed(number), op, size, channels), random_resized_crop(whole, seed(number), op, size)["image"]
+
+    alone, whole = zip(*tf.data.Dataset.range(SEEDS).map(crops).as_numpy_iterator())
+    return np.stack(alone), np.stack(whole)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", WITHOUT_SHARED_CHROMA)
+def test_the_pixels_are_those_of_the_whole_image_to_the_bit(name: str, channels: int) -> None:
+    alone, whole = both_ways(WITHOUT_SHARED_CHROMA[name], channels=channels)
+    assert alone.dtype == np.float32
+    np.testing.assert_array_equal(alone, whole)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", DECODED_WHOLE)
+def test_what_no_window_can_be_decoded_of_is_decoded_whole(name: str, channels: int) -> None:
+    np.testing.assert_array_equal(*both_ways(DECODED_WHOLE[name], channels=channels))
+
+
+@pytest.mark.parametrize("subsampling", [1, 2])
+def test_where_pixels_share_chroma_only_the_first_and_last_columns_differ(subsampling: int) -> None:
+    file = encode(PHOTO, "JPEG", subsampling=subsampling, quality=90)
+    # Crops of the size that they are resized to, so that their columns are the image's.
+    op = RandomResizedCrop(op="random_resized_crop", area=(40 * 36 / (61 * 75),) * 2, aspect=(36 / 40,) * 2)
+    alone, whole = both_ways(file, op)
+    assert (random_window(tf.constant([61, 75]), seed(0), op)[2:].numpy() == SIZE).all()
+    np.testing.assert_array_equal(alone[:, :, 1:-1], whole[:, :, 1:-1])
+    assert (alone[:, :, [0, -1]] != whole[:, :, [0, -1]]).any() and abs(alone - whole).max() < 16
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    size = (301 // 2 // reduction, 257 // 2 // reduction)
+    op = RandomResizedCrop(op="random_resized_crop", area=(0.5, 1.0), aspect=(0.9, 1.1))
+    alone, whole = both_ways(encode(smooth(301, 257), "JPEG", quality=95, exif=exif), op, size)
+    # The whole image's colours span all values. A reduced pixel is at most that far from where the crop begins or ends.
+    assert abs(alone - whole).mean() < 2.5 and abs(alone - whole).max() < 16
+
+
+def test_a_crop_is_reduced_only_while_it_has_the_pixels_that_are_seen() -> None:
+    # One pixel less than twice the size in one direction: the bits of the whole image.
+    op = RandomResizedCrop(op="random_resized_crop", area=(1.0, 1.0), aspect=(80 / 79,) * 2)
+    file = encode(noise(79, 80), "JPEG", subsampling=0)
+    np.testing.assert_array_equal(*both_ways(file, op, (40, 40)))
+    alone, whole = both_ways(file, op, (39, 40))
+    assert (alone != whole).any() and abs(alone.mean() - whole.mean()) < 1
+
+
+def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_graph() -> None:
+    file = encode(PHOTO, "JPEG")
+    in_graph, _ = both_ways(file)
+    eager = [decode_random_crop(tf.constant(file), seed(n), ANY, SIZE, 3).numpy() for n in range(3)]
+    np.testing.assert_array_equal(in_graph[:3], np.stack(eager))
+    assert len({crop.tobytes() for crop in in_graph}) == SEEDS
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_fails_wherever_its_crop_is(name: str) -> None:
+    crop = tf.function(lambda n: decode_random_crop(tf.constant(BAD[name]), seed(n), ANY, SIZE, 3), autograph=False)
+    for number in range(SEEDS):
+        with pytest.raises(tf.errors.OpError):
+            crop(tf.constant(number))
+
+
+def test_a_jpeg_that_claims_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    file = bytearray(encode(NOISE, "JPEG"))
+    frame = file.index(b"\xff\xc0")
+    file[frame + 5: frame + 9] = (20_000).to_bytes(2, "big") * 2
+    with pytest.raises(tf.errors.InvalidArgumentError, match="20000"):
+        tf.function(decode_random_crop, autograph=False)(tf.constant(bytes(file)), seed(0), ANY, SIZE, 3)
+
+
+# -- in the stream ------------------------------------------------------------------------------------------
+
+
+def write_photos(path: Path) -> list[Path]:
+    files = [encode(noise(50 + n, 60, seed=n), "PNG" if n == 3 else "JPEG", **({} if n == 3 else {"subsampling": 0})) for n in range(8)]
+    return write_classes(path, {"cat": files[:4], "dog": files[4:]})
+
+
+def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[str, Any], int]:
+    """The first batch of eight, in the source's order, and how many of its records are bad."""
+    config = small_config(
+        "prepare.size=[32, 32]", "prepare.channels=3", "prepare.mean=[0]", "prepare.std=[1]", "train.batch_size=8",
+        f"augment=[{', '.join(augment)}]",
+    )
+    source = folder(Folder(kind="folder", path=str(path)))["all"]
+    bad = Quarantine(source, "train", 1.0)
+    [batch] = training_batches(source, config, encode_labels, bad if quarantine else None, first_step=0, last_step=1).as_numpy_iterator()
+    order = np.argsort(batch["index"])
+    return tf.nest.map_structure(lambda values: values[order], batch), len(bad)
+
+
+def test_operations_behind_the_crop_draw_the_same_as_behind_any_crop(tmp_path: Path) -> None:
+    write_photos(tmp_path)
+    crop, jitter = "{op: random_resized_crop}", "{op: colour_jitter, brightness: 0.5}"
+    cropped, flipped = (batch_of(tmp_path, crop, *others)[0]["image"] for others in ([jitter], [jitter, "{op: flip}"]))
+    mirrored = [(a == b[:, ::-1]).all() for a, b in zip(cropped, flipped)]
+    same = [(a == b).all() for a, b in zip(cropped, flipped)]
+    assert np.logical_xor(mirrored, same).all() and any(mirrored) and any(same)
+
+
+def test_the_stream_shows_the_crops_of_the_decoded_images(tmp_path: Path) -> None:
+    write_photos(tmp_path)
+    # A flip that never happens keeps the crop from being decoded alone, and takes the first operation's seed.
+    crop, never = "{op: random_resized_crop}", "{op: flip, probability: 0}"
+    twice_alone, _ = batch_of(tmp_path, crop, crop)
+    after_flip, _ = batch_of(tmp_path, never, crop)
+    assert twice_alone["image"].shape == after_flip["image"].shape == (8, 32, 32, 3)
+    alone, _ = batch_of(tmp_path, crop)
+    from_arrays = [Image.open(io.BytesIO(file.read_bytes())).size for file in sorted(tmp_path.rglob("*.jpg"))]
+    assert len(from_arrays) == 8 and not np.array_equal(alone["image"], after_flip["image"])
+
+
+@pytest.mark.parametrize("how", ["truncated JPEG", "empty", "garbage"])
+def test_a_bad_file_is_one_bad_record(tmp_path: Path, how: str) -> None:
+    files = write_photos(tmp_path)
+    good, none = batch_of(tmp_path, "{op: random_resized_crop}", quarantine=True)
+    files[5].write_bytes(BAD[how])
+    spoiled, count = batch_of(tmp_path, "{op: random_resized_crop}", quarantine=True)
+    assert (none, count) == (0, 1)
+    np.testing.assert_array_equal(spoiled["weight"], np.arange(8) != 5)
+    np.testing.assert_array_equal(spoiled["image"][np.arange(8) != 5], good["image"][np.arange(8) != 5])
+    assert not spoiled["image"][5].any()
