@@ -94,8 +94,9 @@ def test_a_row_whose_file_is_missing_is_left_out_and_named(train: Cvpipe, photos
 
 
 def test_a_label_seen_only_in_test_is_refused_with_its_line(train: Cvpipe, photos: Path) -> None:
+    (photos / "test" / "green.png").write_bytes((photos / "test" / "000.png").read_bytes())
     with (photos / "test.csv").open("a") as table:
-        table.write("test/000.png,green\n")
+        table.write("test/green.png,green\n")
     code, out, err = train()
     assert (code, out) == (1, "")
     assert f"test.csv:{TEST + 2}" in err and "'green'" in err and "bright, dark" in err

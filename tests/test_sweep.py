@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import statistics
 import subprocess
@@ -346,27 +345,28 @@ def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> 
 
 
 def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
+    folder, options = tmp_path / "sweep", {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    (values,) = draws(0, [Range("optimizer.learning_rate", 0.01, 0.03, log=True)], 1)
     sets = [word for override in TINY for word in ("--set", override)]
     command = [sys.executable, "-m", "cvpipe", "sweep", str(DIGITS), *sets, "--json", "--run", str(folder)]
     command += ["--search", "optimizer.learning_rate=0.01:0.03:log", "--trials", "1"]
-    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": dict(os.environ)}
-    with subprocess.Popen(command, **options) as first:
-        assert first.stderr and first.stdout
+    alone = [sys.executable, "-m", "cvpipe", "train", str(DIGITS), *sets, "--json", "--run", str(tmp_path / "alone")]
+    alone += ["--set", f"optimizer.learning_rate={values['optimizer.learning_rate']}"]
+    with subprocess.Popen(alone, **options) as other, subprocess.Popen(command, **options) as first:  # type: ignore[call-overload]
         assert any("epoch 1/2" in line for line in first.stderr)
         first.send_signal(signal.SIGINT)
-        said = first.stderr.read()
-        assert first.wait() == Interrupted.exit_code, said
-        assert "The same command goes on" in said and first.stdout.read() == ""
-    done = subprocess.run(command, check=False, **options)
+        out, said = first.communicate()
+        assert first.returncode == Interrupted.exit_code, said
+        assert "The same command goes on" in said and out == ""
+        assert other.communicate() and other.returncode == 0
+    done = subprocess.run(command, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     (trial,) = json.loads(done.stdout)["trials"]
-    assert trial["runs"] == [str(folder / "trial-000")]
-    train(load([*TINY, f"optimizer.learning_rate={trial['values']['optimizer.learning_rate']}"]), tmp_path / "alone")
-    alone, swept = (np.load(Run(run).checkpoint("last")) for run in (tmp_path / "alone", trial["runs"][0]))
-    assert set(alone) == set(swept)
-    for name in alone:
-        np.testing.assert_array_equal(alone[name], swept[name], err_msg=name)
+    assert trial["runs"] == [str(folder / "trial-000")] and trial["values"] == values
+    expected, given = (np.load(Run(run).checkpoint("last")) for run in (tmp_path / "alone", trial["runs"][0]))
+    assert set(expected) == set(given)
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], given[name], err_msg=name)
 
 
 def test_the_command_prints_trials_best_first_and_how_to_train_the_best_again(

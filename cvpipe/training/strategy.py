@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
@@ -65,8 +66,10 @@ def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:
     return int(strategy.reduce("SUM", strategy.run(lambda: tf.constant(value)), axis=None))
 
 
-def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
+def uses_xla(config: Config, strategy: tf.distribute.Strategy, model: keras.Model) -> bool:
     """Whether to ask for XLA. TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
+
+    Where the same seed has to give the same bits, TensorFlow 2.20 has no gradient of a max-pool for XLA, on no kind of device.
 
     Raises:
         ConfigError: it is asked for where it can't be had.
@@ -75,7 +78,10 @@ def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
         if config.train.xla == "on" and not isinstance(strategy, tf.distribute.TPUStrategy):
             raise ConfigError("train.xla: on works with one device only; use auto")
         return False
-    return config.train.xla == "on" or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU")))
+    pools = [layer.name for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+    if pools and config.train.xla == "on":
+        raise ConfigError(f"train.xla: on doesn't go with max-pooling ({config.model.backbone} has the layer {pools[0]}); use auto")
+    return not pools and (config.train.xla == "on" or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU"))))
 
 
 def _suggested() -> str:
