@@ -201,8 +201,8 @@ def _row(name: str, settings: dict[str, float], accuracy: float, images: int, se
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The rows as lines for people."""
-    lines = [f"{'baseline':<32}{'settings':<12}{'test accuracy':>13}{'seconds':>9}  note"]
+    lines = [f"{'baseline':<32}{'settings':<14}{'test accuracy':>13}{'seconds':>9}  note"]
     for row in rows:
         settings = ", ".join(f"{name} = {value:g}" for name, value in row["settings"].items())
-        lines.append(f"{row['baseline']:<32}{settings:<12}{row['accuracy']:>13.2%}{row['seconds']:>9.0f}  {row['note']}".rstrip())
+        lines.append(f"{row['baseline']:<32}{settings:<14}{row['accuracy']:>13.2%}{row['seconds']:>9.0f}  {row['note']}".rstrip())
     return lines

@@ -29,7 +29,9 @@ def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
     return set(done.stderr.rpartition("imported")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["schema"], ["train", str(DIGITS), "--set", "train.epohs=3"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["schema"], ["train", str(DIGITS), "--set", "train.epohs=3"],
+                                       ["sweep", str(DIGITS), "--search", "model.dropout=0:1"],
+                                       ["data", "check", "--help"], ["data", "check", str(DIGITS), "--set", "data.sauce=3"]])
 def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorflow(arguments: list[str]) -> None:
     imported = run_in_a_process_that_says_what_it_imported(*arguments)
     assert "cvpipe.cli" in imported
@@ -39,8 +41,8 @@ def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorfl
 def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("--help")
     assert code == 0
-    for command in ("train", "evaluate", "export", "predict", "serve", "models", "schema"):
-        assert f"    {command} " in out
+    for command in ("train", "evaluate", "export", "predict", "serve", "data", "sweep", "baselines", "models", "schema"):
+        assert f"\n    {command}" in out
         assert cvpipe(command, "--help")[0] == 0
 
 
@@ -59,6 +61,13 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
     (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
     (["serve", "nowhere"], 1, "nowhere"),
     (["models", "resnet19"], 2, "resnet19"),
+    (["data"], 2, "required: COMMAND"),
+    (["data", "chek"], 2, "invalid choice: 'chek'"),
+    (["data", "check"], 2, "PIPELINE.yaml"),
+    (["data", "check", "nowhere.yaml"], 2, "cvpipe data check: nowhere.yaml: no such pipeline file"),
+    (["data", "check", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"], 1, "nowhere: no such folder"),
+    (["train", str(DIGITS), "--sanity", "--fresh"], 2, "--sanity trains nothing"),
+    (["train", str(DIGITS), "--sanity", "--sanity-steps", "many"], 2, "invalid int value: 'many'"),
 ])
 def test_wrong_use_is_a_sentence_and_a_code(
     cvpipe: Cvpipe, arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

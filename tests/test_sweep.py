@@ -24,8 +24,9 @@ from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.search.draw import Study, narrowed
+from cvpipe.search.plan import Plan
 from cvpipe.search.space import Choices, Range, check, parse
-from cvpipe.search.sweep import Plan, sweep
+from cvpipe.search.sweep import sweep
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
@@ -325,6 +326,26 @@ def test_where_every_trial_fails_the_sweep_does_and_tries_again(tmp_path: Path) 
     with pytest.raises(UserError, match="no trial succeeded; the first one said: no space left on device"):
         sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", no_room)
     assert len(sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", train_a_known_function)["trials"]) == 2
+
+
+def test_a_failed_trial_is_tried_again_only_while_no_later_round_builds_on_it(tmp_path: Path) -> None:
+    trained: list[str] = []
+    failing = {"trial-002", "trial-009"}
+
+    def sometimes_without_memory(config: Config, folder: Path) -> None:
+        trained.append(folder.name)
+        if folder.name in failing:
+            raise UserError("killed by signal 9 (SIGKILL)")
+        train_a_known_function(config, folder)
+
+    whole = plan(*SEARCH, trials=6, rounds=2)
+    before = sweep(whole, tmp_path / "sweep", sometimes_without_memory)
+    assert {trial["trial"] for trial in before["trials"] if trial["error"]} == {2, 9}
+    failing.clear()
+    after = sweep(whole, tmp_path / "sweep", sometimes_without_memory)
+    assert trained[12:] == ["trial-009"]
+    assert {trial["trial"] for trial in after["trials"] if trial["error"]} == {2}
+    assert {trial["trial"]: trial["values"] for trial in after["trials"]} == {trial["trial"]: trial["values"] for trial in before["trials"]}
 
 
 def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> None:

@@ -27,20 +27,19 @@ def add(commands: Any) -> None:
 
 def sweep(options: argparse.Namespace) -> int:
     """Makes the trials, and prints them best first."""
-    from cvpipe import config_file
     from cvpipe.runtime import quiet_tensorflow
+    from cvpipe.search.plan import Plan
 
-    config = config_file.load(options.pipeline, options.overrides)
+    plan = Plan(Path(options.pipeline), tuple(options.overrides), tuple(options.search), options.trials, options.rounds, options.folds)
+    plan.check()
     quiet_tensorflow()
     import tensorflow as tf
 
     # Trials are processes of their own, and this one would hold the memory of GPUs that they need.
     tf.config.set_visible_devices([], "GPU")
-    from cvpipe.search.sweep import Plan
     from cvpipe.search.sweep import sweep as run_sweep
 
-    folder = options.run or Path("runs") / f"{config.name}-sweep"
-    plan = Plan(Path(options.pipeline), tuple(options.overrides), tuple(options.search), options.trials, options.rounds, options.folds)
+    folder = options.run or Path("runs") / f"{plan.load().name}-sweep"
     result = run_sweep(plan, folder)
     best = next(trial for trial in result["trials"] if trial["trial"] == result["best"])
     chosen = [*options.overrides, *(f"{key}={value}" for key, value in best["values"].items())]

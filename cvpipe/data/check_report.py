@@ -16,12 +16,12 @@ from cvpipe.config.prepare import TestTime
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources import Source
-from cvpipe.data.stream import Encode, read_examples
+from cvpipe.data.stream import Batch, Encode, read_examples
 from cvpipe.drawing import image_table
 
 # Of a thousand broken files, the first few say what is wrong; the others are in the files.
 SHOWN = 5
-SHEET_EXAMPLES, SHEET_EPOCHS = 8, 6
+SHEET_EXAMPLES, SHEET_EPOCHS, CANDIDATES = 8, 4, 3
 # Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
 LARGE_IMBALANCE = 10
 MEANINGS = {
@@ -75,23 +75,23 @@ def contact_sheet(source: Source, config: Config, encode: Encode) -> Figure | No
     """An example of each of several classes, plain and as training sees it in its first epochs; None where none can be read."""
     # Several views of an image in evaluation are no part of training.
     config = config.model_copy(update={"test_time": TestTime()})
-    chosen = _one_a_class(source, config, encode)
+    plain = _one_a_class(source, config, encode)
+    chosen = plain["index"]
     if not len(chosen):
         return None
-    versions = [read_examples(source, chosen, config, encode, epoch)["image"] for epoch in (None, *range(SHEET_EPOCHS))]
+    versions = [plain["image"], *(read_examples(source, chosen, config, encode, epoch)["image"] for epoch in range(SHEET_EPOCHS))]
     pixels = np.stack([restore_pixels(tf.constant(images), config.prepare).numpy() for images in versions], axis=1)
     columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
     return image_table(list(pixels), [source.classes[label] for label in source.labels[chosen]], columns)
 
 
-def _one_a_class(source: Source, config: Config, encode: Encode) -> np.ndarray:
-    """The first readable one of the first few examples of each of at most SHEET_EXAMPLES classes: positions in the source."""
-    found: list[int] = []
-    for label in range(len(source.classes)):
-        members = np.flatnonzero(source.labels == label)[:SHOWN]
-        if len(found) < SHEET_EXAMPLES and len(members):
-            found += read_examples(source, members, config, encode)["index"][:1].tolist()
-    return np.array(found, np.int64)
+def _one_a_class(source: Source, config: Config, encode: Encode) -> Batch:
+    """An example of each of at most SHEET_EXAMPLES classes, one that can be read, unaugmented."""
+    # Twice the classes and a few of each, since some may be broken; all at once, because building the graph takes most of the time.
+    candidates = [np.flatnonzero(source.labels == label)[:CANDIDATES] for label in range(min(2 * SHEET_EXAMPLES, len(source.classes)))]
+    readable = read_examples(source, np.concatenate(candidates), config, encode)
+    _, first = np.unique(source.labels[readable["index"]], return_index=True)
+    return tf.nest.map_structure(lambda values: values[first[:SHEET_EXAMPLES]], readable)
 
 
 def _some(title: str, items: Sequence[str]) -> list[str]:

@@ -39,17 +39,19 @@ class Book:
         self._file, self._hparams = folder / "sweep.json", folder / "hparams"
         self._head = jsonable(dict(head))
         self._runs = self._known_runs()
+        self._again = _to_try_again(self._runs)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pipeline, self.pipeline)
         shutil.rmtree(self._hparams, ignore_errors=True)
         write_experiment(self._hparams, space, self.metric)
         self._write()
 
-    def score(self, config: Config, name: str, train: Train) -> dict[str, Any]:
-        """What `run_once` says of a run, trained now where that isn't known; `name` is its folder's, as seen from the sweep's."""
+    def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
+        """What `run_once` says of a run of round `number`, trained now where that isn't known; `name` is its folder's, as seen from here."""
         run = Run(self.folder / name)
-        if name not in self._runs or not run.config_file.exists() or run.config != config:
-            self._runs[name] = run_once(config, run.folder, self._best_by, train)
+        if name not in self._runs or name in self._again or not run.config_file.exists() or run.config != config:
+            self._runs[name] = {"round": number, **run_once(config, run.folder, self._best_by, train)}
+            self._again.discard(name)
             self._write()
         return self._runs[name]
 
@@ -85,11 +87,19 @@ class Book:
         changed = [word for word, value in self._head.items() if before.get(word) != value]
         if changed:
             raise ConfigError(f"{self.folder}: holds a sweep with another {' and '.join(changed)}; choose another folder with --run")
-        # What failed may have done so for want of memory or disk, and is tried again, unless the same bits would come again.
-        return {name: run for name, run in before["runs"].items() if not run["error"] or "not finite" in run["error"]}
+        return before["runs"]
 
     def _write(self) -> None:
         write_whole(self._file, {**self._head, "runs": self._runs, **self.result()})
+
+
+def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """What failed, perhaps for want of memory or disk.
+
+    Not where the same bits would come again, nor in rounds before the last: what is searched after them depends on their scores.
+    """
+    latest = max((run["round"] for run in runs.values()), default=0)
+    return {name for name, run in runs.items() if run["error"] and run["round"] == latest and "not finite" not in run["error"]}
 
 
 def _edge_note(dimension: Dimension, value: Any) -> str | None:

@@ -101,6 +101,7 @@ def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(tm
     assert (result["ended"], result["steps"]) == ("finished", 30)
     assert len(losses) == 30 and all(after < before for before, after in zip(losses, losses[1:]))
     assert loss_of(tmp_path / "lbfgs", config) == pytest.approx(losses[-1], rel=1e-6)
+    monkeypatch.undo()
     adam = small_config(*PLAIN, "optimizer={kind: adam}", "train.epochs=30", "train.evaluate_every=30", "loss.label_smoothing=0")
     train(adam, tmp_path / "adam")
     assert losses[-1] < loss_of(tmp_path / "adam", adam)

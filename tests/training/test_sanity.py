@@ -153,11 +153,12 @@ def test_gradients_that_are_zero_or_not_finite_count_as_missing() -> None:
 
 
 @pytest.mark.parametrize("update, advice", [
-    (1e-3, ""), (0.5, "lower optimizer.learning_rate"), (math.nan, "lower optimizer.learning_rate"), (1e-8, "raise optimizer.learning_rate"),
+    (1e-3, ""), (0.5, "lower"), (math.nan, "lower"), (1e-8, "raise"),
 ])
 def test_updates_are_neither_far_too_large_nor_far_too_small(update: float, advice: str) -> None:
     finding = gradient_flow({"a/kernel": 1.0}, {"a/kernel": update})
-    assert finding.ok is (advice == "") and finding.advice.endswith(advice)
+    assert finding.ok is (advice == "")
+    assert finding.ok or finding.advice.endswith(f"{advice} optimizer.learning_rate")
 
 
 def test_activation_statistics_are_those_of_the_outputs() -> None:
@@ -199,7 +200,7 @@ def test_a_batch_is_learned_by_heart_even_with_wrong_labels() -> None:
     finding = overfit(attempt, "accuracy")
     assert finding.ok and finding.measured["accuracy"] == 1.0
     assert len(attempt.losses) < 300 and attempt.losses[-1] < 0.05 * attempt.losses[0]
-    assert set(attempt.updates) == {"conv1/kernel", "conv2/kernel", "logits/kernel"}
+    assert set(attempt.updates) == {"conv1/kernel", "conv2/kernel"}
 
 
 def test_what_can_not_be_learned_by_heart_is_suspicious() -> None:
@@ -265,7 +266,8 @@ def test_smoothing_keeps_what_is_constant_and_forgets_slowly() -> None:
 def test_a_sound_pipeline_passes_every_check_and_gets_a_report_beside_its_run(
     cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
 ) -> None:
-    code, out, _ = cvpipe("train", *small_arguments, "--run", tmp_path / "run", "--sanity", "--json")
+    small = ["--set", "prepare.size=[8, 8]", "--set", "train.batch_size=16"]
+    code, out, _ = cvpipe("train", *small_arguments, *small, "--run", tmp_path / "run", "--sanity", "--json")
     result = json.loads(out)
     assert code == 0
     assert {check["name"]: check["ok"] for check in result["checks"]} == dict.fromkeys(CHECKS, True), result

@@ -38,12 +38,14 @@ class Statistics(NamedTuple):
 def activations(subject: Subject) -> Finding:
     """Looks at every layer with a kernel and every activation."""
     measured = statistics(subject)
-    outputs = set(getattr(subject.model, "output_names", ()))
+    outputs = set(subject.model.output_names)
     # Scores are meant to start out small.
     inner = {name: own for name, own in measured.items() if name not in outputs}
-    stds = [own.std for own in inner.values()] or [1.0]
-    says = (f"standard deviations of {len(inner)} layers lie between {min(stds):.2g} and {max(stds):.2g}; at most "
-            f"{max((own.dead for own in inner.values()), default=0):.0%} of a layer's channels are dead")
+    stds = [own.std for own in inner.values()]
+    says = "there is no layer before the scores"
+    if inner:
+        says = (f"standard deviations of {len(inner)} layers lie between {min(stds):.2g} and {max(stds):.2g}; at most "
+                f"{max(own.dead for own in inner.values()):.0%} of a layer's channels are dead")
     advice = _advice(inner)
     rows = [(name, f"{own.mean:.2e}", f"{own.std:.2e}", f"{own.zeros:.0%}", f"{own.dead:.0%}", "yes" if own.alike else "")
             for name, own in measured.items()]
@@ -57,7 +59,8 @@ def activations(subject: Subject) -> Finding:
 def statistics(subject: Subject) -> dict[str, Statistics]:
     """What layers with kernels, and activations, put out on the batch in training, by their names."""
     model = subject.model
-    shown = [layer for layer in model.layers if isinstance(layer, keras.layers.Activation) or any(map(is_kernel, layer.weights))]
+    kinds = (keras.layers.Activation, keras.layers.ReLU)
+    shown = [layer for layer in model.layers if isinstance(layer, kinds) or any(map(is_kernel, layer.weights))]
     inside = keras.Model(model.input, {layer.name: layer.output for layer in shown})
 
     @tf.function

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.losses import is_kernel
+from cvpipe.losses import expected_initial_loss, is_kernel
 from cvpipe.training.optimizers import make_optimizer
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
@@ -15,7 +15,7 @@ from cvpipe.training.sanity.subject import Subject
 from cvpipe.training.schedules import LearningRate
 from cvpipe.training.step import make_run_steps
 
-# Shares of the first loss: enough to stop, and enough to have learned.
+# Shares of what the loss should be at first: enough to stop, and enough to have learned.
 LEARNED_FULLY, LEARNED = 0.005, 0.05
 LEAST_SCORE = 0.99
 # A pipeline that warms up needs it: then the learning rate rises over this share of the steps.
@@ -27,10 +27,13 @@ class Attempt(NamedTuple):
 
     losses: list[float]
     """Before each step."""
+    expected: float
+    """What the first of them should be, or is where it is less."""
     score: float
     """The task's main score on the batch at the end, as training sees it; 0 where answers aren't finite."""
     updates: dict[str, float]
-    """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path."""
+    """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path; those of the scores, which start
+    out tiny on purpose, are left out."""
     examples: int
     """In the batch."""
 
@@ -43,25 +46,26 @@ def attempt_overfit(subject: Subject, steps: int) -> Attempt:
     optimizer = make_optimizer(config, LearningRate(lambda step: tf.constant(highest), warm_up), model.trainable_variables)
     run_steps = make_run_steps(model, optimizer, subject.task, config, tf.distribute.get_strategy(), tf.Variable(0, dtype=tf.int64))
     batches = iter(tf.data.Dataset.from_tensors(subject.batch).repeat())
-    kernels = [variable for variable in model.trainable_variables if is_kernel(variable)]
+    kernels = [v for v in model.trainable_variables if is_kernel(v) and v.path.split("/")[0] not in model.output_names]
     before = [kernel.numpy() for kernel in kernels]
+    expected = expected_initial_loss(config.loss, len(subject.classes))
     losses: list[float] = []
     updates: dict[str, float] = {}
-    while len(losses) < steps and (not losses or losses[-1] > LEARNED_FULLY * losses[0]):
+    while len(losses) < steps and (not losses or losses[-1] > LEARNED_FULLY * min(expected, losses[0])):
         losses.append(float(run_steps(batches, tf.constant(1))["losses"]["loss"]))
-        if not updates:
+        if len(losses) == 1:
             # The first step of each of our optimizers is proportional to the learning rate.
             moved = max(warm_up, 1)
             updates = {kernel.path: moved * _relative(kernel.numpy(), start) for kernel, start in zip(kernels, before)}
         if not np.isfinite(losses[-1]):
             break
-    return Attempt(losses, _score(subject), updates, len(subject.batch["weight"]))
+    return Attempt(losses, min(expected, losses[0]), _score(subject), updates, len(subject.batch["weight"]))
 
 
 def overfit(attempt: Attempt, score_name: str) -> Finding:
     """Whether loss and score show that the batch is learned."""
     first, last = attempt.losses[0], attempt.losses[-1]
-    ok = last <= LEARNED * first and attempt.score >= LEAST_SCORE
+    ok = last <= LEARNED * attempt.expected and attempt.score >= LEAST_SCORE
     says = (f"in {len(attempt.losses)} steps on {attempt.examples} examples the loss went from {first:.3g} to {last:.3g}, "
             f"{score_name} to {attempt.score:.2f}")
     advice = "" if ok else ("A network that can't learn a few examples by heart learns nothing: look at optimizer.learning_rate (see the "

@@ -93,8 +93,8 @@ def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
     suggested = best_rate / 10
     # The rates of the first tenth are too low to change anything.
     falls = bool(len(average)) and average[lowest] < (1 - LEAST_FALL) * finite[: 1 + len(rates) // 10].mean()
-    says = (f"the loss is lowest at a rate of {best_rate:.1e}, after which it rises; a cautious highest rate is about {suggested:.0e}, "
-            f"the pipeline has {rate:g}")
+    rises = "after which it rises" if lowest < len(finite) - 1 else "the highest that was tried"
+    says = f"the loss is lowest at a rate of {best_rate:.1e}, {rises}; a cautious highest is {suggested:.0e}, the pipeline has {rate:g}"
     advice = ""
     if not falls:
         says = f"the loss falls at no rate between {LOWEST:g} and {float(rates[max(len(finite) - 1, 0)]):.1e}"

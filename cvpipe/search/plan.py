@@ -1,0 +1,47 @@
+"""What a sweep is to do, checked before TensorFlow is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+from cvpipe.search.space import Dimension, check
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a sweep is to do."""
+
+    pipeline: Path
+    overrides: tuple[str, ...] = ()
+    """`key=value` each, for all trials."""
+    search: tuple[str, ...] = ()
+    """See `space.parse`; empty: the pipeline as it is, which makes one trial."""
+    trials: int = 10
+    """Trials a round."""
+    rounds: int = 1
+    """From the second on, ranges are narrowed around the best trials before."""
+    folds: int | None = None
+    """Parts for cross-validation; None trains each trial once, on the pipeline's own splits."""
+
+    def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:
+        """The configuration of a run; raises ConfigError."""
+        cut = [] if self.folds is None else [f"data.fold={{of: {self.folds}, index: {fold}}}"]
+        return config_file.load(self.pipeline, [*self.overrides, *overrides, *cut])
+
+    def check(self) -> tuple[Dimension, ...]:
+        """What is searched; raises ConfigError for anything in the plan that is wrong."""
+        for name in ("trials", "rounds"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} {getattr(self, name)}: at least 1 is needed")
+        if self.folds is not None and self.folds < 2:
+            raise ConfigError(f"--folds {self.folds}: at least 2 are needed")
+        if not self.search and self.folds is None:
+            raise ConfigError("nothing to compare; say what to search, such as --search optimizer.learning_rate=1e-3:1:log, "
+                              "or cross-validate with --folds 5")
+        self.load()
+        return check(self.search, self.load)
