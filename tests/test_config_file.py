@@ -39,7 +39,8 @@ train:
   epochs: 20
   batch_size: 64
 """
-TRAIN_KEYS = ("epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, checkpoint_minutes, snapshots, early_stopping, ema, precision, xla, onednn, strategy, "
+TRAIN_KEYS = ("epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, "
+              "checkpoint_minutes, snapshots, early_stopping, ema, precision, xla, onednn, strategy, "
               "steps_per_call, pictures")
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
 
@@ -99,7 +100,10 @@ FILES = {
     "no choice": ("channels: 1", "channels: 2", "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2"),
     "missing key": ("  epochs: 20\n", "", "p.yaml:17: 'train.epochs' is missing; add it"),
     "missing key of a kind": ("{kind: digits}", "{kind: folder}", "p.yaml:3: 'data.source.path' is missing; add it"),
-    "missing section": ("optimizer:\n  kind: sgd\n", "", "p.yaml: 'optimizer' is missing; add it (its kind is one of sgd, adam, adamw, adagrad, rmsprop, lbfgs)"),
+    "missing section": (
+        "optimizer:\n  kind: sgd\n", "",
+        "p.yaml: 'optimizer' is missing; add it (its kind is one of sgd, adam, adamw, adagrad, rmsprop, lbfgs)",
+    ),
     "wrong kind": (
         "kind: sgd", "kind: sdg",
         "p.yaml:12: 'optimizer': 'sdg' is not a known kind; did you mean 'sgd'? known: 'sgd', 'adam', 'adamw'",
@@ -115,7 +119,7 @@ FILES = {
     ),
     "unknown backbone": (
         "resnet20", "mobilenet",
-        "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean 'mobilenet_v2'? known: lenet5, resnet20, ",
+        "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean 'mobilenet_v2'? known: linear, two_layer, lenet5, resnet20, ",
     ),
     "rule of a section": (
         "op: pad_crop\n    padding: 1", "op: random_resized_crop\n    area: [1, .5]",
@@ -228,8 +232,8 @@ def test_the_last_override_that_set_a_key_is_the_one_to_blame(tmp_path: Path) ->
 def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path: Path) -> None:
     text = replaced("schedule:\n  kind: cosine\n  warmup_epochs: 1\n", "")
     assert complaint(write(tmp_path, text), "schedule.final=0.1") == (
-        "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine', 'exponential', 'inverse', 'restarts', "
-        "'cyclic', 'plateau'"
+        "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine', 'exponential', 'inverse', "
+        "'restarts', 'cyclic', 'plateau'"
     )
 
 

@@ -24,8 +24,8 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> 
     import tensorflow as tf
 
     from cvpipe.tasks import classification
-    from cvpipe.training.step import make_run_steps
     from cvpipe.training.build import build_state
+    from cvpipe.training.step import make_run_steps
 
     batch = {
         "image": tf.random.stateless_normal([batch_size, size, size, 3], [0, 0]),

@@ -24,7 +24,8 @@ class Train(Section):
     batch_size: Count
     """Examples a step, over all devices and workers together."""
     accumulate: Count = 1
-    """Parts in which each device works through its share of a batch, adding up their gradients, to save memory."""
+    """Parts in which each device works through its share of a batch, adding up their gradients, to save memory. The step is that of
+    the whole batch, except that a BatchNorm sees one part at a time."""
     clip_norm: Positive | None = None
     """Scale the gradient down where its norm over all weights is larger than this."""
     clip_value: Positive | None = None

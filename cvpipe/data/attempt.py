@@ -1,4 +1,4 @@
-"""Errors as data: graph code that may fail, with an answer for when it does."""
+"""Graph code that is seldom or never run: what may fail, with an answer for when it does, and branches that are seldom taken."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def attempt(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor]
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), tried.element_spec)
     done = tried.ignore_errors().map(lambda *loaded: (loaded if len(loaded) > 1 else loaded[0], True))
     return done.concatenate(tf.data.Dataset.from_tensors((zeros, False))).take(1).get_single_element()
+
+
+def called(branch: Callable[[], Any]) -> Callable[[], Any]:
+    """The branch of a `tf.cond`, as a function that the graph calls where it is taken; otherwise it costs nothing.
+
+    TensorFlow makes other branches parts of the graph around them, and goes through all their operations even where they aren't taken.
+    """
+    return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})

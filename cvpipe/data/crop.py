@@ -14,6 +14,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cvpipe.config.augment import RandomResizedCrop
+from cvpipe.data.attempt import called
 from cvpipe.data.augment.geometry import random_window, resize_window
 from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed
 from cvpipe.data.orientation import exif_orientation, turns, upright
@@ -43,9 +44,10 @@ def decode_random_crop(encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCro
         shape = tf.io.extract_jpeg_shape(encoded)
         with tf.control_dependencies([size_allowed(shape[0], shape[1])]):
             orientation = exif_orientation(encoded)
-        extent = tf.where(turns(orientation)[0], shape[1::-1], shape[:2])
+        is_upright = orientation == 1
+        extent = tf.cond(is_upright, lambda: shape[:2], called(lambda: tf.where(turns(orientation)[0], shape[1::-1], shape[:2])))
         window = random_window(extent, seed, op)
-        stored = _stored_window(window, extent, orientation)
+        stored = tf.cond(is_upright, lambda: window, called(lambda: _stored_window(window, extent, orientation)))
         image = _decode_window(encoded, stored, _reduction(window, size), shape[2] == 4, channels)
         return resize_window(upright(image, orientation), size)
 
@@ -54,9 +56,7 @@ def decode_random_crop(encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCro
         top, left, height, width = tf.unstack(random_window(tf.shape(image)[:2], seed, op))
         return resize_window(image[top: top + height, left: left + width], size)
 
-    # A function that is called, not a part of this graph: what isn't taken costs nothing then.
-    called = tf.function(whole, autograph=False, experimental_attributes={"_noinline": True})
-    return tf.ensure_shape(tf.cond(_is_whole_jpeg(encoded), only_the_window, called), [*size, channels])
+    return tf.ensure_shape(tf.cond(_is_whole_jpeg(encoded), only_the_window, called(whole)), [*size, channels])
 
 
 def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
@@ -76,22 +76,24 @@ def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor)
 
 def _reduction(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The position in _REDUCTIONS of the largest that leaves a window as many pixels as `size` has, both ways."""
-    enough = [tf.reduce_all(window[2:] >= [reduction * length for length in size]) for reduction in _REDUCTIONS[1:]]
-    return tf.reduce_sum(tf.cast(tf.stack(enough), tf.int32))
+    times = tf.reduce_min(window[2:] // size)
+    return tf.reduce_sum(tf.cast(times >= _REDUCTIONS[1:], tf.int32))
 
 
 def _decode_window(encoded: tf.Tensor, window: tf.Tensor, reduction: tf.Tensor, is_cmyk: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a window (int32 [4]: top, left, height, width) of a JPEG, as it is stored: uint8 [height, width, channels], reduced."""
 
-    def decode(ratio: int) -> tf.Tensor:
-        begin, end = window[:2] // ratio, (window[:2] + window[2:] - 1) // ratio + 1
-        reduced = tf.concat([begin, end - begin], 0)
-
+    def decode(window: tf.Tensor, ratio: int) -> tf.Tensor:
         def to(channels: int) -> tf.Tensor:
-            return tf.io.decode_and_crop_jpeg(encoded, reduced, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE")
+            return tf.io.decode_and_crop_jpeg(encoded, window, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
         # libjpeg can't turn CMYK into grey.
         return to(3) if channels == 3 else tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(to(3)), lambda: to(1))
 
-    reduced = [lambda ratio=ratio: decode(ratio) for ratio in _REDUCTIONS[1:]]
-    return tf.cond(reduction == 0, lambda: decode(1), lambda: tf.switch_case(reduction - 1, reduced))
+    def decode_reduced() -> tf.Tensor:
+        ratio = tf.gather(_REDUCTIONS, reduction)
+        begin, end = window[:2] // ratio, (window[:2] + window[2:] - 1) // ratio + 1
+        reduced = tf.concat([begin, end - begin], 0)
+        return tf.switch_case(reduction - 1, [lambda ratio=ratio: decode(reduced, ratio) for ratio in _REDUCTIONS[1:]])
+
+    return tf.cond(reduction == 0, lambda: decode(window, 1), called(decode_reduced))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cvpipe.data.attempt import called
+
 # Exif comes before the image; thumbnails inside it may make it as large as a segment can be, and others may precede it.
 _HEAD_BYTES = 2**18
 _APP0, _APP1, _APP15, _COMMENT, _ORIENTATION = 0xE0, 0xE1, 0xEF, 0xFE, 0x0112
@@ -26,7 +28,7 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
     # Most photos without Exif begin with JFIF's 18 bytes and go on with a table. To see that is much cheaper than to search.
     start = tf.strings.join([tf.strings.substr(encoded, 2, 20), b"\0" * 20])
     has_jfif_alone = (tf.strings.substr(start, 0, 4) == b"\xff\xe0\0\x10") & (tf.strings.substr(start, 18, 2) == b"\xff\xdb")
-    return tf.cond(has_jfif_alone, lambda: tf.constant(1), lambda: _searched_orientation(encoded))
+    return tf.cond(has_jfif_alone, lambda: tf.constant(1), called(lambda: _searched_orientation(encoded)))
 
 
 def _searched_orientation(encoded: tf.Tensor) -> tf.Tensor:
@@ -58,7 +60,7 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         mirrored = tf.cond(left_right, lambda: tf.reverse(transposed, [1]), lambda: transposed)
         return tf.cond(top_bottom, lambda: tf.reverse(mirrored, [0]), lambda: mirrored)
 
-    return tf.cond(orientation == 1, lambda: image, turned)
+    return tf.cond(orientation == 1, lambda: image, called(turned))
 
 
 def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:

@@ -47,9 +47,11 @@ class Book:
         self._write()
 
     def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
-        """What `run_once` says of a run of round `number`, trained now where that isn't known; `name` is its folder's, as seen from here."""
-        run = Run(self.folder / name)
-        if name not in self._runs or name in self._again or not run.config_file.exists() or run.config != config:
+        """What `run_once` says of a run of round `number`, trained now where that isn't known; `name` is that of its folder."""
+        run, known = Run(self.folder / name), self._runs.get(name)
+        # A run that failed may not have got as far as its folder; a scored one whose folder was removed is wanted anew.
+        same = run.config == config if run.config_file.exists() else bool(known and known["error"])
+        if known is None or name in self._again or not same:
             self._runs[name] = {"round": number, **run_once(config, run.folder, self._best_by, train)}
             self._again.discard(name)
             self._write()

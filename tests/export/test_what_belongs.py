@@ -19,8 +19,8 @@ from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
 EVERY_AUGMENTATION = [
-    "flip", "pad_crop", "random_resized_crop", "rotate", "translate", "shear", "lens", "colour_jitter", "pca_lighting", "grayscale", "erase",
-    "cutout", "rand_augment", "auto_augment",
+    "flip", "pad_crop", "random_resized_crop", "rotate", "translate", "shear", "lens", "colour_jitter", "pca_lighting", "grayscale",
+    "erase", "cutout", "rand_augment", "auto_augment",
 ]
 
 

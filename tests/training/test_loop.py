@@ -204,7 +204,7 @@ def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_
 
 def test_the_learning_rate_falls_when_the_score_has_not_risen(photos: Path, tmp_path: Path) -> None:
     falls = "schedule={kind: plateau, factor: 0.5, patience: 2, lowest: 0.2}"
-    train_photos(photos, tmp_path / "run", falls, "train.epochs=8", "optimizer.learning_rate=1e-9", "train.ema=null", *LENET)
+    train_photos(photos, tmp_path / "run", falls, "train.epochs=5", "optimizer.learning_rate=1e-9", "train.ema=null", *LENET)
     scores = [row["accuracy"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"]
     factor, waited, best = 1.0, 0, -1.0
     for score in scores:

@@ -15,7 +15,7 @@ import pytest
 
 OVERRIDES = (
     # Slow enough to be hit in the middle, and saving so often that a kill loses little.
-    "train.epochs=10", "train.steps_per_call=1", "train.checkpoint_minutes=0.002",
+    "train.epochs=6", "train.steps_per_call=1", "train.checkpoint_minutes=0.002",
     # All that happens within an epoch or a step.
     "schedule={kind: restarts, cycle_epochs: 1.5, growth: 2, warmup_epochs: 0.5}", "train.snapshots=true", "train.accumulate=2",
     "mix=[{op: mixup}, {op: cutmix}]",

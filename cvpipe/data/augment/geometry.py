@@ -7,6 +7,7 @@ import math
 import tensorflow as tf
 
 from cvpipe.config.augment import Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.data.attempt import called
 from cvpipe.data.augment.warp import rotation, sample, shearing, translation, warp
 from cvpipe.data.sources import Example
 
@@ -61,16 +62,19 @@ def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> 
 
 
 def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes a crop, uint8 or float32 [H, W, C], bilinearly: float32 [*size, C].
+    """Resizes a crop, uint8 or float32 [H, W, C], without leaving a pixel out: float32 [*size, C].
 
-    Antialiased where it has more than twice the pixels in height or width. Below that every pixel counts without it too, and
-    antialiasing, as TensorFlow does it, takes longer than decoding a photo.
+    Bilinearly where it has at most twice the pixels in height and width; as means over areas where it has more; and where it
+    has more one way and less the other, as `prepare` does it, which takes longer than decoding a photo.
     """
-    height, width = tf.unstack(tf.shape(image)[:2])
-    is_much_larger = (height > 2 * size[0]) | (width > 2 * size[1])
-    resized = tf.cond(
-        is_much_larger, lambda: tf.image.resize(image, size, antialias=True), lambda: tf.image.resize(image, size)
-    )
+    extent = tf.shape(image)[:2]
+    is_much_larger = tf.reduce_any(extent > [2 * length for length in size])
+
+    def reduced() -> tf.Tensor:
+        is_smaller = tf.reduce_any(extent < size)
+        return tf.cond(is_smaller, lambda: tf.image.resize(image, size, antialias=True), lambda: tf.image.resize(image, size, "area"))
+
+    resized = tf.cond(is_much_larger, called(reduced), lambda: tf.image.resize(image, size))
     return tf.ensure_shape(resized, [*size, image.shape[-1]])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 
@@ -41,8 +42,14 @@ class Source:
 
     def read(self, index: tf.Tensor) -> Example:
         """Graph code: the example at `index` (int64 scalar, below N): its image and "label" (int32 scalar)."""
-        record = tf.gather(self.records, index)
-        return {**self.read_record(record), "label": tf.gather(self.labels, index)}
+        records, labels = self._tensors
+        return {**self.read_record(tf.gather(records, index)), "label": tf.gather(labels, index)}
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        # Outside the graph that asks: these tensors serve all graphs.
+        with tf.init_scope():
+            return in_memory(self.records), in_memory(self.labels)
 
     def name(self, index: int) -> str:
         """What a person would look for to see the example at `index`."""

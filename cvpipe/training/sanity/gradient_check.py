@@ -1,8 +1,8 @@
 """Is the analytic gradient that of the loss? Compared with centred differences (CS231n, Gradient checks).
 
 Layers compute in float64 for it, with the float32 weights that are there. A ReLU or a maximum has a kink where neither gradient is right;
-a step that crosses one gives a difference that is off. So a small step is taken, and where that disagrees a much smaller one. A few weights
-may still disagree: a kernel is suspicious when all that were tried in it do.
+a step that crosses one gives a difference that is off, the more so the more layers follow. So where the gradients disagree smaller steps are
+tried. A few weights may still disagree: a kernel is suspicious when all that were tried in it do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from cvpipe.training.sanity.subject import Subject, loss_and_gradients
 
 # CS231n: a relative error above 1e-2 is wrong, one below 1e-4 is right even where there are kinks.
 TOLERANCE = 1e-3
-# Below it, both gradients count as zero: what float64 leaves of a difference of losses near 1 is 1e-10 of a step of 1e-6.
+# Gradients below it count as zero: float64 resolves a difference of losses near 1 to 1e-16, a thousandth of this times the longest step.
 ZERO = 1e-7
-STEPS = (1e-5, 1e-6)
+# The shorter, the fewer kinks are crossed, and the less float64 leaves of the difference: the longest that agrees counts.
+STEPS = (1e-5, 1e-6, 1e-8)
 EXAMPLES, WEIGHTS, MOST_KERNELS = 4, 2, 32
 
 
@@ -74,7 +75,7 @@ def _errors(
 
 def _numeric(kernel: keras.Variable, start: np.ndarray, place: int, step: float, loss: Callable[[], float]) -> float:
     # Weights are float32: what lies between the two that are tried is not quite two steps. Large ones need longer steps.
-    step = max(step, 16 * float(np.spacing(np.abs(start.flat[place]))))
+    step = max(step, 4 * float(np.spacing(np.abs(start.flat[place]))))
     losses, weights = [], []
     for sign in (1, -1):
         moved = start.copy()

@@ -32,8 +32,8 @@ class Attempt(NamedTuple):
     score: float
     """The task's main score on the batch at the end, as training sees it; 0 where answers aren't finite."""
     updates: dict[str, float]
-    """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path; those of the scores, which start
-    out tiny on purpose, are left out."""
+    """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path; without those of
+    the scores, which start out tiny on purpose."""
     examples: int
     """In the batch."""
 
