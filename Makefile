@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CVPIPE := $(BIN)/cvpipe
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate export predict serve tensorboard test lint bench clean
+.PHONY: help setup check train evaluate export predict serve tensorboard test lint bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ help: ## say what there is
 	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
 
 setup: $(VENV)/.installed ## install cvpipe and what it needs into .venv
+
+check: $(VENV)/.installed ## read the data of PIPELINE once: broken files, leaks between splits, a sheet of augmented examples
+	$(CVPIPE) data check $(PIPELINE) $(foreach pair,$(SET),--set '$(pair)')
 
 train: $(VENV)/.installed ## train PIPELINE, score it, export it and check the artefact (SET="train.epochs=3" overrides keys)
 	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set '$(pair)')
@@ -55,8 +58,11 @@ lint: $(VENV)/.installed-dev ## check style and types
 	$(BIN)/python -m isort --check-only cvpipe tests benchmarks
 	$(BIN)/python -m mypy
 
-bench: $(VENV)/.installed-dev ## measure speed and scores, and write benchmarks/results (about ten minutes)
+bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peers, and write benchmarks/results (about an hour)
+	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/python benchmarks/classification.py
 
 clean: ## remove .venv and caches; runs and saved_models stay
@@ -71,6 +77,10 @@ $(VENV)/bin/python:
 $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo 'installing into $(VENV) (a few minutes, once)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

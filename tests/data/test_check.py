@@ -121,7 +121,7 @@ def arrays(images: np.ndarray, labels: list[int]) -> Source:
 
 
 @pytest.mark.parametrize("train, test, faults", [
-    (([0, 1, 2], "xyx"), ([3], "y"), {}),
+    (([0, 1, 2], "xyx"), ([3], "y"), set()),
     (([0, 1, 0], "xyx"), ([3], "y"), {"repeated"}),
     (([0, 1, 0], "xyy"), ([3], "y"), {"contradictions"}),
     (([0, 1, 2], "xyx"), ([0], "x"), {"leaks"}),
