@@ -72,7 +72,8 @@ def training_batches(
     # A step at a time in order; only the loading of examples runs in parallel.
     batches = _batches(steps.flat_map(order), load, quarantine, share)
     if config.mix:
-        batches = batches.map(tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config)))
+        mixed = tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config))
+        batches = batches.map(mixed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

@@ -50,6 +50,9 @@ def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
     if size % (replicas * parts):
         work = f"{replicas} devices" if parts == 1 else f"{replicas} devices in {parts} parts each (train.accumulate)"
         raise ConfigError(f"train.batch_size: {size} can't be shared equally by {work}; use a multiple of {replicas * parts}")
+    if config.mix and replicas > 1 and size // replicas % 2:
+        raise ConfigError(f"train.batch_size: {size} gives each of {replicas} devices an odd number of examples, and mix takes pairs; "
+                          f"use a multiple of {2 * replicas * parts}")
 
 
 def any_process(strategy: tf.distribute.Strategy, wish: bool) -> bool:

@@ -247,3 +247,24 @@ def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(source: S
     assert encoded["bytes"][6] == b"" and encoded["bytes"][7] == BAD["garbage"]
     np.testing.assert_array_equal(encoded["weight"], [1] * EXAMPLES + [0])
     assert [encoded["bytes"][n] == files[n].read_bytes() for n in (5, 8)] == [True, True]
+
+
+# -- mixing -------------------------------------------------------------------------------------------------
+
+
+def test_mixed_batches_are_the_same_whatever_the_number_of_shards(source: Source) -> None:
+    config = pipeline("mix=[{op: mixup}, {op: cutmix}]")
+    whole = joined(train(source, config))
+    assert (whole["share"] < 1).any() and whole["share"].min() >= 0
+    parts = [train(source, config, shards=2, first_shard=shard) for shard in range(2)]
+    assert_same(joined([batch for step in zip(*parts) for batch in step]), whole)
+
+
+def test_nothing_is_mixed_with_an_image_that_cant_be_read(source: Source, files: list[Path]) -> None:
+    files[2].write_bytes(b"garbage")
+    batches = joined(train(source, pipeline("mix=[{op: mixup, alpha: 5}]"), Quarantine(source, "train", 1.0)))
+    bad = np.flatnonzero(batches["index"] == 2)
+    assert len(bad) and (batches["weight"][bad] == 0).all()
+    np.testing.assert_array_equal(batches["share"][bad ^ 1], 1)
+    others = np.setdiff1d(np.arange(len(batches["index"])), np.concatenate([bad, bad ^ 1]))
+    assert (batches["share"][others] < 1).all()
