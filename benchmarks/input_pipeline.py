@@ -108,7 +108,8 @@ def main() -> None:
     to_peer = {kind: values[OURS] / max(values[name] for name in PEERS) for kind, values in speeds.items()}
     to_limit = {kind: values[OURS] / values[LIMIT] for kind, values in speeds.items()}
     rows = [
-        row(f"{kind}: {name}", round(value, 1), "images/s", name == OURS) for kind, values in speeds.items() for name, value in values.items()
+        row(f"{kind}: {name}", round(value, 1), "images/s", name == OURS)
+        for kind, values in speeds.items() for name, value in values.items()
     ]
     rows += [row(f"{kind}: cvpipe / best peer", round(ratio, 3), "", True) for kind, ratio in to_peer.items()]
     rows += [row(f"{kind}: cvpipe / decode alone", round(ratio, 3), "", True) for kind, ratio in to_limit.items()]

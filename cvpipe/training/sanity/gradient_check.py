@@ -1,7 +1,8 @@
 """Is the analytic gradient that of the loss? Compared with centred differences (CS231n, Gradient checks).
 
 Layers compute in float64 for it, with the float32 weights that are there. A ReLU or a maximum has a kink, and a step that crosses one
-gives a difference that is off, the more so the more layers follow. So where the gradients disagree, smaller steps are tried. A few weights may still disagree: a kernel is suspicious when all that were tried in it do.
+gives a difference that is off, the more so the more layers follow. So where the gradients disagree, smaller steps are
+tried. A few weights may still disagree: a kernel is suspicious when all that were tried in it do.
 """
 
 from __future__ import annotations

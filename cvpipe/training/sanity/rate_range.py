@@ -27,7 +27,7 @@ DIVERGED = 2.0
 # The loss has to fall by this share; less is noise.
 LEAST_FALL = 0.05
 # How far the pipeline's rate may be from where the test is at its best: up to the rate where the loss was lowest times this …
-ROOM_ABOVE = 3.0
+ROOM_ABOVE = 5.0
 # … and down to the suggested one divided by this.
 ROOM_BELOW = 100.0
 
