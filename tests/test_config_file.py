@@ -119,7 +119,8 @@ FILES = {
     ),
     "unknown backbone": (
         "resnet20", "mobilenet",
-        "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean 'mobilenet_v2'? known: linear, two_layer, lenet5, resnet20, ",
+        "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean 'mobilenet_v2'? known: "
+        "linear, two_layer, lenet5, resnet20, ",
     ),
     "rule of a section": (
         "op: pad_crop\n    padding: 1", "op: random_resized_crop\n    area: [1, .5]",
