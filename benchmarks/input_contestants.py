@@ -7,15 +7,17 @@ is said in each docstring. Every function takes the files and returns batches wi
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 import os
 import random
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from turns import answer, timed
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # As cvpipe sets it, for all that use TensorFlow: with it comes an allocator that keeps the memory of batches, which saves a fifth.
@@ -199,21 +201,17 @@ def _window(height: int, width: int) -> tuple[int, int, int, int]:
     return 0, 0, height, width
 
 
-def run(name: str, folder: Path) -> None:
-    """Answers each line "warm-up batches, batches" on the standard input with the seconds that the batches took."""
-    print("ready", flush=True)
-    for line in sys.stdin:
-        warm_up, count = map(int, line.split())
+def run(name: str, folder: Path, warm_up: int, count: int) -> None:
+    """Measures `count` batches whenever it is told to, after others to warm up."""
+
+    def measure() -> float:
         # A new iterator each time: what an idle one has fetched ahead would be a start over the others.
         batches = CONTESTANTS[name](folder)
         for batch in itertools.islice(batches, warm_up):
             _check(batch, name)
-        began = time.monotonic()
-        for _ in itertools.islice(batches, count):
-            pass
-        seconds = time.monotonic() - began
-        del batches
-        print(seconds, flush=True)
+        return timed(lambda: collections.deque(itertools.islice(batches, count), maxlen=0))()
+
+    answer(measure)
 
 
 def _check(batch: Any, name: str) -> None:
@@ -225,4 +223,4 @@ def _check(batch: Any, name: str) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], Path(sys.argv[2]))
+    run(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -17,37 +15,14 @@ from pathlib import Path
 
 from input_contestants import BATCH, CONTESTANTS, SIZE
 from record import record, row
+from turns import Contestant, median_seconds
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 OURS, LIMIT, BY_HAND = "cvpipe", "decode alone", "plain TensorFlow, by hand"
 PEERS = [name for name in CONTESTANTS if name not in (OURS, LIMIT, BY_HAND)]
 # The photos, and batches of a turn: warm-up and measured.
-SETS = {"348×348": (4, 16), "640×480": (4, 16), "3,000 pixels": (2, 2)}
+SETS = {"348×348": (4, 16), "640×480": (4, 16), "3,000 pixels": (2, 8)}
 LARGE_PHOTOS = 48
-
-
-class Contestant:
-    """A process that races when told to."""
-
-    def __init__(self, name: str, folder: Path):
-        command = [sys.executable, str(Path(__file__).with_name("input_contestants.py")), name, str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._answer()
-
-    def images_per_second(self, warm_up: int, batches: int) -> float:
-        self._process.stdin.write(f"{warm_up} {batches}\n")
-        self._process.stdin.flush()
-        return BATCH * batches / float(self._answer())
-
-    def stop(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _answer(self) -> str:
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self._process.args} failed")
-        return line
 
 
 def make_photos(folder: Path, kind: str) -> Path:
@@ -79,15 +54,16 @@ def make_large_photos(folder: Path) -> None:
 
 def race(folder: Path, names: list[str], warm_up: int, batches: int, rounds: int) -> dict[str, float]:
     """The contestants' images a second, medians of `rounds` turns."""
-    contestants = {name: Contestant(name, folder) for name in names}
-    speeds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, contestant in contestants.items():
-            speeds[name].append(contestant.images_per_second(warm_up, batches))
-            print(f"{folder.name}  {name:<30}{speeds[name][-1]:>8.1f}", file=sys.stderr)
-    for contestant in contestants.values():
-        contestant.stop()
-    return {name: statistics.median(values) for name, values in speeds.items()}
+    script = str(Path(__file__).with_name("input_contestants.py"))
+    contestants = {name: Contestant([sys.executable, script, name, str(folder), str(warm_up), str(batches)]) for name in names}
+    try:
+        seconds = median_seconds(contestants, rounds)
+    finally:
+        for contestant in contestants.values():
+            contestant.end()
+    speeds = {name: BATCH * batches / taken for name, taken in seconds.items()}
+    print(folder.name, "  ".join(f"{name} {speed:.1f}" for name, speed in speeds.items()), file=sys.stderr)
+    return speeds
 
 
 def main() -> None:
@@ -102,8 +78,6 @@ def main() -> None:
         for kind in arguments.photos:
             speeds[kind] = race(folders[kind], arguments.only, *SETS[kind], arguments.rounds)
     if set(speeds) < set(SETS) or set(arguments.only) < set(CONTESTANTS):
-        for kind, values in speeds.items():
-            print(kind, "  ".join(f"{name} {value:.1f}" for name, value in values.items()))
         return
     to_peer = {kind: values[OURS] / max(values[name] for name in PEERS) for kind, values in speeds.items()}
     to_limit = {kind: values[OURS] / values[LIMIT] for kind, values in speeds.items()}

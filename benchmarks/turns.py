@@ -1,6 +1,6 @@
 """Contestants that are measured in turns, each in a process of its own, so that the machine's moods strike all alike.
 
-A contestant is a script that ends in `answer(work)`; the one that measures holds a `Contestant` for each and asks them one after the other.
+A contestant is a script that ends in `answer(measure)`; the one that measures holds a `Contestant` for each and asks them in turn.
 """
 
 from __future__ import annotations
@@ -13,21 +13,30 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 
-def answer(work: Callable[[], None]) -> None:
-    """In the contestant: for every line on stdin, does the work once and prints the seconds it took."""
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """Work as a measurement of the seconds it takes."""
+
+    def measure() -> float:
+        began = time.monotonic()
+        work()
+        return time.monotonic() - began
+
+    return measure
+
+
+def answer(measure: Callable[[], float]) -> None:
+    """In the contestant: for every line on stdin, measures once and prints the seconds."""
     # Libraries print as they please; the measurements have a stream of their own.
     measurements = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for _ in sys.stdin:
-        began = time.monotonic()
-        work()
-        print(time.monotonic() - began, file=measurements, flush=True)
+        print(measure(), file=measurements, flush=True)
 
 
 class Contestant:
     """A running contestant."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]):
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] = {}):
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}
         )

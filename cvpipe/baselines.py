@@ -21,7 +21,6 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 from cvpipe.config import Config
-from cvpipe.config.prepare import TestTime
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.splits import hold_out
@@ -99,7 +98,7 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: the data can't be opened, more records are bad than the pipeline allows, or it is too much to hold in memory.
     """
-    splits = open_splits(config.data, config.seed)
+    splits = open_splits(config.data)
     normalize = _normalization(splits["train"], config)
     images = {name: _read(splits[name], name, config, normalize) for name in ("train", "test")}
     if "validation" in splits:
@@ -139,7 +138,7 @@ def _read(source: Source, split: str, config: Config, normalize: Callable[[np.nd
     encode = task_module(config.task).encode
     values, labels = np.empty((len(source), size), np.float32), np.empty(len(source), np.int32)
     count = 0
-    for batch in evaluation_batches(source, config.model_copy(update={"test_time": TestTime()}), encode, quarantine, 256):
+    for batch in evaluation_batches(source, config.with_one_view(), encode, quarantine, 256):
         readable = batch["weight"].numpy() > 0
         images = normalize(batch["image"].numpy()[readable])
         values[count: count + len(images)] = images.reshape(len(images), size)

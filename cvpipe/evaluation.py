@@ -21,6 +21,11 @@ Predict = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
 
+def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
+    """Those of the scores that are a single number."""
+    return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+
+
 def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
     """The evaluated graph: prepared images, float32 [B, *input_shape(config)], to the task's answers. Also what the artefact contains.
 

@@ -45,7 +45,7 @@ def test_rows_are_the_same_every_time(rows: list[dict]) -> None:
 
 
 def test_five_neighbours_are_those_that_scikit_learn_finds_in_its_own_copy_of_the_pipelines_split(rows: list[dict]) -> None:
-    digits, splits = load_digits(), open_splits(config_file.load(DIGITS, PLAIN).data, 0)
+    digits, splits = load_digits(), open_splits(config_file.load(DIGITS, PLAIN).data)
     train, test = splits["train"].records, splits["test"].records
     values = digits.data / 16
     expected = KNeighborsClassifier(5).fit(values[train], digits.target[train]).score(values[test], digits.target[test])
@@ -91,7 +91,7 @@ def test_what_takes_too_long_is_measured_on_a_sample_and_says_so(monkeypatch: py
 
 def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_does() -> None:
     config = config_file.load(DIGITS, ["prepare.size=[8, 8]", "prepare.normalize=image", "data.limit=300"])
-    train = open_splits(config.data, 0)["train"]
+    train = open_splits(config.data)["train"]
     images = module._read(train, "train", config, module._normalization(train, config))
     np.testing.assert_allclose(images.values.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_array_equal(images.labels, train.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ def address(artefact: Path) -> Iterator[str]:
         try:
             yield re.findall(r"http://[\d.:]+", line)[0]
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
             assert server.wait(timeout=30) == 0
 
 

@@ -65,7 +65,7 @@ def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "data.max_bad_share=0.3", "seed=1",
     )
     config = small_config(source, *overrides)
-    Path(open_splits(config.data, config.data.split_seed)["test"].name(0)).write_bytes(b"garbage")
+    Path(open_splits(config.data)["test"].name(0)).write_bytes(b"garbage")
     train(config, tmp_path / "run")
     return tmp_path / "run"
 
@@ -104,7 +104,7 @@ def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None
 
 def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
     config = small_config()
-    source = open_splits(config.data, config.data.split_seed)["train"]
+    source = open_splits(config.data)["train"]
     # The first step that reaches into the second epoch meets both.
     step = len(source) // config.train.batch_size
     batch = next(iter(training_batches(source, config, classification.encode, None, first_step=step, last_step=step + 1)))

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from cvpipe import config_file  # noqa: E402
 from cvpipe.runtime import prepare_process  # noqa: E402
-from turns import answer  # noqa: E402
+from turns import answer, timed  # noqa: E402
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,7 +36,7 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> 
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     state, _ = build_state(config, tuple(map(str, range(classes))), examples=batch_size * 1000)
     run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
-    answer(lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"]))
+    answer(timed(lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"])))
 
 
 if __name__ == "__main__":

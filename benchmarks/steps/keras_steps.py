@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from turns import answer  # noqa: E402
+from turns import answer, timed  # noqa: E402
 
 
 def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit: str) -> None:
@@ -31,7 +31,7 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=compiled)
     dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
-    answer(lambda: model.fit(dataset, steps_per_epoch=steps, verbose=0))
+    answer(timed(lambda: model.fit(dataset, steps_per_epoch=steps, verbose=0)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import tf_keras  # noqa: E402
 from official.vision.configs import image_classification as configs  # noqa: E402
 from official.vision.tasks.image_classification import ImageClassificationTask  # noqa: E402
 
-from turns import answer  # noqa: E402
+from turns import answer, timed  # noqa: E402
 
 
 def main(size: int, classes: int, batch_size: int, steps: int) -> None:
@@ -31,7 +31,7 @@ def main(size: int, classes: int, batch_size: int, steps: int) -> None:
         for _ in tf.range(steps):
             task.train_step(next(batches), model, optimizer)
 
-    answer(run_steps)
+    answer(timed(run_steps))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from turns import answer  # noqa: E402
+from turns import answer, timed  # noqa: E402
 
 
 def conv_norm(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -88,7 +88,7 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, lay
             nn.functional.cross_entropy(forward(images), labels).backward()
             optimizer.step()
 
-    answer(work)
+    answer(timed(work))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def check(options: argparse.Namespace) -> int:
     from cvpipe.data.sources import open_splits
     from cvpipe.tasks import task_module
 
-    splits = open_splits(config.data, config.data.split_seed)
+    splits = open_splits(config.data)
     folder = options.to or Path(f"{config.name}-check")
     own_folder(folder, "broken.jsonl", "--to")
     result = check_splits(splits, config.prepare.channels, _progress())

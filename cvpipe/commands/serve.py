@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command
+from cvpipe.interrupt import on_signals
 
 
 def add(commands: Any) -> None:
@@ -19,7 +21,7 @@ def add(commands: Any) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serves until Ctrl-C."""
+    """Serves until Ctrl-C or SIGTERM; what was asked before that is answered."""
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()
@@ -28,8 +30,8 @@ def serve(options: argparse.Namespace) -> int:
     with make_server(options.folder, options.host, options.port) as server:
         address = f"http://{options.host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
-        try:
+        # In a thread of its own: the handler interrupts the very loop that shutting down waits for.
+        with on_signals(lambda number: threading.Thread(target=server.shutdown).start(), once=True):
             server.serve_forever()
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+    print("stopped", file=sys.stderr)
     return 0

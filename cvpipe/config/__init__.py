@@ -19,6 +19,7 @@ from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
 from cvpipe.config.prepare import Prepare, TestTime
 from cvpipe.config.section import Section
 from cvpipe.config.train import Export, Train
+from cvpipe.models.catalogue import application_of
 
 __all__ = ["Config"]
 
@@ -73,7 +74,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _keras_prepares_itself(self) -> Config:
-        if self.model.backbone.startswith("keras/") and (self.prepare.normalize != "given" or self.prepare.scaling != ((0.0,), (1.0,))):
+        if application_of(self.model.backbone) and (self.prepare.normalize != "given" or self.prepare.scaling != ((0.0,), (1.0,))):
             raise ValueError(f"prepare.mean must be [0] and prepare.std [1] for {self.model.backbone}, which brings the preprocessing that "
                              f"its weights need")
         return self
@@ -98,6 +99,10 @@ class Config(Section):
         if self.train.snapshots and self.schedule.kind != "restarts":
             raise ValueError("train.snapshots are taken where a cosine restarts; use schedule.kind: restarts, or leave them out")
         return self
+
+    def with_one_view(self) -> Config:
+        """Every image as the network takes it, whatever it is shown as when it is answered."""
+        return self.model_copy(update={"test_time": TestTime()})
 
     def to_json(self) -> dict[str, Any]:
         """The whole configuration, defaults included, as plain JSON values."""

@@ -12,7 +12,6 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe.config import Config
-from cvpipe.config.prepare import TestTime
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources import Source
@@ -74,7 +73,7 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
 def contact_sheet(source: Source, config: Config, encode: Encode) -> Figure | None:
     """An example of each of several classes, plain and as training sees it in its first epochs; None where none can be read."""
     # Several views of an image in evaluation are no part of training.
-    config = config.model_copy(update={"test_time": TestTime()})
+    config = config.with_one_view()
     plain = _one_a_class(source, config, encode)
     chosen = plain["index"]
     if not len(chosen):

@@ -9,6 +9,7 @@ The image of an example that couldn't be read is zeros: the loss doesn't see it,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.augment import PcaLighting, RandomResizedCrop
+from cvpipe.config.prepare import Prepare
 from cvpipe.data.attempt import attempt
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.mix import mix
@@ -126,11 +128,11 @@ def read_examples(source: Source, indices: np.ndarray, config: Config, encode: E
     return next(readable.as_numpy_iterator(), nothing)
 
 
-def plain_images(source: Source, config: Config, indices: np.ndarray, batch_size: int = 64) -> Iterator[np.ndarray]:
+def plain_images(source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64) -> Iterator[np.ndarray]:
     """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at most `batch_size`, H, W, C] each."""
 
     def load(index: tf.Tensor) -> tf.Tensor:
-        return prepare(_decoded(source.read(index), config)["image"], config.prepare)
+        return prepare(_decoded(source.read(index), prepared.channels)["image"], prepared)
 
     chosen = tf.data.Dataset.from_tensor_slices(indices)
     loaded = chosen.map(tf.autograph.experimental.do_not_convert(load), tf.data.AUTOTUNE, deterministic=True)
@@ -139,10 +141,14 @@ def plain_images(source: Source, config: Config, indices: np.ndarray, batch_size
 
 def _colours(source: Source, config: Config) -> Colours | None:
     """What `augment` needs to know of the training set's colours."""
-    if not any(isinstance(op, PcaLighting) for op in config.augment):
-        return None
+    return _measured_colours(source, config.prepare) if any(isinstance(op, PcaLighting) for op in config.augment) else None
+
+
+# A training builds its stream anew wherever it pauses, and reads the images once.
+@functools.lru_cache(maxsize=1)
+def _measured_colours(source: Source, prepared: Prepare) -> Colours:
     # Undone: the components are those of pixels in [0, 1].
-    plain = config.model_copy(update={"prepare": config.prepare.model_copy(update={"mean": (0.0,), "std": (1.0,)})})
+    plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
     return colour_components(plain_images(source, plain, spread(len(source), COLOUR_IMAGES)))
 
 
@@ -151,11 +157,11 @@ def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.range(padded).map(lambda i: (tf.minimum(i, examples - 1), i < examples))
 
 
-def _decoded(example: Example, config: Config) -> Example:
-    image = decode_image(example["bytes"], config.prepare.channels) if "bytes" in example else example["image"]
-    if image.shape[-1] == 1 and config.prepare.channels == 3:
+def _decoded(example: Example, channels: int) -> Example:
+    image = decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
+    if image.shape[-1] == 1 and channels == 3:
         image = tf.image.grayscale_to_rgb(image)
-    elif image.shape[-1] == 3 and config.prepare.channels == 1:
+    elif image.shape[-1] == 3 and channels == 1:
         image = tf.image.rgb_to_grayscale(image)
     return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
 
@@ -169,12 +175,12 @@ def _augmented(
         example["image"] = decode_random_crop(example.pop("bytes"), seed, ops[0], size, config.prepare.channels)
         example = augment(example, seed, ops, size, colours, done=1)
     else:
-        example = augment(_decoded(example, config), seed, ops, size, colours)
+        example = augment(_decoded(example, config.prepare.channels), seed, ops, size, colours)
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
 
 def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
-    example = _decoded(source.read(index), config)
+    example = _decoded(source.read(index), config.prepare.channels)
     return _loaded(example, prepare_views(example["image"], config), index, config, encode)
 
 

@@ -15,6 +15,7 @@ import keras
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
+from cvpipe.models.catalogue import APPLICATIONS
 
 
 def application(name: str, image: keras.KerasTensor | None = None, **options: Any) -> keras.Model:
@@ -23,13 +24,13 @@ def application(name: str, image: keras.KerasTensor | None = None, **options: An
     Raises:
         ConfigError: the images are too small for it, or not in colour.
     """
-    module, function = _place(name)
+    module = _module(name)
     if image is not None:
         if image.shape[-1] != 3:
             raise ConfigError(f"keras/{name} takes colour images only; set prepare.channels to 3")
         options["input_tensor"] = module.preprocess_input(image * 255.0)
     try:
-        return getattr(module, function)(include_top=False, weights=None, **options)
+        return getattr(module, name)(include_top=False, weights=None, **options)
     except ValueError as error:
         raise ConfigError(f"keras/{name}: {error}; set prepare.size to larger images") from None
 
@@ -40,9 +41,8 @@ def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
     Raises:
         ConfigError: they can't be downloaded.
     """
-    module, function = _place(name)
     try:
-        return getattr(module, function)(include_top=False, weights="imagenet", input_shape=(*size, 3))
+        return getattr(_module(name), name)(include_top=False, weights="imagenet", input_shape=(*size, 3))
     except Exception as error:  # Keras raises a plain Exception.
         raise ConfigError(f"model.weights: imagenet can't be downloaded here ({error}); fetch the file on a machine with a network "
                           f"and put it in ~/.keras/models, or give its path instead") from None
@@ -65,11 +65,5 @@ def _features(name: str, image: keras.KerasTensor, *, width: float, style: Style
     return features
 
 
-def _place(name: str) -> tuple[Any, str]:
-    modules = {
-        "VGG16": "vgg16", "VGG19": "vgg19", "MobileNet": "mobilenet", "MobileNetV2": "mobilenet_v2",
-        "ResNet50": "resnet", "ResNet101": "resnet", "ResNet152": "resnet",
-        "ResNet50V2": "resnet_v2", "ResNet101V2": "resnet_v2", "ResNet152V2": "resnet_v2",
-        "DenseNet121": "densenet", "DenseNet169": "densenet", "DenseNet201": "densenet",
-    }
-    return importlib.import_module(f"keras.applications.{modules[name]}"), name
+def _module(name: str) -> Any:
+    return importlib.import_module(f"keras.applications.{APPLICATIONS[name]}")

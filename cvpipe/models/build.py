@@ -11,7 +11,7 @@ from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
 from cvpipe.models import applications
 from cvpipe.models.blocks import Style
-from cvpipe.models.catalogue import NETWORKS, Network
+from cvpipe.models.catalogue import NETWORKS, Network, application_of
 from cvpipe.models.heads import classifier
 from cvpipe.models.normalize import Normalize
 
@@ -39,8 +39,8 @@ def backbone(name: str) -> Backbone:
     Raises:
         ConfigError: the catalogue has no such network.
     """
-    if name.startswith("keras/"):
-        return applications.backbone(name.removeprefix("keras/"))
+    if application := application_of(name):
+        return applications.backbone(application)
     file, function = published(name).backbone.split(":")
     return getattr(importlib.import_module(f"cvpipe.models.{file}"), function)
 
@@ -81,6 +81,7 @@ def classification_network(
     image = keras.Input(input_shape, name="image")
     normalized = image if normalize is None else Normalize(normalize, name="normalize")(image)
     features = backbone(name)(normalized, width=width, style=style)
-    hidden = () if name.startswith("keras/") else published(name).hidden
+    application = application_of(name)
+    hidden = () if application else published(name).hidden
     logits = classifier(features, classes, dropout=dropout, drop_connect=drop_connect, bias=bias, style=style, hidden=hidden)
-    return keras.Model(image, {"logits": logits}, name=name.removeprefix("keras/"))
+    return keras.Model(image, {"logits": logits}, name=application or name)

@@ -22,15 +22,17 @@ class Network(NamedTuple):
     """Units of the fully connected layers between the backbone and the logits."""
 
 
-# Keras Applications whose variables are called the same whatever else a process has built.
-APPLICATIONS = (
-    "VGG16", "VGG19", "MobileNet", "MobileNetV2", "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2",
-    "DenseNet121", "DenseNet169", "DenseNet201",
-)
+# Keras Applications whose variables are called the same whatever else a process has built, and the modules of Keras they are in.
+APPLICATIONS = {
+    "VGG16": "vgg16", "VGG19": "vgg19", "MobileNet": "mobilenet", "MobileNetV2": "mobilenet_v2",
+    "ResNet50": "resnet", "ResNet101": "resnet", "ResNet152": "resnet",
+    "ResNet50V2": "resnet_v2", "ResNet101V2": "resnet_v2", "ResNet152V2": "resnet_v2",
+    "DenseNet121": "densenet", "DenseNet169": "densenet", "DenseNet201": "densenet",
+}
 
 NETWORKS: dict[str, Network] = {
-    "linear": Network("baselines:linear", (32, 32, 3), 10, "CS231n, Linear classification"),
-    "two_layer": Network("baselines:two_layer", (32, 32, 3), 10, "CS231n, Putting it together: minimal neural network case study"),
+    "linear": Network("shallow:linear", (32, 32, 3), 10, "CS231n, Linear classification"),
+    "two_layer": Network("shallow:two_layer", (32, 32, 3), 10, "CS231n, Putting it together: minimal neural network case study"),
     "lenet5": Network(
         "lenet:lenet5", (32, 32, 1), 10, "LeCun et al. 1998, Gradient-based learning applied to document recognition", hidden=(84,)
     ),
@@ -42,3 +44,8 @@ NETWORKS: dict[str, Network] = {
     "resnet50": Network("resnet:resnet50", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "mobilenet_v2": Network("mobilenet:mobilenet_v2", (224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
 }
+
+
+def application_of(backbone: str) -> str | None:
+    """The Keras Application that "keras/…" names; None for a network of ours."""
+    return backbone.removeprefix("keras/") if backbone.startswith("keras/") else None

@@ -46,7 +46,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         UserError: no trial succeeded, or Optuna isn't installed.
     """
     space, config = plan.check(), plan.load()
-    study, splits = Study(config.seed), open_splits(config.data, config.seed)
+    study, splits = Study(config.seed), open_splits(config.data)
     if "validation" not in splits:
         raise ConfigError("trials are compared on a validation split; raise data.validation, or cross-validate with --folds 5")
     head = {"pipeline": config.to_json(), "search": list(plan.search), "folds": plan.folds, "data": describe_splits(splits)["digests"]}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError, Interrupted, UserError
+from cvpipe.interrupt import on_signals
 from cvpipe.json_files import write_whole
 from cvpipe.training.run import Run
 
@@ -38,7 +37,7 @@ def train_in_a_process(config: Config, folder: Path) -> None:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
     ) as process:
         assert process.stderr
-        with _passing_on_signals(process) as stopped:
+        with on_signals(process.send_signal) as stopped:
             for line in process.stderr:
                 sys.stderr.write(line)
                 last.append(line.strip())
@@ -81,23 +80,3 @@ def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[s
     # Of equal scores the later, as in training.
     best = max(reversed(rows), key=lambda row: row[best_by])
     return {"score": best[best_by], "epoch": best["epoch"], "seconds": seconds, "error": None}
-
-
-@contextlib.contextmanager
-def _passing_on_signals(process: subprocess.Popen[str]) -> Iterator[threading.Event]:
-    """Within it SIGINT and SIGTERM go to `process`, and set the event."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def pass_on(number: int, _: Any) -> None:
-        stopped.set()
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

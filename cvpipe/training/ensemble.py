@@ -6,14 +6,16 @@ snapshots of one run (Huang et al. 2017).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from cvpipe.config_file import with_data
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
-from cvpipe.evaluation import Predict, evaluate, make_predict
+from cvpipe.evaluation import ask, evaluate, make_predict, numbers
 from cvpipe.tasks import task_module
 from cvpipe.training.build import load_model
 from cvpipe.training.run import Run
@@ -71,16 +73,20 @@ def evaluate_ensemble(members: Sequence[Member], split: str = "test", overrides:
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.facts)
 
-    def score(predict: Predict) -> dict[str, Any]:
-        quarantine = Quarantine(source, split, trained.config.data.max_bad_share)
-        return evaluate(predict, source, trained.task, trained.config, quarantine=quarantine)
+    alone = [make_predict([model], trained.task, trained.config, trained.classes) for model in trained.models]
+    metrics = [trained.task.metrics(trained.config, trained.classes) for _ in members]
 
-    each = []
-    for member, model in zip(members, trained.models):
-        scores = score(make_predict([model], trained.task, trained.config, trained.classes))
-        numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
-        each.append({"run": str(member.run.folder), "checkpoint": member.checkpoint.stem, **numbers})
-    return {**score(trained.predict), "split": split, "members": each}
+    def watch(batch: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> None:
+        for predict, metric in zip(alone, metrics):
+            metric.update(ask(predict, batch["image"]), batch["targets"], batch["weight"])
+
+    quarantine = Quarantine(source, split, trained.config.data.max_bad_share)
+    scores = evaluate(trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch)
+    each = [
+        {"run": str(run.folder), "checkpoint": checkpoint.stem, **numbers(metric.result())}
+        for (run, checkpoint), metric in zip(members, metrics)
+    ]
+    return {**scores, "split": split, "members": each}
 
 
 def _check_fits(first: Run, run: Run) -> None:

@@ -19,17 +19,14 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Lbfgs
-from cvpipe.config.prepare import TestTime
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import evaluation_batches
 from cvpipe.errors import ConfigError, Interrupted, UserError
-from cvpipe.evaluation import Predict
-from cvpipe.training.interrupt import stop_on_signals
+from cvpipe.interrupt import stop_on_signals
 from cvpipe.training.milestones import Milestones
 from cvpipe.training.progress import Progress
-from cvpipe.training.run import Run
-from cvpipe.training.state import State
+from cvpipe.training.setup import Setup
 from cvpipe.training.step import gradients_of, regularization
 from cvpipe.training.strategy import uses_xla
 
@@ -48,8 +45,7 @@ class Objective:
         self._variables, self._quarantine = model.trainable_variables, quarantine
         self.losses: dict[str, float] = {}
         # A person may ask for several views of an image in evaluation; what is learned from is one.
-        plain = config.model_copy(update={"test_time": TestTime()})
-        batches = evaluation_batches(source, plain, task.encode, quarantine, config.train.batch_size)
+        batches = evaluation_batches(source, config.with_one_view(), task.encode, quarantine, config.train.batch_size)
         small = 4 * len(source) * math.prod([*config.prepare.size, config.prepare.channels]) <= KEPT_BYTES
         self._batches = batches.cache() if small else batches
 
@@ -112,25 +108,14 @@ class Objective:
 class FullBatch:
     """One training by L-BFGS (Liu and Nocedal 1989), from wherever its state is to its end; a step is an iteration, an epoch too."""
 
-    def __init__(
-        self,
-        config: Config,
-        run: Run,
-        task: ModuleType,
-        splits: dict[str, Source],
-        strategy: tf.distribute.Strategy,
-        state: State,
-        predict: Predict,
-        section: Lbfgs,
-    ):
-        if strategy.num_replicas_in_sync > 1:
+    def __init__(self, setup: Setup, section: Lbfgs):
+        if setup.strategy.num_replicas_in_sync > 1:
             raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
-        self.config, self.run, self.task, self.splits, self.strategy = config, run, task, splits, strategy
-        self.state, self.predict, self.section = state, predict, section
-        share, file = config.data.max_bad_share, run.quarantine_file
-        self.quarantines = {name: Quarantine(split, name, share, file) for name, split in splits.items()}
-        self.objective = Objective(state.model, task, config, splits["train"], self.quarantines["train"])
-        self.progress = Progress(config.train.epochs, len(splits["train"]), 1)
+        self.setup, self.section = setup, section
+        self.config, self.run, self.state, self.predict = setup.config, setup.run, setup.state, setup.predict
+        source = setup.splits["train"]
+        self.objective = Objective(self.state.model, setup.task, self.config, source, setup.quarantines["train"])
+        self.progress = Progress(self.config.train.epochs, len(source), 1)
 
     def train(self) -> str:
         """Trains to the end.
@@ -142,9 +127,7 @@ class FullBatch:
             Interrupted: asked to stop; everything but L-BFGS's estimate of the curvature is saved.
             UserError: the loss is not finite, or too many records are bad.
         """
-        self.milestones = Milestones(
-            self.config, self.run, self.task, self.splits, self.strategy, self.state, self.predict, self.quarantines, self.progress
-        )
+        self.milestones = Milestones(self.setup, self.progress)
         reached, epochs = int(self.state.step), self.config.train.epochs
         if reached == 0:
             self.milestones.showing.start(self.predict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -11,18 +10,14 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Restarts
 from cvpipe.data.order import batch_order
-from cvpipe.data.quarantine import Quarantine
-from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.errors import Interrupted, UserError
-from cvpipe.evaluation import Predict
+from cvpipe.interrupt import stop_on_signals
 from cvpipe.json_files import write_whole
-from cvpipe.training.interrupt import stop_on_signals
 from cvpipe.training.milestones import Milestones
 from cvpipe.training.progress import Progress
-from cvpipe.training.run import Run
 from cvpipe.training.schedules import cycle_ends
-from cvpipe.training.state import State
+from cvpipe.training.setup import Setup
 from cvpipe.training.step import Outcome, make_run_steps
 from cvpipe.training.strategy import any_process, is_multi_worker
 
@@ -46,27 +41,16 @@ class Due(NamedTuple):
 class Loop:
     """One training, from wherever its state is to its end."""
 
-    def __init__(
-        self,
-        config: Config,
-        run: Run,
-        task: ModuleType,
-        splits: dict[str, Source],
-        strategy: tf.distribute.Strategy,
-        state: State,
-        predict: Predict,
-        schedule: Any,
-    ):
-        self.config, self.run, self.task, self.splits, self.strategy = config, run, task, splits, strategy
-        self.state, self.predict, self.schedule = state, predict, schedule
-        self.steps_per_epoch = len(splits["train"]) / config.train.batch_size
-        self.total_steps = last_step_of(config.train.epochs, config, len(splits["train"]))
-        self.run_steps = make_run_steps(state.model, state.optimizer, task, config, strategy, state.step)
-        share, file = config.data.max_bad_share, run.quarantine_file
-        self.quarantines = {name: Quarantine(split, name, share, file) for name, split in splits.items()}
+    def __init__(self, setup: Setup, schedule: Any):
+        self.setup, self.schedule = setup, schedule
+        self.config, self.run, self.task, self.splits, self.strategy, self.state, self.predict, self.quarantines = setup
+        batch_size, examples = self.config.train.batch_size, len(self.splits["train"])
+        self.steps_per_epoch = examples / batch_size
+        self.total_steps = last_step_of(self.config.train.epochs, self.config, examples)
+        self.run_steps = make_run_steps(self.state.model, self.state.optimizer, self.task, self.config, self.strategy, self.state.step)
         # Several replicas can't be told to do half a step again, so there every record is read guardedly from the start.
-        self.guarded = strategy.num_replicas_in_sync > 1
-        self.progress = Progress(self.total_steps, config.train.batch_size, self.steps_per_epoch)
+        self.guarded = self.strategy.num_replicas_in_sync > 1
+        self.progress = Progress(self.total_steps, batch_size, self.steps_per_epoch)
 
     def train(self) -> str:
         """Trains to the end.
@@ -79,9 +63,7 @@ class Loop:
             UserError: the loss is not finite, or too many records are bad.
         """
         # Only now: it makes files in the run's folder.
-        self.milestones = Milestones(
-            self.config, self.run, self.task, self.splits, self.strategy, self.state, self.predict, self.quarantines, self.progress
-        )
+        self.milestones = Milestones(self.setup, self.progress)
         reached = int(self.state.step)
         if reached:
             self.progress.note(f"resuming at step {reached} of {self.total_steps}")

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import time
-from types import ModuleType
 
-import tensorflow as tf
-
-from cvpipe.config import Config
 from cvpipe.config.optimizer import Plateau
-from cvpipe.data.quarantine import Quarantine
-from cvpipe.data.sources import Source
-from cvpipe.evaluation import Predict, evaluate
+from cvpipe.evaluation import evaluate
 from cvpipe.training.progress import Progress
-from cvpipe.training.run import Run
 from cvpipe.training.schedules import after_evaluation
+from cvpipe.training.setup import Setup
 from cvpipe.training.showing import Showing
-from cvpipe.training.state import State, write_checkpoint
+from cvpipe.training.state import write_checkpoint
 from cvpipe.training.strategy import any_process
 
 
 class Milestones:
     """What every kind of training does from time to time. Made when the training starts: it makes files in the run's folder."""
 
-    def __init__(
-        self,
-        config: Config,
-        run: Run,
-        task: ModuleType,
-        splits: dict[str, Source],
-        strategy: tf.distribute.Strategy,
-        state: State,
-        predict: Predict,
-        quarantines: dict[str, Quarantine],
-        progress: Progress,
-    ):
-        self._config, self._run, self._task, self._splits, self._strategy = config, run, task, splits, strategy
-        self._state, self._predict, self._quarantines, self._progress = state, predict, quarantines, progress
-        self.showing = Showing(config, run, task, splits)
+    def __init__(self, setup: Setup, progress: Progress):
+        self._config, self._run, self._task, self._splits, self._strategy, self._state, self._predict, self._quarantines = setup
+        self._progress = progress
+        self.showing = Showing(self._config, self._run, self._task, self._splits)
         self._saved_at = time.monotonic()
 
     def save(self, which: str) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from cvpipe.config import Config
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.drawing import curves
+from cvpipe.evaluation import numbers
 from cvpipe.training.run import Run
 
 SHOWN_IMAGES = 32
@@ -38,14 +39,13 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
     folder.mkdir(exist_ok=True)
     for name, figure in pictures.items():
         figure.savefig(folder / f"{name}.png", dpi=100)
-    numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
     facts = run.facts
     lines = [
         f"# {run.config.name}",
         "",
         f"Scores on the {split} split ({facts['examples'][split]} examples); training had {facts['examples']['train']}.",
         "",
-        *_table(["score", "value"], [[name, _number(value)] for name, value in numbers.items()]),
+        *_table(["score", "value"], [[name, _number(value)] for name, value in numbers(scores).items()]),
         "",
         *(line for name in pictures for line in (f"## {_title(name)}", "", f"![{_title(name)}]({folder.name}/{name}.png)", "")),
         *(["## Per class", "", *per_class_table(scores["per_class"]), ""] if "per_class" in scores else []),

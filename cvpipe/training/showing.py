@@ -14,7 +14,7 @@ from cvpipe.config import Config
 from cvpipe.data.prepare import input_shape, restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
-from cvpipe.evaluation import Predict
+from cvpipe.evaluation import Predict, numbers
 from cvpipe.training.report import SHOWN_IMAGES, draw_batch
 from cvpipe.training.run import Run
 from cvpipe.training.summaries import Summaries
@@ -66,9 +66,8 @@ class Showing:
 
     def evaluated(self, step: int, epoch: int, scores: dict[str, Any]) -> None:
         """After an evaluation on the validation split."""
-        numbers = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
-        self._run.log_metrics({"step": step, "epoch": epoch, "split": "validation", **numbers})
-        self._summaries.scalars(step, {f"validation/{name}": value for name, value in numbers.items()})
+        self._run.log_metrics({"step": step, "epoch": epoch, "split": "validation", **numbers(scores)})
+        self._summaries.scalars(step, {f"validation/{name}": value for name, value in numbers(scores).items()})
         if self._config.train.pictures and self._run.writes and self._first_batch:
             batch, predictions = self._first_batch
             figures = {

@@ -16,6 +16,7 @@ from cvpipe.data.statistics import normalization, spread
 from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
+from cvpipe.models.catalogue import application_of
 from cvpipe.tasks import task_module
 from cvpipe.training.build import load_model
 from cvpipe.training.run import Run
@@ -45,7 +46,7 @@ def start(model: keras.Model, source: Source, config: Config) -> None:
 def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
     """Computes what the model's first layer normalizes by from the training images, where it has such a layer."""
     if config.prepare.normalize != "given":
-        images = plain_images(source, config, spread(len(source)))
+        images = plain_images(source, config.prepare, spread(len(source)))
         model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
 
 
@@ -70,7 +71,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
 def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Weights by their paths, without the last layer's where it told other classes apart."""
     origin = config.model.weights or ""
-    network = config.model.backbone.removeprefix("keras/") if config.model.backbone.startswith("keras/") else None
+    network = application_of(config.model.backbone)
     if origin == "imagenet" and network:
         return _by_path(published_weights(network, config.prepare.size))
     path = Path(origin)

@@ -24,6 +24,7 @@ from cvpipe.training.full_batch import FullBatch
 from cvpipe.training.loop import Loop
 from cvpipe.training.report import draw_batch, write_report
 from cvpipe.training.run import Run
+from cvpipe.training.setup import Setup
 from cvpipe.training.start import start
 from cvpipe.training.state import read_checkpoint
 from cvpipe.training.strategy import check_batch_size, chiefs_word, is_chief, make_strategy
@@ -53,7 +54,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     task = task_module(config.task)
     strategy = make_strategy(config.train.strategy)
     check_batch_size(config, strategy)
-    splits = open_splits(config.data, config.data.split_seed)
+    splits = open_splits(config.data)
     classes = splits["train"].classes
     if "validation" not in splits:
         if config.train.early_stopping:
@@ -64,11 +65,9 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     # All that can be wrong with a pipeline shows before its folder is made.
     state, schedule = build_state(config, classes, len(splits["train"]), strategy)
     predict = make_predict([state.model], task, config, classes)
-    loop: Loop | FullBatch
-    if isinstance(config.optimizer, Lbfgs):
-        loop = FullBatch(config, run, task, splits, strategy, state, predict, config.optimizer)
-    else:
-        loop = Loop(config, run, task, splits, strategy, state, predict, schedule)
+    quarantines = {name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file) for name, split in splits.items()}
+    setup = Setup(config, run, task, splits, strategy, state, predict, quarantines)
+    loop = FullBatch(setup, config.optimizer) if isinstance(config.optimizer, Lbfgs) else Loop(setup, schedule)
     with run.locked() if run.writes else contextlib.nullcontext():
         # The chief alone looks at the folder and changes it; it has to be one that all workers share.
         if chiefs_word(strategy, run.writes and run.start(config, describe_splits(splits), fresh)):
@@ -116,7 +115,7 @@ def open_known_splits(config: Config, names: Sequence[str], facts: dict[str, Any
         ConfigError: the data has no such split.
         DataError: the data's classes are not those the model knows, or what it was trained on may be in the split now.
     """
-    splits = open_splits(config.data, config.data.split_seed)
+    splits = open_splits(config.data)
     for name in names:
         if name not in splits:
             raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")

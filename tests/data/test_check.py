@@ -194,7 +194,7 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
     shown: list[np.ndarray] = []
     monkeypatch.setattr(check_report, "image_table", lambda images, rows, columns: shown.extend(images))
     config = sheet_config("train.batch_size=64")
-    source = open_splits(config.data, config.data.split_seed)["train"].subset(np.arange(64))
+    source = open_splits(config.data)["train"].subset(np.arange(64))
     contact_sheet(source, config, classification.encode)
     assert len(shown) == 8 and {images.shape for images in shown} == {(5, 16, 16, 1)}
     # A batch of the whole source is an epoch.

@@ -23,6 +23,7 @@ from cvpipe.tasks import classification
 from cvpipe.training.build import build_state
 from cvpipe.training.full_batch import FullBatch, Objective
 from cvpipe.training.run import Run
+from cvpipe.training.setup import Setup
 from cvpipe.training.showing import Showing
 from cvpipe.training.state import State, read_checkpoint
 from cvpipe.training.train import train
@@ -40,7 +41,7 @@ def lbfgs(*overrides: str) -> Config:
 
 
 def objective(config: Config) -> tuple[Objective, State, Source]:
-    source = open_splits(config.data, config.data.split_seed)["train"]
+    source = open_splits(config.data)["train"]
     state, _ = build_state(config, source.classes, len(source))
     return Objective(state.model, classification, config, source, Quarantine(source, "train", 0.5)), state, source
 
@@ -167,4 +168,4 @@ def test_several_devices_are_refused(tmp_path: Path) -> None:
     state, _ = build_state(lbfgs(), tuple("0123456789"), 100)
     several: Any = SimpleNamespace(num_replicas_in_sync=2)
     with pytest.raises(ConfigError, match="lbfgs works on one device; set train.strategy: one"):
-        FullBatch(lbfgs(), Run(tmp_path), classification, {}, several, state, lambda image: {}, lbfgs().optimizer)
+        FullBatch(Setup(lbfgs(), Run(tmp_path), classification, {}, several, state, lambda image: {}, {}), lbfgs().optimizer)

@@ -27,7 +27,7 @@ MOBILE = ("model.backbone=keras/MobileNetV2", "model.width=1", "prepare.size=[32
 def started(*overrides: str, classes: tuple[str, ...] = DIGITS) -> keras.Model:
     config = small_config(*overrides)
     state, _ = build_state(config, classes, 1000)
-    source = open_splits(config.data, config.data.split_seed)["train"]
+    source = open_splits(config.data)["train"]
     start(state.model, source.relabel(classes) if classes != DIGITS else source, config)
     return state.model
 

@@ -24,12 +24,11 @@ __all__ = ["Example", "Source", "open_splits"]
 log = logging.getLogger(__name__)
 
 
-def open_splits(config: Data, seed: int) -> dict[str, Source]:
+def open_splits(config: Data) -> dict[str, Source]:
     """Opens the data and makes the splits it lacks.
 
     Args:
-        config: which format, where, the classes and shares to use.
-        seed: chooses what is held out; the same seed holds out the same examples.
+        config: which format, where, the classes and shares to use; the same `split_seed` holds out the same examples.
 
     Returns:
         "train" and "test", and "validation" unless its share is 0.
@@ -37,14 +36,15 @@ def open_splits(config: Data, seed: int) -> dict[str, Source]:
     Raises:
         DataError: files are missing or damaged, or fewer than two classes have images.
     """
-    splits, place = _open(config.source, config, seed), _place(config.source)
+    seed, place = config.split_seed, _place(config.source)
+    splits = _open(config.source, config)
     if config.only:
         splits = choose_classes(splits, config.only, place)
     classes = next(iter(splits.values())).classes
     if len(classes) < 2:
         raise DataError(f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two")
     splits = with_test(splits, config.test, seed)
-    splits = _with_fold(splits, config, seed) if config.fold else with_validation(splits, config.validation, seed)
+    splits = _with_fold(splits, config) if config.fold else with_validation(splits, config.validation, seed)
     for name, split in list(splits.items()):
         if not len(split) and name == "validation" and not config.fold:
             log.warning("%s: too few images to hold any out for validation; the last checkpoint counts as the best", place)
@@ -58,7 +58,7 @@ def open_splits(config: Data, seed: int) -> dict[str, Source]:
     return splits
 
 
-def _open(section: Section, config: Data, seed: int) -> dict[str, Source]:
+def _open(section: Section, config: Data) -> dict[str, Source]:
     match section:
         case Digits():
             return digits()
@@ -71,22 +71,22 @@ def _open(section: Section, config: Data, seed: int) -> dict[str, Source]:
         case Tfds():
             return tfds(section)
         case Merge():
-            return _open_all(section, config, seed)
+            return _open_all(section, config)
 
 
-def _open_all(section: Merge, config: Data, seed: int) -> dict[str, Source]:
+def _open_all(section: Merge, config: Data) -> dict[str, Source]:
     """Every source holds out what it lacks by itself, so that none is used for one thing more than the others are."""
-    children = [with_test(_open(child, config, seed), config.test, seed) for child in section.sources]
+    children = [with_test(_open(child, config), config.test, config.split_seed) for child in section.sources]
     if any("validation" in child for child in children) and not config.fold:
-        children = [with_validation(child, config.validation, seed) for child in children]
+        children = [with_validation(child, config.validation, config.split_seed) for child in children]
     return merge(children)
 
 
-def _with_fold(splits: dict[str, Source], config: Data, seed: int) -> dict[str, Source]:
+def _with_fold(splits: dict[str, Source], config: Data) -> dict[str, Source]:
     assert config.fold
     if "validation" in splits:
         log.warning("%s: its validation split is unused, since data.fold takes its place", _place(config.source))
-    train, validation = cut_fold(splits["train"], config.fold, f"{seed} fold")
+    train, validation = cut_fold(splits["train"], config.fold, f"{config.split_seed} fold")
     return {**splits, "train": train, "validation": validation}
 
 

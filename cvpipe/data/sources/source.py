@@ -17,7 +17,8 @@ Example = dict[str, tf.Tensor]
 Reader = Callable[[tf.Tensor], Example]
 
 
-@dataclasses.dataclass(frozen=True)
+# Two are the same only if they are one: arrays have no equality of use here, and one can be a key.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """One split of a data set, readable in any order.
 

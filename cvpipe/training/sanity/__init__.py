@@ -35,7 +35,7 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     Raises:
         DataError: the data can't be used.
     """
-    source = open_splits(config.data, config.data.split_seed)["train"]
+    source = open_splits(config.data)["train"]
     task, searches = task_module(config.task), not isinstance(config.optimizer, Lbfgs)
     losses = rising_losses(_fresh(config, source), source, config, steps)
     first = next(losses)

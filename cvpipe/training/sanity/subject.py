@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Constant
-from cvpipe.config.prepare import TestTime
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import Batch, read_examples
 from cvpipe.errors import DataError
@@ -48,8 +47,8 @@ def calm(config: Config) -> Config:
     model = config.model.model_copy(update={"dropout": 0.0, "drop_connect": 0.0, "stochastic_depth": 0.0})
     decay = {"weight_decay": 0.0} if "weight_decay" in type(config.optimizer).model_fields else {}
     train = config.train.model_copy(update={"ema": None, "accumulate": 1, "precision": "float32", "snapshots": False})
-    return config.model_copy(update={
-        "augment": (), "mix": (), "test_time": TestTime(), "loss": loss, "model": model, "train": train,
+    return config.with_one_view().model_copy(update={
+        "augment": (), "mix": (), "loss": loss, "model": model, "train": train,
         "optimizer": config.optimizer.model_copy(update=decay),
         "schedule": Constant(kind="constant", warmup_epochs=config.schedule.warmup_epochs),
     })

@@ -168,7 +168,7 @@ def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path
     table = "".join(f"images/{n}.png,{n % 2}\n" for n in range(60))
     root = write(tmp_path / "data", train=table)
     sources = [Csv(kind="csv", path=str(path), train="train.csv", header=False) for path in (root, zipped(root))]
-    splits = [open_splits(Data(source=source), 0) for source in sources]
+    splits = [open_splits(Data(source=source)) for source in sources]
     assert {name: len(split) for name, split in splits[0].items()} == {"train": 44, "validation": 4, "test": 12}
     for name in splits[0]:
         assert splits[0][name].digest() == splits[1][name].digest()
@@ -182,7 +182,7 @@ def test_grocery16_is_40_and_20_photos_of_16_classes(shared_data: Path) -> None:
         kind="csv", path=str(path), train=f"{inside}/train_subset.txt", test=f"{inside}/test_subset.txt", images=inside, header=False,
         names=ClassNames(file=f"{inside}/classes.csv", label="Class ID (int)", name="Class Name (str)"),
     )
-    splits = open_splits(Data(source=source, validation=0), seed=0)
+    splits = open_splits(Data(source=source, validation=0))
     assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {"train": [40] * 16, "test": [20] * 16}
     assert splits["train"].classes[:2] + splits["train"].classes[-1:] == ("Golden-Delicious", "Granny-Smith", "Vine-Tomato")
     for index in (0, 639):

@@ -84,7 +84,7 @@ def test_linked_classes_and_images_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["validation", "val", "valid"])
 def test_split_folders_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
     make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", "test/b/4.jpg", "test/a/5.jpg")
-    splits = open_splits(Data(source=Folder(kind="folder", path=str(tmp_path))), seed=0)
+    splits = open_splits(Data(source=Folder(kind="folder", path=str(tmp_path))))
     assert {split: list(found(source, tmp_path)) for split, source in splits.items()} == {
         "train": ["train/a/1.jpg", "train/b/1.jpg", "train/b/2.jpg"],
         "validation": [f"{name}/a/3.jpg"],
@@ -101,7 +101,7 @@ def test_labels_are_those_of_the_training_classes_where_a_split_lacks_some(tmp_p
 
 def test_missing_splits_are_held_out_of_training(tmp_path: Path) -> None:
     make(tmp_path, *(f"train/{name}/{number}.jpg" for name in "ab" for number in range(20)))
-    splits = open_splits(Data(source=Folder(kind="folder", path=str(tmp_path))), seed=0)
+    splits = open_splits(Data(source=Folder(kind="folder", path=str(tmp_path))))
     assert {name: len(split) for name, split in splits.items()} == {"train": 28, "validation": 4, "test": 8}
 
 

@@ -159,7 +159,7 @@ def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(shared_dat
     source = Idx(kind="idx", path=str(path))
     whole = idx(source)
     assert {name: np.bincount(split.labels).tolist() for name, split in whole.items()} == {"train": [6000] * 10, "test": [1000] * 10}
-    splits = open_splits(Data(source=source, validation=0.05), seed=0)
+    splits = open_splits(Data(source=source, validation=0.05))
     assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {
         "train": [5700] * 10,
         "validation": [300] * 10,

@@ -33,7 +33,7 @@ def photos(root: Path, counts: dict[str, int]) -> Folder:
 
 
 def splits_of(*sources: Any, **settings: Any) -> dict[str, Source]:
-    return open_splits(Data(source=Merge(kind="merge", sources=sources), **settings), seed=0)
+    return open_splits(Data(source=Merge(kind="merge", sources=sources), **settings))
 
 
 def examples(source: Source) -> list[tuple[str, str]]:
@@ -56,7 +56,7 @@ def test_classes_are_joined_by_name_and_every_example_keeps_its_own(tmp_path: Pa
 
 def test_every_source_is_split_as_it_is_alone(tmp_path: Path) -> None:
     children = [photos(tmp_path / "one", {"dog": 20, "cat": 10}), photos(tmp_path / "two", {"owl": 30, "cat": 10})]
-    alone = [open_splits(Data(source=child), seed=0) for child in children]
+    alone = [open_splits(Data(source=child)) for child in children]
     assert examples(splits_of(*children)["test"]) == sum((examples(splits["test"]) for splits in alone), [])
 
 

@@ -77,7 +77,7 @@ def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
 
 @pytest.mark.parametrize("validation, test", [(0.1, 0.2), (0.3, 0.3)])
 def test_splits_are_disjoint_and_have_their_shares(validation: float, test: float) -> None:
-    splits = records(open_splits(Data(source=DIGITS, validation=validation, test=test), seed=0))
+    splits = records(open_splits(Data(source=DIGITS, validation=validation, test=test)))
     assert splits.keys() == {"train", "validation", "test"}
     assert sorted(sum(splits.values(), [])) == list(range(1797))
     assert len(splits["test"]) == pytest.approx(1797 * test, abs=5)
@@ -86,39 +86,39 @@ def test_splits_are_disjoint_and_have_their_shares(validation: float, test: floa
 
 
 def test_a_seed_chooses_the_splits() -> None:
-    first, again, other = (records(open_splits(Data(source=DIGITS), seed)) for seed in (0, 0, 1))
+    first, again, other = (records(open_splits(Data(source=DIGITS, split_seed=seed))) for seed in (0, 0, 1))
     assert first == again
     assert all(first[name] != other[name] for name in first)
 
 
 def test_a_seed_chooses_what_validates_where_the_test_split_is_given(tmp_path: Path) -> None:
     config = photos(tmp_path, {f"{split}/{name}": 20 for split in ("train", "test") for name in ("cat", "dog")})
-    first, other = (open_splits(config, seed) for seed in (0, 1))
+    first, other = (open_splits(config.model_copy(update={"split_seed": seed})) for seed in (0, 1))
     assert records(first)["test"] == records(other)["test"]
     assert records(first)["validation"] != records(other)["validation"]
 
 
 def test_the_test_split_doesnt_depend_on_the_validation_share() -> None:
-    some, none = (records(open_splits(Data(source=DIGITS, validation=share), seed=0)) for share in (0.2, 0.0))
+    some, none = (records(open_splits(Data(source=DIGITS, validation=share))) for share in (0.2, 0.0))
     assert some["test"] == none["test"]
     assert none.keys() == {"train", "test"}
 
 
 def test_a_single_class_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="only the class 'cat'.*at least two"):
-        open_splits(photos(tmp_path, {"cat": 5}), seed=0)
+        open_splits(photos(tmp_path, {"cat": 5}))
 
 
 def test_a_class_with_one_image_is_trained_on_and_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        splits = open_splits(photos(tmp_path, {"cat": 20, "dog": 1}), seed=0)
+        splits = open_splits(photos(tmp_path, {"cat": 20, "dog": 1}))
     assert {name: (split.labels == 1).sum() for name, split in splits.items()} == {"train": 1, "validation": 0, "test": 0}
     assert caplog.messages == [f"{tmp_path}: class 'dog' has one image to train on; its score will mean little, add more"]
 
 
 def test_too_few_images_to_validate_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        splits = open_splits(photos(tmp_path, {"cat": 4, "dog": 4}), seed=0)
+        splits = open_splits(photos(tmp_path, {"cat": 4, "dog": 4}))
     assert {name: len(split) for name, split in splits.items()} == {"train": 6, "test": 2}
     assert "too few images to hold any out for validation" in caplog.text
 
@@ -127,7 +127,7 @@ def test_too_few_images_to_validate_is_a_warning(tmp_path: Path, caplog: pytest.
 def test_nothing_to_test_on_is_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
     config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update=change)
     with pytest.raises(DataError, match="no image in the test split; add images, or raise data.test"):
-        open_splits(config, seed=0)
+        open_splits(config)
 
 
 # -- classes, folds and limits together -----------------------------------------------------------------------
@@ -138,7 +138,7 @@ def names(splits: dict[str, Source]) -> dict[str, set[str]]:
 
 
 def test_chosen_classes_are_split_as_they_are_among_all() -> None:
-    every, chosen = (open_splits(Data(source=DIGITS, only=only), seed=0) for only in ((), ("7", "1")))
+    every, chosen = (open_splits(Data(source=DIGITS, only=only)) for only in ((), ("7", "1")))
     for name, split in chosen.items():
         assert split.classes == ("7", "1") and set(split.labels) == {0, 1}
         of_all = every[name].subset(np.flatnonzero(np.isin(every[name].labels, [1, 7])))
@@ -146,8 +146,8 @@ def test_chosen_classes_are_split_as_they_are_among_all() -> None:
 
 
 def test_folds_take_the_place_of_the_validation_split_and_leave_the_test_split_alone() -> None:
-    plain = open_splits(Data(source=DIGITS), seed=0)
-    folds = [open_splits(Data(source=DIGITS, validation=0, fold=Fold(of=3, index=index)), seed=0) for index in range(3)]
+    plain = open_splits(Data(source=DIGITS))
+    folds = [open_splits(Data(source=DIGITS, validation=0, fold=Fold(of=3, index=index))) for index in range(3)]
     trained_on = names(plain)["train"] | names(plain)["validation"]
     for splits in folds:
         assert names(splits)["test"] == names(plain)["test"]
@@ -160,7 +160,7 @@ def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(tmp_pat
     counts = {f"{split}/{name}": 10 for split in ("train", "validation", "test") for name in ("cat", "dog")}
     config = photos(tmp_path, counts).model_copy(update={"fold": Fold(of=5, index=1)})
     with caplog.at_level(logging.WARNING):
-        splits = open_splits(config, seed=0)
+        splits = open_splits(config)
     assert {name: len(split) for name, split in splits.items()} == {"train": 16, "validation": 4, "test": 20}
     assert all(name.startswith("train/") for name in splits["validation"].names())
     assert caplog.messages == [f"{tmp_path}: its validation split is unused, since data.fold takes its place"]
@@ -169,16 +169,16 @@ def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(tmp_pat
 def test_more_folds_than_images_is_an_error(tmp_path: Path) -> None:
     config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update={"fold": Fold(of=10, index=9)})
     with pytest.raises(DataError, match="no image in the validation split; add images, or lower data.fold.of"):
-        open_splits(config, seed=0)
+        open_splits(config)
 
 
 def test_a_limit_holds_for_training_alone() -> None:
-    every, limited = (names(open_splits(Data(source=DIGITS, limit=limit), seed=0)) for limit in (None, 50))
+    every, limited = (names(open_splits(Data(source=DIGITS, limit=limit))) for limit in (None, 50))
     assert limited["train"] < every["train"] and len(limited["train"]) == 50
     assert (limited["validation"], limited["test"]) == (every["validation"], every["test"])
 
 
 def test_a_limit_that_leaves_a_class_without_images_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        open_splits(Data(source=DIGITS, limit=5), seed=0)
+        open_splits(Data(source=DIGITS, limit=5))
     assert sum("has no image to train on" in message for message in caplog.messages) == 5

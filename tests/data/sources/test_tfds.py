@@ -113,9 +113,9 @@ def test_an_example_is_called_by_its_place_in_the_data_sets_own_split(folder: Pa
 
 def test_splits_are_taken_or_held_out(folder: Path) -> None:
     every = Tfds(kind="tfds", name="only_in_files", data_dir=str(folder))
-    given = open_splits(Data(source=every.model_copy(update={"validation": "train[:9]", "train": "train[9:]"})), 0)
+    given = open_splits(Data(source=every.model_copy(update={"validation": "train[:9]", "train": "train[9:]"})))
     assert {name: len(split) for name, split in given.items()} == {"train": 31, "validation": 9, "test": 12}
-    held = open_splits(Data(source=every.model_copy(update={"test": None}), validation=0), 0)
+    held = open_splits(Data(source=every.model_copy(update={"test": None}), validation=0))
     assert {name: len(split) for name, split in held.items()} == {"train": 31, "test": 9}
 
 
