@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import keras
 
 from cvpipe.errors import ConfigError
+from cvpipe.models.batch_norm import FusedBatchNormalization
 
 
 class Norm(NamedTuple):
@@ -33,7 +34,7 @@ class Norm(NamedTuple):
         if self.kind == "none":
             return x
         if self.kind == "batch":
-            return keras.layers.BatchNormalization(
+            return FusedBatchNormalization(
                 momentum=self.momentum, epsilon=self.epsilon, synchronized=self.synchronized, name=name
             )(x)
         rows, columns, channels = x.shape[1:]

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.errors import ConfigError
+from cvpipe.models.batch_norm import FusedBatchNormalization
 from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
 from cvpipe.models.build import classification_network
 from cvpipe.models.norms import Norm
@@ -100,3 +101,31 @@ def test_networks_without_norm_neither_explode_nor_vanish_at_first(name):
 def test_a_norm_of_single_numbers_is_an_error(norm):
     with pytest.raises(ConfigError, match="model.norm.*stage4_block1.*1×1.*prepare.size"):
         classification_network("resnet18", (32, 32, 3), 10, width=0.05, style=Style(norm))
+
+
+@pytest.mark.parametrize("examples", [3, 1])
+def test_batch_normalization_in_one_operation_is_that_of_keras(examples, maps):
+    x, draw = tf.constant(maps[:examples]), np.random.default_rng(2)
+    scale, shift, weights = draw.normal(size=12), draw.normal(size=12), tf.constant(draw.normal(size=x.shape), tf.float32)
+    results = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(momentum=0.9, epsilon=1e-5)
+        layer.build(x.shape)
+        layer.gamma.assign(scale)
+        layer.beta.assign(shift)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = layer(x, training=True)
+            total = tf.reduce_sum(weights * output)
+        gradients = tape.gradient(total, [x, *(variable.value for variable in layer.trainable_variables)])
+        results.append([output, *gradients, *(variable.value for variable in layer.non_trainable_variables), layer(x, training=False)])
+    for expected, given in zip(*results, strict=True):
+        np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_batch_normalization_keeps_its_statistics(maps):
+    layer = FusedBatchNormalization()
+    layer.build(maps.shape)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(maps, training=True), layer(maps, training=False))
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(12))
