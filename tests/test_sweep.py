@@ -281,7 +281,8 @@ def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*.json")}
     for other, message in [
         (plan("model.dropout=0:0.4", trials=1), "another search"),
-        (plan("model.dropout=0:0.5", trials=1, overrides=[*TINY, "seed=1"]), "another pipeline and data"),
+        (plan("model.dropout=0:0.5", trials=1, overrides=[*TINY, "seed=1"]), "another pipeline;"),
+        (plan("model.dropout=0:0.5", trials=1, overrides=[*TINY, "data.split_seed=1"]), "another pipeline and data"),
         (plan("model.dropout=0:0.5", trials=1, folds=2), "another pipeline and folds"),
     ]:
         with pytest.raises(ConfigError, match=message):

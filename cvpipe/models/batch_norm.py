@@ -15,12 +15,13 @@ import tensorflow as tf
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """keras.layers.BatchNormalization of [B, H, W, C] over B, H and W, in training by TensorFlow's fused operation.
 
-    The same variables, and the same numbers but for rounding. Statistics that span replicas, and answers, are Keras's.
+    The same variables, and the same numbers but for rounding. Statistics that span replicas, answers, and float64, which
+    the operation doesn't know, are Keras's.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """float [B, H, W, C], normalized by the batch's mean and variance in training, else by the moving ones."""
-        if not (training and self.trainable) or self.synchronized:
+        if not (training and self.trainable) or self.synchronized or self.compute_dtype == "float64":
             return super().call(inputs, training=training, mask=mask)
         unused = tf.zeros([0])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
