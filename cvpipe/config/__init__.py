@@ -65,7 +65,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _sides_hold_the_input(self) -> Config:
         longest = max(self.prepare.size)
-        if self.test_time.views != "one" and min(self.test_time.sides, default=0) < longest:
+        if self.test_time.views in ("centre", "ten") and min(self.test_time.sides, default=0) < longest:
             raise ValueError(f"test_time.sides must be lengths of at least {longest}, the longer side of prepare.size")
         for number, op in enumerate(self.augment):
             if isinstance(op, ShortSideCrop) and op.sides[0] < longest:

@@ -64,7 +64,8 @@ class TestTime(Section):
     # pytest would take the class for a test.
     __test__ = False
 
-    views: Literal["one", "centre", "ten"] = "one"
-    """one: as `prepare` resizes it. centre: the middle of the resized image. ten: the middle, the corners, and all five mirrored."""
+    views: Literal["one", "mirrored", "centre", "ten"] = "one"
+    """one: as `prepare` resizes it. mirrored: that, and its mirror image. centre: the middle of the resized image. ten: the middle, the
+    corners, and all five mirrored."""
     sides: tuple[Count, ...] = (256,)
     """For centre and ten: lengths of the short side to which the image is resized before they are cut out, pixels; each gives its views."""

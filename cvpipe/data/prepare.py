@@ -31,8 +31,9 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     """Everything the network sees of an image when it is evaluated or served. Graph code.
 
-    "centre" cuts the middle out of the image resized to each of `test_time.sides`; "ten" adds the corners, and all five mirrored
-    (Krizhevsky et al. 2012, section 4.1), at several sizes as He et al. 2015, section 3.4.
+    "mirrored" adds the mirror image of what `prepare` gives. "centre" cuts the middle out of the image resized to each of
+    `test_time.sides`; "ten" adds the corners, and all five mirrored (Krizhevsky et al. 2012, section 4.1), at several sizes as
+    He et al. 2015, section 3.4.
 
     Args:
         image: uint8 [any height, any width, C].
@@ -43,13 +44,17 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     test_time, shape = config.test_time, input_shape(config)
     if test_time.views == "one":
         return prepare(image, config.prepare)
+    if test_time.views == "mirrored":
+        view = prepare(image, config.prepare)
+        return tf.stack([view, tf.reverse(view, [1])])
     crops = [crop for side in test_time.sides for crop in _crops(resize_short_side(image, side), config.prepare.size, test_time)]
     return tf.reshape(_normalize(tf.stack(crops), config.prepare), shape)
 
 
 def input_shape(config: Config) -> tuple[int, ...]:
     """The shape of one image as `prepare_views` gives it: (H, W, C), or (V, H, W, C) where V > 1."""
-    views = {"one": 1, "centre": len(config.test_time.sides), "ten": 10 * len(config.test_time.sides)}[config.test_time.views]
+    sides = len(config.test_time.sides)
+    views = {"one": 1, "mirrored": 2, "centre": sides, "ten": 10 * sides}[config.test_time.views]
     shape = (*config.prepare.size, config.prepare.channels)
     return shape if views == 1 else (views, *shape)
 

@@ -47,7 +47,10 @@ def pad_shortcut(x: keras.KerasTensor, channels: int, stride: int, *, style: Sty
     """
     if stride == 1 and channels == x.shape[-1]:
         return x
-    return keras.ops.pad(x[:, ::stride, ::stride], [[0, 0], [0, 0], [0, 0], [0, channels - x.shape[-1]]])
+    if stride > 1:
+        # The mean of one pixel: on CPUs much faster than slicing, forwards and backwards.
+        x = keras.layers.AveragePooling2D(1, stride, name=f"{name}_stride")(x)
+    return keras.ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, channels - x.shape[-1]]])
 
 
 def project_shortcut(x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor:

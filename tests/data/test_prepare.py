@@ -143,6 +143,12 @@ def test_ten_views_are_the_middle_the_corners_and_their_mirror_images() -> None:
     np.testing.assert_allclose(views_of(image, "ten", 16), crops + [crop[:, ::-1] for crop in crops], atol=1e-6)
 
 
+def test_mirrored_views_are_the_prepared_image_and_its_mirror_image() -> None:
+    image = np.random.default_rng(5).integers(0, 256, (13, 11, 3), np.uint8)
+    one, both = views_of(image, "one", 16), views_of(image, "mirrored", 16)
+    np.testing.assert_array_equal(both, [one, one[:, ::-1]])
+
+
 def test_every_side_gives_views_of_its_own() -> None:
     image = noise(30, 40)
     many = views_of(image, "ten", 10, 16)
