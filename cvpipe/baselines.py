@@ -25,7 +25,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.splits import hold_out
 from cvpipe.data.stream import evaluation_batches
-from cvpipe.errors import DataError
+from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.normalize import Normalize
 from cvpipe.tasks import task_module
 from cvpipe.training.start import fit_normalization
@@ -96,8 +96,11 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
         "seconds" (choosing, training and answering), "note" (what was cut short, or "").
 
     Raises:
+        ConfigError: the task isn't classification.
         DataError: the data can't be opened, more records are bad than the pipeline allows, or it is too much to hold in memory.
     """
+    if config.task != "classification":
+        raise ConfigError(f"task: {config.task}: baselines are classifiers; give a pipeline with task: classification")
     splits = open_splits(config.data)
     normalize = _normalization(splits["train"], config)
     images = {name: _read(splits[name], name, config, normalize) for name in ("train", "test")}

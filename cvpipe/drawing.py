@@ -6,11 +6,12 @@ Dimensions: N images, H, W, C their size, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
@@ -27,6 +28,57 @@ def image_grid(images: np.ndarray, titles: Sequence[str], right: Sequence[bool] 
             axes.imshow(images[n][..., 0] if images.shape[-1] == 1 else images[n], cmap="gray", vmin=0, vmax=255)
             colour = "black" if right is None else RIGHT if right[n] else WRONG
             axes.set_title(titles[n], fontsize=8, color=colour, parse_math=False)
+    return figure
+
+
+class Marks(NamedTuple):
+    """Boxes to draw on an image."""
+
+    boxes: np.ndarray
+    """float [n, 4]: ymin, xmin, ymax, xmax, pixels."""
+    titles: Sequence[str]
+    colour: str
+
+
+def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: int = 4) -> Figure:
+    """Images uint8 [N, H, W, C], each with its boxes and their titles; later marks lie over earlier ones."""
+    columns = max(min(columns, len(images)), 1)
+    rows = max(-(-len(images) // columns), 1)
+    aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
+    figure = Figure(figsize=(3 * columns, 3 * min(max(aspect, 0.2), 5) * rows), layout="constrained")
+    for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if n >= len(images):
+            continue
+        axes.imshow(images[n][..., 0] if images.shape[-1] == 1 else images[n], cmap="gray", vmin=0, vmax=255)
+        for boxes, titles, colour in marks[n]:
+            for (top, left, bottom, right), title in zip(boxes, titles):
+                # Pixel i covers i − 0.5 … i + 0.5 here.
+                corner = (left - 0.5, top - 0.5)
+                axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.2))
+                axes.text(*corner, title, color="white", fontsize=6, va="bottom", parse_math=False, clip_on=True,
+                          bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6})
+    return figure
+
+
+def bars(counts: Mapping[str, int], what: str) -> Figure:
+    """Counts by name, as bars."""
+    figure = Figure(figsize=(5.5, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.bar_label(axes.bar(list(counts), list(counts.values())), fontsize=8)
+    axes.set(ylabel=what)
+    return figure
+
+
+def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
+    """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20 are named."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for n, (name, line) in enumerate(precision.items()):
+        # matplotlib keeps names that begin with _ out of the legend.
+        axes.plot(recall, line, label=f" {name}" if n < 20 else None, linewidth=1 if n else 2.5)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.03))
+    figure.legend(loc="outside right upper", fontsize=7)
     return figure
 
 
@@ -99,7 +151,7 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for split in ("train", "validation"):
-        own = [row for row in rows if row["split"] == split]
+        own = [row for row in rows if row["split"] == split and "loss" in row]
         if own:
             left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
     scored = [row for row in rows if score in row]

@@ -16,7 +16,8 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 
-Predict = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+# From prepared images, or from bytes, and what else there is to say, to the task's answers by name.
+Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Sees every batch with its predictions: for pictures.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
@@ -27,7 +28,11 @@ def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
 
 
 def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
-    """The evaluated graph: prepared images, float32 [B, *input_shape(config)], to the task's answers. Also what the artefact contains.
+    """The evaluated graph, which is also what the artefact contains.
+
+    It takes prepared images, float32 [B, *input_shape(config)], and their `extent`, int32 [B, 2], heights and widths before they were
+    prepared: what has a place in an answer is in those pixels; without, in those of the prepared images. By name it takes other values
+    than the pipeline's for `task.settings`, scalars. It returns the task's answers.
 
     Where an image has several views, and where several models answer together, the answers are averaged by `task.average`.
     """
@@ -43,17 +48,19 @@ def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
-    def predict(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    def predict(image: tf.Tensor, extent: tf.Tensor | None = None, **settings: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        if extent is None:
+            extent = tf.tile([config.prepare.size], [tf.shape(image)[0], 1])
         members = [outputs_of(model, image) for model in models]
         together = members[0] if len(members) == 1 else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
-        return task.predict(together, config, classes)
+        return task.predict(together, config, classes, extent, **settings)
 
     return predict
 
 
-def ask(predict: Predict, batch: Any) -> dict[str, np.ndarray]:
-    """The answers to a batch, of prepared images or of bytes, as arrays."""
-    return {name: answer.numpy() for name, answer in predict(batch).items()}
+def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
+    """The answers to a batch, of prepared images with their extents or of bytes, as arrays."""
+    return {name: answer.numpy() for name, answer in predict(*batch).items()}
 
 
 def evaluate(
@@ -76,7 +83,7 @@ def evaluate(
     metrics = task.metrics(config, source.classes)
     for batch in evaluation_batches(source, config, task.encode, quarantine, config.train.batch_size):
         batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
-        predictions = ask(predict, batch["image"])
+        predictions = ask(predict, batch["image"], batch["extent"])
         metrics.update(predictions, batch["targets"], batch["weight"])
         if watch:
             watch(batch, predictions)

@@ -12,8 +12,8 @@ from conftest import ROOT
 
 # A module may import what stands before it or in the same place.
 ORDER = [
-    {"errors"}, {"json_files", "drawing", "interrupt"}, {"models.catalogue"}, {"config"}, {"config_file"}, {"runtime"}, {"data"},
-    {"models"}, {"losses", "metrics"}, {"tasks"}, {"evaluation"}, {"training"}, {"search", "baselines"}, {"export"}, {"serving"},
+    {"errors"}, {"json_files", "drawing", "interrupt"}, {"models.catalogue"}, {"config"}, {"config_file"}, {"runtime"}, {"geometry"},
+    {"data"}, {"models"}, {"losses", "metrics"}, {"tasks"}, {"evaluation"}, {"training"}, {"search", "baselines"}, {"export"}, {"serving"},
     {"commands"}, {"cli"}, {"__main__"},
 ]
 MODULES = sorted(path for path in (ROOT / "cvpipe").rglob("*.py") if path.name != "__init__.py" or path.parent.name != "cvpipe")

@@ -48,10 +48,12 @@ def test_the_commands_of_the_readme_work_in_their_order(project: Path) -> None:
     assert list((project / "drawn").glob("*.png"))
 
 
-def test_the_pipeline_of_the_readme_is_a_pipeline(tmp_path: Path) -> None:
-    [text] = blocks("yaml")
-    (tmp_path / "photos.yaml").write_text(text, encoding="utf-8")
-    assert config_file.load(tmp_path / "photos.yaml").model.backbone == "mobilenet_v2"
+def test_the_pipelines_of_the_readme_are_pipelines(tmp_path: Path) -> None:
+    found = []
+    for text in blocks("yaml"):
+        (tmp_path / "photos.yaml").write_text(text, encoding="utf-8")
+        found.append(config_file.load(tmp_path / "photos.yaml").model.backbone)
+    assert found == ["mobilenet_v2", "resnet18"]
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([\w/.-]+)\)", README))))
@@ -75,6 +77,19 @@ def test_the_readme_quotes_what_was_measured() -> None:
         assert quoted == pytest.approx(accuracy, abs=6e-4)
         head = (ROOT / "pipelines/classification" / f"{pipeline}.yaml").read_text().split("task:")[0]
         assert f"{accuracy:.2%} on" in head
+
+
+def test_the_readme_quotes_the_benchmarks() -> None:
+    def rows(name: str) -> dict[str, float]:
+        return {row["name"]: row["value"] for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]}
+
+    steps = {name.split(": ")[1]: value for name, value in rows("train_step").items() if name.startswith("resnet50")}
+    ours = steps.pop("cvpipe")
+    pytorch = max(value for name, value in steps.items() if "PyTorch" in name)
+    inputs = [value for name, value in rows("input_pipeline").items() if name.endswith("cvpipe / best peer")]
+    assert f"{ours / max(steps.values()):.2f} times the speed of the next best" in README
+    assert f"{ours / pytorch:.2f} times PyTorch's" in README
+    assert f"{min(inputs):.2f} to {max(inputs):.2f} times the best peer" in README
 
 
 def test_the_readme_quotes_the_baselines() -> None:

@@ -11,8 +11,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.augment import Augmentation, Mix, ShortSideCrop
-from cvpipe.config.data import Data
+from cvpipe.config.augment import (
+    Augmentation,
+    AutoAugment,
+    CopyPaste,
+    IouCrop,
+    Lens,
+    Mix,
+    Mosaic,
+    ObjectMixUp,
+    RandAugment,
+    ShortSideCrop,
+)
+from cvpipe.config.data import Data, has_boxes
+from cvpipe.config.detection import Suppress
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
 from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
@@ -23,11 +35,15 @@ from cvpipe.models.catalogue import application_of
 
 __all__ = ["Config"]
 
+# Bent boxes aren't boxes; of the policies the operations are chosen while the graph runs.
+WITHOUT_BOXES = (Lens, RandAugment, AutoAugment)
+WITH_OBJECTS = (IouCrop, Mosaic, CopyPaste, ObjectMixUp)
+
 
 class Config(Section):
     """One pipeline: one experiment."""
 
-    task: Literal["classification"]
+    task: Literal["classification", "detection"]
     """What is learned."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the run and the served model; the file's name where it is left out."""
@@ -45,6 +61,8 @@ class Config(Section):
     """What an image is shown as when it is answered, in evaluation and in the artefact."""
     model: Model
     """The network."""
+    suppress: Suppress = Suppress()
+    """For detection: which of the boxes found are answered."""
     loss: Loss = Loss()
     """What is minimized."""
     optimizer: Optimizer
@@ -55,6 +73,43 @@ class Config(Section):
     """How long, on what, and how it is saved."""
     export: Export = Export()
     """What the SavedModel holds and answers."""
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> Config:
+        head = self.model.head.kind if self.model.head else None
+        if self.task == "classification" and head:
+            raise ValueError(f"model.head: {head} predicts boxes, which task: classification doesn't ask for; leave it out")
+        if self.task == "detection" and not head:
+            raise ValueError("model.head is missing; task: detection needs one that predicts boxes: ssd, yolo_v1, yolo_v2 or yolo_v3")
+        losses = {None: ("softmax", "hinge", "squared_hinge", "binary", "focal"), "ssd": ("multibox", "focal")}.get(head, ("yolo",))
+        if self.loss.kind not in losses:
+            raise ValueError(f"loss.kind: {self.loss.kind} doesn't go with {f'model.head: {head}' if head else 'task: classification'}; "
+                             f"choose {' or '.join(losses)}")
+        if has_boxes(self.data.source) != (self.task == "detection"):
+            what = "has no boxes to learn" if self.task == "detection" else "has boxes, not a class per image"
+            raise ValueError(f"data.source.kind: {self.data.source.kind} {what}; choose another source, or another task")
+        return self
+
+    @model_validator(mode="after")
+    def _detection_sees_whole_images(self) -> Config:
+        if self.task != "detection":
+            return self
+        if self.prepare.resize == "crop":
+            raise ValueError("prepare.resize: crop would cut objects off; use stretch or letterbox for detection")
+        if self.test_time.views != "one":
+            raise ValueError(f"test_time.views: {self.test_time.views} is for classification; leave it out for detection")
+        if self.mix:
+            raise ValueError("mix is for classification; use op: object_mixup in augment for detection")
+        return self
+
+    @model_validator(mode="after")
+    def _augmentations_fit(self) -> Config:
+        unfit = WITHOUT_BOXES if self.task == "detection" else WITH_OBJECTS
+        for number, op in enumerate(self.augment):
+            if isinstance(op, unfit):
+                why = "doesn't move boxes along with the image" if self.task == "detection" else "is for images with objects"
+                raise ValueError(f"augment.{number}: {op.op} {why}; leave it out for task: {self.task}")
+        return self
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Config:

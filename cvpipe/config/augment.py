@@ -98,6 +98,87 @@ class Shear(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
+class Expand(Section):
+    """Put the image onto a larger canvas of its mean colour, so that objects look smaller (SSD, Liu et al. 2015, section 3.6)."""
+
+    op: Literal["expand"]
+    """Which operation."""
+    probability: Probability = 0.5
+    """How often."""
+    ratio: Annotated[float, Field(ge=1, le=8)] = 4.0
+    """The canvas has up to so many times the image's height and width."""
+
+
+class IouCrop(Section):
+    """Crop a patch that overlaps with an object by a chosen share at least (SSD, Liu et al. 2015, section 2.2, "Data augmentation").
+
+    All of `ious`, any patch, and the whole image are equally likely. Objects whose centre is in the patch stay.
+    """
+
+    op: Literal["iou_crop"]
+    """Which operation."""
+    ious: tuple[Probability, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    """The smallest IoU of a patch with one of the objects."""
+    scale: Range = (0.3, 1.0)
+    """Smallest and largest share of the image's height, and of its width."""
+    aspect: Range = (0.5, 2.0)
+    """Smallest and largest width / height of a patch."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IouCrop:
+        if self.scale[0] > self.scale[1] or self.scale[1] > 1:
+            raise ValueError("scale must be [smallest, largest] with largest at most 1")
+        _check_ordered(aspect=self.aspect)
+        return self
+
+
+class ScaleJitter(Section):
+    """Resize by a random factor and aspect, then crop or pad with the mean colour to the size before (Redmon and Farhadi 2018)."""
+
+    op: Literal["scale_jitter"]
+    """Which operation."""
+    scale: Range = (0.5, 2.0)
+    """Smallest and largest factor; halving is as likely as doubling."""
+    aspect: Range = (0.75, 4 / 3)
+    """Smallest and largest change of width / height."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScaleJitter:
+        _check_ordered(scale=self.scale, aspect=self.aspect)
+        return self
+
+
+class Mosaic(Section):
+    """Four training images in one, around a random centre (YOLOv4, Bochkovskiy et al. 2020, section 3.3); for detection."""
+
+    op: Literal["mosaic"]
+    """Which operation."""
+    probability: Probability = 0.5
+    """How often."""
+
+
+class CopyPaste(Section):
+    """Paste objects of another training image, within their boxes (after Ghiasi et al. 2020, who cut along masks); for detection."""
+
+    op: Literal["copy_paste"]
+    """Which operation."""
+    probability: Probability = 0.5
+    """How often."""
+    share: Probability = 0.5
+    """How likely each object of the other image is pasted."""
+
+
+class ObjectMixUp(Section):
+    """Blend two training images and keep the objects of both (Zhang et al. 2019, Bag of Freebies, section 3.1); for detection."""
+
+    op: Literal["object_mixup"]
+    """Which operation."""
+    probability: Probability = 0.5
+    """How often."""
+    alpha: Positive = 1.5
+    """The share of the other image is drawn from Beta(alpha, alpha)."""
+
+
 class Lens(Section):
     """Bend like a lens: barrel or pincushion distortion by a uniformly random amount (Brown 1966, first radial term)."""
 
@@ -193,6 +274,7 @@ class AutoAugment(Section):
 
 Augmentation = Annotated[
     Flip | PadCrop | RandomResizedCrop | ShortSideCrop | Rotate | Translate | Shear | Lens
+    | Expand | IouCrop | ScaleJitter | Mosaic | CopyPaste | ObjectMixUp
     | ColourJitter | PcaLighting | Grayscale | Erase | Cutout | RandAugment | AutoAugment,
     Field(discriminator="op"),
 ]
@@ -222,5 +304,10 @@ Mix = Annotated[MixUp | CutMix, Field(discriminator="op")]
 def _check_area_aspect(area: Range, aspect: Range) -> None:
     if area[0] > area[1] or area[1] > 1:
         raise ValueError("area must be [smallest, largest] with largest at most 1")
-    if aspect[0] > aspect[1]:
-        raise ValueError("aspect must be [smallest, largest]")
+    _check_ordered(aspect=aspect)
+
+
+def _check_ordered(**ranges: Range) -> None:
+    for key, (smallest, largest) in ranges.items():
+        if smallest > largest:
+            raise ValueError(f"{key} must be [smallest, largest]")

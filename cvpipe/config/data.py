@@ -112,6 +112,109 @@ class Tfds(Section):
     """The feature with the class."""
 
 
+class DigitScenes(Section):
+    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds; for detection. Drawn when opened, nothing is downloaded."""
+
+    kind: Literal["digit_scenes"]
+    """Which format."""
+    size: tuple[Count, Count] = (128, 128)
+    """Height and width of the scenes, pixels."""
+    channels: Literal[1, 3] = 3
+    """1: grey, 3: RGB."""
+    train: Count = 2_000
+    """Scenes to train on."""
+    validation: Count = 200
+    """Scenes to choose the best checkpoint with."""
+    test: Count = 400
+    """Scenes to test on. No two splits show the same handwriting."""
+    most_digits: Count = 6
+    """A scene has one to so many digits."""
+    digit_sizes: tuple[Count, Count] = (16, 48)
+    """Smallest and largest height of a digit, pixels, some of it margin."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Chooses the scenes."""
+
+    @model_validator(mode="after")
+    def _digits_fit(self) -> DigitScenes:
+        smallest, largest = self.digit_sizes
+        if smallest < 8 or not smallest <= largest <= min(self.size):
+            raise ValueError(f"digit_sizes must be [smallest, largest], from 8 up to the scenes' shorter side, {min(self.size)}")
+        return self
+
+
+class Voc(Section):
+    """Pascal VOC's layout, for detection: an XML file of objects per image, and lists of the images of each split."""
+
+    kind: Literal["voc"]
+    """Which format."""
+    path: str
+    """A folder, or a zip archive. Relative to where the command runs."""
+    root: str = ""
+    """The folder that the next three lie in, as seen from `path`, such as VOCdevkit/VOC2007."""
+    images: str = "JPEGImages"
+    """The folder of the images."""
+    annotations: str = "Annotations"
+    """The folder of the XML files."""
+    lists: str = "ImageSets/Main"
+    """The folder of train.txt, val.txt and test.txt, a name without extension a line; without them all annotated images are used."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their labels; empty: those found in the annotations, in alphabetical order."""
+    one_based: bool = True
+    """Whether pixels count from 1, and xmax and ymax are the last that belong to the object, as in Pascal VOC; false: corners count from 0,
+    and a box is xmax - xmin wide."""
+
+    @field_validator("classes")
+    @classmethod
+    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _all_different(names)
+
+
+class CocoSplit(Section):
+    """A split of a coco source."""
+
+    annotations: str
+    """The JSON file of its objects, such as annotations/instances_train2017.json, as seen from the source's path."""
+    images: str = ""
+    """The folder that the file names in it begin at, such as train2017, as seen from the source's path."""
+
+
+class Coco(Section):
+    """COCO's instances in JSON, for detection; crowd regions are neither learned nor scored."""
+
+    kind: Literal["coco"]
+    """Which format."""
+    path: str
+    """A folder, or a zip archive. Relative to where the command runs."""
+    train: CocoSplit
+    """The training split; without a test split, everything."""
+    validation: CocoSplit | None = None
+    """The validation split; leave out to hold some training images out."""
+    test: CocoSplit | None = None
+    """The test split; leave out to hold some images out."""
+
+
+class Yolo(Section):
+    """YOLO's text files, for detection: beside images/ a folder labels/ with a file per image, "class cx cy width height" a line."""
+
+    kind: Literal["yolo"]
+    """Which format."""
+    path: str
+    """A folder, or a zip archive; images/train/1.jpg in it, or train/images/1.jpg. Relative to where the command runs."""
+    images: str = "images"
+    """What the folders with images are called."""
+    labels: str = "labels"
+    """What the folders with text files are called; everything else of a file's path is the image's."""
+    names: str = "data.yaml"
+    """The YAML file with the class names, under `names`, as seen from `path`; unused where `classes` are given."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their numbers."""
+
+    @field_validator("classes")
+    @classmethod
+    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _all_different(names)
+
+
 class Merge(Section):
     """Several sources as one: their classes are joined by name, their splits by what they are for."""
 
@@ -120,8 +223,25 @@ class Merge(Section):
     sources: Annotated[tuple[Source, ...], Field(min_length=2)]
     """The sources, each with its own `kind`."""
 
+    @model_validator(mode="after")
+    def _alike(self) -> Merge:
+        if len({has_boxes(source) for source in self.sources}) > 1:
+            raise ValueError("some of these sources have boxes and some have none; merge those that do apart from those that don't")
+        return self
 
-Source = Annotated[Digits | Idx | Folder | Csv | Tfds | Merge, Field(discriminator="kind")]
+
+Source = Annotated[Digits | Idx | Folder | Csv | Tfds | DigitScenes | Voc | Coco | Yolo | Merge, Field(discriminator="kind")]
+
+
+def has_boxes(source: Source) -> bool:
+    """Whether a source says what is where in its images, and not what an image is."""
+    match source:
+        case DigitScenes() | Voc() | Coco() | Yolo():
+            return True
+        case Merge():
+            return all(has_boxes(child) for child in source.sources)
+        case _:
+            return False
 
 
 class Fold(Section):
@@ -157,15 +277,21 @@ class Data(Section):
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None
     """Train on no more images than this, as many of each class as can be, chosen by the seed."""
+    max_objects: Count = 100
+    """For detection: objects in an image beyond so many, in the order of its annotations, are left out, counted and reported."""
     max_bad_share: Share = 0.05
     """The run stops when more than this share of a split's records can't be read. Fewer are left out and reported."""
 
     @field_validator("only")
     @classmethod
-    def _two_different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(names) == 1:
-            raise ValueError("one class can't be told from others; name at least two")
+    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return _all_different(names)
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> Data:
+        if len(self.only) == 1 and not has_boxes(self.source):
+            raise ValueError("only: one class can't be told from others; name at least two")
+        return self
 
 
 def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cvpipe.config.detection import Head
 from cvpipe.config.section import Count, Finite, Section, Share
 from cvpipe.models.catalogue import APPLICATIONS, NETWORKS
 
@@ -15,6 +16,8 @@ class Model(Section):
 
     backbone: str
     """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications, such as keras/MobileNetV2."""
+    head: Head | None = None
+    """For detection: what predicts boxes from the backbone's feature maps, by its `kind`. Classification has a head of its own."""
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the channels of every layer of the backbone."""
     dropout: Share = 0.0

@@ -20,8 +20,9 @@ class Prepare(Section):
     """Height and width of the network's input, pixels."""
     channels: Literal[1, 3] = 3
     """1: grey, 3: RGB. Images are converted."""
-    resize: Literal["stretch", "crop"] = "stretch"
-    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle out."""
+    resize: Literal["stretch", "crop", "letterbox"] = "stretch"
+    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle out. letterbox: keep the aspect, show
+    everything in the middle of `size`; what is left over has the colour of `mean`, or middle grey where the training set gives it."""
     normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
     """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard deviation; image, the mean
     image; pca or zca, the mean image, then whitening (for small images)."""

@@ -37,8 +37,9 @@ def check(splits: Mapping[str, Source], channels: int, watch: Callable[[int, int
 
     Returns:
         "clean": whether there are no broken files, no leaks and no contradictions. "splits": for each, "examples", "broken" (their
-        number), "classes" ({name: examples}), "imbalance" (the largest class over the smallest that has any), "sizes" ({"smallest",
-        "median", "largest": [H, W]}, by number of pixels; empty where nothing can be read) and "kinds" ({"JPEG RGB": files}).
+        number), "classes" ({name: examples, or objects where there are such}), "imbalance" (the largest class over the smallest that has
+        any), "sizes" ({"smallest", "median", "largest": [H, W]}, by number of pixels; empty where nothing can be read) and "kinds"
+        ({"JPEG RGB": files}).
         "broken": a list of {"split", "record", "reason"}. "leaks", "contradictions", "repeated": lists of groups of records with the
         same content, each a list of {"split", "record", "class"}: such that span splits, such that span classes, and all others.
     """
@@ -97,7 +98,7 @@ def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
 
 
 def _classes(source: Source) -> dict[str, Any]:
-    counts = np.bincount(source.labels, minlength=len(source.classes))
+    counts = source.counts()
     return {
         "classes": dict(zip(source.classes, counts.tolist())),
         "imbalance": float(counts.max() / counts[counts > 0].min()) if counts.any() else 1.0,
@@ -136,6 +137,6 @@ def _record(position: int, splits: Mapping[str, Source]) -> dict[str, str]:
     """What to call the example at a position in all splits together."""
     for name, source in splits.items():
         if position < len(source):
-            return {"split": name, "record": source.name(position), "class": source.classes[source.labels[position]]}
+            return {"split": name, "record": source.name(position), "class": source.describe(position)}
         position -= len(source)
     raise IndexError(position)

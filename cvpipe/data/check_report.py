@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from cvpipe.drawing import image_table
 # Of a thousand broken files, the first few say what is wrong; the others are in the files.
 SHOWN = 5
 SHEET_EXAMPLES, SHEET_EPOCHS, CANDIDATES = 8, 4, 3
+# Prepared images and their targets, with the configuration and the classes, as a picture.
+DrawTargets = Callable[[np.ndarray, Mapping[str, np.ndarray], Config, tuple[str, ...]], Figure]
 # Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
 LARGE_IMBALANCE = 10
 MEANINGS = {
@@ -70,22 +72,30 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
         sheet.savefig(folder / "contact_sheet.png", dpi=100)
 
 
-def contact_sheet(source: Source, config: Config, encode: Encode) -> Figure | None:
-    """An example of each of several classes, plain and as training sees it in its first epochs; None where none can be read."""
+def contact_sheet(source: Source, config: Config, encode: Encode, draw_targets: DrawTargets) -> Figure | None:
+    """An example of each of several classes, or some with objects, plain and as training sees it in its first epochs; None where none
+    can be read. `encode` and `draw_targets` are the task's."""
     # Several views of an image in evaluation are no part of training.
     config = config.with_one_view()
     plain = _one_a_class(source, config, encode)
     chosen = plain["index"]
     if not len(chosen):
         return None
-    versions = [plain["image"], *(read_examples(source, chosen, config, encode, epoch)["image"] for epoch in range(SHEET_EPOCHS))]
-    pixels = np.stack([restore_pixels(tf.constant(images), config.prepare).numpy() for images in versions], axis=1)
+    versions = [plain, *(read_examples(source, chosen, config, encode, epoch) for epoch in range(SHEET_EPOCHS))]
+    if source.objects is not None:
+        every = {key: tf.nest.map_structure(lambda *each: np.concatenate(each), *(version[key] for version in versions))
+                 for key in ("image", "targets")}
+        return draw_targets(restore_pixels(tf.constant(every["image"]), config.prepare).numpy(), every["targets"], config, source.classes)
+    pixels = np.stack([restore_pixels(tf.constant(version["image"]), config.prepare).numpy() for version in versions], axis=1)
     columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
     return image_table(list(pixels), [source.classes[label] for label in source.labels[chosen]], columns)
 
 
 def _one_a_class(source: Source, config: Config, encode: Encode) -> Batch:
-    """An example of each of at most SHEET_EXAMPLES classes, one that can be read, unaugmented."""
+    """An example of each of at most SHEET_EXAMPLES classes, or of half as many with objects, that can be read, unaugmented."""
+    if source.objects is not None:
+        first_ones = read_examples(source, np.arange(min(len(source), CANDIDATES * SHEET_EXAMPLES)), config, encode)
+        return tf.nest.map_structure(lambda values: values[: SHEET_EXAMPLES // 2], first_ones)
     # Twice the classes and a few of each, since some may be broken; all at once, because building the graph takes most of the time.
     candidates = [np.flatnonzero(source.labels == label)[:CANDIDATES] for label in range(min(2 * SHEET_EXAMPLES, len(source.classes)))]
     readable = read_examples(source, np.concatenate(candidates), config, encode)

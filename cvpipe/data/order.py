@@ -42,6 +42,7 @@ def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 
     Returns:
         int64 [2], another for every (seed, epoch, index) with seed < 2³¹, epoch < 2³², index < 2⁵⁶. The lowest 7 bits of
-        the second number are 0: operation n of an augmentation adds n to it, the mixing of examples 127.
+        the second number are 0: operation n of an augmentation adds n to it, the choice of other examples
+        for it 120 and more, the mixing of examples 127.
     """
     return tf.stack([tf.constant(seed << 32, tf.int64) + epoch, index * 128])

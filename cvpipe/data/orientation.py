@@ -63,6 +63,29 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation == 1, lambda: image, called(turned))
 
 
+def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """The orientation by which `decode_image` turned a file's image upright, int32 scalar in 1…8; 1 for all formats but JPEG."""
+    is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
+    return tf.cond(is_jpeg, lambda: exif_orientation(encoded), lambda: tf.constant(1))
+
+
+def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns and mirrors boxes as `upright` does the image they belong to.
+
+    Args:
+        boxes: float32 [n, 4], ymin, xmin, ymax, xmax as fractions of the image as it is stored.
+        orientation: int32 scalar in 1…8.
+
+    Returns:
+        float32 [n, 4], fractions of the upright image.
+    """
+    transpose, left_right, top_bottom = turns(orientation)
+    ymin, xmin, ymax, xmax = tf.unstack(tf.where(transpose, tf.gather(boxes, [1, 0, 3, 2], axis=-1), boxes), axis=-1)
+    xmin, xmax = tf.where(left_right, 1 - xmax, xmin), tf.where(left_right, 1 - xmin, xmax)
+    ymin, ymax = tf.where(top_bottom, 1 - ymax, ymin), tf.where(top_bottom, 1 - ymin, ymax)
+    return tf.stack([ymin, xmin, ymax, xmax], -1)
+
+
 def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
     """The entry in the first directory of the TIFF structure that begins at `tiff`."""
     # "II" for little-endian, or "MM"; two bytes; where the directory is.

@@ -24,8 +24,29 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
     """
     if tuple(image.shape[:2]) != config.size:
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
-        image = tf.image.resize(image, config.size, antialias=True)
+        image = _letterbox(image, config) if config.resize == "letterbox" else tf.image.resize(image, config.size, antialias=True)
     return _normalize(image, config)
+
+
+def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """Where `prepare` leaves boxes. Graph code.
+
+    Args:
+        boxes: float32 [..., n, 4], ymin, xmin, ymax, xmax as fractions of the image.
+        extent: int [..., 2], the image's height and width in pixels.
+        config: size and resizing.
+
+    Returns:
+        float32 [..., n, 4], fractions of the network's input. What "crop" cuts off lies outside 0…1: nothing is clipped.
+    """
+    scale, offset = _placement(extent, config)
+    return boxes * scale + offset
+
+
+def restore_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """The inverse of `place_boxes`: from fractions of the network's input to fractions of the image, of the same shapes. Graph code."""
+    scale, offset = _placement(extent, config)
+    return (boxes - offset) / scale
 
 
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
@@ -93,11 +114,57 @@ def _crops(image: tf.Tensor, size: tuple[int, int], config: TestTime) -> list[tf
     return crops + [tf.reverse(crop, [1]) for crop in crops] if config.views == "ten" else crops
 
 
+def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor]:
+    """What fractions of the image are multiplied by, and what is then added: float32 [..., 1, 4] each."""
+    # An image that couldn't be read has no extent; nothing may come of it, and no NaN either.
+    extent = tf.maximum(extent, 1)
+    scale, offset = tf.ones_like(extent, tf.float32), tf.zeros_like(extent, tf.float32)
+    if config.resize == "crop":
+        corner, cropped = (tf.cast(pixels, tf.float32) for pixels in _middle(extent, config.size))
+        scale, offset = tf.cast(extent, tf.float32) / cropped, -corner / cropped
+    if config.resize == "letterbox":
+        corner, resized = (tf.cast(pixels, tf.float32) for pixels in _shown(extent, config.size))
+        scale, offset = resized / config.size, corner / config.size
+    return tf.concat([scale, scale], -1)[..., tf.newaxis, :], tf.concat([offset, offset], -1)[..., tf.newaxis, :]
+
+
+def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """The whole image in the middle of the network's input; float32 [H, W, C]."""
+    corner, resized = _shown(tf.shape(image)[:2], config.size)
+    mean = config.mean if config.normalize == "given" else (0.5,)
+    colour = 255 * tf.constant(mean, tf.float32)
+    around = tf.concat([tf.stack([corner, config.size - corner - resized], 1), [[0, 0]]], 0)
+    # Padding knows zeros alone: they stand for the colour.
+    padded = tf.pad(tf.image.resize(image, resized, antialias=True) - colour, around) + colour
+    return tf.ensure_shape(padded, [*config.size, image.shape[-1]])
+
+
+def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where a letterbox shows an image, its corner and its height and width in pixels: int32 [..., 2] each.
+
+    Lengths are rounded to whole pixels, a half up, and at least one; integers throughout, as in `_middle`.
+    """
+    height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
+    # The longer side, measured by the input's, fills it.
+    by_height = height * size[1] >= width * size[0]
+    high = tf.where(by_height, tf.constant(size[0], tf.int64), (2 * height * size[1] + width) // (2 * width))
+    wide = tf.where(by_height, (2 * width * size[0] + height) // (2 * height), tf.constant(size[1], tf.int64))
+    resized = tf.cast(tf.maximum(tf.stack([high, wide], -1), 1), tf.int32)
+    return (size - resized) // 2, resized
+
+
 def _crop_to_aspect(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The largest middle part with the aspect of `size`; integers throughout, so no platform rounds otherwise."""
+    """The largest middle part with the aspect of `size`."""
+    corner, cropped = _middle(tf.shape(image)[:2], size)
+    (top, left), (height, width) = tf.unstack(corner), tf.unstack(cropped)
+    return image[top: top + height, left: left + width]
+
+
+def _middle(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The corner and the height and width of that part, int64 [..., 2] each; integers throughout, so no platform rounds otherwise."""
     # 64 bits: width × size[0] may pass 2³¹ in a very long image.
-    height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
-    crop_height = tf.maximum(tf.minimum(height, width * size[0] // size[1]), 1)
-    crop_width = tf.maximum(tf.minimum(width, height * size[1] // size[0]), 1)
-    top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    return image[top: top + crop_height, left: left + crop_width]
+    height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
+    high = tf.maximum(tf.minimum(height, width * size[0] // size[1]), 1)
+    wide = tf.maximum(tf.minimum(width, height * size[1] // size[0]), 1)
+    cropped = tf.stack([high, wide], -1)
+    return (tf.stack([height, width], -1) - cropped) // 2, cropped

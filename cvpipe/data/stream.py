@@ -3,7 +3,8 @@
 Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input, V views of an image.
 A batch is a dict: "image" float32 [b, H, W, C] ([b, V, H, W, C] in evaluation, where `prepare_views` gives several); "targets" the
 task's, each [b, …]; "weight" float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b], the
-example's position in its source. Where training mixes examples there are also "partner_targets" and "share", see `augment.mix`.
+example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of the decoded image. Where training
+mixes examples there are also "partner_targets" and "share", see `augment.mix`.
 The image of an example that couldn't be read is zeros: the loss doesn't see it, the statistics of a BatchNorm in training do.
 """
 
@@ -25,6 +26,7 @@ from cvpipe.data.augment.mix import mix
 from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image
 from cvpipe.data.order import batch_order, example_seed
+from cvpipe.data.orientation import stored_orientation, upright_boxes
 from cvpipe.data.prepare import prepare, prepare_views
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Example, Source
@@ -36,6 +38,7 @@ Colours = tuple[np.ndarray, np.ndarray]
 
 # The principal components of colours settle long before a training set is read whole.
 COLOUR_IMAGES = 1_000
+PARTNER_SEEDS = 120
 
 
 def training_batches(
@@ -67,7 +70,7 @@ def training_batches(
         return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
 
     def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        loaded = _augmented(source, index, epoch, config, encode, colours)
+        loaded = _augmented(source, index, epoch, config, encode, colours, careful=quarantine is not None)
         return {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mix else loaded
 
     steps = tf.data.Dataset.range(first_step, last_step)
@@ -99,7 +102,7 @@ def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: 
     def read(index: tf.Tensor) -> Batch:
         example = source.read(index)
         encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
-        return {"bytes": encoded, "targets": encode(example, config)}
+        return {"bytes": encoded, "targets": encode(_with_upright_boxes(example), config)}
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         loaded, _ = attempt(read, index)
@@ -120,7 +123,9 @@ def read_examples(source: Source, indices: np.ndarray, config: Config, encode: E
     colours = None if epoch is None else _colours(source, config)
 
     def load(index: tf.Tensor) -> Batch:
-        return _evaluated(source, index, config, encode) if epoch is None else _augmented(source, index, epoch, config, encode, colours)
+        if epoch is None:
+            return _evaluated(source, index, config, encode)
+        return _augmented(source, index, epoch, config, encode, colours, careful=True)
 
     chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors().batch(max(len(indices), 1))
@@ -158,6 +163,7 @@ def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
 
 
 def _decoded(example: Example, channels: int) -> Example:
+    example = _with_upright_boxes(example)
     image = decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
     if image.shape[-1] == 1 and channels == 3:
         image = tf.image.grayscale_to_rgb(image)
@@ -166,22 +172,40 @@ def _decoded(example: Example, channels: int) -> Example:
     return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
 
 
+def _with_upright_boxes(example: Example) -> Example:
+    if "bytes" not in example or "boxes" not in example:
+        return example
+    return {**example, "boxes": upright_boxes(example["boxes"], stored_orientation(example["bytes"]))}
+
+
 def _augmented(
-    source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode, colours: Colours | None
+    source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode, colours: Colours | None, careful: bool
 ) -> Batch:
+    """`careful` looks first whether another example that joins this one can be read, and takes this one for it where it can't."""
     example, seed, ops, size = source.read(index), example_seed(config.seed, epoch, index), config.augment, config.prepare.size
-    if "bytes" in example and ops and isinstance(ops[0], RandomResizedCrop):
+
+    def partner(number: int) -> Example:
+        # Of the numbers that belong to an example, operations count from 0 and mixing has the last.
+        draw = seed + tf.constant([0, PARTNER_SEEDS + number], tf.int64)
+        other = tf.random.stateless_uniform([], draw, 0, len(source), tf.int64)
+        if careful:
+            _, readable = attempt(lambda chosen: tf.size(_decoded(source.read(chosen), config.prepare.channels)["image"]), other)
+            other = tf.where(readable, other, index)
+        return _decoded(source.read(other), config.prepare.channels)
+
+    if "bytes" in example and "boxes" not in example and ops and isinstance(ops[0], RandomResizedCrop):
         # The same crop as that of the decoded image, in much less time.
         example["image"] = decode_random_crop(example.pop("bytes"), seed, ops[0], size, config.prepare.channels)
         example = augment(example, seed, ops, size, colours, done=1)
     else:
-        example = augment(_decoded(example, config.prepare.channels), seed, ops, size, colours)
+        example = augment(_decoded(example, config.prepare.channels), seed, ops, size, colours, partner=partner)
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
 
 def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
     example = _decoded(source.read(index), config.prepare.channels)
-    return _loaded(example, prepare_views(example["image"], config), index, config, encode)
+    extent = tf.shape(example["image"])[:2]
+    return {**_loaded(example, prepare_views(example["image"], config), index, config, encode), "extent": extent}
 
 
 def _loaded(example: Example, image: tf.Tensor, index: tf.Tensor, config: Config, encode: Encode) -> Batch:

@@ -16,7 +16,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import Predict, evaluate_bytes
 from cvpipe.export.about import artefact_config, read_about
-from cvpipe.export.signatures import bytes_signature, tensor_signature
+from cvpipe.export.signatures import bytes_signature, settings_specs, tensor_signature
 from cvpipe.tasks import task_module
 from cvpipe.training.train import open_split
 
@@ -27,8 +27,8 @@ class Artefact(NamedTuple):
     folder: Path
     config: Config
     classes: tuple[str, ...]
-    answer: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-    """`serving_default`: string [B] to answers."""
+    answer: Callable[..., dict[str, tf.Tensor]]
+    """`serving_default`: string [B], and by name other values for `task.settings`, to answers."""
 
 
 def write_saved_model(folder: Path, models: Sequence[keras.Model], predict: Predict, config: Config) -> None:
@@ -36,11 +36,12 @@ def write_saved_model(folder: Path, models: Sequence[keras.Model], predict: Pred
     archive = keras.export.ExportArchive()
     for model in models:
         archive.track(model)
-    archive.add_endpoint(
-        "serving_default", bytes_signature(predict, config), input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")]
-    )
+    settings = task_module(config.task).settings(config)
+    image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
     image = tf.TensorSpec([None, *input_shape(config)], tf.float32, "image")
-    archive.add_endpoint("tensor", tensor_signature(predict), input_signature=[image])
+    chosen = settings_specs(settings)
+    archive.add_endpoint("serving_default", bytes_signature(predict, config, settings), input_signature=[image_bytes, *chosen])
+    archive.add_endpoint("tensor", tensor_signature(predict, settings), input_signature=[image, *chosen])
     archive.write_out(str(folder), verbose=False)
 
 
@@ -55,14 +56,15 @@ def open_artefact(folder: Path) -> Artefact:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{folder}: the SavedModel can't be loaded ({error}); export the run again") from None
-    signature = loaded.signatures["serving_default"]
+    signature, config = loaded.signatures["serving_default"], artefact_config(folder)
+    defaults = {name: tf.constant(value) for name, value in task_module(config.task).settings(config).items()}
 
-    def answer(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return signature(image_bytes=image_bytes)
+    def answer(image_bytes: tf.Tensor, **settings: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature(image_bytes=image_bytes, **{**defaults, **settings})
 
     # The signature holds no reference to the object that owns its variables.
     answer.owner = loaded  # type: ignore[attr-defined]
-    return Artefact(folder, artefact_config(folder), tuple(about["classes"]), answer)
+    return Artefact(folder, config, tuple(about["classes"]), answer)
 
 
 def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -36,19 +36,22 @@ def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], 
             where there are fewer. They are replayed together with one that can't be decoded.
 
     Returns:
-        "images", "tolerance", "max_difference" over all floating-point answers and both loaders.
+        "images", "tolerance", "max_difference" over all floating-point answers and both loaders, relative where an answer is above 1.
 
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
     """
-    encoded, images = _real_images(sources, config)
-    expected = ask(predict, tf.constant(images))
+    encoded, images, extents = _real_images(sources, config)
+    whole, prepared = ask(predict, tf.constant(images), tf.constant(extents)), ask(predict, tf.constant(images))
     broken = np.array([*encoded, b"not an image"], dtype=object)
     requests = {"bytes:serving_default/image_bytes": broken, "one:serving_default/image_bytes": broken[:1], "prepared:tensor/image": images}
     answers = _replay(artefact, requests)
     worst = 0.0
     for loader in ("v2", "v1"):
-        for call, count in (("bytes:serving_default", len(images)), ("one:serving_default", 1), ("prepared:tensor", len(images))):
+        many = len(images)
+        for call, expected, count in (
+            ("bytes:serving_default", whole, many), ("one:serving_default", whole, 1), ("prepared:tensor", prepared, many)
+        ):
             for name, value in expected.items():
                 given = answers[f"{loader}/{call}/{name}"][:count]
                 worst = max(worst, _difference(artefact, f"{name} ({loader} loader, {call})", value[:count], given))
@@ -58,11 +61,12 @@ def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], 
     return {"images": len(images), "tolerance": TOLERANCE, "max_difference": worst}
 
 
-def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes], np.ndarray]:
-    """Encoded bytes, and the same images as evaluation prepares them, spread over whole splits."""
+def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes], np.ndarray, np.ndarray]:
+    """Encoded bytes, the same images as evaluation prepares them, and their extents, spread over whole splits."""
     encode = task_module(config.task).encode
     encoded: list[bytes] = []
     images: list[np.ndarray] = []
+    extents: list[np.ndarray] = []
     for source in sources:
         if len(encoded) == IMAGES or not len(source):
             continue
@@ -72,9 +76,10 @@ def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes]
         good = np.flatnonzero(prepared["weight"].numpy())[: IMAGES - len(encoded)]
         encoded += list(next(iter(encoded_batches(chosen, config, encode, len(chosen))))["bytes"].numpy()[good])
         images += list(prepared["image"].numpy()[good])
+        extents += list(prepared["extent"].numpy()[good])
     if not encoded:
         raise UserError(f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend the data")
-    return encoded, np.stack(images)
+    return encoded, np.stack(images), np.stack(extents)
 
 
 def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,7 +104,8 @@ def _difference(artefact: Path, what: str, expected: np.ndarray, given: np.ndarr
         if expected.ndim == 1 and (expected != given).any():
             raise UserError(f"{artefact}: refused, because {what} differs from evaluation for {(expected != given).sum()} images")
         return 0.0
-    difference = float(np.abs(expected - given).max())
+    # Of numbers above 1, such as pixels, as a share: float32 has no more digits.
+    difference = float((np.abs(expected - given) / np.maximum(np.abs(expected), 1)).max())
     if not difference <= TOLERANCE:
         raise UserError(f"{artefact}: refused, because {what} differs from evaluation by {difference:.2e}; allowed is {TOLERANCE:.0e}")
     return difference

@@ -25,6 +25,8 @@ def classification_loss(logits: tf.Tensor, labels: tf.Tensor, section: Loss) -> 
             return binary_cross_entropy(logits, labels)
         case "focal":
             return focal(logits, labels, section.focal_gamma, section.focal_alpha)
+        case _:
+            raise AssertionError(f"the configuration sees to it that {section.kind} is for detection")
 
 
 def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
@@ -78,13 +80,13 @@ def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float
     """Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5), p_t being how right a class's sigmoid is.
 
     Args:
-        logits: float32 [B, K].
-        labels: int32 [B] in 0…K−1; the other K − 1 classes count as "not".
+        logits: float32 [..., K].
+        labels: int32 [...] in 0…K−1, or −1 for none of them; the other classes count as "not".
         gamma: γ ≥ 0, how much less an easy example weighs.
         alpha: α_t of the class y; that of the others is 1 − alpha.
 
     Returns:
-        float32 [B], in nats. The paper divides the sum over an image by its objects; here that is one.
+        float32 [...], in nats. The paper divides the sum over an image by its objects; here that is one.
     """
     signed = _signed(logits, labels)
     balance = tf.one_hot(labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha, dtype=logits.dtype)
@@ -117,21 +119,8 @@ def expected_initial_loss(section: Loss, classes: int) -> float:
             right = section.focal_alpha * (1 + exp(score)) ** -section.focal_gamma * log1p(exp(-score))
             others = (1 - section.focal_alpha) * (1 + exp(-score)) ** -section.focal_gamma * log1p(exp(score))
             return right + (classes - 1) * others
-
-
-def is_kernel(variable: tf.Variable) -> bool:
-    """Whether a variable's last name is "kernel": what regularizers and weight decay act on, unlike biases and norms."""
-    return variable.path.split("/")[-1] == "kernel"
-
-
-def l1_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
-    """The sum of the absolute values of all kernels, float32 scalar; its gradient at 0 is 0."""
-    return tf.add_n([tf.reduce_sum(tf.abs(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)])
-
-
-def l2_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
-    """The sum of squares of all kernels, float32 scalar."""
-    return tf.add_n([tf.reduce_sum(tf.square(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)])
+        case _:
+            raise AssertionError(f"the configuration sees to it that {section.kind} is for detection")
 
 
 def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -43,6 +43,11 @@ NETWORKS: dict[str, Network] = {
     "resnet34": Network("resnet:resnet34", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "resnet50": Network("resnet:resnet50", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "mobilenet_v2": Network("mobilenet:mobilenet_v2", (224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
+    "vgg16": Network("vgg:vgg16", (224, 224, 3), 1000, "Simonyan and Zisserman 2014, table 1, D, without fc6 and fc7"),
+    "ssd_vgg16": Network("vgg:ssd_vgg16", (224, 224, 3), 1000, "Liu et al. 2015, SSD, section 3.1"),
+    "extraction": Network("darknet:extraction", (224, 224, 3), 1000, "Redmon et al. 2015, You only look once, section 2.2"),
+    "darknet19": Network("darknet:darknet19", (224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6"),
+    "darknet53": Network("darknet:darknet53", (256, 256, 3), 1000, "Redmon and Farhadi 2018, YOLOv3, table 1"),
 }
 
 

@@ -7,8 +7,10 @@ import keras
 from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
-HEAD = ("pool", "hidden", "dropout", "logits")
-"""How the names of the head's layers begin; see `heads.classifier`."""
+DETECTOR = ("extra", "pyramid", "neck", "head")
+"""How the names of layers begin that a detector adds to its backbone; see `detectors`."""
+HEAD = ("pool", "hidden", "dropout", "logits", *DETECTOR)
+"""How the names of the head's layers begin; see `heads.classifier` for those of a classifier."""
 
 
 def freeze(model: keras.Model, config: Model) -> None:

@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import UserError
 from cvpipe.export.about import find_versions
+from cvpipe.export.replay import default_inputs
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,18 @@ class Servable:
     signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]]
     signature_def: dict[str, Any]
     """The SignatureDef protos as JSON, by signature name."""
+    default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
+    """Those that may be left out, by signature name. TensorFlow Serving fills them in; TensorFlow itself doesn't."""
     root: Any
     """Held because the signatures refer to the model's variables only weakly."""
 
     def input_specs(self, signature_name: str) -> dict[str, tf.TensorSpec]:
         """The inputs of a signature by name."""
         return self.signatures[signature_name].structured_input_signature[1]  # type: ignore[attr-defined]
+
+    def defaults(self, signature_name: str) -> Mapping[str, tf.Tensor]:
+        """The inputs of a signature that may be left out, and what they are then."""
+        return self.default_inputs.get(signature_name, {})
 
 
 Models = Mapping[str, Mapping[int, Servable]]
@@ -80,4 +87,4 @@ def _load(path: Path) -> Servable:
         name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
         for name, signature in saved_model.meta_graphs[0].signature_def.items()
     }
-    return Servable(root.signatures, signature_def, root)
+    return Servable(root.signatures, signature_def, default_inputs(str(path)), root)

@@ -49,16 +49,20 @@ def parse_request(body: bytes) -> PredictRequest:
     return PredictRequest(signature_name, True, request["instances"])
 
 
-def to_tensors(request: PredictRequest, specs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
-    """Builds the inputs of a signature; `specs` are its inputs by name.
+def to_tensors(
+    request: PredictRequest, specs: Mapping[str, tf.TensorSpec], defaults: Mapping[str, tf.Tensor] | None = None
+) -> dict[str, tf.Tensor]:
+    """Builds the inputs of a signature; `specs` are its inputs by name, `defaults` the values of those that may be left out.
 
     In row form every tensor has the number of instances as its leading dimension; in column form they are as given.
 
     Raises:
         RequestError: 400 for a missing or unknown name, and whatever `values.to_tensor` raises.
     """
-    columns = _columns_of_rows(request.content, specs) if request.row_form else _columns(request.content, specs)
-    return {name: values.to_tensor(name, column, specs[name]) for name, column in columns.items()}
+    defaults = defaults or {}
+    required = {name: spec for name, spec in specs.items() if name not in defaults}
+    columns = _columns_of_rows(request.content, specs, required) if request.row_form else _columns(request.content, specs, required)
+    return {**defaults, **{name: values.to_tensor(name, column, specs[name]) for name, column in columns.items()}}
 
 
 def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any]:
@@ -79,21 +83,24 @@ def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any
     return {"outputs": columns}
 
 
-def _columns(inputs: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+def _columns(inputs: Any, specs: Mapping[str, tf.TensorSpec], required: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
     if _is_named(inputs):
-        _check_names('"inputs"', inputs, specs)
+        _check_names('"inputs"', inputs, specs, required)
         return inputs
-    return {_only_name(specs): inputs}
+    return {_only_name(required): inputs}
 
 
-def _columns_of_rows(instances: list[Any], specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+def _columns_of_rows(
+    instances: list[Any], specs: Mapping[str, tf.TensorSpec], required: Mapping[str, tf.TensorSpec]
+) -> dict[str, Any]:
     if not any(_is_named(instance) for instance in instances):
-        return {_only_name(specs): instances}
+        return {_only_name(required): instances}
     for index, instance in enumerate(instances):
         if not _is_named(instance):
             raise RequestError(400, f"instance {index} is a bare value, but others name their inputs")
-        _check_names(f"instance {index}", instance, specs)
-    return {name: [instance[name] for instance in instances] for name in specs}
+        # What may be left out is the same for all instances: a matter of the column form.
+        _check_names(f"instance {index}", instance, required, required)
+    return {name: [instance[name] for instance in instances] for name in required}
 
 
 def _is_named(value: Any) -> bool:
@@ -106,8 +113,10 @@ def _only_name(specs: Mapping[str, tf.TensorSpec]) -> str:
     return next(iter(specs))
 
 
-def _check_names(where: str, given: Iterable[str], specs: Mapping[str, tf.TensorSpec]) -> None:
-    missing, unknown = set(specs) - set(given), set(given) - set(specs)
+def _check_names(
+    where: str, given: Iterable[str], specs: Mapping[str, tf.TensorSpec], required: Mapping[str, tf.TensorSpec]
+) -> None:
+    missing, unknown = set(required) - set(given), set(given) - set(specs)
     if missing or unknown:
         wrong = f"lacks the input {_quoted(missing)}" if missing else f"has the unknown input {_quoted(unknown)}"
         raise RequestError(400, f"{where} {wrong}; this signature takes {_quoted(specs)}")

@@ -86,5 +86,5 @@ def _predict(servable: Servable, body: bytes) -> dict[str, Any]:
     if signature_name not in servable.signatures:
         names = ", ".join(sorted(servable.signatures))
         raise RequestError(400, f'no signature "{signature_name}" in this model; it has {names or "none"}')
-    tensors = rest.to_tensors(request, servable.input_specs(signature_name))
+    tensors = rest.to_tensors(request, servable.input_specs(signature_name), servable.defaults(signature_name))
     return rest.to_answer(servable.signatures[signature_name](**tensors), request.row_form)

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from cvpipe import drawing
 from cvpipe.config import Config
 from cvpipe.data.sources import Example
-from cvpipe.losses import classification_loss, initial_score
+from cvpipe.losses.classification import classification_loss
+from cvpipe.losses.classification import expected_initial_loss as of_untrained
+from cvpipe.losses.classification import initial_score
 from cvpipe.metrics.classification import ClassificationMetrics
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import classification_network
@@ -76,8 +78,15 @@ def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tenso
     return {"logits": yes - no}
 
 
-def predict(outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...]) -> dict[str, tf.Tensor]:
-    """The answer, the same in evaluation and in the artefact.
+def settings(config: Config) -> dict[str, float | int]:
+    """What whoever asks an artefact may choose: nothing."""
+    return {}
+
+
+def predict(
+    outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...], extent: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
+    """The answer, the same in evaluation and in the artefact. `extent` is unused: a class has no place in the image.
 
     Probabilities are the softmax of the scores; for losses binary and focal each class has its own sigmoid, and they don't add
     up to 1. Only cross-entropies ask for probabilities: a hinge loss's, and focal's, rank the classes and mean no more.
@@ -105,13 +114,13 @@ def metrics(config: Config, classes: tuple[str, ...]) -> ClassificationMetrics:
     return ClassificationMetrics(classes)
 
 
-def draw_targets(pixels: np.ndarray, targets: Mapping[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
+def draw_targets(pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]) -> Figure:
     """Images uint8 [N, H, W, C] under their classes."""
     return drawing.image_grid(pixels, [classes[label] for label in targets["label"]])
 
 
 def draw_answers(
-    pixels: np.ndarray, targets: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray], classes: tuple[str, ...]
+    pixels: np.ndarray, targets: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
 ) -> Figure:
     """Images uint8 [N, H, W, C] under the answers, green and red, with the true class where an answer is wrong."""
     labels, answers = targets["label"], predictions["class_id"]
@@ -141,6 +150,11 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     """One image uint8 [H, W, C] under one answer of `to_answer`."""
     return drawing.image_grid(pixels[np.newaxis], [f"{answer['class_name']} {answer['probability']:.1%}"])
+
+
+def expected_initial_loss(config: Config, classes: int) -> float | None:
+    """What an untrained network should lose; without what l1 and l2 add."""
+    return of_untrained(config.loss, classes)
 
 
 def _is_one_of_many(config: Config) -> bool:

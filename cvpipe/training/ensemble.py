@@ -78,7 +78,7 @@ def evaluate_ensemble(members: Sequence[Member], split: str = "test", overrides:
 
     def watch(batch: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> None:
         for predict, metric in zip(alone, metrics):
-            metric.update(ask(predict, batch["image"]), batch["targets"], batch["weight"])
+            metric.update(ask(predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"])
 
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share)
     scores = evaluate(trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch)

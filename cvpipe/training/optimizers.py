@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.optimizer import AdaGrad, Adam, AdamW, Lbfgs, RmsProp, Sgd
-from cvpipe.losses import is_kernel
+from cvpipe.losses.kernels import is_kernel
 from cvpipe.training.schedules import LearningRate
 
 

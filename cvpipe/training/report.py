@@ -29,7 +29,7 @@ def draw_batch(
     # Of several views a person sees the first, the middle of the image.
     pixels = restore_pixels(tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare).numpy()
     targets = {name: value[shown] for name, value in batch["targets"].items()}
-    return task.draw_answers(pixels, targets, {name: value[shown] for name, value in predictions.items()}, classes)
+    return task.draw_answers(pixels, targets, {name: value[shown] for name, value in predictions.items()}, config, classes)
 
 
 def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure) -> None:

@@ -42,7 +42,7 @@ class Showing:
         if batch is not None:
             pixels = restore_pixels(batch["image"][:SHOWN_IMAGES], prepare).numpy()
             targets = {name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()}
-            self._summaries.figure(0, "augmented training images", self._task.draw_targets(pixels, targets, source.classes))
+            self._summaries.figure(0, "augmented training images", self._task.draw_targets(pixels, targets, self._config, source.classes))
 
     def trained(self, step: int, epoch: float, steps: int, values: dict[str, float], learning_rate: float | None = None) -> None:
         """After `steps` steps with these mean values; L-BFGS has no learning rate.

@@ -17,6 +17,7 @@ from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
 from cvpipe.models.catalogue import application_of
+from cvpipe.models.freeze import DETECTOR
 from cvpipe.tasks import task_module
 from cvpipe.training.build import load_model
 from cvpipe.training.run import Run
@@ -24,8 +25,6 @@ from cvpipe.training.run import Run
 log = logging.getLogger(__name__)
 
 SAME_NETWORK = "take the network, width and channels that the weights were trained with"
-LAST_LAYER = "logits/"
-"""How the paths of the last layer's variables begin: they are taken over only where the classes are the same."""
 
 
 def start(model: keras.Model, source: Source, config: Config) -> None:
@@ -51,7 +50,7 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 
 
 def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
-    """Gives the model weights by their paths; what belongs to the last layer may be missing.
+    """Gives the model weights by their paths; what tells classes apart, and what a detector adds to its backbone, may be missing.
 
     Raises:
         DataError: another variable is missing, or has another shape.
@@ -64,7 +63,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
         elif given is not None:
             raise DataError(f"model.weights: {origin}: layer {layer}: its {name} has the shape {list(given.shape)}, the pipeline's "
                             f"{list(variable.shape)}; {SAME_NETWORK}")
-        elif not variable.path.startswith((LAST_LAYER, "normalize/")) and name != "seed_generator_state":
+        elif not (layer.startswith(("normalize", *DETECTOR)) or _tells_classes(variable.path) or name == "seed_generator_state"):
             raise DataError(f"model.weights: {origin}: has nothing for layer {layer} ({variable.path}); {SAME_NETWORK}")
 
 
@@ -99,7 +98,12 @@ def _of_run(run: Run, config: Config, classes: tuple[str, ...]) -> dict[str, np.
 
 
 def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:
-    return {v.path: v.numpy() for v in model.variables if same_classes or not v.path.startswith(LAST_LAYER)}
+    return {v.path: v.numpy() for v in model.variables if same_classes or not _tells_classes(v.path)}
+
+
+def _tells_classes(path: str) -> bool:
+    """Whether a variable belongs to a layer that is taken over only where the classes are the same."""
+    return path.split("/")[0].endswith("logits")
 
 
 def _read_model(path: Path) -> keras.Model:

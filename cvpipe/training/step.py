@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.losses import l1_of_kernels, l2_of_kernels
+from cvpipe.losses.kernels import l1_of_kernels, l2_of_kernels
 from cvpipe.training.strategy import uses_xla
 
 # What a call of many steps says of them: see `make_run_steps`.

@@ -195,7 +195,7 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(check_report, "image_table", lambda images, rows, columns: shown.extend(images))
     config = sheet_config("train.batch_size=64")
     source = open_splits(config.data)["train"].subset(np.arange(64))
-    contact_sheet(source, config, classification.encode)
+    contact_sheet(source, config, classification.encode, classification.draw_targets)
     assert len(shown) == 8 and {images.shape for images in shown} == {(5, 16, 16, 1)}
     # A batch of the whole source is an epoch.
     for epoch, batch in enumerate(training_batches(source, config, classification.encode, None, first_step=0, last_step=2)):
@@ -214,12 +214,12 @@ def test_the_contact_sheet_is_the_same_each_time_and_leaves_broken_images_out(
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
     write_classes(tmp_path, {"a": [b"", png(1)], "b": [b""], "c": [png(3)]})
     config = sheet_config("prepare.channels=3", f"data.source={{kind: folder, path: {tmp_path}}}")
-    sheets = [contact_sheet(opened(tmp_path)["all"], config, classification.encode) for _ in range(2)]
+    sheets = [contact_sheet(opened(tmp_path)["all"], config, classification.encode, classification.draw_targets) for _ in range(2)]
     first, second = (to_pixels(sheet) for sheet in sheets if sheet)
     np.testing.assert_array_equal(first, second)
     assert [axes.get_ylabel() for axes in sheets[0].axes if axes.get_ylabel()] == ["a", "c"]  # type: ignore[union-attr]
     write_classes(tmp_path, {"a": [b"", b""], "b": [b""], "c": [b""]})
-    assert contact_sheet(opened(tmp_path)["all"], config, classification.encode) is None
+    assert contact_sheet(opened(tmp_path)["all"], config, classification.encode, classification.draw_targets) is None
 
 
 Cvpipe = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from cvpipe.data.decode import decode_image
-from cvpipe.data.orientation import exif_orientation
+from cvpipe.data.orientation import exif_orientation, stored_orientation, upright_boxes
+from image_files import encode, noise
 
 ORIENTATION = 0x0112
 
@@ -52,6 +53,29 @@ def test_every_orientation_is_turned_as_pillow_does(orientation: int, graph: boo
         given = decode_image(tf.constant(encoded), 3)
     assert given.shape == expected.shape
     assert np.abs(given.numpy().astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
+    # The bright corner and the red one.
+    stored = tf.constant([[0, 0, 8 / 16, 8 / 24], [8 / 16, 16 / 24, 1, 1]])
+    encoded = tf.constant(photo(orientation))
+
+    def turned(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return decode_image(encoded, 3), upright_boxes(stored, stored_orientation(encoded))
+
+    image, boxes = (tf.function(turned) if graph else turned)(encoded)
+    pixels = image.numpy().astype(int)
+    for colour, box in zip(([250, 250, 250], [200, 40, 40]), boxes.numpy()):
+        rows, columns = np.nonzero(abs(pixels - colour).max(-1) < 30)
+        found = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+        np.testing.assert_allclose(box * np.tile(pixels.shape[:2], 2), found, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+def test_other_formats_stand_as_they_are_stored(kind: str) -> None:
+    assert int(stored_orientation(tf.constant(encode(noise(4, 4), kind)))) == 1
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.prepare import input_shape, prepare, prepare_views, resize_short_side, restore_pixels
+from cvpipe.data.prepare import input_shape, place_boxes, prepare, prepare_views, resize_short_side, restore_boxes, restore_pixels
 from cvpipe.errors import ConfigError
 from image_files import noise
 
+RESIZES = ["stretch", "crop", "letterbox"]
 SHAPES = [(8, 8), (16, 16), (7, 19), (40, 12), (1, 9), (9, 1), (1, 1), (3, 100)]
 
 
@@ -42,6 +44,20 @@ def middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image[top: top + height, left: left + width]
 
 
+def shown(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Top, left, height, width of an image in its letterbox."""
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    height, width = (max(math.floor(length * scale + 0.5 + 1e-9), 1) for length in shape[:2])
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def letterboxed(image: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
+    top, left, height, width = shown(image.shape, size)
+    box = np.full([*size, image.shape[-1]], fill)
+    box[top: top + height, left: left + width] = resized(image, (height, width))
+    return box
+
+
 def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
     """Prepared inside a Dataset, where the image's size isn't known beforehand, as after decoding."""
     unknown = tf.TensorSpec([None, None, image.shape[-1]], image.dtype)
@@ -51,10 +67,11 @@ def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("resize", RESIZES)
 def test_resizing_is_the_weighted_mean_of_the_pixels_around(resize: str, shape: tuple[int, int]) -> None:
     image, options = noise(*shape), config(resize=resize)
-    expected = resized(middle(image, options.size) if resize == "crop" else image, options.size)
+    fitted = {"stretch": image, "crop": middle(image, options.size)}.get(resize)
+    expected = letterboxed(image, options.size, 127.5) if fitted is None else resized(fitted, options.size)
     np.testing.assert_allclose(prepare(image, options), expected / 255 * 2 - 1, atol=1e-5)
 
 
@@ -66,6 +83,19 @@ def test_a_crop_shows_the_middle() -> None:
     np.testing.assert_array_equal(prepare(image.transpose(1, 0, 2), options), np.ones([10, 10, 1]))
 
 
+@pytest.mark.parametrize("options, grey", [({}, 0.5), ({"mean": (0.2,), "std": (0.3,)}, 0.2), ({"normalize": "channels"}, 0.5)])
+def test_a_letterbox_shows_everything_between_bars_of_the_mean(options: dict[str, Any], grey: float) -> None:
+    box = config(size=(10, 10), resize="letterbox", **options)
+    white = prepare(np.full((10, 30, 3), 255, np.uint8), box).numpy() * box.scaling[1][0] + box.scaling[0][0]
+    np.testing.assert_allclose(white[3:6], 1, atol=1e-6)
+    np.testing.assert_allclose(np.delete(white, [3, 4, 5], 0), grey, atol=1e-6)
+
+
+def test_every_channel_of_a_letterbox_is_filled_with_its_own_mean() -> None:
+    box = config(size=(4, 8), resize="letterbox", mean=(0.1, 0.2, 0.3), std=(1.0,))
+    np.testing.assert_allclose(prepare(noise(4, 4), box)[:, :2], np.zeros([4, 2, 3]), atol=1e-6)
+
+
 def test_a_very_long_image_is_cropped_without_overflow() -> None:
     # 10 million × 250 is more than 31 bits hold.
     image = np.zeros((1, 10_000_000, 1), np.uint8)
@@ -73,7 +103,7 @@ def test_a_very_long_image_is_cropped_without_overflow() -> None:
     np.testing.assert_array_equal(prepare(image, config(size=(250, 250), resize="crop", channels=1))[0, 0], [1])
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_the_right_size_are_only_normalized(resize: str, channels: int) -> None:
     image, options = noise(8, 10, channels), config(resize=resize, channels=channels, mean=(0.4,), std=(0.3,))
@@ -86,7 +116,7 @@ def test_every_channel_has_its_own_mean_and_std() -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (16, 16), (5, 7), (1, 9)])
-@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("resize", RESIZES)
 def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(resize: str, shape: tuple[int, int]) -> None:
     image, options = noise(*shape), config(resize=resize)
     expected = prepare(image, options).numpy().tobytes()
@@ -95,7 +125,7 @@ def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(resi
     assert in_map(image.astype(np.float32), options).tobytes() == expected
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("resize", RESIZES)
 def test_the_shape_is_fixed_inside_a_graph(resize: str) -> None:
     images = tf.data.Dataset.from_generator(lambda: iter([]), output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
     images = images.map(lambda image: prepare(image, config(resize=resize)))
@@ -116,6 +146,48 @@ def test_restored_pixels_are_the_pixels(mean: tuple[float, ...], std: tuple[floa
 def test_restored_pixels_stay_in_range() -> None:
     beyond = tf.constant([[[-9.0], [9.0]]])
     np.testing.assert_array_equal(restore_pixels(beyond, config(channels=1)), [[[0], [255]]])
+
+
+# -- boxes --------------------------------------------------------------------------------------------------
+
+EXTENTS = [*SHAPES, (1, 5_000), (5_000, 1), (480, 640), (10_000_000, 1)]
+
+
+@pytest.mark.parametrize("shape", EXTENTS)
+@pytest.mark.parametrize("resize", RESIZES)
+def test_boxes_come_back_from_the_networks_input(resize: str, shape: tuple[int, int]) -> None:
+    corners = np.sort(np.random.default_rng(0).uniform(0, 1, (50, 2, 2)), 1).reshape(50, 4).astype(np.float32)
+    options = config(resize=resize, size=(30, 40))
+    placed = place_boxes(corners, shape, options)
+    restored = restore_boxes(placed, shape, options)
+    # To a hundredth of a pixel, or to the last bits of float32 where the image is longer than they can tell apart.
+    assert (abs(restored - corners) * np.tile(shape, 2)).numpy().max() <= max(0.01, max(shape) * 1e-6)
+    if resize == "letterbox":
+        assert placed.numpy().min() >= 0 and placed.numpy().max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (40, 100), (100, 40), (41, 97)])
+@pytest.mark.parametrize("resize", RESIZES)
+def test_a_box_is_placed_where_its_pixels_are(resize: str, shape: tuple[int, int]) -> None:
+    image = np.zeros((*shape, 1), np.uint8)
+    top, left, bottom, right = (round(share * length) for share, length in zip((0.4, 0.35, 0.6, 0.7), 2 * shape))
+    image[top:bottom, left:right] = 255
+    options = config(resize=resize, size=(48, 64), channels=1)
+    box = np.array([[top, left, bottom, right]], np.float32) / np.tile(shape, 2)
+    expected = place_boxes(box.astype(np.float32), shape, options).numpy()[0] * [48, 64, 48, 64]
+    rows, columns, _ = np.nonzero(prepare(image, options).numpy() > 0.5)
+    found = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    np.testing.assert_allclose(found, np.clip(expected, 0, [48, 64, 48, 64]), atol=1)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_boxes_of_a_batch_of_images_are_placed_as_one_by_one(resize: str) -> None:
+    options, extents = config(resize=resize), np.array([(20, 30), (7, 3), (8, 10)])
+    boxes = np.random.default_rng(0).uniform(0, 1, (3, 5, 4)).astype(np.float32)
+    for function in (place_boxes, restore_boxes):
+        together = tf.function(function)(boxes, tf.constant(extents), options)
+        for one, extent, batched in zip(boxes, extents, together):
+            np.testing.assert_allclose(function(one, extent, options), batched, rtol=1e-6)
 
 
 # -- views --------------------------------------------------------------------------------------------------

@@ -10,18 +10,17 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.loss import Loss
-from cvpipe.losses import (
+from cvpipe.losses.classification import (
     binary_cross_entropy,
     classification_loss,
     expected_initial_loss,
     focal,
     hinge,
     initial_score,
-    l1_of_kernels,
-    l2_of_kernels,
     softmax_cross_entropy,
     squared_hinge,
 )
+from cvpipe.losses.kernels import l1_of_kernels, l2_of_kernels
 
 KINDS = ["softmax", "hinge", "squared_hinge", "binary", "focal"]
 RANDOM = np.random.default_rng(0)

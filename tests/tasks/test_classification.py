@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
-from cvpipe.losses import expected_initial_loss
+from cvpipe.losses.classification import expected_initial_loss
 from cvpipe.tasks import classification, task_module
 
 CLASSES = tuple("abcdefgh")

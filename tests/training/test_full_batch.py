@@ -18,7 +18,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import read_examples
 from cvpipe.errors import ConfigError, Interrupted, UserError
-from cvpipe.losses import softmax_cross_entropy
+from cvpipe.losses.classification import softmax_cross_entropy
 from cvpipe.tasks import classification
 from cvpipe.training.build import build_state
 from cvpipe.training.full_batch import FullBatch, Objective

@@ -16,7 +16,7 @@ import tensorflow as tf
 from conftest import small_config
 from cvpipe.config import Config
 from cvpipe.data.sources.digits import digits
-from cvpipe.losses import expected_initial_loss
+from cvpipe.losses.classification import expected_initial_loss
 from cvpipe.tasks import classification
 from cvpipe.training.sanity.activations import activations, statistics
 from cvpipe.training.sanity.gradient_check import gradient_check

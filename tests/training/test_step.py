@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import small_config
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
-from cvpipe.losses import softmax_cross_entropy
+from cvpipe.losses.classification import softmax_cross_entropy
 from cvpipe.tasks import classification
 from cvpipe.training.build import build_state
 from cvpipe.training.state import State

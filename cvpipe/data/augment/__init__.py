@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,25 +11,42 @@ from cvpipe.config.augment import (
     Augmentation,
     AutoAugment,
     ColourJitter,
+    CopyPaste,
     Cutout,
     Erase,
+    Expand,
     Flip,
     Grayscale,
+    IouCrop,
     Lens,
+    Mosaic,
+    ObjectMixUp,
     PadCrop,
     PcaLighting,
     RandAugment,
     RandomResizedCrop,
     Rotate,
+    ScaleJitter,
     Shear,
     ShortSideCrop,
     Translate,
 )
+from cvpipe.data.attempt import called
 from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
 from cvpipe.data.augment.geometry import flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
+from cvpipe.data.augment.partners import copy_paste, mosaic, object_mixup
 from cvpipe.data.augment.policies import auto_augment, rand_augment
+from cvpipe.data.augment.zoom import expand, iou_crop, scale_jitter
 from cvpipe.data.sources import Example
+
+# Operations that need other examples, and how many.
+PARTNERS = {Mosaic: 3, CopyPaste: 1, ObjectMixUp: 1}
+
+
+def partners_needed(ops: Sequence[Augmentation]) -> int:
+    """How many other examples `augment` may ask for."""
+    return max((PARTNERS.get(type(op), 0) for op in ops), default=0)
 
 
 def augment(
@@ -39,17 +56,20 @@ def augment(
     size: tuple[int, int],
     colours: tuple[np.ndarray, np.ndarray] | None = None,
     done: int = 0,
+    partner: Callable[[int], Example] | None = None,
 ) -> Example:
     """Applies the operations in order. Graph code.
 
     Args:
-        example: "image" uint8 [H, W, C], and labels.
+        example: "image" uint8 [H, W, C], and labels; with "boxes" as `boxes` describes them, they move with the image.
         seed: int64 [2] from `order.example_seed`; the same seed changes the example in the same way.
         ops: what the pipeline file lists.
         size: height and width of the network's input, for operations that resize.
         colours: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the covariance of the training set's
             colours, with pixels in 0…1.
         done: how many of the operations, the first ones, were applied already.
+        partner: for operations that need other examples: graph code that reads number 0 … `partners_needed` − 1, decoded, unaugmented;
+            called in the branch that uses it, so that an example isn't read for nothing.
 
     Returns:
         The example; "image" is uint8 or float32 in 0…255.
@@ -71,6 +91,15 @@ def augment(
                 example = translate(example, op_seed, op)
             case Shear():
                 example = shear(example, op_seed, op)
+            case Expand():
+                example = expand(example, op_seed, op)
+            case IouCrop():
+                example = iou_crop(example, op_seed, op)
+            case ScaleJitter():
+                example = scale_jitter(example, op_seed, op)
+            case Mosaic() | CopyPaste() | ObjectMixUp():
+                assert partner is not None, f"{op.op} needs other examples"
+                example = _joined(example, op_seed, op, size, partner)
             case Lens():
                 example = lens(example, op_seed, op)
             case ColourJitter():
@@ -89,3 +118,25 @@ def augment(
             case AutoAugment():
                 example = auto_augment(example, op_seed, op)
     return example
+
+
+def _joined(
+    example: Example, seed: tf.Tensor, op: Mosaic | CopyPaste | ObjectMixUp, size: tuple[int, int], partner: Callable[[int], Example]
+) -> Example:
+    """The example together with others, with the operation's probability. "image" becomes float32."""
+    # Whether, and how, are drawn apart: more draws from the same seed would repeat the first.
+    seed, own = tf.unstack(tf.random.split(seed))
+    example = {**example, "image": tf.cast(example["image"], tf.float32)}
+
+    def join() -> Example:
+        match op:
+            case Mosaic():
+                joined = mosaic([example, *map(partner, range(3))], own, size)
+            case CopyPaste():
+                joined = copy_paste(example, partner(0), own, op.share)
+            case ObjectMixUp():
+                joined = object_mixup(example, partner(0), own, op.alpha)
+        # Branches must have the same shapes, as far as they are known.
+        return {**joined, "image": tf.ensure_shape(joined["image"], [None, None, example["image"].shape[-1]])}
+
+    return tf.cond(tf.random.stateless_uniform([], seed) < op.probability, called(join), lambda: example)

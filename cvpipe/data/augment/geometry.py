@@ -1,4 +1,4 @@
-"""Random changes of geometry. Each takes and returns an example, so that whatever has a place in the image moves with it."""
+"""Random changes of geometry. Each takes and returns an example: boxes move with the image, see `boxes`; only `lens` moves none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.config.augment import Fill, Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
 from cvpipe.data.attempt import called
+from cvpipe.data.augment.boxes import cropped, mirrored, warped
 from cvpipe.data.augment.warp import rotation, sample, shearing, translation, warp
 from cvpipe.data.sources import Example
 
@@ -17,10 +18,11 @@ TRIES = 10
 
 def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
     """Mirrors left and right, or top and bottom, with the given probability. "image" is [H, W, C] of any type."""
-    mirrored = tf.random.stateless_uniform([], seed) < op.probability
+    applied = tf.random.stateless_uniform([], seed) < op.probability
     image = example["image"]
     axis = 1 if op.direction == "horizontal" else 0
-    return {**example, "image": tf.cond(mirrored, lambda: tf.reverse(image, [axis]), lambda: image)}
+    turned = tf.cond(applied, lambda: tf.reverse(image, [axis]), lambda: image)
+    return {**mirrored(example, axis, applied), "image": turned}
 
 
 def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
@@ -34,8 +36,9 @@ def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
     padded = tf.pad(image, around, mode=op.mode.upper())
     places = tf.shape(padded)[:2] - shape[:2] + 1
     corner = tf.cast(tf.random.stateless_uniform([2], seed, dtype=tf.float64) * tf.cast(places, tf.float64), tf.int32)
-    cropped = tf.slice(padded, tf.concat([corner, [0]], 0), shape)
-    return {**example, "image": tf.ensure_shape(cropped, image.shape)}
+    window = tf.slice(padded, tf.concat([corner, [0]], 0), shape)
+    begin = corner - tf.convert_to_tensor(around)[:2, 0]
+    return {**cropped(example, shape[:2], begin, shape[:2]), "image": tf.ensure_shape(window, image.shape)}
 
 
 def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int]) -> Example:
@@ -43,9 +46,11 @@ def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop
 
     Areas are spread evenly, aspects evenly on a logarithmic scale; where no such crop fits the whole image is taken.
     """
-    image = example["image"]
-    top, left, height, width = tf.unstack(random_window(tf.shape(image)[:2], seed, op))
-    return {**example, "image": resize_window(image[top: top + height, left: left + width], size)}
+    image, extent = example["image"], tf.shape(example["image"])[:2]
+    window = random_window(extent, seed, op)
+    top, left, height, width = tf.unstack(window)
+    resized = resize_window(image[top: top + height, left: left + width], size)
+    return {**cropped(example, extent, window[:2], window[2:]), "image": resized}
 
 
 def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> tf.Tensor:
@@ -99,7 +104,7 @@ def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: 
         kernel_type="triangle",
         antialias=True,
     )
-    return {**example, "image": tf.ensure_shape(crop[0], [*size, image.shape[-1]])}
+    return {**cropped(example, resized, corner, tf.constant(size)), "image": tf.ensure_shape(crop[0], [*size, image.shape[-1]])}
 
 
 def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
@@ -107,7 +112,7 @@ def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
-    return {**example, "image": warp(image, rotation(angle, height, width), op.fill)}
+    return _warped(example, rotation(angle, height, width), op.fill)
 
 
 def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
@@ -115,7 +120,7 @@ def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
     image = example["image"]
     reach = op.share * tf.cast(tf.shape(image)[:2], tf.float32)
     down, right = tf.unstack(tf.random.stateless_uniform([2], seed, -1.0, 1.0) * reach)
-    return {**example, "image": warp(image, translation(down, right), op.fill)}
+    return _warped(example, translation(down, right), op.fill)
 
 
 def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
@@ -123,7 +128,7 @@ def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
-    return {**example, "image": warp(image, shearing(angle, height, width), op.fill)}
+    return _warped(example, shearing(angle, height, width), op.fill)
 
 
 def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
@@ -142,6 +147,11 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (tf.square(y) + tf.square(x))
     bent = sample(image, middle[0] + y * scale, middle[1] + x * scale, op.fill)
     return {**example, "image": tf.ensure_shape(bent, image.shape)}
+
+
+def _warped(example: Example, transform: tf.Tensor, fill: Fill) -> Example:
+    image = example["image"]
+    return {**warped(example, transform, tf.shape(image)[:2]), "image": warp(image, transform, fill)}
 
 
 def _between(low: float, high: float, share: tf.Tensor) -> tf.Tensor:

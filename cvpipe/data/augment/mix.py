@@ -55,7 +55,7 @@ def _pair(image: tf.Tensor, partner: tf.Tensor, seed: tf.Tensor, ops: Sequence[M
     draws = tf.random.stateless_uniform([3], seed, dtype=tf.float64)
 
     def branch(op: Mix) -> tuple[tf.Tensor, tf.Tensor]:
-        share = _beta(share_seed, op.alpha)
+        share = beta(share_seed, op.alpha)
         match op:
             case MixUp():
                 return _mixup(image, partner, share)
@@ -85,7 +85,7 @@ def _cutmix(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, centre: tf.T
     return paste(image, cut, first[0], first[1]), tf.cast(1 - covered, tf.float32)
 
 
-def _beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
+def beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
     """A number drawn from Beta(alpha, alpha), float64, never NaN."""
     gamma_seed, uniform_seed = tf.unstack(tf.random.split(seed))
     gammas = tf.random.stateless_gamma([2], gamma_seed, tf.constant(alpha + 1, tf.float64), dtype=tf.float64)

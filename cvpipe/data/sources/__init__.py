@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
-import numpy as np
-
-from cvpipe.config.data import Csv, Data, Digits, Folder, Idx, Merge
+from cvpipe.config.data import Coco, Csv, Data, Digits, DigitScenes, Folder, Idx, Merge
 from cvpipe.config.data import Source as Section
-from cvpipe.config.data import Tfds
+from cvpipe.config.data import Tfds, Voc, Yolo, has_boxes
+from cvpipe.data.sources.coco import coco
 from cvpipe.data.sources.csv import csv
+from cvpipe.data.sources.digit_scenes import digit_scenes
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.idx import idx
 from cvpipe.data.sources.merge import merge
+from cvpipe.data.sources.objects import faults_in_words, sum_of_faults
 from cvpipe.data.sources.source import Example, Source
 from cvpipe.data.sources.splits import choose_classes, cut_fold, limit, with_test, with_validation
 from cvpipe.data.sources.tfds import tfds
+from cvpipe.data.sources.voc import voc
+from cvpipe.data.sources.yolo import yolo
 from cvpipe.errors import DataError
 
 __all__ = ["Example", "Source", "open_splits"]
@@ -40,8 +44,9 @@ def open_splits(config: Data) -> dict[str, Source]:
     splits = _open(config.source, config)
     if config.only:
         splits = choose_classes(splits, config.only, place)
+    splits = _limited(splits, config.max_objects, place)
     classes = next(iter(splits.values())).classes
-    if len(classes) < 2:
+    if len(classes) < 2 and not has_boxes(config.source):
         raise DataError(f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two")
     splits = with_test(splits, config.test, seed)
     splits = _with_fold(splits, config) if config.fold else with_validation(splits, config.validation, seed)
@@ -58,6 +63,18 @@ def open_splits(config: Data) -> dict[str, Source]:
     return splits
 
 
+def _limited(splits: dict[str, Source], most: int, place: str) -> dict[str, Source]:
+    """No more than `most` objects in an image; and a warning of everything that was wrong with objects."""
+    limited = {
+        name: dataclasses.replace(split, objects=split.objects.at_most(most, split.name_record)) if split.objects else split
+        for name, split in splits.items()
+    }
+    faults = sum_of_faults(split.objects.faults for split in limited.values() if split.objects)
+    if faults:
+        log.warning("%s: %s", place, faults_in_words(faults))
+    return limited
+
+
 def _open(section: Section, config: Data) -> dict[str, Source]:
     match section:
         case Digits():
@@ -70,6 +87,14 @@ def _open(section: Section, config: Data) -> dict[str, Source]:
             return csv(section)
         case Tfds():
             return tfds(section)
+        case DigitScenes():
+            return digit_scenes(section)
+        case Voc():
+            return voc(section)
+        case Coco():
+            return coco(section)
+        case Yolo():
+            return yolo(section)
         case Merge():
             return _open_all(section, config)
 
@@ -97,15 +122,15 @@ def _place(section: Section) -> str:
             return " with ".join(_place(child) for child in section.sources)
         case Tfds():
             return section.name
-        case Digits():
+        case Digits() | DigitScenes():
             return section.kind
         case _:
             return section.path
 
 
 def _warn_of_rare_classes(place: str, train: Source) -> None:
-    counts = np.bincount(train.labels, minlength=len(train.classes))
-    for name, count in zip(train.classes, counts):
+    what = "image" if train.objects is None else "object"
+    for name, count in zip(train.classes, train.counts()):
         if count <= 1:
-            images = "one image" if count == 1 else "no image"
-            log.warning("%s: class '%s' has %s to train on; its score will mean little, add more", place, name, images)
+            number = "one" if count == 1 else "no"
+            log.warning("%s: class '%s' has %s %s to train on; its score will mean little, add more", place, name, number, what)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.sources.objects import joined
 from cvpipe.data.sources.source import Example, Reader, Source
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ def _joined(parts: Sequence[Source]) -> Source:
     """Records are numbered through, one part after the other."""
     sizes = [int(part.records.max(initial=-1)) + 1 for part in parts]
     starts = np.cumsum([0, *sizes[:-1]])
+    objects = [part.objects.first(size) for part, size in zip(parts, sizes) if part.objects is not None]
     readers = _alike([part.read_record for part in parts])
 
     def read_record(record: tf.Tensor) -> Example:
@@ -44,6 +46,7 @@ def _joined(parts: Sequence[Source]) -> Source:
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts)]),
+        joined(objects) if objects else None,
     )
 
 

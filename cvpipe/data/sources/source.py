@@ -6,10 +6,13 @@ import dataclasses
 import difflib
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
+
+from cvpipe.data.sources.objects import COLUMNS, Objects
 
 # What a record holds by name; images are "bytes" (scalar string, as in the file) or "image" (uint8 [H, W, C]).
 Example = dict[str, tf.Tensor]
@@ -28,7 +31,7 @@ class Source:
     classes: tuple[str, ...]
     """Class names; a label is a position in them."""
     labels: np.ndarray
-    """int32 [N]."""
+    """int32 [N], a class each; where there are objects, zeros: examples are then held out, cut and limited as if of one class."""
     read_record: Reader
     """Graph code: a record number (int64 scalar) to its image, as "bytes" or "image". May fail on a bad file."""
     name_record: Callable[[int], str]
@@ -37,20 +40,33 @@ class Source:
     """A record number to what a person would look for: the name, and where the data lies."""
     records: np.ndarray
     """int64 [N]: the record of each example."""
+    objects: Objects | None = None
+    """For detection: what is where in each of the R records, whichever of them are examples."""
 
     def __len__(self) -> int:
         return len(self.records)
 
     def read(self, index: tf.Tensor) -> Example:
-        """Graph code: the example at `index` (int64 scalar, below N): its image and "label" (int32 scalar)."""
-        records, labels = self._tensors
-        return {**self.read_record(tf.gather(records, index)), "label": tf.gather(labels, index)}
+        """Graph code: the example at `index` (int64 scalar, below N): its image and "label" (int32 scalar).
+
+        Where there are objects, n of them, it has no "label" but "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax in 0…1 of the stored
+        image), "labels" int32 [n], "crowd" bool [n] and "area" float32 [n], see `Objects`.
+        """
+        records, labels, *objects = self._tensors
+        record = tf.gather(records, index)
+        example = self.read_record(record)
+        if not objects:
+            return {**example, "label": tf.gather(labels, index)}
+        starts, *columns = objects
+        begin, end = tf.gather(starts, record), tf.gather(starts, record + 1)
+        return {**example, **{key: column[begin:end] for key, column in zip(COLUMNS, columns)}}
 
     @functools.cached_property
-    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+    def _tensors(self) -> list[tf.Tensor]:
+        objects = [self.objects.starts, *(getattr(self.objects, key) for key in COLUMNS)] if self.objects is not None else []
         # Outside the graph that asks: these tensors serve all graphs.
         with tf.init_scope():
-            return in_memory(self.records), in_memory(self.labels)
+            return [in_memory(array) for array in (self.records, self.labels, *objects)]
 
     def name(self, index: int) -> str:
         """What a person would look for to see the example at `index`."""
@@ -62,17 +78,39 @@ class Source:
 
     def digest(self) -> str:
         """A fingerprint of which examples these are, in which order, with which labels; contents are not read."""
-        lines = "\n".join(f"{label} {name}" for label, name in zip(self.labels, self.names()))
+        objects = self.objects
+        told = self.labels if objects is None else [objects.digest(record) for record in self.records.tolist()]
+        lines = "\n".join(f"{label} {name}" for label, name in zip(told, self.names()))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def describe(self, index: int) -> str:
+        """What an example is said to show: its class, or how many objects of which classes."""
+        if self.objects is None:
+            return self.classes[self.labels[index]]
+        counts = Counter(self.classes[label] for label in self.objects.labels[self.objects.rows(int(self.records[index]))])
+        return ", ".join(f"{counts[name]} {name}" for name in self.classes if counts[name]) or "nothing"
+
+    def counts(self) -> np.ndarray:
+        """How many examples each class has, or how many objects: int64 [K]."""
+        if self.objects is None:
+            return np.bincount(self.labels, minlength=len(self.classes))
+        rows = [self.objects.labels[self.objects.rows(record)] for record in self.records.tolist()]
+        return np.bincount(np.concatenate([*rows, np.zeros(0, np.int32)]), minlength=len(self.classes))
 
     def subset(self, indices: np.ndarray) -> Source:
         """The examples at `indices` (int [M]), in that order."""
         return dataclasses.replace(self, labels=self.labels[indices], records=self.records[indices])
 
     def relabel(self, classes: tuple[str, ...]) -> Source:
-        """The examples of `classes`, labelled by their positions there; those of other classes are left out."""
-        position = {name: label for label, name in enumerate(classes)}
-        labels = np.array([position.get(name, -1) for name in self.classes], np.int32)[self.labels]
+        """The examples of `classes`, labelled by their positions there; those of other classes are left out.
+
+        Where there are objects, those of other classes are left out, and all images stay.
+        """
+        number = {name: label for label, name in enumerate(classes)}
+        position = np.array([number.get(name, -1) for name in self.classes], np.int32)
+        if self.objects is not None:
+            return dataclasses.replace(self, classes=classes, objects=self.objects.relabel(position))
+        labels = position[self.labels]
         return dataclasses.replace(self, classes=classes, labels=labels).subset(np.flatnonzero(labels >= 0))
 
 
@@ -86,6 +124,18 @@ def whole(
     """All records of a format as one source; `labels` is int32 [R], `locate` says of a name where to look for it."""
     records = np.arange(len(labels), dtype=np.int64)
     return Source(classes, labels.astype(np.int32), read_record, name_record, lambda record: locate(name_record(record)), records)
+
+
+def annotated(
+    classes: tuple[str, ...],
+    objects: Objects,
+    read_record: Reader,
+    name_record: Callable[[int], str],
+    locate: Callable[[str], str] = str,
+) -> Source:
+    """All records of a detection format as one source; the arguments are those of `whole`, with objects in place of labels."""
+    strata = np.zeros(objects.records, np.int32)
+    return dataclasses.replace(whole(classes, strata, read_record, name_record, locate), objects=objects)
 
 
 def in_memory(values: np.ndarray | list[bytes]) -> tf.Tensor:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cvpipe.config.data import Fold
 from cvpipe.data.sources.source import Source, among
 from cvpipe.errors import DataError
+
+log = logging.getLogger(__name__)
 
 Splits = dict[str, Source]
 
@@ -77,6 +81,16 @@ def with_validation(splits: Splits, share: float, seed: int) -> Splits:
         return splits
     train, validation = hold_out(splits["train"], share, f"{seed} validation")
     return {**splits, "train": train, "validation": validation}
+
+
+def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Warns of every other split that has some of the training split's images, given the names of each split's."""
+    trained = set(names.get("train", ()))
+    for split, listed in names.items():
+        both = [name for name in listed if name in trained]
+        if both and split != "train":
+            log.warning("%s: %d images of the %s split are in the training split too, such as %s; its scores will be too good",
+                        place, len(both), split, both[0])
 
 
 def _ranked(source: Source, hashes: np.ndarray) -> list[np.ndarray]:

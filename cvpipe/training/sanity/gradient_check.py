@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.losses import is_kernel
+from cvpipe.losses.kernels import is_kernel
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.subject import Subject, loss_and_gradients
 

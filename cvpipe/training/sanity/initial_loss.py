@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 from cvpipe.config import Config
-from cvpipe.losses import expected_initial_loss
+from cvpipe.tasks import task_module
 from cvpipe.training.sanity.finding import Finding
 
 # How far the measured loss may be from the expected one, as a share of it.
 TOLERANCE = 0.1
+TOO_LARGE = "Scores start out too large or not finite: look at model.initializer and at prepare's mean and std"
 
 
 def initial_loss(losses: Mapping[str, float], config: Config, classes: int) -> Finding:
@@ -22,7 +24,10 @@ def initial_loss(losses: Mapping[str, float], config: Config, classes: int) -> F
     """
     penalties = {name: losses[name] for name in ("l1", "l2") if name in losses}
     penalty = sum(penalties.values())
-    measured, expected = losses["loss"] - penalty, expected_initial_loss(config.loss, classes)
+    measured, expected = losses["loss"] - penalty, task_module(config.task).expected_initial_loss(config, classes)
+    if expected is None:
+        return Finding("initial loss", isfinite(measured), f"{measured:.3f}; what it should be depends on what is in the images",
+                       "" if isfinite(measured) else TOO_LARGE, {"loss": measured, **penalties})
     numbers = {"loss": measured, "expected": expected, **penalties}
     says = f"{measured:.3f}, and {config.loss.kind} of {classes} classes should start at {expected:.3f}"
     if penalties:
@@ -34,7 +39,7 @@ def initial_loss(losses: Mapping[str, float], config: Config, classes: int) -> F
 def _advice(measured: float, expected: float, penalty: float, transferred: bool) -> str:
     # Not "measured > …": that is also false of a NaN.
     if not measured <= expected * (1 + TOLERANCE):
-        return "Scores start out too large or not finite: look at model.initializer and at prepare's mean and std"
+        return TOO_LARGE
     if measured < expected * (1 - TOLERANCE) and not transferred:
         return "An untrained network can't know the answers: look whether images give their labels away"
     if penalty > measured:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.losses import expected_initial_loss, is_kernel
+from cvpipe.losses.kernels import is_kernel
 from cvpipe.training.optimizers import make_optimizer
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
@@ -28,7 +28,7 @@ class Attempt(NamedTuple):
     losses: list[float]
     """Before each step."""
     expected: float
-    """What the first of them should be, or is where it is less."""
+    """What the first of them should be, or is where it is less, or where nobody can say."""
     score: float
     """The task's main score on the batch at the end, as training sees it; 0 where answers aren't finite."""
     updates: dict[str, float]
@@ -48,7 +48,8 @@ def attempt_overfit(subject: Subject, steps: int) -> Attempt:
     batches = iter(tf.data.Dataset.from_tensors(subject.batch).repeat())
     kernels = [v for v in model.trainable_variables if is_kernel(v) and v.path.split("/")[0] not in model.output_names]
     before = [kernel.numpy() for kernel in kernels]
-    expected = expected_initial_loss(config.loss, len(subject.classes))
+    implied = subject.task.expected_initial_loss(config, len(subject.classes))
+    expected = np.inf if implied is None else implied
     losses: list[float] = []
     updates: dict[str, float] = {}
     while len(losses) < steps and (not losses or losses[-1] > LEARNED_FULLY * min(expected, losses[0])):
@@ -84,7 +85,7 @@ def _score(subject: Subject) -> float:
     outputs = subject.model(subject.batch["image"], training=True)
     if not all(np.isfinite(output).all() for output in tf.nest.flatten(outputs)):
         return 0.0
-    predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes)
+    predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes, subject.batch["extent"])
     metrics = subject.task.metrics(subject.config, subject.classes)
     metrics.update({name: value.numpy() for name, value in predictions.items()}, subject.batch["targets"], subject.batch["weight"])
     return float(metrics.result()[subject.task.BEST_BY])

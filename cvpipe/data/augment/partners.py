@@ -1,0 +1,127 @@
+"""Several training examples as one, with the objects of all.
+
+An example here is what augmentation makes of one: "image" uint8 or float32 [H, W, C] in 0…255, all of as many channels, and what is said
+of its n objects, see `boxes`. Whatever else the first example holds stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from cvpipe.data.augment.boxes import LEAST_VISIBLE, area, keep, moved, together
+from cvpipe.data.augment.mix import beta
+from cvpipe.data.sources import Example
+
+# Between which shares of height and width the centre of a mosaic lies.
+CENTRE = (0.3, 0.7)
+
+
+def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) -> Example:
+    """Four images around a random centre (Bochkovskiy et al. 2020, section 3.3).
+
+    Each image is resized, its aspect kept, until it fills its quarter, and shows the corner that meets the centre, as if more of it
+    lay beyond the mosaic's edge. Objects of which less than a quarter stays visible are left out.
+
+    Args:
+        examples: four: top left, top right, bottom left, bottom right.
+        size: height and width of the mosaic.
+
+    Returns:
+        The first example with "image" float32 [*size, C] and the objects of all four.
+    """
+    low, high = CENTRE
+    shares = tf.random.stateless_uniform([2], seed, low, high, tf.float64)
+    centre = tf.cast(tf.round(shares * tf.constant(size, tf.float64)), tf.int32)
+    quarters = []
+    for number, example in enumerate(examples):
+        is_far = tf.constant([number // 2, number % 2])
+        quarters.append(_quarter(example, centre, is_far, size))
+    images = [quarter["image"] for quarter in quarters]
+    rows = [tf.concat(images[:2], 1), tf.concat(images[2:], 1)]
+    image = tf.ensure_shape(tf.concat(rows, 0), [*size, examples[0]["image"].shape[-1]])
+    return {**examples[0], **together(quarters), "image": image}
+
+
+def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float = 0.5) -> Example:
+    """Pastes objects of the partner, each with the probability `share`, as rectangles (after Ghiasi et al. 2020).
+
+    The partner is stretched to the image's size, and its objects stay where they are in it; what else their boxes show comes along,
+    unlabelled. Crowds aren't pasted. Objects of the image that are covered until less than a quarter is visible are left out.
+
+    Returns:
+        The example, its objects followed by those pasted; "image" has its type.
+    """
+    image = example["image"]
+    height, width = tf.unstack(tf.shape(image)[:2])
+    draws = tf.random.stateless_uniform([tf.shape(partner["boxes"])[0]], seed)
+    pasted = keep(partner, (draws < share) & ~partner["crowd"])
+    cover = _covered(pasted["boxes"], height, width)
+    stretched = tf.image.resize(partner["image"], [height, width])
+    stretched = tf.cast(tf.round(stretched), image.dtype) if image.dtype.is_integer else stretched
+    mixed = tf.where(cover[..., tf.newaxis], stretched, image)
+    seen = 1 - _share_covered(cover, example["boxes"])
+    return {**example, **together([keep(example, seen >= LEAST_VISIBLE), pasted]), "image": tf.ensure_shape(mixed, image.shape)}
+
+
+def object_mixup(example: Example, partner: Example, seed: tf.Tensor, alpha: float = 1.5) -> Example:
+    """Blends two images, both in the upper left of a black canvas that holds both, and keeps all objects (Zhang et al. 2019, section 3.1).
+
+    The example's share of the pixels is drawn from Beta(alpha, alpha); objects count alike however faint they are.
+
+    Returns:
+        The example with "image" float32, as high and wide as the larger of the two, and the objects of both.
+    """
+    share = tf.cast(beta(seed, alpha), tf.float32)
+    extents = [tf.shape(one["image"])[:2] for one in (example, partner)]
+    canvas = tf.maximum(*extents)
+    padded = []
+    for one, extent in zip((example, partner), extents):
+        below, right = tf.unstack(canvas - extent)
+        image = tf.pad(tf.cast(one["image"], tf.float32), [[0, below], [0, right], [0, 0]])
+        padded.append({**moved(one, extent / canvas, tf.zeros([2])), "image": image})
+    image = share * padded[0]["image"] + (1 - share) * padded[1]["image"]
+    return {**example, **together(padded), "image": tf.ensure_shape(image, [None, None, example["image"].shape[-1]])}
+
+
+def _quarter(example: Example, centre: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]) -> Example:
+    """An image in its quarter of a mosaic, and its objects in all of it; `is_far`, int32 [2]: whether it is below, whether right."""
+    image = tf.cast(example["image"], tf.float32)
+    extent = tf.cast(tf.shape(image)[:2], tf.float32)
+    quarter = tf.where(is_far == 1, size - centre, centre)
+    # What is before the centre ends there, what is behind it begins there.
+    resized = extent * tf.reduce_max(tf.cast(quarter, tf.float32) / extent)
+    begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
+    shown = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis], size=quarter, scale=resized / extent, translation=begin, kernel_type="triangle", antialias=True
+    )
+    quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * centre, tf.float32)
+    # Clipped to the quarter first, since beyond it lies another image.
+    inside = moved(example, resized / quarter, begin / quarter)
+    boxes = inside["boxes"] * tf.tile(quarter / size, [2]) + tf.tile(corner / size, [2])
+    return {**inside, "boxes": boxes, "image": tf.clip_by_value(shown[0], 0, 255)}
+
+
+def _covered(boxes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Which pixels have their centre in a box: bool [height, width]."""
+    ymin, xmin, ymax, xmax = (side[:, tf.newaxis] for side in tf.unstack(boxes, axis=-1))
+    y = (tf.range(height, dtype=tf.float32) + 0.5) / tf.cast(height, tf.float32)
+    x = (tf.range(width, dtype=tf.float32) + 0.5) / tf.cast(width, tf.float32)
+    rows, columns = (y >= ymin) & (y < ymax), (x >= xmin) & (x < xmax)
+    # A product of matrices counts the boxes over each pixel, and never holds one mask an object.
+    return tf.matmul(tf.cast(rows, tf.float32), tf.cast(columns, tf.float32), transpose_a=True) > 0
+
+
+def _share_covered(cover: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """How much of each box, [n, 4], is covered, counted in pixels: float32 [n] in 0…1; 0 for a box that holds no pixel's centre."""
+    sums = tf.pad(tf.cumsum(tf.cumsum(tf.cast(cover, tf.int32), 0), 1), [[1, 0], [1, 0]])
+    extent = tf.cast(tf.shape(cover), tf.float32)
+    edges = tf.cast(tf.round(boxes * tf.tile(extent, [2])), tf.int32)
+    ymin, xmin, ymax, xmax = tf.unstack(edges, axis=-1)
+
+    def at(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        return tf.gather_nd(sums, tf.stack([y, x], -1))
+
+    covered = at(ymax, xmax) - at(ymin, xmax) - at(ymax, xmin) + at(ymin, xmin)
+    return tf.math.divide_no_nan(tf.cast(covered, tf.float32), area(tf.cast(edges, tf.float32)))

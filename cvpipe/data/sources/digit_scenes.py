@@ -1,0 +1,196 @@
+"""Scenes of scikit-learn's real digits on cluttered backgrounds, with exact boxes and masks; nothing is downloaded.
+
+A scene is a function of (seed, split, number) alone. Its background is a slope of colour with noise, filled ellipses and bars, and
+lines that are longer than any digit; digits are enlarged bilinearly and painted lighter or darker than what is behind them.
+
+Dimensions: N scenes of H × W pixels and C channels, T digits in all of them, h, w the height and width of a patch.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config.data import DigitScenes
+from cvpipe.data.sources.objects import Objects, collect
+from cvpipe.data.sources.source import Source, annotated, in_memory
+
+CLASSES = tuple("0123456789")
+# The share of all digits that each split draws from, in order: none is seen in two.
+HANDWRITING = {"test": (0.0, 0.2), "validation": (0.2, 0.3), "train": (0.3, 1.0)}
+# What two digits may have of the smaller one's area in common.
+OVERLAP = 0.1
+PLACES_TRIED = 20
+MOST_CLUTTER = 5
+# How much, of 255, a digit differs from what is behind it.
+CONTRAST = (70, 150)
+
+
+class Scenes(NamedTuple):
+    """The scenes of a split."""
+
+    images: np.ndarray
+    """uint8 [N, H, W, C]."""
+    masks: np.ndarray
+    """uint8 [N, H, W]: 0 for background, else the digit + 1."""
+    objects: Objects
+    """The digits; each box is the smallest that holds every pixel of the digit in the mask."""
+
+
+@functools.lru_cache(maxsize=1)
+def digit_scenes(config: DigitScenes) -> dict[str, Source]:
+    """The splits "train", "validation" and "test"; images are uint8 [H, W, C], and stay in memory."""
+    return {split: _source(split, config) for split in ("train", "validation", "test")}
+
+
+def compose(config: DigitScenes, split: str) -> Scenes:
+    """All scenes of a split; a split of more scenes begins with those of one of fewer."""
+    patches, labels = _handwriting(split, config.seed)
+    count, (height, width) = getattr(config, split), config.size
+    images = np.zeros([count, height, width, config.channels], np.uint8)
+    masks = np.zeros([count, height, width], np.uint8)
+    boxes, digits, record = [], [], []
+    for number in range(count):
+        random = np.random.default_rng([config.seed, list(HANDWRITING).index(split), number])
+        canvas = _background(random, height, width, config.channels)
+        instances, chosen = _paint_digits(random, canvas, patches, config)
+        images[number] = np.clip(np.rint(canvas), 0, 255).transpose(1, 2, 0)
+        masks[number] = np.concatenate([[0], labels[chosen] + 1])[instances]
+        boxes.append(_tight_boxes(instances, len(chosen)))
+        digits.append(labels[chosen])
+        record += [number] * len(chosen)
+    flat = np.concatenate(boxes) / np.array([height, width, height, width])
+    names = [_name(split, number) for number in range(count)]
+    nothing = np.zeros(len(flat), bool)
+    objects = collect(names, np.array(record), flat, np.concatenate(digits), nothing, nothing - 1.0, str)
+    return Scenes(images, masks, objects)
+
+
+def _source(split: str, config: DigitScenes) -> Source:
+    scenes = compose(config, split)
+    images = in_memory(scenes.images)
+
+    def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": tf.ensure_shape(tf.gather(images, record), scenes.images.shape[1:])}
+
+    return annotated(CLASSES, scenes.objects, read_record, lambda record: _name(split, record))
+
+
+def _name(split: str, number: int) -> str:
+    return f"digit_scenes {split}[{number}]"
+
+
+def _handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The digits of a split: float32 [n, 8, 8], ink in 0…1, and uint8 [n]."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = np.random.default_rng(seed).permutation(len(data.target))
+    first, last = (round(share * len(order)) for share in HANDWRITING[split])
+    return (data.images[order[first:last]] / 16).astype(np.float32), data.target[order[first:last]].astype(np.uint8)
+
+
+def _background(random: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
+    """float32 [channels, height, width] in about 0…255: NumPy is slow where the last dimension is as short as a pixel."""
+    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)
+
+    def colour(low: float, high: float) -> np.ndarray:
+        return random.uniform(low, high, [channels, 1, 1]).astype(np.float32)
+
+    angle = random.uniform(0, 2 * np.pi)
+    slope = np.float32(np.cos(angle)) * y + np.float32(np.sin(angle)) * x
+    canvas = slope * colour(-40, 40) + colour(-30, 30) + np.float32(random.uniform(40, 215))
+    for _ in range(random.integers(MOST_CLUTTER + 1)):
+        canvas += _clutter(random, height, width) * colour(-60, 60)
+    return canvas + random.standard_normal([height, width], np.float32) * np.float32(random.uniform(2, 10))
+
+
+def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """How much a random shape covers of each pixel: float32 [height, width] in 0…1."""
+    y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
+    angle = random.uniform(0, np.pi)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    dy, dx = y - np.float32(random.uniform(0, height)), x - np.float32(random.uniform(0, width))
+    along, across = cos * dx + sin * dy, cos * dy - sin * dx
+    kind, side = random.integers(3), min(height, width)
+    if kind == 0:
+        # As thick as ink, and from edge to edge: what is as short as a digit would be one, a 1.
+        return np.clip(np.float32(random.uniform(1, 3)) - abs(across), 0, 1)
+    length, breadth = (random.uniform(0.05, 0.25, 2) * side).astype(np.float32)
+    if kind == 1:
+        return np.clip((1 - np.hypot(along / length, across / breadth)) * min(length, breadth), 0, 1)
+    return np.clip(np.minimum(length - abs(along), breadth - abs(across)), 0, 1)
+
+
+def _paint_digits(
+    random: np.random.Generator, canvas: np.ndarray, patches: np.ndarray, config: DigitScenes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paints digits onto the canvas; says of each pixel whose ink it shows, counted from 1, uint8 [H, W], and which patches they are."""
+    instances = np.zeros(config.size, np.uint8)
+    places: list[tuple[int, int, int, int]] = []
+    chosen: list[int] = []
+    for _ in range(random.integers(1, config.most_digits + 1)):
+        height = int(random.integers(config.digit_sizes[0], config.digit_sizes[1] + 1))
+        width = max(int(height * random.uniform(0.75, 1)), 8)
+        place = _free_place(random, config.size, (height, width), places)
+        if place is None:
+            continue
+        places.append(place)
+        chosen.append(int(random.integers(len(patches))))
+        cover = _enlarged(patches[chosen[-1]], height, width)
+        here = np.s_[place[0]: place[2], place[1]: place[3]]
+        behind = canvas[:, *here]
+        behind += cover * (_ink(random, behind, cover) - behind)
+        instances[here][cover >= 0.5] = len(chosen)
+    return instances, np.array(chosen)
+
+
+def _free_place(
+    random: np.random.Generator, extent: tuple[int, ...], size: tuple[int, int], taken: list[tuple[int, int, int, int]]
+) -> tuple[int, int, int, int] | None:
+    """Top, left, bottom, right of a place that hardly overlaps those taken; None where none was found."""
+    for top, left in random.integers(0, [extent[0] - size[0] + 1, extent[1] - size[1] + 1], (PLACES_TRIED, 2)).tolist():
+        bottom, right = top + size[0], left + size[1]
+        shared = [
+            max(min(bottom, b) - max(top, t), 0) * max(min(right, r) - max(left, q), 0) / min(size[0] * size[1], (b - t) * (r - q))
+            for t, q, b, r in taken
+        ]
+        if max(shared, default=0) <= OVERLAP:
+            return top, left, bottom, right
+    return None
+
+
+def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """A colour that differs from what is behind, float32 [C, 1, 1]: lighter or darker, whichever there is room for."""
+    mean = (behind * cover).sum((1, 2), keepdims=True) / cover.sum()
+    contrast = random.uniform(*CONTRAST)
+    lighter = mean.mean() + contrast <= 255 and (mean.mean() - contrast < 0 or random.uniform() < 0.5)
+    change = contrast * random.uniform(0.7, 1.3, mean.shape) * (1 if lighter else -1)
+    return np.clip(mean + change, 0, 255).astype(np.float32)
+
+
+def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
+    """How much of each pixel a digit's ink covers: float32 [height, width] in 0…1."""
+    ink = _weights(height) @ patch @ _weights(width).T
+    # Steeper, so that strokes have edges; at the same ink, whatever the size.
+    return np.clip((ink - 0.2) / 0.4, 0, 1)
+
+
+@functools.lru_cache(maxsize=None)
+def _weights(length: int) -> np.ndarray:
+    """Bilinear interpolation of 8 pixels to `length`, whose centres are half a pixel inside: float32 [length, 8]."""
+    centres = np.clip((np.arange(length) + 0.5) * 8 / length - 0.5, 0, 7)
+    return np.maximum(0, 1 - abs(centres[:, None] - np.arange(8))).astype(np.float32)
+
+
+def _tight_boxes(instances: np.ndarray, count: int) -> np.ndarray:
+    """The smallest boxes around the pixels 1 … count, float64 [count, 4] in pixels."""
+    boxes = np.zeros([count, 4])
+    for number in range(count):
+        ink = instances == number + 1
+        (rows,), (columns,) = np.nonzero(ink.any(1)), np.nonzero(ink.any(0))
+        boxes[number] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return boxes

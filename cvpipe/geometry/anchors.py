@@ -1,0 +1,77 @@
+"""YOLO's anchors: typical sizes of boxes, found by k-means (Redmon and Farhadi 2016, section 2, "Dimension Clusters").
+
+Dimensions: n boxes, k anchors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cvpipe.errors import DataError
+
+LONGEST_SEARCH = 300
+"""Rounds after which a restart ends that hasn't settled."""
+
+
+def find_anchors(sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10) -> tuple[np.ndarray, float]:
+    """The k sizes that boxes resemble most: k-means with the distance 1 − IoU of boxes that share their centre.
+
+    Args:
+        sizes: float [n, 2], heights and widths as fractions of the image; those of no area are left out.
+        k: how many, at least 1.
+        seed: the same seed gives the same anchors.
+        restarts: searches from different starts, drawn as k-means++ does it (Arthur and Vassilvitskii 2007); the best counts.
+
+    Returns:
+        float32 [k, 2] heights and widths by rising area, and the mean over the boxes of the IoU with their best anchor.
+
+    Raises:
+        DataError: fewer than k different sizes are given.
+    """
+    sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
+    sizes = sizes[(sizes > 0).all(1)]
+    different = len(np.unique(sizes, axis=0))
+    if different < k:
+        raise DataError(f"{k} anchors were asked for, but the boxes have only {different} different sizes: ask for fewer anchors.")
+    random = np.random.default_rng(seed)
+    found = [_search(sizes, _start(sizes, k, random)) for _ in range(restarts)]
+    anchors, fit = max(found, key=lambda pair: pair[1])
+    return anchors[np.lexsort((anchors[:, 0], anchors.prod(1)))].astype(np.float32), fit
+
+
+def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """IoU of every size [n, 2] with every anchor [k, 2], both around one centre: float64 [n, k]."""
+    sizes, anchors = np.asarray(sizes, np.float64), np.asarray(anchors, np.float64)
+    shared = np.minimum(sizes[:, :1], anchors[:, 0]) * np.minimum(sizes[:, 1:], anchors[:, 1])
+    return shared / (sizes.prod(1)[:, np.newaxis] + anchors.prod(1) - shared)
+
+
+def _start(sizes: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
+    """[k, 2]: sizes drawn one after the other, likelier the farther from those drawn before."""
+    chosen = [sizes[random.integers(len(sizes))]]
+    while len(chosen) < k:
+        distance = 1 - size_iou(sizes, np.array(chosen)).max(1)
+        # Rounding must not let a size be drawn twice: it would leave an anchor without boxes.
+        distance = np.where(distance > 1e-12, distance, 0)
+        if not distance.any():
+            break
+        chosen.append(sizes[random.choice(len(sizes), p=distance / distance.sum())])
+    return np.array(chosen + chosen[:1] * (k - len(chosen)))
+
+
+def _search(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, float]:
+    """The best anchors on the way from these, and their mean IoU: means needn't lower this distance, so the last may not be the best."""
+    best, best_fit, before = anchors, -1.0, None
+    for _ in range(LONGEST_SEARCH):
+        overlap = size_iou(sizes, anchors)
+        nearest = overlap.argmax(1)
+        fit = float(overlap.max(1).mean())
+        if fit > best_fit:
+            best, best_fit = anchors, fit
+        if before is not None and (nearest == before).all():
+            break
+        before = nearest
+        counts = np.bincount(nearest, minlength=len(anchors))[:, np.newaxis]
+        sums = np.stack([np.bincount(nearest, sizes[:, axis], len(anchors)) for axis in (0, 1)], axis=1)
+        anchors = np.where(counts > 0, sums / np.maximum(counts, 1), anchors)
+    return best, best_fit

@@ -1,0 +1,164 @@
+"""Boxes: areas, overlaps and how well one fits another.
+
+A box is float32 [ymin, xmin, ymax, xmax]; the same functions serve normalized boxes and pixels, as long as all boxes given share a unit.
+Dimensions: ... any leading ones, N and M boxes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+SMALLEST_AREA = 1e-9
+"""What `giou`, `diou` and `ciou` divide by at least, far below a pixel of a normalized image: gradients of degenerate boxes stay finite."""
+Sides = Sequence[tf.Tensor]
+"""ymin, xmin, ymax and xmax of boxes, each [...]."""
+
+
+def area(boxes: tf.Tensor) -> tf.Tensor:
+    """Areas float32 [...] of boxes [..., 4]; 0 where a box is inverted."""
+    return _area(tf.unstack(boxes, axis=-1))
+
+
+def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Intersection over union of every pair.
+
+    Args:
+        boxes_a: float32 [..., N, 4].
+        boxes_b: float32 [..., M, 4].
+
+    Returns:
+        float32 [..., N, M] in [0, 1]; 0 where both boxes of a pair are empty.
+    """
+    return sides_iou(_sides(boxes_a, -2), _sides(boxes_b, -3))
+
+
+def pairwise_intersection(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """The area that each pair shares: float32 [..., N, M] of boxes [..., N, 4] and [..., M, 4]."""
+    return _intersection(_sides(boxes_a, -2), _sides(boxes_b, -3))
+
+
+def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
+    """IoU, float32 [...] in [0, 1], of boxes given as their sides, which broadcast: a loop needn't take its boxes apart every time."""
+    shared = _intersection(a, b)
+    return tf.math.divide_no_nan(shared, _area(a) + _area(b) - shared)
+
+
+def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Generalized IoU of box by box (Rezatofighi et al. 2019, algorithm 1).
+
+    IoU − |C \\ (A ∪ B)| / |C|, C being the smallest box around both.
+
+    Args:
+        boxes_a: float32 [..., 4].
+        boxes_b: float32 [..., 4], of a shape that broadcasts with it.
+
+    Returns:
+        float32 [...] in [−1, 1].
+    """
+    a, b = tf.convert_to_tensor(boxes_a), tf.convert_to_tensor(boxes_b)
+    overlap, union = _overlap(a, b)
+    around = area(_around(a, b))
+    return overlap - (around - union) / tf.maximum(around, SMALLEST_AREA)
+
+
+def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Distance IoU of box by box, IoU − ρ² / c²: the distance of the centres over C's diagonal (Zheng et al. 2020, equation 6).
+
+    Shapes as of `giou`; float32 [...] in [−1, 1].
+    """
+    a, b = tf.convert_to_tensor(boxes_a), tf.convert_to_tensor(boxes_b)
+    overlap, _ = _overlap(a, b)
+    return overlap - _distance(a, b)
+
+
+def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Complete IoU of box by box, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to 11).
+
+    v = 4/π² (difference of the angles atan(width / height))² and α = v / (1 − IoU + v), which is a weight and has no gradient.
+    Shapes as of `giou`; float32 [...] above −2, at most 1.
+    """
+    a, b = tf.convert_to_tensor(boxes_a), tf.convert_to_tensor(boxes_b)
+    overlap, _ = _overlap(a, b)
+    aspect = 4 / math.pi**2 * tf.square(_angle(a) - _angle(b))
+    weight = tf.stop_gradient(tf.math.divide_no_nan(aspect, 1 - overlap + aspect))
+    return overlap - _distance(a, b) - weight * aspect
+
+
+def to_centres(boxes: tf.Tensor) -> tf.Tensor:
+    """Corners [..., 4] as [cy, cx, height, width], float32 [..., 4]."""
+    low, high = tf.split(tf.convert_to_tensor(boxes), 2, axis=-1)
+    return tf.concat([(low + high) / 2, high - low], axis=-1)
+
+
+def to_corners(centres: tf.Tensor) -> tf.Tensor:
+    """[cy, cx, height, width] as corners [ymin, xmin, ymax, xmax], float32 [..., 4]."""
+    middle, extent = tf.split(tf.convert_to_tensor(centres), 2, axis=-1)
+    return tf.concat([middle - extent / 2, middle + extent / 2], axis=-1)
+
+
+def clip(boxes: tf.Tensor, extent: tf.Tensor | tuple[float, float] = (1.0, 1.0)) -> tf.Tensor:
+    """The part of boxes [..., 4] that lies within an image.
+
+    Args:
+        boxes: float32 [..., 4].
+        extent: the image's height and width in the boxes' unit, [..., 2] or the same for all; 1 and 1 where they are normalized.
+
+    Returns:
+        float32 [..., 4]; a box that lies outside becomes an empty one at the image's border.
+    """
+    boxes = tf.convert_to_tensor(boxes)
+    extent = tf.cast(extent, boxes.dtype)
+    return tf.minimum(tf.maximum(boxes, 0), tf.concat([extent, extent], axis=-1))
+
+
+def _sides(boxes: tf.Tensor, axis: int) -> Sides:
+    """The sides of boxes, with a dimension more at this axis of the boxes' own to broadcast along."""
+    return tf.unstack(tf.expand_dims(boxes, axis), axis=-1)
+
+
+def _extent(sides: Sides) -> tuple[tf.Tensor, tf.Tensor]:
+    """Heights and widths [...], never negative."""
+    top, left, bottom, right = sides
+    return tf.nn.relu(bottom - top), tf.nn.relu(right - left)
+
+
+def _area(sides: Sides) -> tf.Tensor:
+    height, width = _extent(sides)
+    return height * width
+
+
+def _intersection(a: Sides, b: Sides) -> tf.Tensor:
+    (a_top, a_left, a_bottom, a_right), (b_top, b_left, b_bottom, b_right) = a, b
+    return _area([tf.maximum(a_top, b_top), tf.maximum(a_left, b_left), tf.minimum(a_bottom, b_bottom), tf.minimum(a_right, b_right)])
+
+
+def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """IoU and union [...], box by box."""
+    sides_a, sides_b = tf.unstack(a, axis=-1), tf.unstack(b, axis=-1)
+    shared = _intersection(sides_a, sides_b)
+    union = _area(sides_a) + _area(sides_b) - shared
+    return shared / tf.maximum(union, SMALLEST_AREA), union
+
+
+def _around(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The smallest boxes [..., 4] that hold both."""
+    return tf.concat([tf.minimum(a[..., :2], b[..., :2]), tf.maximum(a[..., 2:], b[..., 2:])], axis=-1)
+
+
+def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """ρ² / c² in [0, 1]."""
+    around = _around(a, b)
+    diagonal = tf.reduce_sum(tf.square(around[..., 2:] - around[..., :2]), axis=-1)
+    # Twice the distance of the centres: sums of corners instead of their means.
+    apart = tf.reduce_sum(tf.square(a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]), axis=-1) / 4
+    return apart / tf.maximum(diagonal, SMALLEST_AREA)
+
+
+def _angle(boxes: tf.Tensor) -> tf.Tensor:
+    """atan(width / height) in [0, π/2]."""
+    height, width = _extent(tf.unstack(boxes, axis=-1))
+    # atan2 has no gradient at (0, 0).
+    return tf.atan2(width, tf.maximum(height, math.sqrt(SMALLEST_AREA)))

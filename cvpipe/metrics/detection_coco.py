@@ -1,0 +1,100 @@
+"""COCO's twelve numbers, by faster-coco-eval: pycocotools' to the last bits, in C++.
+
+Dimensions: T IoU thresholds, R recalls, K classes, A ranges of area, L limits of detections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cvpipe.metrics.detection_rows import Detections, Objects, area
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+SIZES = ("all", "small", "medium", "large")
+LIMITS = (1, 10, 100)
+"""How many detections of an image count, those with the highest scores."""
+DECIMALS = 3
+"""Of a pixel, to which boxes are rounded. COCO annotates hundredths, which normalized float32 boxes miss by less than this; without it
+IoUs that equal a threshold exactly, as some do in COCO's own example, would fall on either side."""
+
+
+class CocoTables:
+    """COCO's precision and recall, from which all its scores are means; nan where a class has no objects."""
+
+    def __init__(self, detections: Detections, objects: Objects, images: int, classes: Sequence[str]):
+        evaluation = _evaluate(detections, objects, images, classes)
+        self.precision = _undefined_as_nan(evaluation["precision"])
+        """float64 [T, R, K, A, L] at the recalls 0, 0.01 … 1."""
+        self.recall = _undefined_as_nan(evaluation["recall"])
+        """float64 [T, K, A, L]."""
+
+    def scores(self) -> dict[str, float]:
+        """The twelve numbers over all classes that have objects."""
+        return {
+            "ap": _mean(self.ap()), "ap50": _mean(self.ap(0.5)), "ap75": _mean(self.ap(0.75)),
+            **{f"ap_{size}": _mean(self.ap(size=size)) for size in SIZES[1:]},
+            **{f"ar{limit}": _mean(self.ar(limit=limit)) for limit in LIMITS},
+            **{f"ar_{size}": _mean(self.ar(size=size)) for size in SIZES[1:]},
+        }
+
+    def ap(self, iou: float | None = None, size: str = "all") -> np.ndarray:
+        """Average precision of every class, [K], at one IoU or over all ten."""
+        return self.curve(iou, size).mean((0, 1))
+
+    def ar(self, size: str = "all", limit: int = 100) -> np.ndarray:
+        """Average recall of every class over all IoUs, [K]."""
+        return self.recall[:, :, SIZES.index(size), LIMITS.index(limit)].mean(0)
+
+    def curve(self, iou: float | None = None, size: str = "all") -> np.ndarray:
+        """Precision at every recall, [T or 1, R, K]."""
+        chosen = slice(None) if iou is None else [THRESHOLDS.index(iou)]
+        return self.precision[chosen][..., SIZES.index(size), -1]
+
+
+def _evaluate(detections: Detections, objects: Objects, images: int, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    # Here: evaluation only imports it once it has something to score.
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    def coco(annotations: list[dict[str, Any]]) -> COCO:
+        filled = COCO()
+        filled.dataset = {
+            "images": [{"id": image} for image in range(images)], "annotations": annotations,
+            "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
+        }
+        filled.createIndex()
+        return filled
+
+    truths = [
+        {**row, "iscrowd": int(crowd)} for row, crowd in zip(_rows(objects.image, objects.label, objects.box, objects.area), objects.crowd)
+    ]
+    answers = [
+        {**row, "iscrowd": 0, "score": score}
+        for row, score in zip(
+            _rows(detections.image, detections.label, detections.box, area(detections.box)), detections.score.tolist()
+        )
+    ]
+    evaluation = COCOeval_faster(coco(truths), coco(answers), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval
+
+
+def _rows(image: np.ndarray, label: np.ndarray, box: np.ndarray, areas: np.ndarray) -> list[dict[str, Any]]:
+    """What COCO's annotations and detections have in common; its boxes are [x, y, width, height], its ids begin at 1."""
+    xywh = np.round(np.concatenate([box[:, 1::-1], box[:, :1:-1] - box[:, 1::-1]], 1), DECIMALS)
+    columns = zip(image.tolist(), label.tolist(), xywh.tolist(), areas.tolist())
+    return [{"id": n, "image_id": i, "category_id": k, "bbox": b, "area": a} for n, (i, k, b, a) in enumerate(columns, 1)]
+
+
+def _undefined_as_nan(table: Any) -> np.ndarray:
+    values = np.array(table, np.float64)
+    return np.where(values < 0, np.nan, values)
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean over the classes that have a value."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")

@@ -1,0 +1,253 @@
+"""Detection networks: a backbone, what lies between, and a head, with fresh weights and raw outputs.
+
+All are functional models of float [B, H, W, C]; the same arguments give the same variable paths. Boxes are counted as in
+`detection_heads`. Dimensions: B images, H, W, C of a prepared image, D boxes, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+
+from cvpipe.config.prepare import Prepare
+from cvpipe.errors import ConfigError
+from cvpipe.models.blocks import Style, scale_channels
+from cvpipe.models.build import Backbone
+from cvpipe.models.detection_heads import Part, predict_boxes, yolo_v1_head, yolo_v2_neck, yolo_v3_neck
+from cvpipe.models.normalize import Normalize
+from cvpipe.models.pyramid import Extra, extra_maps, feature_pyramid, reach, take
+
+Size = tuple[int, int]
+"""Height and width."""
+
+
+class SsdMaps(NamedTuple):
+    """Which feature maps SSD predicts from."""
+
+    strides: tuple[int, ...]
+    """Those of the backbone, from fine to coarse."""
+    extras: tuple[Extra, ...]
+    """The layers that make the others, each from the map before it."""
+
+
+SSD300 = SsdMaps((8, 16), (Extra(512), Extra(256), Extra(256, stride=1, padding=0), Extra(256, stride=1, padding=0)))
+"""On ssd_vgg16 (Liu et al. 2015, figure 2); its maps have 4, 6, 6, 6, 4 and 4 boxes a cell."""
+
+SSD512 = SsdMaps((8, 16), (Extra(512), Extra(256), Extra(256), Extra(256), Extra(256, kernel=4, stride=1)))
+"""On ssd_vgg16, for images of 512×512 (section 3.3); its maps have 4, 6, 6, 6, 6, 4 and 4 boxes a cell."""
+
+
+def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
+    """The maps of a backbone and as many extra ones, each half as large as the one before, as it takes for one of `smallest` cells or less.
+
+    Args:
+        size: of the image, pixels.
+        strides: of the maps that are taken from the backbone, from fine to coarse.
+        smallest: length of the longer side of the coarsest map, at most.
+    """
+    longest = -(-max(size) // strides[-1])
+    extras: list[Extra] = []
+    while longest > smallest:
+        extras.append(Extra(256 if extras else 512))
+        longest = extras[-1].pixels(longest)
+    return SsdMaps(tuple(strides), tuple(extras))
+
+
+def ssd_grids(size: Size, maps: SsdMaps) -> tuple[Size, ...]:
+    """Height and width in cells of each feature map of an image of `size` pixels, from fine to coarse.
+
+    Raises:
+        ConfigError: the image is too small for an extra layer.
+    """
+    grids = list(grids_of(size, maps.strides))
+    for extra in maps.extras:
+        rows, columns = grids[-1]
+        grids.append((extra.pixels(rows), extra.pixels(columns)))
+    return tuple(grids)
+
+
+def grids_of(size: Size, strides: Sequence[int]) -> tuple[Size, ...]:
+    """Height and width in cells of feature maps with these strides: YOLO's grids, and those SSD takes from a backbone."""
+    return tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
+
+
+def ssd(
+    backbone: Backbone,
+    input_shape: tuple[int, int, int],
+    logits: int,
+    *,
+    maps: SsdMaps,
+    boxes: Sequence[int],
+    separable: bool = False,
+    pyramid: int = 0,
+    bias: float = 0.0,
+    width: float = 1.0,
+    style: Style = Style(),
+    normalize: Prepare | None = None,
+) -> keras.Model:
+    """SSD (Liu et al. 2015) on any backbone.
+
+    Args:
+        backbone: what makes the first feature maps.
+        input_shape: H, W, C.
+        logits: a box has: K for sigmoids, K + 1 for a softmax with background.
+        maps: which feature maps are predicted from.
+        boxes: of each cell, for each map.
+        separable: make extra layers and head of separable convolutions: SSDLite (Sandler et al. 2018, section 6.2), but that
+            the paper takes its map of stride 16 from inside a block of MobileNetV2.
+        pyramid: channels at width 1 of a feature pyramid over the backbone's maps (Lin et al. 2016, with 256); 0 for none.
+        bias: what the logits' biases, and only theirs, start out as; see `prior_bias`.
+        width: multiplies the channels.
+        style: how the layers are made; those of the paper have no norm.
+        normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
+
+    Returns:
+        A model with outputs "boxes" [B, D, 4], offsets of y, x, h, w from the default boxes as they are encoded, and "logits"
+        [B, D, logits], float32.
+
+    Raises:
+        ConfigError: the backbone lacks one of the maps, or the image is too small.
+    """
+    grids = ssd_grids(input_shape[:2], maps)
+    image, features = _features(backbone, input_shape, width, style, normalize)
+    found = take(features, maps.strides)
+    if pyramid > 0:
+        found = feature_pyramid(found, scale_channels(pyramid, width), style=style)
+    found += extra_maps(found[-1], maps.extras, width=width, separable=separable, style=style)
+    _check_grids(found, grids)
+    parts = {"boxes": Part(4), "logits": Part(logits, bias)}
+    return keras.Model(image, predict_boxes(found, boxes, parts, kernel=3, separable=separable, style=style), name="ssd")
+
+
+def yolo_v1(
+    backbone: Backbone,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    stride: int = 64,
+    boxes: int = 2,
+    dropout: float = 0.5,
+    width: float = 1.0,
+    style: Style = Style(),
+    normalize: Prepare | None = None,
+) -> keras.Model:
+    """YOLO (Redmon et al. 2015) on any backbone; the paper's is extraction, with images of 448×448 and no norm.
+
+    Args:
+        backbone: what makes the feature map with half the stride; convolutions are added until there is one.
+        input_shape: H, W, C.
+        classes: K.
+        stride: pixels a cell; the grid is [ceil(H / stride), ceil(W / stride)].
+        boxes: of each cell.
+        dropout: share of the fully connected layer's units left out in training.
+        width, style, normalize: see `ssd`.
+
+    Returns:
+        A model with outputs "boxes" [B, D, 4], raw y and x in the cell and √h and √w, "objectness" [B, D], and "logits" [B, cells, K],
+        float32; D = cells × boxes.
+
+    Raises:
+        ConfigError: the backbone has no map of half the stride.
+    """
+    image, features = _features(backbone, input_shape, width, style, normalize)
+    (x,) = take(reach(features, stride // 2, style), [stride // 2])
+    _check_grids([x], grids_of(input_shape[:2], [stride // 2]))
+    return keras.Model(image, yolo_v1_head(x, boxes, classes, dropout=dropout, style=style), name="yolo_v1")
+
+
+def yolo_v2(
+    backbone: Backbone,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    stride: int = 32,
+    anchors: int = 5,
+    bias: float = 0.0,
+    objectness_bias: float = 0.0,
+    width: float = 1.0,
+    style: Style = Style(),
+    normalize: Prepare | None = None,
+) -> keras.Model:
+    """YOLOv2 (Redmon and Farhadi 2016) on any backbone; the paper's is darknet19, with images of 416×416.
+
+    Args:
+        backbone: what makes the feature maps with this stride and with half of it; convolutions are added until there are both.
+        input_shape: H, W, C.
+        classes: K.
+        stride: pixels a cell; see `grids_of`.
+        anchors: of each cell.
+        bias: what the logits' biases start out as; see `prior_bias`.
+        objectness_bias: what the objectness's biases start out as.
+        width, style, normalize: see `ssd`.
+
+    Returns:
+        A model with outputs "boxes" [B, D, 4], raw ty, tx, th, tw, "objectness" [B, D] and "logits" [B, D, K], float32.
+
+    Raises:
+        ConfigError: the backbone lacks one of the maps.
+    """
+    image, features = _features(backbone, input_shape, width, style, normalize)
+    fine, coarse = take(reach(features, stride, style), [stride // 2, stride])
+    _check_grids([fine, coarse], grids_of(input_shape[:2], [stride // 2, stride]))
+    outputs = _yolo_outputs([yolo_v2_neck(fine, coarse, style=style)], anchors, classes, bias, objectness_bias, style)
+    return keras.Model(image, outputs, name="yolo_v2")
+
+
+def yolo_v3(
+    backbone: Backbone,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    strides: Sequence[int] = (8, 16, 32),
+    anchors: int = 3,
+    bias: float = 0.0,
+    objectness_bias: float = 0.0,
+    width: float = 1.0,
+    style: Style = Style(),
+    normalize: Prepare | None = None,
+) -> keras.Model:
+    """YOLOv3 (Redmon and Farhadi 2018) on any backbone; the paper's is darknet53, with images of 416×416.
+
+    Args:
+        backbone: what makes the feature maps; convolutions are added until there is the coarsest.
+        strides: pixels a cell of each map, from fine to coarse; see `grids_of`.
+        anchors: of each cell of a map.
+        Others: see `yolo_v2`.
+
+    Returns:
+        A model with outputs "boxes" [B, D, 4], raw ty, tx, th, tw, "objectness" [B, D] and "logits" [B, D, K], float32.
+
+    Raises:
+        ConfigError: the backbone lacks one of the maps.
+    """
+    image, features = _features(backbone, input_shape, width, style, normalize)
+    maps = take(reach(features, strides[-1], style), strides)
+    _check_grids(maps, grids_of(input_shape[:2], strides))
+    outputs = _yolo_outputs(yolo_v3_neck(maps, style=style), anchors, classes, bias, objectness_bias, style)
+    return keras.Model(image, outputs, name="yolo_v3")
+
+
+def _features(
+    backbone: Backbone, input_shape: tuple[int, int, int], width: float, style: Style, normalize: Prepare | None
+) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
+    image = keras.Input(input_shape, name="image")
+    normalized = image if normalize is None else Normalize(normalize, name="normalize")(image)
+    return image, backbone(normalized, width=width, style=style)
+
+
+def _check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> None:
+    """Default boxes and anchors are laid out without the model, and have to be where it looks."""
+    for x, grid in zip(maps, grids, strict=True):
+        if tuple(x.shape[1:3]) != grid:
+            found, meant = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
+            raise ConfigError(f"a feature map has {found} cells where its stride means {meant}: choose another model.backbone")
+
+
+def _yolo_outputs(
+    maps: Sequence[keras.KerasTensor], anchors: int, classes: int, bias: float, objectness_bias: float, style: Style
+) -> dict[str, keras.KerasTensor]:
+    parts = {"boxes": Part(4), "objectness": Part(1, objectness_bias), "logits": Part(classes, bias)}
+    outputs = predict_boxes(maps, [anchors] * len(maps), parts, kernel=1, style=style)
+    return {**outputs, "objectness": keras.ops.squeeze(outputs["objectness"], -1)}

@@ -1,0 +1,95 @@
+"""VGG16 (Simonyan and Zisserman 2014, table 1, configuration D) without its fully connected layers, and as SSD has it.
+
+Image tensors are [B, H, W, C].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from cvpipe.models.blocks import Style, conv_norm, scale_channels
+from cvpipe.models.norms import Norm
+
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Channels and number of the 3×3 convolutions between two poolings."""
+
+
+class L2Normalization(keras.layers.Layer):
+    """Divides each pixel's features by their Euclidean length and scales each channel (Liu et al. 2015, ParseNet, section 3.3).
+
+    float [B, H, W, C] -> the same; lengths are computed in float32 under every dtype policy. The scales are learned.
+    """
+
+    def __init__(self, initial: float, name: str) -> None:
+        """`initial` is what all scales start out as."""
+        super().__init__(name=name)
+        self.initial = initial
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        initializer = keras.initializers.Constant(self.initial)
+        self.scale = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="scale")
+
+    def call(self, x: Any) -> Any:
+        features = keras.ops.cast(x, "float32")
+        squares = keras.ops.sum(keras.ops.square(features), axis=-1, keepdims=True)
+        # A pixel at which no feature fires stays 0, with a gradient of 0.
+        unit = features * keras.ops.rsqrt(keras.ops.maximum(squares, 1e-12))
+        return keras.ops.cast(unit * keras.ops.cast(self.scale, "float32"), self.compute_dtype)
+
+
+def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+    """The 13 convolutions, with biases.
+
+    Args:
+        image: [B, H, W, C].
+        width: multiplies the channels.
+        style: how kernels start out; the network has no norm.
+
+    Returns:
+        {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 512, 512 × width]}: the last convolution before
+        each pooling, and pool5.
+    """
+    features = _convolutions(image, width, style)
+    features[32] = keras.layers.MaxPooling2D(2, padding="same", name="stage5_pool")(features[16])
+    return features
+
+
+def ssd_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+    """VGG16 with its first two fully connected layers made convolutions of 1024 × `width` channels (Liu et al. 2015, SSD, section 3.1).
+
+    Args:
+        image: [B, H, W, C].
+        width: multiplies the channels.
+        style: how kernels start out; the network has no norm.
+
+    Returns:
+        {8: conv4_3, every pixel of length 20 at first, 16: fc7}, [B, ceil(H / stride), ceil(W / stride), 512, 1024 × width].
+    """
+    features = _convolutions(image, width, style)
+    x = keras.layers.MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
+    channels = scale_channels(1024, width)
+    # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it sees about what it saw.
+    x = keras.layers.Conv2D(
+        channels, 3, padding="same", dilation_rate=6, activation="relu", kernel_initializer=style.initializer.kernel(), name="fc6"
+    )(x)
+    fc7 = conv_norm(x, channels, 1, 1, style=_without_norm(style), activation="relu", name="fc7")
+    return {8: L2Normalization(20.0, name="stage4_length")(features[8]), 16: fc7}
+
+
+def _convolutions(image: keras.KerasTensor, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+    x, features = image, {}
+    for stage, (channels, count) in enumerate(STAGES):
+        if stage > 0:
+            # Rounding up, a map of 75 pixels becomes one of 38.
+            x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{stage}_pool")(x)
+        for index in range(count):
+            name = f"stage{stage + 1}_conv{index + 1}"
+            x = conv_norm(x, scale_channels(channels, width), 3, 1, style=_without_norm(style), activation="relu", name=name)
+        features[2**stage] = x
+    return features
+
+
+def _without_norm(style: Style) -> Style:
+    return style._replace(norm=Norm("none"))

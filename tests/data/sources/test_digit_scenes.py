@@ -1,0 +1,88 @@
+"""Scenes of digits: the same every time, with boxes and masks that fit to the pixel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from pydantic import ValidationError
+from scipy.ndimage import find_objects
+
+from cvpipe.config.data import DigitScenes
+from cvpipe.data.sources.digit_scenes import HANDWRITING, _handwriting, compose, digit_scenes
+
+
+def section(**settings: Any) -> DigitScenes:
+    return DigitScenes(**{"kind": "digit_scenes", "train": 60, "validation": 10, "test": 20, **settings})
+
+
+def test_splits_are_as_large_as_asked_for_and_hold_images_with_boxes() -> None:
+    splits = digit_scenes(section(size=(96, 128), channels=1))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 60, "validation": 10, "test": 20}
+    for split in splits.values():
+        assert split.classes == tuple("0123456789")
+        for example in tf.data.Dataset.range(len(split)).map(split.read).as_numpy_iterator():
+            assert example["image"].shape == (96, 128, 1) and example["image"].dtype == np.uint8
+            assert 1 <= len(example["boxes"]) == len(example["labels"]) <= 6 and not example["crowd"].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_scene_depends_on_seed_split_and_number_alone(channels: int) -> None:
+    few, many = (compose(section(train=count, channels=channels), "train") for count in (5, 9))
+    np.testing.assert_array_equal(few.images, many.images[:5])
+    np.testing.assert_array_equal(few.masks, many.masks[:5])
+    np.testing.assert_array_equal(few.objects.boxes, many.objects.boxes[: few.objects.starts[5]])
+    other = compose(section(train=5, channels=channels, seed=1), "train")
+    assert (few.images != other.images).any((1, 2, 3)).all()
+    assert len({image.tobytes() for image in many.images}) == 9
+
+
+def test_a_box_holds_all_of_a_digits_mask_and_no_row_or_column_more() -> None:
+    # One digit a scene: whatever is in the mask is its ink.
+    scenes = compose(section(most_digits=1), "train")
+    boxes = np.rint(scenes.objects.boxes * 128).astype(int)
+    np.testing.assert_allclose(scenes.objects.boxes * 128, boxes, atol=1e-4)
+    for mask, box, label in zip(scenes.masks, boxes, scenes.objects.labels):
+        assert set(np.unique(mask)) == {0, label + 1}
+        [rows, columns] = find_objects(mask.clip(0, 1))[0]
+        assert [rows.start, columns.start, rows.stop, columns.stop] == box.tolist()
+
+
+def test_digits_of_a_scene_hardly_overlap_and_the_mask_names_them_all() -> None:
+    scenes = compose(section(), "train")
+    for number, mask in enumerate(scenes.masks):
+        rows = scenes.objects.rows(number)
+        boxes, labels = scenes.objects.boxes[rows] * 128, scenes.objects.labels[rows]
+        assert set(np.unique(mask)) - {0} == set(labels + 1)
+        corner, end = np.maximum(boxes[:, None, :2], boxes[:, :2]), np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+        shared = np.maximum(end - corner, 0).prod(-1) - np.diag((boxes[:, 2:] - boxes[:, :2]).prod(-1))
+        assert (shared <= 0.3 * (boxes[:, 2:] - boxes[:, :2]).prod(-1)).all()
+
+
+def test_digits_stand_out_lighter_or_darker() -> None:
+    scenes = compose(section(channels=1, most_digits=1), "train")
+    differences = []
+    for image, mask in zip(scenes.images[..., 0].astype(float), scenes.masks > 0):
+        near = np.zeros_like(mask)
+        rows, columns = find_objects(mask.astype(int))[0]
+        near[rows, columns] = True
+        differences.append(image[mask].mean() - image[near & ~mask].mean())
+    assert min(map(abs, differences)) > 15 and min(differences) < -40 and max(differences) > 40
+
+
+def test_no_handwriting_is_in_two_splits() -> None:
+    patches = {split: {patch.tobytes() for patch in _handwriting(split, 0)[0]} for split in HANDWRITING}
+    assert sum(map(len, patches.values())) == len(set.union(*patches.values())) > 1700
+    assert all(set(_handwriting(split, 0)[1]) == set(range(10)) for split in HANDWRITING)
+
+
+def test_a_digit_can_be_as_large_as_the_scene() -> None:
+    scenes = compose(section(size=(20, 24), digit_sizes=(20, 20), train=5), "train")
+    assert scenes.objects.records == 5 and (np.diff(scenes.objects.starts) >= 1).all()
+
+
+def test_digits_larger_than_the_scene_are_refused() -> None:
+    with pytest.raises(ValidationError, match="digit_sizes must be .* up to the scenes' shorter side, 40"):
+        section(size=(40, 80))

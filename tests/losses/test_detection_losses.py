@@ -1,0 +1,154 @@
+"""Losses of detectors against NumPy, box by box."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.config.loss import Loss
+from cvpipe.geometry.boxes import to_corners
+from cvpipe.geometry.encoding import decode_ssd, encode_ssd
+from cvpipe.losses.detection import Objects, ssd_loss, yolo_loss, yolo_v1_loss
+
+RANDOM = np.random.default_rng(0)
+# [cy, cx, height, width] of nine default boxes in a 3×3 grid.
+DEFAULTS = np.array([[y, x, 0.3, 0.3] for y in (0.2, 0.5, 0.8) for x in (0.2, 0.5, 0.8)], np.float32)
+CLASSES = 3
+
+
+def some_objects() -> Objects:
+    """Two objects and an empty slot; none; one and a crowd."""
+    boxes = np.zeros((3, 3, 4), np.float32)
+    boxes[0, :2] = [[0.06, 0.04, 0.36, 0.33], [0.62, 0.38, 0.97, 0.66]]
+    boxes[2, :2] = [[0.35, 0.35, 0.7, 0.65], [0.0, 0.0, 1.0, 0.36]]
+    labels = np.array([[1, 2, -1], [-1, -1, -1], [0, 1, -1]], np.int32)
+    crowd = np.array([[False] * 3, [False] * 3, [False, True, False]])
+    return Objects(*map(tf.constant, (boxes, labels, crowd)))
+
+
+def softmax_loss(logits: np.ndarray, label: int) -> float:
+    return log(sum(map(exp, logits))) - logits[label]
+
+
+def loss_of_ssd(raw: np.ndarray, logits: np.ndarray, objects: Objects, section: Loss) -> dict[str, np.ndarray]:
+    decoded = decode_ssd(tf.constant(raw), tf.constant(DEFAULTS))
+    losses = ssd_loss(tf.constant(raw), tf.constant(logits), decoded, objects, tf.constant(DEFAULTS), 0.5, section)
+    return {name: value.numpy() for name, value in losses.items()}
+
+
+def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() -> None:
+    objects = some_objects()
+    raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
+    logits = RANDOM.normal(size=(3, 9, CLASSES + 1)).astype(np.float32)
+    given = loss_of_ssd(raw, logits, objects, Loss(kind="multibox"))
+    # By hand: the first image's objects lie over boxes 0 and 7, the third's over box 4; its crowd covers boxes 0, 3 and 6.
+    answers = [{0: 0, 7: 1}, {}, {4: 0}]
+    ignored: list[set[int]] = [set(), set(), {0, 3, 6}]
+    for image, own in enumerate(answers):
+        of_class = [softmax_loss(logits[image, box], objects.labels[image, slot].numpy() + 1) for box, slot in own.items()]
+        empty = [softmax_loss(logits[image, box], 0) for box in range(9) if box not in own and box not in ignored[image]]
+        of_class += sorted(empty, reverse=True)[: 3 * len(own)]
+        of_box = 0.0
+        for box, slot in own.items():
+            error = np.abs(raw[image, box] - encode_ssd(objects.boxes[image, slot], DEFAULTS[box]).numpy())
+            of_box += float(np.where(error < 1, error**2 / 2, error - 0.5).sum())
+        count = max(len(own), 1)
+        np.testing.assert_allclose([given["class"][image], given["box"][image]], [sum(of_class) / count, of_box / count], rtol=2e-5)
+
+
+def test_focal_counts_every_box_that_no_crowd_covers() -> None:
+    objects, section = some_objects(), Loss(kind="focal")
+    logits = RANDOM.normal(size=(3, 9, CLASSES)).astype(np.float32)
+    given = loss_of_ssd(np.zeros((3, 9, 4), np.float32), logits, objects, section)["class"]
+    labels = np.full((3, 9), -1)
+    labels[0, 0], labels[0, 7], labels[2, 4] = 1, 2, 0
+    expected = np.zeros(3)
+    for image, box in np.ndindex(3, 9):
+        if image == 2 and box in (0, 3, 6):
+            continue
+        for k in range(CLASSES):
+            right = 1 / (1 + exp(-logits[image, box, k] * (1 if labels[image, box] == k else -1)))
+            alpha = 0.25 if labels[image, box] == k else 0.75
+            expected[image] -= alpha * (1 - right) ** 2 * log(right)
+    np.testing.assert_allclose(given, expected / [2, 1, 1], rtol=2e-5)
+
+
+@pytest.mark.parametrize("box", ["offsets", "giou", "diou", "ciou"])
+def test_boxes_that_are_right_cost_nothing(box: str) -> None:
+    objects = some_objects()
+    raw = np.zeros((3, 9, 4), np.float32)
+    for image, default, slot in ((0, 0, 0), (0, 7, 1), (2, 4, 0)):
+        raw[image, default] = encode_ssd(objects.boxes[image, slot], DEFAULTS[default])
+    given = loss_of_ssd(raw, np.zeros((3, 9, CLASSES + 1), np.float32), objects, Loss(kind="multibox", box=box))
+    np.testing.assert_allclose(given["box"], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["multibox", "focal"])
+@pytest.mark.parametrize("box", ["offsets", "ciou"])
+def test_gradients_are_finite_also_without_any_object(kind: str, box: str) -> None:
+    nothing = Objects(tf.zeros([2, 3, 4]), tf.fill([2, 3], -1), tf.zeros([2, 3], tf.bool))
+    raw = tf.Variable(tf.zeros([2, 9, 4]))
+    logits = tf.Variable(tf.zeros([2, 9, CLASSES + (kind == "multibox")]))
+    with tf.GradientTape() as tape:
+        decoded = decode_ssd(raw, tf.constant(DEFAULTS))
+        losses = ssd_loss(raw, logits, decoded, nothing, tf.constant(DEFAULTS), 0.5, Loss(kind=kind, box=box))
+        total = tf.add_n([tf.reduce_sum(loss) for loss in losses.values()])
+    for gradient in tape.gradient(total, [raw, logits], unconnected_gradients="zero"):
+        assert np.isfinite(gradient).all()
+    assert losses["box"].numpy().tolist() == [0, 0]
+
+
+def test_yolo_is_the_papers_sum_over_objects_and_boxes() -> None:
+    objects = some_objects()
+    raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
+    objectness = RANDOM.normal(size=(3, 9)).astype(np.float32)
+    logits = RANDOM.normal(size=(3, 9, CLASSES)).astype(np.float32)
+    encoded = RANDOM.uniform(size=(3, 3, 4)).astype(np.float32)
+    decoded = np.tile(to_corners(DEFAULTS), (3, 1, 1)).astype(np.float32)
+    responsible = np.array([[0, 7, 5], [1, 2, 3], [4, 8, 6]], np.int32)
+    given = yolo_loss(
+        *map(tf.constant, (raw, encoded, decoded, objectness, logits)), objects, tf.constant(responsible), False, Loss(kind="yolo")
+    )
+    own = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
+    expected = {name: np.zeros(3) for name in ("class", "box", "objectness")}
+    for (image, slot), box in own.items():
+        for k in range(CLASSES):
+            sign = 1 if objects.labels[image, slot] == k else -1
+            expected["class"][image] += log(1 + exp(-sign * logits[image, box, k]))
+        predicted = [*(1 / (1 + np.exp(-raw[image, box, :2]))), *raw[image, box, 2:]]
+        top, left, bottom, right = objects.boxes[image, slot].numpy()
+        expected["box"][image] += (2 - (bottom - top) * (right - left)) * np.square(predicted - encoded[image, slot]).sum()
+    for image, box in np.ndindex(3, 9):
+        if (image, box) in [(image, box) for (image, _), box in own.items()]:
+            expected["objectness"][image] += log(1 + exp(-objectness[image, box]))
+        elif max_overlap(decoded[image, box], objects, image) < 0.5:
+            expected["objectness"][image] += 0.5 * log(1 + exp(objectness[image, box]))
+    for name, values in expected.items():
+        np.testing.assert_allclose(given[name], values, rtol=2e-5, err_msg=name)
+
+
+def max_overlap(box: np.ndarray, objects: Objects, image: int) -> float:
+    best = 0.0
+    for label, other in zip(objects.labels[image].numpy(), objects.boxes[image].numpy()):
+        if label < 0:
+            continue
+        height, width = (max(0.0, min(box[n + 2], other[n + 2]) - max(box[n], other[n])) for n in (0, 1))
+        union = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1]) - height * width
+        best = max(best, height * width / union)
+    return best
+
+
+def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> None:
+    boxes = tf.constant([[[0.2, 0.2, 0.6, 0.6]]])
+    objects = Objects(boxes, tf.constant([[1]]), tf.constant([[False]]))
+    # One cell with two boxes, the second of which fits exactly.
+    decoded = tf.constant([[[0.0, 0.0, 0.2, 0.2], [0.2, 0.2, 0.6, 0.6]]])
+    raw = tf.constant([[[9.0] * 4, [0.4, 0.4, 0.4**0.5, 0.4**0.5]]])
+    objectness, classes = tf.constant([[0.5, 0.9]]), tf.constant([[[0.2, 0.7]]])
+    given = yolo_v1_loss(raw, decoded, objectness, classes, objects, raw[:, 1:], tf.constant([[0]]), Loss(kind="yolo"))
+    assert float(given["box"][0]) == 0
+    assert float(given["class"][0]) == pytest.approx(0.2**2 + 0.3**2)
+    assert float(given["objectness"][0]) == pytest.approx(0.1**2 + 0.5 * 0.5**2, rel=1e-5)
