@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import ROOT, small_config
+from cvpipe import config_file
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application
+from cvpipe.tasks import classification, detection
 from cvpipe.training.build import build_state, load_model
 from cvpipe.training.run import Run
-from cvpipe.training.start import start
+from cvpipe.training.start import start, take_over
 from cvpipe.training.train import train
 
 DIGITS = tuple("0123456789")
@@ -129,3 +131,17 @@ def test_what_is_frozen_stays_as_it_was_and_the_rest_learns(
 def test_more_stages_than_there_are_cant_be_frozen(trained_run: Path) -> None:
     with pytest.raises(ConfigError, match="model.freeze_stages: 4, but resnet20 has the stages stage1, stage2, stage3"):
         started(f"model.weights={trained_run}", "model.freeze=stages", "model.freeze_stages=4")
+
+
+def test_a_detector_takes_a_classifiers_backbone_over_and_keeps_its_own_head() -> None:
+    shared = ("prepare={size: [32, 32], channels: 3}", "model.width=0.125")
+    classifier = classification.build_model(small_config(*shared, "model.backbone=resnet18"), ("a", "b"))
+    pipeline = ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml"
+    detector = detection.build_model(config_file.load(pipeline, [*shared]), ("a", "b"))
+    before = {variable.path: variable.numpy() for variable in detector.variables}
+    given = {variable.path: variable.numpy() + 1 for variable in classifier.variables}
+    take_over(detector, given, "the classifier")
+    for variable in detector.variables:
+        expected = given.get(variable.path, before[variable.path])
+        np.testing.assert_array_equal(variable.numpy(), expected, err_msg=variable.path)
+    assert sum(variable.path in given for variable in detector.variables) > 40
