@@ -92,6 +92,16 @@ def test_the_readme_quotes_the_benchmarks() -> None:
     assert f"{min(inputs):.2f} to {max(inputs):.2f} times the best peer" in README
 
 
+def test_the_readme_quotes_the_detectors() -> None:
+    rows = {row["name"]: row["value"] for row in json.loads((ROOT / "benchmarks/results/digit_scenes.json").read_text())["rows"]}
+    for pipeline in ("digit_scenes_ssd", "digit_scenes_yolo"):
+        line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
+        head = (ROOT / "pipelines/detection" / f"{pipeline}.yaml").read_text().split("task:")[0]
+        for score in ("AP50", "AP"):
+            assert f"{rows[f'{pipeline}: {score}']:.1%} |" in line
+            assert f"{score} {rows[f'{pipeline}: {score}']:.1%}" in head
+
+
 def test_the_readme_quotes_the_baselines() -> None:
     rows = {row["name"]: row["value"] for row in json.loads((ROOT / "benchmarks/results/baselines.json").read_text())["rows"]}
     measured = {
