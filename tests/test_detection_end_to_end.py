@@ -23,7 +23,10 @@ from cvpipe.export.export import export
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_models
 from cvpipe.tasks import detection
+from cvpipe.training.build import build_state
 from cvpipe.training.run import Run
+from cvpipe.training.sanity.gradient_check import gradient_check
+from cvpipe.training.sanity.subject import Subject, calm, some_examples
 from cvpipe.training.train import evaluate_run, load, open_split, train
 from test_notebooks import execute, pictures
 
@@ -117,6 +120,14 @@ def test_predict_prints_and_draws_objects(exported: Path, tmp_path: Path, cvpipe
     answer = json.loads(out)
     assert code == 0 and answer["count"] == len(answer["objects"])
     assert (tmp_path / "drawn" / "noise.png.prediction.png").is_file()
+
+
+def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
+    config = calm(run.config)
+    source = open_split(config, "train", run.facts)
+    state, _ = build_state(config, source.classes, len(source))
+    found = gradient_check(Subject(state.model, detection, config, source.classes, some_examples(source, config, detection)))
+    assert found.ok, found.says
 
 
 def test_the_notebook_shows_a_detector(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What detectors minimize, per image and part: how far boxes are off, and how wrong they are about what they show.
 
-Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. A slot whose label is −1 is empty; crowds are neither learned
+Losses have the type of the network's outputs, which is float32 but where gradients are checked. Boxes are [ymin, xmin, ymax, xmax] as
+fractions of the network's input. A slot whose label is −1 is empty; crowds are neither learned
 nor held against a box. Dimensions: B images, M slots for objects, D boxes, K classes, S cells of YOLOv1's grid with N boxes each.
 """
 
@@ -57,11 +58,11 @@ def ssd_loss(
     Returns:
         "class" and "box", float32 [B]; without objects both are 0, but for focal's class.
     """
-    corners = to_corners(defaults)
-    index = match(corners, *objects, threshold=overlap)
+    index = match(to_corners(defaults), *objects, threshold=overlap)
+    defaults, boxes = tf.cast(defaults, raw.dtype), tf.cast(objects.boxes, raw.dtype)
     positive, slot = index >= 0, tf.maximum(index, 0)
     label = tf.where(positive, tf.gather(objects.labels, slot, batch_dims=1), -1)
-    target = tf.gather(objects.boxes, slot, batch_dims=1)
+    target = tf.gather(boxes, slot, batch_dims=1)
     if section.kind == "multibox":
         wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label + 1, logits=logits)
         hardest = hard_negatives(tf.stop_gradient(wrong), positive, index == BACKGROUND, section.negatives)
@@ -69,12 +70,12 @@ def ssd_loss(
     else:
         of_class = tf.where(index >= BACKGROUND, focal(logits, label, section.focal_gamma, section.focal_alpha), 0)
     # Boxes without an object have no target; any finite one keeps NaN out of the gradient.
-    target = tf.where(positive[..., tf.newaxis], target, corners)
+    target = tf.where(positive[..., tf.newaxis], target, to_corners(defaults))
     if section.box == "offsets":
         off = tf.reduce_sum(_smooth_l1(raw - encode_ssd(target, defaults)), axis=-1)
     else:
         off = 1 - _OVERLAPS[section.box](decoded, target)
-    matched = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32), axis=1), 1.0)
+    matched = tf.maximum(tf.reduce_sum(tf.cast(positive, raw.dtype), axis=1), 1)
     of_box = section.box_weight * tf.where(positive, off, 0)
     return {"class": tf.reduce_sum(of_class, axis=1) / matched, "box": tf.reduce_sum(of_box, axis=1) / matched}
 
@@ -99,22 +100,22 @@ def yolo_loss(
     Returns:
         "class", "box" and "objectness", float32 [B].
     """
-    filled = tf.cast(objects.is_object, tf.float32)
+    filled, boxes = tf.cast(objects.is_object, raw.dtype), tf.cast(objects.boxes, raw.dtype)
     raw, own, logits = (tf.gather(values, responsible, batch_dims=1) for values in (raw, decoded, logits))
     labels = tf.maximum(objects.labels, 0)
     if one_class:
         of_class = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     else:
-        truth = tf.one_hot(labels, logits.shape[-1])
+        truth = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
         of_class = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits), axis=-1)
     if section.box == "offsets":
         predicted = tf.concat([tf.sigmoid(raw[..., :2]), raw[..., 2:]], axis=-1)
         # As in the authors' code, small objects count up to twice as much: the same error costs them more of their IoU.
-        height, width = tf.unstack(objects.boxes[..., 2:] - objects.boxes[..., :2], axis=-1)
-        target = tf.where(objects.is_object[..., tf.newaxis], encoded, 0)
+        height, width = tf.unstack(boxes[..., 2:] - boxes[..., :2], axis=-1)
+        target = tf.cast(tf.where(objects.is_object[..., tf.newaxis], encoded, 0), raw.dtype)
         off = (2 - height * width) * tf.reduce_sum(tf.square(predicted - target), axis=-1)
     else:
-        off = 1 - _OVERLAPS[section.box](own, objects.boxes)
+        off = 1 - _OVERLAPS[section.box](own, boxes)
     return {
         "class": tf.reduce_sum(filled * of_class, axis=1),
         "box": section.box_weight * tf.reduce_sum(filled * off, axis=1),
@@ -147,17 +148,18 @@ def yolo_v1_loss(
     boxes = decoded.shape[1] // classes.shape[1]
     candidates = cells[..., tf.newaxis] * boxes + tf.range(boxes)
     # [B, M, N]
-    overlaps = iou(objects.boxes[..., tf.newaxis, :], tf.gather(decoded, candidates, batch_dims=1))[..., 0, :]
+    own = tf.cast(tf.gather(decoded, candidates, batch_dims=1), tf.float32)
+    overlaps = iou(objects.boxes[..., tf.newaxis, :], own)[..., 0, :]
     best = tf.argmax(overlaps, axis=-1, output_type=tf.int32)
     responsible = cells * boxes + best
-    filled = tf.cast(objects.is_object, tf.float32)
-    off = tf.reduce_sum(tf.square(tf.gather(raw, responsible, batch_dims=1) - encoded), axis=-1)
-    truth = tf.one_hot(tf.maximum(objects.labels, 0), classes.shape[-1])
+    filled = tf.cast(objects.is_object, raw.dtype)
+    off = tf.reduce_sum(tf.square(tf.gather(raw, responsible, batch_dims=1) - tf.cast(encoded, raw.dtype)), axis=-1)
+    truth = tf.one_hot(tf.maximum(objects.labels, 0), classes.shape[-1], dtype=raw.dtype)
     wrong = tf.reduce_sum(tf.square(tf.gather(classes, cells, batch_dims=1) - truth), axis=-1)
     # The confidence should be the overlap that is reached (section 2).
-    reached = tf.stop_gradient(tf.reduce_max(overlaps, axis=-1))
+    reached = tf.cast(tf.stop_gradient(tf.reduce_max(overlaps, axis=-1)), raw.dtype)
     answer = tf.gather(objectness, responsible, batch_dims=1)
-    empty = 1 - _marked(responsible, objects.is_object, decoded.shape[1])
+    empty = tf.cast(1 - _marked(responsible, objects.is_object, decoded.shape[1]), raw.dtype)
     of_objectness = tf.reduce_sum(filled * tf.square(answer - reached), axis=1)
     of_empty = section.empty_weight * tf.reduce_sum(empty * tf.square(objectness), axis=1)
     # Equation 3's λ of 5 is part of the method; box_weight comes on top.
@@ -170,9 +172,10 @@ def yolo_v1_loss(
 
 def _objectness_loss(objectness: tf.Tensor, decoded: tf.Tensor, objects: Objects, responsible: tf.Tensor, section: Loss) -> tf.Tensor:
     """float32 [B]."""
-    truth = _marked(responsible, objects.is_object, objectness.shape[1])
-    overlaps = tf.where((objects.labels >= 0)[:, tf.newaxis], iou(tf.stop_gradient(decoded), objects.boxes), 0)
-    forgiven = tf.cast(tf.reduce_max(overlaps, axis=-1) >= FORGIVEN, tf.float32)
+    truth = tf.cast(_marked(responsible, objects.is_object, objectness.shape[1]), objectness.dtype)
+    overlaps = iou(tf.cast(tf.stop_gradient(decoded), tf.float32), objects.boxes)
+    overlaps = tf.where((objects.labels >= 0)[:, tf.newaxis], overlaps, 0)
+    forgiven = tf.cast(tf.reduce_max(overlaps, axis=-1) >= FORGIVEN, objectness.dtype)
     weight = tf.maximum(truth, section.empty_weight * (1 - forgiven))
     return tf.reduce_sum(weight * tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=objectness), axis=1)
 

@@ -79,7 +79,7 @@ def loss_names(config: Config) -> tuple[str, ...]:
 def loss(outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
     """The named parts of the loss, each float32 [B]; the train step weighs, averages and sums them."""
     placed = clip(place_boxes(targets["boxes"], targets["extent"], config.prepare))
-    objects = Objects(placed, targets["labels"], targets["crowd"])
+    objects = Objects(placed, tf.convert_to_tensor(targets["labels"]), tf.convert_to_tensor(targets["crowd"]))
     raw, decoded = outputs["boxes"], decode_boxes(outputs["boxes"], config)
     match config.model.head:
         case Ssd() as head:
@@ -123,6 +123,7 @@ def predict(
         [B, S] and "class_names" string [B, S]; "scores" float32 [B, S] in 0…1, falling; "count" int32 [B], how many of the S are
         answers: behind them are zeros, ids −1 and empty names. "image_size" int32 [B, 2] is `extent`.
     """
+    extent = tf.convert_to_tensor(extent)
     boxes, scores = decode(outputs, config)
     whole = clip(restore_boxes(boxes, extent, config.prepare))
     chosen = config.suppress
