@@ -137,7 +137,9 @@ FILES = {
     "list as a key": ("task: classification", "task: classification\n? [a, b]\n: 3", "p.yaml:2: not valid YAML: found unhashable key"),
     "tag": ("task: classification", "task: !!python/name:os.system x", "p.yaml:1: not valid YAML: could not determine a constructor"),
     "two documents": ("batch_size: 64\n", "batch_size: 64\n---\na: 1\n", "p.yaml:20: not valid YAML: but found another document"),
-    "binary": ("task: classification", "task: !!binary aGVsbG8=", "p.yaml:1: 'task' should be 'classification' or 'detection', not \"b'hello'\""),
+    "binary": (
+        "task: classification", "task: !!binary aGVsbG8=", "p.yaml:1: 'task' should be 'classification' or 'detection', not \"b'hello'\"",
+    ),
 }
 
 
