@@ -124,8 +124,8 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
     trained = load(Run(trained_run))
     source = open_split(trained.config, "test", Run(trained_run).facts)
 
-    def predict(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers = dict(trained.predict(image))
+    def predict(image: tf.Tensor, *extent: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = dict(trained.predict(image, *extent))
         return {**answers, "probability": answers["probability"] + difference}
 
     if refused:
