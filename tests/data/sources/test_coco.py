@@ -50,10 +50,10 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     return instances
 
 
-def test_images_come_in_their_order_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
+def test_images_come_by_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
     source = opened(write(tmp_path))["train"]
-    assert (source.classes, source.names()) == (("dog", "toothbrush"), ["photos/b.jpg", "photos/a.jpg", "photos/c.jpg"])
-    crowd, two, none = [{key: value.numpy() for key, value in source.read(tf.constant(n, tf.int64)).items()} for n in range(3)]
+    assert (source.classes, source.names()) == (("dog", "toothbrush"), ["photos/a.jpg", "photos/b.jpg", "photos/c.jpg"])
+    two, crowd, none = [{key: value.numpy() for key, value in source.read(tf.constant(n, tf.int64)).items()} for n in range(3)]
     assert (crowd["bytes"], crowd["boxes"].tolist(), crowd["crowd"].tolist()) == (b"b", [[0, 0, 1, 1]], [True])
     np.testing.assert_allclose(two["boxes"], [[0.2, 0.1, 0.6, 0.4], [0.5, 0.55, 1, 1]], rtol=1e-6)
     assert (two["labels"].tolist(), two["crowd"].tolist(), two["area"].tolist()) == ([0, 1], [False, False], [7.5, -1])
