@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -25,7 +26,7 @@ def image_grid(images: np.ndarray, titles: Sequence[str], right: Sequence[bool] 
     for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if n < len(images):
-            axes.imshow(images[n][..., 0] if images.shape[-1] == 1 else images[n], cmap="gray", vmin=0, vmax=255)
+            _show(axes, images[n])
             colour = "black" if right is None else RIGHT if right[n] else WRONG
             axes.set_title(titles[n], fontsize=8, color=colour, parse_math=False)
     return figure
@@ -50,7 +51,7 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
         axes.axis("off")
         if n >= len(images):
             continue
-        axes.imshow(images[n][..., 0] if images.shape[-1] == 1 else images[n], cmap="gray", vmin=0, vmax=255)
+        _show(axes, images[n])
         for boxes, titles, colour in marks[n]:
             for (top, left, bottom, right), title in zip(boxes, titles):
                 # Pixel i covers i − 0.5 … i + 0.5 here.
@@ -91,7 +92,7 @@ def image_table(images: Sequence[np.ndarray], rows: Sequence[str], columns: Sequ
     for row, own in enumerate(images):
         for column, axes in enumerate(grid[row]):
             axes.set(xticks=[], yticks=[])
-            axes.imshow(own[column][..., 0] if own.shape[-1] == 1 else own[column], cmap="gray", vmin=0, vmax=255)
+            _show(axes, own[column])
         grid[row, 0].set_ylabel(rows[row], fontsize=8, parse_math=False)
     for axes, title in zip(grid[0], columns):
         axes.set_title(title, fontsize=8)
@@ -161,6 +162,11 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     if left.lines:
         left.legend()
     return figure
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """An image uint8 [H, W, C], grey or RGB."""
+    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
 
 
 def _rotation(classes: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import Predict, evaluate_bytes
 from cvpipe.export.about import artefact_config, read_about
+from cvpipe.export.replay import default_inputs
 from cvpipe.export.signatures import bytes_signature, settings_specs, tensor_signature
 from cvpipe.tasks import task_module
 from cvpipe.training.train import open_split
@@ -56,15 +57,14 @@ def open_artefact(folder: Path) -> Artefact:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(f"{folder}: the SavedModel can't be loaded ({error}); export the run again") from None
-    signature, config = loaded.signatures["serving_default"], artefact_config(folder)
-    defaults = {name: tf.constant(value) for name, value in task_module(config.task).settings(config).items()}
+    signature, defaults = loaded.signatures["serving_default"], default_inputs(str(folder))["serving_default"]
 
     def answer(image_bytes: tf.Tensor, **settings: tf.Tensor) -> dict[str, tf.Tensor]:
         return signature(image_bytes=image_bytes, **{**defaults, **settings})
 
     # The signature holds no reference to the object that owns its variables.
     answer.owner = loaded  # type: ignore[attr-defined]
-    return Artefact(folder, config, tuple(about["classes"]), answer)
+    return Artefact(folder, artefact_config(folder), tuple(about["classes"]), answer)
 
 
 def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What detectors minimize, per image and part: how far boxes are off, and how wrong they are about what they show.
 
 Losses have the type of the network's outputs, which is float32 but where gradients are checked. Boxes are [ymin, xmin, ymax, xmax] as
-fractions of the network's input. A slot whose label is −1 is empty; crowds are neither learned
-nor held against a box. Dimensions: B images, M slots for objects, D boxes, K classes, S cells of YOLOv1's grid with N boxes each.
+fractions of the network's input. A slot whose label is −1 is empty; crowds are neither learned nor held against a box.
+Dimensions: B images, M slots for objects, D boxes, K classes, S cells of YOLOv1's grid with N boxes each.
 """
 
 from __future__ import annotations

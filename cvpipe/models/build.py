@@ -7,13 +7,16 @@ from typing import Protocol
 
 import keras
 
+from cvpipe.config.model import Model
 from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
 from cvpipe.models import applications
 from cvpipe.models.blocks import Style
 from cvpipe.models.catalogue import NETWORKS, Network, application_of
 from cvpipe.models.heads import classifier
+from cvpipe.models.initializers import Initializer
 from cvpipe.models.normalize import Normalize
+from cvpipe.models.norms import Norm
 
 
 class Backbone(Protocol):
@@ -43,6 +46,12 @@ def backbone(name: str) -> Backbone:
         return applications.backbone(application)
     file, function = published(name).backbone.split(":")
     return getattr(importlib.import_module(f"cvpipe.models.{file}"), function)
+
+
+def make_style(config: Model, synchronized: bool) -> Style:
+    """How the configuration wants layers made; `synchronized` lets BatchNorm's statistics span all replicas."""
+    norm = Norm(config.norm, momentum=config.batch_norm_momentum, synchronized=synchronized, groups=config.norm_groups)
+    return Style(norm, Initializer(config.initializer, config.initializer_value), config.stochastic_depth)
 
 
 def classification_network(

@@ -14,6 +14,7 @@ import keras
 
 from cvpipe.models.blocks import Style, depthwise_norm, scale_channels
 from cvpipe.models.darknet import leaky_conv, leaky_relu
+from cvpipe.models.heads import last_kernel
 from cvpipe.models.pyramid import SpaceToDepth, upsample_to
 from cvpipe.models.random_layers import Dropout
 
@@ -61,7 +62,7 @@ def predict_boxes(
             if separable:
                 y, size = depthwise_norm(x, kernel, 1, style=style, activation="relu6", name=f"{name}_depthwise"), 1
             y = keras.layers.Conv2D(
-                count * values, size, padding="same", kernel_initializer=_last_kernel(style),
+                count * values, size, padding="same", kernel_initializer=last_kernel(style),
                 bias_initializer=keras.initializers.Constant(bias), dtype="float32", name=name,
             )(y)
             answers[part].append(keras.ops.reshape(y, (-1, cells * count, values)))
@@ -143,10 +144,5 @@ def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[ker
 
 
 def _fully_connected(x: keras.KerasTensor, shape: tuple[int, ...], style: Style, name: str) -> keras.KerasTensor:
-    y = keras.layers.Dense(prod(shape), kernel_initializer=_last_kernel(style), dtype="float32", name=name)(x)
+    y = keras.layers.Dense(prod(shape), kernel_initializer=last_kernel(style), dtype="float32", name=name)(x)
     return keras.ops.reshape(y, (-1, *shape))
-
-
-def _last_kernel(style: Style) -> keras.initializers.Initializer:
-    # Small, so that all boxes start out about alike (Lin et al. 2017, section 4.1).
-    return keras.initializers.RandomNormal(stddev=0.01) if style.initializer.kind == "he" else style.initializer.kernel()

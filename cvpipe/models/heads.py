@@ -39,7 +39,7 @@ def classifier(
     if dropout > 0:
         x = Dropout(dropout, name="dropout")(x)
     settings = {
-        "kernel_initializer": _last_kernel(style),
+        "kernel_initializer": last_kernel(style),
         "bias_initializer": keras.initializers.Constant(bias),
         "dtype": "float32",
         "name": "logits",
@@ -49,8 +49,9 @@ def classifier(
     return keras.layers.Dense(classes, **settings)(x)
 
 
-def _last_kernel(style: Style) -> keras.initializers.Initializer:
+def last_kernel(style: Style) -> keras.initializers.Initializer:
+    """How the kernels of layers start out whose outputs are the answers."""
     if style.initializer.kind == "he":
-        # Small weights, so that every class starts out about as likely (Goyal et al. 2017, section 5.1).
+        # Small weights, so that every class, or box, starts out about as likely (Goyal et al. 2017, section 5.1; Lin et al. 2017, 4.1).
         return keras.initializers.RandomNormal(stddev=0.01)
     return style.initializer.kernel()

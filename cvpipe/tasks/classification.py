@@ -17,10 +17,7 @@ from cvpipe.losses.classification import classification_loss
 from cvpipe.losses.classification import expected_initial_loss as of_untrained
 from cvpipe.losses.classification import initial_score
 from cvpipe.metrics.classification import ClassificationMetrics
-from cvpipe.models.blocks import Style
-from cvpipe.models.build import classification_network
-from cvpipe.models.initializers import Initializer
-from cvpipe.models.norms import Norm
+from cvpipe.models.build import classification_network, make_style
 
 PART = {
     "softmax": "cross_entropy", "hinge": "hinge", "squared_hinge": "squared_hinge", "binary": "binary_cross_entropy", "focal": "focal",
@@ -36,12 +33,11 @@ def build_model(config: Config, classes: tuple[str, ...], synchronized: bool = F
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on their number.
     """
     model = config.model
-    norm = Norm(model.norm, momentum=model.batch_norm_momentum, synchronized=synchronized, groups=model.norm_groups)
-    style = Style(norm, Initializer(model.initializer, model.initializer_value), model.stochastic_depth)
     input_shape = (*config.prepare.size, config.prepare.channels)
+    style, normalize = make_style(model, synchronized), None if config.prepare.normalize == "given" else config.prepare
     return classification_network(
         model.backbone, input_shape, len(classes), width=model.width, dropout=model.dropout, drop_connect=model.drop_connect,
-        bias=initial_score(config.loss), style=style, normalize=None if config.prepare.normalize == "given" else config.prepare,
+        bias=initial_score(config.loss), style=style, normalize=normalize,
     )
 
 

@@ -20,7 +20,7 @@ from cvpipe.geometry.boxes import clip
 from cvpipe.geometry.suppression import suppress
 from cvpipe.losses.detection import Objects, ssd_loss, yolo_loss, yolo_v1_loss
 from cvpipe.metrics.detection import DetectionMetrics
-from cvpipe.models.blocks import Style
+from cvpipe.models.build import make_style
 from cvpipe.models.detection import (
     decode,
     decode_boxes,
@@ -30,8 +30,6 @@ from cvpipe.models.detection import (
     yolo_targets,
     yolo_v1_targets,
 )
-from cvpipe.models.initializers import Initializer
-from cvpipe.models.norms import Norm
 
 BEST_BY = "ap50"
 """The validation score whose highest value marks the best checkpoint."""
@@ -44,10 +42,7 @@ def build_model(config: Config, classes: tuple[str, ...], synchronized: bool = F
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on their number.
     """
-    model = config.model
-    norm = Norm(model.norm, momentum=model.batch_norm_momentum, synchronized=synchronized, groups=model.norm_groups)
-    style = Style(norm, Initializer(model.initializer, model.initializer_value), model.stochastic_depth)
-    return detection_network(config, len(classes), style)
+    return detection_network(config, len(classes), make_style(config.model, synchronized))
 
 
 def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvpipe.data.sources import Example
 from cvpipe.data.sources.objects import COLUMNS
+from cvpipe.geometry.boxes import area
 
 # An object of which less of its area stays visible is no longer one to find.
 LEAST_VISIBLE = 0.25
@@ -79,8 +80,3 @@ def keep(example: Example, wanted: tf.Tensor) -> Example:
 def together(examples: list[Example]) -> Example:
     """The objects of several examples, one example after the other, and nothing else."""
     return {key: tf.concat([example[key] for example in examples], 0) for key in COLUMNS if key in examples[0]}
-
-
-def area(boxes: tf.Tensor) -> tf.Tensor:
-    """Of boxes [..., 4]: [...]; 0 for what has no extent."""
-    return tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0), -1)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from cvpipe.data.augment.boxes import LEAST_VISIBLE, area, keep, moved, together
+from cvpipe.data.augment.boxes import LEAST_VISIBLE, keep, moved, together
 from cvpipe.data.augment.mix import beta
 from cvpipe.data.sources import Example
+from cvpipe.geometry.boxes import area
 
 # Between which shares of height and width the centre of a mosaic lies.
 CENTRE = (0.3, 0.7)

@@ -10,9 +10,10 @@ import math
 import tensorflow as tf
 
 from cvpipe.config.augment import Expand, IouCrop, ScaleJitter
-from cvpipe.data.augment.boxes import area, cropped, keep, moved
+from cvpipe.data.augment.boxes import cropped, keep, moved
 from cvpipe.data.augment.erase import paste
 from cvpipe.data.sources import Example
+from cvpipe.geometry.boxes import iou
 
 # How many patches are tried until one overlaps enough; where none does the image stays whole.
 PATCHES = 50
@@ -58,7 +59,7 @@ def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
     corners = tf.floor(draws[:, 2:] * (limits - sizes + 1))
     patches = tf.cast(tf.concat([corners, corners + sizes], 1) / tf.tile(limits, [2]), tf.float32)
     aspect = sizes[:, 1] / sizes[:, 0]
-    inside, overlap = _centre_inside(patches, boxes), _iou(patches, boxes)
+    inside, overlap = _centre_inside(patches, boxes), iou(patches, boxes)
     suits = tf.reduce_any(inside, 1) & (tf.reduce_max(overlap, 1) >= least) | (tf.shape(boxes)[0] == 0) & (least <= 1)
     suits &= (aspect >= op.aspect[0]) & (aspect <= op.aspect[1])
     first = tf.argmax(tf.cast(suits, tf.int32))
@@ -109,13 +110,6 @@ def _centre_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """Whether the centre of each box [n, 4] lies in each patch [P, 4]: bool [P, n]."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return tf.reduce_all((centres > patches[:, tf.newaxis, :2]) & (centres < patches[:, tf.newaxis, 2:]), -1)
-
-
-def _iou(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """float32 [P, n]; boxes have an area."""
-    corner = tf.maximum(patches[:, tf.newaxis, :2], boxes[:, :2])
-    shared = area(tf.concat([corner, tf.minimum(patches[:, tf.newaxis, 2:], boxes[:, 2:])], -1))
-    return shared / (area(patches)[:, tf.newaxis] + area(boxes) - shared)
 
 
 def _between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
