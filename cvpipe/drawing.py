@@ -71,13 +71,13 @@ def bars(counts: Mapping[str, int], what: str) -> Figure:
     return figure
 
 
-def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
-    """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20 are named."""
+def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float | None]]) -> Figure:
+    """Precision over recall, n numbers each, None where undefined, by class; the first line is thick, and no more than 20 are named."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for n, (name, line) in enumerate(precision.items()):
         # matplotlib keeps names that begin with _ out of the legend.
-        axes.plot(recall, line, label=f" {name}" if n < 20 else None, linewidth=1 if n else 2.5)
+        axes.plot(recall, np.array(line, float), label=f" {name}" if n < 20 else None, linewidth=1 if n else 2.5)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.03))
     figure.legend(loc="outside right upper", fontsize=7)
     return figure

@@ -46,11 +46,13 @@ class Milestones:
                 watch=self.showing.watch,
             )
         self.showing.evaluated(int(state.step), epoch, scores)
-        score = scores[name]
+        # A split without anything to find has no score, and no checkpoint is better than another.
+        score = scores[name] or 0.0
         # Of equal scores the later one counts: its learning rate is lower. Patience waits for a higher one.
         best, gained = score >= state.best_score, score > state.best_score
         state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
-        self._progress.note(f"epoch {epoch}/{self._config.train.epochs}  validation {name} {score:.4f}{'  (best so far)' if best else ''}")
+        shown = "is undefined: there is nothing to find" if scores[name] is None else f"{score:.4f}{'  (best so far)' if best else ''}"
+        self._progress.note(f"epoch {epoch}/{self._config.train.epochs}  validation {name} {shown}")
         self._fall_on_plateau(gained)
         if best:
             state.best_score = score

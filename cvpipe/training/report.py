@@ -60,8 +60,8 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
     run.report(split).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The lines of a Markdown table, one a class, from a score's "per_class"."""
+def per_class_table(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """The lines of a Markdown table, one a class, from a score's "per_class"; "–" where a score is undefined."""
     columns = list(next(iter(scores.values())))
     return _table(["class", *columns], [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()])
 
@@ -74,5 +74,5 @@ def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _number(value: float) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
