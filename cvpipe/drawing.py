@@ -14,6 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cvpipe.geometry.masks import IGNORED, palette
+
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
@@ -62,22 +64,46 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
     return figure
 
 
-def bars(counts: Mapping[str, int], what: str) -> Figure:
-    """Counts by name, as bars."""
+def overlay(pixels: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> np.ndarray:
+    """An image uint8 [H, W, C] under the colours of its mask, uint8 [H, W]; pixels that are ignored stay as they are: uint8 [H, W, 3]."""
+    colours = strength * palette()[mask] + (1 - strength) * pixels
+    return np.where(mask[..., np.newaxis] == IGNORED, pixels, np.round(colours)).astype(np.uint8)
+
+
+def masks_table(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str], most: int = 8) -> Figure:
+    """Rows of images, uint8 [H, W, C] each, one for each of `columns`, with the colours of the first 20 classes; `most` rows."""
+    shown = images[:most]
+    figure = Figure(figsize=(2.2 * len(columns) + 1.6, 2.2 * max(len(shown), 1) + 0.3), layout="constrained")
+    grid = figure.subplots(max(len(shown), 1), len(columns), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for row, own in zip(grid, shown):
+        for axes, image in zip(row, own):
+            _show(axes, image)
+    for axes, title in zip(grid[0], columns):
+        axes.set_title(title, fontsize=8)
+    # matplotlib keeps names that begin with _ out of the legend.
+    patches = [Rectangle((0, 0), 1, 1, color=colour / 255, label=f" {name}") for name, colour in zip(classes[:20], palette())]
+    figure.legend(handles=patches, loc="outside right upper", fontsize=7)
+    return figure
+
+
+def bars(counts: Mapping[str, float], what: str) -> Figure:
+    """Numbers by name, as bars."""
     figure = Figure(figsize=(5.5, 3), layout="constrained")
     axes = figure.subplots()
-    axes.bar_label(axes.bar(list(counts), list(counts.values())), fontsize=8)
+    axes.bar_label(axes.bar(list(counts), list(counts.values())), fmt="{:.3g}", fontsize=8)
     axes.set(ylabel=what)
     return figure
 
 
-def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float | None]]) -> Figure:
-    """Precision over recall, n numbers each, None where undefined, by class; the first line is thick, and no more than 20 are named."""
+def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
+    """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20 are named."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for n, (name, line) in enumerate(precision.items()):
         # matplotlib keeps names that begin with _ out of the legend.
-        axes.plot(recall, np.array(line, float), label=f" {name}" if n < 20 else None, linewidth=1 if n else 2.5)
+        axes.plot(recall, line, label=f" {name}" if n < 20 else None, linewidth=1 if n else 2.5)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.03))
     figure.legend(loc="outside right upper", fontsize=7)
     return figure

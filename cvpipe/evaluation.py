@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.prepare import input_shape
+from cvpipe.data.prepare import input_spec
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
+from cvpipe.geometry.masks import IGNORED
 
 # From prepared images, or from bytes, and what else there is to say, to the task's answers by name.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
@@ -30,13 +31,13 @@ def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
 def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
     """The evaluated graph, which is also what the artefact contains.
 
-    It takes prepared images, float32 [B, *input_shape(config)], and their `extent`, int32 [B, 2], heights and widths before they were
+    It takes prepared images, as `input_spec(config)` describes them, and their `extent`, int32 [B, 2], heights and widths before they were
     prepared: what has a place in an answer is in those pixels; without, in those of the prepared images. By name it takes other values
     than the pipeline's for `task.settings`, scalars. It returns the task's answers.
 
     Where an image has several views, and where several models answer together, the answers are averaged by `task.average`.
     """
-    has_views = len(input_shape(config)) > 3
+    has_views = len(input_spec(config).shape) > 4
 
     def outputs_of(model: keras.Model, image: tf.Tensor) -> Mapping[str, tf.Tensor]:
         if not has_views:
@@ -46,14 +47,16 @@ def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config
         views = tf.map_fn(lambda view: model(view, training=False), tf.transpose(image, [1, 0, 2, 3, 4]), fn_output_signature=signature)
         return task.average(views, config)
 
+    def network(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        members = [outputs_of(model, image) for model in models]
+        return members[0] if len(members) == 1 else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
+
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
     def predict(image: tf.Tensor, extent: tf.Tensor | None = None, **settings: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        if extent is None:
-            extent = tf.tile([config.prepare.size], [tf.shape(image)[0], 1])
-        members = [outputs_of(model, image) for model in models]
-        together = members[0] if len(members) == 1 else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
-        return task.predict(together, config, classes, extent, **settings)
+        if config.prepare.resize == "tile":
+            return task.predict_in_tiles(network, image, config, classes, extent, **settings)
+        return task.predict(network(image), config, classes, extent, **settings)
 
     return predict
 
@@ -81,7 +84,7 @@ def evaluate(
         DataError: more records are bad than the pipeline allows.
     """
     metrics = task.metrics(config, source.classes)
-    for batch in evaluation_batches(source, config, task.encode, quarantine, config.train.batch_size):
+    for batch in evaluation_batches(source, config, task.truth, quarantine, config.train.batch_size):
         batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
         predictions = ask(predict, batch["image"], batch["extent"])
         metrics.update(predictions, batch["targets"], batch["weight"])
@@ -98,7 +101,7 @@ def evaluate_each(
 
     Returns:
         What `evaluate` returns, and {"index": int64 [N], "targets": the task's, each [N, …], "predictions": likewise},
-        in the source's order.
+        in the source's order; what differs in size is padded, uint8 with IGNORED.
 
     Raises:
         DataError: as `evaluate` does.
@@ -110,7 +113,15 @@ def evaluate_each(
         kept.append(tf.nest.map_structure(lambda values: values[batch["weight"] > 0], every))
 
     scores = evaluate(predict, source, task, config, quarantine=quarantine, watch=watch)
-    return scores, tf.nest.map_structure(lambda *parts: np.concatenate(parts), *kept)
+    return scores, tf.nest.map_structure(lambda *parts: _concatenated(parts), *kept)
+
+
+def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
+    room = np.max([part.shape[1:] for part in parts], 0).astype(int)
+    if all(part.shape[1:] == tuple(room) for part in parts):
+        return np.concatenate(parts)
+    around = [[(0, 0), *((0, beyond) for beyond in room - part.shape[1:])] for part in parts]
+    return np.concatenate([np.pad(part, sides, constant_values=IGNORED) for part, sides in zip(parts, around)])
 
 
 def evaluate_bytes(
@@ -121,7 +132,7 @@ def evaluate_bytes(
     Returns and raises like `evaluate`.
     """
     metrics = task.metrics(config, source.classes)
-    for batch in encoded_batches(source, config, task.encode, config.train.batch_size):
+    for batch in encoded_batches(source, config, task.truth, config.train.batch_size):
         predictions = ask(answer, batch["bytes"])
         weight = batch["weight"].numpy()
         for index in batch["index"].numpy()[(weight > 0) & ~predictions["valid"]]:

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 # A module may import what stands before it or in the same place.
 ORDER = [
-    {"errors"}, {"json_files", "drawing", "interrupt"}, {"models.catalogue"}, {"config"}, {"config_file"}, {"runtime"}, {"geometry"},
+    {"errors"}, {"json_files", "interrupt"}, {"models.catalogue"}, {"config"}, {"config_file"}, {"runtime"}, {"geometry"}, {"drawing"},
     {"data"}, {"models"}, {"losses", "metrics"}, {"tasks"}, {"evaluation"}, {"training"}, {"search", "baselines"}, {"export"}, {"serving"},
     {"commands"}, {"cli"}, {"__main__"},
 ]

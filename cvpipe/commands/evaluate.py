@@ -52,7 +52,7 @@ def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, A
 
     result = evaluate_ensemble(find_members(runs, options.snapshots), options.split, options.overrides)
     shown = task_module(runs[0].config.task).BEST_BY
-    return result, [f"member  {member['run']} ({member['checkpoint']})  {shown} {member.get(shown, 0):.4f}" for member in result["members"]]
+    return result, [f"member  {member['run']} ({member['checkpoint']})  {shown} {member[shown]:.4f}" for member in result["members"]]
 
 
 def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

@@ -15,15 +15,18 @@ from cvpipe.config.augment import (
     Augmentation,
     AutoAugment,
     CopyPaste,
+    Elastic,
     IouCrop,
     Lens,
     Mix,
     Mosaic,
     ObjectMixUp,
     RandAugment,
+    RandomResizedCrop,
+    ScaleCrop,
     ShortSideCrop,
 )
-from cvpipe.config.data import Data, has_boxes
+from cvpipe.config.data import Data, has_boxes, has_masks
 from cvpipe.config.detection import Suppress
 from cvpipe.config.loss import Loss
 from cvpipe.config.model import Model
@@ -35,15 +38,26 @@ from cvpipe.models.catalogue import application_of
 
 __all__ = ["Config"]
 
-# Bent boxes aren't boxes; of the policies the operations are chosen while the graph runs.
-WITHOUT_BOXES = (Lens, RandAugment, AutoAugment)
+HEADS = {"detection": ("ssd", "yolo_v1", "yolo_v2", "yolo_v3"), "segmentation": ("fcn", "unet", "segnet", "deconvnet")}
+ANSWERS = {"classification": "a class per image", "detection": "boxes", "segmentation": "masks"}
+LOSSES: dict[str | None, tuple[str, ...]] = {
+    None: ("softmax", "hinge", "squared_hinge", "binary", "focal"), "ssd": ("multibox", "focal"),
+    **dict.fromkeys(("yolo_v1", "yolo_v2", "yolo_v3"), ("yolo",)), **dict.fromkeys(HEADS["segmentation"], ("softmax", "focal", "dice")),
+}
 WITH_OBJECTS = (IouCrop, Mosaic, CopyPaste, ObjectMixUp)
+# Bent boxes aren't boxes; of the policies the operations are chosen while the graph runs.
+UNFIT = {
+    "classification": (WITH_OBJECTS, "is for images with objects"),
+    "detection": ((Lens, Elastic, RandAugment, AutoAugment), "doesn't move boxes along with the image"),
+    "segmentation": ((*WITH_OBJECTS, RandAugment, AutoAugment), "doesn't move masks along with the image"),
+}
+CROPS = (ScaleCrop, RandomResizedCrop, ShortSideCrop)
 
 
 class Config(Section):
     """One pipeline: one experiment."""
 
-    task: Literal["classification", "detection"]
+    task: Literal["classification", "detection", "segmentation"]
     """What is learned."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the run and the served model; the file's name where it is left out."""
@@ -77,38 +91,54 @@ class Config(Section):
     @model_validator(mode="after")
     def _task_fits(self) -> Config:
         head = self.model.head.kind if self.model.head else None
-        if self.task == "classification" and head:
-            raise ValueError(f"model.head: {head} predicts boxes, which task: classification doesn't ask for; leave it out")
-        if self.task == "detection" and not head:
-            raise ValueError("model.head is missing; task: detection needs one that predicts boxes: ssd, yolo_v1, yolo_v2 or yolo_v3")
-        losses = {None: ("softmax", "hinge", "squared_hinge", "binary", "focal"), "ssd": ("multibox", "focal")}.get(head, ("yolo",))
-        if self.loss.kind not in losses:
+        if head not in HEADS.get(self.task, (None,)):
+            if self.task == "classification":
+                raise ValueError(f"model.head: {head} is for other tasks than classification, which has a head of its own; leave it out")
+            needed = f"task: {self.task} needs one that predicts {ANSWERS[self.task]}: {' or '.join(HEADS[self.task])}"
+            raise ValueError(f"model.head{f': {head} is for another task' if head else ' is missing'}; {needed}")
+        if self.loss.kind not in LOSSES[head]:
             raise ValueError(f"loss.kind: {self.loss.kind} doesn't go with {f'model.head: {head}' if head else 'task: classification'}; "
-                             f"choose {' or '.join(losses)}")
-        if has_boxes(self.data.source) != (self.task == "detection"):
-            what = "has no boxes to learn" if self.task == "detection" else "has boxes, not a class per image"
-            raise ValueError(f"data.source.kind: {self.data.source.kind} {what}; choose another source, or another task")
+                             f"choose {' or '.join(LOSSES[head])}")
+        loss = self.loss
+        of_pixels = {"class_weights": loss.class_weights, "dice_weight": loss.dice_weight, "hard_pixels": loss.hard_pixels < 1}
+        for key, asked in of_pixels.items():
+            if asked and (self.task != "segmentation" or loss.kind == "dice"):
+                raise ValueError(f"loss.{key} is for segmentation with kind: softmax or focal; leave it out")
+        given = "detection" if has_boxes(self.data.source) else "segmentation" if has_masks(self.data.source) else "classification"
+        if given != self.task:
+            more = "; set data.source.masks" if self.task == "segmentation" and "masks" in type(self.data.source).model_fields else ""
+            raise ValueError(f"data.source.kind: {self.data.source.kind} has {ANSWERS[given]}, and task: {self.task} learns "
+                             f"{ANSWERS[self.task]}; choose another source, or another task{more}")
         return self
 
     @model_validator(mode="after")
-    def _detection_sees_whole_images(self) -> Config:
-        if self.task != "detection":
+    def _places_stay_known(self) -> Config:
+        if self.task == "classification":
+            if self.prepare.resize == "tile":
+                raise ValueError("prepare.resize: tile is for segmentation; choose stretch, crop or letterbox")
             return self
         if self.prepare.resize == "crop":
-            raise ValueError("prepare.resize: crop would cut objects off; use stretch or letterbox for detection")
+            raise ValueError(f"prepare.resize: crop would cut objects off; use stretch or letterbox for {self.task}")
         if self.test_time.views != "one":
-            raise ValueError(f"test_time.views: {self.test_time.views} is for classification; leave it out for detection")
+            raise ValueError(f"test_time.views: {self.test_time.views} is for classification; leave it out for {self.task}")
         if self.mix:
-            raise ValueError("mix is for classification; use op: object_mixup in augment for detection")
+            instead = "; use op: object_mixup in augment for detection" if self.task == "detection" else "; leave it out for segmentation"
+            raise ValueError(f"mix is for classification{instead}")
+        if self.prepare.resize == "tile":
+            if self.task == "detection":
+                raise ValueError("prepare.resize: tile is for segmentation; choose stretch or letterbox")
+            if not any(isinstance(op, CROPS) for op in self.augment):
+                raise ValueError("prepare.resize: tile needs images cropped in training; add op: scale_crop to augment")
         return self
 
     @model_validator(mode="after")
     def _augmentations_fit(self) -> Config:
-        unfit = WITHOUT_BOXES if self.task == "detection" else WITH_OBJECTS
+        unfit, why = UNFIT[self.task]
         for number, op in enumerate(self.augment):
             if isinstance(op, unfit):
-                why = "doesn't move boxes along with the image" if self.task == "detection" else "is for images with objects"
                 raise ValueError(f"augment.{number}: {op.op} {why}; leave it out for task: {self.task}")
+            if isinstance(op, ScaleCrop) and op.balance and self.task != "segmentation":
+                raise ValueError(f"augment.{number}.balance is for segmentation, whose masks say where each class is; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -157,7 +187,9 @@ class Config(Section):
 
     def with_one_view(self) -> Config:
         """Every image as the network takes it, whatever it is shown as when it is answered."""
-        return self.model_copy(update={"test_time": TestTime()})
+        # What is cropped in training and answered in tiles is shown whole.
+        prepare = self.prepare.model_copy(update={"resize": "stretch"}) if self.prepare.resize == "tile" else self.prepare
+        return self.model_copy(update={"test_time": TestTime(), "prepare": prepare})
 
     def to_json(self) -> dict[str, Any]:
         """The whole configuration, defaults included, as plain JSON values."""

@@ -190,6 +190,38 @@ class Lens(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
+class Elastic(Section):
+    """Bend smoothly and at random, by displacements drawn on a coarse grid (Simard et al. 2003; Ronneberger et al. 2015, U-Net)."""
+
+    op: Literal["elastic"]
+    """Which operation."""
+    share: Annotated[float, Field(ge=0, le=0.2)] = 0.02
+    """Standard deviation of the displacements down and across, as a share of the image's shorter side (U-Net: 10 of 512 pixels)."""
+    points: Annotated[int, Field(ge=2, le=32)] = 3
+    """Points of the grid each way: the fewer, the smoother. Where neighbours are displaced by more than their distance the image folds."""
+    fill: Fill = "constant"
+    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+
+
+class ScaleCrop(Section):
+    """Resize by a random factor, then crop the network's input at a random place; what is smaller gets a border of the mean colour.
+
+    The border is ignored where masks are learned.
+    """
+
+    op: Literal["scale_crop"]
+    """Which operation."""
+    scale: Range = (0.5, 2.0)
+    """Smallest and largest factor; halving is as likely as doubling."""
+    balance: Probability = 0.0
+    """For segmentation: how often the crop is laid around a pixel of a class drawn among those in the image, so that rare ones are seen."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScaleCrop:
+        _check_ordered(scale=self.scale)
+        return self
+
+
 class ColourJitter(Section):
     """Change brightness, contrast, saturation and hue, in this order, each by a uniform random amount."""
 
@@ -273,7 +305,7 @@ class AutoAugment(Section):
 
 
 Augmentation = Annotated[
-    Flip | PadCrop | RandomResizedCrop | ShortSideCrop | Rotate | Translate | Shear | Lens
+    Flip | PadCrop | RandomResizedCrop | ShortSideCrop | ScaleCrop | Rotate | Translate | Shear | Lens | Elastic
     | Expand | IouCrop | ScaleJitter | Mosaic | CopyPaste | ObjectMixUp
     | ColourJitter | PcaLighting | Grayscale | Erase | Cutout | RandAugment | AutoAugment,
     Field(discriminator="op"),

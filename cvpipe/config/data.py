@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.section import Count, Section, Share
 
 
@@ -29,7 +30,7 @@ class Idx(Section):
     @field_validator("classes")
     @classmethod
     def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_different(names)
+        return all_different(names)
 
 
 class Folder(Section):
@@ -109,11 +110,31 @@ class Tfds(Section):
     image: str = "image"
     """The feature with the image."""
     label: str = "label"
-    """The feature with the class."""
+    """The feature with the class; unused where there are `objects` or a `mask`."""
+    objects: str | None = None
+    """For detection: the feature with the objects, such as objects in coco and voc: a sequence with a bbox and a label each."""
+    mask: str | None = None
+    """For segmentation: the feature with the mask, such as segmentation_mask."""
+    classes: tuple[str, ...] = ()
+    """Class names of the mask in the order of its values; empty: those that the feature brings."""
+    first_value: Annotated[int, Field(ge=0)] = 0
+    """The mask's value of the first class; 1 for oxford_iiit_pet."""
+    ignore_indices: tuple[Index, ...] = (255,)
+    """Values of the mask that are neither learned nor scored."""
+
+    @model_validator(mode="after")
+    def _classes_are_the_masks(self) -> Tfds:
+        if self.objects is not None and self.mask is not None:
+            raise ValueError("objects are for detection and mask is for segmentation; name one of the two")
+        if self.classes and self.mask is None:
+            raise ValueError("classes are those of a mask, and there is none; name its feature as mask, or leave them out")
+        check_mask_classes(self.classes, self.ignore_indices, self.first_value)
+        return self
 
 
 class DigitScenes(Section):
-    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds; for detection. Drawn when opened, nothing is downloaded."""
+    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds; for detection, or with masks for segmentation. Drawn when
+    opened, nothing is downloaded."""
 
     kind: Literal["digit_scenes"]
     """Which format."""
@@ -133,6 +154,8 @@ class DigitScenes(Section):
     """Smallest and largest height of a digit, pixels, some of it margin."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Chooses the scenes."""
+    masks: bool = False
+    """For segmentation: give each scene a mask, background and ten digits, in place of boxes."""
 
     @model_validator(mode="after")
     def _digits_fit(self) -> DigitScenes:
@@ -166,7 +189,7 @@ class Voc(Section):
     @field_validator("classes")
     @classmethod
     def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_different(names)
+        return all_different(names)
 
 
 class CocoSplit(Section):
@@ -179,7 +202,7 @@ class CocoSplit(Section):
 
 
 class Coco(Section):
-    """COCO's instances in JSON, for detection; crowd regions are neither learned nor scored."""
+    """COCO's instances in JSON, for detection, or with masks for segmentation; crowd regions are neither learned nor scored."""
 
     kind: Literal["coco"]
     """Which format."""
@@ -191,6 +214,8 @@ class Coco(Section):
     """The validation split; leave out to hold some training images out."""
     test: CocoSplit | None = None
     """The test split; leave out to hold some images out."""
+    masks: bool = False
+    """For segmentation: paint the objects' polygons and runs of pixels into a mask, background first, in place of boxes."""
 
 
 class Yolo(Section):
@@ -212,7 +237,7 @@ class Yolo(Section):
     @field_validator("classes")
     @classmethod
     def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_different(names)
+        return all_different(names)
 
 
 class Merge(Section):
@@ -225,21 +250,41 @@ class Merge(Section):
 
     @model_validator(mode="after")
     def _alike(self) -> Merge:
-        if len({has_boxes(source) for source in self.sources}) > 1:
-            raise ValueError("some of these sources have boxes and some have none; merge those that do apart from those that don't")
+        for what, has in (("boxes", has_boxes), ("masks", has_masks)):
+            if len({has(source) for source in self.sources}) > 1:
+                raise ValueError(f"some of these sources have {what} and some have none; merge those that do apart from those that don't")
         return self
 
 
-Source = Annotated[Digits | Idx | Folder | Csv | Tfds | DigitScenes | Voc | Coco | Yolo | Merge, Field(discriminator="kind")]
+Source = Annotated[Digits | Idx | Folder | Csv | Tfds | DigitScenes | Voc | Coco | Yolo | Masks | Merge, Field(discriminator="kind")]
 
 
 def has_boxes(source: Source) -> bool:
     """Whether a source says what is where in its images, and not what an image is."""
     match source:
-        case DigitScenes() | Voc() | Coco() | Yolo():
+        case Voc() | Yolo():
             return True
+        case DigitScenes() | Coco():
+            return not source.masks
+        case Tfds():
+            return source.objects is not None
         case Merge():
             return all(has_boxes(child) for child in source.sources)
+        case _:
+            return False
+
+
+def has_masks(source: Source) -> bool:
+    """Whether a source gives a mask with every image."""
+    match source:
+        case Masks():
+            return True
+        case DigitScenes() | Coco():
+            return source.masks
+        case Tfds():
+            return source.mask is not None
+        case Merge():
+            return all(has_masks(child) for child in source.sources)
         case _:
             return False
 
@@ -285,16 +330,10 @@ class Data(Section):
     @field_validator("only")
     @classmethod
     def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _all_different(names)
+        return all_different(names)
 
     @model_validator(mode="after")
     def _two_classes(self) -> Data:
         if len(self.only) == 1 and not has_boxes(self.source):
             raise ValueError("only: one class can't be told from others; name at least two")
         return self
-
-
-def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
-        raise ValueError("two classes have the same name")
-    return names

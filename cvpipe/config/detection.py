@@ -84,7 +84,7 @@ class YoloV3(Section):
         return self
 
 
-Head = Annotated[Ssd | YoloV1 | YoloV2 | YoloV3, Field(discriminator="kind")]
+DetectionHead = Ssd | YoloV1 | YoloV2 | YoloV3
 
 
 class Suppress(Section):

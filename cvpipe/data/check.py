@@ -1,6 +1,7 @@
 """`cvpipe data check`: every record of every split read once, and what was found. Dimensions: N examples of all splits together.
 
-Memory holds some 40 bytes an example, however large the images are.
+Memory holds some 40 bytes an example, however large the images are. A mask is part of its example: one of another size than its image
+makes it a broken one.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.attempt import attempt
-from cvpipe.data.decode import decode_image
+from cvpipe.data.decode import decode_image, same_size
 from cvpipe.data.file_kind import file_kind
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Example, Source
+from cvpipe.geometry.masks import IGNORED
 
 BATCH = 64
 # The kinds of groups of records with the same content, see `check`.
@@ -37,9 +39,10 @@ def check(splits: Mapping[str, Source], channels: int, watch: Callable[[int, int
 
     Returns:
         "clean": whether there are no broken files, no leaks and no contradictions. "splits": for each, "examples", "broken" (their
-        number), "classes" ({name: examples, or objects where there are such}), "imbalance" (the largest class over the smallest that has
-        any), "sizes" ({"smallest", "median", "largest": [H, W]}, by number of pixels; empty where nothing can be read) and "kinds"
-        ({"JPEG RGB": files}).
+        number), "classes" ({name: examples, or objects, or images whose masks show it}), "imbalance" (the largest class over the smallest
+        that has any, of masks by their pixels), "sizes" ({"smallest", "median", "largest": [H, W]}, by number of pixels; empty where
+        nothing can be read) and "kinds" ({"JPEG RGB": files}). Of masks also "pixels" ({name: its share of all pixels that have a label}),
+        "ignored" (the share of all pixels that have none) and "unlabelled" (how many masks have no label at all).
         "broken": a list of {"split", "record", "reason"}. "leaks", "contradictions", "repeated": lists of groups of records with the
         same content, each a list of {"split", "record", "class"}: such that span splits, such that span classes, and all others.
     """
@@ -50,6 +53,7 @@ def check(splits: Mapping[str, Source], channels: int, watch: Callable[[int, int
     first = 0
     for name, source in splits.items():
         sizes, kinds, unreadable = [], Counter[str](), []
+        shown, pixels, unlabelled = np.zeros(IGNORED + 1, np.int64), np.zeros(IGNORED + 1, np.int64), 0
         for start, batch in _measured(source, channels):
             readable = batch["readable"]
             stop = start + len(readable)
@@ -57,11 +61,15 @@ def check(splits: Mapping[str, Source], channels: int, watch: Callable[[int, int
             sizes.append(batch["size"][readable])
             kinds.update(kind.decode() for kind in batch["kind"][readable])
             unreadable += (start + np.flatnonzero(~readable)).tolist()
+            shown += (batch["pixels"] > 0).sum(0)
+            pixels += batch["pixels"].sum(0)
+            unlabelled += int((readable & ~batch["pixels"][:, :IGNORED].any(1)).sum())
             watch(first + stop, examples)
         broken += [{"split": name, "record": source.name(index), "reason": why_unreadable(source, index)} for index in unreadable]
         found[name] = {
-            "examples": len(source), "broken": len(unreadable), **_classes(source), "sizes": _sizes(np.concatenate(sizes)),
-            "kinds": dict(kinds.most_common()),
+            "examples": len(source), "broken": len(unreadable),
+            **(_mask_classes(source, shown, pixels, unlabelled) if source.masks else _classes(source)),
+            "sizes": _sizes(np.concatenate(sizes)), "kinds": dict(kinds.most_common()),
         }
         first += len(source)
     groups = _groups(digests, splits)
@@ -69,14 +77,21 @@ def check(splits: Mapping[str, Source], channels: int, watch: Callable[[int, int
 
 
 def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Batches with the position of their first example: "readable" bool [B], and "size" int32 [B, 2], "digest", "kind" of such."""
+    """Batches with the position of their first example: "readable" bool [B], and "size" int32 [B, 2], "digest", "kind" of such; "pixels"
+    int64 [B, 256], of each mask how many have which label, zeros where there are no masks."""
 
     def measure(index: tf.Tensor) -> Example:
         example = source.read(index)
         content = example["bytes"] if "bytes" in example else example["image"]
         image = decode_image(content, channels) if "bytes" in example else content
         digest, kind = tf.numpy_function(_look_at, [content], [tf.int64, tf.string])
-        return {"size": tf.shape(image)[:2], "digest": tf.ensure_shape(digest, [2]), "kind": tf.ensure_shape(kind, [])}
+        measured = {"size": tf.shape(image)[:2], "digest": tf.ensure_shape(digest, [2]), "kind": tf.ensure_shape(kind, [])}
+        if "mask" not in example:
+            return {**measured, "pixels": tf.zeros([IGNORED + 1], tf.int64)}
+        with tf.control_dependencies([same_size(example["mask"], image)]):
+            labels = tf.reshape(tf.cast(example["mask"], tf.int32), [-1])
+        pixels = tf.math.bincount(labels, minlength=IGNORED + 1, maxlength=IGNORED + 1, dtype=tf.int64)
+        return {**measured, "pixels": tf.ensure_shape(pixels, [IGNORED + 1])}
 
     @tf.autograph.experimental.do_not_convert
     def guarded(index: tf.Tensor) -> Example:
@@ -102,6 +117,18 @@ def _classes(source: Source) -> dict[str, Any]:
     return {
         "classes": dict(zip(source.classes, counts.tolist())),
         "imbalance": float(counts.max() / counts[counts > 0].min()) if counts.any() else 1.0,
+    }
+
+
+def _mask_classes(source: Source, shown: np.ndarray, pixels: np.ndarray, unlabelled: int) -> dict[str, Any]:
+    """`shown` and `pixels`, int64 [256]: how many masks have each label, and how many pixels of all."""
+    labelled = pixels[: len(source.classes)]
+    return {
+        "classes": dict(zip(source.classes, shown.tolist())),
+        "imbalance": float(labelled.max() / labelled[labelled > 0].min()) if labelled.any() else 1.0,
+        "pixels": dict(zip(source.classes, (labelled / max(labelled.sum(), 1)).tolist())),
+        "ignored": float(pixels[IGNORED] / max(pixels.sum(), 1)),
+        "unlabelled": unlabelled,
     }
 
 

@@ -25,6 +25,8 @@ SHEET_EXAMPLES, SHEET_EPOCHS, CANDIDATES = 8, 4, 3
 DrawTargets = Callable[[np.ndarray, Mapping[str, np.ndarray], Config, tuple[str, ...]], Figure]
 # Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
 LARGE_IMBALANCE = 10
+# In fewer images a class of masks is hardly there, however many pixels it has.
+FEW_IMAGES = 5
 MEANINGS = {
     LEAKS: "leaks: the same image in several splits, so that scores look better than they are; keep it in one",
     CONTRADICTIONS: "contradictions: the same image under several classes; keep the right one",
@@ -45,8 +47,11 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             f"  files    {', '.join(f'{count} {kind}' for kind, count in split['kinds'].items()) or 'none'}",
         ]
         if split["imbalance"] > LARGE_IMBALANCE:
-            lines.append(f"  the largest class has {split['imbalance']:.0f} times the images of the smallest: look at the scores per class")
+            what = "pixels" if "pixels" in split else "images"
+            lines.append(f"  the largest class has {split['imbalance']:.0f} times the {what} of the smallest: look at the scores per class")
         lines += [f"  class '{label}' has no image here" for label, count in split["classes"].items() if not count]
+        if "pixels" in split:
+            lines += _pixels(split)
     lines += _some(f"broken: {len(result['broken'])}", [f"{row['record']} ({row['split']}): {row['reason']}" for row in result["broken"]])
     for kind, meaning in MEANINGS.items():
         title, _, explanation = meaning.partition(": ")
@@ -55,6 +60,15 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     lines.append("clean" if result["clean"] else "not clean")
     # Bytes of a file's name that are no UTF-8 can't be printed.
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+
+
+def _pixels(split: Mapping[str, Any]) -> list[str]:
+    """What there is to say of a split's masks."""
+    shares = ", ".join(f"{label} {share:.2%}" for label, share in split["pixels"].items())
+    few = [f"  class '{label}' is in {count} of {split['examples']} images only: add some, or its score will mean little"
+           for label, count in split["classes"].items() if 0 < count < FEW_IMAGES]
+    empty = [f"  {split['unlabelled']} masks have no label: their images teach nothing"] if split["unlabelled"] else []
+    return [f"  pixels   {shares}; ignored {split['ignored']:.2%} of all", *few, *empty]
 
 
 def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
@@ -73,8 +87,8 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
 
 
 def contact_sheet(source: Source, config: Config, encode: Encode, draw_targets: DrawTargets) -> Figure | None:
-    """An example of each of several classes, or some with objects, plain and as training sees it in its first epochs; None where none
-    can be read. `encode` and `draw_targets` are the task's."""
+    """An example of each of several classes, or some with objects or masks, plain and as training sees it in its first epochs; None where
+    none can be read. `encode` and `draw_targets` are the task's."""
     # Several views of an image in evaluation are no part of training.
     config = config.with_one_view()
     plain = _one_a_class(source, config, encode)
@@ -82,7 +96,7 @@ def contact_sheet(source: Source, config: Config, encode: Encode, draw_targets: 
     if not len(chosen):
         return None
     versions = [plain, *(read_examples(source, chosen, config, encode, epoch) for epoch in range(SHEET_EPOCHS))]
-    if source.objects is not None:
+    if not source.single_label:
         every = {key: tf.nest.map_structure(lambda *each: np.concatenate(each), *(version[key] for version in versions))
                  for key in ("image", "targets")}
         return draw_targets(restore_pixels(tf.constant(every["image"]), config.prepare).numpy(), every["targets"], config, source.classes)
@@ -92,8 +106,8 @@ def contact_sheet(source: Source, config: Config, encode: Encode, draw_targets: 
 
 
 def _one_a_class(source: Source, config: Config, encode: Encode) -> Batch:
-    """An example of each of at most SHEET_EXAMPLES classes, or of half as many with objects, that can be read, unaugmented."""
-    if source.objects is not None:
+    """An example of each of at most SHEET_EXAMPLES classes, or half as many with objects or masks, that can be read, unaugmented."""
+    if not source.single_label:
         first_ones = read_examples(source, np.arange(min(len(source), CANDIDATES * SHEET_EXAMPLES)), config, encode)
         return tf.nest.map_structure(lambda values: values[: SHEET_EXAMPLES // 2], first_ones)
     # Twice the classes and a few of each, since some may be broken; all at once, because building the graph takes most of the time.

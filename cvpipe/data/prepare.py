@@ -1,6 +1,6 @@
 """Deterministic resizing and normalization: the one definition that training, evaluation and the artefact share.
 
-Dimensions: V views of an image, H, W, C of the network's input.
+Dimensions: V views of an image, H, W, C of the network's input, h, w, K of a map over it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.prepare import Prepare, TestTime
+from cvpipe.geometry.masks import IGNORED
 
 
 def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
@@ -23,9 +24,46 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         float32 [H, W, C], (pixels / 255 − mean) / std; pixels / 255 where the network's first layer normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
+        assert config.resize != "tile", "training crops what is answered in tiles"
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
         image = _letterbox(image, config) if config.resize == "letterbox" else tf.image.resize(image, config.size, antialias=True)
     return _normalize(image, config)
+
+
+def prepare_mask(mask: tf.Tensor, config: Prepare, size: tuple[int, int] | None = None) -> tf.Tensor:
+    """Brings a label mask to where `prepare` leaves the image's pixels. Graph code.
+
+    Args:
+        mask: uint8 [any height, any width, 1].
+        config: size and resizing, which is not "crop".
+        size: height and width to give the mask; the network's input where it is None.
+
+    Returns:
+        uint8 [*size, 1], the nearest label of each pixel's centre; IGNORED where a letterbox shows nothing.
+    """
+    if config.resize == "letterbox" and tuple(mask.shape[:2]) != config.size:
+        corner, resized = _shown(tf.shape(mask)[:2], config.size)
+        around = tf.concat([tf.stack([corner, config.size - corner - resized], 1), [[0, 0]]], 0)
+        mask = tf.pad(tf.image.resize(mask, resized, "nearest"), around, constant_values=IGNORED)
+    return tf.ensure_shape(tf.image.resize(mask, size or config.size, "nearest"), [*(size or config.size), 1])
+
+
+def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """The part of an image that begins at `corner` and has the size of the network's input, normalized. Graph code.
+
+    Args:
+        image: uint8 [any height, any width, C].
+        corner: int32 [2], inside the image.
+
+    Returns:
+        float32 [H, W, C]; zero where the part reaches beyond the image.
+    """
+    part = tf.cast(image[corner[0]: corner[0] + config.size[0], corner[1]: corner[1] + config.size[1]], tf.float32)
+    mean = 255 * tf.constant(config.scaling[0])
+    beyond = tf.pad(config.size - tf.shape(part)[:2], [[0, 1]])
+    # Padding knows zeros alone: they stand for what normalizing makes zero.
+    padded = tf.pad(part - mean, tf.stack([tf.zeros_like(beyond), beyond], 1)) + mean
+    return _normalize(tf.ensure_shape(padded, [*config.size, image.shape[-1]]), config)
 
 
 def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
@@ -49,6 +87,31 @@ def restore_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Te
     return (boxes - offset) / scale
 
 
+def restore_rows(values: tf.Tensor, extent: tf.Tensor, begin: tf.Tensor, rows: int, config: Prepare) -> tf.Tensor:
+    """Some rows of a map over the network's input, interpolated bilinearly to the image before it was resized. Graph code.
+
+    Args:
+        values: float32 [h, w, K], of which each covers as many pixels of the network's input.
+        extent: int32 [2], the image's height and width.
+        begin: int32 scalar, the first row.
+        rows: how many; those beyond the image mean nothing.
+        config: size and resizing, "stretch" or "letterbox".
+
+    Returns:
+        float32 [rows, width of the image, K].
+    """
+    scale, offset = (tf.squeeze(part, 0)[:2] for part in _placement(extent, config))
+    cells, pixels = tf.cast(tf.shape(values)[:2], tf.float32), tf.cast(extent, tf.float32)
+    # Where a value lies is at (its place / cells − offset) / scale, in fractions of the image.
+    shift = -offset / scale * pixels - tf.stack([tf.cast(begin, tf.float32), 0.0])
+    size = tf.stack([rows, extent[1]])
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=values[tf.newaxis], size=size, scale=pixels / (cells * scale), translation=shift,
+        kernel_type="triangle", antialias=False,
+    )
+    return tf.ensure_shape(resized[0], [rows, None, values.shape[-1]])
+
+
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     """Everything the network sees of an image when it is evaluated or served. Graph code.
 
@@ -60,9 +123,12 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
         image: uint8 [any height, any width, C].
 
     Returns:
-        float32 of the shape `input_shape(config)`: [H, W, C], or [V, H, W, C] where there are several views.
+        What `input_spec(config)` says of one image: float32 [H, W, C], or [V, H, W, C] where there are several views; the image itself
+        where it is answered in tiles.
     """
-    test_time, shape = config.test_time, input_shape(config)
+    if config.prepare.resize == "tile":
+        return image
+    test_time, shape = config.test_time, input_spec(config).shape[1:]
     if test_time.views == "one":
         return prepare(image, config.prepare)
     if test_time.views == "mirrored":
@@ -72,12 +138,14 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     return tf.reshape(_normalize(tf.stack(crops), config.prepare), shape)
 
 
-def input_shape(config: Config) -> tuple[int, ...]:
-    """The shape of one image as `prepare_views` gives it: (H, W, C), or (V, H, W, C) where V > 1."""
+def input_spec(config: Config) -> tf.TensorSpec:
+    """A batch as `prepare_views` gives it: float32 [B, H, W, C], or [B, V, H, W, C] where V > 1; uint8 [B, any, any, C] for tiles."""
+    if config.prepare.resize == "tile":
+        return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
     sides = len(config.test_time.sides)
     views = {"one": 1, "mirrored": 2, "centre": sides, "ten": 10 * sides}[config.test_time.views]
     shape = (*config.prepare.size, config.prepare.channels)
-    return shape if views == 1 else (views, *shape)
+    return tf.TensorSpec([None, *(shape if views == 1 else (views, *shape))], name="image")
 
 
 def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
@@ -89,7 +157,9 @@ def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
 
 
 def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The pixels of prepared images, for people: float32 [..., C] to uint8 [..., C]."""
+    """The pixels of prepared images, for people: float32 [..., C] to uint8 [..., C]; uint8 is left as it is."""
+    if prepared.dtype == tf.uint8:
+        return prepared
     mean, std = config.scaling
     pixels = (prepared * tf.constant(std) + tf.constant(mean)) * 255
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)

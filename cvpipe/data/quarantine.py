@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cvpipe.data.decode import FORMATS, decode_image
-from cvpipe.data.sources import Source
+from cvpipe.data.decode import FORMATS, decode_image, same_size
+from cvpipe.data.sources import Example, Source
 from cvpipe.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,13 @@ class Quarantine:
             )
 
 
-# A graph, because only there an assertion's message has its values in one line.
-_decode = tf.function(decode_image)
+@tf.function(reduce_retracing=True)
+def _decode(example: Example) -> tf.Tensor:
+    """A graph, because only there an assertion's message has its values in one line."""
+    image = decode_image(example["bytes"], 3) if "bytes" in example else example["image"]
+    if "mask" in example:
+        same_size(example["mask"], image)
+    return image
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:
@@ -85,8 +90,7 @@ def why_unreadable(source: Source, index: int) -> str:
     except tf.errors.OpError as error:
         return f"the file can't be read ({type(error).__name__})"
     try:
-        if "bytes" in example:
-            _decode(example["bytes"], 3)
+        _decode(example)
     except tf.errors.OpError as error:
         said = re.search(r"assertion failed: \[(.*)\]", error.message)
         if said:

@@ -3,8 +3,9 @@
 Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input, V views of an image.
 A batch is a dict: "image" float32 [b, H, W, C] ([b, V, H, W, C] in evaluation, where `prepare_views` gives several); "targets" the
 task's, each [b, …]; "weight" float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b], the
-example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of the decoded image. Where training
-mixes examples there are also "partner_targets" and "share", see `augment.mix`.
+example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of the decoded image. What differs in size,
+as masks may in evaluation, is padded to the largest of the batch, uint8 with IGNORED. Where training mixes examples there are also
+"partner_targets" and "share", see `augment.mix`.
 The image of an example that couldn't be read is zeros: the loss doesn't see it, the statistics of a BatchNorm in training do.
 """
 
@@ -24,13 +25,14 @@ from cvpipe.data.attempt import attempt
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.mix import mix
 from cvpipe.data.crop import decode_random_crop
-from cvpipe.data.decode import decode_image
+from cvpipe.data.decode import decode_image, same_size
 from cvpipe.data.order import batch_order, example_seed
 from cvpipe.data.orientation import stored_orientation, upright_boxes
 from cvpipe.data.prepare import prepare, prepare_views
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Example, Source
 from cvpipe.data.statistics import colour_components, spread
+from cvpipe.geometry.masks import IGNORED
 
 Batch = dict[str, Any]
 Encode = Callable[[Example, Config], dict[str, tf.Tensor]]
@@ -109,7 +111,7 @@ def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: 
         return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
     load = tf.autograph.experimental.do_not_convert(load)
-    return _padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return _batched(_padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE), batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def read_examples(source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: int | None = None) -> Batch:
@@ -128,8 +130,11 @@ def read_examples(source: Source, indices: np.ndarray, config: Config, encode: E
         return _augmented(source, index, epoch, config, encode, colours, careful=True)
 
     chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors().batch(max(len(indices), 1))
-    nothing = tf.nest.map_structure(lambda spec: np.zeros([0, *spec.shape[1:]], spec.dtype.as_numpy_dtype), readable.element_spec)
+    readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors()
+    readable = _batched(readable, max(len(indices), 1), drop_remainder=False)
+    nothing = tf.nest.map_structure(
+        lambda spec: np.zeros([0, *(length or 0 for length in spec.shape[1:])], spec.dtype.as_numpy_dtype), readable.element_spec
+    )
     return next(readable.as_numpy_iterator(), nothing)
 
 
@@ -165,6 +170,9 @@ def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
 def _decoded(example: Example, channels: int) -> Example:
     example = _with_upright_boxes(example)
     image = decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
+    if "mask" in example:
+        with tf.control_dependencies([same_size(example["mask"], image)]):
+            image = tf.identity(image)
     if image.shape[-1] == 1 and channels == 3:
         image = tf.image.grayscale_to_rgb(image)
     elif image.shape[-1] == 3 and channels == 1:
@@ -193,7 +201,7 @@ def _augmented(
             other = tf.where(readable, other, index)
         return _decoded(source.read(other), config.prepare.channels)
 
-    if "bytes" in example and "boxes" not in example and ops and isinstance(ops[0], RandomResizedCrop):
+    if "bytes" in example and "boxes" not in example and "mask" not in example and ops and isinstance(ops[0], RandomResizedCrop):
         # The same crop as that of the decoded image, in much less time.
         example["image"] = decode_random_crop(example.pop("bytes"), seed, ops[0], size, config.prepare.channels)
         example = augment(example, seed, ops, size, colours, done=1)
@@ -226,7 +234,16 @@ def _batches(
     # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't read `match`.
     load = tf.autograph.experimental.do_not_convert(load)
     loaded = examples.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return loaded.batch(batch_size, drop_remainder=True)
+    return _batched(loaded, batch_size)
+
+
+def _batched(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = True) -> tf.data.Dataset:
+    """Batches of examples; what differs in size is padded, uint8 with IGNORED."""
+    specs = examples.element_spec
+    if all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(specs)):
+        return examples.batch(batch_size, drop_remainder=drop_remainder)
+    padding = tf.nest.map_structure(lambda spec: tf.constant(IGNORED, tf.uint8) if spec.dtype == tf.uint8 else None, specs)
+    return examples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
 
 
 def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:

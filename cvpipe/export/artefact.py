@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config_file import with_data
-from cvpipe.data.prepare import input_shape
+from cvpipe.data.prepare import input_spec
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import Predict, evaluate_bytes
@@ -39,10 +39,9 @@ def write_saved_model(folder: Path, models: Sequence[keras.Model], predict: Pred
         archive.track(model)
     settings = task_module(config.task).settings(config)
     image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
-    image = tf.TensorSpec([None, *input_shape(config)], tf.float32, "image")
     chosen = settings_specs(settings)
     archive.add_endpoint("serving_default", bytes_signature(predict, config, settings), input_signature=[image_bytes, *chosen])
-    archive.add_endpoint("tensor", tensor_signature(predict, settings), input_signature=[image, *chosen])
+    archive.add_endpoint("tensor", tensor_signature(predict, settings), input_signature=[input_spec(config), *chosen])
     archive.write_out(str(folder), verbose=False)
 
 

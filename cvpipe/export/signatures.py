@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
-from cvpipe.data.prepare import input_shape, prepare_views
+from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
+from cvpipe.geometry.masks import IGNORED
 
 Answers = dict[str, tf.Tensor]
 Settings = Mapping[str, float | int]
@@ -33,12 +35,20 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
         some = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
         with tf.control_dependencies([some]):
             image_bytes = tf.identity(image_bytes)
+        if not prepared.shape[1:].is_fully_defined():
+            return one_by_one(answer, image_bytes)
         (image, extent), valid = tf.map_fn(
             lambda encoded: attempt(load, encoded),
             image_bytes,
-            fn_output_signature=((tf.TensorSpec(input_shape(config)), tf.TensorSpec([2], tf.int32)), tf.TensorSpec([], tf.bool)),
+            fn_output_signature=((tf.TensorSpec(prepared.shape[1:]), tf.TensorSpec([2], tf.int32)), tf.TensorSpec([], tf.bool)),
         )
         return {**predict(image, extent, **dict(zip(settings, chosen))), "valid": valid}
+
+    prepared = input_spec(config)
+
+    def answer(encoded: tf.Tensor) -> Answers:
+        (image, extent), valid = attempt(load, encoded)
+        return {**predict(image[tf.newaxis], extent[tf.newaxis]), "valid": valid[tf.newaxis]}
 
     def load(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         decoded = decode_image(encoded, config.prepare.channels)
@@ -48,7 +58,7 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
 
 
 def tensor_signature(predict: Predict, settings: Settings) -> Callable[..., Answers]:
-    """`tensor`: "image" float32 [B, H, W, C] or [B, V, H, W, C], decoded and prepared, to the answers; nothing in it needs a host.
+    """`tensor`: "image" as `input_spec` describes it, decoded and prepared, to the answers; nothing in it needs a host.
 
     Places in the answers are in the pixels of these images.
     """
@@ -62,6 +72,38 @@ def tensor_signature(predict: Predict, settings: Settings) -> Callable[..., Answ
 def settings_specs(settings: Settings) -> list[tf.TensorSpec]:
     """What a signature takes besides images: a scalar for each setting."""
     return [tf.TensorSpec([], tf.constant(default).dtype, name) for name, default in settings.items()]
+
+
+def one_by_one(answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor) -> Answers:
+    """Answers to images string [B], with one image in memory at a time; where they differ in size, smaller ones are padded with IGNORED.
+
+    Args:
+        answer: from one image's bytes, a scalar, to its answers, each [1, …], of known rank.
+    """
+    count, known = tf.shape(image_bytes)[0], tf.function(answer, autograph=False).get_concrete_function(tf.TensorSpec([], tf.string))
+    specs = known.structured_outputs
+    answers = {name: tf.TensorArray(spec.dtype, count, infer_shape=False, element_shape=spec.shape[1:]) for name, spec in specs.items()}
+    rooms = {name: tf.zeros([spec.shape.rank - 1], tf.int32) for name, spec in specs.items()}
+
+    def add(number: tf.Tensor, answers: dict[str, tf.TensorArray], rooms: Answers) -> tuple[Any, ...]:
+        given = {name: value[0] for name, value in known(image_bytes[number]).items()}
+        larger = {name: tf.maximum(room, tf.shape(given[name])) for name, room in rooms.items()}
+        return number + 1, {name: several.write(number, given[name]) for name, several in answers.items()}, larger
+
+    _, answers, rooms = tf.while_loop(lambda number, *_: number < count, add, (tf.constant(0), answers, rooms), parallel_iterations=1)
+
+    def padded(name: str, number: tf.Tensor) -> tf.Tensor:
+        value = answers[name].read(number)
+        if specs[name].shape[1:].is_fully_defined():
+            return value
+        beyond = rooms[name] - tf.shape(value)
+        return tf.pad(value, tf.stack([tf.zeros_like(beyond), beyond], 1), constant_values=tf.constant(IGNORED, value.dtype))
+
+    def gathered(number: tf.Tensor) -> Answers:
+        return {name: padded(name, number) for name in answers}
+
+    signature = {name: tf.TensorSpec(spec.shape[1:], spec.dtype) for name, spec in specs.items()}
+    return tf.map_fn(gathered, tf.range(count), fn_output_signature=signature, parallel_iterations=1)
 
 
 def _with_settings(serve: Callable[..., Answers], images: str, settings: Settings) -> Callable[..., Answers]:

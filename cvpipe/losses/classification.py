@@ -26,7 +26,7 @@ def classification_loss(logits: tf.Tensor, labels: tf.Tensor, section: Loss) -> 
         case "focal":
             return focal(logits, labels, section.focal_gamma, section.focal_alpha)
         case _:
-            raise AssertionError(f"the configuration sees to it that {section.kind} is for detection")
+            raise AssertionError(f"the configuration sees to it that {section.kind} isn't for classification")
 
 
 def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
@@ -120,7 +120,7 @@ def expected_initial_loss(section: Loss, classes: int) -> float:
             others = (1 - section.focal_alpha) * (1 + exp(-score)) ** -section.focal_gamma * log1p(exp(score))
             return right + (classes - 1) * others
         case _:
-            raise AssertionError(f"the configuration sees to it that {section.kind} is for detection")
+            raise AssertionError(f"the configuration sees to it that {section.kind} isn't for classification")
 
 
 def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

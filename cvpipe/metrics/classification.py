@@ -54,15 +54,15 @@ class ClassificationMetrics:
         """
         images = int(self.confusion.sum())
         hits, truths, answers = self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)
-        precision, recall = _share(hits, answers), _share(hits, truths)
-        f1 = _share(2 * hits, truths + answers)
+        precision, recall = share(hits, answers), share(hits, truths)
+        f1 = share(2 * hits, truths + answers)
         count, confidence, correct = self.bins.T
         return {
             "images": images,
-            "accuracy": float(_share(hits.sum(), images)),
-            "top5_accuracy": float(_share(self._in_top5, images)),
-            "loss": float(_share(self._loss, images)),
-            "calibration_error": float(_share(np.abs(confidence - correct).sum(), count.sum())),
+            "accuracy": float(share(hits.sum(), images)),
+            "top5_accuracy": float(share(self._in_top5, images)),
+            "loss": float(share(self._loss, images)),
+            "calibration_error": float(share(np.abs(confidence - correct).sum(), count.sum())),
             "macro_f1": float(f1[truths > 0].mean()) if images else float("nan"),
             "per_class": {
                 name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
@@ -73,6 +73,7 @@ class ClassificationMetrics:
         }
 
 
-def _share(part: Any, whole: Any) -> np.ndarray:
+def share(part: Any, whole: Any) -> np.ndarray:
+    """part / whole, float64, element by element; nan where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0)

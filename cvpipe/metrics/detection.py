@@ -54,7 +54,7 @@ class DetectionMetrics:
         self._objects += len(part[1].label)
 
     def result(self) -> dict[str, Any]:
-        """The scores, in [0, 1]; None where there are no objects to find.
+        """The scores, in [0, 1]; nan where there are no objects to find.
 
         Returns:
             ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium, ar_large as COCO defines them (Lin et
@@ -74,7 +74,7 @@ class DetectionMetrics:
             "voc_ap_area": voc[1],
         }
         has_objects = totals > 0
-        return _defined({
+        return {
             "images": self._images,
             "objects": int(totals.sum()),
             **tables.scores(),
@@ -88,20 +88,7 @@ class DetectionMetrics:
             "errors": {
                 "score_threshold": self.score_threshold, **count_errors(detections, objects, pairs, self.score_threshold),
             },
-        })
-
-
-def _defined(scores: Any) -> Any:
-    """The same with None for nan, of which JSON knows nothing."""
-    match scores:
-        case dict():
-            return {name: _defined(value) for name, value in scores.items()}
-        case list():
-            return [_defined(value) for value in scores]
-        case float() if np.isnan(scores):
-            return None
-        case _:
-            return scores
+        }
 
 
 def _curves(tables: CocoTables, classes: tuple[str, ...], has_objects: np.ndarray) -> dict[str, Any]:

@@ -54,6 +54,12 @@ def make_style(config: Model, synchronized: bool) -> Style:
     return Style(norm, Initializer(config.initializer, config.initializer_value), config.stochastic_depth)
 
 
+def network_input(input_shape: tuple[int, int, int], normalize: Prepare | None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """A network's input, [B, H, W, C], and what its backbone sees of it: normalized, unless `normalize` is None."""
+    image = keras.Input(input_shape, name="image")
+    return image, image if normalize is None else Normalize(normalize, name="normalize")(image)
+
+
 def classification_network(
     name: str,
     input_shape: tuple[int, int, int],
@@ -87,8 +93,7 @@ def classification_network(
     Raises:
         ConfigError: the catalogue has no such network, or the image is too small for it or for its norm.
     """
-    image = keras.Input(input_shape, name="image")
-    normalized = image if normalize is None else Normalize(normalize, name="normalize")(image)
+    image, normalized = network_input(input_shape, normalize)
     features = backbone(name)(normalized, width=width, style=style)
     application = application_of(name)
     hidden = () if application else published(name).hidden

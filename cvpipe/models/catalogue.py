@@ -45,6 +45,8 @@ NETWORKS: dict[str, Network] = {
     "mobilenet_v2": Network("mobilenet:mobilenet_v2", (224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
     "vgg16": Network("vgg:vgg16", (224, 224, 3), 1000, "Simonyan and Zisserman 2014, table 1, D, without fc6 and fc7"),
     "ssd_vgg16": Network("vgg:ssd_vgg16", (224, 224, 3), 1000, "Liu et al. 2015, SSD, section 3.1"),
+    "fcn_vgg16": Network("vgg:fcn_vgg16", (224, 224, 3), 1000, "Long et al. 2015, Fully convolutional networks, section 4.1"),
+    "unet": Network("unet:unet", (572, 572, 1), 2, "Ronneberger et al. 2015, U-Net, figure 1, its contracting path"),
     "extraction": Network("darknet:extraction", (224, 224, 3), 1000, "Redmon et al. 2015, You only look once, section 2.2"),
     "darknet19": Network("darknet:darknet19", (224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6"),
     "darknet53": Network("darknet:darknet53", (256, 256, 3), 1000, "Redmon and Farhadi 2018, YOLOv3, table 1"),

@@ -73,8 +73,8 @@ def detection_network(config: Config, classes: int, style: Style) -> keras.Model
                 body, shape, classes, strides=head.strides, anchors=len(head.anchors) // len(head.strides), objectness_bias=bias,
                 width=model.width, style=style, normalize=normalize,
             )
-        case None:
-            raise AssertionError("the configuration sees to it that a detector has a head")
+        case _:
+            raise AssertionError("the configuration sees to it that a detector has a head that predicts boxes")
 
 
 def ssd_layers(config: Config) -> tuple[Layer, ...]:

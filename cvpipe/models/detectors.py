@@ -12,15 +12,10 @@ from typing import NamedTuple
 import keras
 
 from cvpipe.config.prepare import Prepare
-from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style, scale_channels
-from cvpipe.models.build import Backbone
+from cvpipe.models.build import Backbone, network_input
 from cvpipe.models.detection_heads import Part, predict_boxes, yolo_v1_head, yolo_v2_neck, yolo_v3_neck
-from cvpipe.models.normalize import Normalize
-from cvpipe.models.pyramid import Extra, extra_maps, feature_pyramid, reach, take
-
-Size = tuple[int, int]
-"""Height and width."""
+from cvpipe.models.pyramid import Extra, Size, check_grids, extra_maps, feature_pyramid, grids_of, reach, take
 
 
 class SsdMaps(NamedTuple):
@@ -68,11 +63,6 @@ def ssd_grids(size: Size, maps: SsdMaps) -> tuple[Size, ...]:
     return tuple(grids)
 
 
-def grids_of(size: Size, strides: Sequence[int]) -> tuple[Size, ...]:
-    """Height and width in cells of feature maps with these strides: YOLO's grids, and those SSD takes from a backbone."""
-    return tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
-
-
 def ssd(
     backbone: Backbone,
     input_shape: tuple[int, int, int],
@@ -111,12 +101,13 @@ def ssd(
         ConfigError: the backbone lacks one of the maps, or the image is too small.
     """
     grids = ssd_grids(input_shape[:2], maps)
-    image, features = _features(backbone, input_shape, width, style, normalize)
+    image, normalized = network_input(input_shape, normalize)
+    features = backbone(normalized, width=width, style=style)
     found = take(features, maps.strides)
     if pyramid > 0:
         found = feature_pyramid(found, scale_channels(pyramid, width), style=style)
     found += extra_maps(found[-1], maps.extras, width=width, separable=separable, style=style)
-    _check_grids(found, grids)
+    check_grids(found, grids)
     parts = {"boxes": Part(4), "logits": Part(logits, bias)}
     return keras.Model(image, predict_boxes(found, boxes, parts, kernel=3, separable=separable, style=style), name="ssd")
 
@@ -151,9 +142,10 @@ def yolo_v1(
     Raises:
         ConfigError: the backbone has no map of half the stride.
     """
-    image, features = _features(backbone, input_shape, width, style, normalize)
+    image, normalized = network_input(input_shape, normalize)
+    features = backbone(normalized, width=width, style=style)
     (x,) = take(reach(features, stride // 2, style), [stride // 2])
-    _check_grids([x], grids_of(input_shape[:2], [stride // 2]))
+    check_grids([x], grids_of(input_shape[:2], [stride // 2]))
     return keras.Model(image, yolo_v1_head(x, boxes, classes, dropout=dropout, style=style), name="yolo_v1")
 
 
@@ -188,9 +180,10 @@ def yolo_v2(
     Raises:
         ConfigError: the backbone lacks one of the maps.
     """
-    image, features = _features(backbone, input_shape, width, style, normalize)
+    image, normalized = network_input(input_shape, normalize)
+    features = backbone(normalized, width=width, style=style)
     fine, coarse = take(reach(features, stride, style), [stride // 2, stride])
-    _check_grids([fine, coarse], grids_of(input_shape[:2], [stride // 2, stride]))
+    check_grids([fine, coarse], grids_of(input_shape[:2], [stride // 2, stride]))
     outputs = _yolo_outputs([yolo_v2_neck(fine, coarse, style=style)], anchors, classes, bias, objectness_bias, style)
     return keras.Model(image, outputs, name="yolo_v2")
 
@@ -222,27 +215,12 @@ def yolo_v3(
     Raises:
         ConfigError: the backbone lacks one of the maps.
     """
-    image, features = _features(backbone, input_shape, width, style, normalize)
+    image, normalized = network_input(input_shape, normalize)
+    features = backbone(normalized, width=width, style=style)
     maps = take(reach(features, strides[-1], style), strides)
-    _check_grids(maps, grids_of(input_shape[:2], strides))
+    check_grids(maps, grids_of(input_shape[:2], strides))
     outputs = _yolo_outputs(yolo_v3_neck(maps, style=style), anchors, classes, bias, objectness_bias, style)
     return keras.Model(image, outputs, name="yolo_v3")
-
-
-def _features(
-    backbone: Backbone, input_shape: tuple[int, int, int], width: float, style: Style, normalize: Prepare | None
-) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
-    image = keras.Input(input_shape, name="image")
-    normalized = image if normalize is None else Normalize(normalize, name="normalize")(image)
-    return image, backbone(normalized, width=width, style=style)
-
-
-def _check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> None:
-    """Default boxes and anchors are laid out without the model, and have to be where it looks."""
-    for x, grid in zip(maps, grids, strict=True):
-        if tuple(x.shape[1:3]) != grid:
-            found, meant = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
-            raise ConfigError(f"a feature map has {found} cells where its stride means {meant}: choose another model.backbone")
 
 
 def _yolo_outputs(

@@ -7,9 +7,9 @@ import keras
 from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
-DETECTOR = ("extra", "pyramid", "neck", "head")
-"""How the names of layers begin that a detector adds to its backbone; see `detectors`."""
-HEAD = ("pool", "hidden", "dropout", "logits", *DETECTOR)
+ADDED = ("extra", "pyramid", "neck", "head", "decoder")
+"""How the names of layers begin that detectors and segmenters add to a backbone; see `detectors` and `segmenters`."""
+HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
 """How the names of the head's layers begin; see `heads.classifier` for those of a classifier."""
 
 

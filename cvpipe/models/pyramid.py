@@ -14,6 +14,9 @@ import tensorflow as tf
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
 
+Size = tuple[int, int]
+"""Height and width."""
+
 
 class Extra(NamedTuple):
     """Two convolutions that make the next coarser map: 1×1 to half of `filters`, `kernel`×`kernel` to all (Liu et al. 2015, figure 2)."""
@@ -63,6 +66,23 @@ def take(features: dict[int, keras.KerasTensor], strides: Sequence[int]) -> list
     return [features[stride] for stride in strides]
 
 
+def grids_of(size: Size, strides: Sequence[int]) -> tuple[Size, ...]:
+    """Height and width of the feature maps that an image of `size` pixels has at these strides."""
+    return tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
+
+
+def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> None:
+    """What is predicted from a map is laid out by its stride, and has to be where the map looks.
+
+    Raises:
+        ConfigError: a map has another height and width than `grids` say.
+    """
+    for x, grid in zip(maps, grids, strict=True):
+        if tuple(x.shape[1:3]) != grid:
+            found, meant = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
+            raise ConfigError(f"a feature map has {found} cells where its stride means {meant}: choose another model.backbone")
+
+
 def reach(features: dict[int, keras.KerasTensor], stride: int, style: Style) -> dict[int, keras.KerasTensor]:
     """`features` and, until there is one of `stride`, maps with twice the stride and twice the channels of the coarsest."""
     features = dict(features)
@@ -105,9 +125,13 @@ def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -
     """`coarse` with its pixels repeated, cut to the height and width of `fine`."""
     sizes = list(zip(coarse.shape[1:3], fine.shape[1:3]))
     x = keras.layers.UpSampling2D([-(-pixels // before) for before, pixels in sizes], name=f"{name}_upsample")(coarse)
-    surplus = [(0, after - pixels) for after, (_, pixels) in zip(x.shape[1:3], sizes)]
-    # Strides round sizes up: a map of 5 pixels was made from 10 or 9.
-    return x if surplus == [(0, 0), (0, 0)] else keras.layers.Cropping2D(surplus, name=f"{name}_crop")(x)
+    return crop_to(x, fine.shape[1:3])
+
+
+def crop_to(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
+    """The upper left of `x` with this height and width: strides round sizes up, and a map of 5 pixels was made from 10 or 9."""
+    # Not as a layer, which would round float32 scores to the policy's half precision.
+    return x if tuple(x.shape[1:3]) == tuple(size) else x[:, :size[0], :size[1]]
 
 
 def _extra(x: keras.KerasTensor, extra: Extra, filters: int, separable: bool, style: Style, name: str) -> keras.KerasTensor:

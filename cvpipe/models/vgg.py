@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan and Zisserman 2014, table 1, configuration D) without its fully connected layers, and as SSD has it.
+"""VGG16 (Simonyan and Zisserman 2014, table 1, configuration D) without its fully connected layers, and as SSD and FCN have it.
 
 Image tensors are [B, H, W, C].
 """
@@ -52,7 +52,7 @@ def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, 
         each pooling, and pool5.
     """
     features = _convolutions(image, width, style)
-    features[32] = keras.layers.MaxPooling2D(2, padding="same", name="stage5_pool")(features[16])
+    features[32] = _pool(features[16], 5)
     return features
 
 
@@ -78,17 +78,57 @@ def ssd_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[i
     return {8: L2Normalization(20.0, name="stage4_length")(features[8]), 16: fc7}
 
 
+def fcn_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+    """VGG16 with its first two fully connected layers made convolutions of 7×7 and 1×1 (Long et al. 2015, section 4.1).
+
+    All of them pad with zeros to keep the size, where the paper pads the image by 100 pixels and crops what comes out.
+
+    Args:
+        image: [B, H, W, C].
+        width: multiplies the channels.
+        style: how kernels start out; the network has no norm.
+
+    Returns:
+        {2, 4, 8, 16: pool1, pool2, pool3, pool4, 32: fc7}, [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 4096 × width].
+    """
+    style = _without_norm(style)
+    x, features = image, {}
+    for number in range(1, len(STAGES) + 1):
+        x = _pool(stage(x, number, width=width, style=style), number)
+        features[2**number] = x
+    features[32] = fc6_fc7(x, width=width, style=style)
+    return features
+
+
+def stage(x: keras.KerasTensor, number: int, *, width: float, style: Style) -> keras.KerasTensor:
+    """The convolutions before the pooling `number`, from 1: [B, H, W, C] -> [B, H, W, C']."""
+    channels, count = STAGES[number - 1]
+    for index in range(count):
+        name = f"stage{number}_conv{index + 1}"
+        x = conv_norm(x, scale_channels(channels, width), 3, 1, style=style, activation="relu", name=name)
+    return x
+
+
+def fc6_fc7(x: keras.KerasTensor, *, width: float, style: Style) -> keras.KerasTensor:
+    """The fully connected layers as convolutions: [B, h, w, C] -> [B, h, w, 4096 × width]."""
+    channels = scale_channels(4096, width)
+    x = conv_norm(x, channels, 7, 1, style=style, activation="relu", name="fc6")
+    return conv_norm(x, channels, 1, 1, style=style, activation="relu", name="fc7")
+
+
 def _convolutions(image: keras.KerasTensor, width: float, style: Style) -> dict[int, keras.KerasTensor]:
     x, features = image, {}
-    for stage, (channels, count) in enumerate(STAGES):
-        if stage > 0:
-            # Rounding up, a map of 75 pixels becomes one of 38.
-            x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{stage}_pool")(x)
-        for index in range(count):
-            name = f"stage{stage + 1}_conv{index + 1}"
-            x = conv_norm(x, scale_channels(channels, width), 3, 1, style=_without_norm(style), activation="relu", name=name)
-        features[2**stage] = x
+    for number in range(1, len(STAGES) + 1):
+        if number > 1:
+            x = _pool(x, number - 1)
+        x = stage(x, number, width=width, style=_without_norm(style))
+        features[2 ** (number - 1)] = x
     return features
+
+
+def _pool(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
+    # Rounding up, a map of 75 pixels becomes one of 38.
+    return keras.layers.MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
 
 
 def _without_norm(style: Style) -> Style:

@@ -46,6 +46,11 @@ def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
     return {"label": example["label"]}
 
 
+def truth(example: Example, config: Config) -> dict[str, tf.Tensor]:
+    """What evaluation compares answers with: the targets."""
+    return encode(example, config)
+
+
 def loss_names(config: Config) -> tuple[str, ...]:
     """The names of what `loss` returns."""
     return (PART[config.loss.kind],)

@@ -66,6 +66,11 @@ def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
     }
 
 
+def truth(example: Example, config: Config) -> dict[str, tf.Tensor]:
+    """What evaluation compares answers with: the targets."""
+    return encode(example, config)
+
+
 def loss_names(config: Config) -> tuple[str, ...]:
     """The names of what `loss` returns."""
     return ("class", "box") if isinstance(config.model.head, Ssd) else ("class", "box", "objectness")
@@ -105,12 +110,12 @@ def settings(config: Config) -> dict[str, float | int]:
 
 
 def predict(
-    outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...], extent: tf.Tensor, **asked: tf.Tensor
+    outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...], extent: tf.Tensor | None = None, **asked: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """The answer, the same in evaluation and in the artefact.
 
     Args:
-        extent: int32 [B, 2], height and width of the images before they were resized to the network's input.
+        extent: int32 [B, 2], height and width of the images before they were resized; None where it was to the network's input.
         asked: other values than the pipeline's for some of `settings`.
 
     Returns:
@@ -118,8 +123,8 @@ def predict(
         [B, S] and "class_names" string [B, S]; "scores" float32 [B, S] in 0…1, falling; "count" int32 [B], how many of the S are
         answers: behind them are zeros, ids −1 and empty names. "image_size" int32 [B, 2] is `extent`.
     """
-    extent = tf.convert_to_tensor(extent)
     boxes, scores = decode(outputs, config)
+    extent = tf.tile([config.prepare.size], [tf.shape(boxes)[0], 1]) if extent is None else tf.convert_to_tensor(extent)
     whole = clip(restore_boxes(boxes, extent, config.prepare))
     chosen = config.suppress
     found = suppress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from cvpipe.config.optimizer import Plateau
@@ -47,11 +48,12 @@ class Milestones:
             )
         self.showing.evaluated(int(state.step), epoch, scores)
         # A split without anything to find has no score, and no checkpoint is better than another.
-        score = scores[name] or 0.0
+        is_defined = not math.isnan(scores[name])
+        score = scores[name] if is_defined else 0.0
         # Of equal scores the later one counts: its learning rate is lower. Patience waits for a higher one.
         best, gained = score >= state.best_score, score > state.best_score
         state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
-        shown = "is undefined: there is nothing to find" if scores[name] is None else f"{score:.4f}{'  (best so far)' if best else ''}"
+        shown = f"{score:.4f}{'  (best so far)' if best else ''}" if is_defined else "is undefined: there is nothing to find"
         self._progress.note(f"epoch {epoch}/{self._config.train.epochs}  validation {name} {shown}")
         self._fall_on_plateau(gained)
         if best:

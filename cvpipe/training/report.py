@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -60,7 +61,7 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
     run.report(split).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def per_class_table(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The lines of a Markdown table, one a class, from a score's "per_class"; "–" where a score is undefined."""
     columns = list(next(iter(scores.values())))
     return _table(["class", *columns], [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()])
@@ -74,5 +75,7 @@ def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+def _number(value: float) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4f}"
+    return str(value)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.prepare import input_shape, restore_pixels
+from cvpipe.data.prepare import input_spec, restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.evaluation import Predict, numbers
@@ -36,7 +36,7 @@ class Showing:
         if not (self._config.train.pictures and self._run.writes):
             return
         prepare = self._config.prepare
-        self._summaries.graph(predict, tf.TensorSpec([None, *input_shape(self._config)]))
+        self._summaries.graph(predict, input_spec(self._config))
         source = self._splits["train"]
         batch = next(iter(self._augmented(source)), None)
         if batch is not None:

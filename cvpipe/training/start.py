@@ -17,7 +17,7 @@ from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
 from cvpipe.models.catalogue import application_of
-from cvpipe.models.freeze import DETECTOR
+from cvpipe.models.freeze import ADDED
 from cvpipe.tasks import task_module
 from cvpipe.training.build import load_model
 from cvpipe.training.run import Run
@@ -50,7 +50,7 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 
 
 def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
-    """Gives the model weights by their paths; what tells classes apart, and what a detector adds to its backbone, may be missing.
+    """Gives the model weights by their paths; what tells classes apart, and what is added to a backbone for a task, may be missing.
 
     Raises:
         DataError: another variable is missing, or has another shape.
@@ -63,7 +63,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
         elif given is not None:
             raise DataError(f"model.weights: {origin}: layer {layer}: its {name} has the shape {list(given.shape)}, the pipeline's "
                             f"{list(variable.shape)}; {SAME_NETWORK}")
-        elif not (layer.startswith(("normalize", *DETECTOR)) or _tells_classes(variable.path) or name == "seed_generator_state"):
+        elif not (layer.startswith(("normalize", *ADDED)) or _tells_classes(variable.path) or name == "seed_generator_state"):
             raise DataError(f"model.weights: {origin}: has nothing for layer {layer} ({variable.path}); {SAME_NETWORK}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ def test_perfect_answers_score_one_and_areas_given_by_annotations_decide_what_is
     images = [{"extent": (100, 100), "objects": [(box, 0, False, 20 * 20)], "answers": [(box, 0, 0.9)]}]
     scores = scored(images, 1)
     assert all(scores[name] == pytest.approx(1) for name in ("ap", "ap_small", "ar1", "ar_small", "voc_ap_11", "voc_ap_area"))
-    assert scores["ap_medium"] is None and scores["ap_large"] is None
+    assert math.isnan(scores["ap_medium"]) and math.isnan(scores["ap_large"])
 
 
 def test_answers_without_annotated_areas_are_scored_by_the_areas_of_boxes() -> None:
@@ -210,15 +211,15 @@ def test_answers_without_annotated_areas_are_scored_by_the_areas_of_boxes() -> N
     [{"extent": (50, 50), "objects": [], "answers": [([0, 0, 9, 9], 1, 0.9)]}],
     [{"extent": (50, 50), "objects": [([0, 0, 9, 9], 1, True, -1)], "answers": [([0, 0, 9, 9], 1, 0.9)]}],
 ], ids=["nothing evaluated", "nothing there", "no objects", "only a crowd"])
-def test_without_objects_scores_are_undefined_not_an_error(images: list[dict[str, Any]]) -> None:
+def test_without_objects_scores_are_nan_not_an_error(images: list[dict[str, Any]]) -> None:
     scores = scored(images, 3)
     assert (scores["images"], scores["objects"]) == (len(images), 0)
-    assert all(scores[name] is None for name in (*TWELVE, "voc_ap_11", "voc_ap_area"))
-    assert all(value is None for value in scores["precision_recall"]["precision"])
+    assert all(math.isnan(scores[name]) for name in (*TWELVE, "voc_ap_11", "voc_ap_area"))
+    assert all(math.isnan(value) for value in scores["precision_recall"]["precision"])
 
 
 def test_without_answers_scores_are_zero_and_all_objects_are_missed() -> None:
     scores = scored([{"extent": (50, 50), "objects": [([0, 0, 9, 9], 1, False, -1)] * 2, "answers": []}], 3)
     assert (scores["ap"], scores["ar100"], scores["voc_ap_11"], scores["voc_ap_area"]) == (0, 0, 0, 0)
-    assert scores["per_class"]["class 0"]["ap"] is None
+    assert math.isnan(scores["per_class"]["class 0"]["ap"])
     assert scores["errors"]["missed"] == 2

@@ -13,6 +13,7 @@ from cvpipe.config.augment import (
     ColourJitter,
     CopyPaste,
     Cutout,
+    Elastic,
     Erase,
     Expand,
     Flip,
@@ -26,6 +27,7 @@ from cvpipe.config.augment import (
     RandAugment,
     RandomResizedCrop,
     Rotate,
+    ScaleCrop,
     ScaleJitter,
     Shear,
     ShortSideCrop,
@@ -34,9 +36,10 @@ from cvpipe.config.augment import (
 from cvpipe.data.attempt import called
 from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
-from cvpipe.data.augment.geometry import flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
+from cvpipe.data.augment.geometry import elastic, flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
 from cvpipe.data.augment.partners import copy_paste, mosaic, object_mixup
 from cvpipe.data.augment.policies import auto_augment, rand_augment
+from cvpipe.data.augment.scale_crop import scale_crop
 from cvpipe.data.augment.zoom import expand, iou_crop, scale_jitter
 from cvpipe.data.sources import Example
 
@@ -61,7 +64,7 @@ def augment(
     """Applies the operations in order. Graph code.
 
     Args:
-        example: "image" uint8 [H, W, C], and labels; with "boxes" as `boxes` describes them, they move with the image.
+        example: "image" uint8 [H, W, C], and labels; "boxes" and "mask", as `boxes` and `masks` describe them, move with the image.
         seed: int64 [2] from `order.example_seed`; the same seed changes the example in the same way.
         ops: what the pipeline file lists.
         size: height and width of the network's input, for operations that resize.
@@ -100,8 +103,12 @@ def augment(
             case Mosaic() | CopyPaste() | ObjectMixUp():
                 assert partner is not None, f"{op.op} needs other examples"
                 example = _joined(example, op_seed, op, size, partner)
+            case ScaleCrop():
+                example = scale_crop(example, op_seed, op, size)
             case Lens():
                 example = lens(example, op_seed, op)
+            case Elastic():
+                example = elastic(example, op_seed, op)
             case ColourJitter():
                 example = colour_jitter(example, op_seed, op)
             case PcaLighting():

@@ -38,12 +38,6 @@ def moved(example: Example, scale: tf.Tensor, offset: tf.Tensor) -> Example:
     return with_boxes(example, example["boxes"] * tf.tile(scale, [2]) + tf.tile(offset, [2]))
 
 
-def cropped(example: Example, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor) -> Example:
-    """`moved` for the part of an image of `extent` (height, width) that begins at `corner` and has `size`, numbers [2] in pixels."""
-    extent, corner, size = (tf.cast(pixels, tf.float32) for pixels in (extent, corner, size))
-    return moved(example, extent / size, -corner / size)
-
-
 def mirrored(example: Example, axis: int, applied: tf.Tensor) -> Example:
     """The objects of an image that was mirrored top and bottom (axis 0) or left and right (axis 1), if that was `applied`, bool."""
     if "boxes" not in example:

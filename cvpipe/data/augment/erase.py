@@ -1,4 +1,4 @@
-"""Random covers over parts of an image; nothing else moves or changes."""
+"""Random covers over parts of an image; nothing else moves or changes: boxes and masks still say what is behind the cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Random changes of geometry. Each takes and returns an example: boxes move with the image, see `boxes`; only `lens` moves none."""
+"""Random changes of geometry. Each takes and returns an example, in which everything moves, see `moves`; `lens` and `elastic` bend, and
+move no boxes."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Fill, Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.config.augment import Elastic, Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
 from cvpipe.data.attempt import called
-from cvpipe.data.augment.boxes import cropped, mirrored, warped
-from cvpipe.data.augment.warp import rotation, sample, shearing, translation, warp
+from cvpipe.data.augment.moves import cropped, mirrored, sampled, warped
+from cvpipe.data.augment.warp import rotation, shearing, translation
 from cvpipe.data.sources import Example
 
 # How often a crop is drawn anew that doesn't fit into the image.
@@ -19,14 +20,14 @@ TRIES = 10
 def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
     """Mirrors left and right, or top and bottom, with the given probability. "image" is [H, W, C] of any type."""
     applied = tf.random.stateless_uniform([], seed) < op.probability
-    image = example["image"]
-    axis = 1 if op.direction == "horizontal" else 0
-    turned = tf.cond(applied, lambda: tf.reverse(image, [axis]), lambda: image)
-    return {**mirrored(example, axis, applied), "image": turned}
+    return mirrored(example, 1 if op.direction == "horizontal" else 0, applied)
 
 
 def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
-    """Pads and crops the original size at a uniformly random place (He et al. 2015, section 4.2)."""
+    """Pads and crops the original size at a uniformly random place (He et al. 2015, section 4.2).
+
+    Of a mask, what comes in is ignored, also where the image is mirrored.
+    """
     image = example["image"]
     shape = tf.shape(image)
     around = [[op.padding, op.padding], [op.padding, op.padding], [0, 0]]
@@ -38,7 +39,7 @@ def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
     corner = tf.cast(tf.random.stateless_uniform([2], seed, dtype=tf.float64) * tf.cast(places, tf.float64), tf.int32)
     window = tf.slice(padded, tf.concat([corner, [0]], 0), shape)
     begin = corner - tf.convert_to_tensor(around)[:2, 0]
-    return {**cropped(example, shape[:2], begin, shape[:2]), "image": tf.ensure_shape(window, image.shape)}
+    return cropped(example, tf.ensure_shape(window, image.shape), shape[:2], begin, shape[:2])
 
 
 def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int]) -> Example:
@@ -50,7 +51,7 @@ def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop
     window = random_window(extent, seed, op)
     top, left, height, width = tf.unstack(window)
     resized = resize_window(image[top: top + height, left: left + width], size)
-    return {**cropped(example, extent, window[:2], window[2:]), "image": resized}
+    return cropped(example, resized, extent, window[:2], window[2:])
 
 
 def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> tf.Tensor:
@@ -104,7 +105,7 @@ def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: 
         kernel_type="triangle",
         antialias=True,
     )
-    return {**cropped(example, resized, corner, tf.constant(size)), "image": tf.ensure_shape(crop[0], [*size, image.shape[-1]])}
+    return cropped(example, tf.ensure_shape(crop[0], [*size, image.shape[-1]]), resized, corner, tf.constant(size))
 
 
 def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
@@ -112,7 +113,7 @@ def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
-    return _warped(example, rotation(angle, height, width), op.fill)
+    return warped(example, rotation(angle, height, width), op.fill)
 
 
 def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
@@ -120,7 +121,7 @@ def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
     image = example["image"]
     reach = op.share * tf.cast(tf.shape(image)[:2], tf.float32)
     down, right = tf.unstack(tf.random.stateless_uniform([2], seed, -1.0, 1.0) * reach)
-    return _warped(example, translation(down, right), op.fill)
+    return warped(example, translation(down, right), op.fill)
 
 
 def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
@@ -128,7 +129,7 @@ def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
-    return _warped(example, shearing(angle, height, width), op.fill)
+    return warped(example, shearing(angle, height, width), op.fill)
 
 
 def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
@@ -145,13 +146,20 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
     # Squares, not powers: `y**2` has other bits eagerly than in a graph. The corner of a single pixel is its centre.
     scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (tf.square(y) + tf.square(x))
-    bent = sample(image, middle[0] + y * scale, middle[1] + x * scale, op.fill)
-    return {**example, "image": tf.ensure_shape(bent, image.shape)}
+    return sampled(example, middle[0] + y * scale, middle[1] + x * scale, op.fill)
 
 
-def _warped(example: Example, transform: tf.Tensor, fill: Fill) -> Example:
-    image = example["image"]
-    return {**warped(example, transform, tf.shape(image)[:2]), "image": warp(image, transform, fill)}
+def elastic(example: Example, seed: tf.Tensor, op: Elastic) -> Example:
+    """Bends smoothly and at random (Simard et al. 2003), as U-Net does (Ronneberger et al. 2015, section 3.1). "image" becomes float32.
+
+    Displacements down and across are drawn on a grid of `op.points`², from a normal distribution whose standard deviation is `op.share`
+    of the image's shorter side, and are interpolated bicubically for every pixel.
+    """
+    extent = tf.shape(example["image"])[:2]
+    drawn = tf.random.stateless_normal([1, op.points, op.points, 2], seed, stddev=op.share)
+    displaced = tf.image.resize(drawn, extent, "bicubic")[0] * tf.cast(tf.reduce_min(extent), tf.float32)
+    y, x = (tf.range(tf.cast(length, tf.float32)) for length in tf.unstack(extent))
+    return sampled(example, y[:, tf.newaxis] + displaced[..., 0], x + displaced[..., 1], op.fill)
 
 
 def _between(low: float, high: float, share: tf.Tensor) -> tf.Tensor:

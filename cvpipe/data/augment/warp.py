@@ -1,4 +1,4 @@
-"""Moving pixels: an image looked up, bilinearly, at other places.
+"""Moving pixels: an image looked up, bilinearly or at the nearest pixel, at other places.
 
 A transform is float32 [8], (a0, a1, a2, b0, b1, b2, c0, c1), and maps the place (x, y) of an output pixel to one in the input:
 ((a0 x + a1 y + a2) / k, (b0 x + b1 y + b2) / k), k = c0 x + c1 y + 1. Pixel (0, 0) has its centre at (0, 0), and an image its
@@ -9,12 +9,18 @@ Dimensions: H, W, C of the image.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import tensorflow as tf
 
 from cvpipe.config.augment import Fill
 
+Interpolation = Literal["bilinear", "nearest"]
 
-def warp(image: tf.Tensor, transform: tf.Tensor, fill: Fill, value: float = 0.0) -> tf.Tensor:
+
+def warp(
+    image: tf.Tensor, transform: tf.Tensor, fill: Fill, value: float = 0.0, interpolation: Interpolation = "bilinear"
+) -> tf.Tensor:
     """The image under a projective transform. Graph code.
 
     Args:
@@ -23,40 +29,45 @@ def warp(image: tf.Tensor, transform: tf.Tensor, fill: Fill, value: float = 0.0)
         fill: what lies outside: "constant", `value`; "reflect", the mirrored image, its edge twice (d c b a | a b c d | d c b a);
             "nearest", the nearest edge.
         value: for "constant", in 0…255.
+        interpolation: "nearest" takes the nearest pixel as it is: what labels need.
 
     Returns:
-        float32 [H, W, C] in 0…255.
+        float32 [H, W, C] in 0…255; for "nearest" of the image's type.
     """
     warped = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(image, tf.float32)[tf.newaxis],
+        images=image[tf.newaxis] if interpolation == "nearest" else tf.cast(image, tf.float32)[tf.newaxis],
         transforms=tf.reshape(transform, [1, 8]),
         output_shape=tf.shape(image)[:2],
         fill_value=tf.constant(value, tf.float32),
-        interpolation="BILINEAR",
+        interpolation=interpolation.upper(),
         fill_mode=fill.upper(),
     )
     return tf.ensure_shape(warped[0], image.shape)
 
 
-def sample(image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, fill: Fill, value: float = 0.0) -> tf.Tensor:
+def sample(
+    image: tf.Tensor, y: tf.Tensor, x: tf.Tensor, fill: Fill, value: float = 0.0, interpolation: Interpolation = "bilinear"
+) -> tf.Tensor:
     """The image at any places, for what no projective transform describes; slower than `warp`. Graph code.
 
     Args:
         image: uint8 or float32 [H, W, C] in 0…255.
         y, x: float32 [h, w], places in the image.
-        fill, value: as in `warp`.
+        fill, value, interpolation: as in `warp`.
 
     Returns:
-        float32 [h, w, C] in 0…255.
+        float32 [h, w, C] in 0…255; for "nearest" of the image's type.
     """
     height, width = tf.unstack(tf.shape(image)[:2])
     if fill == "constant":
         # A border of one pixel: nearest to it is whatever lies outside.
         image = tf.pad(image, [[1, 1], [1, 1], [0, 0]], constant_values=tf.cast(value, image.dtype))
-    top, bottom, down = _neighbours(y, height, fill)
-    left, right, across = _neighbours(x, width, fill)
     columns = tf.shape(image)[1]
     pixels = tf.reshape(image, [-1, image.shape[-1]])
+    if interpolation == "nearest":
+        return tf.gather(pixels, _neighbours(y + 0.5, height, fill)[0] * columns + _neighbours(x + 0.5, width, fill)[0])
+    top, bottom, down = _neighbours(y, height, fill)
+    left, right, across = _neighbours(x, width, fill)
 
     def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.gather(pixels, row * columns + column), tf.float32)

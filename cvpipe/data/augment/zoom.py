@@ -10,8 +10,9 @@ import math
 import tensorflow as tf
 
 from cvpipe.config.augment import Expand, IouCrop, ScaleJitter
-from cvpipe.data.augment.boxes import cropped, keep, moved
+from cvpipe.data.augment.boxes import keep
 from cvpipe.data.augment.erase import paste
+from cvpipe.data.augment.moves import cropped, moved
 from cvpipe.data.sources import Example
 from cvpipe.geometry.boxes import iou
 
@@ -38,7 +39,7 @@ def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
         return paste(behind, image, corner[0], corner[1])
 
     larger = tf.cond(ratio > 1, expanded, lambda: image)
-    return {**cropped(example, extent, -corner, canvas), "image": tf.ensure_shape(larger, [None, None, image.shape[-1]])}
+    return cropped(example, tf.ensure_shape(larger, [None, None, image.shape[-1]]), extent, -corner, canvas)
 
 
 def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
@@ -77,7 +78,7 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
-    scale, aspect = (_between_logs(*limits, draw) for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1])))
+    scale, aspect = (between_logs(*limits, draw) for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1])))
     # Whole pixels; and a place at which the smaller of image and canvas is all inside the other, both ways.
     resized = tf.maximum(tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1)
     corner = tf.round(draws[2:] * (extent - resized))
@@ -92,12 +93,17 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
         antialias=True,
     )
     pixels = tf.clip_by_value(jittered[0] + colour, 0, 255)
-    return {**moved(example, resized / extent, corner / extent), "image": tf.ensure_shape(pixels, image.shape)}
+    return moved(example, tf.ensure_shape(pixels, image.shape), resized / extent, corner / extent)
 
 
 def mean_colour(image: tf.Tensor) -> tf.Tensor:
     """Of an image [H, W, C]: float32 [C]."""
     return tf.reduce_mean(tf.cast(image, tf.float32), [0, 1])
+
+
+def between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
+    """From low, where the share is 0, to high, where it is 1, evenly on a logarithmic scale."""
+    return tf.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
 
 
 def _shown(example: Example, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor) -> Example:
@@ -110,7 +116,3 @@ def _centre_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """Whether the centre of each box [n, 4] lies in each patch [P, 4]: bool [P, n]."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return tf.reduce_all((centres > patches[:, tf.newaxis, :2]) & (centres < patches[:, tf.newaxis, 2:]), -1)
-
-
-def _between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
-    return tf.exp(math.log(low) + (math.log(high) - math.log(low)) * share)

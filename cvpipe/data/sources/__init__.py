@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 
-from cvpipe.config.data import Coco, Csv, Data, Digits, DigitScenes, Folder, Idx, Merge
+from cvpipe.config.data import Coco, Csv, Data, Digits, DigitScenes, Folder, Idx, Masks, Merge
 from cvpipe.config.data import Source as Section
 from cvpipe.config.data import Tfds, Voc, Yolo, has_boxes
 from cvpipe.data.sources.coco import coco
@@ -14,6 +14,7 @@ from cvpipe.data.sources.digit_scenes import digit_scenes
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.idx import idx
+from cvpipe.data.sources.masks import masks
 from cvpipe.data.sources.merge import merge
 from cvpipe.data.sources.objects import faults_in_words, sum_of_faults
 from cvpipe.data.sources.source import Example, Source
@@ -95,6 +96,8 @@ def _open(section: Section, config: Data) -> dict[str, Source]:
             return coco(section)
         case Yolo():
             return yolo(section)
+        case Masks():
+            return masks(section)
         case Merge():
             return _open_all(section, config)
 
@@ -129,6 +132,8 @@ def _place(section: Section) -> str:
 
 
 def _warn_of_rare_classes(place: str, train: Source) -> None:
+    if train.masks:
+        return
     what = "image" if train.objects is None else "object"
     for name, count in zip(train.classes, train.counts()):
         if count <= 1:

@@ -6,24 +6,32 @@ Boxes are [x, y, width, height] in pixels, counted from 0 to where the box ends.
 from __future__ import annotations
 
 import json
+import logging
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from cvpipe.config.data import Coco, CocoSplit
+from cvpipe.data.orientation import stored_orientation, upright
+from cvpipe.data.sources.coco_masks import paint
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
-from cvpipe.data.sources.source import Source, among, annotated
+from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect, faults_in_words
+from cvpipe.data.sources.source import BACKGROUND, Example, Source, among, annotated, mask_in_python, masked
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError
+from cvpipe.geometry.masks import IGNORED
+
+log = logging.getLogger(__name__)
 
 # What the lists of the JSON file must say of each entry.
 ENTRIES = {
     "images": ("id", "file_name", "height", "width"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name"),
 }
+WITH_MASKS = {"annotations": ("image_id", "category_id", "segmentation")}
 
 
 class _Instances(NamedTuple):
@@ -38,7 +46,7 @@ def coco(config: Coco) -> dict[str, Source]:
     """The split of each JSON file; records hold the images' bytes, unread until they are asked for; images without objects stay.
 
     An image that is missing stays a record, a bad one; its objects, and those of images that the JSON file doesn't list, are left
-    out and counted.
+    out and counted. Masks are painted when they are asked for.
 
     Raises:
         DataError: a file is missing, is no such JSON or lacks something, no image is there, a number is none, or a category is unknown.
@@ -47,16 +55,22 @@ def coco(config: Coco) -> dict[str, Source]:
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
     there = set(files.names())
-    instances = {split: _read(files, section.annotations) for split, section in given.items()}
+    instances = {split: _read(files, section.annotations, config.masks) for split, section in given.items()}
     trained = instances["train"]
     for other in instances.values():
         _check_categories(other, trained)
     names = {split: _names(found, given[split]) for split, found in instances.items()}
     warn_of_leaks(config.path, names)
-    return {split: _source(files, there, found, names[split], trained.categories, given[split]) for split, found in instances.items()}
+    for split, found in instances.items():
+        if not there.intersection(names[split]):
+            raise DataError(f"{files.locate(given[split].images)}: none of the {len(names[split])} images of {found.place} is there; set "
+                            f"data.source's `images` of this split to their folder")
+    if config.masks:
+        return {split: _masked_source(files, found, names[split], trained.categories) for split, found in instances.items()}
+    return {split: _source(files, there, found, names[split], trained.categories) for split, found in instances.items()}
 
 
-def _read(files: Files, name: str) -> _Instances:
+def _read(files: Files, name: str, masks: bool) -> _Instances:
     place = files.locate(name)
     try:
         content = json.loads(files.read(name))
@@ -67,7 +81,7 @@ def _read(files: Files, name: str) -> _Instances:
         raise DataError(f"{place}: no instances of COCO, which have lists named images, annotations and categories; name another file")
     if not lists["images"]:
         raise DataError(f"{place}: lists no image; name another file")
-    for kind, keys in ENTRIES.items():
+    for kind, keys in (ENTRIES | WITH_MASKS if masks else ENTRIES).items():
         _check_entries(place, kind, lists[kind] or [], keys)
     categories = {row["id"]: str(row["name"]) for row in sorted(lists["categories"] or [], key=lambda row: row["id"])}
     if len(set(categories.values())) < len(categories):
@@ -112,12 +126,36 @@ def _place(instances: _Instances, position: int) -> str:
     return f"{instances.place}: annotation {row.get('id', f'at position {position}')} of image {row['image_id']}"
 
 
-def _source(
-    files: Files, there: set[str], instances: _Instances, names: list[str], categories: Mapping[int, str], section: CocoSplit
-) -> Source:
-    if not there.intersection(names):
-        raise DataError(f"{files.locate(section.images)}: none of the {len(names)} images of {instances.place} is there; set "
-                        f"data.source's `images` of this split to their folder")
+def _masked_source(files: Files, instances: _Instances, names: list[str], categories: Mapping[int, str]) -> Source:
+    if BACKGROUND in categories.values():
+        raise DataError(f"{instances.place}: a category is called '{BACKGROUND}', as is the first class of masks; rename it")
+    if len(categories) >= IGNORED:
+        raise DataError(f"{instances.place}: {len(categories)} categories; masks tell {IGNORED - 1} apart. Leave some out")
+    objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in instances.images}
+    label_of = {number: label for label, number in enumerate(categories, 1)}
+    for row in instances.annotations:
+        objects.setdefault(row["image_id"], []).append({
+            "id": row.get("id"), "label": label_of[row["category_id"]], "iscrowd": bool(row.get("iscrowd")),
+            "segmentation": row["segmentation"],
+        })
+    # As text: Python's lists of numbers would take ten times the memory.
+    painted = [json.dumps(objects.pop(image["id"])).encode() for image in instances.images]
+    if objects:
+        lost = {f"image {number}": {WITHOUT_IMAGE: len(rows)} for number, rows in objects.items()}
+        log.warning("%s: %s", instances.place, faults_in_words(lost))
+    extents = [[int(_side(image, key, instances.place)) for key in ("height", "width")] for image in instances.images]
+    read_image = files.reader(names)
+
+    def read_record(record: tf.Tensor) -> Example:
+        example = read_image(record)
+        mask = mask_in_python(lambda number: paint(painted[number], *extents[number]), record)
+        return {**example, "mask": upright(mask, stored_orientation(example["bytes"]))}
+
+    classes = (BACKGROUND, *categories.values())
+    return masked(classes, len(names), read_record, names.__getitem__, files.locate)
+
+
+def _source(files: Files, there: set[str], instances: _Instances, names: list[str], categories: Mapping[int, str]) -> Source:
     name_of = {image["id"]: name for image, name in zip(instances.images, names)}
     # Images that aren't there get no number: their objects are left out.
     record_of = {image["id"]: record for record, image in enumerate(instances.images) if names[record] in there}

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from cvpipe.config.data import DigitScenes
 from cvpipe.data.sources.objects import Objects, collect
-from cvpipe.data.sources.source import Source, annotated, in_memory
+from cvpipe.data.sources.source import BACKGROUND, Example, Source, annotated, in_memory, masked
 
 CLASSES = tuple("0123456789")
 # The share of all digits that each split draws from, in order: none is seen in two.
@@ -42,7 +42,7 @@ class Scenes(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def digit_scenes(config: DigitScenes) -> dict[str, Source]:
-    """The splits "train", "validation" and "test"; images are uint8 [H, W, C], and stay in memory."""
+    """The splits "train", "validation" and "test"; images are uint8 [H, W, C], and stay in memory, as do masks."""
     return {split: _source(split, config) for split in ("train", "validation", "test")}
 
 
@@ -71,12 +71,18 @@ def compose(config: DigitScenes, split: str) -> Scenes:
 
 def _source(split: str, config: DigitScenes) -> Source:
     scenes = compose(config, split)
-    images = in_memory(scenes.images)
+    arrays = {"image": scenes.images, **({"mask": scenes.masks[..., np.newaxis]} if config.masks else {})}
+    held = {key: in_memory(array) for key, array in arrays.items()}
 
-    def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"image": tf.ensure_shape(tf.gather(images, record), scenes.images.shape[1:])}
+    def read_record(record: tf.Tensor) -> Example:
+        return {key: tf.ensure_shape(tf.gather(held[key], record), array.shape[1:]) for key, array in arrays.items()}
 
-    return annotated(CLASSES, scenes.objects, read_record, lambda record: _name(split, record))
+    def name_record(record: int) -> str:
+        return _name(split, record)
+
+    if config.masks:
+        return masked((BACKGROUND, *CLASSES), len(scenes.images), read_record, name_record)
+    return annotated(CLASSES, scenes.objects, read_record, name_record)
 
 
 def _name(split: str, number: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
@@ -48,6 +49,13 @@ def folder(config: Folder) -> dict[str, Source]:
     return {split: _split(child, classes, path) for split, child in splits.items()}
 
 
+def by_stem(names: Iterable[str], folder: str) -> dict[str, str]:
+    """The images among files that lie in a folder itself, by their names without extension; "" is where all names begin."""
+    found = (PurePosixPath(name) for name in sorted(names, reverse=True))
+    inside = PurePosixPath(folder)
+    return {file.stem: str(file) for file in found if file.parent == inside and _is_image(PurePath(file.name))}
+
+
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
@@ -59,7 +67,7 @@ def _classes(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _is_image(inside: Path) -> bool:
+def _is_image(inside: PurePath) -> bool:
     # Hidden files are no images, whatever they are called: macOS's "._x.jpg", or what is in ".ipynb_checkpoints".
     return inside.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in inside.parts)
 

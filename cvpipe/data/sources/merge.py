@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,12 +11,18 @@ import tensorflow as tf
 
 from cvpipe.data.sources.objects import joined
 from cvpipe.data.sources.source import Example, Reader, Source
+from cvpipe.errors import DataError
 
 T = TypeVar("T")
 
 
 def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
-    """The union of the children's splits; classes stand in the order in which they first appear."""
+    """The union of the children's splits; classes stand in the order in which they first appear.
+
+    Raises:
+        DataError: masks are of different classes: what one source calls background may be a class of another.
+    """
+    _refuse_other_classes([split for splits in children for split in splits.values() if split.masks])
     classes = tuple(dict.fromkeys(name for splits in children for split in splits.values() for name in split.classes))
     names = dict.fromkeys(name for splits in children for name in splits)
     return {name: _joined([splits[name].relabel(classes) for splits in children if name in splits]) for name in names}
@@ -47,7 +54,15 @@ def _joined(parts: Sequence[Source]) -> Source:
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts)]),
         joined(objects) if objects else None,
+        parts[0].masks,
     )
+
+
+def _refuse_other_classes(sources: Sequence[Source]) -> None:
+    for one, other in itertools.pairwise(sources):
+        if odd := sorted(set(one.classes) ^ set(other.classes)):
+            raise DataError(f"data.source: the class '{odd[0]}' is in some of the merged sources' masks and not in others, which may show "
+                            f"it under another name; give all sources the same classes")
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:
@@ -67,6 +82,8 @@ def _encoded(read: Reader) -> Reader:
 
     def encoded(record: tf.Tensor) -> Example:
         example = read(record)
-        return example if "bytes" in example else {"bytes": tf.io.encode_png(example["image"])}
+        if "bytes" in example:
+            return example
+        return {"bytes": tf.io.encode_png(example.pop("image")), **example}
 
     return encoded

@@ -17,19 +17,23 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Tfds
+from cvpipe.data.sources.mask_values import MaskValues, labels_of, refuse_strangers, values_of_indices
 from cvpipe.data.sources.records import record_reader
-from cvpipe.data.sources.source import Example, Source, among, read_in_python, whole
+from cvpipe.data.sources.source import Example, Reader, Source, among, annotated, mask_in_python, masked, read_in_python, whole
+from cvpipe.data.sources.tfds_objects import object_classes, read_objects
 from cvpipe.errors import DataError
+from cvpipe.geometry.masks import IGNORED
 
 # Examples in memory while labels are read: with their images, about 30 MB of ImageNet's.
 LABELS_AT_ONCE = 256
 
 
 def tfds(config: Tfds) -> dict[str, Source]:
-    """The splits that the pipeline names. Opening them reads every record once, for its label.
+    """The splits that the pipeline names. Opening them reads every record once, for its label or objects, or some records for their masks.
 
     Raises:
-        DataError: the data set, a split or a feature isn't there, files are damaged, or an example has no label.
+        DataError: the data set, a split or a feature isn't there, files are damaged, an example has no label, or masks have values that
+            no class has.
     """
     info = _prepared(config).info
     classes = _classes(info, config)
@@ -77,19 +81,33 @@ def _folder(config: Tfds) -> str:
 
 
 def _classes(info: Any, config: Tfds) -> tuple[str, ...]:
-    """The classes' names, once the two features are what they should be."""
+    """The classes' names, once the features are what they should be."""
     from tensorflow_datasets import features as kinds
 
     features = dict(info.features) if isinstance(info.features, kinds.FeaturesDict) else {}
     known = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in sorted(features.items()))
-    for key, kind in (("image", kinds.Image), ("label", kinds.ClassLabel)):
+    label = ("objects", kinds.Sequence) if config.objects else ("mask", kinds.Image) if config.mask else ("label", kinds.ClassLabel)
+    for key, kind in (("image", kinds.Image), label):
         name = getattr(config, key)
         if not isinstance(features.get(name), kind):
             raise DataError(f"data.source.{key}: {info.full_name} has no feature '{name}' of the type {kind.__name__}; it has {known}")
     if features[config.image].np_dtype not in (np.uint8, np.uint16):
         raise DataError(f"data.source.image: {info.full_name} has images of {np.dtype(features[config.image].np_dtype)}; only uint8 and "
                         f"uint16 are read")
-    return tuple(features[config.label].names)
+    if config.objects:
+        return object_classes(features[config.objects], f"'{config.objects}' of {info.full_name}")
+    if config.mask is None:
+        return tuple(features[config.label].names)
+    mask = features[config.mask]
+    if mask.shape[-1] != 1 or mask.np_dtype not in (np.uint8, np.uint16):
+        raise DataError(f"data.source.mask: {info.full_name} has '{config.mask}' as {np.dtype(mask.np_dtype)} of {mask.shape[-1]} "
+                        f"channels; a mask has one, of uint8 or uint16")
+    # Some masks bring the names of their values.
+    classes = config.classes or tuple(getattr(mask, "names", None) or ())
+    if not 0 < len(classes) <= IGNORED:
+        raise DataError(f"data.source.classes: {info.full_name} names {len(classes)} classes of '{config.mask}', not 1 to {IGNORED}; name "
+                        f"them in the order of their values")
+    return classes
 
 
 def _instructions(info: Any, split: str, expression: str) -> list[Any]:
@@ -130,10 +148,7 @@ def _refuse_overlaps(places: dict[str, list[tuple[str, range]]], name: str) -> N
 def _source(info: Any, instructions: list[Any], places: list[tuple[str, range]], classes: tuple[str, ...], config: Tfds) -> Source:
     read = record_reader(info.file_format.value, instructions, str(info.data_dir))
     ends = np.cumsum([len(positions) for _, positions in places])
-    image = {config.image: tf.io.FixedLenFeature([], tf.string)}
-
-    def read_record(record: tf.Tensor) -> Example:
-        return {"bytes": tf.io.parse_single_example(read_in_python(read, record), image)[config.image]}
+    records = int(ends[-1])
 
     def name_record(record: int) -> str:
         part = int(np.searchsorted(ends, record, side="right"))
@@ -143,12 +158,43 @@ def _source(info: Any, instructions: list[Any], places: list[tuple[str, range]],
     def locate(name: str) -> str:
         return f"{info.data_dir}:{name}"
 
-    labels = _labels(read, int(ends[-1]), config.label, str(info.data_dir))
+    if config.mask is not None:
+        known = values_of_indices(classes, config.ignore_indices, config.first_value)
+        refuse_strangers(records, _mask_reader(read, config.mask), lambda record: locate(name_record(record)), known)
+        return masked(classes, records, _reader(read, config, known), name_record, locate)
+    if config.objects is not None:
+        names, feature = [name_record(record) for record in range(records)], info.features[config.objects]
+        return annotated(classes, read_objects(read, names, config.objects, feature, locate), _reader(read, config), name_record, locate)
+    labels = _labels(read, records, config.label, str(info.data_dir))
     unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(unlabelled):
         first, number = locate(name_record(int(unlabelled[0]))), labels[unlabelled[0]]
         raise DataError(f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits that are labelled")
-    return whole(classes, labels, read_record, name_record, locate)
+    return whole(classes, labels, _reader(read, config), name_record, locate)
+
+
+def _reader(read: Callable[[int], bytes], config: Tfds, known: MaskValues | None = None) -> Reader:
+    """The image of a record, and its mask where it is known what the mask's values mean."""
+    wanted = {name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask) if name}
+
+    def read_record(record: tf.Tensor) -> Example:
+        parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
+        image = {"bytes": parsed[config.image]}
+        if known is None:
+            return image
+        return {**image, "mask": mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])}
+
+    return read_record
+
+
+def _mask_reader(read: Callable[[int], bytes], feature: str) -> Callable[[int], bytes]:
+    def read_mask(record: int) -> bytes:
+        try:
+            return tf.io.parse_single_example(read(record), {feature: tf.io.FixedLenFeature([], tf.string)})[feature].numpy()
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+            raise DataError("the example is damaged") from None
+
+    return read_mask
 
 
 def _labels(read: Callable[[int], bytes], records: int, feature: str, place: str) -> np.ndarray:

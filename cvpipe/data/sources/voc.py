@@ -19,7 +19,7 @@ import tensorflow as tf
 from cvpipe.config.data import Voc
 from cvpipe.data.decode import FORMATS, decode_image
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.folder import EXTENSIONS
+from cvpipe.data.sources.folder import by_stem
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source, among, annotated
 from cvpipe.data.sources.splits import warn_of_leaks
@@ -57,7 +57,7 @@ def voc(config: Voc) -> dict[str, Source]:
     """
     files = open_files(config.path)
     there = set(files.names())
-    images = _by_stem(there, _inside(config, config.images))
+    images = by_stem(there, _inside(config, config.images))
     splits = {
         split: [_image(files, stem, images, config) for stem in stems] for split, stems in _stems(files, there, images, config).items()
     }
@@ -72,12 +72,6 @@ def voc(config: Voc) -> dict[str, Source]:
 
 def _inside(config: Voc, folder: str) -> str:
     return posixpath.normpath(posixpath.join(config.root, folder))
-
-
-def _by_stem(names: set[str], folder: str) -> dict[str, str]:
-    """The images of a folder by their names without extension."""
-    found = (PurePosixPath(name) for name in sorted(names, reverse=True))
-    return {file.stem: str(file) for file in found if str(file.parent) == folder and file.suffix.lower() in EXTENSIONS}
 
 
 def _stems(files: Files, there: set[str], images: Mapping[str, str], config: Voc) -> dict[str, list[str]]:

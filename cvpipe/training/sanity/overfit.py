@@ -88,4 +88,4 @@ def _score(subject: Subject) -> float:
     predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes, subject.batch["extent"])
     metrics = subject.task.metrics(subject.config, subject.classes)
     metrics.update({name: value.numpy() for name, value in predictions.items()}, subject.batch["targets"], subject.batch["weight"])
-    return float(metrics.result()[subject.task.BEST_BY] or 0)
+    return float(np.nan_to_num(metrics.result()[subject.task.BEST_BY]))

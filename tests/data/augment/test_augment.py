@@ -27,7 +27,8 @@ EVERY: list[dict[str, typing.Any]] = [
     {"op": "shear", "degrees": 60}, {"op": "lens", "strength": 0.5}, {"op": "lens", "strength": 0.5, "fill": "reflect"},
     {"op": "colour_jitter", "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}, {"op": "pca_lighting", "std": 5},
     {"op": "grayscale", "probability": 1}, {"op": "erase", "probability": 1}, {"op": "erase", "probability": 1, "fill": "mean"},
-    {"op": "cutout"}, {"op": "scale_jitter"},
+    {"op": "cutout"}, {"op": "scale_jitter"}, {"op": "scale_crop"}, {"op": "elastic", "share": 0.2},
+    {"op": "elastic", "share": 0.1, "points": 4, "fill": "reflect"},
 ]
 # Of no use without boxes: tried in test_boxes.
 WITH_BOXES = {"expand", "iou_crop", "mosaic", "copy_paste", "object_mixup"}

@@ -22,6 +22,7 @@ RECTANGLES = [(20, 25, 44, 58), (0, 50, 30, 80), (5, 3, 30, 75)]
 MOVES: list[dict[str, Any]] = [
     {"op": "flip"}, {"op": "flip", "direction": "vertical"}, {"op": "pad_crop", "padding": 25},
     {"op": "random_resized_crop", "area": [0.3, 1]}, {"op": "short_side_crop", "sides": [72, 100]}, {"op": "translate", "share": 0.6},
+    {"op": "scale_crop"},
     {"op": "expand", "probability": 0.8, "ratio": 3}, {"op": "iou_crop"}, {"op": "scale_jitter"},
     {"op": "colour_jitter", "brightness": 0.1}, {"op": "cutout", "size": 0.1},
 ]
@@ -253,5 +254,5 @@ def test_partners_are_as_many_as_the_greediest_operation_needs() -> None:
 def test_every_operation_that_moves_things_is_tried_here() -> None:
     union, _ = typing.get_args(Augmentation)
     names = {typing.get_args(section.model_fields["op"].annotation)[0] for section in typing.get_args(union)}
-    elsewhere = {"lens", "rand_augment", "auto_augment", "pca_lighting", "grayscale", "erase"}
+    elsewhere = {"lens", "elastic", "rand_augment", "auto_augment", "pca_lighting", "grayscale", "erase"}
     assert names == {given["op"] for given in [*MOVES, *TURNS, *PARTNERS]} | elsewhere

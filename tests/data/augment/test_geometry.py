@@ -11,8 +11,8 @@ import tensorflow as tf
 from scipy import stats
 from scipy.ndimage import map_coordinates
 
-from cvpipe.config.augment import Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
-from cvpipe.data.augment.geometry import flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
+from cvpipe.config.augment import Elastic, Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.data.augment.geometry import elastic, flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
 
 SIZE = (16, 16)
 
@@ -45,6 +45,7 @@ OPERATIONS = [
     pytest.param(translate, (Translate(op="translate"),), id="translate"),
     pytest.param(shear, (Shear(op="shear"),), id="shear"),
     pytest.param(lens, (Lens(op="lens"),), id="lens"),
+    pytest.param(elastic, (Elastic(op="elastic"),), id="elastic"),
 ]
 
 
@@ -268,9 +269,21 @@ def test_a_lens_bends_by_browns_first_radial_term(fill: Any, mode: str) -> None:
             np.testing.assert_allclose(bent[..., channel], expected, atol=0.01)
 
 
+def test_displacements_are_normal_smooth_and_as_large_as_asked_for() -> None:
+    ramp = np.stack(np.mgrid[0:60, 0:90], -1).astype(np.float32)
+    bent = images(elastic, ramp, 200, Elastic(op="elastic", share=0.02, fill="nearest")) - ramp
+    # The middle of the image is a point of the grid of three.
+    middle = bent[:, 29:31, 44:46].mean((1, 2))
+    assert stats.kstest(middle.ravel(), stats.norm(0, 0.02 * 60).cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(middle.T)[0, 1]) < 4 / np.sqrt(200)
+    inside = bent[:, 10:-10, 10:-10]
+    assert max(np.abs(np.diff(inside, axis=axis)).max() for axis in (1, 2)) < 0.5
+    assert np.abs(inside[:, 0, 0] - inside[:, -1, -1]).mean() > 0.5, "all of the image moves as one"
+
+
 @pytest.mark.parametrize("op, options", [
     (rotate, Rotate(op="rotate", degrees=0)), (translate, Translate(op="translate", share=0)),
-    (shear, Shear(op="shear", degrees=0)), (lens, Lens(op="lens", strength=0)),
+    (shear, Shear(op="shear", degrees=0)), (lens, Lens(op="lens", strength=0)), (elastic, Elastic(op="elastic", share=0)),
 ])
 def test_no_strength_is_no_change(op: Any, options: Any) -> None:
     image = noise(9, 8)

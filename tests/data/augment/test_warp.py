@@ -55,6 +55,21 @@ def test_it_is_scipys_interpolation(name: str, fill: Fill) -> None:
 
 
 @pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_nearest_pixel_is_scipys_and_keeps_its_value_and_type(name: str, fill: Fill) -> None:
+    image = noise(9, 7)
+    y, x = places(TRANSFORMS[name], 9, 7)
+    expected = np.stack([map_coordinates(image[..., n], [y, x], order=0, mode=MODES[fill], cval=40) for n in range(3)], -1)
+    warped = warp(tf.constant(image), TRANSFORMS[name], fill, 40, "nearest")
+    sampled = sample(tf.constant(image), tf.constant(y, tf.float32), tf.constant(x, tf.float32), fill, 40, "nearest")
+    # Halfway between two pixels both are nearest.
+    is_clear = (np.abs(y % 1 - 0.5) > 1e-4) & (np.abs(x % 1 - 0.5) > 1e-4)
+    for given in (warped, sampled):
+        assert given.dtype == tf.uint8
+        np.testing.assert_array_equal(given.numpy()[is_clear], expected[is_clear])
+
+
+@pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1)])
 def test_thin_images_are_interpolated_too(shape: tuple[int, int], fill: Fill) -> None:
     image = noise(*shape)

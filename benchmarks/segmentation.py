@@ -1,0 +1,110 @@
+"""Training steps and scores of segmenters: ours, a plain Keras U-Net with `fit` and MeanIoU, and Model Garden's task and metrics.
+
+Every training contestant has a process of its own and does the same in turns: SGD with momentum and softmax cross-entropy on one batch in
+memory, without scores. Against Keras it is the same U-Net, with as many weights; against Model Garden ResNet-18 with a prediction from its
+coarsest map (FCN-32s). Scores are of the same random masks, and compared before they are timed.
+`python benchmarks/segmentation.py` takes about ten minutes and needs what Model Garden needs.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np  # noqa: E402
+
+from record import record, row  # noqa: E402
+from turns import Contestant, median_seconds  # noqa: E402
+
+STEPS_FOLDER = Path(__file__).parent / "steps"
+OURS = "cvpipe"
+ROUNDS = 5
+# Pixels a side, classes, images a batch, steps a turn.
+SIZE, CLASSES, BATCH, STEPS = 128, 21, 8, 4
+IMAGES, PIXELS = 32, 512
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+
+
+def step_seconds(network: str, peers: dict[str, tuple[list[str], dict[str, str]]]) -> dict[str, float]:
+    """Seconds a turn of each contestant's training steps."""
+    numbers = [str(number) for number in (SIZE, CLASSES, BATCH, STEPS)]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    script = str(STEPS_FOLDER / "segmentation_steps.py")
+    every = {OURS: (["cvpipe", network], {}), **peers}
+    started = {
+        name: Contestant([sys.executable, script, *words, *numbers], {**quiet, **environment})
+        for name, (words, environment) in every.items()
+    }
+    try:
+        return median_seconds(started, ROUNDS)
+    finally:
+        for contestant in started.values():
+            contestant.end()
+
+
+def scoring() -> tuple[dict[str, Callable[[], float]], str]:
+    """What accumulates the mean IoU of 32 masks of 512 × 512 pixels and 21 classes, and how far the results differ."""
+    import keras
+    import tensorflow as tf
+    from official.vision.evaluation import iou as model_garden
+
+    from cvpipe.metrics.segmentation import SegmentationMetrics
+
+    random = np.random.default_rng(0)
+    truth = random.integers(0, CLASSES, (IMAGES, PIXELS, PIXELS), np.uint8)
+    answer = np.where(random.random(truth.shape) < 0.7, truth, random.integers(0, CLASSES, truth.shape, np.uint8))
+    truths, answers = tf.constant(truth, tf.int32), tf.constant(answer, tf.int32)
+
+    def ours() -> float:
+        metrics = SegmentationMetrics(tuple(map(str, range(CLASSES))), boundary=False)
+        metrics.update({"mask": answer}, {"mask": truth}, np.ones(IMAGES))
+        return float(metrics.result()["mean_iou"])
+
+    def kerass() -> float:
+        metric = keras.metrics.MeanIoU(CLASSES)
+        metric.update_state(truths, answers)
+        return float(metric.result())
+
+    def model_gardens() -> float:
+        metric = model_garden.PerClassIoU(CLASSES)
+        metric.update_state(truths, answers)
+        return float(tf.reduce_mean(metric.result()))
+
+    contestants = {OURS: ours, "Keras MeanIoU": kerass, "Model Garden PerClassIoU": model_gardens}
+    found = [work() for work in contestants.values()]
+    return contestants, f"mean IoU {found[0]:.6f}, others differ by at most {np.ptp(found):.1e}"
+
+
+def main() -> None:
+    """Prints a table and writes benchmarks/results/segmentation.json."""
+    rows, ratios = [], []
+
+    def compare(what: str, seconds: dict[str, float], images: int) -> None:
+        rows.extend(row(f"{what}: {name}", round(images / taken, 2), "images/s", name == OURS) for name, taken in seconds.items())
+        ratios.append(min(taken for name, taken in seconds.items() if name != OURS) / seconds[OURS])
+        rows.append(row(f"{what}: ours / best peer", round(ratios[-1], 3), "", True))
+
+    keras_peers = {"Keras fit, defaults": (["keras"], {}), "Keras fit, oneDNN, no XLA": (["keras", "off"], ONEDNN)}
+    compare("U-Net step", step_seconds("unet", keras_peers), BATCH * STEPS)
+    garden_peers = {"Model Garden, defaults": (["model_garden"], {}), "Model Garden, oneDNN": (["model_garden"], ONEDNN)}
+    compare("ResNet-18 step", step_seconds("fcn", garden_peers), BATCH * STEPS)
+    contestants, compared = scoring()
+    print(compared, flush=True)
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
+        for name, work in contestants.items():
+            began = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - began)
+    compare("mean IoU, 512 × 512 × 21", {name: statistics.median(times) for name, times in taken.items()}, IMAGES)
+    record("segmentation", rows, min(ratios))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Images with masks: where they lie, and which values or colours of a mask are which classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.section import Section
+
+# As in HTML.
+Colour = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
+# What 16 bits can hold.
+Index = Annotated[int, Field(ge=0, lt=2**16)]
+
+
+class MaskFolders(Section):
+    """A folder of images, and one of masks with the same names but for the extension."""
+
+    images: str
+    """The folder of the images, as seen from the source's path."""
+    masks: str
+    """The folder of the masks, as seen from the source's path."""
+
+
+class MaskClass(Section):
+    """A class of a masks source."""
+
+    name: str
+    """What it is called."""
+    colour: Colour | None = None
+    """Its colour in the masks, such as '#3C1098', in quotes."""
+
+
+class Masks(Section):
+    """Images with masks, for segmentation: pictures of the same size whose pixels are classes, as values or as colours."""
+
+    kind: Literal["masks"]
+    """Which format."""
+    path: str
+    """A folder, or a zip archive. Relative to where the command runs."""
+    train: Annotated[tuple[MaskFolders, ...], Field(min_length=1)]
+    """The training split; without a test split, everything."""
+    validation: tuple[MaskFolders, ...] = ()
+    """The validation split; leave out to hold some training images out."""
+    test: tuple[MaskFolders, ...] = ()
+    """The test split; leave out to hold some images out."""
+    classes: tuple[MaskClass, ...]
+    """The classes. With a colour each, masks are read by colours; with none, a class's position counted from 0 is its value in the masks,
+    which in pictures with a palette is a pixel's place in it."""
+    ignore_colours: tuple[Colour, ...] = ()
+    """Colours that are neither learned nor scored."""
+    ignore_indices: tuple[Index, ...] = (255,)
+    """Values that are neither learned nor scored; unused where classes have colours."""
+
+    @property
+    def by_colour(self) -> bool:
+        """Whether masks are read by colours."""
+        return any(known.colour for known in self.classes)
+
+    @model_validator(mode="after")
+    def _values_tell_classes(self) -> Masks:
+        without = [known.name for known in self.classes if not known.colour]
+        if self.by_colour and without:
+            raise ValueError(f"the class {without[0]} has no colour, though others have; give each one, in quotes: # begins a comment")
+        if self.ignore_colours and not self.by_colour:
+            raise ValueError("ignore_colours is for masks of colours; give each class its colour, in quotes: # begins a comment")
+        owners: dict[str, str] = {}
+        for known in self.classes if self.by_colour else ():
+            first = owners.setdefault(str(known.colour).upper(), known.name)
+            if first != known.name:
+                raise ValueError(f"the classes {first} and {known.name} have the same colour, {known.colour}")
+        both = [colour for colour in self.ignore_colours if colour.upper() in owners]
+        if both:
+            raise ValueError(f"{both[0]} is the colour of {owners[both[0].upper()]} and in ignore_colours; choose one of the two")
+        check_mask_classes([known.name for known in self.classes], () if self.by_colour else self.ignore_indices)
+        return self
+
+
+def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> None:
+    """Raises ValueError where values of a mask can't tell the classes, the first of which has the value `first`."""
+    all_different(tuple(names))
+    # 255 stands for what is ignored.
+    if len(names) > 255:
+        raise ValueError(f"{len(names)} classes; a mask can tell 255 apart")
+    both = [index for index in ignored if first <= index < first + len(names)]
+    if both:
+        raise ValueError(f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices; leave it out there")
+
+
+def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of classes; raises ValueError where two are the same."""
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have the same name")
+    return names

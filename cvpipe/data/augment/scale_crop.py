@@ -1,0 +1,79 @@
+"""Random crops of the network's size from images resized at random, around rare classes if wanted: what segmentation is trained on."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cvpipe.config.augment import ScaleCrop
+from cvpipe.data.attempt import called
+from cvpipe.data.augment.moves import cropped
+from cvpipe.data.augment.zoom import between_logs, mean_colour
+from cvpipe.data.sources import Example
+from cvpipe.geometry.masks import IGNORED
+
+
+def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int, int]) -> Example:
+    """Resizes by a random factor and crops `size` at a random place. "image" becomes float32 [*size, C].
+
+    Factors are spread evenly on a logarithmic scale. Where the resized image is smaller than the crop, it lies at a random place inside it,
+    on its mean colour and, of a mask, IGNORED. With the probability `op.balance`, a class is drawn evenly among those in the mask, then one
+    of its pixels, and the crop is laid so that this pixel is in its middle half both ways, or as near as the image's edge allows.
+    """
+    image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
+    # The class and pixel need a stream of their own: more draws from the same would repeat these.
+    seed, pixel_seed = tf.unstack(tf.random.split(seed))
+    draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
+    resized = tf.maximum(tf.round(extent * between_logs(*op.scale, draws[0])), 1)
+    room = resized - size
+    low, high = tf.minimum(room, 0), tf.maximum(room, 0)
+    corner = low + tf.floor(draws[1:3] * (high - low + 1))
+    if op.balance and "mask" in example:
+
+        def around_a_class() -> tf.Tensor:
+            place = random_pixel(example["mask"], pixel_seed) * resized / extent
+            return tf.clip_by_value(tf.round(place - (0.25 + 0.5 * draws[1:3]) * size), low, high)
+
+        corner = tf.cond(draws[3] < op.balance, called(around_a_class), lambda: corner)
+    pixels = _resized_crop(image, resized, corner, size)
+    return cropped(example, pixels, resized, corner, tf.constant(size))
+
+
+def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The centre of a random pixel of a class that is drawn evenly among those in a mask, uint8 [H, W, 1]: float64 [2], in pixels.
+
+    Any pixel where nothing but IGNORED is there.
+    """
+    draws = tf.random.stateless_uniform([2], seed, dtype=tf.float64)
+    counts = tf.math.bincount(tf.reshape(tf.cast(mask, tf.int32), [-1]), minlength=IGNORED + 1)
+    shown = tf.where(counts[:IGNORED] > 0)[:, 0]
+    turn = tf.cast(draws[0] * tf.cast(tf.size(shown), tf.float64), tf.int32)
+    label = tf.concat([shown, [IGNORED]], 0)[turn]
+    of_class = mask[..., 0] == tf.cast(label, tf.uint8)
+    # Row by row: a list of all the class's pixels would take 16 times the mask's memory.
+    in_row = tf.math.count_nonzero(of_class, 1)
+    ends = tf.cumsum(in_row)
+    rank = tf.cast(draws[1] * tf.cast(ends[-1], tf.float64), tf.int64)
+    row = tf.searchsorted(ends, [rank], side="right")[0]
+    column = tf.where(of_class[row])[:, 0][rank - ends[row] + in_row[row]]
+    return tf.stack([tf.cast(row, tf.float64), tf.cast(column, tf.float64)]) + 0.5
+
+
+def _resized_crop(image: tf.Tensor, resized: tf.Tensor, corner: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """The part of `size` that begins at `corner` of an image resized to `resized`, pixels [2] each: float32 [*size, C]."""
+    # What tf.image.resize does with antialias=True, but only what the crop shows of it.
+    crop = tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis],
+        size=size,
+        scale=tf.cast(resized / tf.cast(tf.shape(image)[:2], tf.float64), tf.float32),
+        translation=tf.cast(-corner, tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+
+    def bordered() -> tf.Tensor:
+        places = [corner[axis] + tf.range(length, dtype=tf.float64) for axis, length in enumerate(size)]
+        rows, columns = ((place >= 0) & (place < resized[axis]) for axis, place in enumerate(places))
+        return tf.where((rows[:, tf.newaxis] & columns)[..., tf.newaxis], crop, mean_colour(image))
+
+    is_smaller = tf.reduce_any(resized < size)
+    return tf.ensure_shape(tf.cond(is_smaller, bordered, lambda: crop), [*size, image.shape[-1]])

@@ -1,0 +1,196 @@
+"""The labels of mask pictures: which value or colour of a pixel is which class, and sentences about those that are none.
+
+A pixel's value is what its place in a table of labels is: a grey value or a place in a palette, or a colour as R + 2⁸·G + 2¹⁶·B.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from cvpipe.config.masks import Masks
+from cvpipe.data.decode import MAX_PIXELS
+from cvpipe.data.statistics import spread
+from cvpipe.errors import DataError
+from cvpipe.geometry.masks import IGNORED
+
+GREY = ("1", "L", "I", "I;16")
+# What Pillow multiplies the values of a PNG of fewer than 8 bits by.
+SCALES = {"L;2": 85, "L;4": 17}
+_GREY = ("the mask is grey, but the classes have colours, and not those: leave the colours out of data.source.classes if the mask's values "
+         "are the classes' positions")
+# Masks that are looked at before anything else: a second or two for pictures of a megapixel.
+FIRST_MASKS = 100
+_SHOWN = 8
+# Nobody chooses so many: they come from compression with loss, or from scaling that mixes neighbours.
+_TOO_MANY = 64
+
+
+# Two are the same only if they are one.
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaskValues:
+    """What the values of masks mean."""
+
+    labels: np.ndarray
+    """uint16, [2¹⁶] or for colours [2²⁴]: the label + 1 of each value, 0 where it has none."""
+    by_colour: bool
+    """Whether values are colours."""
+    names: Mapping[int, str]
+    """By value, the classes' names."""
+    ignored: Sequence[int]
+    """Values that mean IGNORED."""
+
+
+def values_of_colours(config: Masks) -> MaskValues:
+    """The classes' colours, and those that are ignored."""
+    names = {_packed(str(known.colour)): known.name for known in config.classes}
+    return _mask_values(names, [_packed(colour) for colour in config.ignore_colours], by_colour=True)
+
+
+def values_of_indices(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> MaskValues:
+    """Classes by their numbers, counted from `first`, and numbers that are ignored."""
+    return _mask_values(dict(enumerate(names, first)), ignored, by_colour=False)
+
+
+def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_colour: bool) -> MaskValues:
+    # Zeros take no memory until they are written to.
+    labels = np.zeros(2**24 if by_colour else 2**16, np.uint16)
+    labels[list(names)] = np.arange(1, len(names) + 1)
+    labels[list(ignored)] = IGNORED + 1
+    return MaskValues(labels, by_colour, names, ignored)
+
+
+def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
+    """A mask's labels, uint8 [H, W, 1], from the bytes of its file.
+
+    Raises:
+        DataError: it is damaged, of another kind than `known`, or some pixels have a value without meaning.
+    """
+    labels, strangers = look_up(open_mask(encoded), known)
+    if strangers:
+        raise DataError(f"the mask has {strangers_in_words(strangers, labels.size, known)}")
+    return (labels - 1).astype(np.uint8)[..., np.newaxis]
+
+
+def open_mask(encoded: bytes) -> Image.Image:
+    """The picture in a file, decoded; raises DataError where there is none."""
+    try:
+        picture = Image.open(io.BytesIO(encoded), formats=("PNG", "BMP", "WEBP", "JPEG"))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise DataError(f"the mask's header says {picture.width} x {picture.height} pixels; allowed are {MAX_PIXELS:,} in all")
+        # Decoding forgets it.
+        picture.info["scale"] = SCALES.get(str(picture.tile[0][3]) if picture.tile else "", 1)
+        picture.load()
+    # Each decoder has its own way to fail.
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError):
+        raise DataError("the mask is damaged, cut off or no PNG, BMP, WebP or JPEG") from None
+    return picture
+
+
+def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues) -> None:
+    """Looks at some masks, evenly spread over all; those that are damaged are passed over.
+
+    Args:
+        masks: how many there are.
+        read: a number to the bytes of the mask's file.
+        locate: a number to what to call it.
+
+    Raises:
+        DataError: some have values without meaning, or are of another kind than `known`.
+    """
+    strangers, pixels, strange = Counter[int](), 0, list[int]()
+    chosen = spread(masks, FIRST_MASKS).tolist()
+    for number in chosen:
+        try:
+            picture = open_mask(read(number))
+        except DataError:
+            continue
+        try:
+            labels, found = look_up(picture, known)
+        except DataError as error:
+            raise DataError(f"{locate(number)}: {error}") from None
+        strangers.update(found)
+        strange += [number] if found else []
+        pixels += labels.size
+    if strangers:
+        raise DataError(f"{len(strange)} of {len(chosen)} masks looked at, such as {locate(strange[0])}, have "
+                        f"{strangers_in_words(strangers, pixels, known)}")
+
+
+def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counter[int]]:
+    """Of every pixel the label + 1, uint16 [H, W], 0 where its value has no meaning; and how many pixels have each such value.
+
+    Raises:
+        DataError: values are expected and the picture has colours, or the other way round.
+    """
+    is_grey = picture.mode in GREY
+    if known.by_colour and picture.mode.startswith("I"):
+        raise DataError(_GREY)
+    if not known.by_colour and not is_grey and picture.mode != "P":
+        raise DataError(f"the mask has colours ({picture.mode}), but no class of the pipeline has: give each class its colour in "
+                        f"data.source.classes, or save masks as grey or palette PNGs whose values are the classes' positions")
+    values = _colours(picture) if known.by_colour else _indices(picture)
+    labels = known.labels[values]
+    strange = values[labels == 0]
+    if known.by_colour and is_grey and strange.size:
+        raise DataError(_GREY)
+    numbers, counts = np.unique(strange, return_counts=True)
+    return labels, Counter(dict(zip(numbers.tolist(), counts.tolist())))
+
+
+def strangers_in_words(strangers: Counter[int], pixels: int, known: MaskValues) -> str:
+    """Values without meaning, with their share of so many pixels, what is nearest, and how to map or ignore them."""
+    told = [value for value, _ in strangers.most_common(_SHOWN)]
+    what = "colour" if known.by_colour else "value"
+    shares = [f"{_in_words(value, known)}, {_share(strangers[value] / pixels)} of the pixels{_nearest(value, known)}" for value in told]
+    more = [f"and {len(strangers) - _SHOWN:,} more"] if len(strangers) > _SHOWN else []
+    number = f"{len(strangers):,} {what}s that no class has" if len(strangers) > 1 else f"a {what} that no class has"
+    if known.by_colour and len(strangers) > _TOO_MANY:
+        advice = "So many come from compression with loss, as in JPEG, or from scaling that mixes neighbours: make the masks anew as PNG"
+    elif known.by_colour:
+        ignored = ", ".join(f"'{_in_words(value, known)}'" for value in [*known.ignored, *told])
+        advice = f"Give each its class in data.source.classes, or set data.source.ignore_colours: [{ignored}]"
+    else:
+        ignored = ", ".join(str(value) for value in [*known.ignored, *told])
+        advice = f"Name more classes in data.source.classes, or set data.source.ignore_indices: [{ignored}]"
+    return f"{number}: {'; '.join(shares + more)}. {advice}"
+
+
+def _colours(picture: Image.Image) -> np.ndarray:
+    # Pillow keeps three channels as four: this is the fast way out.
+    return np.asarray(picture.convert("RGBA")).view("<u4")[..., 0] & 0xFFFFFF
+
+
+def _indices(picture: Image.Image) -> np.ndarray:
+    # A PNG has at most 16 bits; Pillow may give them as 32, and one bit as bool.
+    values = np.asarray(picture).astype(np.uint16 if picture.mode.startswith("I") else np.uint8, copy=False)
+    return values // picture.info["scale"] if picture.info["scale"] > 1 else values
+
+
+def _packed(colour: str) -> int:
+    return int.from_bytes(bytes.fromhex(colour[1:]), "little")
+
+
+def _in_words(value: int, known: MaskValues) -> str:
+    return f"#{value.to_bytes(3, 'little').hex().upper()}" if known.by_colour else str(value)
+
+
+def _share(share: float) -> str:
+    return f"{share:.2%}" if share >= 0.0001 else "under 0.01%"
+
+
+def _nearest(value: int, known: MaskValues) -> str:
+    """The class whose colour is nearest, in RGB; nothing for indices, which have no such order."""
+    if not known.by_colour:
+        return ""
+    red_green_blue = np.array([list(other.to_bytes(3, "little")) for other in (value, *known.names)])
+    distances = np.square(red_green_blue[1:] - red_green_blue[0]).sum(1)
+    nearest = list(known.names)[int(distances.argmin())]
+    return f" (nearest: {known.names[nearest]}, {_in_words(nearest, known)})"

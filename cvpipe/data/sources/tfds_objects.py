@@ -1,0 +1,81 @@
+"""Objects of TensorFlow Datasets, as voc and coco have them: a sequence of boxes with labels, in the records beside the image.
+
+Dimensions: R records, n objects of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.data.sources.objects import Objects, collect
+from cvpipe.errors import DataError
+
+# What marks an object as neither learned nor scored, as coco and as voc call it.
+CROWD = ("is_crowd", "is_difficult")
+RECORDS_AT_ONCE = 256
+
+
+def object_classes(feature: Any, where: str) -> tuple[str, ...]:
+    """The names of an objects feature's classes.
+
+    Raises:
+        DataError: it is no sequence of boxes with labels.
+    """
+    from tensorflow_datasets import features as kinds
+
+    inner = getattr(feature, "feature", None)
+    parts = dict(inner) if isinstance(inner, kinds.FeaturesDict) else {}
+    if not (isinstance(parts.get("bbox"), kinds.BBoxFeature) and isinstance(parts.get("label"), kinds.ClassLabel)):
+        found = ", ".join(f"{name} ({type(part).__name__})" for name, part in sorted(parts.items())) or type(feature).__name__
+        raise DataError(f"data.source.objects: {where} has to be a sequence with a bbox (BBoxFeature) and a label (ClassLabel); "
+                        f"it has {found}")
+    return tuple(parts["label"].names)
+
+
+def read_objects(
+    read: Callable[[int], bytes], files: Sequence[str], name: str, feature: Any, locate: Callable[[str], str]
+) -> Objects:
+    """The objects of all records.
+
+    Args:
+        read: from a record's number to its bytes.
+        files: [R], what to call each record.
+        name: the feature's.
+        feature: what `object_classes` takes.
+        locate: says of a record's name where to look for it.
+
+    Raises:
+        DataError: a record is damaged, or a box isn't of numbers or has no label.
+    """
+    parts = dict(feature.feature)
+    flags = [flag for flag in CROWD if flag in parts]
+    wanted = {"bbox": tf.float32, "label": tf.int64, **dict.fromkeys(flags, tf.int64)}
+    if "area" in parts:
+        wanted["area"] = tf.as_dtype(parts["area"].np_dtype if parts["area"].np_dtype == np.int64 else np.float32)
+    kinds = {f"{name}/{part}": tf.io.VarLenFeature(dtype) for part, dtype in wanted.items()}
+    found: dict[str, list[np.ndarray]] = {part: [] for part in wanted}
+    counts: list[np.ndarray] = []
+    for begin in range(0, len(files), RECORDS_AT_ONCE):
+        numbers = range(begin, min(begin + RECORDS_AT_ONCE, len(files)))
+        try:
+            parsed = tf.io.parse_example([read(number) for number in numbers], kinds)
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+            raise DataError(f"{locate(files[begin])}: this example or one of the next {len(numbers) - 1} is damaged or has no '{name}'; "
+                            f"remove the data set and prepare it again") from None
+        for part in wanted:
+            found[part].append(parsed[f"{name}/{part}"].values.numpy())
+        rows = parsed[f"{name}/label"].indices.numpy()[:, 0]
+        counts.append(np.bincount(rows, minlength=len(numbers)))
+    every = {part: np.concatenate(values) for part, values in found.items()}
+    labels, record = every["label"], np.repeat(np.arange(len(files)), np.concatenate(counts))
+    unknown = np.flatnonzero((labels < 0) | (labels >= parts["label"].num_classes))
+    if len(unknown):
+        first = locate(files[record[unknown[0]]])
+        raise DataError(f"{first}: an object without a label, one of {len(unknown)} such; choose splits that are labelled")
+    crowd = np.any([every[flag] > 0 for flag in flags], axis=0) if flags else np.zeros(len(labels), bool)
+    area = every["area"].astype(np.float32) if "area" in every else np.full(len(labels), -1, np.float32)
+    return collect(files, record, every["bbox"].reshape(-1, 4), labels, crowd, area, lambda row: locate(files[record[row]]))

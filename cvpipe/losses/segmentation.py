@@ -1,0 +1,142 @@
+"""What networks that label every pixel minimize, per image and part.
+
+Losses have the type of the logits, which is float32 but where gradients are checked. A pixel labelled IGNORED costs nothing, and an image
+of nothing else costs 0, with a gradient of 0. Dimensions: B images, h, w their size, P = h w pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from math import log
+
+import tensorflow as tf
+
+from cvpipe.config.loss import Loss
+from cvpipe.errors import ConfigError
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.matching import hard_negatives
+
+PART = {"softmax": "cross_entropy", "focal": "focal", "dice": "dice"}
+"""The name of the loss's first part, for each `loss.kind`."""
+# How sure a pixel may be, as far as the focal loss can tell: a power has no gradient at 0.
+_LEAST_DOUBT = 1e-7
+
+
+def part_names(section: Loss) -> tuple[str, ...]:
+    """The names of what `segmentation_loss` returns."""
+    return (PART[section.kind], "dice") if _adds_dice(section) else (PART[section.kind],)
+
+
+def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict[str, tf.Tensor]:
+    """The parts of the loss that the configuration names.
+
+    An image's cross-entropy or focal loss is the mean over its pixels that aren't ignored, weighted by the weight w of each pixel's class:
+    Σ w l / Σ w. With `hard_pixels` below 1 the mean is over this share of them, those whose w l is largest, and at least one (online hard
+    examples, Shrivastava et al. 2016; of pixels, the bootstrapped cross-entropy of Pohlen et al. 2017).
+
+    Args:
+        logits: float32 [B, h, w, K].
+        mask: uint8 [B, h, w], labels 0 … K − 1, or IGNORED.
+        section: the configuration.
+
+    Returns:
+        float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1, times `dice_weight` where that is added.
+
+    Raises:
+        ConfigError: `class_weights` are neither none nor one a class.
+    """
+    classes = logits.shape[-1]
+    if section.class_weights and len(section.class_weights) != classes:
+        number = len(section.class_weights)
+        raise ConfigError(f"loss.class_weights: {number} numbers for {classes} classes; give one a class, or leave it out")
+    images = tf.shape(logits)[0]
+    scores = tf.reshape(logits, [images, -1, classes])
+    labels = tf.cast(tf.reshape(mask, [images, -1]), tf.int32)
+    valid = labels != IGNORED
+    labels = tf.where(valid, labels, 0)
+    wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
+    match section.kind:
+        case "dice":
+            return {"dice": soft_dice(scores, wrong, labels, valid)}
+        case "softmax":
+            cost = _smoothed(wrong, scores, section.label_smoothing) if section.label_smoothing else wrong
+        case "focal":
+            cost = focal(wrong, section.focal_gamma)
+        case _:
+            raise AssertionError(f"the configuration sees to it that {section.kind} isn't for segmentation")
+    parts = {PART[section.kind]: _mean(cost, labels, valid, section)}
+    return {**parts, "dice": section.dice_weight * soft_dice(scores, wrong, labels, valid)} if _adds_dice(section) else parts
+
+
+def focal(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
+    """−(1 − p)^γ ln p of the softmax's p for the true class: Lin et al. 2017, equation 4, whose p is a sigmoid's there.
+
+    Args:
+        wrong: float32 [...], −ln p.
+        gamma: γ ≥ 0; 0 leaves the cross-entropy.
+
+    Returns:
+        float32 [...], in nats.
+    """
+    return tf.pow(tf.maximum(-tf.math.expm1(-wrong), _LEAST_DOUBT), gamma) * wrong
+
+
+def soft_dice(scores: tf.Tensor, wrong: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """1 − 2 Σ p g / (Σ p² + Σ g²), the mean over the classes that an image's mask shows (Milletari et al. 2016, section 3).
+
+    p are the softmax's probabilities, g is 1 for the true class, and sums go over the image's valid pixels. All classes shown count alike,
+    however few their pixels.
+
+    Args:
+        scores: float32 [B, P, K].
+        wrong: float32 [B, P], the cross-entropy of the labels.
+        labels: int32 [B, P] in 0 … K − 1, any where a pixel isn't valid.
+        valid: bool [B, P].
+
+    Returns:
+        float32 [B] in 0 … 1.
+    """
+    counts = tf.cast(valid, scores.dtype)
+    # The true class's probability as e^(−cross-entropy): the gradient of a gather would be a scatter, which isn't deterministic everywhere.
+    own = counts * tf.exp(-wrong)
+    truth = tf.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
+    shared, pixels = tf.unstack(tf.matmul(truth, tf.stack([own, counts], -1), transpose_a=True), axis=-1)
+    squares = tf.linalg.matvec(tf.square(tf.nn.softmax(scores)), counts, transpose_a=True)
+    shown = tf.cast(pixels > 0, scores.dtype)
+    overlap = tf.math.divide_no_nan(2 * shared, squares + pixels)
+    return tf.math.divide_no_nan(tf.reduce_sum(shown * (1 - overlap), -1), tf.reduce_sum(shown, -1))
+
+
+def expected_initial_loss(section: Loss, classes: int) -> float | None:
+    """The loss of an untrained network, whose scores are all about equal; None where it depends on the masks, as Dice does.
+
+    Args:
+        section: the configuration of the loss; without what l1 and l2 add.
+        classes: K.
+    """
+    if "dice" in part_names(section):
+        return None
+    return log(classes) * ((1 - 1 / classes) ** section.focal_gamma if section.kind == "focal" else 1)
+
+
+def _adds_dice(section: Loss) -> bool:
+    return section.kind != "dice" and section.dice_weight > 0
+
+
+def _smoothed(wrong: tf.Tensor, scores: tf.Tensor, share: float) -> tf.Tensor:
+    """The cross-entropy [B, P] with this share of each label spread evenly over the classes (Szegedy et al. 2015, section 7)."""
+    of_all = tf.reduce_logsumexp(scores, -1) - tf.reduce_mean(scores, -1)
+    return (1 - share) * wrong + share * of_all
+
+
+def _mean(cost: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, section: Loss) -> tf.Tensor:
+    """The weighted mean [B] of what pixels cost, [B, P], over those that count."""
+    weight = tf.ones_like(cost)
+    if section.class_weights:
+        weight = tf.gather(tf.constant(section.class_weights, cost.dtype), labels)
+    if section.hard_pixels < 1:
+        weighted = tf.stop_gradient(weight * cost)
+        hardest = hard_negatives(weighted, valid, valid, section.hard_pixels, minimum=1)
+        # NaN is neither more nor less than anything; that a network has diverged must show all the same.
+        valid &= hardest | tf.math.is_nan(weighted)
+    weight = tf.where(valid, weight, 0)
+    return tf.math.divide_no_nan(tf.reduce_sum(weight * cost, 1), tf.reduce_sum(weight, 1))

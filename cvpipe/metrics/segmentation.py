@@ -1,0 +1,128 @@
+"""Scores of label masks, accumulated image by image in NumPy; padding, ignored pixels and examples of weight 0 never count.
+
+Dimensions: B images, H, W their size, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.metrics.classification import share
+
+BOUNDARY_SHARE = 0.02
+"""How far a boundary reaches into its mask, as a share of the image's diagonal (Cheng et al. 2021)."""
+
+
+class SegmentationMetrics:
+    """Pixel and mean accuracy, mean, frequency-weighted and boundary IoU, confusion matrix and per-class scores."""
+
+    def __init__(self, classes: tuple[str, ...], boundary: bool = True):
+        """`boundary`: whether boundary IoU is measured too, which takes most of the time."""
+        self.classes = classes
+        self.boundary = boundary
+        self.confusion = np.zeros((len(classes), len(classes)), np.int64)
+        """[K, K]: pixels; rows are the true class, columns the predicted one."""
+        self._images = 0
+        self._boundaries = np.zeros((3, len(classes)), np.int64)
+        """[3, K]: pixels in both boundaries of a class, in that of the truth, and in that of the answer."""
+
+    def update(self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weight: np.ndarray) -> None:
+        """Adds a batch, of which images of weight 0 don't count; weight is float [B] of 0 and 1.
+
+        Args:
+            predictions: "mask" uint8 [B, H, W], a class for every pixel of an image; what lies to the right of and below a smaller image
+                is IGNORED.
+            targets: "mask" uint8 [B, H', W'], of the same images, whose padding may differ: IGNORED there and where nobody is to say.
+        """
+        for answer, truth, counted in zip(predictions["mask"], targets["mask"], np.asarray(weight) > 0):
+            if counted:
+                self._add(*_within_image(np.asarray(answer), np.asarray(truth)))
+
+    def _add(self, answer: np.ndarray, truth: np.ndarray) -> None:
+        classes = len(self.classes)
+        self._images += 1
+        self.confusion += _pairs(truth, answer)[:classes, :classes]
+        if self.boundary:
+            width = max(round(BOUNDARY_SHARE * float(np.hypot(*truth.shape))), 1)
+            # What is ignored is cut out of both, so that both masks end there.
+            pairs = _pairs(boundaries(truth, width), boundaries(np.where(truth == IGNORED, truth, answer), width))
+            self._boundaries += np.stack([pairs.diagonal(), pairs.sum(1), pairs.sum(0)])[:, :classes]
+
+    def result(self) -> dict[str, Any]:
+        """The scores, in [0, 1]; nan where there is nothing to divide by.
+
+        Returns:
+            images and pixels that count; pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou (Long et al. 2015, section 5);
+            boundary_iou (Cheng et al. 2021; see `boundaries`), from pixels of all images, mean over the classes; per_class {name: {iou,
+            accuracy, precision, boundary_iou, pixels}}, where accuracy is the share of the class's pixels that are found (its recall) and
+            pixels are those of the truth; confusion_matrix (list of rows, the true class each). Means leave out classes without a value:
+            for IoUs those that neither the truth nor the answers show, for accuracy those that the truth doesn't show.
+        """
+        hits, truths, answers = self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)
+        pixels = int(truths.sum())
+        both, of_truth, of_answer = self._boundaries
+        of_class = {
+            "iou": share(hits, truths + answers - hits), "accuracy": share(hits, truths), "precision": share(hits, answers),
+            "boundary_iou": share(both, of_truth + of_answer - both),
+        }
+        return {
+            "images": self._images,
+            "pixels": pixels,
+            "pixel_accuracy": float(share(hits.sum(), pixels)),
+            "mean_accuracy": _mean(of_class["accuracy"]),
+            "mean_iou": _mean(of_class["iou"]),
+            "frequency_weighted_iou": float(share(np.nansum(truths * of_class["iou"]), pixels)),
+            "boundary_iou": _mean(of_class["boundary_iou"]),
+            "per_class": {
+                name: {**{score: float(values[n]) for score, values in of_class.items()}, "pixels": int(truths[n])}
+                for n, name in enumerate(self.classes)
+            },
+            "confusion_matrix": self.confusion.tolist(),
+        }
+
+
+def boundaries(mask: np.ndarray, width: int) -> np.ndarray:
+    """A mask, uint8 [H, W], without the inside of its regions, which becomes IGNORED: what is left of each class is its boundary.
+
+    A pixel is inside where all pixels up to `width` above, below, left, right and diagonally are in the image and have its label. As in the
+    authors' code of boundary IoU, the image's edge is a boundary too.
+    """
+    corner = mask[1:, 1:]
+    changes = (mask[:-1, :-1] != corner) | (mask[:-1, 1:] != corner) | (mask[1:, :-1] != corner)
+    left = mask.copy()
+    left[width: -width, width: -width][~_any_within(changes, 2 * width)] = IGNORED
+    return left
+
+
+def _any_within(marks: np.ndarray, span: int) -> np.ndarray:
+    """Whether anything is marked in each square of `span` pixels a side: bool [H, W] to bool [H − span + 1, W − span + 1]."""
+    reach = 1
+    while reach < span:
+        step = min(reach, span - reach)
+        marks = marks[step:] | marks[:-step]
+        marks = marks[:, step:] | marks[:, :-step]
+        reach += step
+    return marks
+
+
+def _within_image(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both masks [H, W] without their padding."""
+    answered = answer != IGNORED
+    height, width = (int(np.flatnonzero(answered.any(axis)).max(initial=-1)) + 1 for axis in (1, 0))
+    shown = slice(min(height, truth.shape[0])), slice(min(width, truth.shape[1]))
+    return answer[shown], truth[shown]
+
+
+def _pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """How often the values of two uint8 arrays meet: int64 [256, 256]. Taken whole, ignored pixels needn't be sorted out first."""
+    return np.bincount(((rows.astype(np.uint16) << 8) | columns).ravel(), minlength=1 << 16).reshape(256, 256)
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean over the classes that have a value."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")

@@ -1,0 +1,76 @@
+"""VGG16 with a norm and its mirror image, the halves of SegNet and DeconvNet.
+
+Layers of the second half begin with `decoder`. Image tensors are [B, H, W, C].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+
+from cvpipe.config.segmentation import UnpoolingKind
+from cvpipe.models.blocks import Style, conv_norm, scale_channels
+from cvpipe.models.pyramid import Size
+from cvpipe.models.upsampling import MaxPoolingWithPositions, Unpooling
+from cvpipe.models.vgg import STAGES, stage
+
+
+class Pooling(NamedTuple):
+    """What is remembered of a pooling by 2."""
+
+    positions: keras.KerasTensor
+    """uint8 [B, ceil(H / 2), ceil(W / 2), C], from `max_pool`."""
+    size: Size
+    """H, W of the map that was pooled."""
+
+
+def encode(image: keras.KerasTensor, *, width: float, style: Style) -> tuple[keras.KerasTensor, list[Pooling]]:
+    """The 13 convolutions, each with its norm: pool5, [B, ceil(H / 32), ceil(W / 32), 512 × width], and the poolings in their order."""
+    x, poolings = image, []
+    for number in range(1, len(STAGES) + 1):
+        x = stage(x, number, width=width, style=style)
+        size = tuple(x.shape[1:3])
+        x, positions = MaxPoolingWithPositions(name=f"stage{number}_pool")(x)
+        poolings.append(Pooling(positions, size))
+    return x, poolings
+
+
+def decode(
+    x: keras.KerasTensor,
+    poolings: Sequence[Pooling],
+    *,
+    unpooling: UnpoolingKind,
+    output_stride: int,
+    whole: bool,
+    width: float,
+    style: Style,
+) -> keras.KerasTensor:
+    """Undoes the poolings from the last to the first, each followed by as many convolutions as were before it.
+
+    The last convolution of a stage has the channels of the stage that comes next.
+
+    Args:
+        x: [B, h, w, C], as the last pooling left it.
+        poolings: from `encode`.
+        unpooling: how, see `Unpooling`.
+        output_stride: pixels of the image between two of what is returned, a power of two: finer stages are left out.
+        whole: with the very last convolution, whose place in SegNet the classifier takes.
+        width, style: as for `encode`.
+
+    Returns:
+        [B, ceil(H / output_stride), ceil(W / output_stride), C'].
+    """
+    stages = [number for number in range(len(STAGES), 0, -1) if 2 ** (number - 1) >= output_stride]
+    for number in stages:
+        channels, count = STAGES[number - 1]
+        filters = [channels] * (count - 1) + [STAGES[max(number - 2, 0)][0]]
+        if number == stages[-1] and not whole:
+            filters.pop()
+        positions, size = poolings[number - 1]
+        x = Unpooling(unpooling, size, name=f"decoder{number}_unpool")(x, positions)
+        for index, count in enumerate(filters):
+            name = f"decoder{number}_conv{index + 1}"
+            x = conv_norm(x, scale_channels(count, width), 3, 1, style=style, activation="relu", name=name)
+    return x

@@ -1,0 +1,180 @@
+"""Losses of masks against NumPy, one pixel at a time."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.config.loss import Loss
+from cvpipe.errors import ConfigError
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.losses.segmentation import expected_initial_loss, part_names, segmentation_loss
+
+CLASSES, SHAPE = 4, (3, 5, 6)
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(*SHAPE, CLASSES)) * 2
+MASK = RANDOM.integers(0, CLASSES, SHAPE).astype(np.uint8)
+# The first image has every class, the second but one and ignored pixels, the third two.
+MASK[1] = np.where(RANDOM.random(SHAPE[1:]) < 0.5, 2, IGNORED)
+MASK[2] = np.where(MASK[2] == 0, IGNORED, MASK[2] // 2)
+WEIGHTS = (1.0, 0.25, 3.0, 2.0)
+SECTIONS: list[dict[str, Any]] = [
+    {}, {"class_weights": WEIGHTS}, {"label_smoothing": 0.2}, {"hard_pixels": 0.3}, {"class_weights": WEIGHTS, "hard_pixels": 0.3},
+    {"kind": "focal"}, {"kind": "focal", "focal_gamma": 0.5, "class_weights": WEIGHTS}, {"kind": "focal", "focal_gamma": 0},
+    {"kind": "dice"}, {"dice_weight": 0.5}, {"kind": "focal", "dice_weight": 2, "class_weights": WEIGHTS, "hard_pixels": 0.5},
+]
+sections = pytest.mark.parametrize("given", SECTIONS, ids=lambda given: "-".join(map(str, given.values())) or "softmax")
+
+
+def brute_force(logits: np.ndarray, mask: np.ndarray, section: Loss) -> dict[str, float]:
+    """The loss of one image by its definition."""
+    pixels = [place for place in np.ndindex(*mask.shape) if mask[place] != IGNORED]
+    probabilities = {place: np.exp(logits[place]) / np.exp(logits[place]).sum() for place in pixels}
+    parts = {}
+    if section.kind != "dice":
+        costs = []
+        for place in pixels:
+            p, label = probabilities[place], int(mask[place])
+            target = section.label_smoothing / CLASSES + (1 - section.label_smoothing) * (np.arange(CLASSES) == label)
+            cost = -(target * np.log(p)).sum() * ((1 - p[label]) ** section.focal_gamma if section.kind == "focal" else 1)
+            costs.append((cost, section.class_weights[label] if section.class_weights else 1.0))
+        costs.sort(key=lambda one: -one[0] * one[1])
+        hardest = costs[: max(int(section.hard_pixels * len(costs)), 1)]
+        parts[part_names(section)[0]] = sum(cost * weight for cost, weight in hardest) / sum(weight for _, weight in hardest)
+    if section.kind == "dice" or section.dice_weight:
+        overlaps = []
+        for shown in {int(mask[place]) for place in pixels}:
+            of_class, truth = np.array([[probabilities[place][shown], mask[place] == shown] for place in pixels]).T
+            overlaps.append(2 * (of_class * truth).sum() / ((of_class**2).sum() + (truth**2).sum()))
+        parts["dice"] = (section.dice_weight if section.kind != "dice" else 1) * float(np.mean([1 - overlap for overlap in overlaps]))
+    return parts
+
+
+def losses_and_gradient(logits: np.ndarray, mask: np.ndarray, section: Loss) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    given = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        parts = segmentation_loss(given, tf.constant(mask), section)
+        total = tf.add_n([tf.reduce_sum(part) for part in parts.values()])
+    return {name: part.numpy() for name, part in parts.items()}, tape.gradient(total, given).numpy()
+
+
+@sections
+def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
+    section = Loss(**given)
+    parts, _ = losses_and_gradient(LOGITS.astype(np.float32), MASK, section)
+    assert tuple(parts) == part_names(section)
+    expected = [brute_force(logits, mask, section) for logits, mask in zip(LOGITS, MASK)]
+    for name, values in parts.items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, [one[name] for one in expected], rtol=1e-4)
+
+
+@sections
+def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(given: dict[str, Any]) -> None:
+    section = Loss(**given)
+    _, gradient = losses_and_gradient(LOGITS, MASK, section)
+    assert gradient.dtype == np.float64 and not gradient[MASK == IGNORED].any()
+    for place in [(0, 1, 2, 0), (0, 3, 3, 3), (1, 0, 0, 2), (2, 4, 5, 1), (2, 2, 2, 2)]:
+        step = np.zeros_like(LOGITS)
+        step[place] = 1e-5
+        above, below = (sum(brute_force(logits[place[0]], MASK[place[0]], section).values()) for logits in (LOGITS + step, LOGITS - step))
+        assert gradient[place] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-8)
+
+
+@sections
+def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(given: dict[str, Any]) -> None:
+    mask = MASK.copy()
+    mask[1] = IGNORED
+    parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, Loss(**given))
+    for values in parts.values():
+        assert values[1] == 0 and (values[[0, 2]] > 0).all()
+    assert not gradient[1].any() and np.isfinite(gradient).all()
+
+
+@sections
+def test_what_is_said_of_ignored_pixels_doesnt_matter(given: dict[str, Any]) -> None:
+    other = np.where((MASK == IGNORED)[..., np.newaxis], 50 * RANDOM.normal(size=LOGITS.shape), LOGITS)
+    for name, values in losses_and_gradient(other, MASK, Loss(**given))[0].items():
+        np.testing.assert_allclose(values, losses_and_gradient(LOGITS, MASK, Loss(**given))[0][name], rtol=1e-12)
+
+
+@sections
+def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> None:
+    for factor in (1e4, -1e4):
+        logits = factor * (np.arange(CLASSES) == MASK[..., np.newaxis])
+        parts, gradient = losses_and_gradient(logits.astype(np.float32), MASK, Loss(**given))
+        assert np.isfinite(gradient).all() and all(np.isfinite(values).all() for values in parts.values())
+        if not given.get("label_smoothing"):
+            assert all((values < 1e-5).all() if factor > 0 else (values > 0.4).all() for values in parts.values())
+
+
+@sections
+def test_a_network_that_diverged_has_a_loss_that_is_no_number(given: dict[str, Any]) -> None:
+    logits = LOGITS.astype(np.float32)
+    logits[0] = np.nan
+    for values in segmentation_loss(tf.constant(logits), tf.constant(MASK), Loss(**given)).values():
+        np.testing.assert_array_equal(np.isnan(values), [True, False, False])
+
+
+@sections
+def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(given: dict[str, Any]) -> None:
+    tf.config.experimental.enable_op_determinism()
+    section, logits, mask = Loss(**given), tf.constant(LOGITS, tf.float32), tf.constant(MASK)
+
+    def step(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            total = tf.add_n(list(segmentation_loss(logits, mask, section).values()))
+        return total, tape.gradient(total, logits)
+
+    eager = step(logits)
+    for compiled in (False, True):
+        for own, expected in zip(tf.function(step, jit_compile=compiled, autograph=False)(logits), eager):
+            np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
+    unknown = [tf.TensorSpec([None, None, None, CLASSES]), tf.TensorSpec([None, None, None], tf.uint8)]
+    section = Loss(hard_pixels=0.5, dice_weight=1)
+    inside = tf.function(lambda logits, mask: segmentation_loss(logits, mask, section), input_signature=unknown, autograph=False)
+    expected = segmentation_loss(tf.constant(LOGITS, tf.float32), tf.constant(MASK), section)
+    for name, values in inside(LOGITS.astype(np.float32), MASK).items():
+        assert values.shape.rank == 1
+        np.testing.assert_allclose(values, expected[name], rtol=1e-6)
+
+
+def test_of_pixels_that_cost_the_same_no_more_than_the_share_is_learned_from() -> None:
+    mask = np.zeros((1, 4, 5), np.uint8)
+    _, gradient = losses_and_gradient(np.zeros((1, 4, 5, CLASSES)), mask, Loss(hard_pixels=0.25))
+    assert np.count_nonzero(gradient[..., 0]) == 5
+
+
+def test_a_right_mask_has_no_dice_loss_and_a_wrong_one_the_largest() -> None:
+    mask = np.array([[[0, 1], [2, IGNORED]]], np.uint8)
+    for shift, expected in ((0, 0), (1, 1)):
+        logits = 100.0 * (np.arange(CLASSES) == (mask[..., np.newaxis] + shift) % CLASSES)
+        np.testing.assert_allclose(losses_and_gradient(logits, mask, Loss(kind="dice"))[0]["dice"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [
+    {}, {"label_smoothing": 0.1}, {"hard_pixels": 0.5}, {"class_weights": WEIGHTS}, {"kind": "focal", "focal_gamma": 1.5},
+], ids=str)
+def test_the_expected_initial_loss_is_that_of_equal_scores(given: dict[str, Any]) -> None:
+    section = Loss(**given)
+    [values] = losses_and_gradient(np.full((*SHAPE, CLASSES), 0.7), MASK, section)[0].values()
+    assert values.tolist() == pytest.approx([expected_initial_loss(section, CLASSES)] * 3)
+
+
+def test_nobody_can_say_what_dice_begins_with() -> None:
+    assert expected_initial_loss(Loss(kind="dice"), 4) is expected_initial_loss(Loss(dice_weight=0.1), 4) is None
+    assert expected_initial_loss(Loss(), 21) == log(21)
+
+
+def test_class_weights_of_another_number_of_classes_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="loss.class_weights: 2 numbers for 4 classes; give one a class, or leave it out"):
+        segmentation_loss(tf.constant(LOGITS), tf.constant(MASK), Loss(class_weights=(1, 2)))

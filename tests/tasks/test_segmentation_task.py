@@ -1,0 +1,184 @@
+"""Segmentation's part of the contract: masks to targets, scores of pixels to masks of the original image, whole or in tiles."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.prepare import prepare, prepare_mask
+from cvpipe.geometry.masks import IGNORED, palette
+from cvpipe.tasks import segmentation
+
+CLASSES = ("ground", "water", "wood")
+PIPELINE: dict[str, Any] = {
+    "task": "segmentation", "name": "tiny", "data": {"source": {"kind": "digit_scenes", "masks": True}},
+    "augment": [{"op": "scale_crop"}], "prepare": {"size": [32, 48]}, "model": {"backbone": "resnet18", "head": {"kind": "fcn"}},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.001}, "train": {"epochs": 1, "batch_size": 2},
+}
+
+
+def config(**prepare: Any) -> Config:
+    return Config.model_validate({**PIPELINE, "prepare": {"size": [32, 48], **prepare}})
+
+
+def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
+    """Smooth scores of pixels, float32 [1, height, width, K]."""
+    coarse = np.random.default_rng(seed).normal(size=(1, 5, 6, len(CLASSES))).astype(np.float32)
+    return 5 * tf.image.resize(coarse, [height, width], "bicubic")
+
+
+def answered(logits: tf.Tensor, extent: list[list[int]], **settings: Any) -> dict[str, np.ndarray]:
+    found = segmentation.predict({"logits": logits}, config(**settings), CLASSES, tf.constant(extent))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("size", [(32, 48), (64, 96), (300, 70), (600, 1), (7, 9)])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_masks_have_the_images_own_size_as_bilinear_resizing_gives_them(size: tuple[int, int], stride: int) -> None:
+    logits = scores(32 // stride, 48 // stride)
+    found = answered(logits, [list(size)])
+    expected = tf.nn.softmax(tf.image.resize(logits, size))[0].numpy()
+    assert found["mask"].shape == (1, *size)
+    chosen = np.take_along_axis(expected, found["mask"][0][..., np.newaxis].astype(int), -1)[..., 0]
+    # Softmax after resizing and before differ in the last bits where two classes tie.
+    assert (chosen >= expected.max(-1) - 1e-3).all() and (found["mask"][0] == expected.argmax(-1)).mean() > 0.999
+
+
+def test_a_letterbox_is_cut_off_again() -> None:
+    mask = np.zeros((60, 30, 1), np.uint8)
+    mask[10:40, 5:20] = 1
+    mask[45:, 20:] = 2
+    letterbox = config(resize="letterbox")
+    placed = prepare_mask(tf.constant(mask), letterbox.prepare)[..., 0].numpy()
+    assert placed.shape == (32, 48) and (placed[:, :15] == IGNORED).all() and (placed[:, 33:] == IGNORED).all()
+    logits = 20 * tf.one_hot(np.where(placed == IGNORED, 0, placed), 3)[tf.newaxis]
+    found = answered(logits, [[60, 30]], resize="letterbox")["mask"][0]
+    expected = tf.argmax(tf.image.resize(logits[:, :, 16:32], [60, 30])[0], -1)
+    assert (found == expected.numpy()).mean() > 0.99 and (found == mask[..., 0]).mean() > 0.94
+
+
+def test_masks_lie_where_pixels_do() -> None:
+    picture = np.zeros((50, 90, 1), np.uint8)
+    picture[12:31, 40:77] = 255
+    for resize in ("stretch", "letterbox"):
+        seen = config(resize=resize, channels=1, mean=[0], std=[1])
+        pixels = prepare(tf.constant(picture), seen.prepare)[..., 0].numpy()
+        mask = prepare_mask(tf.constant(picture // 255), seen.prepare)[..., 0].numpy()
+        assert ((pixels > 0.5) == (mask == 1)).mean() > 0.99
+
+
+def test_a_batch_is_answered_as_each_image_alone_and_padded() -> None:
+    logits, extent = tf.concat([scores(32, 48, 1), scores(32, 48, 2)], 0), [[20, 90], [70, 40]]
+    both = answered(logits, extent)
+    assert both["mask"].shape == (2, 70, 90)
+    for n, (height, width) in enumerate(extent):
+        alone = answered(logits[n: n + 1], [extent[n]])
+        np.testing.assert_array_equal(both["mask"][n, :height, :width], alone["mask"][0])
+        assert (both["mask"][n, height:] == IGNORED).all() and (both["mask"][n, :, width:] == IGNORED).all()
+        for name in ("shares", "mean_probabilities", "image_size"):
+            np.testing.assert_array_equal(both[name][n], alone[name][0])
+
+
+def test_shares_count_pixels_and_probabilities_are_their_means() -> None:
+    found = answered(scores(32, 48), [[300, 200]])
+    np.testing.assert_allclose(found["shares"][0], np.bincount(found["mask"].ravel(), minlength=3) / 60_000, rtol=1e-6)
+    np.testing.assert_allclose(found["mean_probabilities"].sum(), 1, rtol=1e-5)
+    expected = tf.reduce_mean(tf.nn.softmax(tf.image.resize(scores(32, 48), [300, 200])), [0, 1, 2])
+    np.testing.assert_allclose(found["mean_probabilities"][0], expected, atol=1e-4)
+    assert found["class_names"].tolist() == [[name.encode() for name in CLASSES]]
+
+
+def test_without_extents_answers_are_those_of_the_networks_input() -> None:
+    plain = segmentation.predict({"logits": scores(32, 48)}, config(), CLASSES)
+    asked = answered(scores(32, 48), [[32, 48]])
+    np.testing.assert_array_equal(plain["mask"], asked["mask"])
+    np.testing.assert_allclose(plain["shares"], asked["shares"], rtol=1e-6)
+
+
+def test_an_image_that_could_not_be_read_harms_no_other() -> None:
+    found = answered(tf.concat([scores(32, 48), scores(32, 48)], 0), [[0, 0], [20, 20]])
+    np.testing.assert_array_equal(found["mask"][1], answered(scores(32, 48), [[20, 20]])["mask"][0])
+    assert all(np.isfinite(found[name]).all() for name in ("shares", "mean_probabilities"))
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    """Convolutions that see 3 pixels to each side, and halve the resolution on the way."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(8, 3, padding="same", activation="relu"), keras.layers.Conv2D(3, 2, strides=2, padding="valid")]
+    image = keras.Input((None, None, 3))
+    x = image
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, {"logits": 20 * x})
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 90), (200, 64), (150, 171), (10, 100)])
+def test_tiles_answer_as_the_whole_image_does_away_from_its_edges(size: tuple[int, int], network: keras.Model) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
+    tiled = config(size=[32, 32], resize="tile", overlap=16)
+    found = segmentation.predict_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
+    even = [length // 2 * 2 for length in size]
+    whole = network((image[:, : even[0], : even[1]].astype(np.float32) / 255 - 0.5) / 0.5)["logits"]
+    expected = tf.nn.softmax(tf.image.resize(whole, even))[0].numpy()
+    inner = np.s_[4: even[0] - 4, 4: even[1] - 4]
+    mask, best = found["mask"][0].numpy()[inner], expected.argmax(-1)[inner]
+    chosen = np.take_along_axis(expected[inner], mask[..., np.newaxis].astype(int), -1)[..., 0]
+    assert (chosen >= expected[inner].max(-1) - 1e-5).all() and (mask == best).mean() > 0.9999
+    assert found["mask"].shape == (1, *size)
+
+
+def test_images_in_tiles_dont_depend_on_what_they_are_padded_to(network: keras.Model) -> None:
+    tiled = config(size=[32, 32], resize="tile", overlap=8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 45, 70, 3)).astype(np.uint8)
+    padded = np.pad(image, [(0, 1), (0, 60), (0, 30), (0, 0)])
+    alone = segmentation.predict_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
+    both = segmentation.predict_in_tiles(lambda part: network(part), tf.constant(padded), tiled, CLASSES, tf.constant([[45, 70], [0, 0]]))
+    np.testing.assert_array_equal(both["mask"][0, :45, :70], alone["mask"][0])
+    np.testing.assert_array_equal(both["mean_probabilities"][0], alone["mean_probabilities"][0])
+
+
+def test_several_networks_answer_with_their_mean_probabilities() -> None:
+    logits = tf.stack([scores(8, 8, 1), scores(8, 8, 2)])
+    together = tf.nn.softmax(segmentation.average({"logits": logits}, config())["logits"])
+    np.testing.assert_allclose(together, tf.reduce_mean(tf.nn.softmax(logits), 0), rtol=1e-4, atol=1e-6)
+
+
+def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
+    found = answered(scores(32, 48), [[41, 37]])
+    answer = json.loads(json.dumps(segmentation.to_answer(found, 0)))
+    runs = answer["mask"]
+    np.testing.assert_array_equal(np.repeat(runs["labels"], runs["lengths"]).reshape(answer["image_size"]), found["mask"][0])
+    assert sum(answer["shares"].values()) == pytest.approx(1) and list(answer["shares"].values()) == sorted(answer["shares"].values())[::-1]
+
+
+def test_the_palette_is_vocs() -> None:
+    # The first five and the last of VOC's 21 classes, and the colour of what it leaves out.
+    assert palette()[[0, 1, 2, 3, 4, 20, 255]].tolist() == [
+        [0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [0, 64, 128], [224, 224, 192]
+    ]
+    assert len({tuple(colour) for colour in palette().tolist()}) == 256
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"model": {"backbone": "resnet18"}}, "model.head is missing; task: segmentation needs one that predicts masks: fcn or unet"),
+    ({"model": {"backbone": "resnet18", "head": {"kind": "ssd"}}}, "model.head: ssd is for another task"),
+    ({"data": {"source": {"kind": "digit_scenes"}}}, "set data.source.masks"),
+    ({"loss": {"kind": "multibox"}}, "choose softmax or focal or dice"),
+    ({"prepare": {"size": [32, 32], "resize": "crop"}}, "would cut objects off"),
+    ({"prepare": {"size": [64, 64], "resize": "tile", "overlap": 40}}, "more than half"),
+    ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": []}, "add op: scale_crop"),
+    ({"augment": [{"op": "mosaic"}]}, "augment.0: mosaic doesn't move masks"),
+    ({"loss": {"kind": "dice", "dice_weight": 1}}, "loss.dice_weight is for segmentation with kind: softmax or focal"),
+    ({"mix": [{"op": "mixup"}]}, "mix is for classification; leave it out"),
+    ({"test_time": {"views": "mirrored"}}, "leave it out for segmentation"),
+])
+def test_what_does_not_go_together_is_an_error(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate({**PIPELINE, **changes})

@@ -1,0 +1,182 @@
+"""Segmentation the whole way: train, evaluate, export, predict, serve; images resized and images in tiles."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from conftest import ROOT
+from cvpipe import config_file
+from cvpipe.data.stream import encoded_batches, evaluation_batches
+from cvpipe.evaluation import ask
+from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.export import export
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.serving import rest
+from cvpipe.serving.models import load_models
+from cvpipe.tasks import segmentation
+from cvpipe.training.build import build_state
+from cvpipe.training.run import Run
+from cvpipe.training.sanity.gradient_check import gradient_check
+from cvpipe.training.sanity.subject import Subject, calm, some_examples
+from cvpipe.training.train import evaluate_run, load, open_split, train
+from test_notebooks import execute, pictures, text
+
+PIPELINE = ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml"
+SOURCE = "data.source={{kind: masks, path: {}, train: [{{images: images, masks: masks}}], classes: [{{name: ground}}, {{name: square}}]}}"
+TINY = (
+    "data.test=0.4", "data.validation=0.2", "augment=[{op: scale_crop, balance: 0.5}, {op: flip}]", "model.width=0.125",
+    "train.epochs=4", "train.batch_size=4", "schedule={kind: constant}",
+)
+HOW = {
+    "stretched": ("prepare={size: [64, 48]}", "model.head={kind: fcn}"),
+    "in tiles": ("prepare={size: [64, 64], resize: tile, overlap: 32}", "model.head={kind: fcn, output_stride: 4}"),
+}
+
+
+def picture(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Light squares on dark noise uint8 [height, width, 3], and where they are, uint8 [height, width]."""
+    random = np.random.default_rng(seed)
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(3):
+        top, left, side = random.integers(0, height - 20), random.integers(0, width - 20), random.integers(12, 40)
+        mask[top: top + side, left: left + side] = 1
+    return (random.integers(0, 80, (height, width, 3)) + 150 * mask[..., np.newaxis]).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty images of different sizes with masks, some pixels of which are ignored."""
+    folder = tmp_path_factory.mktemp("squares")
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for number in range(20):
+        pixels, mask = picture(70 + 7 * (number % 5), 120 - 9 * (number % 4), number)
+        mask[:4] = IGNORED
+        Image.fromarray(pixels).save(folder / "images" / f"{number:02}.jpg", quality=95)
+        Image.fromarray(mask).save(folder / "masks" / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module", params=HOW)
+def run(request: pytest.FixtureRequest, squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of a tiny FCN."""
+    folder = tmp_path_factory.mktemp("segmentation") / request.param.replace(" ", "_")
+    scores = train(config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *HOW[request.param]]), folder)
+    assert scores["images"] == 8 and np.isfinite(scores["mean_iou"])
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the version exported from `run`."""
+    return Path(export(run, tmp_path_factory.mktemp("saved") / "squares")["artefact"])
+
+
+def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
+    report = run.report("test").read_text(encoding="utf-8")
+    for word in ("mean_iou", "boundary_iou", "Confusion matrix", "Class iou", "Predictions", "Per class"):
+        assert word in report
+    assert {path.stem for path in run.pictures("test").glob("*.png")} == {"predictions", "confusion_matrix", "class_iou", "curves"}
+
+
+def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path) -> None:
+    from_run, from_artefact = evaluate_run(run), evaluate_artefact(exported, "test")
+    assert from_run["pixels"] == from_artefact["pixels"]
+    for name in ("mean_iou", "pixel_accuracy", "boundary_iou"):
+        assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-4), name
+
+
+def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
+    trained, artefact = load(run), open_artefact(exported)
+    source = open_split(trained.config, "test", run.facts)
+    batch = next(iter(evaluation_batches(source, trained.config, segmentation.truth, None, 8)))
+    encoded = next(iter(encoded_batches(source, trained.config, segmentation.truth, 8)))["bytes"]
+    expected, given = ask(trained.predict, batch["image"], batch["extent"]), ask(artefact.answer, encoded)
+    assert expected["mask"].shape == given["mask"].shape == batch["targets"]["mask"].shape
+    assert (expected["mask"] == given["mask"]).mean() >= 0.9999
+    np.testing.assert_allclose(given["mean_probabilities"], expected["mean_probabilities"], atol=1e-5)
+
+
+def test_one_artefact_answers_images_of_different_sizes_and_a_broken_one(exported: Path) -> None:
+    sizes = [(40, 300), (200, 40), (1, 500), (64, 64)]
+    images = [tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes]
+    artefact = open_artefact(exported)
+    answers = ask(artefact.answer, tf.constant([*images, b"no image"]))
+    assert answers["valid"].tolist() == [True] * 4 + [False] and answers["mask"].shape == (5, 200, 500)
+    for n, (height, width) in enumerate(sizes):
+        alone = ask(artefact.answer, tf.constant(images[n: n + 1]))
+        assert (answers["mask"][n, :height, :width] == alone["mask"][0]).mean() > 0.999
+        assert (answers["mask"][n, :height, :width] < 2).all() and (answers["mask"][n] < 2).sum() == height * width
+
+
+MEMORY = """
+import re, sys
+import tensorflow as tf
+
+def megabytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+answer = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+for height, width in ((64, 64), (2149, 1479), (4000, 4000)):
+    noise = tf.random.stateless_uniform([height // 8 + 1, width // 8 + 1, 3], [0, 0], 0, 255)
+    image = tf.io.encode_jpeg(tf.cast(tf.image.resize(noise, [height, width]), tf.uint8))
+    before = megabytes("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    shape = answer(image_bytes=tf.constant([image.numpy()]))["mask"].shape
+    print(*shape[1:], megabytes("VmHWM") - before)
+"""
+
+
+def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(exported: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(exported)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    _, (*photo, extra), (*large, more) = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    assert photo == [2149, 1479] and large == [4000, 4000]
+    # Of 4,000 × 4,000 pixels, image and mask take 61 MB, the first layer alone, in float32 for the whole image, 61 MB for every channel.
+    assert extra < 250 and more < 250
+
+
+def test_a_segmenter_is_served_as_json(exported: Path) -> None:
+    servable = load_models(exported.parent)["squares"][1]
+    image = tf.io.encode_png(picture(60, 90, 3)[0])
+    coded = {"b64": tf.io.encode_base64(image, pad=True).numpy().decode().replace("-", "+").replace("_", "/")}
+    request = rest.parse_request(json.dumps({"instances": [coded]}).encode())
+    tensors = rest.to_tensors(request, servable.input_specs("serving_default"), servable.defaults("serving_default"))
+    (answer,) = rest.to_answer(servable.signatures["serving_default"](**tensors), True)["predictions"]
+    assert np.array(answer["mask"]).shape == (60, 90) and sum(answer["shares"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_prints_shares_and_runs_and_draws_masks(
+    exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
+) -> None:
+    Image.fromarray(picture(50, 80, 2)[0]).save(tmp_path / "squares.png")
+    code, out, _ = cvpipe("predict", exported, tmp_path / "squares.png", "--draw", tmp_path / "drawn")
+    answer: dict[str, Any] = json.loads(out)
+    assert code == 0 and answer["image_size"] == [50, 80] and sum(answer["mask"]["lengths"]) == 4000
+    assert (tmp_path / "drawn" / "squares.png.prediction.png").is_file()
+
+
+def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
+    config = calm(run.config)
+    source = open_split(config, "train", run.facts)
+    state, _ = build_state(config, source.classes, len(source))
+    found = gradient_check(Subject(state.model, segmentation, config, source.classes, some_examples(source, config, segmentation)))
+    assert found.ok, found.says
+
+
+def test_the_notebook_shows_a_segmenter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVPIPE_RUN", str(run.folder))
+    done = execute(ROOT / "notebooks" / "segmentation.ipynb", ROOT)
+    # Images, augmented images, upsampling, answers, confusion, each class's IoU.
+    assert pictures(done) == 6
+    assert "largest difference away from the edges" in text(done)
