@@ -41,7 +41,7 @@ def test_the_commands_of_the_readme_work_in_their_order(project: Path) -> None:
     assert first.split("\n") == ["make train", "make test", ""]
     script = "set -euo pipefail\nset -m\n" + "\n".join([*rest, *(f"{sys.executable} - <<'END'\n{code}END" for code in blocks("python"))])
     environment = {**os.environ, "PATH": f"{project / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
-    done = subprocess.run(["bash", "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(["bash", "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"predictions": [{' in done.stdout
     assert len(re.findall(r"^(?:\d|\w+) 0\.\d+$", done.stdout, re.M)) == 1, done.stdout

@@ -100,6 +100,8 @@ class Config(Section):
             raise ValueError(f"loss.kind: {self.loss.kind} doesn't go with {f'model.head: {head}' if head else 'task: classification'}; "
                              f"choose {' or '.join(LOSSES[head])}")
         loss = self.loss
+        if self.model.drop_connect and self.task == "segmentation":
+            raise ValueError("model.drop_connect is for layers that see a whole image; leave it out for segmentation, or use model.dropout")
         of_pixels = {"class_weights": loss.class_weights, "dice_weight": loss.dice_weight, "hard_pixels": loss.hard_pixels < 1}
         for key, asked in of_pixels.items():
             if asked and (self.task != "segmentation" or loss.kind == "dice"):
