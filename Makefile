@@ -64,6 +64,8 @@ bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peer
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/python benchmarks/classification.py
+	$(BIN)/python benchmarks/detection.py
+	$(BIN)/python benchmarks/segmentation.py
 
 clean: ## remove .venv and caches; runs and saved_models stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache

@@ -90,11 +90,19 @@ def test_the_readme_quotes_the_benchmarks() -> None:
     assert f"{ours / max(steps.values()):.2f} times the speed of the next best" in README
     assert f"{ours / pytorch:.2f} times PyTorch's" in README
     assert f"{min(inputs):.2f} to {max(inputs):.2f} times the best peer" in README
+    detection = {name.split(": ")[0]: value for name, value in rows("detection").items() if name.endswith("best peer / cvpipe")}
+    first, second, third = (detection[f"NMS, score > {score}"] for score in (0.01, 0.05, 0.3))
+    words = " ".join(README.split())
+    assert f"own {first:.2f} times as long from a score of 0.01" in words
+    assert f"({second:.2f} times from 0.05, {third:.2f} times from 0.3" in words
+    assert f"Model Garden {detection['matching, 20 objects']:.2f} to {detection['matching, 100 objects']:.2f} times as long" in words
+    assert f"pycocotools {detection['COCO scores, 5,000 × 20']:.1f} times" in words
 
 
-def test_the_readme_quotes_the_detectors() -> None:
-    rows = {row["name"]: row["value"] for row in json.loads((ROOT / "benchmarks/results/digit_scenes.json").read_text())["rows"]}
-    for pipeline in ("digit_scenes_ssd", "digit_scenes_yolo"):
+@pytest.mark.parametrize("data", ["digit_scenes", "bccd"])
+def test_the_readme_quotes_the_detectors(data: str) -> None:
+    rows = {row["name"]: row["value"] for row in json.loads((ROOT / f"benchmarks/results/{data}.json").read_text())["rows"]}
+    for pipeline in (f"{data}_ssd", f"{data}_yolo"):
         line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
         head = (ROOT / "pipelines/detection" / f"{pipeline}.yaml").read_text().split("task:")[0]
         for score in ("AP50", "AP"):

@@ -16,8 +16,8 @@ class Fcn(Section):
 
     kind: Literal["fcn"]
     """Which head."""
-    stride: Literal[32, 16, 8] = 8
-    """Pixels between two cells of the finest map that is used: FCN-32s, FCN-16s or FCN-8s."""
+    stride: Literal[32, 16, 8, 4] = 8
+    """Pixels between two cells of the finest map that is used: FCN-32s, FCN-16s or FCN-8s, or one step finer than the paper."""
     upsampling: Literal["learned", "fixed"] = "learned"
     """Transposed convolutions start out as bilinear interpolation and are trained, or stay so."""
     output_stride: OutputStride = 1

@@ -36,16 +36,16 @@ def fcn_head(
         maps: [B, h, w, C] by their strides; one for FCN-32s, two for FCN-16s, three for FCN-8s.
         classes: K.
         size: H, W.
-        output_stride: s, less than any stride of `maps`.
+        output_stride: s, at most the smallest stride of `maps`.
         learned: whether the transposed convolutions are trained.
         style: how kernels start out.
 
     Returns:
         Logits, float32 [B, ceil(H / s), ceil(W / s), K].
     """
-    coarsest, *finer = sorted(maps, reverse=True)
+    coarsest = max(maps)
     x = pixel_logits(maps[coarsest], classes, 1, initializer=last_kernel(style), name=f"head{coarsest}_logits")
-    for before, after in pairwise([coarsest, *finer, output_stride]):
+    for before, after in pairwise(sorted({output_stride, *maps}, reverse=True)):
         x = upsample(x, before // after, learned=learned, name=f"head{before}_to{after}_logits")
         x = crop_to(x, grids_of(size, [after])[0])
         if after in maps:

@@ -44,9 +44,9 @@ def fcn(
         backbone: what makes the feature maps with strides from `stride` to 32; convolutions are added until there is the coarsest.
         input_shape: H, W, C.
         classes: K.
-        stride: of the finest map that is used: 32, 16 or 8.
+        stride: of the finest map that is used: 32, 16, 8 or 4.
         learned: whether the transposed convolutions are trained, or stay bilinear interpolation.
-        output_stride: s, a power of two below `stride`.
+        output_stride: s, a power of two up to `stride`.
         dropout: share of the coarsest map that is dropped in training; the paper's network drops half of fc6 too.
         width: multiplies the channels.
         style: how the layers are made.
@@ -58,7 +58,7 @@ def fcn(
     size = input_shape[:2]
     image, normalized = network_input(input_shape, normalize)
     features = backbone(normalized, width=width, style=style)
-    strides = [step for step in (8, 16, COARSEST) if step >= stride]
+    strides = [step for step in (4, 8, 16, COARSEST) if step >= stride]
     maps = take(reach(features, COARSEST, style), strides)
     check_grids(maps, grids_of(size, strides))
     maps[-1] = _drop(maps[-1], dropout)

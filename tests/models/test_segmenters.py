@@ -24,6 +24,7 @@ SMALL = {
     "fcn32": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"stride": 32, "width": 0.1, **own}),
     "fcn16": lambda **own: fcn(backbone("mobilenet_v2"), SIZE, CLASSES, **{"stride": 16, "width": 0.1, **own}),
     "fcn8": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **own}),
+    "fcn4": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"stride": 4, "width": 0.1, **own}),
     "fcn8 on resnet20": lambda **own: fcn(backbone("resnet20"), SIZE, CLASSES, **{"width": 0.25, **own}),
     "fcn8 on fcn_vgg16": lambda **own: fcn(backbone("fcn_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}),
     "fcn8 on darknet19": lambda **own: fcn(backbone("darknet19"), SIZE, CLASSES, **{"width": 1 / 32, **own}),
