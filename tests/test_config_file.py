@@ -138,7 +138,8 @@ FILES = {
     "tag": ("task: classification", "task: !!python/name:os.system x", "p.yaml:1: not valid YAML: could not determine a constructor"),
     "two documents": ("batch_size: 64\n", "batch_size: 64\n---\na: 1\n", "p.yaml:20: not valid YAML: but found another document"),
     "binary": (
-        "task: classification", "task: !!binary aGVsbG8=", "p.yaml:1: 'task' should be 'classification' or 'detection', not \"b'hello'\"",
+        "task: classification", "task: !!binary aGVsbG8=",
+        "p.yaml:1: 'task' should be 'classification', 'detection' or 'segmentation', not \"b'hello'\"",
     ),
 }
 
@@ -354,7 +355,7 @@ def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
     ("[", "run/config.json:1: not valid JSON: "),
     ("{\n", "run/config.json:2: not valid JSON: "),
     ("[]", "run/config.json: a pipeline file is a mapping"),
-    ('{"task": "x"}', "run/config.json: 'task' should be 'classification' or 'detection', not \"x\""),
+    ('{"task": "x"}', "run/config.json: 'task' should be 'classification', 'detection' or 'segmentation', not \"x\""),
 ])
 def test_a_damaged_saved_configuration_is_a_sentence(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):

@@ -154,7 +154,7 @@ def _colours(source: Source, config: Config) -> Colours | None:
     return _measured_colours(source, config.prepare) if any(isinstance(op, PcaLighting) for op in config.augment) else None
 
 
-# A training builds its stream anew wherever it pauses, and reads the images once.
+# A training that goes on guardedly builds its stream anew, and reads the images once.
 @functools.lru_cache(maxsize=1)
 def _measured_colours(source: Source, prepared: Prepare) -> Colours:
     # Undone: the components are those of pixels in [0, 1].

@@ -69,6 +69,8 @@ class Loop:
             self.progress.note(f"resuming at step {reached} of {self.total_steps}")
         else:
             self.milestones.showing.start(self.predict)
+        # One for the whole training: letting go of a stream takes TensorFlow up to a minute.
+        self._batches = self._iterator()
         with stop_on_signals() as stop:
             for due in self._due_ahead():
                 if self.milestones.patience_is_over():
@@ -98,20 +100,20 @@ class Loop:
 
     def _train_until(self, last_step: int, stop: Any) -> None:
         # The first call is one step, to learn how long one takes; then calls last about a second, so that Ctrl-C is prompt.
-        calls, size = self._iterator(), 1
+        size = 1
         while (step := int(self.state.step)) < last_step:
             if any_process(self.strategy, stop.is_set()):
                 self.milestones.save("last")
                 raise Interrupted(f"stopped at step {step} of {self.total_steps}; everything is saved. The same command resumes it")
             began = time.monotonic()
             try:
-                outcome = self.run_steps(calls, tf.constant(min(size, last_step - step)))
+                outcome = self.run_steps(self._batches, tf.constant(min(size, last_step - step)))
             except RECORD_ERRORS:
                 if self.guarded:
                     raise
                 # A record can't be read. The stream's state is the step: go on from there, guardedly.
                 self.guarded = True
-                calls = self._iterator()
+                self._batches = self._iterator()
                 continue
             seconds = time.monotonic() - began
             self._take_in(outcome, seconds)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.prepare import input_shape, place_boxes, prepare, prepare_views, resize_short_side, restore_boxes, restore_pixels
+from cvpipe.data.prepare import input_spec, place_boxes, prepare, prepare_views, resize_short_side, restore_boxes, restore_pixels
 from cvpipe.errors import ConfigError
 from image_files import noise
 
@@ -196,7 +196,7 @@ def test_boxes_of_a_batch_of_images_are_placed_as_one_by_one(resize: str) -> Non
 def views_of(image: np.ndarray, views: str, *sides: int) -> np.ndarray:
     options = small_config("prepare.size=[8, 10]", "prepare.channels=3", f"test_time={{views: {views}, sides: {list(sides)}}}")
     seen = prepare_views(tf.constant(image), options).numpy()
-    assert seen.shape == input_shape(options)
+    assert seen.shape == tuple(input_spec(options).shape[1:])
     return seen
 
 

@@ -157,7 +157,7 @@ def test_several_detectors_dont_answer_together() -> None:
 @pytest.mark.parametrize("overrides, message", [
     (["model.head=null"], "model.head is missing"),
     (["loss.kind=yolo"], "choose multibox or focal"),
-    (["data.source={kind: digits}"], "has no boxes to learn"),
+    (["data.source={kind: digits}"], "digits has a class per image, and task: detection learns boxes"),
     (["prepare.resize=crop"], "would cut objects off"),
     (["test_time={views: mirrored}"], "test_time.views"),
     (["mix=[{op: mixup}]"], "use op: object_mixup"),
