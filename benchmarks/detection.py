@@ -10,8 +10,6 @@ import contextlib
 import copy
 import io
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,24 +24,12 @@ from cvpipe.geometry.matching import match  # noqa: E402
 from cvpipe.geometry.suppression import suppress  # noqa: E402
 from cvpipe.metrics.detection import DetectionMetrics  # noqa: E402
 from record import record, row  # noqa: E402
+from turns import median_seconds, timed  # noqa: E402
 
 ROUNDS = 7
 IMAGES, CLASSES, SLOTS, OVERLAP = 32, 21, 100, 0.45
 OURS = "cvpipe"
 Work = Callable[[], Any]
-
-
-def seconds(contestants: dict[str, Work], rounds: int = ROUNDS) -> dict[str, float]:
-    """The median time of each, taken in turns after a first go that doesn't count."""
-    for work in contestants.values():
-        work()
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, work in contestants.items():
-            began = time.perf_counter()
-            work()
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def suppression(threshold: float) -> tuple[dict[str, Work], str]:
@@ -153,7 +139,7 @@ def main() -> None:
     }
     for task, (prepare, rounds) in tasks.items():
         contestants, compared = prepare()
-        taken = seconds(contestants, rounds)
+        taken = median_seconds({name: timed(work) for name, work in contestants.items()}, rounds)
         print(f"{task}: {compared}", flush=True)
         rows += [row(f"{task}: {name}", 1000 * value, "ms", name.startswith(OURS)) for name, value in taken.items()]
         ratios.append(min(value for name, value in taken.items() if not name.startswith(OURS)) / taken[OURS])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from input_contestants import BATCH, CONTESTANTS, SIZE
 from record import record, row
-from turns import Contestant, median_seconds
+from turns import Contestant, median_turns
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 OURS, LIMIT, BY_HAND = "cvpipe", "decode alone", "plain TensorFlow, by hand"
@@ -56,11 +56,7 @@ def race(folder: Path, names: list[str], warm_up: int, batches: int, rounds: int
     """The contestants' images a second, medians of `rounds` turns."""
     script = str(Path(__file__).with_name("input_contestants.py"))
     contestants = {name: Contestant([sys.executable, script, name, str(folder), str(warm_up), str(batches)]) for name in names}
-    try:
-        seconds = median_seconds(contestants, rounds)
-    finally:
-        for contestant in contestants.values():
-            contestant.end()
+    seconds = median_turns(contestants, rounds)
     speeds = {name: BATCH * batches / taken for name, taken in seconds.items()}
     print(folder.name, "  ".join(f"{name} {speed:.1f}" for name, speed in speeds.items()), file=sys.stderr)
     return speeds

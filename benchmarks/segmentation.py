@@ -9,9 +9,7 @@ coarsest map (FCN-32s). Scores are of the same random masks, and compared before
 from __future__ import annotations
 
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 
 from record import record, row  # noqa: E402
-from turns import Contestant, median_seconds  # noqa: E402
+from turns import Contestant, median_seconds, median_turns, timed  # noqa: E402
 
 STEPS_FOLDER = Path(__file__).parent / "steps"
 OURS = "cvpipe"
@@ -41,11 +39,7 @@ def step_seconds(network: str, peers: dict[str, tuple[list[str], dict[str, str]]
         name: Contestant([sys.executable, script, *words, *numbers], {**quiet, **environment})
         for name, (words, environment) in every.items()
     }
-    try:
-        return median_seconds(started, ROUNDS)
-    finally:
-        for contestant in started.values():
-            contestant.end()
+    return median_turns(started, ROUNDS)
 
 
 def scoring() -> tuple[dict[str, Callable[[], float]], str]:
@@ -96,13 +90,8 @@ def main() -> None:
     compare("ResNet-18 step", step_seconds("fcn", garden_peers), BATCH * STEPS)
     contestants, compared = scoring()
     print(compared, flush=True)
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(ROUNDS):
-        for name, work in contestants.items():
-            began = time.perf_counter()
-            work()
-            taken[name].append(time.perf_counter() - began)
-    compare("mean IoU, 512 × 512 × 21", {name: statistics.median(times) for name, times in taken.items()}, IMAGES)
+    seconds = median_seconds({name: timed(work) for name, work in contestants.items()}, ROUNDS)
+    compare("mean IoU, 512 × 512 × 21", seconds, IMAGES)
     record("segmentation", rows, min(ratios))
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from record import record, row
-from turns import Contestant, median_seconds
+from turns import Contestant, median_turns
 
 STEPS_FOLDER = Path(__file__).parent / "steps"
 ROUNDS = 5
@@ -50,11 +50,7 @@ def measure(network: str) -> dict[str, float]:
     """Images a second of each contestant."""
     size, _, batch_size, steps = NETWORKS[network]
     started = contestants(network)
-    try:
-        seconds = median_seconds(started, ROUNDS)
-    finally:
-        for contestant in started.values():
-            contestant.end()
+    seconds = median_turns(started, ROUNDS)
     return {name: batch_size * steps / taken for name, taken in seconds.items()}
 
 

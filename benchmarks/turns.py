@@ -1,6 +1,7 @@
-"""Contestants that are measured in turns, each in a process of its own, so that the machine's moods strike all alike.
+"""Contestants that are measured in turns, so that the machine's moods strike all alike.
 
-A contestant is a script that ends in `answer(measure)`; the one that measures holds a `Contestant` for each and asks them in turn.
+Most have a process of their own. Such a contestant is a script that ends in `answer(measure)`; the one that measures holds a
+`Contestant` for each and asks them in turn.
 """
 
 from __future__ import annotations
@@ -58,9 +59,18 @@ class Contestant:
         self._process.wait()
 
 
-def median_seconds(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
-    """Each one's median over `rounds` turns, after a turn to warm up that doesn't count."""
-    for contestant in contestants.values():
-        contestant.seconds()
-    turns = [{name: contestant.seconds() for name, contestant in contestants.items()} for _ in range(rounds)]
+def median_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
+    """`median_seconds` of running contestants, which are stopped in the end."""
+    try:
+        return median_seconds({name: contestant.seconds for name, contestant in contestants.items()}, rounds)
+    finally:
+        for contestant in contestants.values():
+            contestant.end()
+
+
+def median_seconds(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Each one's median over `rounds` turns of measuring seconds, after a turn to warm up that doesn't count."""
+    for measure in contestants.values():
+        measure()
+    turns = [{name: measure() for name, measure in contestants.items()} for _ in range(rounds)]
     return {name: statistics.median(turn[name] for turn in turns) for name in contestants}

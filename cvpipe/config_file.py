@@ -78,19 +78,21 @@ def parse(text: str, origin: str) -> Config:
     return _check(_mapping(values, origin), Path(origin), {}, [])
 
 
-def with_data(config: Config, overrides: Iterable[str]) -> Config:
+def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = ()) -> Config:
     """A saved configuration with the data elsewhere.
 
     Args:
         overrides: `data.key=value` each; all else has been decided by the training.
+        more: other keys that haven't.
 
     Raises:
         ConfigError: another key, or a value that is wrong.
     """
     values, overrides = config.to_json(), list(overrides)
     for override in overrides:
-        if not override.startswith("data."):
-            raise ConfigError(f"--set {override}: only keys of data can be set for what is already trained, such as data.source.path")
+        if not override.startswith(("data.", *(f"{key}=" for key in more))):
+            keys = " and ".join(("keys of data", *more))
+            raise ConfigError(f"--set {override}: only {keys} can be set for what is already trained, such as data.source.path")
         _apply(values, override)
     return _check(values, Path(config.name), {}, overrides)
 

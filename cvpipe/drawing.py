@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cvpipe.geometry.masks import IGNORED, palette
+from cvpipe.geometry.masks import palette
 
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
@@ -62,12 +62,6 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
                 axes.text(*corner, title, color="white", fontsize=6, va="bottom", parse_math=False, clip_on=True,
                           bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6})
     return figure
-
-
-def overlay(pixels: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> np.ndarray:
-    """An image uint8 [H, W, C] under the colours of its mask, uint8 [H, W]; pixels that are ignored stay as they are: uint8 [H, W, 3]."""
-    colours = strength * palette()[mask] + (1 - strength) * pixels
-    return np.where(mask[..., np.newaxis] == IGNORED, pixels, np.round(colours)).astype(np.uint8)
 
 
 def masks_table(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str], most: int = 8) -> Figure:

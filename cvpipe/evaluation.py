@@ -15,7 +15,7 @@ from cvpipe.data.prepare import input_spec
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.masks import concatenate_padded
 
 # From prepared images, or from bytes, and what else there is to say, to the task's answers by name.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
@@ -113,15 +113,7 @@ def evaluate_each(
         kept.append(tf.nest.map_structure(lambda values: values[batch["weight"] > 0], every))
 
     scores = evaluate(predict, source, task, config, quarantine=quarantine, watch=watch)
-    return scores, tf.nest.map_structure(lambda *parts: _concatenated(parts), *kept)
-
-
-def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
-    room = np.max([part.shape[1:] for part in parts], 0).astype(int)
-    if all(part.shape[1:] == tuple(room) for part in parts):
-        return np.concatenate(parts)
-    around = [[(0, 0), *((0, beyond) for beyond in room - part.shape[1:])] for part in parts]
-    return np.concatenate([np.pad(part, sides, constant_values=IGNORED) for part, sides in zip(parts, around)])
+    return scores, tf.nest.map_structure(lambda *parts: concatenate_padded(parts), *kept)
 
 
 def evaluate_bytes(

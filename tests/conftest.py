@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: the public data sets lie beside the project, not in it")
     return folder
+
+
+@pytest.fixture
+def mixed_bfloat16() -> Iterator[None]:
+    """Layers made by the test compute in bfloat16 and keep float32 variables."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
 
 
 @pytest.fixture

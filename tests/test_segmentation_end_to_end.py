@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.evaluation import ask
 from cvpipe.export.artefact import evaluate_artefact, open_artefact
 from cvpipe.export.export import export
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.masks import IGNORED, palette
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_models
 from cvpipe.tasks import segmentation
@@ -144,6 +145,19 @@ def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(expo
     assert photo == [2149, 1479] and large == [4000, 4000]
     # Of 4,000 × 4,000 pixels, image and mask take 61 MB, the first layer alone, in float32 for the whole image, 61 MB for every channel.
     assert extra < 250 and more < 250
+
+
+def test_pictures_in_the_answer_show_its_mask(run: Run, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = cvpipe("export", run.folder, "--to", tmp_path, "--set", "export.png=[mask, overlay]", "--json")
+    assert code == 0, err
+    files = [tf.io.encode_png(picture(*size, 3)[0]).numpy() for size in ((60, 90), (300, 50))]
+    answers = ask(open_artefact(Path(json.loads(out)["artefact"])).answer, tf.constant([*files, b"no image"]))
+    for n, (file, size) in enumerate(zip(files, ((60, 90), (300, 50)))):
+        mask = np.array(Image.open(io.BytesIO(answers["mask_bytes"][n])))
+        np.testing.assert_array_equal(mask, answers["mask"][n, : size[0], : size[1]])
+        shown = np.array(Image.open(io.BytesIO(answers["overlay_bytes"][n])))
+        np.testing.assert_allclose(shown, 0.6 * palette()[mask] + 0.4 * tf.io.decode_png(file).numpy(), atol=1)
+    assert answers["mask_bytes"][2] == answers["overlay_bytes"][2] == b"" and not answers["valid"][2]
 
 
 def test_a_segmenter_is_served_as_json(exported: Path) -> None:

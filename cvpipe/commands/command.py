@@ -35,10 +35,10 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
                         help="override a key of the pipeline, such as --set train.epochs=3; can be repeated")
 
 
-def add_data_overrides(parser: argparse.ArgumentParser) -> None:
-    """Where the data of a finished run lies now, as `options.overrides`."""
+def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Where the data of a finished run lies now, and `more` that can be said of it, as `options.overrides`."""
     parser.add_argument("--set", action="append", default=[], metavar="data.KEY=VALUE", dest="overrides",
-                        help="where the data lies now, such as --set data.source.path=/data/photos; can be repeated")
+                        help=f"where the data lies now, such as --set data.source.path=/data/photos{more}; can be repeated")
 
 
 def add_snapshots(parser: argparse.ArgumentParser) -> None:

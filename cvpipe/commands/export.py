@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
     parser = add_command(commands, "export", export, "turn a run, or several that answer together, into one SavedModel")
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="such as runs/digits; of several, the mean of their answers")
     add_snapshots(parser)
-    add_data_overrides(parser)
+    add_data_overrides(parser, ", or what is answered, such as --set 'export.png=[mask]'")
     parser.add_argument("--to", metavar="DIR", type=Path,
                         help="the model's folder, which gets a new version (default: saved_models/NAME, or NAME-ensemble)")
 

@@ -115,9 +115,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _places_stay_known(self) -> Config:
+        tiles = self.prepare.resize == "tile"
+        if tiles and self.task != "segmentation":
+            choices = "stretch, crop or letterbox" if self.task == "classification" else "stretch or letterbox"
+            raise ValueError(f"prepare.resize: tile is for segmentation; choose {choices}")
         if self.task == "classification":
-            if self.prepare.resize == "tile":
-                raise ValueError("prepare.resize: tile is for segmentation; choose stretch, crop or letterbox")
             return self
         if self.prepare.resize == "crop":
             raise ValueError(f"prepare.resize: crop would cut objects off; use stretch or letterbox for {self.task}")
@@ -126,11 +128,14 @@ class Config(Section):
         if self.mix:
             instead = "; use op: object_mixup in augment for detection" if self.task == "detection" else "; leave it out for segmentation"
             raise ValueError(f"mix is for classification{instead}")
-        if self.prepare.resize == "tile":
-            if self.task == "detection":
-                raise ValueError("prepare.resize: tile is for segmentation; choose stretch or letterbox")
-            if not any(isinstance(op, CROPS) for op in self.augment):
-                raise ValueError("prepare.resize: tile needs images cropped in training; add op: scale_crop to augment")
+        if tiles and not any(isinstance(op, CROPS) for op in self.augment):
+            raise ValueError("prepare.resize: tile needs images cropped in training; add op: scale_crop to augment")
+        return self
+
+    @model_validator(mode="after")
+    def _pictures_fit(self) -> Config:
+        if self.export.png and self.task != "segmentation":
+            raise ValueError("export.png is for segmentation, whose answers are masks; leave it out")
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from cvpipe.data.decode import decode_image, same_size
 from cvpipe.data.file_kind import file_kind
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Example, Source
+from cvpipe.data.stream import PARALLEL, ahead
 from cvpipe.geometry.masks import IGNORED
 
 BATCH = 64
@@ -98,7 +99,7 @@ def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np
         measured, readable = attempt(measure, index)
         return {**measured, "readable": readable}
 
-    batches = tf.data.Dataset.range(len(source)).map(guarded, tf.data.AUTOTUNE, deterministic=True).batch(BATCH).prefetch(1)
+    batches = ahead(tf.data.Dataset.range(len(source)).map(guarded, PARALLEL, deterministic=True).batch(BATCH))
     for number, batch in enumerate(batches.as_numpy_iterator()):
         yield number * BATCH, batch
 

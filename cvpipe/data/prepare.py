@@ -42,8 +42,7 @@ def prepare_mask(mask: tf.Tensor, config: Prepare, size: tuple[int, int] | None 
         uint8 [*size, 1], the nearest label of each pixel's centre; IGNORED where a letterbox shows nothing.
     """
     if config.resize == "letterbox" and tuple(mask.shape[:2]) != config.size:
-        corner, resized = _shown(tf.shape(mask)[:2], config.size)
-        around = tf.concat([tf.stack([corner, config.size - corner - resized], 1), [[0, 0]]], 0)
+        resized, around = _bars(mask, config.size)
         mask = tf.pad(tf.image.resize(mask, resized, "nearest"), around, constant_values=IGNORED)
     return tf.ensure_shape(tf.image.resize(mask, size or config.size, "nearest"), [*(size or config.size), 1])
 
@@ -200,13 +199,18 @@ def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor
 
 def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
     """The whole image in the middle of the network's input; float32 [H, W, C]."""
-    corner, resized = _shown(tf.shape(image)[:2], config.size)
+    resized, around = _bars(image, config.size)
     mean = config.mean if config.normalize == "given" else (0.5,)
     colour = 255 * tf.constant(mean, tf.float32)
-    around = tf.concat([tf.stack([corner, config.size - corner - resized], 1), [[0, 0]]], 0)
     # Padding knows zeros alone: they stand for the colour.
     padded = tf.pad(tf.image.resize(image, resized, antialias=True) - colour, around) + colour
     return tf.ensure_shape(padded, [*config.size, image.shape[-1]])
+
+
+def _bars(image: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The height and width, int32 [2], that a letterbox resizes an image [.., .., C] to, and its padding, int32 [3, 2]."""
+    corner, resized = _shown(tf.shape(image)[:2], size)
+    return resized, tf.concat([tf.stack([corner, size - corner - resized], 1), [[0, 0]]], 0)
 
 
 def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -12,6 +12,7 @@ The image of an example that couldn't be read is zeros: the loss doesn't see it,
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,6 +42,8 @@ Colours = tuple[np.ndarray, np.ndarray]
 # The principal components of colours settle long before a training set is read whole.
 COLOUR_IMAGES = 1_000
 PARTNER_SEEDS = 120
+# Examples that are loaded at once.
+PARALLEL = os.cpu_count() or 1
 
 
 def training_batches(
@@ -80,8 +83,8 @@ def training_batches(
     batches = _batches(steps.flat_map(order), load, quarantine, share)
     if config.mix:
         mixed = tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config))
-        batches = batches.map(mixed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+        batches = batches.map(mixed, num_parallel_calls=PARALLEL, deterministic=True)
+    return ahead(batches)
 
 
 def evaluation_batches(
@@ -92,7 +95,7 @@ def evaluation_batches(
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
-    return _batches(_padded_range(len(source), batch_size), load, quarantine, batch_size).prefetch(tf.data.AUTOTUNE)
+    return ahead(_batches(_padded_range(len(source), batch_size), load, quarantine, batch_size))
 
 
 def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: int) -> tf.data.Dataset:
@@ -111,7 +114,7 @@ def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: 
         return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
     load = tf.autograph.experimental.do_not_convert(load)
-    return _batched(_padded_range(len(source), batch_size).map(load, tf.data.AUTOTUNE), batch_size).prefetch(tf.data.AUTOTUNE)
+    return ahead(_batched(_padded_range(len(source), batch_size).map(load, PARALLEL), batch_size))
 
 
 def read_examples(source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: int | None = None) -> Batch:
@@ -145,8 +148,19 @@ def plain_images(source: Source, prepared: Prepare, indices: np.ndarray, batch_s
         return prepare(_decoded(source.read(index), prepared.channels)["image"], prepared)
 
     chosen = tf.data.Dataset.from_tensor_slices(indices)
-    loaded = chosen.map(tf.autograph.experimental.do_not_convert(load), tf.data.AUTOTUNE, deterministic=True)
-    return loaded.ignore_errors().batch(batch_size).prefetch(1).as_numpy_iterator()
+    loaded = chosen.map(tf.autograph.experimental.do_not_convert(load), PARALLEL, deterministic=True)
+    return ahead(loaded.ignore_errors().batch(batch_size)).as_numpy_iterator()
+
+
+def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches made while others are worked on, two of them at most, and without autotuning.
+
+    TensorFlow 2.20's autotuning can sleep through being told to end, as it looks whether it has been cancelled before that is set; letting
+    go of a stream then takes what is left of its nap, up to a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(2).with_options(options)
 
 
 def _colours(source: Source, config: Config) -> Colours | None:
@@ -233,7 +247,7 @@ def _batches(
         load = _guarded(load, quarantine)
     # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't read `match`.
     load = tf.autograph.experimental.do_not_convert(load)
-    loaded = examples.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
     return _batched(loaded, batch_size)
 
 

@@ -25,7 +25,7 @@ def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> d
     Args:
         run: a trained run.
         to: the model's folder; saved_models/<name> where it is None.
-        overrides: `data.key=value` each, such as where the data lies now.
+        overrides: `key=value` each, of data, such as where it lies now, or of `training.ensemble.ANSWERED`.
 
     Returns:
         "artefact" (its folder), "version", and the gate's "images", "tolerance", "max_difference".

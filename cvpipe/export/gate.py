@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
 from cvpipe.evaluation import Predict, ask
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.masks import IGNORED, concatenate_padded, overlay
 from cvpipe.tasks import task_module
 
 IMAGES = 64
@@ -64,7 +65,19 @@ def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], 
         valid = answers[f"{loader}/bytes:serving_default/valid"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(f"{artefact}: refused, because 'valid' doesn't tell a broken image from good ones ({loader} loader)")
+        _check_pictures(artefact, answers, f"{loader}/bytes:serving_default", encoded, config)
     return {"images": len(images), "tolerance": TOLERANCE, "max_difference": worst}
+
+
+def _check_pictures(artefact: Path, answers: Mapping[str, np.ndarray], call: str, encoded: Sequence[bytes], config: Config) -> None:
+    """Whether PNG files show what the answer beside them says, to the last pixel."""
+    for kind in config.export.png:
+        for n, image in enumerate(encoded):
+            height, width = answers[f"{call}/image_size"][n]
+            mask = answers[f"{call}/mask"][n, :height, :width]
+            expected = mask[..., np.newaxis] if kind == "mask" else overlay(decode_image(tf.constant(image), config.prepare.channels), mask)
+            if not np.array_equal(tf.io.decode_png(answers[f"{call}/{kind}_bytes"][n]), expected):
+                raise UserError(f"{artefact}: refused, because {kind}_bytes of image {n} isn't its mask's picture")
 
 
 def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes], np.ndarray, np.ndarray]:
@@ -81,12 +94,11 @@ def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes]
         prepared = next(iter(evaluation_batches(chosen, config, encode, Quarantine(chosen, "checked", 1.0), len(chosen))))
         good = np.flatnonzero(prepared["weight"].numpy())[: wanted - len(encoded)]
         encoded += list(next(iter(encoded_batches(chosen, config, encode, len(chosen))))["bytes"].numpy()[good])
-        images += list(prepared["image"].numpy()[good])
+        images.append(prepared["image"].numpy()[good])
         extents += list(prepared["extent"].numpy()[good])
     if not encoded:
         raise UserError(f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend the data")
-    room = np.max([image.shape for image in images], 0)
-    return encoded, np.stack([np.pad(image, [(0, beyond) for beyond in room - image.shape]) for image in images]), np.stack(extents)
+    return encoded, concatenate_padded(images), np.stack(extents)
 
 
 def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

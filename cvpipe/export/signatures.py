@@ -18,7 +18,8 @@ from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.export.pictures import png_files
+from cvpipe.geometry.masks import pad_to_room
 
 Answers = dict[str, tf.Tensor]
 Settings = Mapping[str, float | int]
@@ -42,13 +43,25 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
             image_bytes,
             fn_output_signature=((tf.TensorSpec(prepared.shape[1:]), tf.TensorSpec([2], tf.int32)), tf.TensorSpec([], tf.bool)),
         )
-        return {**predict(image, extent, **dict(zip(settings, chosen))), "valid": valid}
+        answers = {**predict(image, extent, **dict(zip(settings, chosen))), "valid": valid}
+        if not pictures:
+            return answers
+        files = {f"{kind}_bytes": tf.TensorSpec([], tf.string) for kind in pictures}
+        return answers | tf.map_fn(draw, (image_bytes, answers["mask"]), fn_output_signature=files)
 
-    prepared = input_spec(config)
+    prepared, pictures = input_spec(config), config.export.png
 
     def answer(encoded: tf.Tensor) -> Answers:
         (image, extent), valid = attempt(load, encoded)
-        return {**predict(image[tf.newaxis], extent[tf.newaxis]), "valid": valid[tf.newaxis]}
+        answers = predict(image[tf.newaxis], extent[tf.newaxis])
+        files = png_files(image, answers["mask"][0], pictures)
+        return {**answers, **tf.nest.map_structure(lambda file: file[tf.newaxis], files), "valid": valid[tf.newaxis]}
+
+    def draw(one: tuple[tf.Tensor, ...]) -> Answers:
+        encoded, mask = one
+        # Decoded once more: of the first time only what the network sees is left.
+        pixels, _ = attempt(lambda encoded: decode_image(encoded, config.prepare.channels), encoded)
+        return png_files(pixels, mask, pictures)
 
     def load(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         decoded = decode_image(encoded, config.prepare.channels)
@@ -94,10 +107,7 @@ def one_by_one(answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor) -
 
     def padded(name: str, number: tf.Tensor) -> tf.Tensor:
         value = answers[name].read(number)
-        if specs[name].shape[1:].is_fully_defined():
-            return value
-        beyond = rooms[name] - tf.shape(value)
-        return tf.pad(value, tf.stack([tf.zeros_like(beyond), beyond], 1), constant_values=tf.constant(IGNORED, value.dtype))
+        return value if specs[name].shape[1:].is_fully_defined() else pad_to_room(value, rooms[name])
 
     def gathered(number: tf.Tensor) -> Answers:
         return {name: padded(name, number) for name in answers}

@@ -77,3 +77,9 @@ def share(part: Any, whole: Any) -> np.ndarray:
     """part / whole, float64, element by element; nan where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0)
+
+
+def mean_of_defined(values: np.ndarray) -> float:
+    """The mean over what has a value, and isn't nan; nan where nothing has."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.metrics.classification import mean_of_defined
 from cvpipe.metrics.detection_rows import Detections, Objects, area
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
@@ -34,10 +35,10 @@ class CocoTables:
     def scores(self) -> dict[str, float]:
         """The twelve numbers over all classes that have objects."""
         return {
-            "ap": _mean(self.ap()), "ap50": _mean(self.ap(0.5)), "ap75": _mean(self.ap(0.75)),
-            **{f"ap_{size}": _mean(self.ap(size=size)) for size in SIZES[1:]},
-            **{f"ar{limit}": _mean(self.ar(limit=limit)) for limit in LIMITS},
-            **{f"ar_{size}": _mean(self.ar(size=size)) for size in SIZES[1:]},
+            "ap": mean_of_defined(self.ap()), "ap50": mean_of_defined(self.ap(0.5)), "ap75": mean_of_defined(self.ap(0.75)),
+            **{f"ap_{size}": mean_of_defined(self.ap(size=size)) for size in SIZES[1:]},
+            **{f"ar{limit}": mean_of_defined(self.ar(limit=limit)) for limit in LIMITS},
+            **{f"ar_{size}": mean_of_defined(self.ar(size=size)) for size in SIZES[1:]},
         }
 
     def ap(self, iou: float | None = None, size: str = "all") -> np.ndarray:
@@ -92,9 +93,3 @@ def _rows(image: np.ndarray, label: np.ndarray, box: np.ndarray, areas: np.ndarr
 def _undefined_as_nan(table: Any) -> np.ndarray:
     values = np.array(table, np.float64)
     return np.where(values < 0, np.nan, values)
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean over the classes that have a value."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")

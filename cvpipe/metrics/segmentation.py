@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvpipe.geometry.masks import IGNORED
-from cvpipe.metrics.classification import share
+from cvpipe.metrics.classification import mean_of_defined, share
 
 BOUNDARY_SHARE = 0.02
 """How far a boundary reaches into its mask, as a share of the image's diagonal (Cheng et al. 2021)."""
@@ -73,10 +73,10 @@ class SegmentationMetrics:
             "images": self._images,
             "pixels": pixels,
             "pixel_accuracy": float(share(hits.sum(), pixels)),
-            "mean_accuracy": _mean(of_class["accuracy"]),
-            "mean_iou": _mean(of_class["iou"]),
+            "mean_accuracy": mean_of_defined(of_class["accuracy"]),
+            "mean_iou": mean_of_defined(of_class["iou"]),
             "frequency_weighted_iou": float(share(np.nansum(truths * of_class["iou"]), pixels)),
-            "boundary_iou": _mean(of_class["boundary_iou"]),
+            "boundary_iou": mean_of_defined(of_class["boundary_iou"]),
             "per_class": {
                 name: {**{score: float(values[n]) for score, values in of_class.items()}, "pixels": int(truths[n])}
                 for n, name in enumerate(self.classes)
@@ -120,9 +120,3 @@ def _within_image(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
 def _pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """How often the values of two uint8 arrays meet: int64 [256, 256]. Taken whole, ignored pixels needn't be sorted out first."""
     return np.bincount(((rows.astype(np.uint16) << 8) | columns).ravel(), minlength=1 << 16).reshape(256, 256)
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean over the classes that have a value."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")

@@ -60,6 +60,14 @@ def network_input(input_shape: tuple[int, int, int], normalize: Prepare | None) 
     return image, image if normalize is None else Normalize(normalize, name="normalize")(image)
 
 
+def backbone_features(
+    backbone: Backbone, input_shape: tuple[int, int, int], *, width: float, style: Style, normalize: Prepare | None
+) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
+    """A network's input, [B, H, W, C], and what its backbone makes of it; see `network_input` and `Backbone`."""
+    image, normalized = network_input(input_shape, normalize)
+    return image, backbone(normalized, width=width, style=style)
+
+
 def classification_network(
     name: str,
     input_shape: tuple[int, int, int],
@@ -93,8 +101,7 @@ def classification_network(
     Raises:
         ConfigError: the catalogue has no such network, or the image is too small for it or for its norm.
     """
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(name)(normalized, width=width, style=style)
+    image, features = backbone_features(backbone(name), input_shape, width=width, style=style, normalize=normalize)
     application = application_of(name)
     hidden = () if application else published(name).hidden
     logits = classifier(features, classes, dropout=dropout, drop_connect=drop_connect, bias=bias, style=style, hidden=hidden)

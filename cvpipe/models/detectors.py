@@ -13,7 +13,7 @@ import keras
 
 from cvpipe.config.prepare import Prepare
 from cvpipe.models.blocks import Style, scale_channels
-from cvpipe.models.build import Backbone, network_input
+from cvpipe.models.build import Backbone, backbone_features
 from cvpipe.models.detection_heads import Part, predict_boxes, yolo_v1_head, yolo_v2_neck, yolo_v3_neck
 from cvpipe.models.pyramid import Extra, Size, check_grids, extra_maps, feature_pyramid, grids_of, reach, take
 
@@ -101,8 +101,7 @@ def ssd(
         ConfigError: the backbone lacks one of the maps, or the image is too small.
     """
     grids = ssd_grids(input_shape[:2], maps)
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(normalized, width=width, style=style)
+    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
     found = take(features, maps.strides)
     if pyramid > 0:
         found = feature_pyramid(found, scale_channels(pyramid, width), style=style)
@@ -142,8 +141,7 @@ def yolo_v1(
     Raises:
         ConfigError: the backbone has no map of half the stride.
     """
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(normalized, width=width, style=style)
+    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
     (x,) = take(reach(features, stride // 2, style), [stride // 2])
     check_grids([x], grids_of(input_shape[:2], [stride // 2]))
     return keras.Model(image, yolo_v1_head(x, boxes, classes, dropout=dropout, style=style), name="yolo_v1")
@@ -180,8 +178,7 @@ def yolo_v2(
     Raises:
         ConfigError: the backbone lacks one of the maps.
     """
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(normalized, width=width, style=style)
+    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
     fine, coarse = take(reach(features, stride, style), [stride // 2, stride])
     check_grids([fine, coarse], grids_of(input_shape[:2], [stride // 2, stride]))
     outputs = _yolo_outputs([yolo_v2_neck(fine, coarse, style=style)], anchors, classes, bias, objectness_bias, style)
@@ -215,8 +212,7 @@ def yolo_v3(
     Raises:
         ConfigError: the backbone lacks one of the maps.
     """
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(normalized, width=width, style=style)
+    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
     maps = take(reach(features, strides[-1], style), strides)
     check_grids(maps, grids_of(input_shape[:2], strides))
     outputs = _yolo_outputs(yolo_v3_neck(maps, style=style), anchors, classes, bias, objectness_bias, style)

@@ -14,7 +14,7 @@ from cvpipe.config.segmentation import UnpoolingKind
 from cvpipe.errors import ConfigError
 from cvpipe.models import mirrored_vgg
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
-from cvpipe.models.build import Backbone, network_input
+from cvpipe.models.build import Backbone, backbone_features, network_input
 from cvpipe.models.heads import last_kernel
 from cvpipe.models.pyramid import check_grids, grids_of, reach, take
 from cvpipe.models.random_layers import Dropout
@@ -56,8 +56,7 @@ def fcn(
         ConfigError: the backbone lacks one of the maps, or has one of another size than its stride means.
     """
     size = input_shape[:2]
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(normalized, width=width, style=style)
+    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
     strides = [step for step in (4, 8, 16, COARSEST) if step >= stride]
     maps = take(reach(features, COARSEST, style), strides)
     check_grids(maps, grids_of(size, strides))
@@ -88,8 +87,7 @@ def unet(
         ConfigError: the backbone has no coarse map, or one of another size than its stride means.
     """
     size = input_shape[:2]
-    image, normalized = network_input(input_shape, normalize)
-    features = backbone(normalized, width=width, style=style)
+    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
     coarsest = max(features)
     if coarsest < output_stride or coarsest.bit_count() > 1:
         raise ConfigError(f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest}, until it is the output's, "

@@ -15,7 +15,7 @@ from cvpipe.config import Config
 from cvpipe.config.segmentation import DeconvNet, Fcn, SegNet, Unet
 from cvpipe.data.prepare import prepare_mask, prepare_tile, restore_rows
 from cvpipe.data.sources import Example
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.masks import overlay, pad_to_room
 from cvpipe.geometry.tiles import fold_rows, join_row, tiles_along
 from cvpipe.losses import segmentation as losses
 from cvpipe.metrics.segmentation import SegmentationMetrics
@@ -97,10 +97,11 @@ def predict(
     def answer(one: tuple[tf.Tensor, tf.Tensor]) -> Any:
         values, size = one
         rows = min(STRIP, config.prepare.size[0])
-        return _padded(fold_rows(
+        mask, sums = fold_rows(
             lambda number: tf.nn.softmax(restore_rows(values, size, number * rows, rows, config.prepare)),
             size, len(classes), rows, 0, _finish,
-        ), room)
+        )
+        return pad_to_room(mask, room), sums
 
     masks, sums = tf.map_fn(answer, (logits, extent), parallel_iterations=1, fn_output_signature=_signature(classes))
     return _answers(masks, sums, extent, classes)
@@ -138,7 +139,8 @@ def predict_in_tiles(
             spec = tf.TensorSpec([height, width, len(classes)])
             return join_row(tf.map_fn(tile, corners, parallel_iterations=1, fn_output_signature=spec), overlap)
 
-        return _padded(fold_rows(row, size, len(classes), height, overlap, _finish), tf.shape(images)[1:3])
+        mask, sums = fold_rows(row, size, len(classes), height, overlap, _finish)
+        return pad_to_room(mask, tf.shape(images)[1:3]), sums
 
     if images.shape[0] == 1:
         # A loop would copy the image, which may be most of the memory there is.
@@ -156,7 +158,7 @@ def metrics(config: Config, classes: tuple[str, ...]) -> SegmentationMetrics:
 def draw_targets(pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]) -> Figure:
     """Prepared images uint8 [N, H, W, C] beside their masks."""
     rows = [(image, _placed(mask, mask.shape, image, config)) for image, mask in zip(pixels, targets["mask"])]
-    return drawing.masks_table([[image, drawing.overlay(image, mask)] for image, mask in rows], ["image", "truth"], classes)
+    return drawing.masks_table([[image, overlay(image, mask).numpy()] for image, mask in rows], ["image", "truth"], classes)
 
 
 def draw_answers(
@@ -166,7 +168,7 @@ def draw_answers(
     rows = []
     for image, true, answer, size in zip(pixels, targets["mask"], predictions["mask"], predictions["image_size"]):
         shown = image[: size[0], : size[1]] if config.prepare.resize == "tile" else image
-        rows.append([shown, *(drawing.overlay(shown, _placed(mask, size, shown, config)) for mask in (true, answer))])
+        rows.append([shown, *(overlay(shown, _placed(mask, size, shown, config)).numpy() for mask in (true, answer))])
     return drawing.masks_table(rows, ["image", "truth", "answer"], classes)
 
 
@@ -198,7 +200,7 @@ def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     runs = answer["mask"]
     mask = np.repeat(np.array(runs["labels"], np.uint8), runs["lengths"]).reshape(answer["image_size"])
     title = ", ".join(f"{name} {share:.0%}" for name, share in answer["shares"].items())
-    return drawing.image_grid(drawing.overlay(pixels, mask)[np.newaxis], [title])
+    return drawing.image_grid(overlay(pixels, mask).numpy()[np.newaxis], [title])
 
 
 def expected_initial_loss(config: Config, classes: int) -> float | None:
@@ -218,12 +220,6 @@ def _finish(probabilities: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     # Sums of strips in float32, of whole images in float64: a hundred million pixels are more than float32 can count.
     sums = {"pixels": tf.stack(pixels, -1), "probability": tf.reduce_sum(probabilities, [-3, -2])}
     return tf.cast(best, tf.uint8), tf.nest.map_structure(lambda total: tf.cast(total, tf.float64), sums)
-
-
-def _padded(answer: tuple[tf.Tensor, Any], room: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    mask, sums = answer
-    beyond = tf.maximum(room - tf.shape(mask), 0)
-    return tf.pad(mask, tf.stack([tf.zeros_like(beyond), beyond], 1), constant_values=IGNORED), sums
 
 
 def _signature(classes: tuple[str, ...]) -> Any:

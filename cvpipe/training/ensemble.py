@@ -23,6 +23,8 @@ from cvpipe.training.train import Trained, open_split
 
 # The sections that all members must share: how an image comes in, and what the answer is.
 SHARED = ("task", "prepare", "test_time", "export")
+# What is answered can still be decided after the training.
+ANSWERED = ("export.png", "export.top_k")
 
 
 class Member(NamedTuple):
@@ -51,7 +53,7 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
 
     Args:
         members: from `find_members`.
-        overrides: `data.key=value` each, such as where the data lies now.
+        overrides: `key=value` each, of data, such as where it lies now, or of ANSWERED.
 
     Raises:
         DataError: the members don't fit together, or one can't be loaded.
@@ -59,7 +61,7 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
     first = members[0].run
     for member in members[1:]:
         _check_fits(first, member.run)
-    config, classes = with_data(first.config, overrides), tuple(first.facts["classes"])
+    config, classes = with_data(first.config, overrides, ANSWERED), tuple(first.facts["classes"])
     models, task = tuple(load_model(*member) for member in members), task_module(config.task)
     return Trained(models, make_predict(models, task, config, classes), task, config, classes)
 

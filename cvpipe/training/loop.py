@@ -69,7 +69,7 @@ class Loop:
             self.progress.note(f"resuming at step {reached} of {self.total_steps}")
         else:
             self.milestones.showing.start(self.predict)
-        # One for the whole training: letting go of a stream takes TensorFlow up to a minute.
+        # One for the whole training: a new one has to fill up first.
         self._batches = self._iterator()
         with stop_on_signals() as stop:
             for due in self._due_ahead():

@@ -35,14 +35,6 @@ def same_weights_every_time():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
-def mixed_bfloat16():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(before)
-
-
 # -- the catalogue
 
 

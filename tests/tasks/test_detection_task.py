@@ -160,6 +160,7 @@ def test_several_detectors_dont_answer_together() -> None:
     (["data.source={kind: digits}"], "digits has a class per image, and task: detection learns boxes"),
     (["prepare.resize=crop"], "would cut objects off"),
     (["test_time={views: mirrored}"], "test_time.views"),
+    (["export.png=[mask]"], "export.png is for segmentation"),
     (["mix=[{op: mixup}]"], "use op: object_mixup"),
     (["task=classification"], "model.head"),
     (["model.head={kind: yolo_v3, strides: [8, 16], anchors: [[1, 1]]}", "loss.kind=yolo"], "can't be shared out evenly"),

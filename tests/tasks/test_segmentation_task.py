@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.data.prepare import prepare, prepare_mask
-from cvpipe.geometry.masks import IGNORED, palette
+from cvpipe.geometry.masks import IGNORED
 from cvpipe.tasks import segmentation
 
 CLASSES = ("ground", "water", "wood")
@@ -156,14 +156,6 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     runs = answer["mask"]
     np.testing.assert_array_equal(np.repeat(runs["labels"], runs["lengths"]).reshape(answer["image_size"]), found["mask"][0])
     assert sum(answer["shares"].values()) == pytest.approx(1) and list(answer["shares"].values()) == sorted(answer["shares"].values())[::-1]
-
-
-def test_the_palette_is_vocs() -> None:
-    # The first five and the last of VOC's 21 classes, and the colour of what it leaves out.
-    assert palette()[[0, 1, 2, 3, 4, 20, 255]].tolist() == [
-        [0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [0, 64, 128], [224, 224, 192]
-    ]
-    assert len({tuple(colour) for colour in palette().tolist()}) == 256
 
 
 @pytest.mark.parametrize("changes, message", [

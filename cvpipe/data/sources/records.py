@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from cvpipe.data.sources.files import read_at
 from cvpipe.errors import DataError
+
+# Examples in memory while labels are read: with their images, about 30 MB of ImageNet's.
+RECORDS_AT_ONCE = 256
 
 
 class Part(Protocol):
@@ -31,6 +35,30 @@ def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callab
     if file_format == "array_record":
         return _array_record_reader(parts)
     raise DataError(f"{place}: the files are {file_format}; only tfrecord and array_record are read; prepare it as one of them")
+
+
+def parsed_records(
+    read: Callable[[int], bytes], records: int, features: Mapping[str, Any], wanted: str, place: str
+) -> Iterator[dict[str, Any]]:
+    """The records in order, as `tf.io.parse_example` gives some hundred at a time.
+
+    Args:
+        read: from a record's number to its bytes, a `tf.train.Example`.
+        features: what to parse, by name.
+        wanted: what to call it in errors.
+        place: where the data set lies.
+
+    Raises:
+        DataError: a record is damaged or lacks a feature.
+    """
+    for begin in range(0, records, RECORDS_AT_ONCE):
+        examples = [read(record) for record in range(begin, min(begin + RECORDS_AT_ONCE, records))]
+        try:
+            yield tf.io.parse_example(examples, features)
+        # TensorFlow's message quotes the damaged bytes, which needn't be text.
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+            raise DataError(f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or has no '{wanted}'; remove "
+                            f"the data set and prepare it again") from None
 
 
 def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:

@@ -18,14 +18,11 @@ import tensorflow as tf
 
 from cvpipe.config.data import Tfds
 from cvpipe.data.sources.mask_values import MaskValues, labels_of, refuse_strangers, values_of_indices
-from cvpipe.data.sources.records import record_reader
+from cvpipe.data.sources.records import parsed_records, record_reader
 from cvpipe.data.sources.source import Example, Reader, Source, among, annotated, mask_in_python, masked, read_in_python, whole
 from cvpipe.data.sources.tfds_objects import object_classes, read_objects
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
-
-# Examples in memory while labels are read: with their images, about 30 MB of ImageNet's.
-LABELS_AT_ONCE = 256
 
 
 def tfds(config: Tfds) -> dict[str, Source]:
@@ -164,7 +161,8 @@ def _source(info: Any, instructions: list[Any], places: list[tuple[str, range]],
         return masked(classes, records, _reader(read, config, known), name_record, locate)
     if config.objects is not None:
         names, feature = [name_record(record) for record in range(records)], info.features[config.objects]
-        return annotated(classes, read_objects(read, names, config.objects, feature, locate), _reader(read, config), name_record, locate)
+        objects = read_objects(read, names, config.objects, feature, str(info.data_dir), locate)
+        return annotated(classes, objects, _reader(read, config), name_record, locate)
     labels = _labels(read, records, config.label, str(info.data_dir))
     unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(unlabelled):
@@ -198,14 +196,5 @@ def _mask_reader(read: Callable[[int], bytes], feature: str) -> Callable[[int], 
 
 
 def _labels(read: Callable[[int], bytes], records: int, feature: str, place: str) -> np.ndarray:
-    labels = np.zeros(records, np.int64)
-    for begin in range(0, records, LABELS_AT_ONCE):
-        examples = [read(record) for record in range(begin, min(begin + LABELS_AT_ONCE, records))]
-        try:
-            parsed = tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([], tf.int64)})
-        # TensorFlow's message quotes the damaged bytes, which needn't be text.
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-            raise DataError(f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or has no '{feature}'; remove "
-                            f"the data set and prepare it again") from None
-        labels[begin: begin + len(examples)] = parsed[feature]
-    return labels
+    batches = parsed_records(read, records, {feature: tf.io.FixedLenFeature([], tf.int64)}, feature, place)
+    return np.concatenate([batch[feature].numpy() for batch in batches])

@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.sources.objects import Objects, collect
+from cvpipe.data.sources.records import parsed_records
 from cvpipe.errors import DataError
 
 # What marks an object as neither learned nor scored, as coco and as voc call it.
 CROWD = ("is_crowd", "is_difficult")
-RECORDS_AT_ONCE = 256
 
 
 def object_classes(feature: Any, where: str) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def object_classes(feature: Any, where: str) -> tuple[str, ...]:
 
 
 def read_objects(
-    read: Callable[[int], bytes], files: Sequence[str], name: str, feature: Any, locate: Callable[[str], str]
+    read: Callable[[int], bytes], files: Sequence[str], name: str, feature: Any, place: str, locate: Callable[[str], str]
 ) -> Objects:
     """The objects of all records.
 
@@ -46,6 +46,7 @@ def read_objects(
         files: [R], what to call each record.
         name: the feature's.
         feature: what `object_classes` takes.
+        place: where the data set lies.
         locate: says of a record's name where to look for it.
 
     Raises:
@@ -59,17 +60,11 @@ def read_objects(
     kinds = {f"{name}/{part}": tf.io.VarLenFeature(dtype) for part, dtype in wanted.items()}
     found: dict[str, list[np.ndarray]] = {part: [] for part in wanted}
     counts: list[np.ndarray] = []
-    for begin in range(0, len(files), RECORDS_AT_ONCE):
-        numbers = range(begin, min(begin + RECORDS_AT_ONCE, len(files)))
-        try:
-            parsed = tf.io.parse_example([read(number) for number in numbers], kinds)
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-            raise DataError(f"{locate(files[begin])}: this example or one of the next {len(numbers) - 1} is damaged or has no '{name}'; "
-                            f"remove the data set and prepare it again") from None
+    for batch in parsed_records(read, len(files), kinds, name, place):
         for part in wanted:
-            found[part].append(parsed[f"{name}/{part}"].values.numpy())
-        rows = parsed[f"{name}/label"].indices.numpy()[:, 0]
-        counts.append(np.bincount(rows, minlength=len(numbers)))
+            found[part].append(batch[f"{name}/{part}"].values.numpy())
+        label = batch[f"{name}/label"]
+        counts.append(np.bincount(label.indices.numpy()[:, 0], minlength=int(label.dense_shape[0])))
     every = {part: np.concatenate(values) for part, values in found.items()}
     labels, record = every["label"], np.repeat(np.arange(len(files)), np.concatenate(counts))
     unknown = np.flatnonzero((labels < 0) | (labels >= parts["label"].num_classes))
