@@ -13,6 +13,8 @@ from cvpipe.geometry.boxes import sides_iou
 
 Kind = Literal["classwise", "agnostic", "soft"]
 """Whether a box suppresses those of its own class, all, or lowers the scores of its own class (Bodla et al. 2017)."""
+BLOCK = 64
+"""Candidates that are compared with each other at once."""
 
 
 def suppress(
@@ -61,7 +63,10 @@ def suppress(
     groups = tf.zeros_like(classes) if kind == "agnostic" else classes
     value = tf.where(value > score_threshold, value, 0)
     limit = tf.minimum(tf.cast(max_detections, tf.int32), slots)
-    chosen, value = _choose(found, value, groups, kind == "soft", score_threshold, iou_threshold, limit, slots)
+    if kind == "soft":
+        chosen, value = _choose_softly(found, value, groups, score_threshold, iou_threshold, limit, slots)
+    else:
+        chosen, value = _choose(found, value, groups, iou_threshold, limit, slots)
     is_filled = chosen >= 0
     place = tf.maximum(chosen, 0)
     return {
@@ -96,10 +101,64 @@ def _gather(boxes: tf.Tensor, index: tf.Tensor, classes: tf.Tensor) -> tf.Tensor
 
 
 def _choose(
-    boxes: tf.Tensor, value: tf.Tensor, groups: tf.Tensor, soft: bool, score_threshold: tf.Tensor, iou_threshold: tf.Tensor | float,
+    boxes: tf.Tensor, value: tf.Tensor, groups: tf.Tensor, iou_threshold: tf.Tensor | float, limit: tf.Tensor, slots: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Candidates that no better one drops: places among them int32 [B, S], −1 behind the last, and their scores, float32 [B, S].
+
+    A block of candidates at a time, until all slots are taken: most images need one or two, and so few steps of a loop.
+    """
+    columns, beyond = tf.range(slots), -value.shape[1] % BLOCK
+    # What fills the last block up has no score.
+    boxes, value, groups = (tf.pad(x, [[0, 0], [0, beyond], [0, 0]][: len(x.shape)]) for x in (boxes, value, groups))
+
+    def take(begin: tf.Tensor, chosen: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        numbers, place = begin + tf.range(BLOCK), tf.maximum(chosen, 0)
+        here, own, scores = (tf.gather(x, numbers, axis=1) for x in (boxes, groups, value))
+        before = _drops(tf.gather(boxes, place, axis=1, batch_dims=1), tf.gather(groups, place, axis=1, batch_dims=1), here, own, iou_threshold)
+        dropped = tf.reduce_any(before & (chosen >= 0)[..., tf.newaxis], axis=1)
+        kept = _keep((scores > 0) & ~dropped, _drops(here, own, here, own, iou_threshold))
+        slot = tf.where(kept, count[:, tf.newaxis] + tf.cumsum(tf.cast(kept, tf.int32), axis=1) - 1, slots)
+        is_taken = (slot[..., tf.newaxis] == columns) & (columns < limit)
+        chosen = tf.maximum(chosen, tf.reduce_max(tf.where(is_taken, numbers[:, tf.newaxis], -1), axis=1))
+        return begin + BLOCK, chosen, tf.math.count_nonzero(chosen >= 0, axis=1, dtype=tf.int32)
+
+    def is_open(begin: tf.Tensor, _: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        best = tf.gather(value, tf.minimum(begin, value.shape[1] - 1), axis=1)
+        return (begin < value.shape[1]) & tf.reduce_any((count < limit) & (best > 0))
+
+    images = tf.shape(value)[0]
+    _, chosen, _ = tf.while_loop(is_open, take, (0, tf.fill([images, slots], -1), tf.zeros([images], tf.int32)))
+    return chosen, tf.where(chosen >= 0, tf.gather(value, tf.maximum(chosen, 0), axis=1, batch_dims=1), 0)
+
+
+def _drops(
+    boxes: tf.Tensor, groups: tf.Tensor, others: tf.Tensor, other_groups: tf.Tensor, iou_threshold: tf.Tensor | float
+) -> tf.Tensor:
+    """Whether each of [B, n] boxes, were it chosen, would drop each of [B, m] others: bool [B, n, m]."""
+    sides = [side[:, :, tf.newaxis] for side in tf.unstack(boxes, axis=-1)], [side[:, tf.newaxis] for side in tf.unstack(others, axis=-1)]
+    return (sides_iou(*sides) > iou_threshold) & (groups[:, :, tf.newaxis] == other_groups[:, tf.newaxis])
+
+
+def _keep(left: tf.Tensor, drops: tf.Tensor) -> tf.Tensor:
+    """Which of the candidates that are left, bool [B, n] by falling score, no better one that is kept drops.
+
+    Starting from all, what is kept then drops others, until nothing changes: every step settles one more of any chain of boxes in which
+    each would drop the next, and chains are short.
+    """
+    size = left.shape[1]
+    drops &= tf.range(size)[:, tf.newaxis] < tf.range(size)
+
+    def step(kept: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return left & ~tf.reduce_any(drops & kept[..., tf.newaxis], axis=1), kept
+
+    return tf.while_loop(lambda kept, before: tf.reduce_any(kept != before), step, (left, tf.zeros_like(left)))[0]
+
+
+def _choose_softly(
+    boxes: tf.Tensor, value: tf.Tensor, groups: tf.Tensor, score_threshold: tf.Tensor, iou_threshold: tf.Tensor | float,
     limit: tf.Tensor, slots: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Candidates taken one after the other: places among them int32 [B, S], −1 behind the last, and their scores, float32 [B, S].
+    """Candidates taken one after the other, each lowering the scores of others; returns what `_choose` does.
 
     One loop over the slots for the whole batch. All pairs' IoUs at once would be C² numbers an image, of which this needs S × C.
     """
@@ -114,11 +173,8 @@ def _choose(
         score = tf.gather(left, best, axis=1, batch_dims=1)
         overlap = sides_iou(tf.unstack(tf.gather(boxes, best, axis=1, batch_dims=1), axis=-1), sides)
         is_hit = (overlap > iou_threshold) & (groups == tf.gather(groups, best, axis=1, batch_dims=1))
-        if soft:
-            lowered = left * (1 - overlap)
-            left = tf.where(is_hit, tf.where(lowered > score_threshold, lowered, 0), left)
-        else:
-            left = tf.where(is_hit, 0.0, left)
+        lowered = left * (1 - overlap)
+        left = tf.where(is_hit, tf.where(lowered > score_threshold, lowered, 0), left)
         here = (columns == slot) & (score > 0)
         return slot + 1, tf.where(places == best, 0.0, left), tf.where(here, best, chosen), tf.where(here, score, scores)
 
