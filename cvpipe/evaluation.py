@@ -66,6 +66,11 @@ def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
     return {name: answer.numpy() for name, answer in predict(*batch).items()}
 
 
+def batch_size_of(config: Config) -> int:
+    """How many images are evaluated at once: one where they are answered in tiles, as only that bounds memory, whatever their size."""
+    return 1 if config.prepare.resize == "tile" else config.train.batch_size
+
+
 def evaluate(
     predict: Predict,
     source: Source,
@@ -84,7 +89,7 @@ def evaluate(
         DataError: more records are bad than the pipeline allows.
     """
     metrics = task.metrics(config, source.classes)
-    for batch in evaluation_batches(source, config, task.truth, quarantine, config.train.batch_size):
+    for batch in evaluation_batches(source, config, task.truth, quarantine, batch_size_of(config)):
         batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
         predictions = ask(predict, batch["image"], batch["extent"])
         metrics.update(predictions, batch["targets"], batch["weight"])
@@ -124,7 +129,7 @@ def evaluate_bytes(
     Returns and raises like `evaluate`.
     """
     metrics = task.metrics(config, source.classes)
-    for batch in encoded_batches(source, config, task.truth, config.train.batch_size):
+    for batch in encoded_batches(source, config, task.truth, batch_size_of(config)):
         predictions = ask(answer, batch["bytes"])
         weight = batch["weight"].numpy()
         for index in batch["index"].numpy()[(weight > 0) & ~predictions["valid"]]:

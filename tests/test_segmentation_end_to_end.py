@@ -6,7 +6,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from PIL import Image
 
 from conftest import ROOT
 from cvpipe import config_file
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches
-from cvpipe.evaluation import ask
+from cvpipe.evaluation import ask, evaluate
 from cvpipe.export.artefact import evaluate_artefact, open_artefact
 from cvpipe.export.export import export
 from cvpipe.geometry.masks import IGNORED, palette
@@ -28,6 +30,7 @@ from cvpipe.tasks import segmentation
 from cvpipe.training.build import build_state
 from cvpipe.training.run import Run
 from cvpipe.training.sanity.gradient_check import gradient_check
+from cvpipe.training.sanity.overfit import attempt_overfit
 from cvpipe.training.sanity.subject import Subject, calm, some_examples
 from cvpipe.training.train import evaluate_run, load, open_split, train
 from test_notebooks import execute, pictures, text
@@ -95,6 +98,24 @@ def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path) -> None:
     assert from_run["pixels"] == from_artefact["pixels"]
     for name in ("mean_iou", "pixel_accuracy", "boundary_iou"):
         assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-4), name
+
+
+def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run: Run) -> None:
+    trained, seen = load(run), []
+    source = open_split(trained.config, "test", run.facts)
+    quarantine = Quarantine(source, "test", 0.0)
+
+    def predict(image: tf.Tensor, extent: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        seen.append(len(image))
+        return trained.predict(image, extent)
+
+    one_by_one = evaluate(predict, source, segmentation, trained.config, quarantine=quarantine)
+    assert set(seen) == {1 if trained.config.prepare.resize == "tile" else trained.config.train.batch_size}
+    metrics = segmentation.metrics(trained.config, source.classes)
+    for batch in evaluation_batches(source, trained.config, segmentation.truth, None, 8).as_numpy_iterator():
+        metrics.update(ask(trained.predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"])
+    together = metrics.result()
+    assert one_by_one["pixels"] == together["pixels"] and one_by_one["mean_iou"] == pytest.approx(together["mean_iou"], abs=1e-4)
 
 
 def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
@@ -186,6 +207,17 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
     state, _ = build_state(config, source.classes, len(source))
     found = gradient_check(Subject(state.model, segmentation, config, source.classes, some_examples(source, config, segmentation)))
     assert found.ok, found.says
+
+
+@pytest.mark.parametrize("how", [
+    *HOW.values(), ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
+])
+def test_masks_of_another_size_than_the_network_are_learned_by_heart(squares: Path, how: tuple[str, ...]) -> None:
+    config = calm(config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *how, "optimizer.learning_rate=0.01"]))
+    source = open_splits(config.data)["train"].subset(np.arange(2))
+    state, _ = build_state(config, source.classes, len(source))
+    subject = Subject(state.model, segmentation, config, source.classes, some_examples(source, config, segmentation))
+    assert attempt_overfit(subject, 100).score > 0.9
 
 
 def test_the_notebook_shows_a_segmenter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,15 @@ def test_odd_masks_train_and_evaluate_without_nan(tmp_path: Path, cvpipe: Cvpipe
     assert "48 x 30" in noted[0]["reason"] and "48 x 40" in noted[0]["reason"]
     assert "1 images have no mask" in caplog.text and "plain00.jpg" in caplog.text
     assert "1 masks have no image" in caplog.text and "plain01.png" in caplog.text
+    code, _, err = cvpipe("export", tmp_path / "run", "--to", tmp_path / "model", "--json")
+    assert code == 0, err
+    quarantined = []
+    for split in ("train", "test"):
+        of_run, of_model = (json.loads(cvpipe("evaluate", tmp_path / what, "--split", split, "--json")[1]) for what in ("run", "model"))
+        for key in ("images", "pixels", "quarantined"):
+            assert of_run[key] == of_model[key], (split, key)
+        quarantined.append(of_model["quarantined"])
+    assert sum(quarantined) == 1
 
 
 def test_masks_without_any_label_teach_nothing_and_break_nothing(tmp_path: Path, cvpipe: Cvpipe) -> None:

@@ -1,8 +1,8 @@
 """Training steps of a segmenter: segmentation_steps.py cvpipe NETWORK | keras [off] | model_garden, then SIZE CLASSES BATCH STEPS.
 
-NETWORK: unet, on U-Net's own path at a quarter of its width, or fcn, an FCN-32s on ResNet-18. Keras trains the first, written with its
-layers, `off` being jit_compile; Model Garden trains its own ResNet-18 with a prediction from the coarsest map. SGD with momentum, on one
-batch in memory; no scores are measured on the way.
+NETWORK: unet, on U-Net's own path at a quarter of its width, or fcn, an FCN-32s on ResNet-18, upsampled bilinearly. Keras trains the first,
+written with its layers, `off` being jit_compile; Model Garden trains its own ResNet-18 with a prediction from the coarsest map, which its
+loss upsamples bilinearly. SGD with momentum, on one batch in memory; no scores are measured on the way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cvpipe_steps(network: str, size: int, classes: int, batch_size: int, steps: 
 
     model = {
         "unet": "model={backbone: unet, width: 0.25, head: {kind: unet}}",
-        "fcn": "model={backbone: resnet18, head: {kind: fcn, stride: 32}}",
+        "fcn": "model={backbone: resnet18, head: {kind: fcn, stride: 32, upsampling: fixed}}",
     }
     config = config_file.load(ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", [
         model[network], f"prepare.size=[{size}, {size}]", f"train.batch_size={batch_size}", "loss={kind: softmax}",

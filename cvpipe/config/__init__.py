@@ -16,6 +16,7 @@ from cvpipe.config.augment import (
     AutoAugment,
     CopyPaste,
     Elastic,
+    Expand,
     IouCrop,
     Lens,
     Mix,
@@ -128,9 +129,19 @@ class Config(Section):
         if self.mix:
             instead = "; use op: object_mixup in augment for detection" if self.task == "detection" else "; leave it out for segmentation"
             raise ValueError(f"mix is for classification{instead}")
-        if tiles and not any(isinstance(op, CROPS) for op in self.augment):
-            raise ValueError("prepare.resize: tile needs images cropped in training; add op: scale_crop to augment")
+        if tiles:
+            self._check_crops_come_last()
         return self
+
+    def _check_crops_come_last(self) -> None:
+        """Whether training's images have the size of tiles: Expand is the one operation, apart from crops, that changes a size."""
+        crops = [number for number, op in enumerate(self.augment) if isinstance(op, CROPS)]
+        if not crops:
+            raise ValueError("prepare.resize: tile needs images cropped in training; add op: scale_crop to augment")
+        for number, op in enumerate(self.augment):
+            if isinstance(op, Expand) and number > crops[-1]:
+                raise ValueError(f"augment.{number}: expand makes images larger than the crops that prepare.resize: tile needs; put it "
+                                 f"before op: {self.augment[crops[-1]].op}")
 
     @model_validator(mode="after")
     def _pictures_fit(self) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -22,6 +23,13 @@ class MaskFolders(Section):
     """The folder of the images, as seen from the source's path."""
     masks: str
     """The folder of the masks, as seen from the source's path."""
+
+    @model_validator(mode="after")
+    def _are_apart(self) -> MaskFolders:
+        # Every image would be its own mask.
+        if PurePosixPath(self.images) == PurePosixPath(self.masks):
+            raise ValueError(f"images and masks are both in the folder '{self.images}'; put masks into a folder of their own")
+        return self
 
 
 class MaskClass(Section):
@@ -52,7 +60,8 @@ class Masks(Section):
     ignore_colours: tuple[Colour, ...] = ()
     """Colours that are neither learned nor scored."""
     ignore_indices: tuple[Index, ...] = (255,)
-    """Values that are neither learned nor scored; unused where classes have colours."""
+    """Values that are neither learned nor scored; unused where classes have colours. Grey masks of 0 and 255 need the classes' colours,
+    '#000000' and '#FFFFFF'."""
 
     @property
     def by_colour(self) -> bool:

@@ -99,14 +99,19 @@ def evaluation_batches(
 
 
 def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: int) -> tf.data.Dataset:
-    """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image" and nothing decoded.
+    """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image".
 
-    A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that out.
+    A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that out. Neither does one whose mask isn't
+    as large as the image; only for that is it decoded.
     """
 
     def read(index: tf.Tensor) -> Batch:
         example = source.read(index)
         encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
+        if "mask" in example:
+            # The image depends on the mask's size being its own, and the bytes on the image.
+            with tf.control_dependencies([_decoded(example, config.prepare.channels)["image"]]):
+                encoded = tf.identity(encoded)
         return {"bytes": encoded, "targets": encode(_with_upright_boxes(example), config)}
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
@@ -143,6 +148,8 @@ def read_examples(source: Source, indices: np.ndarray, config: Config, encode: E
 
 def plain_images(source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64) -> Iterator[np.ndarray]:
     """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at most `batch_size`, H, W, C] each."""
+    # What is cropped in training and answered in tiles is taken whole.
+    prepared = prepared.model_copy(update={"resize": "stretch"}) if prepared.resize == "tile" else prepared
 
     def load(index: tf.Tensor) -> tf.Tensor:
         return prepare(_decoded(source.read(index), prepared.channels)["image"], prepared)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
-from cvpipe.evaluation import Predict, ask
+from cvpipe.evaluation import Predict, ask, batch_size_of
 from cvpipe.geometry.masks import IGNORED, concatenate_padded, overlay
 from cvpipe.tasks import task_module
 
@@ -42,8 +43,8 @@ def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], 
             the next; all there are where there are fewer. They are replayed together with one that can't be decoded.
 
     Returns:
-        "images", "tolerance", "max_difference" over all floating-point answers and both loaders, relative where an answer is above 1. Of
-        a mask's pixels at least 99.99 % are the same.
+        "images", "tolerance", "max_difference" over all floating-point answers but shares and both loaders, relative where an answer is
+        above 1. Of the masks' pixels at least 99.99 % are the same, and shares are as near.
 
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
@@ -61,7 +62,7 @@ def check_artefact(artefact: Path, predict: Predict, sources: Sequence[Source], 
         ):
             for name, value in expected.items():
                 given = answers[f"{loader}/{call}/{name}"][:count]
-                worst = max(worst, _difference(artefact, f"{name} ({loader} loader, {call})", value[:count], given))
+                worst = max(worst, _difference(artefact, name, f"{loader} loader, {call}", value[:count], given))
         valid = answers[f"{loader}/bytes:serving_default/valid"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(f"{artefact}: refused, because 'valid' doesn't tell a broken image from good ones ({loader} loader)")
@@ -82,23 +83,27 @@ def _check_pictures(artefact: Path, answers: Mapping[str, np.ndarray], call: str
 
 def _real_images(sources: Sequence[Source], config: Config) -> tuple[list[bytes], np.ndarray, np.ndarray]:
     """Encoded bytes, the same images as evaluation prepares them, and their extents, spread over whole splits."""
-    encode, wanted = task_module(config.task).encode, IMAGES_IN_TILES if config.prepare.resize == "tile" else IMAGES
-    encoded: list[bytes] = []
-    images: list[np.ndarray] = []
-    extents: list[np.ndarray] = []
-    for source in sources:
-        if len(encoded) == wanted or not len(source):
-            continue
-        # More than needed, in case some are bad.
-        chosen = source.subset(np.unique(np.linspace(0, len(source) - 1, 2 * wanted).round().astype(int)))
-        prepared = next(iter(evaluation_batches(chosen, config, encode, Quarantine(chosen, "checked", 1.0), len(chosen))))
-        good = np.flatnonzero(prepared["weight"].numpy())[: wanted - len(encoded)]
-        encoded += list(next(iter(encoded_batches(chosen, config, encode, len(chosen))))["bytes"].numpy()[good])
-        images.append(prepared["image"].numpy()[good])
-        extents += list(prepared["extent"].numpy()[good])
-    if not encoded:
+    wanted = IMAGES_IN_TILES if config.prepare.resize == "tile" else IMAGES
+    # Of each split more than needed, in case some are bad.
+    taken = list(itertools.islice(_readable(sources, config, 2 * wanted), wanted))
+    if not taken:
         raise UserError(f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend the data")
-    return encoded, concatenate_padded(images), np.stack(extents)
+    encoded, images, extents = zip(*taken)
+    return list(encoded), concatenate_padded([image[np.newaxis] for image in images]), np.stack(extents)
+
+
+def _readable(sources: Sequence[Source], config: Config, most: int) -> Iterator[tuple[bytes, np.ndarray, np.ndarray]]:
+    """The readable ones of at most `most` images of each source: a file's bytes, the prepared image and its extent."""
+    encode, size = task_module(config.task).encode, batch_size_of(config)
+    for source in sources:
+        if not len(source):
+            continue
+        chosen = source.subset(np.unique(np.linspace(0, len(source) - 1, most).round().astype(int)))
+        prepared = evaluation_batches(chosen, config, encode, Quarantine(chosen, "checked", 1.0), size)
+        files = encoded_batches(chosen, config, encode, size)
+        for batch, file in zip(prepared.as_numpy_iterator(), files.as_numpy_iterator()):
+            for n in np.flatnonzero(batch["weight"]):
+                yield file["bytes"][n], batch["image"][n], batch["extent"][n]
 
 
 def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -114,27 +119,34 @@ def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.nda
             return dict(answers)
 
 
-def _difference(artefact: Path, what: str, expected: np.ndarray, given: np.ndarray) -> float:
+def _difference(artefact: Path, name: str, call: str, expected: np.ndarray, given: np.ndarray) -> float:
+    """How far numbers are apart; what may differ in a few pixels, or not at all, is 0 apart. Raises UserError where it is too far."""
+    what = f"{name} ({call})"
     if expected.dtype == np.uint8:
         expected = _cut(expected, given.shape)
     if expected.shape != given.shape:
         raise UserError(f"{artefact}: refused, because {what} has shape {given.shape}, evaluation's has {expected.shape}")
     if expected.dtype == np.uint8:
-        share = float((expected != given).mean())
+        # Of all images together: in a small one, a single pixel is more than the share that is allowed. Padding is no pixel.
+        share = float((expected != given).sum() / max((expected != IGNORED).sum(), 1))
         if share > PIXELS:
             raise UserError(f"{artefact}: refused, because {what} differs from evaluation in {share:.2%} of the pixels")
         return 0.0
     if expected.dtype.kind != "f":
-        # One value an image is the answer itself. Lists of runners-up, which may change places where they tie to the last bit,
-        # are compared by their probabilities.
-        if expected.ndim == 1 and (expected != given).any():
-            raise UserError(f"{artefact}: refused, because {what} differs from evaluation for {(expected != given).sum()} images")
+        # One value an image, or its size, is the answer itself. Lists of runners-up, which may change places where they tie to the last
+        # bit, are compared by their probabilities.
+        differs = (expected != given).reshape(len(expected), -1).any(1)
+        if (expected.ndim == 1 or name == "image_size") and differs.any():
+            raise UserError(f"{artefact}: refused, because {what} differs from evaluation for {differs.sum()} images")
         return 0.0
     # Of numbers above 1, such as pixels, as a share: float32 has no more digits.
-    difference = float((np.abs(expected - given) / np.maximum(np.abs(expected), 1)).max())
-    if not difference <= TOLERANCE:
-        raise UserError(f"{artefact}: refused, because {what} differs from evaluation by {difference:.2e}; allowed is {TOLERANCE:.0e}")
-    return difference
+    apart = np.abs(expected - given) / np.maximum(np.abs(expected), 1)
+    # Shares count a mask's pixels and differ where those do; of all images together, too.
+    follows = name == "shares"
+    difference, allowed = (float(apart.mean(0).max()), PIXELS) if follows else (float(apart.max()), TOLERANCE)
+    if not difference <= allowed:
+        raise UserError(f"{artefact}: refused, because {what} differs from evaluation by {difference:.2e}; allowed is {allowed:.0e}")
+    return 0.0 if follows else difference
 
 
 def _cut(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

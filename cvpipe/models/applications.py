@@ -59,7 +59,8 @@ def _features(name: str, image: keras.KerasTensor, *, width: float, style: Style
     features = {}
     for layer in application(name, image).layers:
         output = layer.output
-        if isinstance(output, keras.KerasTensor) and len(output.shape) == 4:
+        # What is only padded for the next convolution has a few pixels too many.
+        if isinstance(output, keras.KerasTensor) and len(output.shape) == 4 and not isinstance(layer, keras.layers.ZeroPadding2D):
             # Networks without padding lose a pixel or two at each stride.
             features[2 ** round(math.log2(image.shape[1] / output.shape[1]))] = output
     return features

@@ -33,11 +33,13 @@ def upsample(x: keras.KerasTensor, factor: int, *, learned: bool, name: str) -> 
     """A transposed convolution that starts out as bilinear interpolation: [B, H, W, C] -> float32 [B, factor × H, factor × W, C].
 
     At first it gives what `tf.image.resize` does, but that beyond the edges there are zeros. It has no bias, and weights from every channel
-    to every other; they stay as they are unless `learned`. It is meant for class scores, and float32 under every dtype policy.
+    to every other. Not `learned`, it stays interpolation and needs none. It is meant for class scores: float32 under every dtype policy.
     """
+    if not learned:
+        return BilinearUpsampling(factor, name=name)(x)
     return keras.layers.Conv2DTranspose(
         x.shape[-1], 2 * factor - factor % 2, factor, padding="same", use_bias=False, kernel_initializer=bilinear_kernel,
-        trainable=learned, dtype="float32", name=name,
+        dtype="float32", name=name,
     )(x)
 
 
@@ -89,6 +91,26 @@ def bed_of_nails(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
 def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
     """Each value in the whole of its window; arguments and result as for `max_unpool`."""
     return _spread(tf.tile(x, [1, 1, 1, window**2]), window, size)
+
+
+class BilinearUpsampling(keras.layers.Layer):
+    """What a transposed convolution with `bilinear_kernel` does, as a product of matrices: [B, H, W, C] -> [B, factor × H, factor × W, C].
+
+    A convolution can't tell that no channel goes into another, and takes as many times as long as there are.
+    """
+
+    def __init__(self, factor: int, name: str) -> None:
+        super().__init__(name=name, dtype="float32")
+        self.factor = factor
+
+    def call(self, x: Any) -> Any:
+        down, across = (tf.constant(self._weights(length), x.dtype) for length in x.shape[1:3])
+        return tf.einsum("qw,bhwc->bhqc", across, tf.einsum("ph,bhwc->bpwc", down, x))
+
+    def _weights(self, length: int) -> np.ndarray:
+        """What each pixel of a line takes from each of `length` coarser ones: float64 [factor × length, length]."""
+        centres = np.arange(length) * self.factor + (self.factor - 1) / 2
+        return np.maximum(1 - np.abs(np.arange(self.factor * length)[:, np.newaxis] - centres) / self.factor, 0)
 
 
 class MaxPoolingWithPositions(keras.layers.Layer):

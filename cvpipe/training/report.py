@@ -16,26 +16,44 @@ from cvpipe.config import Config
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.drawing import curves
 from cvpipe.evaluation import numbers
+from cvpipe.geometry.masks import concatenate_padded
 from cvpipe.training.run import Run
 
 SHOWN_IMAGES = 32
+# Of large images fewer are shown: each value takes one to four bytes.
+SHOWN_VALUES = 50_000_000
 
 
-def draw_batch(
-    task: ModuleType, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
-) -> Figure:
-    """The first readable images of an evaluated batch with the task's answers."""
-    shown = np.flatnonzero(batch["weight"])[:SHOWN_IMAGES]
-    images = batch["image"][shown]
-    # Of several views a person sees the first, the middle of the image.
-    pixels = restore_pixels(tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare).numpy()
-    targets = {name: value[shown] for name, value in batch["targets"].items()}
-    return task.draw_answers(pixels, targets, {name: value[shown] for name, value in predictions.items()}, config, classes)
+class FirstExamples:
+    """The first readable examples that an evaluation sees, with their answers: `watch` is what `evaluate` takes."""
+
+    def __init__(self) -> None:
+        self._kept: list[dict[str, Any]] = []
+
+    def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+        """Keeps some of a batch, as long as there are few and they are small."""
+        images = [kept["image"] for kept in self._kept]
+        left = SHOWN_IMAGES - sum(map(len, images))
+        shown = np.flatnonzero(batch["weight"])[:left]
+        if len(shown) and sum(image.size for image in images) < SHOWN_VALUES:
+            every = {"image": batch["image"], "targets": batch["targets"], "predictions": predictions}
+            self._kept.append(tf.nest.map_structure(lambda values: values[shown], every))
+
+    def draw(self, task: ModuleType, config: Config, classes: tuple[str, ...]) -> Figure | None:
+        """A picture of them; None where nothing could be read."""
+        if not self._kept:
+            return None
+        every = tf.nest.map_structure(lambda *parts: concatenate_padded(parts), *self._kept)
+        images = every["image"]
+        # Of several views a person sees the first, the middle of the image.
+        pixels = restore_pixels(tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare).numpy()
+        return task.draw_answers(pixels, every["targets"], every["predictions"], config, classes)
 
 
-def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure) -> None:
+def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure | None) -> None:
     """Writes report.md and its pictures from the run's metrics and the scores of one split."""
-    pictures = {"curves": curves(run.metrics(), task.BEST_BY), "predictions": answers, **task.draw_scores(scores)}
+    predictions = {"predictions": answers} if answers else {}
+    pictures = {"curves": curves(run.metrics(), task.BEST_BY), **predictions, **task.draw_scores(scores)}
     folder = run.pictures(split)
     folder.mkdir(exist_ok=True)
     for name, figure in pictures.items():

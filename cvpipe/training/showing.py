@@ -15,7 +15,7 @@ from cvpipe.data.prepare import input_spec, restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.evaluation import Predict, numbers
-from cvpipe.training.report import SHOWN_IMAGES, draw_batch
+from cvpipe.training.report import SHOWN_IMAGES, FirstExamples
 from cvpipe.training.run import Run
 from cvpipe.training.summaries import Summaries
 
@@ -26,7 +26,7 @@ class Showing:
     def __init__(self, config: Config, run: Run, task: ModuleType, splits: dict[str, Source]):
         self._config, self._run, self._task, self._splits = config, run, task, splits
         self._summaries = Summaries(run.events, run.writes)
-        self._first_batch: list[Any] = []
+        self._first = FirstExamples()
         self._logged_at, self._steps = 0.0, 0
         self._sums: dict[str, float] = {}
 
@@ -60,23 +60,19 @@ class Showing:
             self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keeps the first batch that is evaluated, to show its answers."""
-        if not self._first_batch:
-            self._first_batch = [batch, predictions]
+        """Keeps the first examples that are evaluated, to show their answers."""
+        self._first.watch(batch, predictions)
 
     def evaluated(self, step: int, epoch: int, scores: dict[str, Any]) -> None:
         """After an evaluation on the validation split."""
         self._run.log_metrics({"step": step, "epoch": epoch, "split": "validation", **numbers(scores)})
         self._summaries.scalars(step, {f"validation/{name}": value for name, value in numbers(scores).items()})
-        if self._config.train.pictures and self._run.writes and self._first_batch:
-            batch, predictions = self._first_batch
-            figures = {
-                "predictions": draw_batch(self._task, batch, predictions, self._config, self._splits["validation"].classes),
-                **self._task.draw_scores(scores),
-            }
+        if self._config.train.pictures and self._run.writes:
+            answers = self._first.draw(self._task, self._config, self._splits["validation"].classes)
+            figures = {**({"predictions": answers} if answers else {}), **self._task.draw_scores(scores)}
             for name, figure in figures.items():
                 self._summaries.figure(step, name, figure)
-        self._first_batch = []
+        self._first = FirstExamples()
 
     def close(self) -> None:
         """Writes what is left."""

@@ -22,7 +22,7 @@ from cvpipe.tasks import task_module
 from cvpipe.training.build import build_state, load_model
 from cvpipe.training.full_batch import FullBatch
 from cvpipe.training.loop import Loop
-from cvpipe.training.report import draw_batch, write_report
+from cvpipe.training.report import FirstExamples, write_report
 from cvpipe.training.run import Run
 from cvpipe.training.setup import Setup
 from cvpipe.training.start import start
@@ -142,13 +142,7 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.facts)
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
-    first: list[Any] = []
-
-    def watch(batch: Any, predictions: Any) -> None:
-        if not first:
-            first[:] = [batch, predictions]
-
-    scores = evaluate(trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch)
-    answers = draw_batch(trained.task, first[0], first[1], trained.config, trained.classes)
-    write_report(run, trained.task, split, scores, answers)
+    first = FirstExamples()
+    scores = evaluate(trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=first.watch)
+    write_report(run, trained.task, split, scores, first.draw(trained.task, trained.config, trained.classes))
     return {**scores, "split": split}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import ROOT, small_config
+from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.config.data import Folder
 from cvpipe.data.decode import decode_image
@@ -18,8 +19,10 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
-from cvpipe.data.sources.source import whole
-from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
+from cvpipe.data.sources.source import masked, whole
+from cvpipe.data.statistics import normalization
+from cvpipe.data.stream import encoded_batches, evaluation_batches, plain_images, training_batches
+from cvpipe.tasks import segmentation
 from cvpipe.tasks.classification import encode as encode_labels
 from image_files import BAD, encode, noise, smooth, write_classes
 
@@ -187,6 +190,21 @@ def test_rgb_arrays_become_grey_where_the_pipeline_says_so() -> None:
 # -- bad records --------------------------------------------------------------------------------------------
 
 
+def with_masks(sizes: list[tuple[int, int]], sizes_of_masks: list[tuple[int, int]]) -> Source:
+    """Images of these sizes as PNG, and masks of class 0."""
+    images = [encode(smooth(*size, seed=n), "PNG") for n, size in enumerate(sizes)]
+    masks = [tf.io.encode_png(np.zeros((*size, 1), np.uint8)).numpy() for size in sizes_of_masks]
+
+    def read(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"bytes": tf.gather(images, record), "mask": tf.io.decode_png(tf.gather(masks, record), 1)}
+
+    return masked(("ground", "square"), len(sizes), read, str)
+
+
+def segmenter(*overrides: str) -> Config:
+    return config_file.load(ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", ["train.batch_size=2", *overrides])
+
+
 def spoil(file: Path, how: str) -> None:
     if how == "deleted":
         file.unlink()
@@ -249,6 +267,44 @@ def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(source: S
     assert encoded["bytes"][6] == b"" and encoded["bytes"][7] == BAD["garbage"]
     np.testing.assert_array_equal(encoded["weight"], [1] * EXAMPLES + [0])
     assert [encoded["bytes"][n] == files[n].read_bytes() for n in (5, 8)] == [True, True]
+
+
+def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not() -> None:
+    sizes = [(20, 30), (30, 20), (25, 25), (9, 40), (40, 9)]
+    source = with_masks(sizes, [(20, 30), (30, 19), (25, 25), (40, 9), (40, 9)])
+    config, quarantine = segmenter(), Quarantine(source, "test", 1.0)
+    evaluated = list(evaluation_batches(source, config, segmentation.truth, quarantine, 5).as_numpy_iterator())[0]
+    encoded = list(encoded_batches(source, config, segmentation.truth, 5).as_numpy_iterator())[0]
+    np.testing.assert_array_equal(evaluated["weight"], [1, 0, 1, 0, 1])
+    assert [file != b"" for file in encoded["bytes"]] == [True, False, True, False, True] and list(quarantine.names) == ["1", "3"]
+    np.testing.assert_array_equal(encoded["weight"], np.ones(5))
+    np.testing.assert_array_equal(encoded["targets"]["mask"], evaluated["targets"]["mask"])
+
+
+# -- images answered in tiles -------------------------------------------------------------------------------
+
+TILES = "prepare={size: [16, 12], resize: tile, overlap: 4, normalize: channels}"
+WHOLE = [(30, 40), (16, 12), (50, 20)]
+
+
+def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
+    source, config = with_masks(WHOLE, WHOLE), segmenter(TILES)
+    shown = np.concatenate(list(plain_images(source, config.prepare, np.arange(3))))
+    stretched = config.with_one_view().prepare
+    for n, image in enumerate(shown):
+        np.testing.assert_array_equal(image, prepare(decode_image(source.read(tf.constant(n, tf.int64))["bytes"], 3), stretched))
+    found = normalization(plain_images(source, config.prepare, np.arange(3)), config.prepare)
+    np.testing.assert_allclose(found["mean"], shown.mean((0, 1, 2)), rtol=1e-4)
+
+
+def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> None:
+    ops = ("expand", "scale_crop", "flip", "pad_crop", "rotate", "translate", "shear", "lens", "elastic", "scale_jitter", "colour_jitter",
+           "pca_lighting", "grayscale", "erase", "cutout")
+    source, config = with_masks(WHOLE, WHOLE), segmenter(TILES, f"augment=[{', '.join(f'{{op: {op}}}' for op in ops)}]")
+    batches = training_batches(source, config, segmentation.encode, None, first_step=0, last_step=2)
+    for batch in batches.as_numpy_iterator():
+        assert batch["image"].shape == (2, 16, 12, 3) and np.isfinite(batch["image"]).all()
+        assert batch["targets"]["mask"].shape == (2, 16, 12)
 
 
 # -- mixing -------------------------------------------------------------------------------------------------

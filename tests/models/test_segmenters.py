@@ -38,6 +38,7 @@ SMALL = {
     "deconvnet with nails": lambda **own: deconvnet(SIZE, CLASSES, **{"unpooling": "bed_of_nails", "width": 1 / 16, **own}),
 }
 """Networks that run in a moment, on images whose size nothing divides."""
+APPLIED = ["keras/MobileNetV2", "keras/ResNet50", "keras/DenseNet121"]
 HEADS = ["fcn8", "unet on resnet18", "segnet", "deconvnet"]
 
 
@@ -180,6 +181,12 @@ def test_any_size_of_image_is_answered(name, shape):
 
 
 # -- behaviour
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_heads_fit_keras_applications(name):
+    for head in (fcn, unet):
+        assert head(backbone(name), (64, 64, 3), CLASSES).output["logits"].shape == (None, 64, 64, CLASSES)
 
 
 @pytest.mark.parametrize("name", HEADS)

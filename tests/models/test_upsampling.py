@@ -182,10 +182,18 @@ def test_a_bilinear_kernel_is_a_tent_for_each_channel(factor, row):
         np.testing.assert_allclose(kernel[:, :, there, here], np.outer(row, row) if there == here else 0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("learned", [True, False])
-def test_fixed_upsampling_is_no_trainable_variable(learned):
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 8, 16, 32])
+def test_fixed_upsampling_is_what_learned_one_starts_out_as(factor):
     image = keras.Input((5, 6, 3))
-    model = keras.Model(image, upsample(image, 4, learned=learned, name="upsample"))
-    assert [variable.path for variable in model.variables] == ["upsample/kernel"]
-    assert tuple(model.variables[0].shape) == (8, 8, 3, 3)
-    assert model.trainable_variables == (model.variables if learned else [])
+    learned, fixed = (keras.Model(image, upsample(image, factor, learned=learned, name="upsample")) for learned in (True, False))
+    x = some_map(5, 6, ties=False)
+    np.testing.assert_allclose(fixed(x), learned(x), atol=1e-6)
+    compiled = tf.function(fixed, jit_compile=True)(x)
+    np.testing.assert_allclose(compiled, fixed(x), atol=1e-6)
+
+
+def test_only_learned_upsampling_has_a_variable():
+    image = keras.Input((5, 6, 3))
+    learned, fixed = (keras.Model(image, upsample(image, 4, learned=learned, name="upsample")) for learned in (True, False))
+    assert [(variable.path, tuple(variable.shape)) for variable in learned.trainable_variables] == [("upsample/kernel", (8, 8, 3, 3))]
+    assert not fixed.variables

@@ -166,6 +166,8 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     ({"prepare": {"size": [32, 32], "resize": "crop"}}, "would cut objects off"),
     ({"prepare": {"size": [64, 64], "resize": "tile", "overlap": 40}}, "more than half"),
     ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": []}, "add op: scale_crop"),
+    ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": [{"op": "flip"}, {"op": "scale_crop"}, {"op": "expand"}]},
+     "augment.2: expand makes images larger .* put it before op: scale_crop"),
     ({"augment": [{"op": "mosaic"}]}, "augment.0: mosaic doesn't move masks"),
     ({"loss": {"kind": "dice", "dice_weight": 1}}, "loss.dice_weight is for segmentation with kind: softmax or focal"),
     ({"mix": [{"op": "mixup"}]}, "mix is for classification; leave it out"),

@@ -50,10 +50,19 @@ def folder(config: Folder) -> dict[str, Source]:
 
 
 def by_stem(names: Iterable[str], folder: str) -> dict[str, str]:
-    """The images among files that lie in a folder itself, by their names without extension; "" is where all names begin."""
-    found = (PurePosixPath(name) for name in sorted(names, reverse=True))
-    inside = PurePosixPath(folder)
-    return {file.stem: str(file) for file in found if file.parent == inside and _is_image(PurePath(file.name))}
+    """The images among files that lie in a folder itself, by their names without extension; "" is where all names begin.
+
+    Of several that differ in the extension only, the first by name is taken; the others are left out with a warning.
+    """
+    inside, taken, others = PurePosixPath(folder), dict[str, str](), list[tuple[str, str]]()
+    for file in map(PurePosixPath, sorted(names)):
+        if file.parent == inside and _is_image(PurePath(file.name)):
+            first = taken.setdefault(file.stem, str(file))
+            others += [(str(file), first)] if first != str(file) else []
+    if others:
+        log.warning("%s: %d images have the name of another but for the extension and are left out, such as %s beside %s; keep one of each "
+                    "name", inside, len(others), *others[0])
+    return taken
 
 
 def _folders(path: Path) -> list[Path]:

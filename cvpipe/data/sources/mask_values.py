@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import struct
 import zlib
 from collections import Counter
@@ -21,6 +22,8 @@ from cvpipe.data.statistics import spread
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 
+log = logging.getLogger(__name__)
+
 GREY = ("1", "L", "I", "I;16")
 # What Pillow multiplies the values of a PNG of fewer than 8 bits by.
 SCALES = {"L;2": 85, "L;4": 17}
@@ -28,6 +31,8 @@ _GREY = ("the mask is grey, but the classes have colours, and not those: leave t
          "are the classes' positions")
 # Masks that are looked at before anything else: a second or two for pictures of a megapixel.
 FIRST_MASKS = 100
+# So many tell that a class they don't show is rare.
+_TELLING = 20
 _SHOWN = 8
 # Nobody chooses so many: they come from compression with loss, or from scaling that mixes neighbours.
 _TOO_MANY = 64
@@ -95,7 +100,7 @@ def open_mask(encoded: bytes) -> Image.Image:
 
 
 def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues) -> None:
-    """Looks at some masks, evenly spread over all; those that are damaged are passed over.
+    """Looks at some masks, evenly spread over all; those that are damaged are passed over. Classes that none shows are warned of.
 
     Args:
         masks: how many there are.
@@ -103,11 +108,16 @@ def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[
         locate: a number to what to call it.
 
     Raises:
-        DataError: some have values without meaning, or are of another kind than `known`.
+        DataError: some have values without meaning, or are of another kind than `known`, or none shows a second class where pixels are
+            ignored.
     """
-    strangers, pixels, strange = Counter[int](), 0, list[int]()
-    chosen = spread(masks, FIRST_MASKS).tolist()
-    for number in chosen:
+    strangers, pixels, strange, looked = Counter[int](), np.zeros(IGNORED + 2, np.int64), list[int](), 0
+    first = spread(masks, FIRST_MASKS).tolist()
+    # The second class may be a rare one: before it is said that there is none, all masks are looked at.
+    for number in [*first, *sorted({*range(masks)}.difference(first))]:
+        if looked >= len(first) and (strangers or not _lacks_a_second_class(pixels, known)):
+            break
+        looked += 1
         try:
             picture = open_mask(read(number))
         except DataError:
@@ -118,10 +128,51 @@ def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[
             raise DataError(f"{locate(number)}: {error}") from None
         strangers.update(found)
         strange += [number] if found else []
-        pixels += labels.size
+        pixels += np.bincount(labels.ravel(), minlength=len(pixels))
     if strangers:
-        raise DataError(f"{len(strange)} of {len(chosen)} masks looked at, such as {locate(strange[0])}, have "
-                        f"{strangers_in_words(strangers, pixels, known)}")
+        raise DataError(f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
+                        f"{strangers_in_words(strangers, int(pixels.sum()), known)}")
+    if _lacks_a_second_class(pixels, known):
+        raise DataError(f"{looked} masks looked at, such as {locate(0)}, {_one_class_in_words(pixels, known)}")
+    unseen = [name for name, count in zip(known.names.values(), pixels[1:]) if not count]
+    if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
+        more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
+        log.warning("%d masks looked at, such as %s, show no pixel of: %s%s; add some, or the scores of these classes will mean little",
+                    looked, locate(0), ", ".join(unseen[:_SHOWN]), more)
+
+
+def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
+    """Whether pixels, counted by their label + 1, are ignored or of one and the same class, though there are more; both occur.
+
+    Masks without any label are left alone: they teach nothing wrong.
+    """
+    return len(known.names) > 1 and pixels[IGNORED + 1] > 0 and np.count_nonzero(pixels[1: IGNORED + 1]) == 1
+
+
+def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
+    """What masks show that lack a second class, and how to read what is ignored as a class."""
+    what, key = ("colour", "ignore_colours") if known.by_colour else ("value", "ignore_indices")
+    shown = int(np.flatnonzero(pixels)[0]) - 1
+    ignored = ", ".join(_in_words(value, known) for value in known.ignored)
+    share = _share(pixels[IGNORED + 1] / pixels.sum())
+    advice = _how_to_read_ignored(list(known.names)[shown], known)
+    return (f"show only the class {list(known.names.values())[shown]}; {share} of the pixels are ignored, by data.source.{key}: "
+            f"{ignored}. If this is the {what} of a class, {advice}; if not, add masks that show other classes")
+
+
+def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
+    """How to make an ignored value that of a class; `shown` is the value of the class that is seen."""
+    if known.by_colour:
+        return "take it out there and write it as that class's colour in data.source.classes"
+    anew = "save the masks anew with the classes' positions as values"
+    ignored = known.ignored[0]
+    if max(shown, ignored) > 255:
+        return anew
+    # Positions can't leave values out, colours can.
+    other = next(value for value in known.names if value != shown)
+    greys = {shown: f"{shown:02X}" * 3, other: f"{ignored:02X}" * 3}
+    classes = ", ".join(f"{{name: {name}, colour: '#{greys[value]}'}}" for value, name in known.names.items() if value in greys)
+    return f"read grey masks by colours, in a source of the kind masks with data.source.classes: [{classes}], or {anew}"
 
 
 def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counter[int]]:
@@ -139,7 +190,8 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     values = _colours(picture) if known.by_colour else _indices(picture)
     labels = known.labels[values]
     strange = values[labels == 0]
-    if known.by_colour and is_grey and strange.size:
+    # A stray value beside colours of classes is a stranger like any other.
+    if known.by_colour and is_grey and strange.size and not ((labels > 0) & (labels <= IGNORED)).any():
         raise DataError(_GREY)
     numbers, counts = np.unique(strange, return_counts=True)
     return labels, Counter(dict(zip(numbers.tolist(), counts.tolist())))

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Tfds
+from cvpipe.data.orientation import stored_orientation, upright
 from cvpipe.data.sources.mask_values import MaskValues, labels_of, refuse_strangers, values_of_indices
 from cvpipe.data.sources.records import parsed_records, record_reader
 from cvpipe.data.sources.source import Example, Reader, Source, among, annotated, mask_in_python, masked, read_in_python, whole
@@ -180,7 +181,9 @@ def _reader(read: Callable[[int], bytes], config: Tfds, known: MaskValues | None
         image = {"bytes": parsed[config.image]}
         if known is None:
             return image
-        return {**image, "mask": mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])}
+        mask = mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])
+        # TensorFlow Datasets turns neither: a mask lies over its image as that is stored.
+        return {**image, "mask": upright(mask, stored_orientation(image["bytes"]))}
 
     return read_record
 

@@ -85,7 +85,14 @@ def _score(subject: Subject) -> float:
     outputs = subject.model(subject.batch["image"], training=True)
     if not all(np.isfinite(output).all() for output in tf.nest.flatten(outputs)):
         return 0.0
-    predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes, subject.batch["extent"])
+    targets = subject.batch["targets"]
+    extent = _size_of_masks(targets["mask"]) if "mask" in targets else subject.batch["extent"]
+    predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes, extent)
     metrics = subject.task.metrics(subject.config, subject.classes)
-    metrics.update({name: value.numpy() for name, value in predictions.items()}, subject.batch["targets"], subject.batch["weight"])
+    metrics.update({name: value.numpy() for name, value in predictions.items()}, targets, subject.batch["weight"])
     return float(np.nan_to_num(metrics.result()[subject.task.BEST_BY]))
+
+
+def _size_of_masks(masks: np.ndarray) -> np.ndarray:
+    """Height and width of masks [b, h, w], int32 [b, 2]. Training brings them to one size, other than the images'."""
+    return np.tile(np.array(masks.shape[1:], np.int32), (len(masks), 1))

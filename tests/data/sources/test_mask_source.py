@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from pydantic import ValidationError
 
 from conftest import ROOT
@@ -128,6 +129,18 @@ def test_what_has_no_partner_is_left_out_and_named(tmp_path: Path, caplog: pytes
     ]
 
 
+def test_images_that_differ_in_the_extension_only_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 3)
+    (tmp_path / "train/images/1.png").write_bytes(encode(noise(9, 7), "PNG"))
+    with caplog.at_level(logging.WARNING):
+        [(_, source)] = masks(section(tmp_path)).items()
+    assert source.names() == [f"train/images/{number}.jpg" for number in range(3)]
+    assert caplog.messages == [
+        "train/images: 1 images have the name of another but for the extension and are left out, such as train/images/1.png beside "
+        "train/images/1.jpg; keep one of each name",
+    ]
+
+
 def test_no_pair_at_all_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, 3)
     with pytest.raises(DataError, match=r"train/images: no image has a mask of its name in .*none \(3 images and 0 masks there\); set"):
@@ -151,6 +164,58 @@ def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: 
     with pytest.raises(DataError, match=r"1 of 8 masks looked at, such as .*masks/3.png, have a value that no class has: 7, 1.59% of"):
         masks(section(tmp_path))
     masks(section(tmp_path, ignore_indices=(255, 7)))
+
+
+def drawn(root: Path, *values: list[int]) -> Path:
+    """Images with masks of one row each."""
+    write(root, len(values))
+    for number, row in enumerate(values):
+        (root / f"train/masks/{number}.png").write_bytes(encode(np.array([row], np.uint8)[..., None], "PNG"))
+    return root
+
+
+def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path: Path) -> None:
+    root = drawn(tmp_path, [0, 0, 0, 255], [0, 255, 0, 0])
+    with pytest.raises(DataError, match="2 masks looked at, .*masks/0.png, show only the class ground; 25.00% of the pixels are ignored, "
+                                        "by data.source.ignore_indices: 255. If this is the value of a class, read grey") as error:
+        masks(section(root, ("ground", "object")))
+    advised = str(error.value).partition("data.source.classes: ")[2].partition(", or save")[0]
+    assert advised == "[{name: ground, colour: '#000000'}, {name: object, colour: '#FFFFFF'}]"
+    source = masks(section(root, classes=yaml.safe_load(advised)))["train"]
+    assert [example["mask"].ravel().tolist() for example in read(source)] == [[0, 0, 0, 1], [0, 1, 0, 0]]
+
+
+def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: Path) -> None:
+    root = drawn(tmp_path, [1, 1, 255])
+    with pytest.raises(DataError, match="show only the class object") as error:
+        masks(section(root, ("ground", "object")))
+    advised = str(error.value).partition("data.source.classes: ")[2].partition(", or save")[0]
+    [example] = read(masks(section(root, classes=yaml.safe_load(advised)))["train"])
+    assert example["mask"].ravel().tolist() == [1, 1, 0]
+
+
+def test_a_colour_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
+    classes = [{"name": "ground", "colour": "#000000"}, {"name": "object", "colour": "#00FF00"}]
+    advice = "If this is the colour of a class, take it out there and write it as that class's colour in data.source.classes; if not, add"
+    with pytest.raises(DataError, match=f"show only the class ground; 33.33% .*ignore_colours: #FFFFFF. {advice}"):
+        masks(section(drawn(tmp_path, [0, 255, 0]), classes=classes, ignore_colours=("#FFFFFF",)))
+
+
+def test_a_second_class_is_looked_for_in_all_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvpipe.data.sources.mask_values.FIRST_MASKS", 2)
+    masks(section(drawn(tmp_path, [0, 255], [0, 255], [0, 1], [0, 255])))
+
+
+def test_classes_that_no_mask_shows_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        masks(section(drawn(tmp_path / "few", *[[0, 1]] * 19)))
+        assert not caplog.messages
+        masks(section(drawn(tmp_path / "many", *[[0, 1]] * 20)))
+        masks(section(drawn(tmp_path / "one class", [0, 0])))
+        masks(section(drawn(tmp_path / "no class", [255, 255])))
+    said = [message.partition(" show no pixel of: ")[2].partition(";")[0] for message in caplog.messages]
+    assert said == ["road", "tree, road", "sky, tree, road"]
+    assert caplog.messages[0].startswith(f"20 masks looked at, such as {tmp_path / 'many/train/masks/0.png'}, show no pixel of: road; add")
 
 
 def test_masks_of_another_kind_are_refused_when_the_source_is_opened(tmp_path: Path) -> None:

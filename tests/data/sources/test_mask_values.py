@@ -140,6 +140,13 @@ def test_colours_for_indices_and_the_other_way_round_have_a_sentence_of_their_ow
         labels_of(encoded, known)
 
 
+def test_a_stray_value_in_a_grey_mask_is_listed_as_in_a_coloured_one() -> None:
+    classes = [{"name": "ground", "colour": "#000000"}, {"name": "road", "colour": "#FFFFFF"}]
+    mask = np.array([[0, 255, 160, 0]], np.uint8)
+    with pytest.raises(DataError, match=r"a colour that no class has: #A0A0A0, 25.00% of .* \(nearest: road, #FFFFFF\)\. Give"):
+        labels_of(png(mask), values_of_colours(section(True, classes=classes)))
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_mask_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="the mask"):
@@ -175,6 +182,7 @@ SEA, LAND = {"name": "sea", "colour": "#0000FF"}, {"name": "land"}
     ({"classes": (LAND,), "ignore_indices": (0, 255)}, "0 is the value of the class land and in ignore_indices"),
     ({"classes": tuple({"name": str(n)} for n in range(256))}, "256 classes; a mask can tell 255 apart"),
     ({"classes": (SEA,), "train": ()}, "at least 1 item"),
+    ({"classes": (SEA,), "train": ({"images": "a", "masks": "./a/"},)}, "images and masks are both in the folder 'a'; put masks into a"),
 ])
 def test_a_section_that_cannot_tell_classes_apart_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):

@@ -13,10 +13,12 @@ import tensorflow_datasets
 from pydantic import ValidationError
 
 from cvpipe.config.data import Data, Tfds, has_masks
+from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
+from image_files import encode, noise
 
 COUNTS = {"train": 12, "test": 4}
 NAMES = ("pet", "background", "border")
@@ -117,3 +119,35 @@ def test_classes_need_a_mask(folder: Path) -> None:
         section(folder, mask=None)
     with pytest.raises(ValidationError, match="1 is the value of the class pet and in ignore_indices"):
         section(folder, ignore_indices=(1,))
+
+
+class TurnedPets(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registration=True):
+    """One photo that says how to turn it, and its mask as the photo is stored."""
+
+    VERSION = tensorflow_datasets.core.Version("1.0.0")
+    # Orientation 6: what is stored as the left is seen at the top, and what is stored as the top at the right.
+    TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+
+    def _info(self) -> Any:
+        kinds = tensorflow_datasets.features
+        return tensorflow_datasets.core.DatasetInfo(builder=self, features=kinds.FeaturesDict({
+            "image": kinds.Image(shape=(None, None, 3)), "segmentation_mask": kinds.Image(shape=(None, None, 1), use_colormap=True),
+        }))
+
+    def _split_generators(self, dl_manager: Any) -> Any:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[Any]:
+        mask = mask_of("train", 0)
+        yield 0, {"image": encode(noise(*mask.shape[:2]), "JPEG", exif=self.TURNED), "segmentation_mask": mask}
+
+
+def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
+    TurnedPets(data_dir=tmp_path).download_and_prepare()
+    source = tfds(section(tmp_path, name="turned_pets", test=None))["train"]
+    # The library gives both as they are stored.
+    [stored] = tensorflow_datasets.builder("turned_pets", data_dir=tmp_path).as_dataset("train").as_numpy_iterator()
+    assert stored["image"].shape[:2] == stored["segmentation_mask"].shape[:2] == (5, 6)
+    [example] = tf.data.Dataset.range(1).map(source.read).as_numpy_iterator()
+    np.testing.assert_array_equal(example["mask"], np.rot90(stored["segmentation_mask"], -1) - 1)
+    assert why_unreadable(source, 0) == "it could be read a moment later"
