@@ -110,6 +110,22 @@ def test_the_readme_quotes_the_detectors(data: str) -> None:
             assert f"{score} {rows[f'{pipeline}: {score}']:.1%}" in head
 
 
+def test_the_readme_quotes_the_segmenters() -> None:
+    def rows(name: str) -> dict[str, float]:
+        return {row["name"]: row["value"] for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]}
+
+    measured = {**rows("digit_scenes"), **rows("aerial")}
+    for pipeline in ("digit_scenes_fcn", "aerial_fcn8s", "aerial_fcn32s"):
+        line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
+        head = (ROOT / "pipelines/segmentation" / f"{pipeline}.yaml").read_text().split("task:")[0]
+        assert f"| {measured[f'{pipeline}: mean IoU']:.1%} | {measured[f'{pipeline}: boundary IoU']:.1%} |" in line
+        assert f"mean iou {measured[f'{pipeline}: mean IoU']:.1%}" in head.lower()
+    words, ratios = " ".join(README.split()), rows("segmentation")
+    unet, fcn, counting = (ratios[f"{what}: ours / best peer"] for what in ("U-Net step", "ResNet-18 step", "mean IoU, 512 × 512 × 21"))
+    assert f"the same U-Net has {unet:.2f} times the speed" in words and f"FCN-32s on ResNet-18 {fcn:.2f} times Model Garden's" in words
+    assert f"mean IoU is counted {counting:.1f} times as fast" in words
+
+
 def test_the_readme_quotes_the_baselines() -> None:
     rows = {row["name"]: row["value"] for row in json.loads((ROOT / "benchmarks/results/baselines.json").read_text())["rows"]}
     measured = {
