@@ -1,6 +1,8 @@
-"""Scores scikit-learn's classifiers on Fashion-MNIST, `cvpipe baselines`, and records them: what the pipelines' networks have to beat.
+"""Scores scikit-learn's classifiers on Fashion-MNIST, `cvpipe baselines`, and records them: what
+the pipelines' networks have to beat.
 
-The seconds are of choosing settings, training and answering; where the machine does other work too, they are upper bounds.
+The seconds are of choosing settings, training and answering; where the machine does other work too,
+they are upper bounds.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ PIPELINE = "pipelines/classification/fashion_mnist.yaml"
 
 
 def measure() -> list[dict]:
-    """Test accuracy and seconds of each baseline, with the settings that were chosen in its name."""
+    """Return test accuracy and seconds of each baseline, named with the settings chosen for it."""
     command = [sys.executable, "-m", "cvpipe", "baselines", PIPELINE, "--json"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     rows = []
     for found in json.loads(done.stdout):
         settings = ", ".join(f"{name} = {value:g}" for name, value in found["settings"].items())
-        name = f"{found['baseline']}, {settings}" + (f", {found['images']:,} test images" if "sample" in found["note"] else "")
-        rows += [row(f"{name}: test accuracy", found["accuracy"], "", False), row(f"{name}: time", found["seconds"], "s", False)]
+        name = f"{found['baseline']}, {settings}" + (
+            f", {found['images']:,} test images" if "sample" in found["note"] else ""
+        )
+        rows += [
+            row(f"{name}: test accuracy", found["accuracy"], "", False),
+            row(f"{name}: time", found["seconds"], "s", False),
+        ]
     return rows
 
 

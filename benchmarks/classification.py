@@ -1,4 +1,5 @@
-"""Trains the shipped classification pipelines from scratch and records test scores and time: `make bench`.
+"""Trains the shipped classification pipelines from scratch and records test scores and time: `make
+bench`.
 
 The time is that of the whole `cvpipe train` command: start, training, evaluations, report.
 """
@@ -21,7 +22,16 @@ PIPELINES = ("digits", "fashion_mnist")
 def measure(pipeline: str) -> list[dict]:
     """Accuracy on the test split and seconds of one fresh training."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "cvpipe", "train", f"pipelines/classification/{pipeline}.yaml", "--run", f"{folder}/run", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "cvpipe",
+            "train",
+            f"pipelines/classification/{pipeline}.yaml",
+            "--run",
+            f"{folder}/run",
+            "--json",
+        ]
         began = time.monotonic()
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         seconds = time.monotonic() - began

@@ -1,8 +1,10 @@
-"""What `input_pipeline.py` races, each in a process of its own: JPEG files to batches of random resized crops, flipped and normalized.
+"""What `input_pipeline.py` races, each in a process of its own: JPEG files to batches of random
+resized crops, flipped and normalized.
 
-Work per image, the same for all: read the file, decode it, crop a random area (8 to 100 %) and aspect (3/4 to 4/3), resize bilinearly to
-224×224, mirror half of them, subtract ImageNet's mean and divide by its deviation, put 64 as float32 into a batch. What differs
-is said in each docstring. Every function takes the files and returns batches without end.
+Work per image, the same for all: read the file, decode it, crop a random area (8 to 100 %) and
+aspect (3/4 to 4/3), resize bilinearly to 224×224, mirror half of them, subtract ImageNet's mean and
+divide by its deviation, put 64 as float32 into a batch. What differs is said in each docstring.
+Every function takes the files and returns batches without end.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Any
 from turns import answer, timed
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# As cvpipe sets it, for all that use TensorFlow: with it comes an allocator that keeps the memory of batches, which saves a fifth.
+# As cvpipe sets it, for all that use TensorFlow: with it comes an allocator that keeps the memory
+# of batches, which saves a fifth.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 SIZE, BATCH, WORKERS = 224, 64, os.cpu_count()
@@ -29,19 +32,27 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def cvpipe(folder: Path) -> Iterator[Any]:
-    """The batches of `cvpipe train`: the folder source, Exif orientation, checks, labels, and the same bits for the same seed."""
+    """The batches of `cvpipe train`: the folder source, Exif orientation, checks, labels, and the
+    same bits for the same seed.
+    """
     from cvpipe.config import Config
     from cvpipe.runtime import prepare_process
 
-    config = Config.model_validate({
-        "name": "input", "task": "classification",
-        "data": {"source": {"kind": "folder", "path": str(folder)}},
-        "augment": [{"op": "random_resized_crop", "area": AREA, "aspect": ASPECT}, {"op": "flip"}],
-        "prepare": {"size": [SIZE, SIZE], "mean": MEAN, "std": STD},
-        "model": {"backbone": "resnet50"},
-        "optimizer": {"kind": "sgd", "learning_rate": 0.1},
-        "train": {"epochs": 1, "batch_size": BATCH},
-    })
+    config = Config.model_validate(
+        {
+            "name": "input",
+            "task": "classification",
+            "data": {"source": {"kind": "folder", "path": str(folder)}},
+            "augment": [
+                {"op": "random_resized_crop", "area": AREA, "aspect": ASPECT},
+                {"op": "flip"},
+            ],
+            "prepare": {"size": [SIZE, SIZE], "mean": MEAN, "std": STD},
+            "model": {"backbone": "resnet50"},
+            "optimizer": {"kind": "sgd", "learning_rate": 0.1},
+            "train": {"epochs": 1, "batch_size": BATCH},
+        }
+    )
     prepare_process(config)
     from cvpipe.data.sources.folder import folder as open_folder
     from cvpipe.data.stream import training_batches
@@ -52,19 +63,28 @@ def cvpipe(folder: Path) -> Iterator[Any]:
 
 
 def model_garden(folder: Path) -> Iterator[Any]:
-    """`official.vision.dataloaders.classification_input.Parser` at its defaults: decodes the crop alone, resizes without antialiasing."""
+    """`official.vision.dataloaders.classification_input.Parser` at its defaults: decodes the crop
+    alone, resizes without antialiasing.
+    """
     from official.vision.dataloaders.classification_input import Parser
 
     parse = Parser([SIZE, SIZE], num_classes=2).parse_fn(is_training=True)
-    return _in_tensorflow(folder, lambda encoded: parse({"image/encoded": encoded, "image/class/label": 0})[0])
+    return _in_tensorflow(
+        folder, lambda encoded: parse({"image/encoded": encoded, "image/class/label": 0})[0]
+    )
 
 
 def keras_layers(folder: Path) -> Iterator[Any]:
-    """Resizing, RandomFlip and Normalization in `Dataset.map`; Keras has no layer for the crop, TensorFlow's ops draw it."""
+    """Resizing, RandomFlip and Normalization in `Dataset.map`; Keras has no layer for the crop,
+    TensorFlow's ops draw it.
+    """
     import keras
     import tensorflow as tf
 
-    resize, normalize = keras.layers.Resizing(SIZE, SIZE), keras.layers.Normalization(mean=MEAN, variance=[std**2 for std in STD])
+    resize, normalize = (
+        keras.layers.Resizing(SIZE, SIZE),
+        keras.layers.Normalization(mean=MEAN, variance=[std**2 for std in STD]),
+    )
     flip = keras.layers.RandomFlip("horizontal")
 
     def load(encoded: tf.Tensor) -> tf.Tensor:
@@ -76,7 +96,9 @@ def keras_layers(folder: Path) -> Iterator[Any]:
 
 
 def plain_tensorflow(folder: Path) -> Iterator[Any]:
-    """Written by hand: the crop's window from the header, `decode_and_crop_jpeg`, no antialiasing, no Exif, no check."""
+    """Written by hand: the crop's window from the header, `decode_and_crop_jpeg`, no antialiasing,
+    no Exif, no check.
+    """
     import tensorflow as tf
 
     def load(encoded: tf.Tensor) -> tf.Tensor:
@@ -89,7 +111,9 @@ def plain_tensorflow(folder: Path) -> Iterator[Any]:
 
 
 def decode_alone(folder: Path) -> Iterator[Any]:
-    """The limit: `tf.io.decode_jpeg` of the whole image and nothing else; a single pixel goes into the batch."""
+    """The limit: `tf.io.decode_jpeg` of the whole image and nothing else; a single pixel goes into
+    the batch.
+    """
     import tensorflow as tf
 
     return _in_tensorflow(folder, lambda encoded: tf.io.decode_jpeg(encoded, channels=3)[0, 0])
@@ -109,7 +133,11 @@ def pytorch_opencv(folder: Path) -> Iterator[Any]:
     def load(file: str) -> Any:
         image = cv2.imread(file, cv2.IMREAD_COLOR_RGB)
         top, left, height, width = _window(*image.shape[:2])
-        image = cv2.resize(image[top: top + height, left: left + width], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(
+            image[top : top + height, left : left + width],
+            (SIZE, SIZE),
+            interpolation=cv2.INTER_LINEAR,
+        )
         if random.random() < 0.5:
             image = cv2.flip(image, 1)
         normalized = image.reshape(SIZE, SIZE * 3) * factor - offset
@@ -119,7 +147,9 @@ def pytorch_opencv(folder: Path) -> Iterator[Any]:
 
 
 def pytorch_pil(folder: Path) -> Iterator[Any]:
-    """A PyTorch `DataLoader` with Pillow, as torchvision's transforms do it, with Pillow's antialiasing."""
+    """A PyTorch `DataLoader` with Pillow, as torchvision's transforms do it, with Pillow's
+    antialiasing.
+    """
     import numpy as np
     import torch
     from PIL import Image
@@ -130,7 +160,9 @@ def pytorch_pil(folder: Path) -> Iterator[Any]:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
         top, left, height, width = _window(image.height, image.width)
-        image = image.crop((left, top, left + width, top + height)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        image = image.crop((left, top, left + width, top + height)).resize(
+            (SIZE, SIZE), Image.Resampling.BILINEAR
+        )
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32)
@@ -170,7 +202,12 @@ def _tensorflow_window(shape: Any) -> tuple[Any, Any]:
 
     whole = tf.constant([0, 0, 1, 1], tf.float32, [1, 1, 4])
     begin, size, _ = tf.image.sample_distorted_bounding_box(
-        shape, whole, aspect_ratio_range=ASPECT, area_range=AREA, max_attempts=10, min_object_covered=0.08
+        shape,
+        whole,
+        aspect_ratio_range=ASPECT,
+        area_range=AREA,
+        max_attempts=10,
+        min_object_covered=0.08,
     )
     return begin, tf.concat([size[:2], [3]], 0)
 
@@ -187,7 +224,11 @@ def _in_pytorch(folder: Path, load: Any) -> Iterator[Any]:
             return load(random.choice(files))
 
     files = _files(folder)
-    return iter(torch.utils.data.DataLoader(Photos(), BATCH, num_workers=WORKERS, multiprocessing_context="fork"))
+    return iter(
+        torch.utils.data.DataLoader(
+            Photos(), BATCH, num_workers=WORKERS, multiprocessing_context="fork"
+        )
+    )
 
 
 def _window(height: int, width: int) -> tuple[int, int, int, int]:
@@ -205,7 +246,8 @@ def run(name: str, folder: Path, warm_up: int, count: int) -> None:
     """Measures `count` batches whenever it is told to, after others to warm up."""
 
     def measure() -> float:
-        # A new iterator each time: what an idle one has fetched ahead would be a start over the others.
+        # A new iterator each time: what an idle one has fetched ahead would be a start over the
+        # others.
         batches = CONTESTANTS[name](folder)
         for batch in itertools.islice(batches, warm_up):
             _check(batch, name)

@@ -1,7 +1,9 @@
-"""Images a second of input pipelines, JPEG files to batches for ImageNet's usual training: ours, four peers' and decoding alone.
+"""Images a second of input pipelines, JPEG files to batches for ImageNet's usual training: ours,
+four peers' and decoding alone.
 
-The photos are grocery16's (348×348), bccd's (640×480), and both scaled up to at least 3,000 pixels a side. The contestants stand in
-`input_contestants.py`. Each has a process of its own and works while the others wait, in turns; the median of the rounds is reported.
+The photos are grocery16's (348×348), bccd's (640×480), and both scaled up to at least 3,000 pixels
+a side. The contestants stand in `input_contestants.py`. Each has a process of its own and works
+while the others wait, in turns; the median of the rounds is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def make_photos(folder: Path, kind: str) -> Path:
         return folder / kind
     archive = {"348×348": "grocery16.zip", "640×480": "bccd.zip"}[kind]
     with zipfile.ZipFile(DATA / archive) as contents:
-        for number, name in enumerate(sorted(name for name in contents.namelist() if name.endswith(".jpg"))):
+        for number, name in enumerate(
+            sorted(name for name in contents.namelist() if name.endswith(".jpg"))
+        ):
             file = folder / kind / "ab"[number % 2] / f"{number:04}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(contents.read(name))
@@ -43,30 +47,59 @@ def make_large_photos(folder: Path) -> None:
     """Photos of both other sets, scaled up until the short side has 3,000 pixels, at quality 90."""
     from PIL import Image
 
-    small = [file for kind in ("348×348", "640×480") for file in sorted((folder.parent / kind).rglob("*.jpg"))]
+    small = [
+        file
+        for kind in ("348×348", "640×480")
+        for file in sorted((folder.parent / kind).rglob("*.jpg"))
+    ]
     for number, file in enumerate(random.Random(0).sample(small, LARGE_PHOTOS)):
         image = Image.open(file)
         factor = 3000 / min(image.size)
         large = folder / "ab"[number % 2] / f"{number:04}.jpg"
         large.parent.mkdir(parents=True, exist_ok=True)
-        image.resize([round(side * factor) for side in image.size], Image.Resampling.BICUBIC).save(large, quality=90)
+        image.resize([round(side * factor) for side in image.size], Image.Resampling.BICUBIC).save(
+            large, quality=90
+        )
 
 
-def race(folder: Path, names: list[str], warm_up: int, batches: int, rounds: int) -> dict[str, float]:
+def race(
+    folder: Path, names: list[str], warm_up: int, batches: int, rounds: int
+) -> dict[str, float]:
     """The contestants' images a second, medians of `rounds` turns."""
     script = str(Path(__file__).with_name("input_contestants.py"))
-    contestants = {name: Contestant([sys.executable, script, name, str(folder), str(warm_up), str(batches)]) for name in names}
+    contestants = {
+        name: Contestant([sys.executable, script, name, str(folder), str(warm_up), str(batches)])
+        for name in names
+    }
     seconds = median_turns(contestants, rounds)
     speeds = {name: BATCH * batches / taken for name, taken in seconds.items()}
-    print(folder.name, "  ".join(f"{name} {speed:.1f}" for name, speed in speeds.items()), file=sys.stderr)
+    print(
+        folder.name,
+        "  ".join(f"{name} {speed:.1f}" for name, speed in speeds.items()),
+        file=sys.stderr,
+    )
     return speeds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS, help="contestants; nothing is written then")
-    parser.add_argument("--photos", nargs="+", default=list(SETS), choices=SETS, help="sets of photos; nothing is written then")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=list(CONTESTANTS),
+        choices=CONTESTANTS,
+        help="contestants; nothing is written then",
+    )
+    parser.add_argument(
+        "--photos",
+        nargs="+",
+        default=list(SETS),
+        choices=SETS,
+        help="sets of photos; nothing is written then",
+    )
     arguments = parser.parse_args()
     speeds = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -75,16 +108,33 @@ def main() -> None:
             speeds[kind] = race(folders[kind], arguments.only, *SETS[kind], arguments.rounds)
     if set(speeds) < set(SETS) or set(arguments.only) < set(CONTESTANTS):
         return
-    to_peer = {kind: values[OURS] / max(values[name] for name in PEERS) for kind, values in speeds.items()}
+    to_peer = {
+        kind: values[OURS] / max(values[name] for name in PEERS) for kind, values in speeds.items()
+    }
     to_limit = {kind: values[OURS] / values[LIMIT] for kind, values in speeds.items()}
     rows = [
         row(f"{kind}: {name}", round(value, 1), "images/s", name == OURS)
-        for kind, values in speeds.items() for name, value in values.items()
+        for kind, values in speeds.items()
+        for name, value in values.items()
     ]
-    rows += [row(f"{kind}: cvpipe / best peer", round(ratio, 3), "", True) for kind, ratio in to_peer.items()]
-    rows += [row(f"{kind}: cvpipe / decode alone", round(ratio, 3), "", True) for kind, ratio in to_limit.items()]
-    print(f"{SIZE}×{SIZE}, batch {BATCH}, {arguments.rounds} rounds; the ratios below are those of the set where they are lowest")
-    record("input_pipeline", rows, to_best_peer=round(min(to_peer.values()), 3), to_limit=round(min(to_limit.values()), 3))
+    rows += [
+        row(f"{kind}: cvpipe / best peer", round(ratio, 3), "", True)
+        for kind, ratio in to_peer.items()
+    ]
+    rows += [
+        row(f"{kind}: cvpipe / decode alone", round(ratio, 3), "", True)
+        for kind, ratio in to_limit.items()
+    ]
+    print(
+        f"{SIZE}×{SIZE}, batch {BATCH}, {arguments.rounds} rounds; the ratios below are those of"
+        " the set where they are lowest"
+    )
+    record(
+        "input_pipeline",
+        rows,
+        to_best_peer=round(min(to_peer.values()), 3),
+        to_limit=round(min(to_limit.values()), 3),
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Peak memory of input and training against the number of images and of steps; it should not depend on them.
+"""Peak memory of input and training against the number of images and of steps; it should not depend
+on them.
 
-A small network is trained on synthetic photos, which a source makes when they are read, so that no disk is needed for 600,000. Every
-measurement is a process of its own; the figure is its largest resident memory, as the operating system says.
+A small network is trained on synthetic photos, which a source makes when they are read, so that no
+disk is needed for 600,000. Every measurement is a process of its own; the figure is its largest
+resident memory, as the operating system says.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ def train(images: int, steps: int) -> float:
     from cvpipe.config import Config
     from cvpipe.runtime import prepare_process
 
-    config = Config.model_validate({
-        "name": "memory", "task": "classification",
-        "data": {"source": {"kind": "digits"}},
-        "augment": [{"op": "random_resized_crop"}, {"op": "flip"}],
-        "prepare": {"size": [SIZE, SIZE]},
-        "model": {"backbone": "lenet5"},
-        "optimizer": {"kind": "sgd", "learning_rate": 0.01},
-        "train": {"epochs": 1, "batch_size": BATCH},
-    })
+    config = Config.model_validate(
+        {
+            "name": "memory",
+            "task": "classification",
+            "data": {"source": {"kind": "digits"}},
+            "augment": [{"op": "random_resized_crop"}, {"op": "flip"}],
+            "prepare": {"size": [SIZE, SIZE]},
+            "model": {"backbone": "lenet5"},
+            "optimizer": {"kind": "sgd", "learning_rate": 0.01},
+            "train": {"epochs": 1, "batch_size": BATCH},
+        }
+    )
     prepare_process(config)
     import numpy as np
     import tensorflow as tf
@@ -49,10 +54,24 @@ def train(images: int, steps: int) -> float:
         return {"bytes": tf.io.encode_jpeg(tf.cast(tf.image.resize(coarse, [128, 160]), tf.uint8))}
 
     classes = tuple(map(str, range(CLASSES)))
-    source = whole(classes, np.arange(images, dtype=np.int32) % CLASSES, make_photo, lambda record: f"train/{record:09}.jpg")
+    source = whole(
+        classes,
+        np.arange(images, dtype=np.int32) % CLASSES,
+        make_photo,
+        lambda record: f"train/{record:09}.jpg",
+    )
     state, _ = build_state(config, classes, images)
-    run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
-    batches = iter(training_batches(source, config, classification.encode, None, first_step=0, last_step=steps))
+    run_steps = make_run_steps(
+        state.model,
+        state.optimizer,
+        classification,
+        config,
+        tf.distribute.get_strategy(),
+        state.step,
+    )
+    batches = iter(
+        training_batches(source, config, classification.encode, None, first_step=0, last_step=steps)
+    )
     for _ in range(steps // 50):
         run_steps(batches, tf.constant(50))
     assert int(state.step) == steps
@@ -60,15 +79,26 @@ def train(images: int, steps: int) -> float:
 
 
 def measure(images: int, steps: int) -> float:
-    done = subprocess.run([sys.executable, __file__, str(images), str(steps)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, str(images), str(steps)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return round(float(done.stdout.split()[-1]), 1)
 
 
 def main() -> None:
     by_images = {images: measure(images, STEPS[0]) for images in IMAGES}
     by_steps = {steps: measure(IMAGES[0], steps) for steps in STEPS[1:]}
-    rows = [row(f"{images:,} images, {STEPS[0]} steps", value, "MiB", True) for images, value in by_images.items()]
-    rows += [row(f"{IMAGES[0]:,} images, {steps:,} steps", value, "MiB", True) for steps, value in by_steps.items()]
+    rows = [
+        row(f"{images:,} images, {STEPS[0]} steps", value, "MiB", True)
+        for images, value in by_images.items()
+    ]
+    rows += [
+        row(f"{IMAGES[0]:,} images, {steps:,} steps", value, "MiB", True)
+        for steps, value in by_steps.items()
+    ]
     least = by_images[IMAGES[0]]
     rows += [
         row("most images / fewest", round(by_images[IMAGES[-1]] / least, 3), "", True),

@@ -1,4 +1,6 @@
-"""How every benchmark reports: a table for people, and benchmarks/results/<name>.json for the README and for later runs."""
+"""How every benchmark reports: a table for people, and benchmarks/results/<name>.json for the
+README and for later runs.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,13 @@ def row(name: str, value: float, unit: str, ours: bool) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": unit, "ours": ours}
 
 
-def record(name: str, rows: list[dict[str, Any]], to_best_peer: float | None = None, to_limit: float | None = None) -> None:
-    """Prints the rows and writes them, with the machine, the day and the command that repeats them."""
+def record(
+    name: str,
+    rows: list[dict[str, Any]],
+    to_best_peer: float | None = None,
+    to_limit: float | None = None,
+) -> None:
+    """Print the rows and write them with machine, date and the command that repeats them."""
     for entry in rows:
         print(f"{entry['name']:<44}{entry['value']:>12,.4g} {entry['unit']}")
     for ratio, what in ((to_best_peer, "best peer"), (to_limit, "limit")):
@@ -36,12 +43,17 @@ def record(name: str, rows: list[dict[str, Any]], to_best_peer: float | None = N
         "ratio_to_limit": to_limit,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def machine() -> str:
     """Processor, cores and kernel features that decide how fast TensorFlow is."""
     words = Path("/proc/cpuinfo").read_text().split("\n") if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(": ")[2] for line in words if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.partition(": ")[2] for line in words if line.startswith("model name")),
+        platform.processor(),
+    )
     wide = "with" if any("avx512f" in line for line in words) else "without"
     return f"{model}, {os.cpu_count()} cores, {wide} AVX-512"

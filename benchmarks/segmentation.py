@@ -1,9 +1,11 @@
-"""Training steps and scores of segmenters: ours, a plain Keras U-Net with `fit` and MeanIoU, and Model Garden's task and metrics.
+"""Training steps and scores of segmenters: ours, a plain Keras U-Net with `fit` and MeanIoU, and
+Model Garden's task and metrics.
 
-Every training contestant has a process of its own and does the same in turns: SGD with momentum and softmax cross-entropy on one batch in
-memory, without scores. Against Keras it is the same U-Net, with as many weights; against Model Garden ResNet-18 with a prediction from its
-coarsest map (FCN-32s). Scores are of the same random masks, and compared before they are timed.
-`python benchmarks/segmentation.py` takes about ten minutes and needs what Model Garden needs.
+Every training contestant has a process of its own and does the same in turns: SGD with momentum and
+softmax cross-entropy on one batch in memory, without scores. Against Keras it is the same U-Net,
+with as many weights; against Model Garden ResNet-18 with a prediction from its coarsest map
+(FCN-32s). Scores are of the same random masks, and compared before they are timed. `python
+benchmarks/segmentation.py` takes about ten minutes and needs what Model Garden needs.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ IMAGES, PIXELS = 32, 512
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
-def step_seconds(network: str, peers: dict[str, tuple[list[str], dict[str, str]]]) -> dict[str, float]:
+def step_seconds(
+    network: str, peers: dict[str, tuple[list[str], dict[str, str]]]
+) -> dict[str, float]:
     """Seconds a turn of each contestant's training steps."""
     numbers = [str(number) for number in (SIZE, CLASSES, BATCH, STEPS)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -43,7 +47,9 @@ def step_seconds(network: str, peers: dict[str, tuple[list[str], dict[str, str]]
 
 
 def scoring() -> tuple[dict[str, Callable[[], float]], str]:
-    """What accumulates the mean IoU of 32 masks of 512 × 512 pixels and 21 classes, and how far the results differ."""
+    """What accumulates the mean IoU of 32 masks of 512 × 512 pixels and 21 classes, and how far the
+    results differ.
+    """
     import keras
     import tensorflow as tf
     from official.vision.evaluation import iou as model_garden
@@ -52,7 +58,9 @@ def scoring() -> tuple[dict[str, Callable[[], float]], str]:
 
     random = np.random.default_rng(0)
     truth = random.integers(0, CLASSES, (IMAGES, PIXELS, PIXELS), np.uint8)
-    answer = np.where(random.random(truth.shape) < 0.7, truth, random.integers(0, CLASSES, truth.shape, np.uint8))
+    answer = np.where(
+        random.random(truth.shape) < 0.7, truth, random.integers(0, CLASSES, truth.shape, np.uint8)
+    )
     truths, answers = tf.constant(truth, tf.int32), tf.constant(answer, tf.int32)
 
     def ours() -> float:
@@ -80,13 +88,22 @@ def main() -> None:
     rows, ratios = [], []
 
     def compare(what: str, seconds: dict[str, float], images: int) -> None:
-        rows.extend(row(f"{what}: {name}", round(images / taken, 2), "images/s", name == OURS) for name, taken in seconds.items())
+        rows.extend(
+            row(f"{what}: {name}", round(images / taken, 2), "images/s", name == OURS)
+            for name, taken in seconds.items()
+        )
         ratios.append(min(taken for name, taken in seconds.items() if name != OURS) / seconds[OURS])
         rows.append(row(f"{what}: ours / best peer", round(ratios[-1], 3), "", True))
 
-    keras_peers = {"Keras fit, defaults": (["keras"], {}), "Keras fit, oneDNN, no XLA": (["keras", "off"], ONEDNN)}
+    keras_peers = {
+        "Keras fit, defaults": (["keras"], {}),
+        "Keras fit, oneDNN, no XLA": (["keras", "off"], ONEDNN),
+    }
     compare("U-Net step", step_seconds("unet", keras_peers), BATCH * STEPS)
-    garden_peers = {"Model Garden, defaults": (["model_garden"], {}), "Model Garden, oneDNN": (["model_garden"], ONEDNN)}
+    garden_peers = {
+        "Model Garden, defaults": (["model_garden"], {}),
+        "Model Garden, oneDNN": (["model_garden"], ONEDNN),
+    }
     compare("ResNet-18 step", step_seconds("fcn", garden_peers), BATCH * STEPS)
     contestants, compared = scoring()
     print(compared, flush=True)

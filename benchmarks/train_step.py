@@ -1,9 +1,10 @@
-"""Training steps per second of ResNet-50 at 224 pixels and ResNet-20 at 32: ours, Keras `fit`, Model Garden and PyTorch.
+"""Training steps per second of ResNet-50 at 224 pixels and ResNet-20 at 32: ours, Keras `fit`,
+Model Garden and PyTorch.
 
-Every contestant has a process of its own and does the same: SGD with Nesterov momentum and softmax cross-entropy on one batch in
-memory, so that steps are compared with steps. Peers run as they come out of the box and at the best settings known to us. Model Garden
-has no ResNet-20.
-`python benchmarks/train_step.py [resnet20|resnet50 …]`; all take about ten minutes and 12 GB of memory.
+Every contestant has a process of its own and does the same: SGD with Nesterov momentum and softmax
+cross-entropy on one batch in memory, so that steps are compared with steps. Peers run as they come
+out of the box and at the best settings known to us. Model Garden has no ResNet-20. `python
+benchmarks/train_step.py [resnet20|resnet50 …]`; all take about ten minutes and 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def contestants(network: str) -> dict[str, Contestant]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
     def start(script: str, *arguments: str, **environment: str) -> Contestant:
-        return Contestant([sys.executable, str(STEPS_FOLDER / f"{script}_steps.py"), *arguments], {**quiet, **environment})
+        return Contestant(
+            [sys.executable, str(STEPS_FOLDER / f"{script}_steps.py"), *arguments],
+            {**quiet, **environment},
+        )
 
     started = {
         OURS: start("cvpipe", network, *numbers),
@@ -60,6 +64,9 @@ if __name__ == "__main__":
         size, _, batch_size, _ = NETWORKS[network]
         speeds = measure(network)
         what = f"{network}, {size}, batch {batch_size}"
-        rows += [row(f"{what}: {name}", round(speed, 2), "images/s", name == OURS) for name, speed in speeds.items()]
+        rows += [
+            row(f"{what}: {name}", round(speed, 2), "images/s", name == OURS)
+            for name, speed in speeds.items()
+        ]
         ratios.append(speeds[OURS] / max(speed for name, speed in speeds.items() if name != OURS))
     record("train_step", rows, to_best_peer=round(min(ratios), 3))

@@ -1,7 +1,7 @@
 """Contestants that are measured in turns, so that the machine's moods strike all alike.
 
-Most have a process of their own. Such a contestant is a script that ends in `answer(measure)`; the one that measures holds a
-`Contestant` for each and asks them in turn.
+Most have a process of their own. Such a contestant is a script that ends in `answer(measure)`; the
+one that measures holds a `Contestant` for each and asks them in turn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ class Contestant:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] = {}):
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **environment},
         )
         self._command = command
 
@@ -50,7 +55,10 @@ class Contestant:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{' '.join(self._command)} ended with {self._process.wait()}; run it alone and type a line to see why")
+            raise RuntimeError(
+                f"{' '.join(self._command)} ended with {self._process.wait()}; run it alone and"
+                " type a line to see why"
+            )
         return float(line)
 
     def end(self) -> None:
@@ -62,14 +70,18 @@ class Contestant:
 def median_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
     """`median_seconds` of running contestants, which are stopped in the end."""
     try:
-        return median_seconds({name: contestant.seconds for name, contestant in contestants.items()}, rounds)
+        return median_seconds(
+            {name: contestant.seconds for name, contestant in contestants.items()}, rounds
+        )
     finally:
         for contestant in contestants.values():
             contestant.end()
 
 
 def median_seconds(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Each one's median over `rounds` turns of measuring seconds, after a turn to warm up that doesn't count."""
+    """Each one's median over `rounds` turns of measuring seconds, after a turn to warm up that
+    doesn't count.
+    """
     for measure in contestants.values():
         measure()
     turns = [{name: measure() for name, measure in contestants.items()} for _ in range(rounds)]

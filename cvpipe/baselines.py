@@ -1,4 +1,5 @@
-"""scikit-learn's classifiers on a pipeline's own prepared images, flattened: what a network has to beat.
+"""scikit-learn's classifiers on a pipeline's own prepared images, flattened: what a network has to
+beat.
 
 Dimensions: N training images, M other images, D values of an image, K classes, Q neighbours.
 """
@@ -33,11 +34,13 @@ from cvpipe.training.start import fit_normalization
 # Numbers of neighbours to choose from; five are always shown too.
 NEIGHBOURS = (1, 3, 5, 7, 9, 11, 15, 21)
 ALWAYS_SHOWN = 5
-# By scikit-learn's names. It has a matrix product for "euclidean", but not for "l2", which is many times slower.
+# By scikit-learn's names. It has a matrix product for "euclidean", but not for "l2", which is many
+# times slower.
 METRICS = {"L2": "euclidean", "L1": "manhattan"}
 # Settings are chosen by training on no more images than this.
 CHOOSING_IMAGES = 10_000
-# Absolute differences, of which there are N·M·D, can't be had from a matrix product: minutes for these many.
+# Absolute differences, of which there are N·M·D, can't be had from a matrix product: minutes for
+# these many.
 MOST_DIFFERENCES = 10**11
 # All images are held in memory at once, some classifiers take them in float64.
 MOST_VALUES = 5 * 10**8
@@ -57,7 +60,12 @@ class Images(NamedTuple):
         if most >= len(self.labels):
             return self
         try:
-            chosen, _ = train_test_split(np.arange(len(self.labels)), train_size=most, stratify=self.labels, random_state=seed)
+            chosen, _ = train_test_split(
+                np.arange(len(self.labels)),
+                train_size=most,
+                stratify=self.labels,
+                random_state=seed,
+            )
         except ValueError:
             # A class has a single image, or there are more classes than images asked for.
             chosen = np.random.default_rng(seed).choice(len(self.labels), most, replace=False)
@@ -74,49 +82,77 @@ class Trainable(NamedTuple):
     """From a value of the setting, N and the seed."""
 
 
-# LinearSVC and LogisticRegression minimize C × the sum of losses + ½ × the squared norm: with C·N the same, the balance between a
-# mean loss and the penalty is, whatever the number of images.
+# LinearSVC and LogisticRegression minimize C × the sum of losses + ½ × the squared norm: with C·N
+# the same, the balance between a mean loss and the penalty is, whatever the number of images.
 TRAINABLE = (
-    Trainable("linear SVM", "C·N", (1.0, 10.0, 100.0),
-              lambda value, n, seed: LinearSVC(C=value / n, dual=False, max_iter=200, random_state=seed)),
-    Trainable("softmax regression", "C·N", (10.0, 100.0, 1000.0),
-              lambda value, n, seed: LogisticRegression(C=value / n, max_iter=200, random_state=seed)),
-    Trainable(f"two-layer net, {HIDDEN} hidden", "alpha", (1e-3, 1e-1, 1.0),
-              lambda value, n, seed: MLPClassifier((HIDDEN,), alpha=value, max_iter=EPOCHS, random_state=seed)),
+    Trainable(
+        "linear SVM",
+        "C·N",
+        (1.0, 10.0, 100.0),
+        lambda value, n, seed: LinearSVC(C=value / n, dual=False, max_iter=200, random_state=seed),
+    ),
+    Trainable(
+        "softmax regression",
+        "C·N",
+        (10.0, 100.0, 1000.0),
+        lambda value, n, seed: LogisticRegression(C=value / n, max_iter=200, random_state=seed),
+    ),
+    Trainable(
+        f"two-layer net, {HIDDEN} hidden",
+        "alpha",
+        (1e-3, 1e-1, 1.0),
+        lambda value, n, seed: MLPClassifier(
+            (HIDDEN,), alpha=value, max_iter=EPOCHS, random_state=seed
+        ),
+    ),
 )
 
 
 def baselines(config: Config) -> Iterator[dict[str, Any]]:
-    """Trains and scores each baseline on the pipeline's splits, its settings chosen on the validation split.
+    """Trains and scores each baseline on the pipeline's splits, its settings chosen on the
+    validation split.
 
-    Where the data has none, a tenth of the training split is held out to choose by. Several views of an image are no part of it.
+    Where the data has none, a tenth of the training split is held out to choose by. Several views
+    of an image are no part of it.
 
     Yields:
-        A row each: "baseline", "settings" by name, "accuracy" on the test split, "images" (how many it is measured on),
+        A row each: "baseline", "settings" by name, "accuracy" on the test split, "images" (how many
+        it is measured on),
         "seconds" (choosing, training and answering), "note" (what was cut short, or "").
 
     Raises:
         ConfigError: the task isn't classification.
-        DataError: the data can't be opened, more records are bad than the pipeline allows, or it is too much to hold in memory.
+        DataError: the data can't be opened, more records are bad than the pipeline allows, or it is
+            too much to hold in memory.
     """
     if config.task != "classification":
-        raise ConfigError(f"task: {config.task}: baselines are classifiers; give a pipeline with task: classification")
+        raise ConfigError(
+            f"task: {config.task}: baselines are classifiers; give a pipeline with task:"
+            " classification"
+        )
     splits = open_splits(config.data)
     normalize = _normalization(splits["train"], config)
     images = {name: _read(splits[name], name, config, normalize) for name in ("train", "test")}
     if "validation" in splits:
-        to_learn, to_choose = images["train"], _read(splits["validation"], "validation", config, normalize)
+        to_learn, to_choose = (
+            images["train"],
+            _read(splits["validation"], "validation", config, normalize),
+        )
     else:
         parts = hold_out(splits["train"], 0.1, f"{config.seed} validation")
         to_learn, to_choose = (_read(part, "train", config, normalize) for part in parts)
     for distance in METRICS:
-        yield from _nearest_neighbours(distance, to_learn, to_choose, images["train"], images["test"], config.seed)
+        yield from _nearest_neighbours(
+            distance, to_learn, to_choose, images["train"], images["test"], config.seed
+        )
     for trainable in TRAINABLE:
         yield _trained(trainable, to_learn, to_choose, images["train"], images["test"], config.seed)
 
 
 def vote(labels: np.ndarray, k: int) -> np.ndarray:
-    """The most frequent class among the nearest `k` of the neighbours' labels [M, Q], int [M]; of equals the first class."""
+    """The most frequent class among the nearest `k` of the neighbours' labels [M, Q], int [M]; of
+    equals the first class.
+    """
     counts = (labels[:, :k, np.newaxis] == np.arange(labels.max() + 1)).sum(axis=1)
     return counts.argmax(axis=1)
 
@@ -131,12 +167,17 @@ def _normalization(train: Source, config: Config) -> Callable[[np.ndarray], np.n
     return lambda images: model(images).numpy()
 
 
-def _read(source: Source, split: str, config: Config, normalize: Callable[[np.ndarray], np.ndarray]) -> Images:
+def _read(
+    source: Source, split: str, config: Config, normalize: Callable[[np.ndarray], np.ndarray]
+) -> Images:
     height, width = config.prepare.size
     size = height * width * config.prepare.channels
     if len(source) * size > MOST_VALUES:
-        raise DataError(f"the {split} split's {len(source):,} images of {size:,} values are too much to hold in memory at once; "
-                        f"take fewer with --limit, or smaller ones with --set prepare.size=[{height // 2},{width // 2}]")
+        raise DataError(
+            f"the {split} split's {len(source):,} images of {size:,} values are too much to hold in"
+            " memory at once; take fewer with --limit, or smaller ones with --set"
+            f" prepare.size=[{height // 2},{width // 2}]"
+        )
     quarantine = Quarantine(source, split, config.data.max_bad_share)
     encode = task_module(config.task).encode
     values, labels = np.empty((len(source), size), np.float32), np.empty(len(source), np.int32)
@@ -144,8 +185,8 @@ def _read(source: Source, split: str, config: Config, normalize: Callable[[np.nd
     for batch in evaluation_batches(source, config.with_one_view(), encode, quarantine, 256):
         readable = batch["weight"].numpy() > 0
         images = normalize(batch["image"].numpy()[readable])
-        values[count: count + len(images)] = images.reshape(len(images), size)
-        labels[count: count + len(images)] = batch["targets"]["label"].numpy()[readable]
+        values[count : count + len(images)] = images.reshape(len(images), size)
+        labels[count : count + len(images)] = batch["targets"]["label"].numpy()[readable]
         count += len(images)
     quarantine.check()
     return Images(values[:count], labels[:count])
@@ -157,8 +198,11 @@ def _nearest_neighbours(
     """Rows for the chosen number of neighbours and for five."""
     began = time.monotonic()
     note = ""
-    if distance == "L1" and len(test.labels) > (most := max(2, MOST_DIFFERENCES // train.values.size)):
-        # Fewer images are asked for, among all training images: with fewer of those it would be another classifier.
+    if distance == "L1" and len(test.labels) > (
+        most := max(2, MOST_DIFFERENCES // train.values.size)
+    ):
+        # Fewer images are asked for, among all training images: with fewer of those it would be
+        # another classifier.
         to_choose, test = to_choose.sample(most // 2, seed), test.sample(most, seed)
         note = f"on a sample of {most:,} test images"
     possible = [k for k in NEIGHBOURS if k <= len(to_learn.labels)]
@@ -169,27 +213,52 @@ def _nearest_neighbours(
     seconds = round(time.monotonic() - began, 1)
     for k in sorted({chosen, min(ALWAYS_SHOWN, possible[-1])}):
         accuracy = float((vote(answers, k) == test.labels).mean())
-        yield _row(f"nearest neighbours, {distance}", {"k": k}, accuracy, len(test.labels), seconds, note)
+        yield _row(
+            f"nearest neighbours, {distance}", {"k": k}, accuracy, len(test.labels), seconds, note
+        )
 
 
 def _neighbours(distance: str, train: Images, asked: Images, most: int) -> np.ndarray:
-    """The labels of the `most` nearest training images to each image asked for, nearest first, int32 [M, Q]."""
-    index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=METRICS[distance]).fit(train.values)
+    """The labels of the `most` nearest training images to each image asked for, nearest first,
+    int32 [M, Q].
+    """
+    index = NearestNeighbors(n_neighbors=most, algorithm="brute", metric=METRICS[distance]).fit(
+        train.values
+    )
     return train.labels[index.kneighbors(asked.values, return_distance=False)]
 
 
-def _trained(trainable: Trainable, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int) -> dict[str, Any]:
+def _trained(
+    trainable: Trainable,
+    to_learn: Images,
+    to_choose: Images,
+    train: Images,
+    test: Images,
+    seed: int,
+) -> dict[str, Any]:
     began = time.monotonic()
     few = to_learn.sample(CHOOSING_IMAGES, seed)
     scores = [_score(trainable, value, few, to_choose, seed) for value in trainable.values]
     chosen = trainable.values[int(np.argmax(scores))]
     accuracy = _score(trainable, chosen, train, test, seed)
-    note = f"{trainable.setting} chosen with {len(few.labels):,} training images" if len(few.labels) < len(to_learn.labels) else ""
-    return _row(trainable.name, {trainable.setting: chosen}, accuracy, len(test.labels), round(time.monotonic() - began, 1), note)
+    note = (
+        f"{trainable.setting} chosen with {len(few.labels):,} training images"
+        if len(few.labels) < len(to_learn.labels)
+        else ""
+    )
+    return _row(
+        trainable.name,
+        {trainable.setting: chosen},
+        accuracy,
+        len(test.labels),
+        round(time.monotonic() - began, 1),
+        note,
+    )
 
 
 def _score(trainable: Trainable, value: float, train: Images, asked: Images, seed: int) -> float:
-    # One thread: sums have the same bits on every machine, and threads that wait for each other on a busy one took ten times as long.
+    # One thread: sums have the same bits on every machine, and threads that wait for each other on
+    # a busy one took ten times as long.
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         # Each stops after a number of passes that is known to be enough for a baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -197,8 +266,17 @@ def _score(trainable: Trainable, value: float, train: Images, asked: Images, see
     return float(model.score(asked.values, asked.labels))
 
 
-def _row(name: str, settings: dict[str, float], accuracy: float, images: int, seconds: float, note: str) -> dict[str, Any]:
-    return {"baseline": name, "settings": settings, "accuracy": accuracy, "images": images, "seconds": seconds, "note": note}
+def _row(
+    name: str, settings: dict[str, float], accuracy: float, images: int, seconds: float, note: str
+) -> dict[str, Any]:
+    return {
+        "baseline": name,
+        "settings": settings,
+        "accuracy": accuracy,
+        "images": images,
+        "seconds": seconds,
+        "note": note,
+    }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -206,5 +284,8 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [f"{'baseline':<32}{'settings':<14}{'test accuracy':>13}{'seconds':>9}  note"]
     for row in rows:
         settings = ", ".join(f"{name} = {value:g}" for name, value in row["settings"].items())
-        lines.append(f"{row['baseline']:<32}{settings:<14}{row['accuracy']:>13.2%}{row['seconds']:>9.0f}  {row['note']}".rstrip())
+        lines.append(
+            f"{row['baseline']:<32}{settings:<14}{row['accuracy']:>13.2%}{row['seconds']:>9.0f} "
+            f" {row['note']}".rstrip()
+        )
     return lines

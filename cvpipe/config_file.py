@@ -1,4 +1,6 @@
-"""Pipeline files in, checked configurations out; every mistake becomes a sentence with file, line, key and fix."""
+"""Pipeline files in, checked configurations out; every mistake becomes a sentence with file, line,
+key and fix.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ TAGS = ("kind", "op")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number, and a key given twice is an error instead of the last one winning."""
+    """YAML as people write it: 1e-3 is a number, and a key given twice is an error instead of the
+    last one winning.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -29,20 +33,30 @@ class _Loader(yaml.SafeLoader):
             # A list or mapping as a key is left to YAML, which refuses it.
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node
             if key in seen:
-                raise ConfigError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is given twice; keep one")
+                raise ConfigError(
+                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is"
+                    " given twice; keep one"
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so are a date, a time such as 1:30, and 010, which is no octal 8.
+# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so are a date, a time such as 1:30, and
+# 010, which is no octal 8.
 _OLD = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
 _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -53,7 +67,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         overrides: `section.key=value` each, the value in YAML, applied over the file.
 
     Raises:
-        ConfigError: the file is missing or no YAML, an override has no `=`, or a key or value is wrong.
+        ConfigError: the file is missing or no YAML, an override has no `=`, or a key or value is
+            wrong.
     """
     path = Path(path)
     values, lines = _read(path)
@@ -61,7 +76,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     for override in overrides:
         _apply(values, override)
     # What a name may not hold, a file's name may.
-    values.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", path.stem).strip("-.") or "pipeline")
+    values.setdefault(
+        "name", re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", path.stem).strip("-.") or "pipeline"
+    )
     return _check(values, path, lines, overrides)
 
 
@@ -92,7 +109,10 @@ def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = 
     for override in overrides:
         if not override.startswith(("data.", *(f"{key}=" for key in more))):
             keys = " and ".join(("keys of data", *more))
-            raise ConfigError(f"--set {override}: only {keys} can be set for what is already trained, such as data.source.path")
+            raise ConfigError(
+                f"--set {override}: only {keys} can be set for what is already trained, such as"
+                " data.source.path"
+            )
         _apply(values, override)
     return _check(values, Path(config.name), {}, overrides)
 
@@ -102,9 +122,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = _nearest_pipeline(path)
-        raise ConfigError(f"{path}: no such pipeline file; " + (f"did you mean {near}?" if near else "look under pipelines/")) from None
+        raise ConfigError(
+            f"{path}: no such pipeline file; "
+            + (f"did you mean {near}?" if near else "look under pipelines/")
+        ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}; give a pipeline file") from None
+        raise ConfigError(
+            f"{path}: can't be read: {error.strerror}; give a pipeline file"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: no text in UTF-8; give a pipeline file") from None
     try:
@@ -114,19 +139,27 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
         values = loader.construct_document(node) if node else None
         lines = dict(_lines(node, ())) if node else {}
     except RecursionError:
-        raise ConfigError(f"{path}: something in it contains itself (an anchor &x with *x inside); write it out") from None
+        raise ConfigError(
+            f"{path}: something in it contains itself (an anchor &x with *x inside); write it out"
+        ) from None
     except yaml.MarkedYAMLError as error:
         where = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
         raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: the character {chr(error.character)!r} is not allowed; remove it") from None
+        raise ConfigError(
+            f"{path}:{line}: not valid YAML: the character {chr(error.character)!r} is not allowed;"
+            " remove it"
+        ) from None
     return _mapping(values, str(path)), lines
 
 
 def _mapping(values: Any, origin: str) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise ConfigError(f"{origin}: a pipeline file is a mapping of keys to values, such as 'task: classification'")
+        raise ConfigError(
+            f"{origin}: a pipeline file is a mapping of keys to values, such as 'task:"
+            " classification'"
+        )
     return values
 
 
@@ -156,7 +189,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ConfigError):
-        raise ConfigError(f"--set {override}: '{text}' is not a YAML value; quote it if it is text") from None
+        raise ConfigError(
+            f"--set {override}: '{text}' is not a YAML value; quote it if it is text"
+        ) from None
     *parents, last = key.split(".")
     at: Any = values
     for parent in parents:
@@ -182,13 +217,18 @@ def _descend(at: Any, key: str, override: str) -> Any:
 
 def _position(items: list[Any], key: str, override: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
-        raise ConfigError(f"--set {override}: '{key}' is no position in that list of {len(items)}, counted from 0")
+        raise ConfigError(
+            f"--set {override}: '{key}' is no position in that list of {len(items)}, counted from 0"
+        )
     return int(key)
 
 
-def _check(values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]) -> Config:
+def _check(
+    values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]
+) -> Config:
     try:
-        # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML has and JSON lacks is text.
+        # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML
+        # has and JSON lacks is text.
         return Config.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as failure:
         sentences = []
@@ -197,12 +237,18 @@ def _check(values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int]
             at = _location(error["loc"], values)
             # What is wrong between sections begins with the key to look at.
             place = at or tuple(str(error.get("ctx", {}).get("error", "")).split(" ")[0].split("."))
-            sentences.append(f"{_where(place, path, lines, overrides)}: {_explain(dict(error), at, values)}")
+            sentences.append(
+                f"{_where(place, path, lines, overrides)}: {_explain(dict(error), at, values)}"
+            )
         raise ConfigError("\n".join(dict.fromkeys(sentences))) from None
 
 
-def _where(at: tuple[Any, ...], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]) -> str:
-    """The override or the line of the file that a location comes from, or else the nearest mapping around it."""
+def _where(
+    at: tuple[Any, ...], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]
+) -> str:
+    """The override or the line of the file that a location comes from, or else the nearest mapping
+    around it.
+    """
     for override in reversed(overrides):
         if _below(at, override.partition("=")[0]):
             return f"--set {override}"
@@ -222,7 +268,9 @@ def _below(at: tuple[Any, ...], key: str) -> bool:
 
 
 def _location(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """Pydantic's location without the kinds of mappings, which it puts after their places and the file doesn't have."""
+    """Pydantic's location without the kinds of mappings, which it puts after their places and the
+    file doesn't have.
+    """
     at: list[Any] = []
     entered = False
     for part in loc:
@@ -243,30 +291,62 @@ def _explain(error: dict[str, Any], at: tuple[Any, ...], values: dict[str, Any])
     if kind == "extra_forbidden":
         keys = _known_keys(at[:-1], values)
         near = difflib.get_close_matches(str(at[-1]).lower(), keys, n=1, cutoff=0.5)
-        return f"unknown key '{key}'; " + (f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(keys)}")
+        return f"unknown key '{key}'; " + (
+            f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(keys)}"
+        )
     if kind == "missing":
         return f"'{key}' is missing; add it ({_meaning(at, values)})"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = context["discriminator"].strip("'")
         known = context.get("expected_tags") or ", ".join(f"'{name}'" for name in _tags(at, values))
-        given = f"'{context['tag']}' is not a known {tag}" if "tag" in context else f"no '{tag}' is given"
-        near = difflib.get_close_matches(str(context.get("tag", "")), re.findall(r"'([^']+)'", known), n=1)
-        return f"'{key}': {given}; " + (f"did you mean '{near[0]}'? " if near else "") + f"known: {known}"
+        given = (
+            f"'{context['tag']}' is not a known {tag}"
+            if "tag" in context
+            else f"no '{tag}' is given"
+        )
+        near = difflib.get_close_matches(
+            str(context.get("tag", "")), re.findall(r"'([^']+)'", known), n=1
+        )
+        return (
+            f"'{key}': {given}; "
+            + (f"did you mean '{near[0]}'? " if near else "")
+            + f"known: {known}"
+        )
     if kind == "value_error":
         text, _, names = str(context["error"]).partition("|")
         if names:
             near = difflib.get_close_matches(str(error["input"]), names.split("|"), n=1)
             known = names.replace("|", ", ")
-            return f"'{key}': {text} '{error['input']}'; " + (f"did you mean '{near[0]}'? " if near else "") + f"known: {known}"
+            return (
+                f"'{key}': {text} '{error['input']}'; "
+                + (f"did you mean '{near[0]}'? " if near else "")
+                + f"known: {known}"
+            )
         return f"'{key}': {text}" if key else text
     given = json.dumps(error["input"], ensure_ascii=False)
     if kind in ("too_short", "too_long"):
-        bound, limit = ("at least", context["min_length"]) if kind == "too_short" else ("at most", context["max_length"])
-        return f"'{key}' should have {bound} {limit} {'item' if limit == 1 else 'items'}, not {given} ({_meaning(at, values)})"
+        bound, limit = (
+            ("at least", context["min_length"])
+            if kind == "too_short"
+            else ("at most", context["max_length"])
+        )
+        return (
+            f"'{key}' should have {bound} {limit} {'item' if limit == 1 else 'items'}, not {given}"
+            f" ({_meaning(at, values)})"
+        )
     said = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid ", "")
-    for term, plain in {"an object": "a mapping", "an array": "a list", "a array": "a list", "a integer": "an integer"}.items():
+    for term, plain in {
+        "an object": "a mapping",
+        "an array": "a list",
+        "a array": "a list",
+        "a integer": "an integer",
+    }.items():
         said = said.replace(term, plain)
-    quoted = f'; write it as "{error["input"]}"' if kind == "string_type" and isinstance(error["input"], (int, float)) else ""
+    quoted = (
+        f'; write it as "{error["input"]}"'
+        if kind == "string_type" and isinstance(error["input"], (int, float))
+        else ""
+    )
     return f"'{key}' {said}, not {given}{quoted} ({_meaning(at, values)})"
 
 
@@ -292,7 +372,12 @@ def _tags(at: tuple[Any, ...], values: Any) -> list[str]:
     at = at[:-1] if isinstance(at[-1], int) else at
     section = _section(at[:-1], values)
     members = _members(section.model_fields[at[-1]].annotation) if section else []
-    return [get_args(m.model_fields[tag].annotation)[0] for m in members for tag in TAGS if tag in m.model_fields]
+    return [
+        get_args(m.model_fields[tag].annotation)[0]
+        for m in members
+        for tag in TAGS
+        if tag in m.model_fields
+    ]
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:
@@ -303,7 +388,7 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _section(at: tuple[Any, ...], values: Any) -> type[BaseModel] | None:
-    """The section class of the mapping at a location, chosen by its tag where several are allowed."""
+    """Return the section class of the mapping at a location, chosen by its tag in a union."""
     section: type[BaseModel] = Config
     candidates: list[type[BaseModel]] = []
     for part in at:
@@ -316,7 +401,14 @@ def _section(at: tuple[Any, ...], values: Any) -> type[BaseModel] | None:
             return None
         if isinstance(values, dict):
             tag = next((values[t] for t in TAGS if t in values), None)
-            matching = [m for m in members if any(t in m.model_fields and tag in get_args(m.model_fields[t].annotation) for t in TAGS)]
+            matching = [
+                m
+                for m in members
+                if any(
+                    t in m.model_fields and tag in get_args(m.model_fields[t].annotation)
+                    for t in TAGS
+                )
+            ]
             members = matching or members
         if not members:
             return None

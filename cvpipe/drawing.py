@@ -19,12 +19,17 @@ from cvpipe.geometry.masks import palette
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
-def image_grid(images: np.ndarray, titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 8) -> Figure:
+def image_grid(
+    images: np.ndarray, titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 8
+) -> Figure:
     """Images uint8 [N, H, W, C] with a title each, green where `right` and red where not."""
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
     aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
-    figure = Figure(figsize=(1.5 * columns, (1.5 * min(max(aspect, 0.2), 5) + 0.25) * rows), layout="constrained")
+    figure = Figure(
+        figsize=(1.5 * columns, (1.5 * min(max(aspect, 0.2), 5) + 0.25) * rows),
+        layout="constrained",
+    )
     for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if n < len(images):
@@ -44,11 +49,15 @@ class Marks(NamedTuple):
 
 
 def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: int = 4) -> Figure:
-    """Images uint8 [N, H, W, C], each with its boxes and their titles; later marks lie over earlier ones."""
+    """Images uint8 [N, H, W, C], each with its boxes and their titles; later marks lie over earlier
+    ones.
+    """
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
     aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
-    figure = Figure(figsize=(3 * columns, 3 * min(max(aspect, 0.2), 5) * rows), layout="constrained")
+    figure = Figure(
+        figsize=(3 * columns, 3 * min(max(aspect, 0.2), 5) * rows), layout="constrained"
+    )
     for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if n >= len(images):
@@ -58,16 +67,42 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
             for (top, left, bottom, right), title in zip(boxes, titles):
                 # Pixel i covers i − 0.5 … i + 0.5 here.
                 corner = (left - 0.5, top - 0.5)
-                axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.2))
-                axes.text(*corner, title, color="white", fontsize=6, va="bottom", parse_math=False, clip_on=True,
-                          bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6})
+                axes.add_patch(
+                    Rectangle(
+                        corner,
+                        right - left,
+                        bottom - top,
+                        fill=False,
+                        edgecolor=colour,
+                        linewidth=1.2,
+                    )
+                )
+                axes.text(
+                    *corner,
+                    title,
+                    color="white",
+                    fontsize=6,
+                    va="bottom",
+                    parse_math=False,
+                    clip_on=True,
+                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6},
+                )
     return figure
 
 
-def masks_table(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str], most: int = 8) -> Figure:
-    """Rows of images, uint8 [H, W, C] each, one for each of `columns`, with the colours of the first 20 classes; `most` rows."""
+def masks_table(
+    images: Sequence[Sequence[np.ndarray]],
+    columns: Sequence[str],
+    classes: Sequence[str],
+    most: int = 8,
+) -> Figure:
+    """Rows of images, uint8 [H, W, C] each, one for each of `columns`, with the colours of the
+    first 20 classes; `most` rows.
+    """
     shown = images[:most]
-    figure = Figure(figsize=(2.2 * len(columns) + 1.6, 2.2 * max(len(shown), 1) + 0.3), layout="constrained")
+    figure = Figure(
+        figsize=(2.2 * len(columns) + 1.6, 2.2 * max(len(shown), 1) + 0.3), layout="constrained"
+    )
     grid = figure.subplots(max(len(shown), 1), len(columns), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -77,7 +112,10 @@ def masks_table(images: Sequence[Sequence[np.ndarray]], columns: Sequence[str], 
     for axes, title in zip(grid[0], columns):
         axes.set_title(title, fontsize=8)
     # matplotlib keeps names that begin with _ out of the legend.
-    patches = [Rectangle((0, 0), 1, 1, color=colour / 255, label=f" {name}") for name, colour in zip(classes[:20], palette())]
+    patches = [
+        Rectangle((0, 0), 1, 1, color=colour / 255, label=f" {name}")
+        for name, colour in zip(classes[:20], palette())
+    ]
     figure.legend(handles=patches, loc="outside right upper", fontsize=7)
     return figure
 
@@ -92,7 +130,9 @@ def bars(counts: Mapping[str, float], what: str) -> Figure:
 
 
 def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
-    """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20 are named."""
+    """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20
+    are named.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for n, (name, line) in enumerate(precision.items()):
@@ -103,11 +143,18 @@ def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[f
     return figure
 
 
-def image_table(images: Sequence[np.ndarray], rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """A row of images, uint8 [n, H, W, C], for each of `rows`; one column for each of `columns`, n being their number."""
+def image_table(
+    images: Sequence[np.ndarray], rows: Sequence[str], columns: Sequence[str]
+) -> Figure:
+    """A row of images, uint8 [n, H, W, C], for each of `rows`; one column for each of `columns`, n
+    being their number.
+    """
     aspect = images[0].shape[1] / images[0].shape[2]
     height = min(max(aspect, 0.2), 5)
-    figure = Figure(figsize=(1.5 * len(columns) + 0.5, (1.5 * height + 0.1) * len(rows) + 0.3), layout="constrained")
+    figure = Figure(
+        figsize=(1.5 * len(columns) + 0.5, (1.5 * height + 0.1) * len(rows) + 0.3),
+        layout="constrained",
+    )
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for row, own in enumerate(images):
         for column, axes in enumerate(grid[row]):
@@ -135,7 +182,9 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Counts int [K, K], a row per true class, shaded by the row's share; numbers are written for up to 20 classes."""
+    """Counts int [K, K], a row per true class, shaded by the row's share; numbers are written for
+    up to 20 classes.
+    """
     size = min(max(4.0, 0.5 * len(classes) + 2), 14)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
@@ -148,27 +197,39 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     if len(classes) <= 20:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=colour)
+            axes.text(
+                column, row, counts[row, column], ha="center", va="center", fontsize=8, color=colour
+            )
     return figure
 
 
 def reliability(bins: np.ndarray) -> Figure:
-    """How often answers of each confidence are right; bins [bins, 3] are (examples, sum of confidences, correct)."""
+    """How often answers of each confidence are right; bins [bins, 3] are (examples, sum of
+    confidences, correct).
+    """
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     filled = bins[bins[:, 0] > 0]
-    images, confidence, accuracy = filled[:, 0], filled[:, 1] / filled[:, 0], filled[:, 2] / filled[:, 0]
+    images, confidence, accuracy = (
+        filled[:, 0],
+        filled[:, 1] / filled[:, 0],
+        filled[:, 2] / filled[:, 0],
+    )
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
     # A bin of two images says little: areas show how many there are.
     axes.plot(confidence, accuracy, linewidth=0.8)
-    axes.scatter(confidence, accuracy, s=10 + 300 * images / images.sum(), label="model (area: images)")
+    axes.scatter(
+        confidence, accuracy, s=10 + 300 * images / images.sum(), label="model (area: images)"
+    )
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
     axes.legend()
     return figure
 
 
 def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
-    """Training and validation loss, and the validation score, over epochs, from the lines of metrics.jsonl."""
+    """Training and validation loss, and the validation score, over epochs, from the lines of
+    metrics.jsonl.
+    """
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for split in ("train", "validation"):
@@ -176,7 +237,9 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
         if own:
             left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
     scored = [row for row in rows if score in row]
-    right.plot([row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT)
+    right.plot(
+        [row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT
+    )
     left.set(xlabel="epoch", ylabel="loss (training: augmented, with what is added)")
     right.set(xlabel="epoch", ylabel=f"validation {score}")
     if left.lines:
@@ -190,7 +253,10 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 
 
 def _rotation(classes: Sequence[str]) -> int:
-    """Degrees for names along an axis. Short ones stay upright: a 6 that lies on its side could as well be a 9."""
+    """Degrees for names along an axis.
+
+    Short ones stay upright: a 6 that lies on its side could as well be a 9.
+    """
     return 90 if max(map(len, classes)) > 3 else 0
 
 

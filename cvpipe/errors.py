@@ -1,4 +1,7 @@
-"""The errors a user can cause and mend. Everything else is a bug of ours and keeps its traceback."""
+"""The errors a user can cause and mend.
+
+Everything else is a bug of ours and keeps its traceback.
+"""
 
 
 class UserError(Exception):

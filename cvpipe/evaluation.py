@@ -1,4 +1,6 @@
-"""Scores of a model or of an exported artefact, by one path: predictions in, the task's metrics out."""
+"""Scores of a model or of an exported artefact, by one path: predictions in, the task's metrics
+out.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,19 @@ def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
     return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
 
 
-def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]) -> Predict:
+def make_predict(
+    models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]
+) -> Predict:
     """The evaluated graph, which is also what the artefact contains.
 
-    It takes prepared images, as `input_spec(config)` describes them, and their `extent`, int32 [B, 2], heights and widths before they were
-    prepared: what has a place in an answer is in those pixels; without, in those of the prepared images. By name it takes other values
+    It takes prepared images, as `input_spec(config)` describes them, and their `extent`, int32 [B,
+    2], heights and widths before they were
+    prepared: what has a place in an answer is in those pixels; without, in those of the prepared
+        images. By name it takes other values
     than the pipeline's for `task.settings`, scalars. It returns the task's answers.
 
-    Where an image has several views, and where several models answer together, the answers are averaged by `task.average`.
+    Where an image has several views, and where several models answer together, the answers are
+    averaged by `task.average`.
     """
     has_views = len(input_spec(config).shape) > 4
 
@@ -43,17 +50,29 @@ def make_predict(models: Sequence[keras.Model], task: ModuleType, config: Config
         if not has_views:
             return model(image, training=False)
         # A view at a time, so that memory is bounded by the batch, whatever the number of views.
-        signature = {name: tf.TensorSpec(output.shape, output.dtype) for name, output in model.output.items()}
-        views = tf.map_fn(lambda view: model(view, training=False), tf.transpose(image, [1, 0, 2, 3, 4]), fn_output_signature=signature)
+        signature = {
+            name: tf.TensorSpec(output.shape, output.dtype) for name, output in model.output.items()
+        }
+        views = tf.map_fn(
+            lambda view: model(view, training=False),
+            tf.transpose(image, [1, 0, 2, 3, 4]),
+            fn_output_signature=signature,
+        )
         return task.average(views, config)
 
     def network(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
         members = [outputs_of(model, image) for model in models]
-        return members[0] if len(members) == 1 else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
+        return (
+            members[0]
+            if len(members) == 1
+            else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
+        )
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
-    def predict(image: tf.Tensor, extent: tf.Tensor | None = None, **settings: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    def predict(
+        image: tf.Tensor, extent: tf.Tensor | None = None, **settings: tf.Tensor
+    ) -> Mapping[str, tf.Tensor]:
         if config.prepare.resize == "tile":
             return task.predict_in_tiles(network, image, config, classes, extent, **settings)
         return task.predict(network(image), config, classes, extent, **settings)
@@ -67,7 +86,9 @@ def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
 
 
 def batch_size_of(config: Config) -> int:
-    """How many images are evaluated at once: one where they are answered in tiles, as only that bounds memory, whatever their size."""
+    """How many images are evaluated at once: one where they are answered in tiles, as only that
+    bounds memory, whatever their size.
+    """
     return 1 if config.prepare.resize == "tile" else config.train.batch_size
 
 
@@ -102,10 +123,12 @@ def evaluate(
 def evaluate_each(
     predict: Predict, source: Source, task: ModuleType, config: Config, *, quarantine: Quarantine
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Evaluates, and keeps what was answered to each of the N readable examples; not their images, which may be too many.
+    """Evaluates, and keeps what was answered to each of the N readable examples; not their images,
+    which may be too many.
 
     Returns:
-        What `evaluate` returns, and {"index": int64 [N], "targets": the task's, each [N, …], "predictions": likewise},
+        What `evaluate` returns, and {"index": int64 [N], "targets": the task's, each [N, …],
+        "predictions": likewise},
         in the source's order; what differs in size is padded, uint8 with IGNORED.
 
     Raises:
@@ -124,7 +147,8 @@ def evaluate_each(
 def evaluate_bytes(
     answer: Predict, source: Source, task: ModuleType, config: Config, *, quarantine: Quarantine
 ) -> dict[str, Any]:
-    """Evaluates a served signature, from raw bytes to answers; `answer` takes string [B] and also returns "valid".
+    """Evaluates a served signature, from raw bytes to answers; `answer` takes string [B] and also
+    returns "valid".
 
     Returns and raises like `evaluate`.
     """

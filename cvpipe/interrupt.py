@@ -13,7 +13,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[threading.Event]:
-    """Within it SIGINT and SIGTERM set the event and are handled by `handle`; if `once`, those after the first as before.
+    """Within it SIGINT and SIGTERM set the event and are handled by `handle`; if `once`, those
+    after the first as before.
 
     Python knows signals in its main thread alone; in others nothing is handled.
     """
@@ -42,6 +43,11 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
 
 
 def stop_on_signals() -> contextlib.AbstractContextManager[threading.Event]:
-    """Within it the first SIGINT or SIGTERM sets the event; the second has its usual effect, at once."""
+    """Within it the first SIGINT or SIGTERM sets the event; the second has its usual effect, at
+    once.
+    """
     # Not print: the signal may have come in the middle of one.
-    return on_signals(lambda number: os.write(2, b"\nstopping soon and saving; again to stop at once\n"), once=True)
+    return on_signals(
+        lambda number: os.write(2, b"\nstopping soon and saving; again to stop at once\n"),
+        once=True,
+    )

@@ -1,4 +1,7 @@
-"""Settings of the process that decide which bits come out. They must be made before TensorFlow is imported."""
+"""Settings of the process that decide which bits come out.
+
+They must be made before TensorFlow is imported.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from cvpipe.config import Config
 def prepare_process(config: Config) -> None:
     """Chooses kernels and determinism for this pipeline, quietly.
 
-    The kernels can only be chosen before TensorFlow is imported; in a process that has it already they stay as they are.
+    The kernels can only be chosen before TensorFlow is imported; in a process that has it already
+    they stay as they are.
     """
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
@@ -24,7 +28,9 @@ def prepare_process(config: Config) -> None:
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notices (a missing GPU is an "error" to it) off the terminal, unless the user asked for them."""
+    """Keeps TensorFlow's start-up notices (a missing GPU is an "error" to it) off the terminal,
+    unless the user asked for them.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # On every CPU: TensorFlow leaves these kernels off on some on which they are the faster ones.

@@ -16,17 +16,26 @@ from cvpipe.config import Config  # noqa: E402
 from cvpipe.runtime import prepare_process  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-# The default pipeline with a network small enough to train in seconds, and everything that has a state: BatchNorm,
-# momentum, dropout, averaged weights.
+# The default pipeline with a network small enough to train in seconds, and everything that has a
+# state: BatchNorm, momentum, dropout, averaged weights.
 SMALL = (
-    "prepare.size=[16, 16]", "model.width=0.25", "model.dropout=0.1", "train.ema=0.9", "train.epochs=2", "train.batch_size=32",
-    "data.validation=0.1", "train.pictures=false", "schedule.warmup_epochs=0.5",
+    "prepare.size=[16, 16]",
+    "model.width=0.25",
+    "model.dropout=0.1",
+    "train.ema=0.9",
+    "train.epochs=2",
+    "train.batch_size=32",
+    "data.validation=0.1",
+    "train.pictures=false",
+    "schedule.warmup_epochs=0.5",
 )
 
 
 def small_config(*overrides: str) -> Config:
     """The small pipeline, with overrides."""
-    return config_file.load(ROOT / "pipelines" / "classification" / "digits.yaml", [*SMALL, *overrides])
+    return config_file.load(
+        ROOT / "pipelines" / "classification" / "digits.yaml", [*SMALL, *overrides]
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,12 +67,16 @@ def artefact(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from cvpipe.export.export import export
     from cvpipe.training.run import Run
 
-    return Path(export(Run(trained_run), tmp_path_factory.mktemp("saved_models") / "digits")["artefact"])
+    return Path(
+        export(Run(trained_run), tmp_path_factory.mktemp("saved_models") / "digits")["artefact"]
+    )
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of public data sets beside the project; tests that need it are skipped where it is absent."""
+    """The folder of public data sets beside the project; tests that need it are skipped where it is
+    absent.
+    """
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: the public data sets lie beside the project, not in it")

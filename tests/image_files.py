@@ -20,7 +20,7 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarr
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
     """What JPEG keeps well: uint8 [height, width, 3]."""
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     waves = [np.sin(3 * a * y + 3 * b * x + c) for a, b, c in random.uniform(0.2, 1, (3, 3))]
     return np.round(127.5 + 127.5 * np.stack(waves, -1)).astype(np.uint8)
 
@@ -35,14 +35,21 @@ def encode(image: np.ndarray, kind: str, mode: str | None = None, **options: Any
 
 def chunk(name: bytes, content: bytes) -> bytes:
     """A chunk of a PNG file."""
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def black_png(width: int, height: int) -> bytes:
     """A sound black PNG of one bit a pixel: large images in small files."""
     rows = zlib.compress(bytes(height * (1 + -(-width // 8))), 1)
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def claiming(encoded: bytes, width: int, height: int) -> bytes:
@@ -50,13 +57,16 @@ def claiming(encoded: bytes, width: int, height: int) -> bytes:
     data = bytearray(encoded)
     if encoded.startswith(b"\xff\xd8"):
         start_of_frame = encoded.index(b"\xff\xc0")
-        data[start_of_frame + 5: start_of_frame + 9] = struct.pack(">HH", height, width)
+        data[start_of_frame + 5 : start_of_frame + 9] = struct.pack(">HH", height, width)
     elif encoded.startswith(b"BM"):
         data[18:26] = struct.pack("<ii", width, height)
     elif encoded[12:16] == b"VP8 ":
         data[26:30] = struct.pack("<HH", width, height)
     elif encoded[12:16] == b"VP8L":
-        data[21:25] = struct.pack("<I", struct.unpack("<I", encoded[21:25])[0] & 0xF0000000 | (height - 1) << 14 | width - 1)
+        data[21:25] = struct.pack(
+            "<I",
+            struct.unpack("<I", encoded[21:25])[0] & 0xF0000000 | (height - 1) << 14 | width - 1,
+        )
     else:
         assert encoded[12:16] == b"VP8X"
         data[24:30] = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
@@ -89,7 +99,9 @@ BAD: dict[str, bytes] = {
 
 
 def write_classes(folder: Path, classes: dict[str, list[bytes]]) -> list[Path]:
-    """A folder per class with numbered files in it; the files, in the order in which a source lists them."""
+    """A folder per class with numbered files in it; the files, in the order in which a source lists
+    them.
+    """
     files = []
     for name, contents in sorted(classes.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""Baselines: the pipeline's own images and splits, settings chosen without the test split, and the same rows every time."""
+"""Baselines: the pipeline's own images and splits, settings chosen without the test split, and the
+same rows every time.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,16 @@ def rows() -> list[dict]:
     return list(baselines(config_file.load(DIGITS, PLAIN)))
 
 
-def test_every_baseline_learns_the_digits_and_five_neighbours_are_always_shown(rows: list[dict]) -> None:
+def test_every_baseline_learns_the_digits_and_five_neighbours_are_always_shown(
+    rows: list[dict],
+) -> None:
     names = {row["baseline"] for row in rows}
     assert names == {
-        "nearest neighbours, L2", "nearest neighbours, L1", "linear SVM", "softmax regression", "two-layer net, 256 hidden",
+        "nearest neighbours, L2",
+        "nearest neighbours, L1",
+        "linear SVM",
+        "softmax regression",
+        "two-layer net, 256 hidden",
     }
     for row in rows:
         assert row["accuracy"] > 0.85 and row["images"] == 359 and row["note"] == "", row
@@ -44,18 +52,32 @@ def test_rows_are_the_same_every_time(rows: list[dict]) -> None:
     assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in rows]
 
 
-def test_five_neighbours_are_those_that_scikit_learn_finds_in_its_own_copy_of_the_pipelines_split(rows: list[dict]) -> None:
+def test_five_neighbours_are_those_that_scikit_learn_finds_in_its_own_copy_of_the_pipelines_split(
+    rows: list[dict],
+) -> None:
     digits, splits = load_digits(), open_splits(config_file.load(DIGITS, PLAIN).data)
     train, test = splits["train"].records, splits["test"].records
     values = digits.data / 16
-    expected = KNeighborsClassifier(5).fit(values[train], digits.target[train]).score(values[test], digits.target[test])
-    (row,) = [row for row in rows if row["baseline"] == "nearest neighbours, L2" and row["settings"]["k"] == 5]
+    expected = (
+        KNeighborsClassifier(5)
+        .fit(values[train], digits.target[train])
+        .score(values[test], digits.target[test])
+    )
+    (row,) = [
+        row
+        for row in rows
+        if row["baseline"] == "nearest neighbours, L2" and row["settings"]["k"] == 5
+    ]
     assert row["accuracy"] == pytest.approx(expected, abs=1.5 / 359)
 
 
 def test_the_vote_is_that_of_scikit_learn() -> None:
     random = np.random.default_rng(0)
-    points, labels, asked = random.normal(size=(60, 3)), random.integers(0, 4, 60), random.normal(size=(200, 3))
+    points, labels, asked = (
+        random.normal(size=(60, 3)),
+        random.integers(0, 4, 60),
+        random.normal(size=(200, 3)),
+    )
     for k in (1, 2, 5, 8):
         classifier = KNeighborsClassifier(k).fit(points, labels)
         nearest = labels[classifier.kneighbors(asked, 8, return_distance=False)]
@@ -74,23 +96,34 @@ def test_a_sample_keeps_each_classs_share_and_the_seed_decides_it() -> None:
     assert len(Images(images.values, np.arange(90, dtype=np.int32)).sample(30, seed=0).labels) == 30
 
 
-def test_without_a_validation_split_a_part_of_the_training_split_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_validation_split_a_part_of_the_training_split_chooses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "TRAINABLE", ())
     found = list(baselines(config_file.load(DIGITS, [*PLAIN, "data.validation=0"])))
     assert {row["images"] for row in found} == {359} and min(row["accuracy"] for row in found) > 0.9
 
 
-def test_what_takes_too_long_is_measured_on_a_sample_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_too_long_is_measured_on_a_sample_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "TRAINABLE", ())
     monkeypatch.setattr(module, "MOST_DIFFERENCES", 100 * 300 * 64)
     found = list(baselines(config_file.load(DIGITS, PLAIN)))
-    by_distance = {distance: [row for row in found if row["baseline"].endswith(distance)] for distance in ("L1", "L2")}
-    assert {(row["images"], row["note"]) for row in by_distance["L1"]} == {(100, "on a sample of 100 test images")}
+    by_distance = {
+        distance: [row for row in found if row["baseline"].endswith(distance)]
+        for distance in ("L1", "L2")
+    }
+    assert {(row["images"], row["note"]) for row in by_distance["L1"]} == {
+        (100, "on a sample of 100 test images")
+    }
     assert {(row["images"], row["note"]) for row in by_distance["L2"]} == {(359, "")}
 
 
 def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_does() -> None:
-    config = config_file.load(DIGITS, ["prepare.size=[8, 8]", "prepare.normalize=image", "data.limit=300"])
+    config = config_file.load(
+        DIGITS, ["prepare.size=[8, 8]", "prepare.normalize=image", "data.limit=300"]
+    )
     train = open_splits(config.data)["train"]
     images = module._read(train, "train", config, module._normalization(train, config))
     np.testing.assert_allclose(images.values.mean(axis=0), 0, atol=1e-5)
@@ -100,16 +133,27 @@ def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_do
 
 def test_more_than_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_VALUES", 300 * 64 - 1)
-    with pytest.raises(DataError, match=r"--limit, or smaller ones with --set prepare.size=\[4,4\]"):
+    with pytest.raises(
+        DataError, match=r"--limit, or smaller ones with --set prepare.size=\[4,4\]"
+    ):
         next(baselines(config_file.load(DIGITS, PLAIN)))
 
 
-def test_the_command_prints_a_table_or_json(cvpipe: Cvpipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_a_table_or_json(
+    cvpipe: Cvpipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "TRAINABLE", module.TRAINABLE[:1])
     sets = [word for override in PLAIN[:3] for word in ("--set", override)]
     code, out, _ = cvpipe("baselines", DIGITS, *sets, "--limit", 100)
-    assert code == 0 and out.splitlines()[0].split()[:2] == ["baseline", "settings"] and "linear SVM" in out
+    assert (
+        code == 0
+        and out.splitlines()[0].split()[:2] == ["baseline", "settings"]
+        and "linear SVM" in out
+    )
     code, out, _ = cvpipe("baselines", DIGITS, *sets, "--limit", 100, "--json")
-    assert code == 0 and {row["baseline"] for row in json.loads(out)} >= {"linear SVM", "nearest neighbours, L1"}
+    assert code == 0 and {row["baseline"] for row in json.loads(out)} >= {
+        "linear SVM",
+        "nearest neighbours, L1",
+    }
     code, out, err = cvpipe("baselines", DIGITS, "--limit", "some")
     assert (code, out) == (2, "") and "'data.limit' should be an integer" in err

@@ -25,14 +25,31 @@ def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print('imported', *sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
     return set(done.stderr.rpartition("imported")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["schema"], ["train", str(DIGITS), "--set", "train.epohs=3"],
-                                       ["sweep", str(DIGITS), "--search", "model.dropout=0:1"],
-                                       ["data", "check", "--help"], ["data", "check", str(DIGITS), "--set", "data.sauce=3"]])
-def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorflow(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["schema"],
+        ["train", str(DIGITS), "--set", "train.epohs=3"],
+        ["sweep", str(DIGITS), "--search", "model.dropout=0:1"],
+        ["data", "check", "--help"],
+        ["data", "check", str(DIGITS), "--set", "data.sauce=3"],
+    ],
+)
+def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorflow(
+    arguments: list[str],
+) -> None:
     imported = run_in_a_process_that_says_what_it_imported(*arguments)
     assert "cvpipe.cli" in imported
     assert not imported & {"tensorflow", "keras", "sklearn", "matplotlib"}
@@ -41,36 +58,91 @@ def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorfl
 def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("--help")
     assert code == 0
-    for command in ("train", "evaluate", "export", "predict", "serve", "data", "sweep", "baselines", "models", "schema"):
+    for command in (
+        "train",
+        "evaluate",
+        "export",
+        "predict",
+        "serve",
+        "data",
+        "sweep",
+        "baselines",
+        "models",
+        "schema",
+    ):
         assert f"\n    {command}" in out
         assert cvpipe(command, "--help")[0] == 0
 
 
-@pytest.mark.parametrize("arguments, code, message", [
-    ([], 2, "required: COMMAND"),
-    (["trian"], 2, "invalid choice: 'trian'"),
-    (["train"], 2, "PIPELINE.yaml"),
-    (["train", "pipelines/classification/digit.yaml"], 2, "no such pipeline file; did you mean pipelines/classification/digits.yaml?"),
-    (["train", str(DIGITS), "--set", "train.epohs=3"], 2, "unknown key 'train.epohs'; did you mean 'epochs'?"),
-    (["train", str(DIGITS), "--set", "train.epochs=many"], 2, "'train.epochs' should be an integer, not \"many\""),
-    (["train", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"], 1, "nowhere: no such folder"),
-    (["train", str(DIGITS), "--set", "data.source={kind: idx, path: nowhere}"], 1, "nowhere: no such folder or zip archive"),
-    (["train", str(DIGITS), "--set", "train.strategy=multiworker"], 2, "needs the environment variable TF_CONFIG"),
-    (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
-    (["export", "nowhere"], 1, "nowhere: no run there"),
-    (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
-    (["serve", "nowhere"], 1, "nowhere"),
-    (["models", "resnet19"], 2, "resnet19"),
-    (["data"], 2, "required: COMMAND"),
-    (["data", "chek"], 2, "invalid choice: 'chek'"),
-    (["data", "check"], 2, "PIPELINE.yaml"),
-    (["data", "check", "nowhere.yaml"], 2, "cvpipe data check: nowhere.yaml: no such pipeline file"),
-    (["data", "check", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"], 1, "nowhere: no such folder"),
-    (["train", str(DIGITS), "--sanity", "--fresh"], 2, "--sanity trains nothing"),
-    (["train", str(DIGITS), "--sanity", "--sanity-steps", "many"], 2, "invalid int value: 'many'"),
-])
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        ([], 2, "required: COMMAND"),
+        (["trian"], 2, "invalid choice: 'trian'"),
+        (["train"], 2, "PIPELINE.yaml"),
+        (
+            ["train", "pipelines/classification/digit.yaml"],
+            2,
+            "no such pipeline file; did you mean pipelines/classification/digits.yaml?",
+        ),
+        (
+            ["train", str(DIGITS), "--set", "train.epohs=3"],
+            2,
+            "unknown key 'train.epohs'; did you mean 'epochs'?",
+        ),
+        (
+            ["train", str(DIGITS), "--set", "train.epochs=many"],
+            2,
+            "'train.epochs' should be an integer, not \"many\"",
+        ),
+        (
+            ["train", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"],
+            1,
+            "nowhere: no such folder",
+        ),
+        (
+            ["train", str(DIGITS), "--set", "data.source={kind: idx, path: nowhere}"],
+            1,
+            "nowhere: no such folder or zip archive",
+        ),
+        (
+            ["train", str(DIGITS), "--set", "train.strategy=multiworker"],
+            2,
+            "needs the environment variable TF_CONFIG",
+        ),
+        (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
+        (["export", "nowhere"], 1, "nowhere: no run there"),
+        (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
+        (["serve", "nowhere"], 1, "nowhere"),
+        (["models", "resnet19"], 2, "resnet19"),
+        (["data"], 2, "required: COMMAND"),
+        (["data", "chek"], 2, "invalid choice: 'chek'"),
+        (["data", "check"], 2, "PIPELINE.yaml"),
+        (
+            ["data", "check", "nowhere.yaml"],
+            2,
+            "cvpipe data check: nowhere.yaml: no such pipeline file",
+        ),
+        (
+            ["data", "check", str(DIGITS), "--set", "data.source={kind: folder, path: nowhere}"],
+            1,
+            "nowhere: no such folder",
+        ),
+        (["train", str(DIGITS), "--sanity", "--fresh"], 2, "--sanity trains nothing"),
+        (
+            ["train", str(DIGITS), "--sanity", "--sanity-steps", "many"],
+            2,
+            "invalid int value: 'many'",
+        ),
+    ],
+)
 def test_wrong_use_is_a_sentence_and_a_code(
-    cvpipe: Cvpipe, arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cvpipe: Cvpipe,
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
     monkeypatch.chdir(tmp_path)
@@ -91,8 +163,24 @@ def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("models", "--json")
     rows = {row["name"]: row for row in json.loads(out)}
     assert code == 0
-    assert {"lenet5", "resnet20", "resnet32", "resnet18", "resnet34", "resnet50", "mobilenet_v2"} <= rows.keys()
-    assert rows["resnet50"].keys() == {"name", "task", "parameters", "trainable_parameters", "macs", "input_shape", "paper"}
+    assert {
+        "lenet5",
+        "resnet20",
+        "resnet32",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "mobilenet_v2",
+    } <= rows.keys()
+    assert rows["resnet50"].keys() == {
+        "name",
+        "task",
+        "parameters",
+        "trainable_parameters",
+        "macs",
+        "input_shape",
+        "paper",
+    }
     assert rows["resnet50"]["trainable_parameters"] == 25_557_032
 
 
@@ -108,17 +196,42 @@ def test_the_schema_accepts_what_the_configuration_accepts(cvpipe: Cvpipe) -> No
         jsonschema.validate({**whole, "train": {**whole["train"], "epohs": 3}}, schema)
 
 
-def test_train_prints_one_json_object_and_nothing_else(small_arguments: list[str], tmp_path: Path) -> None:
-    arguments = [*small_arguments, "--set", "train.epochs=1", "--json", "--run", str(tmp_path / "run")]
+def test_train_prints_one_json_object_and_nothing_else(
+    small_arguments: list[str], tmp_path: Path
+) -> None:
+    arguments = [
+        *small_arguments,
+        "--set",
+        "train.epochs=1",
+        "--json",
+        "--run",
+        str(tmp_path / "run"),
+    ]
     command = [sys.executable, "-m", "cvpipe", "train", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert {"accuracy", "top5_accuracy", "loss", "images", "quarantined", "run", "report"} <= result.keys()
+    assert {
+        "accuracy",
+        "top5_accuracy",
+        "loss",
+        "images",
+        "quarantined",
+        "run",
+        "report",
+    } <= result.keys()
     assert "validation accuracy" in done.stderr
 
 
-def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artefact(cvpipe: Cvpipe, trained_run: Path, artefact: Path) -> None:
+def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artefact(
+    cvpipe: Cvpipe, trained_run: Path, artefact: Path
+) -> None:
     from_run = json.loads(cvpipe("evaluate", trained_run, "--json")[1])
     from_artefact = json.loads(cvpipe("evaluate", artefact.parent, "--json")[1])
     for name in ("accuracy", "top5_accuracy", "images", "quarantined"):
@@ -136,13 +249,19 @@ def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, trained_run: Path
 @pytest.fixture
 def some_images(tmp_path: Path) -> list[Path]:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    contents = {"good.png": tf.io.encode_png(pixels).numpy(), "empty.jpg": b"", "cut.png": tf.io.encode_png(pixels).numpy()[:99]}
+    contents = {
+        "good.png": tf.io.encode_png(pixels).numpy(),
+        "empty.jpg": b"",
+        "cut.png": tf.io.encode_png(pixels).numpy()[:99],
+    }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     return [tmp_path / name for name in [*contents, "missing.png"]]
 
 
-def test_predict_answers_each_image_on_its_line(cvpipe: Cvpipe, artefact: Path, some_images: list[Path], tmp_path: Path) -> None:
+def test_predict_answers_each_image_on_its_line(
+    cvpipe: Cvpipe, artefact: Path, some_images: list[Path], tmp_path: Path
+) -> None:
     before = {image: image.read_bytes() for image in some_images if image.exists()}
     code, out, _ = cvpipe("predict", artefact, *some_images, "--draw", tmp_path)
     rows = [json.loads(line) for line in out.splitlines()]
@@ -155,5 +274,7 @@ def test_predict_answers_each_image_on_its_line(cvpipe: Cvpipe, artefact: Path, 
     assert [file.name for file in tmp_path.glob("*.prediction.png")] == ["good.png.prediction.png"]
 
 
-def test_predict_of_good_images_alone_succeeds(cvpipe: Cvpipe, artefact: Path, some_images: list[Path]) -> None:
+def test_predict_of_good_images_alone_succeeds(
+    cvpipe: Cvpipe, artefact: Path, some_images: list[Path]
+) -> None:
     assert cvpipe("predict", artefact.parent, some_images[0])[0] == 0

@@ -1,4 +1,4 @@
-"""Every mistake in a pipeline is answered with a sentence: where it is, which key, and what to do."""
+"""Guards mistakes in pipelines: each is a sentence with its place, its key and what to do."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ train:
   epochs: 20
   batch_size: 64
 """
-TRAIN_KEYS = ("epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, "
-              "checkpoint_minutes, snapshots, early_stopping, ema, precision, xla, onednn, strategy, "
-              "steps_per_call, pictures")
+TRAIN_KEYS = (
+    "epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, "
+    "checkpoint_minutes, snapshots, early_stopping, ema, precision, xla, onednn, strategy, "
+    "steps_per_call, pictures"
+)
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
 
 
@@ -62,84 +64,220 @@ def complaint(path: Path, *overrides: str) -> str:
     return str(error.value).replace(f"{path.parent}/", "")
 
 
-# -- mistakes in a file -------------------------------------------------------------------------------------
+# -- mistakes in a file
+# -------------------------------------------------------------------------------------
 
 FILES = {
     "unknown key": (
-        "epochs: 20", "epochs: 20\n  evaluate_evry: 2",
+        "epochs: 20",
+        "epochs: 20\n  evaluate_evry: 2",
         "p.yaml:19: unknown key 'train.evaluate_evry'; did you mean 'evaluate_every'?",
     ),
-    "unknown key in capitals": ("epochs: 20", "epochs: 20\n  EMA: .9", "p.yaml:19: unknown key 'train.EMA'; did you mean 'ema'?"),
-    "unknown key like no other": ("epochs: 20", "epochs: 20\n  zzz: 2", f"p.yaml:19: unknown key 'train.zzz'; known here: {TRAIN_KEYS}"),
+    "unknown key in capitals": (
+        "epochs: 20",
+        "epochs: 20\n  EMA: .9",
+        "p.yaml:19: unknown key 'train.EMA'; did you mean 'ema'?",
+    ),
+    "unknown key like no other": (
+        "epochs: 20",
+        "epochs: 20\n  zzz: 2",
+        f"p.yaml:19: unknown key 'train.zzz'; known here: {TRAIN_KEYS}",
+    ),
     "unknown key at the top": (
-        "task: classification", "task: classification\ntrian: {}",
+        "task: classification",
+        "task: classification\ntrian: {}",
         "p.yaml:2: unknown key 'trian'; did you mean 'train'?",
     ),
-    "unknown key in a list": ("padding: 1", "paddin: 1", "p.yaml:6: unknown key 'augment.0.paddin'; did you mean 'padding'?"),
-    "key of another kind": ("{kind: digits}", "{kind: digits, path: x}", "p.yaml:3: unknown key 'data.source.path'; known here: kind"),
+    "unknown key in a list": (
+        "padding: 1",
+        "paddin: 1",
+        "p.yaml:6: unknown key 'augment.0.paddin'; did you mean 'padding'?",
+    ),
+    "key of another kind": (
+        "{kind: digits}",
+        "{kind: digits, path: x}",
+        "p.yaml:3: unknown key 'data.source.path'; known here: kind",
+    ),
     "no number": (
-        "epochs: 20", "epochs: many",
-        "p.yaml:18: 'train.epochs' should be an integer, not \"many\" (Passes over the training split)",
+        "epochs: 20",
+        "epochs: many",
+        (
+            "p.yaml:18: 'train.epochs' should be an integer, not \"many\" (Passes over the training"
+            " split)"
+        ),
     ),
-    "true is no integer": ("epochs: 20", "epochs: true", "p.yaml:18: 'train.epochs' should be an integer, not true"),
-    "a fraction is no integer": ("epochs: 20", "epochs: 2.5", "p.yaml:18: 'train.epochs' should be an integer, not 2.5"),
-    "nothing is no integer": ("epochs: 20", "epochs:", "p.yaml:18: 'train.epochs' should be an integer, not null"),
-    "a leading zero is no integer": ("epochs: 20", "epochs: 020", "p.yaml:18: 'train.epochs' should be an integer, not \"020\""),
-    "no text": ("backbone: resnet20", "backbone: 3", "p.yaml:11: 'model.backbone' should be a string, not 3; write it as \"3\""),
+    "true is no integer": (
+        "epochs: 20",
+        "epochs: true",
+        "p.yaml:18: 'train.epochs' should be an integer, not true",
+    ),
+    "a fraction is no integer": (
+        "epochs: 20",
+        "epochs: 2.5",
+        "p.yaml:18: 'train.epochs' should be an integer, not 2.5",
+    ),
+    "nothing is no integer": (
+        "epochs: 20",
+        "epochs:",
+        "p.yaml:18: 'train.epochs' should be an integer, not null",
+    ),
+    "a leading zero is no integer": (
+        "epochs: 20",
+        "epochs: 020",
+        "p.yaml:18: 'train.epochs' should be an integer, not \"020\"",
+    ),
+    "no text": (
+        "backbone: resnet20",
+        "backbone: 3",
+        "p.yaml:11: 'model.backbone' should be a string, not 3; write it as \"3\"",
+    ),
     "no list": ("[32, 32]", "32", "p.yaml:8: 'prepare.size' should be a list, not 32"),
-    "no mapping": ("{kind: digits}", "digits", "p.yaml:3: 'data.source' should be a mapping, not \"digits\""),
-    "no mapping of a kind": (
-        "optimizer:\n  kind: sgd", "optimizer: sgd",
-        "p.yaml:12: 'optimizer' should be a mapping, not \"sgd\" (its kind is one of sgd, adam, adamw, adagrad, rmsprop, lbfgs)",
+    "no mapping": (
+        "{kind: digits}",
+        "digits",
+        "p.yaml:3: 'data.source' should be a mapping, not \"digits\"",
     ),
-    "item of a list": ("[32, 32]", "[32, a]", "p.yaml:8: 'prepare.size.1' should be an integer, not \"a\""),
-    "item of a long list": ("- op: pad_crop\n    padding: 1", "- op: flip\n  - 3", "p.yaml:6: 'augment.1' should be a mapping, not 3"),
-    "too long a list": ("[32, 32]", "[32, 32, 3]", "p.yaml:8: 'prepare.size' should have at most 2 items, not [32, 32, 3]"),
-    "too small": ("epochs: 20", "epochs: 0", "p.yaml:18: 'train.epochs' should be greater than or equal to 1, not 0"),
-    "not a number": ("warmup_epochs: 1", "warmup_epochs: .nan", "p.yaml:16: 'schedule.warmup_epochs' should be a finite number, not NaN"),
-    "no choice": ("channels: 1", "channels: 2", "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2"),
+    "no mapping of a kind": (
+        "optimizer:\n  kind: sgd",
+        "optimizer: sgd",
+        (
+            "p.yaml:12: 'optimizer' should be a mapping, not \"sgd\" (its kind is one of sgd, adam,"
+            " adamw, adagrad, rmsprop, lbfgs)"
+        ),
+    ),
+    "item of a list": (
+        "[32, 32]",
+        "[32, a]",
+        "p.yaml:8: 'prepare.size.1' should be an integer, not \"a\"",
+    ),
+    "item of a long list": (
+        "- op: pad_crop\n    padding: 1",
+        "- op: flip\n  - 3",
+        "p.yaml:6: 'augment.1' should be a mapping, not 3",
+    ),
+    "too long a list": (
+        "[32, 32]",
+        "[32, 32, 3]",
+        "p.yaml:8: 'prepare.size' should have at most 2 items, not [32, 32, 3]",
+    ),
+    "too small": (
+        "epochs: 20",
+        "epochs: 0",
+        "p.yaml:18: 'train.epochs' should be greater than or equal to 1, not 0",
+    ),
+    "not a number": (
+        "warmup_epochs: 1",
+        "warmup_epochs: .nan",
+        "p.yaml:16: 'schedule.warmup_epochs' should be a finite number, not NaN",
+    ),
+    "no choice": (
+        "channels: 1",
+        "channels: 2",
+        "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2",
+    ),
     "missing key": ("  epochs: 20\n", "", "p.yaml:17: 'train.epochs' is missing; add it"),
-    "missing key of a kind": ("{kind: digits}", "{kind: folder}", "p.yaml:3: 'data.source.path' is missing; add it"),
+    "missing key of a kind": (
+        "{kind: digits}",
+        "{kind: folder}",
+        "p.yaml:3: 'data.source.path' is missing; add it",
+    ),
     "missing section": (
-        "optimizer:\n  kind: sgd\n", "",
-        "p.yaml: 'optimizer' is missing; add it (its kind is one of sgd, adam, adamw, adagrad, rmsprop, lbfgs)",
+        "optimizer:\n  kind: sgd\n",
+        "",
+        (
+            "p.yaml: 'optimizer' is missing; add it (its kind is one of sgd, adam, adamw, adagrad,"
+            " rmsprop, lbfgs)"
+        ),
     ),
     "wrong kind": (
-        "kind: sgd", "kind: sdg",
-        "p.yaml:12: 'optimizer': 'sdg' is not a known kind; did you mean 'sgd'? known: 'sgd', 'adam', 'adamw'",
+        "kind: sgd",
+        "kind: sdg",
+        (
+            "p.yaml:12: 'optimizer': 'sdg' is not a known kind; did you mean 'sgd'? known: 'sgd',"
+            " 'adam', 'adamw'"
+        ),
     ),
     "wrong op": (
-        "op: pad_crop", "op: padcrop",
-        "p.yaml:5: 'augment.0': 'padcrop' is not a known op; did you mean 'pad_crop'? known: 'flip', 'pad_crop', 'random_resized_crop', ",
+        "op: pad_crop",
+        "op: padcrop",
+        (
+            "p.yaml:5: 'augment.0': 'padcrop' is not a known op; did you mean 'pad_crop'? known:"
+            " 'flip', 'pad_crop', 'random_resized_crop', "
+        ),
     ),
-    "no kind": ("  kind: cosine\n", "", "p.yaml:14: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine'"),
+    "no kind": (
+        "  kind: cosine\n",
+        "",
+        "p.yaml:14: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine'",
+    ),
     "no op": (
-        "op: pad_crop\n    padding", "padding",
-        "p.yaml:5: 'augment.0': no 'op' is given; known: 'flip', 'pad_crop', 'random_resized_crop', 'short_side_crop', ",
+        "op: pad_crop\n    padding",
+        "padding",
+        (
+            "p.yaml:5: 'augment.0': no 'op' is given; known: 'flip', 'pad_crop',"
+            " 'random_resized_crop', 'short_side_crop', "
+        ),
     ),
     "unknown backbone": (
-        "resnet20", "mobilenet",
-        "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean 'mobilenet_v2'? known: "
-        "linear, two_layer, lenet5, resnet20, ",
+        "resnet20",
+        "mobilenet",
+        (
+            "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean"
+            " 'mobilenet_v2'? known: linear, two_layer, lenet5, resnet20, "
+        ),
     ),
     "rule of a section": (
-        "op: pad_crop\n    padding: 1", "op: random_resized_crop\n    area: [1, .5]",
+        "op: pad_crop\n    padding: 1",
+        "op: random_resized_crop\n    area: [1, .5]",
         "p.yaml:5: 'augment.0': area must be [smallest, largest] with largest at most 1",
     ),
     "rule between sections": (
-        "warmup_epochs: 1", "warmup_epochs: 20",
+        "warmup_epochs: 1",
+        "warmup_epochs: 20",
         "p.yaml:16: schedule.warmup_epochs (20) must be below train.epochs (20)",
     ),
-    "key given twice": ("epochs: 20", "epochs: 20\n  epochs: 3", "p.yaml:19: key 'epochs' is given twice; keep one"),
-    "bracket left open": ("epochs: 20", "epochs: [20", "p.yaml:19: not valid YAML: expected ',' or ']', but got ':'"),
-    "tab": ("  epochs: 20", "\tepochs: 20", "p.yaml:18: not valid YAML: found character '\\t' that cannot start any token"),
-    "control character": ("epochs: 20", "epochs: \x01", "p.yaml:18: not valid YAML: the character '\\x01' is not allowed; remove it"),
-    "list as a key": ("task: classification", "task: classification\n? [a, b]\n: 3", "p.yaml:2: not valid YAML: found unhashable key"),
-    "tag": ("task: classification", "task: !!python/name:os.system x", "p.yaml:1: not valid YAML: could not determine a constructor"),
-    "two documents": ("batch_size: 64\n", "batch_size: 64\n---\na: 1\n", "p.yaml:20: not valid YAML: but found another document"),
+    "key given twice": (
+        "epochs: 20",
+        "epochs: 20\n  epochs: 3",
+        "p.yaml:19: key 'epochs' is given twice; keep one",
+    ),
+    "bracket left open": (
+        "epochs: 20",
+        "epochs: [20",
+        "p.yaml:19: not valid YAML: expected ',' or ']', but got ':'",
+    ),
+    "tab": (
+        "  epochs: 20",
+        "\tepochs: 20",
+        "p.yaml:18: not valid YAML: found character '\\t' that cannot start any token",
+    ),
+    "control character": (
+        "epochs: 20",
+        "epochs: \x01",
+        "p.yaml:18: not valid YAML: the character '\\x01' is not allowed; remove it",
+    ),
+    "list as a key": (
+        "task: classification",
+        "task: classification\n? [a, b]\n: 3",
+        "p.yaml:2: not valid YAML: found unhashable key",
+    ),
+    "tag": (
+        "task: classification",
+        "task: !!python/name:os.system x",
+        "p.yaml:1: not valid YAML: could not determine a constructor",
+    ),
+    "two documents": (
+        "batch_size: 64\n",
+        "batch_size: 64\n---\na: 1\n",
+        "p.yaml:20: not valid YAML: but found another document",
+    ),
     "binary": (
-        "task: classification", "task: !!binary aGVsbG8=",
-        "p.yaml:1: 'task' should be 'classification', 'detection' or 'segmentation', not \"b'hello'\"",
+        "task: classification",
+        "task: !!binary aGVsbG8=",
+        (
+            "p.yaml:1: 'task' should be 'classification', 'detection' or 'segmentation', not"
+            " \"b'hello'\""
+        ),
     ),
 }
 
@@ -154,25 +292,39 @@ def test_a_mistake_in_a_file_is_a_sentence_with_its_line(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "3"])
 def test_a_pipeline_is_a_mapping(tmp_path: Path, text: str) -> None:
-    assert complaint(write(tmp_path, text)) == "p.yaml: a pipeline file is a mapping of keys to values, such as 'task: classification'"
+    assert (
+        complaint(write(tmp_path, text))
+        == "p.yaml: a pipeline file is a mapping of keys to values, such as 'task: classification'"
+    )
 
 
 def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epoch: 20").replace("channels: 1", "channels: 2")
     assert complaint(write(tmp_path, text)).splitlines() == [
         "p.yaml:18: unknown key 'train.epoch'; did you mean 'epochs'?",
-        "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2 (1: grey, 3: RGB. Images are converted)",
+        (
+            "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2 (1: grey, 3: RGB. Images are"
+            " converted)"
+        ),
         "p.yaml:17: 'train.epochs' is missing; add it (Passes over the training split)",
     ]
 
 
-@pytest.mark.parametrize("path, hint", [
-    ("pipelines/classification/digit.yaml", "did you mean pipelines/classification/digits.yaml?"),
-    ("digits.yaml", "did you mean pipelines/classification/digits.yaml?"),
-    ("digits", "did you mean pipelines/classification/digits.yaml?"),
-    ("qqqqqqqqq", "look under pipelines/"),
-])
-def test_a_missing_file_is_said_with_the_nearest_one(path: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "path, hint",
+    [
+        (
+            "pipelines/classification/digit.yaml",
+            "did you mean pipelines/classification/digits.yaml?",
+        ),
+        ("digits.yaml", "did you mean pipelines/classification/digits.yaml?"),
+        ("digits", "did you mean pipelines/classification/digits.yaml?"),
+        ("qqqqqqqqq", "look under pipelines/"),
+    ],
+)
+def test_a_missing_file_is_said_with_the_nearest_one(
+    path: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(ConfigError) as error:
         config_file.load(path)
@@ -183,66 +335,110 @@ def test_what_is_no_text_file_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
     assert complaint(tmp_path / "p.yaml") == "p.yaml: no text in UTF-8; give a pipeline file"
     (tmp_path / "folder").mkdir()
-    assert complaint(tmp_path / "folder") == "folder: can't be read: Is a directory; give a pipeline file"
+    assert (
+        complaint(tmp_path / "folder")
+        == "folder: can't be read: Is a directory; give a pipeline file"
+    )
 
 
-# -- --set --------------------------------------------------------------------------------------------------
+# -- --set
+# --------------------------------------------------------------------------------------------------
 
 OVERRIDES = {
     "train.epochs": "write it as key=value, such as --set train.epochs=3",
     "=3": "write it as key=value, such as --set train.epochs=3",
-    "train.epochs=x": "'train.epochs' should be an integer, not \"x\" (Passes over the training split)",
-    "train.epochs=": "'train.epochs' should be an integer, not null (Passes over the training split)",
+    "train.epochs=x": (
+        "'train.epochs' should be an integer, not \"x\" (Passes over the training split)"
+    ),
+    "train.epochs=": (
+        "'train.epochs' should be an integer, not null (Passes over the training split)"
+    ),
     "train.epochs=[": "'[' is not a YAML value; quote it if it is text",
     "train.epohcs=3": "unknown key 'train.epohcs'; did you mean 'epochs'?",
     "trian.epochs=3": "unknown key 'trian'; did you mean 'train'?",
     "task.x=1": "'task' is a value, nothing lies below it",
     "augment.1.padding=2": "'1' is no position in that list of 1, counted from 0",
     "augment.x=2": "'x' is no position in that list of 1, counted from 0",
-    "augment.0.padding=a": "'augment.0.padding' should be an integer, not \"a\" (Pixels of the source image added on each side)",
-    "augment=[{op: flip}, {op: flp}]": "'augment.1': 'flp' is not a known op; did you mean 'flip'? known: 'flip', 'pad_crop', ",
-    "train.early_stopping=3": "'train.early_stopping' should be a mapping, not 3 (Leave out to train all epochs)",
-    "train.early_stopping.patience=0": "'train.early_stopping.patience' should be greater than or equal to 1, not 0 (Evaluations",
-    "train.early_stopping.patienc=3": "unknown key 'train.early_stopping.patienc'; did you mean 'patience'?",
-    "train.ema=2": "'train.ema' should be less than 1, not 2 (Decay of an exponential moving average",
-    "train={epochs: 3, batch_size: x}": "'train.batch_size' should be an integer, not \"x\" (Examples a step",
-    "schedule={kind: step, at: []}": "'schedule.at' should have at least 1 item, not [] (Epochs, rising)",
+    "augment.0.padding=a": (
+        "'augment.0.padding' should be an integer, not \"a\" (Pixels of the source image added on"
+        " each side)"
+    ),
+    "augment=[{op: flip}, {op: flp}]": (
+        "'augment.1': 'flp' is not a known op; did you mean 'flip'? known: 'flip', 'pad_crop', "
+    ),
+    "train.early_stopping=3": (
+        "'train.early_stopping' should be a mapping, not 3 (Leave out to train all epochs)"
+    ),
+    "train.early_stopping.patience=0": (
+        "'train.early_stopping.patience' should be greater than or equal to 1, not 0 (Evaluations"
+    ),
+    "train.early_stopping.patienc=3": (
+        "unknown key 'train.early_stopping.patienc'; did you mean 'patience'?"
+    ),
+    "train.ema=2": (
+        "'train.ema' should be less than 1, not 2 (Decay of an exponential moving average"
+    ),
+    "train={epochs: 3, batch_size: x}": (
+        "'train.batch_size' should be an integer, not \"x\" (Examples a step"
+    ),
+    "schedule={kind: step, at: []}": (
+        "'schedule.at' should have at least 1 item, not [] (Epochs, rising)"
+    ),
     "schedule.warmup_epochs=30": "schedule.warmup_epochs (30) must be below train.epochs (20)",
-    "data.source={kind: idx}": "'data.source.path' is missing; add it (A folder with the four files",
+    "data.source={kind: idx}": (
+        "'data.source.path' is missing; add it (A folder with the four files"
+    ),
     "loss.l3=1": "unknown key 'loss.l3'; did you mean 'l2'?",
-    "name=a b": "'name' should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not \"a b\" (Name of the run and the served model",
-    "name=2024": "'name' should be a string, not 2024; write it as \"2024\" (Name of the run and the served model",
+    "name=a b": (
+        "'name' should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not \"a b\" (Name of the run"
+        " and the served model"
+    ),
+    "name=2024": (
+        "'name' should be a string, not 2024; write it as \"2024\" (Name of the run and the served"
+        " model"
+    ),
     "train.onednn=off": "'train.onednn' should be a boolean, not \"off\" (Intel's kernels",
     "seed=1:30": "'seed' should be an integer, not \"1:30\" (Same seed",
 }
 
 
 @pytest.mark.parametrize("override", OVERRIDES)
-def test_a_mistake_in_an_override_is_a_sentence_with_the_override(tmp_path: Path, override: str) -> None:
-    assert complaint(write(tmp_path), override).startswith(f"--set {override}: {OVERRIDES[override]}")
+def test_a_mistake_in_an_override_is_a_sentence_with_the_override(
+    tmp_path: Path, override: str
+) -> None:
+    assert complaint(write(tmp_path), override).startswith(
+        f"--set {override}: {OVERRIDES[override]}"
+    )
 
 
 def test_a_mistake_in_the_file_is_no_fault_of_an_override_elsewhere(tmp_path: Path) -> None:
     text = replaced("epochs: 20", "epochs: x")
-    assert complaint(write(tmp_path, text), "train.batch_size=8", "seed=1").startswith("p.yaml:18: 'train.epochs'")
+    assert complaint(write(tmp_path, text), "train.batch_size=8", "seed=1").startswith(
+        "p.yaml:18: 'train.epochs'"
+    )
 
 
 def test_the_last_override_that_set_a_key_is_the_one_to_blame(tmp_path: Path) -> None:
     said = complaint(write(tmp_path), "train.epochs=1", "train.epochs=x", "train.batch_size=8")
     assert said.startswith("--set train.epochs=x: ")
-    assert complaint(write(tmp_path), "schedule.final=x", "schedule={kind: nope}").startswith("--set schedule={kind: nope}: ")
+    assert complaint(write(tmp_path), "schedule.final=x", "schedule={kind: nope}").startswith(
+        "--set schedule={kind: nope}: "
+    )
 
 
 def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path: Path) -> None:
     text = replaced("schedule:\n  kind: cosine\n  warmup_epochs: 1\n", "")
-    assert complaint(write(tmp_path, text), "schedule.final=0.1") == (
-        "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step', 'cosine', 'exponential', 'inverse', "
-        "'restarts', 'cyclic', 'plateau'"
+    assert (
+        complaint(write(tmp_path, text), "schedule.final=0.1")
+        == "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step',"
+        " 'cosine', 'exponential', 'inverse', 'restarts', 'cyclic', 'plateau'"
     )
 
 
 def test_later_overrides_win_and_all_win_over_the_file(tmp_path: Path) -> None:
-    config = config_file.load(write(tmp_path), ["train.epochs=5", "train.batch_size=8", "train.epochs=7", "seed=3"])
+    config = config_file.load(
+        write(tmp_path), ["train.epochs=5", "train.batch_size=8", "train.epochs=7", "seed=3"]
+    )
     assert (config.train.epochs, config.train.batch_size, config.seed) == (7, 8, 3)
     assert config.schedule.warmup_epochs == 1
 
@@ -254,12 +450,17 @@ def test_overrides_reach_into_lists_and_replace_them(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path), ["augment=[]"]).augment == ()
 
 
-@pytest.mark.parametrize("override, expected", [
-    ("train.early_stopping={}", EarlyStopping(patience=5)),
-    ("train.early_stopping.patience=3", EarlyStopping(patience=3)),
-    ("train.early_stopping=null", None),
-])
-def test_an_override_may_begin_a_section_that_the_file_leaves_out(tmp_path: Path, override: str, expected: Any) -> None:
+@pytest.mark.parametrize(
+    "override, expected",
+    [
+        ("train.early_stopping={}", EarlyStopping(patience=5)),
+        ("train.early_stopping.patience=3", EarlyStopping(patience=3)),
+        ("train.early_stopping=null", None),
+    ],
+)
+def test_an_override_may_begin_a_section_that_the_file_leaves_out(
+    tmp_path: Path, override: str, expected: Any
+) -> None:
     assert config_file.load(write(tmp_path), [override]).train.early_stopping == expected
 
 
@@ -269,16 +470,24 @@ def test_an_override_may_give_an_optional_value(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path), ["train.ema=.99", "train.ema=null"]).train.ema is None
 
 
-# -- values -------------------------------------------------------------------------------------------------
+# -- values
+# -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text, value", [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.e-3", 1e-3), ("2e0", 2.0), (".5", 0.5), ("1", 1.0)])
+@pytest.mark.parametrize(
+    "text, value",
+    [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.e-3", 1e-3), ("2e0", 2.0), (".5", 0.5), ("1", 1.0)],
+)
 def test_numbers_are_read_as_people_write_them(tmp_path: Path, text: str, value: float) -> None:
     for config in (
-        config_file.load(write(tmp_path, replaced("kind: sgd", f"kind: sgd\n  learning_rate: {text}"))),
+        config_file.load(
+            write(tmp_path, replaced("kind: sgd", f"kind: sgd\n  learning_rate: {text}"))
+        ),
         config_file.load(write(tmp_path), [f"optimizer.learning_rate={text}"]),
     ):
-        assert config.optimizer.learning_rate == value and isinstance(config.optimizer.learning_rate, float)
+        assert config.optimizer.learning_rate == value and isinstance(
+            config.optimizer.learning_rate, float
+        )
 
 
 @pytest.mark.parametrize("text", ["on", "off"])
@@ -292,21 +501,38 @@ def test_true_and_false_are_booleans(tmp_path: Path, text: str, value: bool) -> 
 
 
 def test_dates_and_words_such_as_no_are_text(tmp_path: Path) -> None:
-    text = replaced("{kind: digits}", "{kind: idx, path: x, classes: [no, yes, on, 2020-01-01, 007]}")
-    assert config_file.load(write(tmp_path, text)).data.source.model_dump()["classes"] == ("no", "yes", "on", "2020-01-01", "007")
+    text = replaced(
+        "{kind: digits}", "{kind: idx, path: x, classes: [no, yes, on, 2020-01-01, 007]}"
+    )
+    assert config_file.load(write(tmp_path, text)).data.source.model_dump()["classes"] == (
+        "no",
+        "yes",
+        "on",
+        "2020-01-01",
+        "007",
+    )
     assert config_file.load(write(tmp_path), ["name=2020-01-01"]).name == "2020-01-01"
 
 
 def test_the_files_name_is_the_runs_where_it_has_none(tmp_path: Path) -> None:
     assert config_file.load(write(tmp_path)).name == "p"
     assert config_file.load(write(tmp_path, BASE + "name: other\n")).name == "other"
-    for file, name in (("my pipeline.yaml", "my-pipeline"), ("größe_2.yaml", "gr-e_2"), ("写真.yaml", "pipeline")):
+    for file, name in (
+        ("my pipeline.yaml", "my-pipeline"),
+        ("größe_2.yaml", "gr-e_2"),
+        ("写真.yaml", "pipeline"),
+    ):
         (tmp_path / file).write_text(BASE)
         assert config_file.load(tmp_path / file).name == name
 
 
-@pytest.mark.parametrize("override, key", [("data.source.kind=idx", "data.source.kind"), ("train.epochs=9", "train.epochs")])
-def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(tmp_path: Path, override: str, key: str) -> None:
+@pytest.mark.parametrize(
+    "override, key",
+    [("data.source.kind=idx", "data.source.kind"), ("train.epochs=9", "train.epochs")],
+)
+def test_only_the_data_of_a_saved_configuration_can_be_elsewhere(
+    tmp_path: Path, override: str, key: str
+) -> None:
     config = config_file.load(write(tmp_path))
     assert config_file.with_data(config, ["data.max_bad_share=0.5"]).data.max_bad_share == 0.5
     with pytest.raises(ConfigError, match=f"--set {override}: "):
@@ -318,11 +544,17 @@ def test_what_contains_itself_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_merged_mappings_are_read(tmp_path: Path) -> None:
-    text = replaced("- op: pad_crop\n    padding: 1", "- &pad {op: pad_crop, padding: 1}\n  - {<<: *pad, padding: 2}")
-    assert [op.model_dump()["padding"] for op in config_file.load(write(tmp_path, text)).augment] == [1, 2]
+    text = replaced(
+        "- op: pad_crop\n    padding: 1",
+        "- &pad {op: pad_crop, padding: 1}\n  - {<<: *pad, padding: 2}",
+    )
+    assert [
+        op.model_dump()["padding"] for op in config_file.load(write(tmp_path, text)).augment
+    ] == [1, 2]
 
 
-# -- saved configurations -----------------------------------------------------------------------------------
+# -- saved configurations
+# -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
@@ -338,11 +570,20 @@ def test_there_are_shipped_pipelines() -> None:
 
 
 def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
-    config = config_file.load(write(tmp_path), [
-        "augment=[{op: flip}, {op: random_resized_crop, area: [0.1, 0.30000000000000004]}, {op: colour_jitter, hue: 0.1}]",
-        "optimizer={kind: adamw, weight_decay: 1e-5}", "schedule={kind: step, at: [1, 2.5]}", "train.early_stopping={}", "train.ema=0.999",
-        "data.source={kind: folder, path: größe}",
-    ])
+    config = config_file.load(
+        write(tmp_path),
+        [
+            (
+                "augment=[{op: flip}, {op: random_resized_crop, area: [0.1, 0.30000000000000004]},"
+                " {op: colour_jitter, hue: 0.1}]"
+            ),
+            "optimizer={kind: adamw, weight_decay: 1e-5}",
+            "schedule={kind: step, at: [1, 2.5]}",
+            "train.early_stopping={}",
+            "train.ema=0.999",
+            "data.source={kind: folder, path: größe}",
+        ],
+    )
     again = config_file.parse(json.dumps(config.to_json()), "config.json")
     assert again == config
     assert [type(op) for op in again.augment] == [type(op) for op in config.augment]
@@ -351,12 +592,21 @@ def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
     assert config_file.load(saved) == config
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("[", "run/config.json:1: not valid JSON: "),
-    ("{\n", "run/config.json:2: not valid JSON: "),
-    ("[]", "run/config.json: a pipeline file is a mapping"),
-    ('{"task": "x"}', "run/config.json: 'task' should be 'classification', 'detection' or 'segmentation', not \"x\""),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("[", "run/config.json:1: not valid JSON: "),
+        ("{\n", "run/config.json:2: not valid JSON: "),
+        ("[]", "run/config.json: a pipeline file is a mapping"),
+        (
+            '{"task": "x"}',
+            (
+                "run/config.json: 'task' should be 'classification', 'detection' or 'segmentation',"
+                ' not "x"'
+            ),
+        ),
+    ],
+)
 def test_a_damaged_saved_configuration_is_a_sentence(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         config_file.parse(text, "run/config.json")
@@ -368,7 +618,8 @@ def test_a_configuration_cant_be_changed(tmp_path: Path) -> None:
         config.train.epochs = 3  # type: ignore[misc]
 
 
-# -- the schema ---------------------------------------------------------------------------------------------
+# -- the schema
+# ---------------------------------------------------------------------------------------------
 
 
 def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -381,20 +632,36 @@ def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
     """Whether a field, or else each section it may be, says what it is."""
     sections = [field, *field.get("oneOf", [])]
-    references = [schema["$defs"][section["$ref"].rpartition("/")[2]] for section in sections if "$ref" in section]
-    return "description" in field or bool(references) and all("description" in section for section in references)
+    references = [
+        schema["$defs"][section["$ref"].rpartition("/")[2]]
+        for section in sections
+        if "$ref" in section
+    ]
+    return (
+        "description" in field
+        or bool(references)
+        and all("description" in section for section in references)
+    )
 
 
 def test_every_field_of_the_schema_says_what_it_is() -> None:
     schema = Config.model_json_schema()
     # What kind a section is, its own description says.
-    silent = [name for name, field in fields(schema) if not described(field, schema) and "const" not in field]
+    silent = [
+        name
+        for name, field in fields(schema)
+        if not described(field, schema) and "const" not in field
+    ]
     assert silent == []
     assert len(list(fields(schema))) > 50
 
 
 def test_every_section_says_what_it_is() -> None:
-    assert [name for name, section in Config.model_json_schema()["$defs"].items() if "description" not in section] == []
+    assert [
+        name
+        for name, section in Config.model_json_schema()["$defs"].items()
+        if "description" not in section
+    ] == []
 
 
 def test_loading_a_pipeline_doesnt_load_tensorflow() -> None:
@@ -403,5 +670,11 @@ def test_loading_a_pipeline_doesnt_load_tensorflow() -> None:
         "config_file.load(sys.argv[1]); Config.model_json_schema()\n"
         "print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(PIPELINES[0])], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(PIPELINES[0])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"

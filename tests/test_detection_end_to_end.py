@@ -31,14 +31,23 @@ from cvpipe.training.train import evaluate_run, load, open_split, train
 from test_notebooks import execute, pictures
 
 TINY = (
-    "data.source={kind: digit_scenes, size: [96, 128], train: 48, validation: 8, test: 12}", "prepare={size: [64, 64], resize: letterbox}",
-    "model.width=0.125", "train.epochs=2", "train.batch_size=8", "train.pictures=true", "schedule={kind: constant}",
-    # Without it an untrained network answers so many boxes of all but equal scores that their order is chance.
+    "data.source={kind: digit_scenes, size: [96, 128], train: 48, validation: 8, test: 12}",
+    "prepare={size: [64, 64], resize: letterbox}",
+    "model.width=0.125",
+    "train.epochs=2",
+    "train.batch_size=8",
+    "train.pictures=true",
+    "schedule={kind: constant}",
+    # Without it an untrained network answers so many boxes of all but equal scores that their order
+    # is chance.
     "suppress.max_detections=20",
 )
 HEADS = {
     "ssd": ("model.head={kind: ssd, strides: [8, 16]}",),
-    "yolo": ("model.head={kind: yolo_v2, stride: 16, anchors: [[0.2, 0.15], [0.3, 0.25]]}", "loss.kind=yolo"),
+    "yolo": (
+        "model.head={kind: yolo_v2, stride: 16, anchors: [[0.2, 0.15], [0.3, 0.25]]}",
+        "loss.kind=yolo",
+    ),
 }
 
 
@@ -46,7 +55,9 @@ HEADS = {
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of a tiny detector."""
     folder = tmp_path_factory.mktemp("detection") / request.param
-    config = config_file.load(ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml", [*TINY, *HEADS[request.param]])
+    config = config_file.load(
+        ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml", [*TINY, *HEADS[request.param]]
+    )
     scores = train(config, folder)
     assert scores["images"] == 12 and np.isfinite(scores["ap"])
     return Run(folder)
@@ -62,7 +73,12 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
     report = run.report("test").read_text(encoding="utf-8")
     for word in ("ap50", "Precision recall", "Errors", "Predictions", "Per class"):
         assert word in report
-    assert {path.stem for path in run.pictures("test").glob("*.png")} >= {"predictions", "precision_recall", "errors", "curves"}
+    assert {path.stem for path in run.pictures("test").glob("*.png")} >= {
+        "predictions",
+        "precision_recall",
+        "errors",
+        "curves",
+    }
 
 
 def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path) -> None:
@@ -76,7 +92,10 @@ def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> N
     source = open_split(trained.config, "test", run.facts)
     batch = next(iter(evaluation_batches(source, trained.config, detection.encode, None, 12)))
     encoded = next(iter(encoded_batches(source, trained.config, detection.encode, 12)))["bytes"]
-    expected, given = ask(trained.predict, batch["image"], batch["extent"]), ask(artefact.answer, encoded)
+    expected, given = (
+        ask(trained.predict, batch["image"], batch["extent"]),
+        ask(artefact.answer, encoded),
+    )
     np.testing.assert_allclose(given["boxes"], expected["boxes"], atol=1e-3)
     np.testing.assert_allclose(given["scores"], expected["scores"], atol=1e-5)
     assert given["image_size"].tolist() == [[96, 128]] * 12
@@ -85,7 +104,9 @@ def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> N
 def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(exported: Path) -> None:
     sizes = [(40, 300), (300, 40), (1, 5000), (64, 64)]
     random = np.random.default_rng(0)
-    images = [tf.io.encode_png(random.integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes]
+    images = [
+        tf.io.encode_png(random.integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes
+    ]
     answers = ask(open_artefact(exported).answer, tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False]
     for n, size in enumerate(sizes):
@@ -97,11 +118,21 @@ def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(expo
 def test_a_served_detector_takes_thresholds_and_has_defaults_for_them(exported: Path) -> None:
     servable = load_models(exported.parent)["scenes"][1]
     image = tf.io.encode_png(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
-    coded = {"b64": tf.io.encode_base64(image, pad=True).numpy().decode().replace("-", "+").replace("_", "/")}
+    coded = {
+        "b64": (
+            tf.io.encode_base64(image, pad=True)
+            .numpy()
+            .decode()
+            .replace("-", "+")
+            .replace("_", "/")
+        )
+    }
 
     def served(inputs: Any) -> dict[str, Any]:
         request = rest.parse_request(json.dumps(inputs).encode())
-        tensors = rest.to_tensors(request, servable.input_specs("serving_default"), servable.defaults("serving_default"))
+        tensors = rest.to_tensors(
+            request, servable.input_specs("serving_default"), servable.defaults("serving_default")
+        )
         return servable.signatures["serving_default"](**tensors)
 
     by_default = served({"instances": [coded]})
@@ -109,13 +140,19 @@ def test_a_served_detector_takes_thresholds_and_has_defaults_for_them(exported: 
     fewer = served({"inputs": {"image_bytes": [coded], "max_detections": 3}})
     np.testing.assert_array_equal(fewer["scores"][0, :3], by_default["scores"][0, :3])
     assert int(fewer["count"][0]) == 3
-    assert int(served({"inputs": {"image_bytes": [coded], "score_threshold": 1.0}})["count"][0]) == 0
+    assert (
+        int(served({"inputs": {"image_bytes": [coded], "score_threshold": 1.0}})["count"][0]) == 0
+    )
     with pytest.raises(rest.RequestError, match="unknown input"):
         served({"inputs": {"image_bytes": [coded], "threshold": 1.0}})
 
 
-def test_predict_prints_and_draws_objects(exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]) -> None:
-    Image.fromarray(np.random.default_rng(2).integers(0, 256, (50, 80, 3), np.uint8)).save(tmp_path / "noise.png")
+def test_predict_prints_and_draws_objects(
+    exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
+) -> None:
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (50, 80, 3), np.uint8)).save(
+        tmp_path / "noise.png"
+    )
     code, out, _ = cvpipe("predict", exported, tmp_path / "noise.png", "--draw", tmp_path / "drawn")
     answer = json.loads(out)
     assert code == 0 and answer["count"] == len(answer["objects"])
@@ -126,18 +163,25 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
     config = calm(run.config)
     source = open_split(config, "train", run.facts)
     state, _ = build_state(config, source.classes, len(source))
-    found = gradient_check(Subject(state.model, detection, config, source.classes, some_examples(source, config, detection)))
+    found = gradient_check(
+        Subject(
+            state.model, detection, config, source.classes, some_examples(source, config, detection)
+        )
+    )
     assert found.ok, found.says
 
 
 def test_the_notebook_shows_a_detector(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(run.folder))
     done = execute(ROOT / "notebooks" / "detection.ipynb", ROOT)
-    # Class counts, images, augmented images, where it looks, what answers for what, predictions, precision and recall, errors.
+    # Class counts, images, augmented images, where it looks, what answers for what, predictions,
+    # precision and recall, errors.
     assert pictures(done) == 8
 
 
-def test_data_check_counts_objects_and_shows_them(tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]) -> None:
+def test_data_check_counts_objects_and_shows_them(
+    tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
+) -> None:
     pairs = [part for override in TINY for part in ("--set", override)]
     pipeline = ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml"
     code, out, _ = cvpipe("data", "check", pipeline, *pairs, "--to", tmp_path / "check", "--json")
@@ -147,7 +191,9 @@ def test_data_check_counts_objects_and_shows_them(tmp_path: Path, cvpipe: Callab
     assert (tmp_path / "check" / "contact_sheet.png").is_file()
 
 
-def test_anchors_are_found_for_the_networks_input(cvpipe: Callable[..., tuple[int, str, str]]) -> None:
+def test_anchors_are_found_for_the_networks_input(
+    cvpipe: Callable[..., tuple[int, str, str]],
+) -> None:
     pairs = [part for override in TINY for part in ("--set", override)]
     pipeline = ROOT / "pipelines" / "detection" / "digit_scenes_yolo.yaml"
     code, out, _ = cvpipe("data", "anchors", pipeline, *pairs, "--anchors", "3", "--json")
@@ -167,14 +213,28 @@ def test_an_unreadable_image_spoils_no_mosaic_and_is_noted_by_its_own_name(tmp_p
         Image.fromarray(pixels).save(tmp_path / "images" / f"{n:02}.png")
         (tmp_path / "labels" / f"{n:02}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
     (tmp_path / "images" / "03.png").write_bytes(b"garbage")
-    config = config_file.load(ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml", [
-        f"data.source={{kind: yolo, path: {tmp_path}, classes: [thing]}}", "data.validation=0", "data.test=0.1", "data.max_bad_share=0.5",
-        "augment=[{op: mosaic, probability: 1}]", *TINY[1:5], "train.epochs=1", "train.batch_size=4", "schedule={kind: constant}",
-    ])
+    config = config_file.load(
+        ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
+        [
+            f"data.source={{kind: yolo, path: {tmp_path}, classes: [thing]}}",
+            "data.validation=0",
+            "data.test=0.1",
+            "data.max_bad_share=0.5",
+            "augment=[{op: mosaic, probability: 1}]",
+            *TINY[1:5],
+            "train.epochs=1",
+            "train.batch_size=4",
+            "schedule={kind: constant}",
+        ],
+    )
     train_split = open_splits(config.data)["train"]
     quarantine = Quarantine(train_split, "train", 0.5)
-    batches = training_batches(train_split, config, detection.encode, quarantine, first_step=0, last_step=5)
+    batches = training_batches(
+        train_split, config, detection.encode, quarantine, first_step=0, last_step=5
+    )
     weights = np.concatenate([batch["weight"] for batch in batches.as_numpy_iterator()])
-    bad = [name for name in map(train_split.name, range(len(train_split))) if name.endswith("03.png")]
+    bad = [
+        name for name in map(train_split.name, range(len(train_split))) if name.endswith("03.png")
+    ]
     assert len(quarantine) == len(bad) == 1
     assert 0 < (weights == 0).sum() <= 2

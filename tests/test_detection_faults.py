@@ -1,4 +1,6 @@
-"""What annotated images of users can be like, from the command line: nothing of it stops a training or spoils its numbers."""
+"""What annotated images of users can be like, from the command line: nothing of it stops a training
+or spoils its numbers.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +25,35 @@ loss: {kind: LOSS}
 optimizer: {kind: adamw, learning_rate: 0.002}
 train: {epochs: 2, batch_size: 4, pictures: false}
 """
-HEADS = {"ssd": ("{kind: ssd, strides: [8, 16]}", "multibox"), "yolo_v1": ("{kind: yolo_v1, stride: 32}", "yolo"),
-         "yolo_v3": ("{kind: yolo_v3, strides: [8, 16], anchors: [[0.1, 0.1], [0.4, 0.4]]}", "yolo")}
+HEADS = {
+    "ssd": ("{kind: ssd, strides: [8, 16]}", "multibox"),
+    "yolo_v1": ("{kind: yolo_v1, stride: 32}", "yolo"),
+    "yolo_v3": ("{kind: yolo_v3, strides: [8, 16], anchors: [[0.1, 0.1], [0.4, 0.4]]}", "yolo"),
+}
 
 
 def xml(boxes: list[tuple[int, int, int, int]], height: int, width: int) -> str:
     """Annotations of an image; boxes are xmin, ymin, xmax, ymax."""
     objects = "".join(
-        f"<object><name>square</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
+        "<object><name>square</name><bndbox>"
+        f"<xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
         for a, b, c, d in boxes
     )
-    return f"<annotation><size><width>{width}</width><height>{height}</height><depth>3</depth></size>{objects}</annotation>"
+    size = f"<width>{width}</width><height>{height}</height><depth>3</depth>"
+    return f"<annotation><size>{size}</size>{objects}</annotation>"
 
 
-def squares(name: str, folder: Path, boxes: list[tuple[int, int, int, int]], size: tuple[int, int] = (64, 64), image: bool = True) -> None:
+def squares(
+    name: str,
+    folder: Path,
+    boxes: list[tuple[int, int, int, int]],
+    size: tuple[int, int] = (64, 64),
+    image: bool = True,
+) -> None:
     """An annotated image of light squares on dark noise, and its annotation file."""
     pixels = np.random.default_rng(len(name)).integers(0, 60, (*size, 3)).astype(np.uint8)
     for left, top, right, bottom in boxes:
-        pixels[top - 1: bottom, left - 1: right] = 230
+        pixels[top - 1 : bottom, left - 1 : right] = 230
     (folder / "Annotations" / f"{name}.xml").write_text(xml(boxes, *size))
     if image:
         (folder / "JPEGImages" / f"{name}.jpg").write_bytes(encode(pixels, "JPEG"))
@@ -48,14 +61,23 @@ def squares(name: str, folder: Path, boxes: list[tuple[int, int, int, int]], siz
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Twelve plain images, and five that aren't: empty, crowded, missing, annotated twice, and as thin as a line."""
+    """Twelve plain images, and five that aren't: empty, crowded, missing, annotated twice, and as
+    thin as a line.
+    """
     folder = tmp_path / "data"
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
     for number in range(12):
         squares(f"plain{number}", folder, [(5 + number, 10, 25 + number, 30)])
     squares("empty", folder, [])
-    squares("crowded", folder, [(1 + 2 * (n % 32), 1 + 2 * (n // 32), 2 + 2 * (n % 32), 2 + 2 * (n // 32)) for n in range(1000)])
+    squares(
+        "crowded",
+        folder,
+        [
+            (1 + 2 * (n % 32), 1 + 2 * (n // 32), 2 + 2 * (n % 32), 2 + 2 * (n // 32))
+            for n in range(1000)
+        ],
+    )
     squares("missing", folder, [(5, 5, 30, 30)], image=False)
     squares("twice", folder, [(5, 5, 30, 30), (5, 5, 30, 30), (40, 40, 60, 60)])
     squares("line", folder, [(100, 1, 2000, 1)], size=(1, 5000))
@@ -73,32 +95,61 @@ def test_odd_images_train_and_evaluate_without_nan(
     before = {file: file.read_bytes() for file in data.rglob("*") if file.is_file()}
     chosen, loss = HEADS[head]
     pipeline = tmp_path / "pipeline.yaml"
-    pipeline.write_text(PIPELINE.replace("DATA", str(data)).replace("HEAD", chosen).replace("LOSS", loss))
+    pipeline.write_text(
+        PIPELINE.replace("DATA", str(data)).replace("HEAD", chosen).replace("LOSS", loss)
+    )
     code, out, err = cvpipe("train", pipeline, "--run", tmp_path / "run", "--json")
     assert code == 0, err
-    assert "crowded.jpg (1900 beyond data.max_objects" in caplog.text and "twice.xml (2 repeated" in caplog.text
+    assert (
+        "crowded.jpg (1900 beyond data.max_objects" in caplog.text
+        and "twice.xml (2 repeated" in caplog.text
+    )
     scores = json.loads(out)
     assert scores["images"] == 16 and scores["quarantined"] == 1
     # The missing image's objects and those without area count for nothing.
     assert scores["objects"] == 12 + 50 + 2
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert all(np.isfinite(value) for row in rows for value in row.values() if isinstance(value, float))
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert all(
+        np.isfinite(value) for row in rows for value in row.values() if isinstance(value, float)
+    )
     validation = [row for row in rows if row["split"] == "validation"]
     assert validation and all(row["objects"] == 0 and row["ap50"] is None for row in validation)
-    (noted,) = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines() if '"test"' in line]
+    (noted,) = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
+        if '"test"' in line
+    ]
     assert "missing.jpg" in noted["record"]
     assert {file: file.read_bytes() for file in data.rglob("*") if file.is_file()} == before
 
 
-def test_images_without_any_object_at_all_train_and_evaluate(tmp_path: Path, cvpipe: Cvpipe) -> None:
+def test_images_without_any_object_at_all_train_and_evaluate(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
     folder = tmp_path / "data"
     for part in ("Annotations", "JPEGImages"):
         (folder / part).mkdir(parents=True)
     for number in range(12):
         squares(f"empty{number}", folder, [])
-    pipeline, overrides = tmp_path / "pipeline.yaml", ("data.source.classes=[square]", "train.epochs=1")
-    pipeline.write_text(PIPELINE.replace("DATA", str(folder)).replace("HEAD", HEADS["ssd"][0]).replace("LOSS", "multibox"))
-    code, out, err = cvpipe("train", pipeline, "--run", tmp_path / "run", "--json", *(f"--set={change}" for change in overrides))
+    pipeline, overrides = (
+        tmp_path / "pipeline.yaml",
+        ("data.source.classes=[square]", "train.epochs=1"),
+    )
+    pipeline.write_text(
+        PIPELINE.replace("DATA", str(folder))
+        .replace("HEAD", HEADS["ssd"][0])
+        .replace("LOSS", "multibox")
+    )
+    code, out, err = cvpipe(
+        "train",
+        pipeline,
+        "--run",
+        tmp_path / "run",
+        "--json",
+        *(f"--set={change}" for change in overrides),
+    )
     assert code == 0, err
     scores: dict[str, Any] = json.loads(out)
     assert scores["objects"] == 0 and scores["ap50"] is None

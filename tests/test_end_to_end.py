@@ -36,23 +36,42 @@ def address(artefact: Path) -> Iterator[str]:
             assert server.wait(timeout=30) == 0
 
 
-def test_the_server_answers_from_bytes_what_evaluation_does(address: str, artefact: Path, trained_run: Path) -> None:
+def test_the_server_answers_from_bytes_what_evaluation_does(
+    address: str, artefact: Path, trained_run: Path
+) -> None:
     run = Run(trained_run)
     source = open_split(run.config, "test", run.facts)
     encoded = next(iter(encoded_batches(source, run.config, classification.encode, 32)))["bytes"]
     served = predict(f"{address}/v1/models/digits", [*encoded.numpy(), b"garbage"])
-    expected = {name: value.numpy() for name, value in open_artefact(artefact).answer(encoded).items()}
+    expected = {
+        name: value.numpy() for name, value in open_artefact(artefact).answer(encoded).items()
+    }
     assert [answer["valid"] for answer in served] == [True] * 32 + [False]
-    assert [answer["class_name"] for answer in served[:32]] == [name.decode() for name in expected["class_name"]]
-    np.testing.assert_allclose([answer["probabilities"] for answer in served[:32]], expected["probabilities"], atol=1e-6)
-
-
-def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(shared_data: Path, tmp_path: Path) -> None:
-    overrides = [
-        f"data.source.path={shared_data / 'fashion-mnist.zip'}", "model.backbone=lenet5", "prepare.size=[32, 32]", "augment=[]",
-        "optimizer.learning_rate=0.02", "train.epochs=1", "schedule.warmup_epochs=0", "data.validation=0", "train.pictures=false",
+    assert [answer["class_name"] for answer in served[:32]] == [
+        name.decode() for name in expected["class_name"]
     ]
-    config = config_file.load(ROOT / "pipelines" / "classification" / "fashion_mnist.yaml", overrides)
+    np.testing.assert_allclose(
+        [answer["probabilities"] for answer in served[:32]], expected["probabilities"], atol=1e-6
+    )
+
+
+def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    overrides = [
+        f"data.source.path={shared_data / 'fashion-mnist.zip'}",
+        "model.backbone=lenet5",
+        "prepare.size=[32, 32]",
+        "augment=[]",
+        "optimizer.learning_rate=0.02",
+        "train.epochs=1",
+        "schedule.warmup_epochs=0",
+        "data.validation=0",
+        "train.pictures=false",
+    ]
+    config = config_file.load(
+        ROOT / "pipelines" / "classification" / "fashion_mnist.yaml", overrides
+    )
     assert train(config, tmp_path / "run")["accuracy"] > 0.7
     run, model = Run(tmp_path / "run"), tmp_path / "model"
     export(run, model)
@@ -63,7 +82,9 @@ def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(shared_data: Path,
 
 
 def probabilities_differ_by(run: Run, folder: Path) -> float:
-    """The largest difference between the run's and the artefact's probabilities, the artefact being fed raw bytes."""
+    """The largest difference between the run's and the artefact's probabilities, the artefact being
+    fed raw bytes.
+    """
     from cvpipe.data.stream import evaluation_batches
     from cvpipe.training.train import load
 
@@ -72,7 +93,10 @@ def probabilities_differ_by(run: Run, folder: Path) -> float:
     prepared = evaluation_batches(source, trained.config, classification.encode, None, 500)
     encoded = encoded_batches(source, trained.config, classification.encode, 500)
     differences = [
-        np.abs(trained.predict(one["image"])["probabilities"] - artefact.answer(other["bytes"])["probabilities"]).max()
+        np.abs(
+            trained.predict(one["image"])["probabilities"]
+            - artefact.answer(other["bytes"])["probabilities"]
+        ).max()
         for one, other in zip(prepared, encoded, strict=True)
     ]
     return float(max(differences))

@@ -1,4 +1,6 @@
-"""What a user's data and machine can do to a training, from the command line: each is a sentence, and nothing is lost."""
+"""What a user's data and machine can do to a training, from the command line: each is a sentence,
+and nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ Cvpipe = Callable[..., tuple[int, str, str]]
 TRAIN, TEST = 200, 100
 PIPELINE = """\
 task: classification
-data: {source: {kind: csv, path: PHOTOS, train: train.csv, test: test.csv, path_column: file, label_column: colour}, validation: 0}
+data:
+  source:
+    {kind: csv, path: PHOTOS, train: train.csv, test: test.csv, path_column: file,
+     label_column: colour}
+  validation: 0
 prepare: {size: [16, 16], channels: 1}
 model: {backbone: resnet20, width: 0.25}
 optimizer: {kind: sgd, learning_rate: 0.05}
@@ -35,7 +41,9 @@ def photos(tmp_path: Path) -> Path:
         rows = ["file,colour"]
         for number in range(count):
             name, low = f"{split}/{number:03}.png", (0, 128)[number % 2]
-            (folder / name).write_bytes(encode(random.integers(low, low + 128, (8, 8, 1), np.uint8), "PNG"))
+            (folder / name).write_bytes(
+                encode(random.integers(low, low + 128, (8, 8, 1), np.uint8), "PNG")
+            )
             rows.append(f"{name},{('dark', 'bright')[number % 2]}")
         (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "pipeline.yaml").write_text(PIPELINE.replace("PHOTOS", str(folder)))
@@ -44,11 +52,21 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def train(cvpipe: Cvpipe, photos: Path) -> Cvpipe:
-    """`cvpipe train` of the photos: more arguments to (exit code, stdout, stderr). Checks that no file of theirs changes."""
+    """`cvpipe train` of the photos: more arguments to (exit code, stdout, stderr).
+
+    Checks that no file of theirs changes.
+    """
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         before = {file: file.read_bytes() for file in photos.rglob("*") if file.is_file()}
-        done = cvpipe("train", photos.parent / "pipeline.yaml", "--run", photos.parent / "run", "--json", *arguments)
+        done = cvpipe(
+            "train",
+            photos.parent / "pipeline.yaml",
+            "--run",
+            photos.parent / "run",
+            "--json",
+            *arguments,
+        )
         assert {file: file.read_bytes() for file in photos.rglob("*") if file.is_file()} == before
         return done
 
@@ -57,7 +75,10 @@ def train(cvpipe: Cvpipe, photos: Path) -> Cvpipe:
 
 def quarantined(photos: Path) -> dict[str, str]:
     """What quarantine.jsonl says of each file, by its path inside the folder."""
-    rows = [json.loads(line) for line in (photos.parent / "run" / "quarantine.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (photos.parent / "run" / "quarantine.jsonl").read_text().splitlines()
+    ]
     assert len({row["record"] for row in rows}) == len(rows)
     return {str(Path(row["record"]).relative_to(photos)): row["reason"] for row in rows}
 
@@ -71,7 +92,9 @@ def test_one_percent_broken_finishes_and_is_counted_exactly(train: Cvpipe, photo
     assert code == 0, err
     assert result["ended"] == "finished"
     assert (result["images"], result["quarantined"]) == (TEST - 1, 1)
-    assert quarantined(photos) == dict.fromkeys(broken, "the PNG is damaged, cut off or of an unusual kind")
+    assert quarantined(photos) == dict.fromkeys(
+        broken, "the PNG is damaged, cut off or of an unusual kind"
+    )
 
 
 def test_thirty_percent_broken_stops_and_says_so(train: Cvpipe, photos: Path) -> None:
@@ -103,7 +126,9 @@ def test_a_label_seen_only_in_test_is_refused_with_its_line(train: Cvpipe, photo
     assert not (photos.parent / "run").exists()
 
 
-def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(train: Cvpipe, photos: Path) -> None:
+def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(
+    train: Cvpipe, photos: Path
+) -> None:
     (photos / "train" / "000.png").write_bytes(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"))
     (photos / "train" / "001.png").write_bytes(b"I am a text file in disguise.\n")
     (photos / "train" / "002.png").write_bytes(encode(np.zeros((8, 8, 1), np.uint8), "GIF"))
@@ -114,15 +139,21 @@ def test_a_wrong_extension_doesnt_matter_and_a_wrong_content_is_named(train: Cvp
 
 def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: Path) -> None:
     small = black_png(1, 1)
-    (photos / "train" / "000.png").write_bytes(small[:16] + (20_000).to_bytes(4, "big") * 2 + small[24:])
+    (photos / "train" / "000.png").write_bytes(
+        small[:16] + (20_000).to_bytes(4, "big") * 2 + small[24:]
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert train()[0] == 0
     # Decoded it would take 400 MB in grey.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 350_000
-    assert quarantined(photos) == {"train/000.png": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all"}
+    assert quarantined(photos) == {
+        "train/000.png": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all"
+    }
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(train: Cvpipe, photos: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
+    train: Cvpipe, photos: Path
+) -> None:
     code, out, err = train("--set", "optimizer.learning_rate=1e30")
     assert (code, out) == (1, "")
     assert "the loss is not finite at step" in err and "Lower optimizer.learning_rate" in err
@@ -130,13 +161,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(train: Cvpi
     assert len(named["examples"]) == 20 and all(Path(name).is_file() for name in named["examples"])
 
 
-def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_on_later(train: Cvpipe, photos: Path) -> None:
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_on_later(
+    train: Cvpipe, photos: Path
+) -> None:
     longer = ("--set", "train.epochs=2", "--set", "train.evaluate_every=1")
     whole = photos.parent / "whole"
     assert train(*longer)[0] == 0
     (photos.parent / "run").rename(whole)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The first checkpoint that outgrows the limit fails as on a full disk, with an OSError while it is written.
+    # The first checkpoint that outgrows the limit fails as on a full disk, with an OSError while it
+    # is written.
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         code, _, err = train(*longer)
@@ -146,5 +180,8 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_o
     assert "the checkpoint can't be written" in err and "Make room and run the same command" in err
     assert not list((photos.parent / "run" / "checkpoints").glob("*.partial"))
     assert train(*longer)[0] == 0
-    with np.load(whole / "checkpoints" / "last.npz") as expected, np.load(photos.parent / "run" / "checkpoints" / "last.npz") as arrays:
+    with (
+        np.load(whole / "checkpoints" / "last.npz") as expected,
+        np.load(photos.parent / "run" / "checkpoints" / "last.npz") as arrays,
+    ):
         assert all((arrays[key] == expected[key]).all() for key in expected)

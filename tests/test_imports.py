@@ -12,16 +12,42 @@ from conftest import ROOT
 
 # A module may import what stands before it or in the same place.
 ORDER = [
-    {"errors"}, {"json_files", "interrupt"}, {"models.catalogue"}, {"config"}, {"config_file"}, {"runtime"}, {"geometry"}, {"drawing"},
-    {"data"}, {"models"}, {"losses", "metrics"}, {"tasks"}, {"evaluation"}, {"training"}, {"search", "baselines"}, {"export"}, {"serving"},
-    {"commands"}, {"cli"}, {"__main__"},
+    {"errors"},
+    {"json_files", "interrupt"},
+    {"models.catalogue"},
+    {"config"},
+    {"config_file"},
+    {"runtime"},
+    {"geometry"},
+    {"drawing"},
+    {"data"},
+    {"models"},
+    {"losses", "metrics"},
+    {"tasks"},
+    {"evaluation"},
+    {"training"},
+    {"search", "baselines"},
+    {"export"},
+    {"serving"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
 ]
-MODULES = sorted(path for path in (ROOT / "cvpipe").rglob("*.py") if path.name != "__init__.py" or path.parent.name != "cvpipe")
+MODULES = sorted(
+    path
+    for path in (ROOT / "cvpipe").rglob("*.py")
+    if path.name != "__init__.py" or path.parent.name != "cvpipe"
+)
 
 
 def place(module: str) -> int:
     """Where a module, such as "data.stream", stands in the order: at its longest name there."""
-    found = [(len(name), position) for position, names in enumerate(ORDER) for name in names if f"{module}.".startswith(f"{name}.")]
+    found = [
+        (len(name), position)
+        for position, names in enumerate(ORDER)
+        for name in names
+        if f"{module}.".startswith(f"{name}.")
+    ]
     assert found, f"{module} has no place in the order"
     return max(found)[1]
 
@@ -38,10 +64,14 @@ def imported(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_up_the_list(path: Path) -> None:
-    module = ".".join(path.relative_to(ROOT / "cvpipe").with_suffix("").parts).removesuffix(".__init__")
+    module = ".".join(path.relative_to(ROOT / "cvpipe").with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
     for other in imported(path):
         assert place(other) <= place(module), f"{module} imports {other}"
 
 
 def test_the_command_stands_last() -> None:
-    assert place("cli") > max(place(name) for name in ("data.stream", "training.loop", "serving.server"))
+    assert place("cli") > max(
+        place(name) for name in ("data.stream", "training.loop", "serving.server")
+    )

@@ -1,4 +1,6 @@
-"""The notebook runs from start to end, shows what it promises and defines nothing; and what it alone calls in cvpipe."""
+"""The notebook runs from start to end, shows what it promises and defines nothing; and what it
+alone calls in cvpipe.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,24 @@ CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook with its outputs, run in `folder`; fails at the first error."""
-    # Without folders of kernels, "python3" is the interpreter that runs the tests, whatever else is installed.
-    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    client = NotebookClient(nbformat.read(notebook, 4), km=kernel, timeout=120, resources={"metadata": {"path": str(folder)}})
+    # Without folders of kernels, "python3" is the interpreter that runs the tests, whatever else is
+    # installed.
+    kernel = AsyncKernelManager(
+        kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+    )
+    client = NotebookClient(
+        nbformat.read(notebook, 4),
+        km=kernel,
+        timeout=120,
+        resources={"metadata": {"path": str(folder)}},
+    )
     return client.execute()
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
 
 
 def pictures(notebook: nbformat.NotebookNode) -> int:
@@ -45,24 +57,40 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def text(notebook: nbformat.NotebookNode) -> str:
-    return "\n".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs(notebook))
+    return "\n".join(
+        output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        for output in outputs(notebook)
+    )
 
 
 @pytest.fixture
 def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run on colour photos, one of them broken, of two classes easily told apart; their path is relative to the repository's root."""
+    """A run on colour photos, one of them broken, of two classes easily told apart; their path is
+    relative to the repository's root.
+    """
     random = np.random.default_rng(0)
     for name, brightness in (("dark", 60), ("bright", 180)):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for n in range(20):
             pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
-            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(
+                tf.io.encode_jpeg(pixels).numpy()
+            )
     monkeypatch.chdir(ROOT)
     source = f"data.source={{kind: folder, path: {os.path.relpath(tmp_path / 'photos')}}}"
     overrides = (
-        "prepare.size=[32, 32]", "prepare.channels=3", "model.backbone=lenet5", "model.dropout=0", "augment=[{op: flip}]",
-        "optimizer={kind: adam, learning_rate: 0.003}", "train.batch_size=8", "train.epochs=6", "train.evaluate_every=3", "train.ema=null",
-        "data.max_bad_share=0.3", "seed=1",
+        "prepare.size=[32, 32]",
+        "prepare.channels=3",
+        "model.backbone=lenet5",
+        "model.dropout=0",
+        "augment=[{op: flip}]",
+        "optimizer={kind: adam, learning_rate: 0.003}",
+        "train.batch_size=8",
+        "train.epochs=6",
+        "train.evaluate_every=3",
+        "train.ema=null",
+        "data.max_bad_share=0.3",
+        "seed=1",
     )
     config = small_config(source, *overrides)
     Path(open_splits(config.data)["test"].name(0)).write_bytes(b"garbage")
@@ -70,11 +98,14 @@ def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
-def test_a_run_and_its_artefact_are_shown(trained_run: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_and_its_artefact_are_shown(
+    trained_run: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
     monkeypatch.setenv("CVPIPE_ARTEFACT", str(artefact))
     done = execute(CLASSIFICATION, ROOT)
-    # Class counts, images, augmented images, curves, answers, mistakes, confusion matrix, calibration, the artefact's answers.
+    # Class counts, images, augmented images, curves, answers, mistakes, confusion matrix,
+    # calibration, the artefact's answers.
     assert pictures(done) == 9
     assert "the same class for 24 of 24 images" in text(done)
 
@@ -92,14 +123,20 @@ def test_colour_photos_are_shown_from_the_notebooks_own_folder_without_an_artefa
     assert f"no exported model there; export the run with: cvpipe export {photos_run}" in text(done)
 
 
-@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name)
+@pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda notebook: notebook.name
+)
 def test_a_notebook_holds_no_outputs_and_defines_nothing(notebook: Path) -> None:
     for cell in nbformat.read(notebook, 4).cells:
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None, "clear the notebook's outputs"
-            python = "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
+            python = "\n".join(
+                line for line in cell.source.splitlines() if not line.startswith("%")
+            )
             definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-            assert not [node for node in ast.walk(ast.parse(python)) if isinstance(node, definitions)], cell.source
+            assert not [
+                node for node in ast.walk(ast.parse(python)) if isinstance(node, definitions)
+            ], cell.source
 
 
 def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
@@ -107,12 +144,20 @@ def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
     source = open_splits(config.data)["train"]
     # The first step that reaches into the second epoch meets both.
     step = len(source) // config.train.batch_size
-    batch = next(iter(training_batches(source, config, classification.encode, None, first_step=step, last_step=step + 1)))
+    batch = next(
+        iter(
+            training_batches(
+                source, config, classification.encode, None, first_step=step, last_step=step + 1
+            )
+        )
+    )
     index, left = batch["index"].numpy(), len(source) - step * config.train.batch_size
     for epoch, part in ((0, slice(0, left)), (1, slice(left, None))):
         shown = read_examples(source, index[part], config, classification.encode, epoch)
         np.testing.assert_array_equal(shown["image"], batch["image"].numpy()[part])
-        np.testing.assert_array_equal(shown["targets"]["label"], batch["targets"]["label"].numpy()[part])
+        np.testing.assert_array_equal(
+            shown["targets"]["label"], batch["targets"]["label"].numpy()[part]
+        )
     plain = next(iter(evaluation_batches(source, config, classification.encode, None, 8)))
     shown = read_examples(source, np.arange(8), config, classification.encode)
     np.testing.assert_array_equal(shown["image"], plain["image"])
@@ -121,7 +166,9 @@ def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
 def test_images_that_cant_be_read_are_not_shown() -> None:
     config = small_config()
     files = [tf.io.encode_png(np.full((8, 8, 1), 9, np.uint8)).numpy(), b"garbage", b""]
-    source = whole(("a", "b"), np.array([0, 1, 1]), lambda record: {"bytes": tf.gather(files, record)}, str)
+    source = whole(
+        ("a", "b"), np.array([0, 1, 1]), lambda record: {"bytes": tf.gather(files, record)}, str
+    )
     for chosen, readable in (([1, 0, 2, 0], [0, 0]), ([1], []), ([], [])):
         shown = read_examples(source, np.array(chosen), config, classification.encode, epoch=0)
         assert shown["index"].tolist() == readable

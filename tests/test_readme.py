@@ -39,9 +39,24 @@ def test_the_commands_of_the_readme_work_in_their_order(project: Path) -> None:
     first, *rest = blocks("sh")
     # CI runs these two as they stand.
     assert first.split("\n") == ["make train", "make test", ""]
-    script = "set -euo pipefail\nset -m\n" + "\n".join([*rest, *(f"{sys.executable} - <<'END'\n{code}END" for code in blocks("python"))])
-    environment = {**os.environ, "PATH": f"{project / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
-    done = subprocess.run(["bash", "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    script = "set -euo pipefail\nset -m\n" + "\n".join(
+        [*rest, *(f"{sys.executable} - <<'END'\n{code}END" for code in blocks("python"))]
+    )
+    environment = {
+        **os.environ,
+        "PATH": f"{project / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "no_proxy": "127.0.0.1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"predictions": [{' in done.stdout
     assert len(re.findall(r"^(?:\d|\w+) 0\.\d+$", done.stdout, re.M)) == 1, done.stdout
@@ -63,45 +78,74 @@ def test_every_link_of_the_readme_leads_somewhere(link: str) -> None:
 
 def test_the_makefile_has_every_target_that_is_promised() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in "help setup check train evaluate export predict serve tensorboard test lint bench clean".split():
+    targets = (
+        "help setup check train evaluate export predict serve tensorboard test lint bench clean"
+    )
+    for target in targets.split():
         assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target
 
 
 def test_the_readme_quotes_what_was_measured() -> None:
-    results = [json.loads((ROOT / f"benchmarks/results/{name}.json").read_text()) for name in ("classification", "classification_long")]
+    results = [
+        json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+        for name in ("classification", "classification_long")
+    ]
     rows = {row["name"]: row["value"] for result in results for row in result["rows"]}
     for pipeline in ("digits", "fashion_mnist", "fashion_mnist_long"):
         accuracy = rows[f"{pipeline}: test accuracy"]
         line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
         quoted = float(re.findall(r"([\d.]+)%", line)[0]) / 100
         assert quoted == pytest.approx(accuracy, abs=6e-4)
-        head = (ROOT / "pipelines/classification" / f"{pipeline}.yaml").read_text().split("task:")[0]
+        head = (
+            (ROOT / "pipelines/classification" / f"{pipeline}.yaml").read_text().split("task:")[0]
+        )
         assert f"{accuracy:.2%} on" in head
 
 
 def test_the_readme_quotes_the_benchmarks() -> None:
     def rows(name: str) -> dict[str, float]:
-        return {row["name"]: row["value"] for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]}
+        return {
+            row["name"]: row["value"]
+            for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]
+        }
 
-    steps = {name.split(": ")[1]: value for name, value in rows("train_step").items() if name.startswith("resnet50")}
+    steps = {
+        name.split(": ")[1]: value
+        for name, value in rows("train_step").items()
+        if name.startswith("resnet50")
+    }
     ours = steps.pop("cvpipe")
     pytorch = max(value for name, value in steps.items() if "PyTorch" in name)
-    inputs = [value for name, value in rows("input_pipeline").items() if name.endswith("cvpipe / best peer")]
+    inputs = [
+        value
+        for name, value in rows("input_pipeline").items()
+        if name.endswith("cvpipe / best peer")
+    ]
     assert f"{ours / max(steps.values()):.2f} times the speed of the next best" in README
     assert f"{ours / pytorch:.2f} times PyTorch's" in README
     assert f"{min(inputs):.2f} to {max(inputs):.2f} times the best peer" in README
-    detection = {name.split(": ")[0]: value for name, value in rows("detection").items() if name.endswith("best peer / cvpipe")}
+    detection = {
+        name.split(": ")[0]: value
+        for name, value in rows("detection").items()
+        if name.endswith("best peer / cvpipe")
+    }
     first, second, third = (detection[f"NMS, score > {score}"] for score in (0.01, 0.05, 0.3))
     words = " ".join(README.split())
     assert f"own {first:.2f} times as long from a score of 0.01" in words
     assert f"({second:.2f} times from 0.05, {third:.2f} times from 0.3" in words
-    assert f"Model Garden {detection['matching, 20 objects']:.2f} to {detection['matching, 100 objects']:.2f} times as long" in words
+    assert (
+        f"Model Garden {detection['matching, 20 objects']:.2f} to"
+        f" {detection['matching, 100 objects']:.2f} times as long" in words
+    )
     assert f"pycocotools {detection['COCO scores, 5,000 × 20']:.1f} times" in words
 
 
 @pytest.mark.parametrize("data", ["digit_scenes", "bccd"])
 def test_the_readme_quotes_the_detectors(data: str) -> None:
-    rows = {row["name"]: row["value"] for row in json.loads((ROOT / f"benchmarks/results/{data}.json").read_text())["rows"]}
+    rows = {
+        row["name"]: row["value"]
+        for row in json.loads((ROOT / f"benchmarks/results/{data}.json").read_text())["rows"]
+    }
     for pipeline in (f"{data}_ssd", f"{data}_yolo"):
         line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
         head = (ROOT / "pipelines/detection" / f"{pipeline}.yaml").read_text().split("task:")[0]
@@ -112,25 +156,42 @@ def test_the_readme_quotes_the_detectors(data: str) -> None:
 
 def test_the_readme_quotes_the_segmenters() -> None:
     def rows(name: str) -> dict[str, float]:
-        return {row["name"]: row["value"] for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]}
+        return {
+            row["name"]: row["value"]
+            for row in json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())["rows"]
+        }
 
     measured = {**rows("digit_scenes"), **rows("aerial")}
     for pipeline in ("digit_scenes_fcn", "aerial_fcn8s", "aerial_fcn32s"):
         line = next(line for line in README.splitlines() if line.startswith(f"| [{pipeline}]"))
         head = (ROOT / "pipelines/segmentation" / f"{pipeline}.yaml").read_text().split("task:")[0]
-        assert f"| {measured[f'{pipeline}: mean IoU']:.1%} | {measured[f'{pipeline}: boundary IoU']:.1%} |" in line
+        assert (
+            f"| {measured[f'{pipeline}: mean IoU']:.1%} |"
+            f" {measured[f'{pipeline}: boundary IoU']:.1%} |" in line
+        )
         assert f"mean iou {measured[f'{pipeline}: mean IoU']:.1%}" in head.lower()
     words, ratios = " ".join(README.split()), rows("segmentation")
-    unet, fcn, counting = (ratios[f"{what}: ours / best peer"] for what in ("U-Net step", "ResNet-18 step", "mean IoU, 512 × 512 × 21"))
-    assert f"the same U-Net has {unet:.2f} times the speed" in words and f"FCN-32s on ResNet-18 {fcn:.2f} times Model Garden's" in words
+    unet, fcn, counting = (
+        ratios[f"{what}: ours / best peer"]
+        for what in ("U-Net step", "ResNet-18 step", "mean IoU, 512 × 512 × 21")
+    )
+    assert (
+        f"the same U-Net has {unet:.2f} times the speed" in words
+        and f"FCN-32s on ResNet-18 {fcn:.2f} times Model Garden's" in words
+    )
     assert f"mean IoU is counted {counting:.1f} times as fast" in words
 
 
 def test_the_readme_quotes_the_baselines() -> None:
-    rows = {row["name"]: row["value"] for row in json.loads((ROOT / "benchmarks/results/baselines.json").read_text())["rows"]}
+    rows = {
+        row["name"]: row["value"]
+        for row in json.loads((ROOT / "benchmarks/results/baselines.json").read_text())["rows"]
+    }
     measured = {
-        "5 nearest neighbours, L2": "nearest neighbours, L2, k = 5", "nearest neighbours, L2": "nearest neighbours, L2, k = 7",
-        "linear SVM": "linear SVM, C·N = 10", "softmax regression": "softmax regression, C·N = 100",
+        "5 nearest neighbours, L2": "nearest neighbours, L2, k = 5",
+        "nearest neighbours, L2": "nearest neighbours, L2, k = 7",
+        "linear SVM": "linear SVM, C·N = 10",
+        "softmax regression": "softmax regression, C·N = 100",
         "two-layer net, 256 hidden": "two-layer net, 256 hidden, alpha = 0.001",
     }
     for quoted, name in measured.items():

@@ -1,4 +1,6 @@
-"""Segmentation the whole way: train, evaluate, export, predict, serve; images resized and images in tiles."""
+"""Segmentation the whole way: train, evaluate, export, predict, serve; images resized and images in
+tiles.
+"""
 
 from __future__ import annotations
 
@@ -36,25 +38,44 @@ from cvpipe.training.train import evaluate_run, load, open_split, train
 from test_notebooks import execute, pictures, text
 
 PIPELINE = ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml"
-SOURCE = "data.source={{kind: masks, path: {}, train: [{{images: images, masks: masks}}], classes: [{{name: ground}}, {{name: square}}]}}"
+SOURCE = (
+    "data.source={{kind: masks, path: {}, train: [{{images: images, masks: masks}}], classes:"
+    " [{{name: ground}}, {{name: square}}]}}"
+)
 TINY = (
-    "data.test=0.4", "data.validation=0.2", "augment=[{op: scale_crop, balance: 0.5}, {op: flip}]", "model.width=0.125",
-    "train.epochs=4", "train.batch_size=4", "schedule={kind: constant}",
+    "data.test=0.4",
+    "data.validation=0.2",
+    "augment=[{op: scale_crop, balance: 0.5}, {op: flip}]",
+    "model.width=0.125",
+    "train.epochs=4",
+    "train.batch_size=4",
+    "schedule={kind: constant}",
 )
 HOW = {
     "stretched": ("prepare={size: [64, 48]}", "model.head={kind: fcn}"),
-    "in tiles": ("prepare={size: [64, 64], resize: tile, overlap: 32}", "model.head={kind: fcn, output_stride: 4}"),
+    "in tiles": (
+        "prepare={size: [64, 64], resize: tile, overlap: 32}",
+        "model.head={kind: fcn, output_stride: 4}",
+    ),
 }
 
 
 def picture(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Light squares on dark noise uint8 [height, width, 3], and where they are, uint8 [height, width]."""
+    """Light squares on dark noise uint8 [height, width, 3], and where they are, uint8 [height,
+    width].
+    """
     random = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
     for _ in range(3):
-        top, left, side = random.integers(0, height - 20), random.integers(0, width - 20), random.integers(12, 40)
-        mask[top: top + side, left: left + side] = 1
-    return (random.integers(0, 80, (height, width, 3)) + 150 * mask[..., np.newaxis]).astype(np.uint8), mask
+        top, left, side = (
+            random.integers(0, height - 20),
+            random.integers(0, width - 20),
+            random.integers(12, 40),
+        )
+        mask[top : top + side, left : left + side] = 1
+    return (random.integers(0, 80, (height, width, 3)) + 150 * mask[..., np.newaxis]).astype(
+        np.uint8
+    ), mask
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +93,14 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=HOW)
-def run(request: pytest.FixtureRequest, squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(
+    request: pytest.FixtureRequest, squares: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """A finished run of a tiny FCN."""
     folder = tmp_path_factory.mktemp("segmentation") / request.param.replace(" ", "_")
-    scores = train(config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *HOW[request.param]]), folder)
+    scores = train(
+        config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *HOW[request.param]]), folder
+    )
     assert scores["images"] == 8 and np.isfinite(scores["mean_iou"])
     return Run(folder)
 
@@ -88,9 +113,21 @@ def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
     report = run.report("test").read_text(encoding="utf-8")
-    for word in ("mean_iou", "boundary_iou", "Confusion matrix", "Class iou", "Predictions", "Per class"):
+    for word in (
+        "mean_iou",
+        "boundary_iou",
+        "Confusion matrix",
+        "Class iou",
+        "Predictions",
+        "Per class",
+    ):
         assert word in report
-    assert {path.stem for path in run.pictures("test").glob("*.png")} == {"predictions", "confusion_matrix", "class_iou", "curves"}
+    assert {path.stem for path in run.pictures("test").glob("*.png")} == {
+        "predictions",
+        "confusion_matrix",
+        "class_iou",
+        "curves",
+    }
 
 
 def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path) -> None:
@@ -110,12 +147,20 @@ def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run
         return trained.predict(image, extent)
 
     one_by_one = evaluate(predict, source, segmentation, trained.config, quarantine=quarantine)
-    assert set(seen) == {1 if trained.config.prepare.resize == "tile" else trained.config.train.batch_size}
+    assert set(seen) == {
+        1 if trained.config.prepare.resize == "tile" else trained.config.train.batch_size
+    }
     metrics = segmentation.metrics(trained.config, source.classes)
-    for batch in evaluation_batches(source, trained.config, segmentation.truth, None, 8).as_numpy_iterator():
-        metrics.update(ask(trained.predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"])
+    for batch in evaluation_batches(
+        source, trained.config, segmentation.truth, None, 8
+    ).as_numpy_iterator():
+        metrics.update(
+            ask(trained.predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"]
+        )
     together = metrics.result()
-    assert one_by_one["pixels"] == together["pixels"] and one_by_one["mean_iou"] == pytest.approx(together["mean_iou"], abs=1e-4)
+    assert one_by_one["pixels"] == together["pixels"] and one_by_one["mean_iou"] == pytest.approx(
+        together["mean_iou"], abs=1e-4
+    )
 
 
 def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
@@ -123,22 +168,36 @@ def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> N
     source = open_split(trained.config, "test", run.facts)
     batch = next(iter(evaluation_batches(source, trained.config, segmentation.truth, None, 8)))
     encoded = next(iter(encoded_batches(source, trained.config, segmentation.truth, 8)))["bytes"]
-    expected, given = ask(trained.predict, batch["image"], batch["extent"]), ask(artefact.answer, encoded)
+    expected, given = (
+        ask(trained.predict, batch["image"], batch["extent"]),
+        ask(artefact.answer, encoded),
+    )
     assert expected["mask"].shape == given["mask"].shape == batch["targets"]["mask"].shape
     assert (expected["mask"] == given["mask"]).mean() >= 0.9999
-    np.testing.assert_allclose(given["mean_probabilities"], expected["mean_probabilities"], atol=1e-5)
+    np.testing.assert_allclose(
+        given["mean_probabilities"], expected["mean_probabilities"], atol=1e-5
+    )
 
 
 def test_one_artefact_answers_images_of_different_sizes_and_a_broken_one(exported: Path) -> None:
     sizes = [(40, 300), (200, 40), (1, 500), (64, 64)]
-    images = [tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes]
+    images = [
+        tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy()
+        for size in sizes
+    ]
     artefact = open_artefact(exported)
     answers = ask(artefact.answer, tf.constant([*images, b"no image"]))
-    assert answers["valid"].tolist() == [True] * 4 + [False] and answers["mask"].shape == (5, 200, 500)
+    assert answers["valid"].tolist() == [True] * 4 + [False] and answers["mask"].shape == (
+        5,
+        200,
+        500,
+    )
     for n, (height, width) in enumerate(sizes):
-        alone = ask(artefact.answer, tf.constant(images[n: n + 1]))
+        alone = ask(artefact.answer, tf.constant(images[n : n + 1]))
         assert (answers["mask"][n, :height, :width] == alone["mask"][0]).mean() > 0.999
-        assert (answers["mask"][n, :height, :width] < 2).all() and (answers["mask"][n] < 2).sum() == height * width
+        assert (answers["mask"][n, :height, :width] < 2).all() and (
+            answers["mask"][n] < 2
+        ).sum() == height * width
 
 
 MEMORY = """
@@ -160,42 +219,77 @@ for height, width in ((64, 64), (2149, 1479), (4000, 4000)):
 
 
 def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(exported: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(exported)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(exported)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    _, (*photo, extra), (*large, more) = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    _, (*photo, extra), (*large, more) = [
+        [float(word) for word in line.split()] for line in done.stdout.splitlines()
+    ]
     assert photo == [2149, 1479] and large == [4000, 4000]
-    # Of 4,000 × 4,000 pixels, image and mask take 61 MB, the first layer alone, in float32 for the whole image, 61 MB for every channel.
+    # Of 4,000 × 4,000 pixels, image and mask take 61 MB, the first layer alone, in float32 for the
+    # whole image, 61 MB for every channel.
     assert extra < 250 and more < 250
 
 
-def test_pictures_in_the_answer_show_its_mask(run: Run, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]) -> None:
-    code, out, err = cvpipe("export", run.folder, "--to", tmp_path, "--set", "export.png=[mask, overlay]", "--json")
+def test_pictures_in_the_answer_show_its_mask(
+    run: Run, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, err = cvpipe(
+        "export", run.folder, "--to", tmp_path, "--set", "export.png=[mask, overlay]", "--json"
+    )
     assert code == 0, err
     files = [tf.io.encode_png(picture(*size, 3)[0]).numpy() for size in ((60, 90), (300, 50))]
-    answers = ask(open_artefact(Path(json.loads(out)["artefact"])).answer, tf.constant([*files, b"no image"]))
+    answers = ask(
+        open_artefact(Path(json.loads(out)["artefact"])).answer, tf.constant([*files, b"no image"])
+    )
     for n, (file, size) in enumerate(zip(files, ((60, 90), (300, 50)))):
         mask = np.array(Image.open(io.BytesIO(answers["mask_bytes"][n])))
         np.testing.assert_array_equal(mask, answers["mask"][n, : size[0], : size[1]])
         shown = np.array(Image.open(io.BytesIO(answers["overlay_bytes"][n])))
-        np.testing.assert_allclose(shown, 0.6 * palette()[mask] + 0.4 * tf.io.decode_png(file).numpy(), atol=1)
-    assert answers["mask_bytes"][2] == answers["overlay_bytes"][2] == b"" and not answers["valid"][2]
+        np.testing.assert_allclose(
+            shown, 0.6 * palette()[mask] + 0.4 * tf.io.decode_png(file).numpy(), atol=1
+        )
+    assert (
+        answers["mask_bytes"][2] == answers["overlay_bytes"][2] == b"" and not answers["valid"][2]
+    )
 
 
 def test_a_segmenter_is_served_as_json(exported: Path) -> None:
     servable = load_models(exported.parent)["squares"][1]
     image = tf.io.encode_png(picture(60, 90, 3)[0])
-    coded = {"b64": tf.io.encode_base64(image, pad=True).numpy().decode().replace("-", "+").replace("_", "/")}
+    coded = {
+        "b64": (
+            tf.io.encode_base64(image, pad=True)
+            .numpy()
+            .decode()
+            .replace("-", "+")
+            .replace("_", "/")
+        )
+    }
     request = rest.parse_request(json.dumps({"instances": [coded]}).encode())
-    tensors = rest.to_tensors(request, servable.input_specs("serving_default"), servable.defaults("serving_default"))
-    (answer,) = rest.to_answer(servable.signatures["serving_default"](**tensors), True)["predictions"]
-    assert np.array(answer["mask"]).shape == (60, 90) and sum(answer["shares"]) == pytest.approx(1, abs=1e-5)
+    tensors = rest.to_tensors(
+        request, servable.input_specs("serving_default"), servable.defaults("serving_default")
+    )
+    (answer,) = rest.to_answer(servable.signatures["serving_default"](**tensors), True)[
+        "predictions"
+    ]
+    assert np.array(answer["mask"]).shape == (60, 90) and sum(answer["shares"]) == pytest.approx(
+        1, abs=1e-5
+    )
 
 
 def test_predict_prints_shares_and_runs_and_draws_masks(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     Image.fromarray(picture(50, 80, 2)[0]).save(tmp_path / "squares.png")
-    code, out, _ = cvpipe("predict", exported, tmp_path / "squares.png", "--draw", tmp_path / "drawn")
+    code, out, _ = cvpipe(
+        "predict", exported, tmp_path / "squares.png", "--draw", tmp_path / "drawn"
+    )
     answer: dict[str, Any] = json.loads(out)
     assert code == 0 and answer["image_size"] == [50, 80] and sum(answer["mask"]["lengths"]) == 4000
     assert (tmp_path / "drawn" / "squares.png.prediction.png").is_file()
@@ -205,18 +299,42 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
     config = calm(run.config)
     source = open_split(config, "train", run.facts)
     state, _ = build_state(config, source.classes, len(source))
-    found = gradient_check(Subject(state.model, segmentation, config, source.classes, some_examples(source, config, segmentation)))
+    found = gradient_check(
+        Subject(
+            state.model,
+            segmentation,
+            config,
+            source.classes,
+            some_examples(source, config, segmentation),
+        )
+    )
     assert found.ok, found.says
 
 
-@pytest.mark.parametrize("how", [
-    *HOW.values(), ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
-])
-def test_masks_of_another_size_than_the_network_are_learned_by_heart(squares: Path, how: tuple[str, ...]) -> None:
-    config = calm(config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *how, "optimizer.learning_rate=0.01"]))
+@pytest.mark.parametrize(
+    "how",
+    [
+        *HOW.values(),
+        ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
+    ],
+)
+def test_masks_of_another_size_than_the_network_are_learned_by_heart(
+    squares: Path, how: tuple[str, ...]
+) -> None:
+    config = calm(
+        config_file.load(
+            PIPELINE, [SOURCE.format(squares), *TINY, *how, "optimizer.learning_rate=0.01"]
+        )
+    )
     source = open_splits(config.data)["train"].subset(np.arange(2))
     state, _ = build_state(config, source.classes, len(source))
-    subject = Subject(state.model, segmentation, config, source.classes, some_examples(source, config, segmentation))
+    subject = Subject(
+        state.model,
+        segmentation,
+        config,
+        source.classes,
+        some_examples(source, config, segmentation),
+    )
     assert attempt_overfit(subject, 100).score > 0.9
 
 

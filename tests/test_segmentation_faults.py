@@ -1,4 +1,6 @@
-"""What masks of users can be like, from the command line: each fault is a sentence, and nothing spoils a training's numbers."""
+"""What masks of users can be like, from the command line: each fault is a sentence, and nothing
+spoils a training's numbers.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def write(folder: Path, name: str, mask: np.ndarray, height: int = 40, width: in
 
 def square(number: int) -> np.ndarray:
     mask = np.zeros((40, 48), np.uint8)
-    mask[5 + number % 8: 20 + number % 8, 10:30] = 1
+    mask[5 + number % 8 : 20 + number % 8, 10:30] = 1
     return mask
 
 
@@ -55,7 +57,9 @@ def train(folder: Path, cvpipe: Cvpipe, classes: str = NAMES, *more: str) -> tup
     return done
 
 
-def test_odd_masks_train_and_evaluate_without_nan(tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture) -> None:
+def test_odd_masks_train_and_evaluate_without_nan(
+    tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "data"
     for number in range(14):
         write(folder, f"plain{number:02}", square(number))
@@ -69,9 +73,19 @@ def test_odd_masks_train_and_evaluate_without_nan(tmp_path: Path, cvpipe: Cvpipe
     assert code == 0, err
     scores: dict[str, Any] = json.loads(out)
     assert np.isfinite(scores["mean_iou"])
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert rows and all(value is not None and np.isfinite(value) for row in rows for value in row.values() if not isinstance(value, str))
-    noted = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert rows and all(
+        value is not None and np.isfinite(value)
+        for row in rows
+        for value in row.values()
+        if not isinstance(value, str)
+    )
+    noted = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
+    ]
     assert {Path(row["record"]).name for row in noted} == {"smaller.jpg"}
     assert "48 x 30" in noted[0]["reason"] and "48 x 40" in noted[0]["reason"]
     assert "1 images have no mask" in caplog.text and "plain00.jpg" in caplog.text
@@ -80,14 +94,19 @@ def test_odd_masks_train_and_evaluate_without_nan(tmp_path: Path, cvpipe: Cvpipe
     assert code == 0, err
     quarantined = []
     for split in ("train", "test"):
-        of_run, of_model = (json.loads(cvpipe("evaluate", tmp_path / what, "--split", split, "--json")[1]) for what in ("run", "model"))
+        of_run, of_model = (
+            json.loads(cvpipe("evaluate", tmp_path / what, "--split", split, "--json")[1])
+            for what in ("run", "model")
+        )
         for key in ("images", "pixels", "quarantined"):
             assert of_run[key] == of_model[key], (split, key)
         quarantined.append(of_model["quarantined"])
     assert sum(quarantined) == 1
 
 
-def test_masks_without_any_label_teach_nothing_and_break_nothing(tmp_path: Path, cvpipe: Cvpipe) -> None:
+def test_masks_without_any_label_teach_nothing_and_break_nothing(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
     folder = tmp_path / "data"
     for number in range(8):
         write(folder, f"blank{number}", np.full((40, 48), 255, np.uint8))
@@ -95,11 +114,15 @@ def test_masks_without_any_label_teach_nothing_and_break_nothing(tmp_path: Path,
     assert code == 0, err
     scores: dict[str, Any] = json.loads(out)
     assert scores["pixels"] == 0 and scores["mean_iou"] is None
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert all(row["cross_entropy"] == 0 for row in rows if row["split"] == "train")
 
 
-def test_an_unknown_colour_is_told_with_its_share_and_what_is_nearest(tmp_path: Path, cvpipe: Cvpipe) -> None:
+def test_an_unknown_colour_is_told_with_its_share_and_what_is_nearest(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
     folder, table = tmp_path / "data", np.array([[0x10, 0x20, 0x30], [0xF0, 0xF0, 0xF0]], np.uint8)
     for number in range(8):
         mask = table[square(number)]
@@ -107,7 +130,12 @@ def test_an_unknown_colour_is_told_with_its_share_and_what_is_nearest(tmp_path: 
         write(folder, f"coloured{number}", mask)
     code, _, err = train(folder, cvpipe, COLOURS)
     assert code == 1
-    for part in ("#F0F0E0", "6.25% of the pixels", "nearest: square, #F0F0F0", "data.source.ignore_colours: ['#F0F0E0']"):
+    for part in (
+        "#F0F0E0",
+        "6.25% of the pixels",
+        "nearest: square, #F0F0F0",
+        "data.source.ignore_colours: ['#F0F0E0']",
+    ):
         assert part in err, err
     code, _, err = train(folder, cvpipe, COLOURS, "--set", "data.source.ignore_colours=['#F0F0E0']")
     assert code == 0, err

@@ -1,4 +1,6 @@
-"""Sweeps: what is searched and drawn, how trials are scored and compared, and that a sweep goes on where it stopped."""
+"""Sweeps: what is searched and drawn, how trials are scored and compared, and that a sweep goes on
+where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +35,31 @@ from cvpipe.training.train import train
 Cvpipe = Callable[..., tuple[int, str, str]]
 DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
 TINY = (
-    "prepare.size=[32, 32]", "model.backbone=lenet5", "augment=[]", "data.limit=100", "train.epochs=2", "train.pictures=false",
-    "schedule={kind: constant}", "optimizer.learning_rate=0.02",
+    "prepare.size=[32, 32]",
+    "model.backbone=lenet5",
+    "augment=[]",
+    "data.limit=100",
+    "train.epochs=2",
+    "train.pictures=false",
+    "schedule={kind: constant}",
+    "optimizer.learning_rate=0.02",
 )
 BEST_RATE = 0.03
 
 
 def train_a_known_function(config: Config, folder: Path) -> None:
-    """A run whose score is highest at a learning rate of 0.03, and the higher the less dropout there is; no network learns."""
+    """A run whose score is highest at a learning rate of 0.03, and the higher the less dropout
+    there is; no network learns.
+    """
     run = Run(folder)
     run.start(config, {"classes": [], "examples": {}, "digests": {}}, fresh=False)
     rate = config.optimizer.learning_rate  # type: ignore[union-attr]
     score = 1 - abs(math.log10(rate / BEST_RATE)) / 10 - config.model.dropout / 10
     for epoch, share in enumerate((0.5, 1.0, 0.9)):
         run.log_metrics({"step": epoch, "epoch": epoch + 1, "split": "train", "accuracy": 2.0})
-        run.log_metrics({"step": epoch, "epoch": epoch + 1, "split": "validation", "accuracy": score * share})
+        run.log_metrics(
+            {"step": epoch, "epoch": epoch + 1, "split": "validation", "accuracy": score * share}
+        )
 
 
 def plan(*search: str, overrides: Sequence[str] = TINY, **options: Any) -> Plan:
@@ -58,42 +70,61 @@ def load(overrides: Sequence[str]) -> Config:
     return config_file.load(DIGITS, overrides)
 
 
-@pytest.mark.parametrize("text, dimension", [
-    ("a.b=1e-4:1e-1:log", Range("a.b", 1e-4, 1e-1, log=True)),
-    ("a=.5:2.", Range("a", 0.5, 2.0)),
-    ("a=-1:3:linear", Range("a", -1.0, 3.0)),
-    ("a=1,2", Choices("a", ("1", "2"))),
-    ("a=[16, 16],[32, 32]", Choices("a", ("[16, 16]", "[32, 32]"))),
-    ("a={kind: cosine, final: 0.1}, {kind: constant}", Choices("a", ("{kind: cosine, final: 0.1}", "{kind: constant}"))),
-    ("a='x, y',null", Choices("a", ("'x, y'", "null"))),
-])
+@pytest.mark.parametrize(
+    "text, dimension",
+    [
+        ("a.b=1e-4:1e-1:log", Range("a.b", 1e-4, 1e-1, log=True)),
+        ("a=.5:2.", Range("a", 0.5, 2.0)),
+        ("a=-1:3:linear", Range("a", -1.0, 3.0)),
+        ("a=1,2", Choices("a", ("1", "2"))),
+        ("a=[16, 16],[32, 32]", Choices("a", ("[16, 16]", "[32, 32]"))),
+        (
+            "a={kind: cosine, final: 0.1}, {kind: constant}",
+            Choices("a", ("{kind: cosine, final: 0.1}", "{kind: constant}")),
+        ),
+        ("a='x, y',null", Choices("a", ("'x, y'", "null"))),
+    ],
+)
 def test_a_search_is_a_range_or_a_yaml_list(text: str, dimension: Any) -> None:
     assert parse(text) == dimension
 
 
-@pytest.mark.parametrize("text, message", [
-    ("a", "write it as key=low:high"),
-    ("a=", "write it as key=low:high"),
-    ("=1:2", "write it as key=low:high"),
-    ("a=5", "write it as key=low:high"),
-    ("a=1:2:lgo", "write it as key=low:high"),
-    ("a=[1,2", "write it as key=low:high"),
-    ("a=1,2]: [3", "write it as key=low:high"),
-    ("a=2:1", "the first number must be below the second"),
-    ("a=0:1e999", "the first number must be below the second"),
-    ("a=0:1:log", "begins above 0"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a", "write it as key=low:high"),
+        ("a=", "write it as key=low:high"),
+        ("=1:2", "write it as key=low:high"),
+        ("a=5", "write it as key=low:high"),
+        ("a=1:2:lgo", "write it as key=low:high"),
+        ("a=[1,2", "write it as key=low:high"),
+        ("a=1,2]: [3", "write it as key=low:high"),
+        ("a=2:1", "the first number must be below the second"),
+        ("a=0:1e999", "the first number must be below the second"),
+        ("a=0:1:log", "begins above 0"),
+    ],
+)
 def test_a_wrong_search_is_a_sentence(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--search .*{message}"):
         parse(text)
 
 
 def test_every_end_and_choice_is_tried_on_the_pipeline_before_anything_is_trained() -> None:
-    space = check(["train.batch_size=16:64:log", "model.dropout=0:0.5", "optimizer.learning_rate=1:2", "augment.0.padding=1,2"], load)
+    space = check(
+        [
+            "train.batch_size=16:64:log",
+            "model.dropout=0:0.5",
+            "optimizer.learning_rate=1:2",
+            "augment.0.padding=1,2",
+        ],
+        load,
+    )
     assert [getattr(dimension, "whole", None) for dimension in space] == [True, False, False, None]
     for text, message in {
         "model.dropout=0:1": "--set model.dropout=1: 'model.dropout' should be less than 1",
-        "optimizer.learning_rat=1:2": "unknown key 'optimizer.learning_rat'; did you mean 'learning_rate'",
+        "optimizer.learning_rat=1:2": (
+            "unknown key 'optimizer.learning_rat'; did you mean 'learning_rate'"
+        ),
         "train.batch_size=1.5:8": "'train.batch_size' should be an integer",
         "model.backbone=resnet20,resnet21": "unknown backbone 'resnet21'",
     }.items():
@@ -104,14 +135,19 @@ def test_every_end_and_choice_is_tried_on_the_pipeline_before_anything_is_traine
         check(["model.dropout=0:0.5", "model.dropout=0,0.5"], load)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({}, "nothing to compare"),
-    ({"trials": 0, "folds": 2}, "--trials 0"),
-    ({"rounds": 0, "folds": 2}, "--rounds 0"),
-    ({"folds": 1}, "--folds 1"),
-    ({"folds": 2, "overrides": ("train.epohs=1",)}, "unknown key 'train.epohs'"),
-])
-def test_a_wrong_plan_leaves_no_folder(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({}, "nothing to compare"),
+        ({"trials": 0, "folds": 2}, "--trials 0"),
+        ({"rounds": 0, "folds": 2}, "--rounds 0"),
+        ({"folds": 1}, "--folds 1"),
+        ({"folds": 2, "overrides": ("train.epohs=1",)}, "unknown key 'train.epohs'"),
+    ],
+)
+def test_a_wrong_plan_leaves_no_folder(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
         sweep(plan(**options), tmp_path / "sweep", train_a_known_function)
     assert not list(tmp_path.iterdir())
@@ -139,12 +175,20 @@ def test_the_seed_decides_what_is_drawn() -> None:
 
 
 def test_a_logarithmic_range_is_drawn_evenly_by_its_logarithm_and_a_linear_one_evenly() -> None:
-    values = draws(0, [Range("a", 1e-4, 1.0, log=True), Range("b", 0.0, 1.0), Range("n", 1, 3, whole=True)], 400)
+    values = draws(
+        0,
+        [Range("a", 1e-4, 1.0, log=True), Range("b", 0.0, 1.0), Range("n", 1, 3, whole=True)],
+        400,
+    )
     decades = np.histogram([math.log10(value["a"]) for value in values], [-4, -3, -2, -1, 0])[0]
     quarters = np.histogram([value["b"] for value in values], [0, 0.25, 0.5, 0.75, 1])[0]
     assert decades.sum() == quarters.sum() == 400
     assert decades.min() > 70 and quarters.min() > 70
-    assert {type(value["n"]) for value in values} == {int} and {value["n"] for value in values} == {1, 2, 3}
+    assert {type(value["n"]) for value in values} == {int} and {value["n"] for value in values} == {
+        1,
+        2,
+        3,
+    }
 
 
 def test_choices_are_tried_in_every_combination_once() -> None:
@@ -157,7 +201,9 @@ def test_choices_are_tried_in_every_combination_once() -> None:
 
 
 @pytest.mark.parametrize("whole, log", [(False, False), (False, True), (True, False), (True, True)])
-def test_a_narrowed_range_holds_the_best_values_and_lies_within_the_range(whole: bool, log: bool) -> None:
+def test_a_narrowed_range_holds_the_best_values_and_lies_within_the_range(
+    whole: bool, log: bool
+) -> None:
     full = Range("a", 2.0, 2000.0, log, whole)
     best = [20.0, 50.0] if log else [900.0, 1100.0]
     finer = full.narrowed(best, 10)
@@ -191,52 +237,86 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder, sweep(plan(*SEARCH, trials=6, rounds=3), folder, train_a_known_function)
 
 
-def test_trials_are_runs_of_the_pipeline_with_the_drawn_values_best_first(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_trials_are_runs_of_the_pipeline_with_the_drawn_values_best_first(
+    swept: tuple[Path, dict[str, Any]],
+) -> None:
     folder, result = swept
     assert result["metric"] == "validation accuracy" and len(result["trials"]) == 18
     for trial in result["trials"]:
         run = Run(folder / f"trial-{trial['trial']:03}")
         assert trial["runs"] == [str(run.folder)]
-        assert run.config == load([*TINY, *(f"{key}={value}" for key, value in trial["values"].items())])
+        assert run.config == load(
+            [*TINY, *(f"{key}={value}" for key, value in trial["values"].items())]
+        )
         # The best validation, not the last, and nothing of the training split.
-        assert trial["score"] == max(row["accuracy"] for row in run.metrics() if row["split"] == "validation") <= 1
+        assert (
+            trial["score"]
+            == max(row["accuracy"] for row in run.metrics() if row["split"] == "validation")
+            <= 1
+        )
     scores = [trial["score"] for trial in result["trials"]]
     assert scores == sorted(scores, reverse=True) and result["best"] == result["trials"][0]["trial"]
     assert json.loads((folder / "sweep.json").read_text())["trials"] == result["trials"]
 
 
-def test_later_rounds_search_around_the_best_trials_and_come_closer_to_the_optimum(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_later_rounds_search_around_the_best_trials_and_come_closer_to_the_optimum(
+    swept: tuple[Path, dict[str, Any]],
+) -> None:
     trials = swept[1]["trials"]
     for number in (2, 3):
         # Sorted as they are, the trials of the rounds before are best first.
-        for dimension in narrowed(check(SEARCH, load), [trial for trial in trials if trial["round"] < number], 6):
+        for dimension in narrowed(
+            check(SEARCH, load), [trial for trial in trials if trial["round"] < number], 6
+        ):
             assert isinstance(dimension, Range)
             drawn = [trial["values"][dimension.key] for trial in trials if trial["round"] == number]
             assert dimension.low * 0.999 <= min(drawn) and max(drawn) <= dimension.high * 1.001
 
     def distance(number: int) -> float:
-        rates = [trial["values"]["optimizer.learning_rate"] for trial in trials if trial["round"] == number]
+        rates = [
+            trial["values"]["optimizer.learning_rate"]
+            for trial in trials
+            if trial["round"] == number
+        ]
         return statistics.mean(abs(math.log10(rate / BEST_RATE)) for rate in rates)
+
     assert distance(3) < distance(1) / 2
 
 
-def test_tensorboards_hparams_dashboard_finds_every_trial_with_its_values_and_its_score(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_tensorboards_hparams_dashboard_finds_every_trial_with_its_values_and_its_score(
+    swept: tuple[Path, dict[str, Any]],
+) -> None:
     folder, result = swept
     events = EventMultiplexer()
     events.AddRunsFromDirectory(str(folder))
     events.Reload()
     context = backend_context.Context(_Plugins(MultiplexerDataProvider(events, str(folder))))
     experiment = context.experiment_from_metadata(
-        RequestContext(), "", include_metrics=True, hparams_run_to_tag_to_content=context.hparams_metadata(RequestContext(), ""),
+        RequestContext(),
+        "",
+        include_metrics=True,
+        hparams_run_to_tag_to_content=context.hparams_metadata(RequestContext(), ""),
         data_provider_hparams=[],
     )
-    assert sorted(info.name for info in experiment.hparam_infos) == sorted(text.partition("=")[0] for text in SEARCH)
+    assert sorted(info.name for info in experiment.hparam_infos) == sorted(
+        text.partition("=")[0] for text in SEARCH
+    )
     request = api_pb2.ListSessionGroupsRequest(
-        start_index=0, slice_size=100, allowed_statuses=[api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING, api_pb2.STATUS_SUCCESS],
+        start_index=0,
+        slice_size=100,
+        allowed_statuses=[api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING, api_pb2.STATUS_SUCCESS],
         include_metrics=True,
     )
-    groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
-    found = {group.name: ({key: value.number_value for key, value in group.hparams.items()}, group.metric_values) for group in groups}
+    groups = (
+        list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
+    )
+    found = {
+        group.name: (
+            {key: value.number_value for key, value in group.hparams.items()},
+            group.metric_values,
+        )
+        for group in groups
+    }
     assert len(found) == 18
     for trial in result["trials"]:
         values, metrics = found[f"trial-{trial['trial']:03}"]
@@ -253,7 +333,9 @@ class _Plugins:
         self.logdir, self.flags, self.multiplexer = "", None, None
 
 
-def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(
+    swept: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     trained: list[str] = []
 
     def stopped_at_the_ninth(config: Config, folder: Path) -> None:
@@ -266,8 +348,14 @@ def test_a_sweep_that_was_stopped_makes_the_trials_of_one_that_was_not(swept: tu
     with pytest.raises(Interrupted):
         sweep(whole, tmp_path / "sweep", stopped_at_the_ninth)
     result = sweep(whole, tmp_path / "sweep", stopped_at_the_ninth)
-    without = [{key: value for key, value in trial.items() if key not in ("runs", "seconds")} for trial in result["trials"]]
-    assert without == [{key: value for key, value in trial.items() if key not in ("runs", "seconds")} for trial in swept[1]["trials"]]
+    without = [
+        {key: value for key, value in trial.items() if key not in ("runs", "seconds")}
+        for trial in result["trials"]
+    ]
+    assert without == [
+        {key: value for key, value in trial.items() if key not in ("runs", "seconds")}
+        for trial in swept[1]["trials"]
+    ]
     assert trained == [f"trial-{n:03}" for n in [*range(9), *range(8, 18)]]
     assert sweep(whole, tmp_path / "sweep", stopped_at_the_ninth) == result
     assert len(trained) == 19
@@ -282,7 +370,10 @@ def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
     for other, message in [
         (plan("model.dropout=0:0.4", trials=1), "another search"),
         (plan("model.dropout=0:0.5", trials=1, overrides=[*TINY, "seed=1"]), "another pipeline;"),
-        (plan("model.dropout=0:0.5", trials=1, overrides=[*TINY, "data.split_seed=1"]), "another pipeline and data"),
+        (
+            plan("model.dropout=0:0.5", trials=1, overrides=[*TINY, "data.split_seed=1"]),
+            "another pipeline and data",
+        ),
         (plan("model.dropout=0:0.5", trials=1, folds=2), "another pipeline and folds"),
     ]:
         with pytest.raises(ConfigError, match=message):
@@ -294,15 +385,26 @@ def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
 
 def test_values_that_do_not_go_together_fail_their_trial_alone(tmp_path: Path) -> None:
     search = ("train.batch_size=6,8", "train.accumulate=1,4")
-    result = sweep(plan(*search, overrides=[*TINY, "train.batch_size=8"]), tmp_path / "sweep", train_a_known_function)
+    result = sweep(
+        plan(*search, overrides=[*TINY, "train.batch_size=8"]),
+        tmp_path / "sweep",
+        train_a_known_function,
+    )
     assert [trial["error"] is None for trial in result["trials"]] == [True, True, True, False]
     assert "equal parts can't be made" in result["trials"][-1]["error"]
     assert result["trials"][-1]["values"] == {"train.batch_size": "6", "train.accumulate": "4"}
 
 
 def test_a_best_value_at_the_end_of_its_range_is_said(tmp_path: Path) -> None:
-    result = sweep(plan("optimizer.learning_rate=0.1:1:log", trials=30), tmp_path / "sweep", train_a_known_function)
-    assert result["notes"] == ["the best optimizer.learning_rate lies at the lower end of its range; better ones may lie beyond it"]
+    result = sweep(
+        plan("optimizer.learning_rate=0.1:1:log", trials=30),
+        tmp_path / "sweep",
+        train_a_known_function,
+    )
+    assert result["notes"] == [
+        "the best optimizer.learning_rate lies at the lower end of its range; better ones may lie"
+        " beyond it"
+    ]
 
 
 def test_a_loss_that_is_not_finite_fails_its_trial_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -315,7 +417,11 @@ def test_a_loss_that_is_not_finite_fails_its_trial_and_the_sweep_goes_on(tmp_pat
     diverging = plan("optimizer.learning_rate=1e30,0.02", overrides=[*TINY, "train.epochs=1"])
     result = sweep(diverging, tmp_path / "sweep", counted)
     good, failed = result["trials"]
-    assert good["values"] == {"optimizer.learning_rate": "0.02"} and good["score"] and good["error"] is None
+    assert (
+        good["values"] == {"optimizer.learning_rate": "0.02"}
+        and good["score"]
+        and good["error"] is None
+    )
     assert failed["score"] is None and "not finite" in failed["error"]
     assert sweep(diverging, tmp_path / "sweep", counted) == result and len(trained) == 2
 
@@ -324,12 +430,21 @@ def test_where_every_trial_fails_the_sweep_does_and_tries_again(tmp_path: Path) 
     def no_room(config: Config, folder: Path) -> None:
         raise UserError("no space left on device")
 
-    with pytest.raises(UserError, match="no trial succeeded; the first one said: no space left on device"):
+    with pytest.raises(
+        UserError, match="no trial succeeded; the first one said: no space left on device"
+    ):
         sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", no_room)
-    assert len(sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", train_a_known_function)["trials"]) == 2
+    assert (
+        len(
+            sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", train_a_known_function)["trials"]
+        )
+        == 2
+    )
 
 
-def test_a_failed_trial_is_tried_again_only_while_no_later_round_builds_on_it(tmp_path: Path) -> None:
+def test_a_failed_trial_is_tried_again_only_while_no_later_round_builds_on_it(
+    tmp_path: Path,
+) -> None:
     trained: list[str] = []
     failing = {"trial-002", "trial-009"}
 
@@ -346,33 +461,68 @@ def test_a_failed_trial_is_tried_again_only_while_no_later_round_builds_on_it(tm
     after = sweep(whole, tmp_path / "sweep", sometimes_without_memory)
     assert trained[12:] == ["trial-009"]
     assert {trial["trial"] for trial in after["trials"] if trial["error"]} == {2}
-    assert {trial["trial"]: trial["values"] for trial in after["trials"]} == {trial["trial"]: trial["values"] for trial in before["trials"]}
+    assert {trial["trial"]: trial["values"] for trial in after["trials"]} == {
+        trial["trial"]: trial["values"] for trial in before["trials"]
+    }
 
 
 def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> None:
     def harder_from_fold_to_fold(config: Config, folder: Path) -> None:
         fold = config.data.fold
         assert fold and folder.name == f"fold-{fold.index}" and fold.of == 3
-        train_a_known_function(load([*TINY, f"model.dropout={fold.index / 10 + config.model.dropout}"]), folder)
+        train_a_known_function(
+            load([*TINY, f"model.dropout={fold.index / 10 + config.model.dropout}"]), folder
+        )
 
-    result = sweep(plan("model.dropout=0,0.5", folds=3), tmp_path / "sweep", harder_from_fold_to_fold)
+    result = sweep(
+        plan("model.dropout=0,0.5", folds=3), tmp_path / "sweep", harder_from_fold_to_fold
+    )
     best, other = result["trials"]
     assert best["values"] == {"model.dropout": "0"}
     np.testing.assert_allclose(best["scores"][0] - np.array(best["scores"]), [0, 0.01, 0.02])
-    assert best["score"] == pytest.approx(best["scores"][1]) and best["deviation"] == pytest.approx(0.01)
+    assert best["score"] == pytest.approx(best["scores"][1]) and best["deviation"] == pytest.approx(
+        0.01
+    )
     assert other["score"] == pytest.approx(best["score"] - 0.05)
-    assert best["runs"] == [str(tmp_path / "sweep" / f"trial-{best['trial']:03}" / f"fold-{fold}") for fold in range(3)]
+    assert best["runs"] == [
+        str(tmp_path / "sweep" / f"trial-{best['trial']:03}" / f"fold-{fold}") for fold in range(3)
+    ]
     alone = sweep(plan(folds=3), tmp_path / "alone", harder_from_fold_to_fold)
-    assert [(trial["values"], trial["scores"]) for trial in alone["trials"]] == [({}, best["scores"])]
+    assert [(trial["values"], trial["scores"]) for trial in alone["trials"]] == [
+        ({}, best["scores"])
+    ]
 
 
 def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Path) -> None:
-    folder, options = tmp_path / "sweep", {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    folder, options = (
+        tmp_path / "sweep",
+        {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
+    )
     (values,) = draws(0, [Range("optimizer.learning_rate", 0.01, 0.03, log=True)], 1)
     sets = [word for override in TINY for word in ("--set", override)]
-    command = [sys.executable, "-m", "cvpipe", "sweep", str(DIGITS), *sets, "--json", "--run", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "cvpipe",
+        "sweep",
+        str(DIGITS),
+        *sets,
+        "--json",
+        "--run",
+        str(folder),
+    ]
     command += ["--search", "optimizer.learning_rate=0.01:0.03:log", "--trials", "1"]
-    alone = [sys.executable, "-m", "cvpipe", "train", str(DIGITS), *sets, "--json", "--run", str(tmp_path / "alone")]
+    alone = [
+        sys.executable,
+        "-m",
+        "cvpipe",
+        "train",
+        str(DIGITS),
+        *sets,
+        "--json",
+        "--run",
+        str(tmp_path / "alone"),
+    ]
     alone += ["--set", f"optimizer.learning_rate={values['optimizer.learning_rate']}"]
     with subprocess.Popen(alone, **options) as other, subprocess.Popen(command, **options) as first:  # type: ignore[call-overload]
         assert any("epoch 1/2" in line for line in first.stderr)
@@ -385,7 +535,9 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     (trial,) = json.loads(done.stdout)["trials"]
     assert trial["runs"] == [str(folder / "trial-000")] and trial["values"] == values
-    expected, given = (np.load(Run(run).checkpoint("last")) for run in (tmp_path / "alone", trial["runs"][0]))
+    expected, given = (
+        np.load(Run(run).checkpoint("last")) for run in (tmp_path / "alone", trial["runs"][0])
+    )
     assert set(expected) == set(given)
     for name in expected:
         np.testing.assert_array_equal(expected[name], given[name], err_msg=name)
@@ -402,9 +554,18 @@ def test_the_command_prints_trials_best_first_and_how_to_train_the_best_again(
     code, out, err = cvpipe(*arguments)
     assert code == 0, err
     table = out.splitlines()
-    assert table[0].split() == ["trial", "round", "model.dropout", "validation", "accuracy", "seconds"]
+    assert table[0].split() == [
+        "trial",
+        "round",
+        "model.dropout",
+        "validation",
+        "accuracy",
+        "seconds",
+    ]
     assert [line.split()[2] for line in table[1:3]] == ["0", "0.25"]
-    assert any(line.startswith("again ") and line.endswith("--set model.dropout=0") for line in table)
+    assert any(
+        line.startswith("again ") and line.endswith("--set model.dropout=0") for line in table
+    )
     code, out, err = cvpipe(*arguments, "--json")
     assert code == 0 and json.loads(out)["run"] == str(folder)
     monkeypatch.setitem(sys.modules, "optuna", None)

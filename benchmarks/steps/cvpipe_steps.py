@@ -16,10 +16,18 @@ ROOT = Path(__file__).parent.parent.parent
 
 def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> None:
     """`steps` steps in one call of the graph, as a training makes them."""
-    config = config_file.load(ROOT / "pipelines" / "classification" / "digits.yaml", [
-        f"model.backbone={network}", f"prepare.size=[{size}, {size}]", "prepare.channels=3", f"train.batch_size={batch_size}",
-        "loss.l2=0", "loss.label_smoothing=0", "schedule={kind: constant}",
-    ])
+    config = config_file.load(
+        ROOT / "pipelines" / "classification" / "digits.yaml",
+        [
+            f"model.backbone={network}",
+            f"prepare.size=[{size}, {size}]",
+            "prepare.channels=3",
+            f"train.batch_size={batch_size}",
+            "loss.l2=0",
+            "loss.label_smoothing=0",
+            "schedule={kind: constant}",
+        ],
+    )
     prepare_process(config)
     import tensorflow as tf
 
@@ -29,13 +37,22 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> 
 
     batch = {
         "image": tf.random.stateless_normal([batch_size, size, size, 3], [0, 0]),
-        "targets": {"label": tf.random.stateless_uniform([batch_size], [0, 1], 0, classes, tf.int32)},
+        "targets": {
+            "label": tf.random.stateless_uniform([batch_size], [0, 1], 0, classes, tf.int32)
+        },
         "weight": tf.ones([batch_size]),
         "index": tf.range(batch_size, dtype=tf.int64),
     }
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     state, _ = build_state(config, tuple(map(str, range(classes))), examples=batch_size * 1000)
-    run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
+    run_steps = make_run_steps(
+        state.model,
+        state.optimizer,
+        classification,
+        config,
+        tf.distribute.get_strategy(),
+        state.step,
+    )
     answer(timed(lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"])))
 
 

@@ -1,6 +1,7 @@
 """Steps of Keras's `fit`: keras_steps.py NETWORK SIZE CLASSES BATCH STEPS [JIT].
 
-ResNet-50 is Keras Applications'; ResNet-20, which it lacks, is cvpipe's model under `fit`. JIT: auto (the default), on or off.
+ResNet-50 is Keras Applications'; ResNet-20, which it lacks, is cvpipe's model under `fit`. JIT:
+auto (the default), on or off.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from turns import answer, timed  # noqa: E402
 def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit: str) -> None:
     """`steps` steps of one epoch of `fit`."""
     if network == "resnet50":
-        model = keras.applications.ResNet50(weights=None, classes=classes, classifier_activation=None)
+        model = keras.applications.ResNet50(
+            weights=None, classes=classes, classifier_activation=None
+        )
     else:
         from cvpipe.models.build import classification_network
 
@@ -29,7 +32,11 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit
     labels = tf.random.stateless_uniform([batch_size], [0, 1], 0, classes, tf.int32)
     compiled = {"auto": "auto", "on": True, "off": False}[jit]
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=compiled)
+    model.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=compiled,
+    )
     dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
     answer(timed(lambda: model.fit(dataset, steps_per_epoch=steps, verbose=0)))
 

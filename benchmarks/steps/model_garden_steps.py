@@ -1,4 +1,6 @@
-"""Steps of Model Garden's classification task and ResNet-50: model_garden_steps.py SIZE CLASSES BATCH STEPS."""
+"""Steps of Model Garden's classification task and ResNet-50: model_garden_steps.py SIZE CLASSES
+BATCH STEPS.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from turns import answer, timed  # noqa: E402
 
 
 def main(size: int, classes: int, batch_size: int, steps: int) -> None:
-    """`steps` of its own `train_step` in a `tf.function`, as its trainer's inner loop makes them."""
+    """Run `steps` of the task's own `train_step` in a `tf.function`, as its trainer does."""
     config = configs.ImageClassificationTask()
     config.model.num_classes, config.model.input_size = classes, [size, size, 3]
     task = ImageClassificationTask(config)

@@ -1,4 +1,5 @@
-"""Training steps of the same networks in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS [contiguous|channels_last|compiled].
+"""Training steps of the same networks in PyTorch: pytorch_steps.py NETWORK SIZE CLASSES BATCH STEPS
+[contiguous|channels_last|compiled].
 
 compiled: channels_last through torch.compile.
 """
@@ -18,7 +19,10 @@ from turns import answer, timed  # noqa: E402
 
 def conv_norm(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution without bias, and BatchNorm."""
-    return nn.Sequential(nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(channels),
+    )
 
 
 class Residual(nn.Module):
@@ -34,7 +38,9 @@ class Residual(nn.Module):
 
 
 class PadShortcut(nn.Module):
-    """Every stride-th pixel, and zeros for the channels that are missing (He et al. 2015, option A)."""
+    """Every stride-th pixel, and zeros for the channels that are missing (He et al. 2015, option
+    A).
+    """
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -42,7 +48,9 @@ class PadShortcut(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] to [B, channels, H / stride, W / stride]."""
-        return nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.channels - x.shape[1]))
+        return nn.functional.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.channels - x.shape[1])
+        )
 
 
 def resnet20(classes: int) -> nn.Sequential:
@@ -51,10 +59,16 @@ def resnet20(classes: int) -> nn.Sequential:
     channels = 16
     for index, width in enumerate([16] * 3 + [32] * 3 + [64] * 3):
         stride = 2 if index in (3, 6) else 1
-        branch = nn.Sequential(conv_norm(channels, width, 3, stride), nn.ReLU(), conv_norm(width, width, 3))
-        layers.append(Residual(branch, nn.Identity() if width == channels else PadShortcut(width, stride)))
+        branch = nn.Sequential(
+            conv_norm(channels, width, 3, stride), nn.ReLU(), conv_norm(width, width, 3)
+        )
+        layers.append(
+            Residual(branch, nn.Identity() if width == channels else PadShortcut(width, stride))
+        )
         channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+    )
 
 
 def resnet50(classes: int) -> nn.Sequential:
@@ -65,12 +79,18 @@ def resnet50(classes: int) -> nn.Sequential:
         for block in range(blocks):
             stride = 2 if stage and not block else 1
             branch = nn.Sequential(
-                conv_norm(channels, width, 1), nn.ReLU(), conv_norm(width, width, 3, stride), nn.ReLU(), conv_norm(width, 4 * width, 1)
+                conv_norm(channels, width, 1),
+                nn.ReLU(),
+                conv_norm(width, width, 3, stride),
+                nn.ReLU(),
+                conv_norm(width, 4 * width, 1),
             )
             shortcut = conv_norm(channels, 4 * width, 1, stride) if not block else nn.Identity()
             layers.append(Residual(branch, shortcut))
             channels = 4 * width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+    )
 
 
 def main(network: str, size: int, classes: int, batch_size: int, steps: int, layout: str) -> None:
@@ -78,7 +98,10 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int, lay
     model = {"resnet20": resnet20, "resnet50": resnet50}[network](classes)
     images, labels = torch.randn(batch_size, 3, size, size), torch.randint(classes, (batch_size,))
     if layout != "contiguous":
-        model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+        model, images = (
+            model.to(memory_format=torch.channels_last),
+            images.to(memory_format=torch.channels_last),
+        )
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True)
     forward = torch.compile(model) if layout == "compiled" else model
 

@@ -1,8 +1,10 @@
-"""Training steps of a segmenter: segmentation_steps.py cvpipe NETWORK | keras [off] | model_garden, then SIZE CLASSES BATCH STEPS.
+"""Training steps of a segmenter: segmentation_steps.py cvpipe NETWORK | keras [off] | model_garden,
+then SIZE CLASSES BATCH STEPS.
 
-NETWORK: unet, on U-Net's own path at a quarter of its width, or fcn, an FCN-32s on ResNet-18, upsampled bilinearly. Keras trains the first,
-written with its layers, `off` being jit_compile; Model Garden trains its own ResNet-18 with a prediction from the coarsest map, which its
-loss upsamples bilinearly. SGD with momentum, on one batch in memory; no scores are measured on the way.
+NETWORK: unet, on U-Net's own path at a quarter of its width, or fcn, an FCN-32s on ResNet-18,
+upsampled bilinearly. Keras trains the first, written with its layers, `off` being jit_compile;
+Model Garden trains its own ResNet-18 with a prediction from the coarsest map, which its loss
+upsamples bilinearly. SGD with momentum, on one batch in memory; no scores are measured on the way.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ ROOT = Path(__file__).parent.parent.parent
 WIDTHS = (16, 32, 64, 128, 256)
 
 
-def cvpipe_steps(network: str, size: int, classes: int, batch_size: int, steps: int) -> Callable[[], object]:
+def cvpipe_steps(
+    network: str, size: int, classes: int, batch_size: int, steps: int
+) -> Callable[[], object]:
     """`steps` steps in one call of the graph, as a training makes them."""
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
@@ -29,10 +33,17 @@ def cvpipe_steps(network: str, size: int, classes: int, batch_size: int, steps: 
         "unet": "model={backbone: unet, width: 0.25, head: {kind: unet}}",
         "fcn": "model={backbone: resnet18, head: {kind: fcn, stride: 32, upsampling: fixed}}",
     }
-    config = config_file.load(ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", [
-        model[network], f"prepare.size=[{size}, {size}]", f"train.batch_size={batch_size}", "loss={kind: softmax}",
-        "optimizer={kind: sgd, learning_rate: 0.01, momentum: 0.9}", "schedule={kind: constant}",
-    ])
+    config = config_file.load(
+        ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml",
+        [
+            model[network],
+            f"prepare.size=[{size}, {size}]",
+            f"train.batch_size={batch_size}",
+            "loss={kind: softmax}",
+            "optimizer={kind: sgd, learning_rate: 0.01, momentum: 0.9}",
+            "schedule={kind: constant}",
+        ],
+    )
     prepare_process(config)
     import tensorflow as tf
 
@@ -42,15 +53,24 @@ def cvpipe_steps(network: str, size: int, classes: int, batch_size: int, steps: 
 
     images, masks = _batch(size, classes, batch_size)
     weight, index = tf.ones([batch_size]), tf.range(batch_size, dtype=tf.int64)
-    batch = {"image": images, "targets": {"mask": tf.cast(masks, tf.uint8)}, "weight": weight, "index": index}
+    batch = {
+        "image": images,
+        "targets": {"mask": tf.cast(masks, tf.uint8)},
+        "weight": weight,
+        "index": index,
+    }
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     state, _ = build_state(config, tuple(map(str, range(classes))), examples=batch_size * 1000)
     print(f"{state.model.count_params():,} parameters", file=sys.stderr)
-    run_steps = make_run_steps(state.model, state.optimizer, segmentation, config, tf.distribute.get_strategy(), state.step)
+    run_steps = make_run_steps(
+        state.model, state.optimizer, segmentation, config, tf.distribute.get_strategy(), state.step
+    )
     return lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"])
 
 
-def keras_steps(jit: str, size: int, classes: int, batch_size: int, steps: int) -> Callable[[], object]:
+def keras_steps(
+    jit: str, size: int, classes: int, batch_size: int, steps: int
+) -> Callable[[], object]:
     """`steps` steps of one epoch of `fit`."""
     import keras
     import tensorflow as tf
@@ -59,7 +79,11 @@ def keras_steps(jit: str, size: int, classes: int, batch_size: int, steps: int) 
 
     def convolutions(x: Any, filters: int) -> Any:
         for _ in range(2):
-            x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)))
+            x = layers.ReLU()(
+                layers.BatchNormalization()(
+                    layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+                )
+            )
         return x
 
     image = keras.Input((size, size, 3))
@@ -68,17 +92,25 @@ def keras_steps(jit: str, size: int, classes: int, batch_size: int, steps: int) 
         x = convolutions(layers.MaxPooling2D(2)(x) if level else x, filters)
         skips.append(x)
     for filters, skip in zip(WIDTHS[-2::-1], skips[-2::-1]):
-        x = convolutions(layers.Concatenate()([skip, layers.Conv2DTranspose(filters, 2, 2)(x)]), filters)
+        x = convolutions(
+            layers.Concatenate()([skip, layers.Conv2DTranspose(filters, 2, 2)(x)]), filters
+        )
     model = keras.Model(image, layers.Conv2D(classes, 1)(x))
     print(f"{model.count_params():,} parameters", file=sys.stderr)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile={"auto": "auto", "off": False}[jit])
+    model.compile(
+        keras.optimizers.SGD(0.01, momentum=0.9),
+        loss,
+        jit_compile={"auto": "auto", "off": False}[jit],
+    )
     dataset = tf.data.Dataset.from_tensors(_batch(size, classes, batch_size)).repeat()
     return lambda: model.fit(dataset, steps_per_epoch=steps, verbose=0)
 
 
-def model_garden_steps(size: int, classes: int, batch_size: int, steps: int) -> Callable[[], object]:
-    """`steps` of its own `train_step` in a `tf.function`, as its trainer's inner loop makes them."""
+def model_garden_steps(
+    size: int, classes: int, batch_size: int, steps: int
+) -> Callable[[], object]:
+    """Run `steps` of the task's own `train_step` in a `tf.function`, as its trainer does."""
     import tensorflow as tf
     import tf_keras
     from official.vision.configs import semantic_segmentation as configs
@@ -109,7 +141,9 @@ def _batch(size: int, classes: int, batch_size: int) -> Any:
     import tensorflow as tf
 
     images = tf.random.stateless_normal([batch_size, size, size, 3], [0, 0])
-    return images, tf.random.stateless_uniform([batch_size, size, size], [0, 1], 0, classes, tf.int32)
+    return images, tf.random.stateless_uniform(
+        [batch_size, size, size], [0, 1], 0, classes, tf.int32
+    )
 
 
 if __name__ == "__main__":

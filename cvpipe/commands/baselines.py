@@ -11,9 +11,13 @@ from cvpipe.commands.command import add_command, add_pipeline, print_result
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    parser = add_command(commands, "baselines", baselines, "score scikit-learn's classifiers on a pipeline's images")
+    parser = add_command(
+        commands, "baselines", baselines, "score scikit-learn's classifiers on a pipeline's images"
+    )
     add_pipeline(parser)
-    parser.add_argument("--limit", metavar="N", help="train on no more than N images, short for --set data.limit=N")
+    parser.add_argument(
+        "--limit", metavar="N", help="train on no more than N images, short for --set data.limit=N"
+    )
 
 
 def baselines(options: argparse.Namespace) -> int:
@@ -21,7 +25,10 @@ def baselines(options: argparse.Namespace) -> int:
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 
-    overrides = [*options.overrides, *([f"data.limit={options.limit}"] if options.limit is not None else [])]
+    overrides = [
+        *options.overrides,
+        *([f"data.limit={options.limit}"] if options.limit is not None else []),
+    ]
     config = config_file.load(options.pipeline, overrides)
     prepare_process(config)
     from cvpipe.baselines import baselines as score_baselines

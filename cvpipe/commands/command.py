@@ -14,7 +14,9 @@ from cvpipe.json_files import jsonable
 Run = Callable[[argparse.Namespace], int]
 
 
-def add_command(commands: Any, name: str, run: Run, text: str, as_json: bool = True) -> argparse.ArgumentParser:
+def add_command(
+    commands: Any, name: str, run: Run, text: str, as_json: bool = True
+) -> argparse.ArgumentParser:
     """Declares a command: `run` takes its options and returns its exit code, `text` explains it.
 
     `as_json` gives it the option --json; what it prints goes through `print_result` then.
@@ -24,31 +26,60 @@ def add_command(commands: Any, name: str, run: Run, text: str, as_json: bool = T
     parser.set_defaults(command=run, name=parser.prog.partition(" ")[2])
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     if as_json:
-        parser.add_argument("--json", action="store_true", help="print JSON on stdout and nothing else there")
+        parser.add_argument(
+            "--json", action="store_true", help="print JSON on stdout and nothing else there"
+        )
     return parser
 
 
 def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """The pipeline file, as `options.pipeline`, and what overrides its keys, as `options.overrides`."""
-    parser.add_argument("pipeline", metavar="PIPELINE.yaml", help="a pipeline file, such as pipelines/classification/digits.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="override a key of the pipeline, such as --set train.epochs=3; can be repeated")
+    """The pipeline file, as `options.pipeline`, and what overrides its keys, as
+    `options.overrides`.
+    """
+    parser.add_argument(
+        "pipeline",
+        metavar="PIPELINE.yaml",
+        help="a pipeline file, such as pipelines/classification/digits.yaml",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a key of the pipeline, such as --set train.epochs=3; can be repeated",
+    )
 
 
 def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """Where the data of a finished run lies now, and `more` that can be said of it, as `options.overrides`."""
-    parser.add_argument("--set", action="append", default=[], metavar="data.KEY=VALUE", dest="overrides",
-                        help=f"where the data lies now, such as --set data.source.path=/data/photos{more}; can be repeated")
+    """Where the data of a finished run lies now, and `more` that can be said of it, as
+    `options.overrides`.
+    """
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="data.KEY=VALUE",
+        dest="overrides",
+        help=(
+            f"where the data lies now, such as --set data.source.path=/data/photos{more}; can be"
+            " repeated"
+        ),
+    )
 
 
 def add_snapshots(parser: argparse.ArgumentParser) -> None:
     """Whether a run stands for its snapshots, as `options.snapshots`."""
-    parser.add_argument("--snapshots", action="store_true",
-                        help="take all snapshots of a run, kept by train.snapshots, instead of its best checkpoint")
+    parser.add_argument(
+        "--snapshots",
+        action="store_true",
+        help="take all snapshots of a run, kept by train.snapshots, instead of its best checkpoint",
+    )
 
 
 def own_folder(folder: Path, mark: str, option: str) -> None:
-    """Makes a folder for what a command writes, or takes the one that it made before, which has a file named `mark`.
+    """Makes a folder for what a command writes, or takes the one that it made before, which has a
+    file named `mark`.
 
     Args:
         option: the option that would choose another.
@@ -57,7 +88,10 @@ def own_folder(folder: Path, mark: str, option: str) -> None:
         ConfigError: the folder holds something else.
     """
     if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder}: the folder is not empty and holds something else; choose another with {option}")
+        raise ConfigError(
+            f"{folder}: the folder is not empty and holds something else; choose another with"
+            f" {option}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -69,5 +103,12 @@ def print_result(options: argparse.Namespace, result: Any, lines: Sequence[str])
 def score_lines(result: Mapping[str, Any]) -> list[str]:
     """The numbers among a result, a line each."""
     width = max(map(len, result))
-    shown = {name: value for name, value in result.items() if isinstance(value, (int, float)) and name != "steps"}
-    return [f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}" for name, value in shown.items()]
+    shown = {
+        name: value
+        for name, value in result.items()
+        if isinstance(value, (int, float)) and name != "steps"
+    }
+    return [
+        f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}"
+        for name, value in shown.items()
+    ]

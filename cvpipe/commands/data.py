@@ -17,12 +17,29 @@ def add(commands: Any) -> None:
     text = "look at the data of a pipeline"
     parser = commands.add_parser("data", help=text, description=text[0].upper() + text[1:] + ".")
     checks = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name")
-    command = add_command(checks, "check", check, "read everything once: broken files, leaks between splits, sizes, classes")
+    command = add_command(
+        checks,
+        "check",
+        check,
+        "read everything once: broken files, leaks between splits, sizes, classes",
+    )
     add_pipeline(command)
-    command.add_argument("--to", metavar="DIR", type=Path, help="folder for the report and the contact sheet (default: NAME-check)")
-    command = add_command(checks, "anchors", anchors, "find the anchors that a YOLO head needs, by k-means on the training objects")
+    command.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="folder for the report and the contact sheet (default: NAME-check)",
+    )
+    command = add_command(
+        checks,
+        "anchors",
+        anchors,
+        "find the anchors that a YOLO head needs, by k-means on the training objects",
+    )
     add_pipeline(command)
-    command.add_argument("--anchors", metavar="K", type=int, default=6, help="how many (default: 6)")
+    command.add_argument(
+        "--anchors", metavar="K", type=int, default=6, help="how many (default: 6)"
+    )
 
 
 def anchors(options: argparse.Namespace) -> int:
@@ -33,7 +50,10 @@ def anchors(options: argparse.Namespace) -> int:
 
     config = config_file.load(options.pipeline, options.overrides)
     if config.task != "detection":
-        raise ConfigError(f"{options.pipeline}: anchors are sizes of objects, and task: {config.task} has none; give a detection pipeline")
+        raise ConfigError(
+            f"{options.pipeline}: anchors are sizes of objects, and task: {config.task} has none;"
+            " give a detection pipeline"
+        )
     if options.anchors < 1:
         raise ConfigError(f"--anchors {options.anchors}: give at least 1")
     prepare_process(config)
@@ -44,13 +64,23 @@ def anchors(options: argparse.Namespace) -> int:
     from cvpipe.tasks import task_module
 
     train = open_splits(config.data)["train"]
-    sizes = object_sizes(train, config, task_module(config.task).encode, Quarantine(train, "train", config.data.max_bad_share))
+    sizes = object_sizes(
+        train,
+        config,
+        task_module(config.task).encode,
+        Quarantine(train, "train", config.data.max_bad_share),
+    )
     found, fit = find_anchors(sizes, options.anchors, config.seed)
     # Four digits: a pixel in ten thousand.
     rounded = [[round(float(side), 4) for side in anchor] for anchor in found]
-    print_result(options, {"anchors": rounded, "mean_iou": fit, "objects": len(sizes)}, [
-        f"anchors: {rounded}", f"mean IoU of {len(sizes)} objects with their best anchor: {fit:.3f}",
-    ])
+    print_result(
+        options,
+        {"anchors": rounded, "mean_iou": fit, "objects": len(sizes)},
+        [
+            f"anchors: {rounded}",
+            f"mean IoU of {len(sizes)} objects with their best anchor: {fit:.3f}",
+        ],
+    )
     return 0
 
 
@@ -71,8 +101,14 @@ def check(options: argparse.Namespace) -> int:
     own_folder(folder, "broken.jsonl", "--to")
     result = check_splits(splits, config.prepare.channels, _progress())
     task = task_module(config.task)
-    write_report(result, contact_sheet(splits["train"], config, task.encode, task.draw_targets), folder)
-    print_result(options, {**result, "folder": str(folder)}, [*summary(result), f"report   {folder / 'report.md'}"])
+    write_report(
+        result, contact_sheet(splits["train"], config, task.encode, task.draw_targets), folder
+    )
+    print_result(
+        options,
+        {**result, "folder": str(folder)},
+        [*summary(result), f"report   {folder / 'report.md'}"],
+    )
     return 0 if result["clean"] else 1
 
 

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_data_overrides, add_snapshots, print_result, score_lines
+from cvpipe.commands.command import (
+    add_command,
+    add_data_overrides,
+    add_snapshots,
+    print_result,
+    score_lines,
+)
 from cvpipe.errors import DataError
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
@@ -14,10 +20,17 @@ from cvpipe.training.run import Run
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    text = "score a run, several runs that answer together, or an exported artefact fed with raw bytes"
+    text = (
+        "score a run, several runs that answer together, or an exported artefact fed with raw bytes"
+    )
     parser = add_command(commands, "evaluate", evaluate, text)
-    parser.add_argument("paths", metavar="RUN|ARTEFACT", nargs="+", type=Path,
-                        help="such as runs/digits or saved_models/digits")
+    parser.add_argument(
+        "paths",
+        metavar="RUN|ARTEFACT",
+        nargs="+",
+        type=Path,
+        help="such as runs/digits or saved_models/digits",
+    )
     add_snapshots(parser)
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     add_data_overrides(parser)
@@ -50,9 +63,14 @@ def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, A
     from cvpipe.tasks import task_module
     from cvpipe.training.ensemble import evaluate_ensemble, find_members
 
-    result = evaluate_ensemble(find_members(runs, options.snapshots), options.split, options.overrides)
+    result = evaluate_ensemble(
+        find_members(runs, options.snapshots), options.split, options.overrides
+    )
     shown = task_module(runs[0].config.task).BEST_BY
-    return result, [f"member  {member['run']} ({member['checkpoint']})  {shown} {member[shown]:.4f}" for member in result["members"]]
+    return result, [
+        f"member  {member['run']} ({member['checkpoint']})  {shown} {member[shown]:.4f}"
+        for member in result["members"]
+    ]
 
 
 def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -61,8 +79,14 @@ def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
     try:
         folder = find_artefact(path)
     except DataError:
-        raise DataError(f"{path}: neither a run nor an exported model; train one with: cvpipe train PIPELINE.yaml") from None
+        raise DataError(
+            f"{path}: neither a run nor an exported model; train one with: cvpipe train"
+            " PIPELINE.yaml"
+        ) from None
     prepare_process(artefact_config(folder))
     from cvpipe.export.artefact import evaluate_artefact
 
-    return {**evaluate_artefact(folder, options.split, options.overrides), "artefact": str(folder)}, [f"artefact  {folder}"]
+    return {
+        **evaluate_artefact(folder, options.split, options.overrides),
+        "artefact": str(folder),
+    }, [f"artefact  {folder}"]

@@ -11,12 +11,30 @@ from cvpipe.commands.command import add_command, add_data_overrides, add_snapsho
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    parser = add_command(commands, "export", export, "turn a run, or several that answer together, into one SavedModel")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="such as runs/digits; of several, the mean of their answers")
+    parser = add_command(
+        commands,
+        "export",
+        export,
+        "turn a run, or several that answer together, into one SavedModel",
+    )
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=Path,
+        help="such as runs/digits; of several, the mean of their answers",
+    )
     add_snapshots(parser)
     add_data_overrides(parser, ", or what is answered, such as --set 'export.png=[mask]'")
-    parser.add_argument("--to", metavar="DIR", type=Path,
-                        help="the model's folder, which gets a new version (default: saved_models/NAME, or NAME-ensemble)")
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help=(
+            "the model's folder, which gets a new version (default: saved_models/NAME, or"
+            " NAME-ensemble)"
+        ),
+    )
 
 
 def export(options: argparse.Namespace) -> int:
@@ -32,7 +50,9 @@ def export(options: argparse.Namespace) -> int:
     members = find_members(runs, options.snapshots)
     name = runs[0].config.name + ("-ensemble" if len(members) > 1 else "")
     result = export_members(members, options.to or Path("saved_models") / name, options.overrides)
-    checked = (f"checked: {result['images']} images answered from bytes by both loaders in a fresh process, "
-               f"largest difference {result['max_difference']:.1e}")
+    checked = (
+        f"checked: {result['images']} images answered from bytes by both loaders in a fresh"
+        f" process, largest difference {result['max_difference']:.1e}"
+    )
     print_result(options, result, [f"artefact  {result['artefact']}", checked])
     return 0

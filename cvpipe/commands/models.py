@@ -23,10 +23,14 @@ def models(options: argparse.Namespace) -> int:
     from cvpipe.models.cost import describe
 
     rows = [describe(name) for name in ([options.network] if options.network else NETWORKS)]
-    lines = [f"{'name':<14}{'parameters':>12}{'trainable':>12}{'M mult-adds':>13}  {'input':<12}paper"]
+    lines = [
+        f"{'name':<14}{'parameters':>12}{'trainable':>12}{'M mult-adds':>13}  {'input':<12}paper"
+    ]
     for row in rows:
         size = "×".join(map(str, row["input_shape"]))
-        lines.append(f"{row['name']:<14}{row['parameters']:>12,}{row['trainable_parameters']:>12,}{row['macs'] / 1e6:>13,.1f}  "
-                     f"{size:<12}{row['paper']}")
+        lines.append(
+            f"{row['name']:<14}{row['parameters']:>12,}{row['trainable_parameters']:>12,}"
+            f"{row['macs'] / 1e6:>13,.1f}  {size:<12}{row['paper']}"
+        )
     print_result(options, rows, lines)
     return 0

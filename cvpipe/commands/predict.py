@@ -13,10 +13,19 @@ from cvpipe.commands.command import add_command
 def add(commands: Any) -> None:
     """Declares the command."""
     # It prints nothing but JSON anyway; all commands that print answers take the option.
-    parser = add_command(commands, "predict", predict, "answer images with an artefact, one JSON line each")
-    parser.add_argument("artefact", metavar="ARTEFACT", type=Path, help="such as saved_models/digits")
+    parser = add_command(
+        commands, "predict", predict, "answer images with an artefact, one JSON line each"
+    )
+    parser.add_argument(
+        "artefact", metavar="ARTEFACT", type=Path, help="such as saved_models/digits"
+    )
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
-    parser.add_argument("--draw", metavar="DIR", type=Path, help="also write a picture of each answer to DIR/<image>.prediction.png")
+    parser.add_argument(
+        "--draw",
+        metavar="DIR",
+        type=Path,
+        help="also write a picture of each answer to DIR/<image>.prediction.png",
+    )
 
 
 def predict(options: argparse.Namespace) -> int:

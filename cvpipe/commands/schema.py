@@ -11,7 +11,13 @@ from cvpipe.commands.command import add_command
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    add_command(commands, "schema", schema, "print the JSON schema of pipeline files, for editors", as_json=False)
+    add_command(
+        commands,
+        "schema",
+        schema,
+        "print the JSON schema of pipeline files, for editors",
+        as_json=False,
+    )
 
 
 def schema(options: argparse.Namespace) -> int:

@@ -14,10 +14,28 @@ from cvpipe.interrupt import on_signals
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    parser = add_command(commands, "serve", serve, "answer TensorFlow Serving's REST requests on this machine", as_json=False)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="a folder of models, or one model, such as saved_models")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8501, help="port to listen on, 0 for any free one (default: %(default)s)")
+    parser = add_command(
+        commands,
+        "serve",
+        serve,
+        "answer TensorFlow Serving's REST requests on this machine",
+        as_json=False,
+    )
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        type=Path,
+        help="a folder of models, or one model, such as saved_models",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8501,
+        help="port to listen on, 0 for any free one (default: %(default)s)",
+    )
 
 
 def serve(options: argparse.Namespace) -> int:

@@ -15,14 +15,41 @@ def add(commands: Any) -> None:
     text = "search hyperparameters, or cross-validate, or both; or go on with that where it stopped"
     parser = add_command(commands, "sweep", sweep, text)
     add_pipeline(parser)
-    parser.add_argument("--search", action="append", default=[], metavar="KEY=VALUES",
-                        help="search a key: LOW:HIGH uniformly, LOW:HIGH:log by the logarithm, or the choices A,B,C; can be repeated")
-    parser.add_argument("--trials", type=int, default=10, metavar="N", help="trials a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=1, metavar="R",
-                        help="from the second on, ranges are narrowed around the best trials before (default: %(default)s)")
-    parser.add_argument("--folds", type=int, metavar="K", help="train each trial K times, each time with another part to validate on")
-    parser.add_argument("--run", metavar="DIR", type=Path,
-                        help="the sweep's folder, with a run for each trial (default: runs/NAME-sweep)")
+    parser.add_argument(
+        "--search",
+        action="append",
+        default=[],
+        metavar="KEY=VALUES",
+        help=(
+            "search a key: LOW:HIGH uniformly, LOW:HIGH:log by the logarithm, or the choices A,B,C;"
+            " can be repeated"
+        ),
+    )
+    parser.add_argument(
+        "--trials", type=int, default=10, metavar="N", help="trials a round (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        metavar="R",
+        help=(
+            "from the second on, ranges are narrowed around the best trials before (default:"
+            " %(default)s)"
+        ),
+    )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train each trial K times, each time with another part to validate on",
+    )
+    parser.add_argument(
+        "--run",
+        metavar="DIR",
+        type=Path,
+        help="the sweep's folder, with a run for each trial (default: runs/NAME-sweep)",
+    )
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -30,7 +57,14 @@ def sweep(options: argparse.Namespace) -> int:
     from cvpipe.runtime import quiet_tensorflow
     from cvpipe.search.plan import Plan
 
-    plan = Plan(Path(options.pipeline), tuple(options.overrides), tuple(options.search), options.trials, options.rounds, options.folds)
+    plan = Plan(
+        Path(options.pipeline),
+        tuple(options.overrides),
+        tuple(options.search),
+        options.trials,
+        options.rounds,
+        options.folds,
+    )
     plan.check()
     quiet_tensorflow()
     import tensorflow as tf
@@ -43,10 +77,20 @@ def sweep(options: argparse.Namespace) -> int:
     result = run_sweep(plan, folder)
     best = next(trial for trial in result["trials"] if trial["trial"] == result["best"])
     chosen = [*options.overrides, *(f"{key}={value}" for key, value in best["values"].items())]
-    again = shlex.join(["cvpipe", "train", options.pipeline, *(word for pair in chosen for word in ("--set", pair))])
+    again = shlex.join(
+        [
+            "cvpipe",
+            "train",
+            options.pipeline,
+            *(word for pair in chosen for word in ("--set", pair)),
+        ]
+    )
     lines = [
-        *_table(result), *(f"note: {note}" for note in result["notes"]),
-        f"best     {', '.join(best['runs'])}", f"again    {again}", f"look at  tensorboard --logdir {folder}",
+        *_table(result),
+        *(f"note: {note}" for note in result["notes"]),
+        f"best     {', '.join(best['runs'])}",
+        f"again    {again}",
+        f"look at  tensorboard --logdir {folder}",
     ]
     print_result(options, {**result, "run": str(folder)}, lines)
     return 0
@@ -58,6 +102,16 @@ def _table(result: dict[str, Any]) -> list[str]:
         score = "failed" if trial["score"] is None else f"{trial['score']:.4f}"
         deviation = "" if trial["deviation"] is None else f" ± {trial['deviation']:.4f}"
         values = map(str, trial["values"].values())
-        rows.append([f"{trial['trial']:03}", str(trial["round"]), *values, score + deviation, f"{trial['seconds']:.0f}"])
+        rows.append(
+            [
+                f"{trial['trial']:03}",
+                str(trial["round"]),
+                *values,
+                score + deviation,
+                f"{trial['seconds']:.0f}",
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    ]

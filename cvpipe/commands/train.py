@@ -18,14 +18,33 @@ MIN_SANITY_STEPS = 20
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    parser = add_command(commands, "train", train, "train a pipeline, or go on with its run where it stopped")
+    parser = add_command(
+        commands, "train", train, "train a pipeline, or go on with its run where it stopped"
+    )
     add_pipeline(parser)
-    parser.add_argument("--run", metavar="DIR", type=Path, help="the run's folder (default: runs/NAME)")
-    parser.add_argument("--fresh", action="store_true", help="start anew; a run that exists is moved aside, not deleted")
-    parser.add_argument("--sanity", action="store_true",
-                        help="train nothing, but check that this pipeline can be trained; the report goes to the folder RUN-sanity")
-    parser.add_argument("--sanity-steps", metavar="N", type=int, default=300,
-                        help="most train steps of each of the two checks that train (default: %(default)s)")
+    parser.add_argument(
+        "--run", metavar="DIR", type=Path, help="the run's folder (default: runs/NAME)"
+    )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start anew; a run that exists is moved aside, not deleted",
+    )
+    parser.add_argument(
+        "--sanity",
+        action="store_true",
+        help=(
+            "train nothing, but check that this pipeline can be trained; the report goes to the"
+            " folder RUN-sanity"
+        ),
+    )
+    parser.add_argument(
+        "--sanity-steps",
+        metavar="N",
+        type=int,
+        default=300,
+        help="most train steps of each of the two checks that train (default: %(default)s)",
+    )
 
 
 def train(options: argparse.Namespace) -> int:
@@ -47,11 +66,19 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int:
-    """Prints a line a check. What is suspicious is no failure: a person decides, and programs look at "ok"."""
+    """Prints a line a check.
+
+    What is suspicious is no failure: a person decides, and programs look at "ok".
+    """
     if options.fresh:
-        raise ConfigError("--fresh: --sanity trains nothing and changes no run; leave one of the two out")
+        raise ConfigError(
+            "--fresh: --sanity trains nothing and changes no run; leave one of the two out"
+        )
     if options.sanity_steps < MIN_SANITY_STEPS:
-        raise ConfigError(f"--sanity-steps: {options.sanity_steps} are too few to see a trend; give at least {MIN_SANITY_STEPS}")
+        raise ConfigError(
+            f"--sanity-steps: {options.sanity_steps} are too few to see a trend; give at least"
+            f" {MIN_SANITY_STEPS}"
+        )
     from cvpipe.training.sanity import check_sanity
     from cvpipe.training.sanity.report import write_sanity_report
 
@@ -65,6 +92,13 @@ def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int
         own_folder(folder, "report.md", "--run")
         write_sanity_report(findings, config, folder)
     report = folder / "report.md"
-    checks = [{"name": own.name, "ok": own.ok, "says": own.says, "advice": own.advice, **own.measured} for own in findings]
-    print_result(options, {"ok": all(own.ok for own in findings), "checks": checks, "report": str(report)}, [f"report      {report}"])
+    checks = [
+        {"name": own.name, "ok": own.ok, "says": own.says, "advice": own.advice, **own.measured}
+        for own in findings
+    ]
+    print_result(
+        options,
+        {"ok": all(own.ok for own in findings), "checks": checks, "report": str(report)},
+        [f"report      {report}"],
+    )
     return 0

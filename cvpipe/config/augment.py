@@ -24,7 +24,9 @@ class Flip(Section):
 
 
 class PadCrop(Section):
-    """Pad on all sides, then crop the original size at a random place (He et al. 2015, section 4.2)."""
+    """Pad on all sides, then crop the original size at a random place (He et al. 2015, section
+    4.2).
+    """
 
     op: Literal["pad_crop"]
     """Which operation."""
@@ -35,7 +37,9 @@ class PadCrop(Section):
 
 
 class RandomResizedCrop(Section):
-    """Crop a random area and aspect ratio, resized to the network's input (Szegedy et al. 2014, section 6)."""
+    """Crop a random area and aspect ratio, resized to the network's input (Szegedy et al. 2014,
+    section 6).
+    """
 
     op: Literal["random_resized_crop"]
     """Which operation."""
@@ -51,12 +55,17 @@ class RandomResizedCrop(Section):
 
 
 class ShortSideCrop(Section):
-    """Resize the short side to a random length, then crop the network's input at a random place (He et al. 2015, section 3.4)."""
+    """Resize the short side to a random length, then crop the network's input at a random place (He
+    et al. 2015, section 3.4).
+    """
 
     op: Literal["short_side_crop"]
     """Which operation."""
     sides: tuple[Count, Count] = (256, 480)
-    """Smallest and largest length of the short side, pixels; both are drawn. At least the network's input."""
+    """Smallest and largest length of the short side, pixels; both are drawn.
+
+    At least the network's input.
+    """
 
     @model_validator(mode="after")
     def _ordered(self) -> ShortSideCrop:
@@ -99,7 +108,9 @@ class Shear(Section):
 
 
 class Expand(Section):
-    """Put the image onto a larger canvas of its mean colour, so that objects look smaller (SSD, Liu et al. 2015, section 3.6)."""
+    """Put the image onto a larger canvas of its mean colour, so that objects look smaller (SSD, Liu
+    et al. 2015, section 3.6).
+    """
 
     op: Literal["expand"]
     """Which operation."""
@@ -110,9 +121,11 @@ class Expand(Section):
 
 
 class IouCrop(Section):
-    """Crop a patch that overlaps with an object by a chosen share at least (SSD, Liu et al. 2015, section 2.2, "Data augmentation").
+    """Crop a patch that overlaps with an object by a chosen share at least (SSD, Liu et al. 2015,
+    section 2.2, "Data augmentation").
 
-    All of `ious`, any patch, and the whole image are equally likely. Objects whose centre is in the patch stay.
+    All of `ious`, any patch, and the whole image are equally likely. Objects whose centre is in the
+    patch stay.
     """
 
     op: Literal["iou_crop"]
@@ -133,7 +146,9 @@ class IouCrop(Section):
 
 
 class ScaleJitter(Section):
-    """Resize by a random factor and aspect, then crop or pad with the mean colour to the size before (Redmon and Farhadi 2018)."""
+    """Resize by a random factor and aspect, then crop or pad with the mean colour to the size
+    before (Redmon and Farhadi 2018).
+    """
 
     op: Literal["scale_jitter"]
     """Which operation."""
@@ -149,7 +164,9 @@ class ScaleJitter(Section):
 
 
 class Mosaic(Section):
-    """Four training images in one, around a random centre (YOLOv4, Bochkovskiy et al. 2020, section 3.3); for detection."""
+    """Four training images in one, around a random centre (YOLOv4, Bochkovskiy et al. 2020, section
+    3.3); for detection.
+    """
 
     op: Literal["mosaic"]
     """Which operation."""
@@ -158,7 +175,9 @@ class Mosaic(Section):
 
 
 class CopyPaste(Section):
-    """Paste objects of another training image, within their boxes (after Ghiasi et al. 2020, who cut along masks); for detection."""
+    """Paste objects of another training image, within their boxes (after Ghiasi et al. 2020, who
+    cut along masks); for detection.
+    """
 
     op: Literal["copy_paste"]
     """Which operation."""
@@ -169,7 +188,9 @@ class CopyPaste(Section):
 
 
 class ObjectMixUp(Section):
-    """Blend two training images and keep the objects of both (Zhang et al. 2019, Bag of Freebies, section 3.1); for detection."""
+    """Blend two training images and keep the objects of both (Zhang et al. 2019, Bag of Freebies,
+    section 3.1); for detection.
+    """
 
     op: Literal["object_mixup"]
     """Which operation."""
@@ -180,7 +201,9 @@ class ObjectMixUp(Section):
 
 
 class Lens(Section):
-    """Bend like a lens: barrel or pincushion distortion by a uniformly random amount (Brown 1966, first radial term)."""
+    """Bend like a lens: barrel or pincushion distortion by a uniformly random amount (Brown 1966,
+    first radial term).
+    """
 
     op: Literal["lens"]
     """Which operation."""
@@ -191,20 +214,28 @@ class Lens(Section):
 
 
 class Elastic(Section):
-    """Bend smoothly and at random, by displacements drawn on a coarse grid (Simard et al. 2003; Ronneberger et al. 2015, U-Net)."""
+    """Bend smoothly and at random, by displacements drawn on a coarse grid (Simard et al. 2003;
+    Ronneberger et al. 2015, U-Net).
+    """
 
     op: Literal["elastic"]
     """Which operation."""
     share: Annotated[float, Field(ge=0, le=0.2)] = 0.02
-    """Standard deviation of the displacements down and across, as a share of the image's shorter side (U-Net: 10 of 512 pixels)."""
+    """Standard deviation of the displacements down and across, as a share of the image's shorter
+    side (U-Net: 10 of 512 pixels).
+    """
     points: Annotated[int, Field(ge=2, le=32)] = 3
-    """Points of the grid each way: the fewer, the smoother. Where neighbours are displaced by more than their distance the image folds."""
+    """Points of the grid each way: the fewer, the smoother.
+
+    Where neighbours are displaced by more than their distance the image folds.
+    """
     fill: Fill = "constant"
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
 class ScaleCrop(Section):
-    """Resize by a random factor, then crop the network's input at a random place; what is smaller gets a border of the mean colour.
+    """Resize by a random factor, then crop the network's input at a random place; what is smaller
+    gets a border of the mean colour.
 
     The border is ignored where masks are learned.
     """
@@ -214,7 +245,9 @@ class ScaleCrop(Section):
     scale: Range = (0.5, 2.0)
     """Smallest and largest factor; halving is as likely as doubling."""
     balance: Probability = 0.0
-    """For segmentation: how often the crop is laid around a pixel of a class drawn among those in the image, so that rare ones are seen."""
+    """For segmentation: how often the crop is laid around a pixel of a class drawn among those in
+    the image, so that rare ones are seen.
+    """
 
     @model_validator(mode="after")
     def _ordered(self) -> ScaleCrop:
@@ -223,7 +256,9 @@ class ScaleCrop(Section):
 
 
 class ColourJitter(Section):
-    """Change brightness, contrast, saturation and hue, in this order, each by a uniform random amount."""
+    """Change brightness, contrast, saturation and hue, in this order, each by a uniform random
+    amount.
+    """
 
     op: Literal["colour_jitter"]
     """Which operation."""
@@ -238,7 +273,9 @@ class ColourJitter(Section):
 
 
 class PcaLighting(Section):
-    """Add multiples of the principal components of the training set's colours (Krizhevsky et al. 2012, section 4.1)."""
+    """Add multiples of the principal components of the training set's colours (Krizhevsky et al.
+    2012, section 4.1).
+    """
 
     op: Literal["pca_lighting"]
     """Which operation."""
@@ -276,7 +313,9 @@ class Erase(Section):
 
 
 class Cutout(Section):
-    """Cover a square whose centre is anywhere in the image, so that some of it may lie outside (DeVries and Taylor 2017)."""
+    """Cover a square whose centre is anywhere in the image, so that some of it may lie outside
+    (DeVries and Taylor 2017).
+    """
 
     op: Literal["cutout"]
     """Which operation."""
@@ -292,11 +331,15 @@ class RandAugment(Section):
     layers: Count = 2
     """Operations an image goes through, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
-    """How strong they are, M in the paper: 10 is the upper end of AutoAugment's ranges, and what is above goes beyond."""
+    """How strong they are, M in the paper: 10 is the upper end of AutoAugment's ranges, and what is
+    above goes beyond.
+    """
 
 
 class AutoAugment(Section):
-    """A policy that was found by search: two operations with their probabilities and magnitudes (Cubuk et al. 2018, AutoAugment)."""
+    """A policy that was found by search: two operations with their probabilities and magnitudes
+    (Cubuk et al. 2018, AutoAugment).
+    """
 
     op: Literal["auto_augment"]
     """Which operation."""
@@ -305,9 +348,29 @@ class AutoAugment(Section):
 
 
 Augmentation = Annotated[
-    Flip | PadCrop | RandomResizedCrop | ShortSideCrop | ScaleCrop | Rotate | Translate | Shear | Lens | Elastic
-    | Expand | IouCrop | ScaleJitter | Mosaic | CopyPaste | ObjectMixUp
-    | ColourJitter | PcaLighting | Grayscale | Erase | Cutout | RandAugment | AutoAugment,
+    Flip
+    | PadCrop
+    | RandomResizedCrop
+    | ShortSideCrop
+    | ScaleCrop
+    | Rotate
+    | Translate
+    | Shear
+    | Lens
+    | Elastic
+    | Expand
+    | IouCrop
+    | ScaleJitter
+    | Mosaic
+    | CopyPaste
+    | ObjectMixUp
+    | ColourJitter
+    | PcaLighting
+    | Grayscale
+    | Erase
+    | Cutout
+    | RandAugment
+    | AutoAugment,
     Field(discriminator="op"),
 ]
 
@@ -322,7 +385,9 @@ class MixUp(Section):
 
 
 class CutMix(Section):
-    """Cut a rectangle out of one image, put it into another, and share the label by area (Yun et al. 2019)."""
+    """Cut a rectangle out of one image, put it into another, and share the label by area (Yun et
+    al. 2019).
+    """
 
     op: Literal["cutmix"]
     """Which operation."""

@@ -11,7 +11,7 @@ from cvpipe.config.section import Count, Section, Share
 
 
 class Digits(Section):
-    """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes; they ship inside scikit-learn."""
+    """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes, part of the package."""
 
     kind: Literal["digits"]
     """Which format."""
@@ -23,7 +23,10 @@ class Idx(Section):
     kind: Literal["idx"]
     """Which format."""
     path: str
-    """A folder with the four files, or a zip archive that holds them. Relative to where the command runs."""
+    """A folder with the four files, or a zip archive that holds them.
+
+    Relative to where the command runs.
+    """
     classes: tuple[str, ...] = ()
     """Class names in the order of the label numbers; empty: the numbers themselves."""
 
@@ -34,7 +37,9 @@ class Idx(Section):
 
 
 class Folder(Section):
-    """A folder per class, its images inside; or train/, validation/ and test/ folders of such folders."""
+    """A folder per class, its images inside; or train/, validation/ and test/ folders of such
+    folders.
+    """
 
     kind: Literal["folder"]
     """Which format."""
@@ -59,9 +64,14 @@ class Csv(Section):
     kind: Literal["csv"]
     """Which format."""
     path: str
-    """The folder, or the zip archive, that tables and images lie in. Relative to where the command runs."""
+    """The folder, or the zip archive, that tables and images lie in.
+
+    Relative to where the command runs.
+    """
     train: str
-    """The table of the training split, as seen from `path`; without a test table, the table of everything."""
+    """The table of the training split, as seen from `path`; without a test table, the table of
+    everything.
+    """
     validation: str | None = None
     """The table of the validation split; leave out to hold some training images out."""
     test: str | None = None
@@ -84,9 +94,14 @@ class Csv(Section):
         for key in ("path_column", "label_column"):
             column = getattr(self, key)
             if not self.header and not column.isdecimal():
-                raise ValueError(f"{key} is the heading '{column}', but header is false; give the column's position, counted from 0")
+                raise ValueError(
+                    f"{key} is the heading '{column}', but header is false; give the column's"
+                    " position, counted from 0"
+                )
         if self.path_column == self.label_column:
-            raise ValueError(f"path_column and label_column are both '{self.path_column}'; name two columns")
+            raise ValueError(
+                f"path_column and label_column are both '{self.path_column}'; name two columns"
+            )
         return self
 
 
@@ -98,11 +113,14 @@ class Tfds(Section):
     name: str
     """Such as cifar10, or imagenette/320px:1.0.0."""
     data_dir: str | None = None
-    """Where data sets are kept; leave out for TensorFlow Datasets' own place, ~/tensorflow_datasets."""
+    """Where data sets are kept; leave out for TensorFlow Datasets' own place,
+    ~/tensorflow_datasets.
+    """
     download: bool = False
     """Fetch and prepare it where it isn't there yet."""
     train: str = "train"
-    """The training split, as an expression such as train[:80%]; without a test split, everything."""
+    """The training split, as an expression such as train[:80%]; without a test split, everything.
+    """
     validation: str | None = None
     """The validation split; leave out to hold some training images out."""
     test: str | None = "test"
@@ -112,7 +130,9 @@ class Tfds(Section):
     label: str = "label"
     """The feature with the class; unused where there are `objects` or a `mask`."""
     objects: str | None = None
-    """For detection: the feature with the objects, such as objects in coco and voc: a sequence with a bbox and a label each."""
+    """For detection: the feature with the objects, such as objects in coco and voc: a sequence with
+    a bbox and a label each.
+    """
     mask: str | None = None
     """For segmentation: the feature with the mask, such as segmentation_mask."""
     classes: tuple[str, ...] = ()
@@ -125,16 +145,22 @@ class Tfds(Section):
     @model_validator(mode="after")
     def _classes_are_the_masks(self) -> Tfds:
         if self.objects is not None and self.mask is not None:
-            raise ValueError("objects are for detection and mask is for segmentation; name one of the two")
+            raise ValueError(
+                "objects are for detection and mask is for segmentation; name one of the two"
+            )
         if self.classes and self.mask is None:
-            raise ValueError("classes are those of a mask, and there is none; name its feature as mask, or leave them out")
+            raise ValueError(
+                "classes are those of a mask, and there is none; name its feature as mask, or leave"
+                " them out"
+            )
         check_mask_classes(self.classes, self.ignore_indices, self.first_value)
         return self
 
 
 class DigitScenes(Section):
-    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds; for detection, or with masks for segmentation. Drawn when
-    opened, nothing is downloaded."""
+    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds; for detection, or with
+    masks for segmentation. Drawn when opened, nothing is downloaded.
+    """
 
     kind: Literal["digit_scenes"]
     """Which format."""
@@ -161,12 +187,17 @@ class DigitScenes(Section):
     def _digits_fit(self) -> DigitScenes:
         smallest, largest = self.digit_sizes
         if smallest < 8 or not smallest <= largest <= min(self.size):
-            raise ValueError(f"digit_sizes must be [smallest, largest], from 8 up to the scenes' shorter side, {min(self.size)}")
+            raise ValueError(
+                "digit_sizes must be [smallest, largest], from 8 up to the scenes' shorter side,"
+                f" {min(self.size)}"
+            )
         return self
 
 
 class Voc(Section):
-    """Pascal VOC's layout, for detection: an XML file of objects per image, and lists of the images of each split."""
+    """Pascal VOC's layout, for detection: an XML file of objects per image, and lists of the images
+    of each split.
+    """
 
     kind: Literal["voc"]
     """Which format."""
@@ -179,12 +210,17 @@ class Voc(Section):
     annotations: str = "Annotations"
     """The folder of the XML files."""
     lists: str = "ImageSets/Main"
-    """The folder of train.txt, val.txt and test.txt, a name without extension a line; without them all annotated images are used."""
+    """The folder of train.txt, val.txt and test.txt, a name without extension a line; without them
+    all annotated images are used.
+    """
     classes: tuple[str, ...] = ()
-    """Class names in the order of their labels; empty: those found in the annotations, in alphabetical order."""
+    """Class names in the order of their labels; empty: those found in the annotations, in
+    alphabetical order.
+    """
     one_based: bool = True
-    """Whether pixels count from 1, and xmax and ymax are the last that belong to the object, as in Pascal VOC; false: corners count from 0,
-    and a box is xmax - xmin wide."""
+    """Whether pixels count from 1, and xmax and ymax are the last that belong to the object, as in
+    Pascal VOC; false: corners count from 0, and a box is xmax - xmin wide.
+    """
 
     @field_validator("classes")
     @classmethod
@@ -196,13 +232,19 @@ class CocoSplit(Section):
     """A split of a coco source."""
 
     annotations: str
-    """The JSON file of its objects, such as annotations/instances_train2017.json, as seen from the source's path."""
+    """The JSON file of its objects, such as annotations/instances_train2017.json, as seen from the
+    source's path.
+    """
     images: str = ""
-    """The folder that the file names in it begin at, such as train2017, as seen from the source's path."""
+    """The folder that the file names in it begin at, such as train2017, as seen from the source's
+    path.
+    """
 
 
 class Coco(Section):
-    """COCO's instances in JSON, for detection, or with masks for segmentation; crowd regions are neither learned nor scored."""
+    """COCO's instances in JSON, for detection, or with masks for segmentation; crowd regions are
+    neither learned nor scored.
+    """
 
     kind: Literal["coco"]
     """Which format."""
@@ -215,22 +257,32 @@ class Coco(Section):
     test: CocoSplit | None = None
     """The test split; leave out to hold some images out."""
     masks: bool = False
-    """For segmentation: paint the objects' polygons and runs of pixels into a mask, background first, in place of boxes."""
+    """For segmentation: paint the objects' polygons and runs of pixels into a mask, background
+    first, in place of boxes.
+    """
 
 
 class Yolo(Section):
-    """YOLO's text files, for detection: beside images/ a folder labels/ with a file per image, "class cx cy width height" a line."""
+    """YOLO's text files, for detection: beside images/ a folder labels/ with a file per image,
+    "class cx cy width height" a line.
+    """
 
     kind: Literal["yolo"]
     """Which format."""
     path: str
-    """A folder, or a zip archive; images/train/1.jpg in it, or train/images/1.jpg. Relative to where the command runs."""
+    """A folder, or a zip archive; images/train/1.jpg in it, or train/images/1.jpg.
+
+    Relative to where the command runs.
+    """
     images: str = "images"
     """What the folders with images are called."""
     labels: str = "labels"
-    """What the folders with text files are called; everything else of a file's path is the image's."""
+    """What the folders with text files are called; everything else of a file's path is the image's.
+    """
     names: str = "data.yaml"
-    """The YAML file with the class names, under `names`, as seen from `path`; unused where `classes` are given."""
+    """The YAML file with the class names, under `names`, as seen from `path`; unused where
+    `classes` are given.
+    """
     classes: tuple[str, ...] = ()
     """Class names in the order of their numbers."""
 
@@ -241,7 +293,7 @@ class Yolo(Section):
 
 
 class Merge(Section):
-    """Several sources as one: their classes are joined by name, their splits by what they are for."""
+    """Several sources as one: classes are joined by name, splits by their purpose."""
 
     kind: Literal["merge"]
     """Which format."""
@@ -252,11 +304,17 @@ class Merge(Section):
     def _alike(self) -> Merge:
         for what, has in (("boxes", has_boxes), ("masks", has_masks)):
             if len({has(source) for source in self.sources}) > 1:
-                raise ValueError(f"some of these sources have {what} and some have none; merge those that do apart from those that don't")
+                raise ValueError(
+                    f"some of these sources have {what} and some have none; merge those that do"
+                    " apart from those that don't"
+                )
         return self
 
 
-Source = Annotated[Digits | Idx | Folder | Csv | Tfds | DigitScenes | Voc | Coco | Yolo | Masks | Merge, Field(discriminator="kind")]
+Source = Annotated[
+    Digits | Idx | Folder | Csv | Tfds | DigitScenes | Voc | Coco | Yolo | Masks | Merge,
+    Field(discriminator="kind"),
+]
 
 
 def has_boxes(source: Source) -> bool:
@@ -300,7 +358,9 @@ class Fold(Section):
     @model_validator(mode="after")
     def _one_of_them(self) -> Fold:
         if self.index >= self.of:
-            raise ValueError(f"index {self.index} is not below of, {self.of}; they are counted from 0")
+            raise ValueError(
+                f"index {self.index} is not below of, {self.of}; they are counted from 0"
+            )
         return self
 
 
@@ -310,12 +370,16 @@ class Data(Section):
     source: Source
     """The format, by its `kind`, and where the files are."""
     validation: Share = 0.1
-    """Share of the training split held out per class, to choose the best checkpoint; unused where the source has a validation split."""
+    """Share of the training split held out per class, to choose the best checkpoint; unused where
+    the source has a validation split.
+    """
     test: Share = 0.2
-    """Share of everything held out per class for testing; unused where the source has a test split."""
+    """Share of everything held out per class for testing; unused where the source has a test split.
+    """
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Chooses what is held out, and what `limit` keeps; apart from the pipeline's `seed`, so that runs that differ in that alone can be
-    compared, and answer together."""
+    """Chooses what is held out, and what `limit` keeps; apart from the pipeline's `seed`, so that
+    runs that differ in that alone can be compared, and answer together.
+    """
     fold: Fold | None = None
     """Cross-validation: takes the place of the validation split, whatever `validation` says."""
     only: tuple[str, ...] = ()
@@ -323,9 +387,14 @@ class Data(Section):
     limit: Count | None = None
     """Train on no more images than this, as many of each class as can be, chosen by the seed."""
     max_objects: Count = 100
-    """For detection: objects in an image beyond so many, in the order of its annotations, are left out, counted and reported."""
+    """For detection: objects in an image beyond so many, in the order of its annotations, are left
+    out, counted and reported.
+    """
     max_bad_share: Share = 0.05
-    """The run stops when more than this share of a split's records can't be read. Fewer are left out and reported."""
+    """The run stops when more than this share of a split's records can't be read.
+
+    Fewer are left out and reported.
+    """
 
     @field_validator("only")
     @classmethod

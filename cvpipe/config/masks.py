@@ -28,7 +28,10 @@ class MaskFolders(Section):
     def _are_apart(self) -> MaskFolders:
         # Every image would be its own mask.
         if PurePosixPath(self.images) == PurePosixPath(self.masks):
-            raise ValueError(f"images and masks are both in the folder '{self.images}'; put masks into a folder of their own")
+            raise ValueError(
+                f"images and masks are both in the folder '{self.images}'; put masks into a folder"
+                " of their own"
+            )
         return self
 
 
@@ -42,7 +45,9 @@ class MaskClass(Section):
 
 
 class Masks(Section):
-    """Images with masks, for segmentation: pictures of the same size whose pixels are classes, as values or as colours."""
+    """Images with masks, for segmentation: pictures of the same size whose pixels are classes, as
+    values or as colours.
+    """
 
     kind: Literal["masks"]
     """Which format."""
@@ -55,13 +60,16 @@ class Masks(Section):
     test: tuple[MaskFolders, ...] = ()
     """The test split; leave out to hold some images out."""
     classes: tuple[MaskClass, ...]
-    """The classes. With a colour each, masks are read by colours; with none, a class's position counted from 0 is its value in the masks,
-    which in pictures with a palette is a pixel's place in it."""
+    """The classes. With a colour each, masks are read by colours; with none, a class's position
+    counted from 0 is its value in the masks, which in pictures with a palette is a pixel's place in
+    it.
+    """
     ignore_colours: tuple[Colour, ...] = ()
     """Colours that are neither learned nor scored."""
     ignore_indices: tuple[Index, ...] = (255,)
-    """Values that are neither learned nor scored; unused where classes have colours. Grey masks of 0 and 255 need the classes' colours,
-    '#000000' and '#FFFFFF'."""
+    """Values that are neither learned nor scored; unused where classes have colours. Grey masks of
+    0 and 255 need the classes' colours, '#000000' and '#FFFFFF'.
+    """
 
     @property
     def by_colour(self) -> bool:
@@ -72,30 +80,48 @@ class Masks(Section):
     def _values_tell_classes(self) -> Masks:
         without = [known.name for known in self.classes if not known.colour]
         if self.by_colour and without:
-            raise ValueError(f"the class {without[0]} has no colour, though others have; give each one, in quotes: # begins a comment")
+            raise ValueError(
+                f"the class {without[0]} has no colour, though others have; give each one, in"
+                " quotes: # begins a comment"
+            )
         if self.ignore_colours and not self.by_colour:
-            raise ValueError("ignore_colours is for masks of colours; give each class its colour, in quotes: # begins a comment")
+            raise ValueError(
+                "ignore_colours is for masks of colours; give each class its colour, in quotes: #"
+                " begins a comment"
+            )
         owners: dict[str, str] = {}
         for known in self.classes if self.by_colour else ():
             first = owners.setdefault(str(known.colour).upper(), known.name)
             if first != known.name:
-                raise ValueError(f"the classes {first} and {known.name} have the same colour, {known.colour}")
+                raise ValueError(
+                    f"the classes {first} and {known.name} have the same colour, {known.colour}"
+                )
         both = [colour for colour in self.ignore_colours if colour.upper() in owners]
         if both:
-            raise ValueError(f"{both[0]} is the colour of {owners[both[0].upper()]} and in ignore_colours; choose one of the two")
-        check_mask_classes([known.name for known in self.classes], () if self.by_colour else self.ignore_indices)
+            raise ValueError(
+                f"{both[0]} is the colour of {owners[both[0].upper()]} and in ignore_colours;"
+                " choose one of the two"
+            )
+        check_mask_classes(
+            [known.name for known in self.classes], () if self.by_colour else self.ignore_indices
+        )
         return self
 
 
 def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> None:
-    """Raises ValueError where values of a mask can't tell the classes, the first of which has the value `first`."""
+    """Raises ValueError where values of a mask can't tell the classes, the first of which has the
+    value `first`.
+    """
     all_different(tuple(names))
     # 255 stands for what is ignored.
     if len(names) > 255:
         raise ValueError(f"{len(names)} classes; a mask can tell 255 apart")
     both = [index for index in ignored if first <= index < first + len(names)]
     if both:
-        raise ValueError(f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices; leave it out there")
+        raise ValueError(
+            f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices;"
+            " leave it out there"
+        )
 
 
 def all_different(names: tuple[str, ...]) -> tuple[str, ...]:

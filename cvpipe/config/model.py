@@ -18,10 +18,13 @@ class Model(Section):
     """The network; its number of classes comes from the data."""
 
     backbone: str
-    """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications, such as keras/MobileNetV2."""
+    """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications,
+    such as keras/MobileNetV2.
+    """
     head: Head | None = None
-    """What predicts boxes, for detection, or the class of every pixel, for segmentation, from the backbone's feature maps, by its `kind`.
-    Classification has a head of its own."""
+    """What predicts boxes, for detection, or the class of every pixel, for segmentation, from the
+    backbone's feature maps, by its `kind`. Classification has a head of its own.
+    """
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the channels of every layer of the backbone."""
     dropout: Share = 0.0
@@ -29,21 +32,30 @@ class Model(Section):
     drop_connect: Share = 0.0
     """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
     stochastic_depth: Share = 0.0
-    """How often the last residual block is left out in training; earlier ones less, in proportion (Huang et al. 2016)."""
+    """How often the last residual block is left out in training; earlier ones less, in proportion
+    (Huang et al. 2016).
+    """
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
-    """What normalizes after each convolution. Networks that were published without (lenet5, fmp6_sqrt2, two_layer) stay without."""
+    """What normalizes after each convolution.
+
+    Networks that were published without (lenet5, fmp6_sqrt2, two_layer) stay without.
+    """
     norm_groups: Count = 32
-    """Groups of channels for norm: group (Wu and He 2018); the next smaller number where they don't divide a layer's channels."""
+    """Groups of channels for norm: group (Wu and He 2018); the next smaller number where they don't
+    divide a layer's channels.
+    """
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """How slowly BatchNorm's moving statistics follow; 0.99 is too slow for short runs."""
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
-    """How kernels start out (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers are xavier and the last layer has a small
-    gaussian, so that every class is about as likely at first."""
+    """How kernels start out (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers are
+    xavier and the last layer has a small gaussian, so that every class is about as likely at first.
+    """
     initializer_value: Finite = 0.01
     """Standard deviation for gaussian, or the value for constant."""
     weights: str | None = None
-    """Start from these: a run's folder, a .weights.h5 or .keras file, or, for keras/… backbones, imagenet. The last layer is
-    taken over where the classes are the same."""
+    """Start from these: a run's folder, a .weights.h5 or .keras file, or, for keras/… backbones,
+    imagenet. The last layer is taken over where the classes are the same.
+    """
     freeze: Literal["none", "backbone", "stages"] = "none"
     """What stays as it is: nothing, all but the head, or the first `freeze_stages` stages."""
     freeze_stages: Count = 1
@@ -60,17 +72,26 @@ class Model(Section):
     @model_validator(mode="after")
     def _mirrors_vgg16(self) -> Model:
         if isinstance(self.head, SegNet | DeconvNet) and self.backbone != "vgg16":
-            raise ValueError(f"head: {self.head.kind} mirrors VGG16; set backbone to vgg16, or take head fcn or unet for {self.backbone}")
+            raise ValueError(
+                f"head: {self.head.kind} mirrors VGG16; set backbone to vgg16, or take head fcn or"
+                f" unet for {self.backbone}"
+            )
         return self
 
     @model_validator(mode="after")
     def _deviates(self) -> Model:
         if self.initializer == "gaussian" and self.initializer_value <= 0:
-            raise ValueError(f"initializer_value is a standard deviation for gaussian and must be above 0, not {self.initializer_value:g}")
+            raise ValueError(
+                "initializer_value is a standard deviation for gaussian and must be above 0, not"
+                f" {self.initializer_value:g}"
+            )
         return self
 
     @model_validator(mode="after")
     def _frozen_from_something(self) -> Model:
         if self.freeze != "none" and self.weights is None:
-            raise ValueError("freeze keeps random weights as they are unless weights says where to start from; add weights")
+            raise ValueError(
+                "freeze keeps random weights as they are unless weights says where to start from;"
+                " add weights"
+            )
         return self

@@ -75,7 +75,9 @@ class RmsProp(Section):
 
 
 class Lbfgs(Section):
-    """L-BFGS (Liu and Nocedal 1989) on the whole training set at once, for small problems: each epoch is one iteration."""
+    """L-BFGS (Liu and Nocedal 1989) on the whole training set at once, for small problems: each
+    epoch is one iteration.
+    """
 
     kind: Literal["lbfgs"]
     """Which optimizer."""
@@ -118,7 +120,9 @@ class Step(WarmedUp):
 
 
 class Cosine(WarmedUp):
-    """Half a cosine from the highest learning rate down to `final` × it (Loshchilov and Hutter 2016)."""
+    """Half a cosine from the highest learning rate down to `final` × it (Loshchilov and Hutter
+    2016).
+    """
 
     kind: Literal["cosine"]
     """Which schedule."""
@@ -158,7 +162,9 @@ class Restarts(WarmedUp):
 
 
 class Cyclic(WarmedUp):
-    """Up and down in straight lines between `lowest` × the highest learning rate and the highest (Smith 2015)."""
+    """Up and down in straight lines between `lowest` × the highest learning rate and the highest
+    (Smith 2015).
+    """
 
     kind: Literal["cyclic"]
     """Which schedule."""
@@ -171,7 +177,9 @@ class Cyclic(WarmedUp):
 
 
 class Plateau(WarmedUp):
-    """The learning rate is multiplied by `factor` whenever the validation score has not risen for a while."""
+    """The learning rate is multiplied by `factor` whenever the validation score has not risen for a
+    while.
+    """
 
     kind: Literal["plateau"]
     """Which schedule."""
@@ -184,5 +192,6 @@ class Plateau(WarmedUp):
 
 
 Schedule = Annotated[
-    Constant | Step | Cosine | Exponential | Inverse | Restarts | Cyclic | Plateau, Field(discriminator="kind")
+    Constant | Step | Cosine | Exponential | Inverse | Restarts | Cyclic | Plateau,
+    Field(discriminator="kind"),
 ]

@@ -1,4 +1,6 @@
-"""What every image goes through alike, in training, evaluation and the artefact; and how often it is looked at when answered."""
+"""What every image goes through alike, in training, evaluation and the artefact; and how often it
+is looked at when answered.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from pydantic import model_validator
 
 from cvpipe.config.section import Count, Finite, Positive, Section
 
-# A whitening matrix has as many rows and columns as an image has values: 4,096 × 4,096 float32 are 64 MB.
+# A whitening matrix has as many rows and columns as an image has values: 4,096 × 4,096 float32 are
+# 64 MB.
 MAX_WHITENED_VALUES = 4096
 
 
@@ -21,25 +24,37 @@ class Prepare(Section):
     channels: Literal[1, 3] = 3
     """1: grey, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
-    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle out. letterbox: keep the aspect, show
-    everything in the middle of `size`; what is left over has the colour of `mean`, or middle grey where the training set gives it.
-    tile: for segmentation, answer images of any size as they are, in tiles of `size`; training crops them, by op: scale_crop."""
+    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle
+    out. letterbox: keep the aspect, show everything in the middle of `size`; what is left over has
+    the colour of `mean`, or middle grey where the training set gives it. tile: for segmentation,
+    answer images of any size as they are, in tiles of `size`; training crops them, by op:
+    scale_crop.
+    """
     overlap: Count = 64
-    """For tile: pixels that neighbouring tiles have in common; they fade into each other. At most half of `size`; where `size` less this is
-    a multiple of the coarsest stride, such as 32, all tiles are seen alike."""
+    """For tile: pixels that neighbouring tiles have in common; they fade into each other. At most
+    half of `size`; where `size` less this is a multiple of the coarsest stride, such as 32, all
+    tiles are seen alike.
+    """
     normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
-    """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard deviation; image, the mean
-    image; pca or zca, the mean image, then whitening (for small images)."""
+    """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard
+    deviation; image, the mean image; pca or zca, the mean image, then whitening (for small images).
+    """
     mean: tuple[Finite, ...] = (0.5,)
-    """Subtracted from pixels in [0, 1]; one value, or one a channel. 0.5 with a std of 0.5 gives [-1, 1], 0 with 1 gives [0, 1]."""
+    """Subtracted from pixels in [0, 1]; one value, or one a channel. 0.5 with a std of 0.5 gives
+    [-1, 1], 0 with 1 gives [0, 1].
+    """
     std: tuple[Positive, ...] = (0.5,)
     """Then divided by this; one value, or one a channel."""
     whitening_epsilon: Positive = 0.01
-    """Added to the variance of each principal component before whitening divides by its root; the more, the less noise is amplified."""
+    """Added to the variance of each principal component before whitening divides by its root; the
+    more, the less noise is amplified.
+    """
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """What pixels in [0, 1] are reduced by and then divided by before the network; 0 and 1 where its first layer normalizes."""
+        """What pixels in [0, 1] are reduced by and then divided by before the network; 0 and 1
+        where its first layer normalizes.
+        """
         return (self.mean, self.std) if self.normalize == "given" else ((0.0,), (1.0,))
 
     @model_validator(mode="after")
@@ -47,36 +62,57 @@ class Prepare(Section):
         for key in ("mean", "std"):
             given = len(getattr(self, key))
             if given not in (1, self.channels):
-                raise ValueError(f"{key} has {given} values for {self.channels} channels; give one, or one a channel")
+                raise ValueError(
+                    f"{key} has {given} values for {self.channels} channels; give one, or one a"
+                    " channel"
+                )
         return self
 
     @model_validator(mode="after")
     def _tiles_reach_further_than_they_overlap(self) -> Prepare:
         if self.resize == "tile" and 2 * self.overlap > min(self.size):
-            raise ValueError(f"overlap: {self.overlap} is more than half of the tiles' size, {min(self.size)}; give less")
+            raise ValueError(
+                f"overlap: {self.overlap} is more than half of the tiles' size, {min(self.size)};"
+                " give less"
+            )
         return self
 
     @model_validator(mode="after")
     def _one_normalization(self) -> Prepare:
         for key in ("mean", "std"):
-            # A saved configuration names every key: only other values than the default are a contradiction.
-            if self.normalize != "given" and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} is given, and normalize: {self.normalize} takes it from the training set; leave one out")
+            # A saved configuration names every key: only other values than the default are a
+            # contradiction.
+            if (
+                self.normalize != "given"
+                and getattr(self, key) != type(self).model_fields[key].default
+            ):
+                raise ValueError(
+                    f"{key} is given, and normalize: {self.normalize} takes it from the training"
+                    " set; leave one out"
+                )
         values = prod(self.size) * self.channels
         if self.normalize in ("pca", "zca") and values > MAX_WHITENED_VALUES:
-            raise ValueError(f"normalize: {self.normalize} is for images of at most {MAX_WHITENED_VALUES:,} values, and size × channels is "
-                             f"{values:,}; take smaller images, or normalize: channels")
+            raise ValueError(
+                f"normalize: {self.normalize} is for images of at most {MAX_WHITENED_VALUES:,}"
+                f" values, and size × channels is {values:,}; take smaller images, or normalize:"
+                " channels"
+            )
         return self
 
 
 class TestTime(Section):
-    """What an image is shown as when it is answered, in evaluation and in the artefact; the answers to its views are averaged."""
+    """What an image is shown as when it is answered, in evaluation and in the artefact; the answers
+    to its views are averaged.
+    """
 
     # pytest would take the class for a test.
     __test__ = False
 
     views: Literal["one", "mirrored", "centre", "ten"] = "one"
-    """one: as `prepare` resizes it. mirrored: that, and its mirror image. centre: the middle of the resized image. ten: the middle, the
-    corners, and all five mirrored."""
+    """one: as `prepare` resizes it. mirrored: that, and its mirror image. centre: the middle of the
+    resized image. ten: the middle, the corners, and all five mirrored.
+    """
     sides: tuple[Count, ...] = (256,)
-    """For centre and ten: lengths of the short side to which the image is resized before they are cut out, pixels; each gives its views."""
+    """For centre and ten: lengths of the short side to which the image is resized before they are
+    cut out, pixels; each gives its views.
+    """

@@ -1,4 +1,4 @@
-"""What every mapping of a pipeline file has in common: strict, frozen, and documented key by key."""
+"""Base class of every mapping in a pipeline file: strict, frozen, documented key by key."""
 
 from __future__ import annotations
 

@@ -24,8 +24,10 @@ class Train(Section):
     batch_size: Count
     """Examples a step, over all devices and workers together."""
     accumulate: Count = 1
-    """Parts in which each device works through its share of a batch, adding up their gradients, to save memory. The step is that of
-    the whole batch, except that a BatchNorm sees one part at a time."""
+    """Parts in which each device works through its share of a batch, adding up their gradients, to
+    save memory. The step is that of the whole batch, except that a BatchNorm sees one part at a
+    time.
+    """
     clip_norm: Positive | None = None
     """Scale the gradient down where its norm over all weights is larger than this."""
     clip_value: Positive | None = None
@@ -35,11 +37,15 @@ class Train(Section):
     checkpoint_minutes: Positive = 5.0
     """A checkpoint is also saved when this long has passed since the last."""
     snapshots: bool = False
-    """With schedule: restarts, also keep a checkpoint at the end of each cosine, for an ensemble (Huang et al. 2017)."""
+    """With schedule: restarts, also keep a checkpoint at the end of each cosine, for an ensemble
+    (Huang et al. 2017).
+    """
     early_stopping: EarlyStopping | None = None
     """Leave out to train all epochs."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights (Polyak), used in evaluation and export; leave out for none."""
+    """Decay of an exponential moving average of the weights (Polyak), used in evaluation and
+    export; leave out for none.
+    """
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy: arithmetic in half precision, weights and answers in float32."""
     xla: Literal["auto", "on", "off"] = "auto"
@@ -56,7 +62,10 @@ class Train(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Train:
         if self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate: {self.accumulate} equal parts can't be made of a batch_size of {self.batch_size}")
+            raise ValueError(
+                f"accumulate: {self.accumulate} equal parts can't be made of a batch_size of"
+                f" {self.batch_size}"
+            )
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError("clip_norm and clip_value are two ways to clip; choose one")
         return self
@@ -70,5 +79,7 @@ class Export(Section):
     top_k: Count = 5
     """How many of the most probable classes an answer names; at most the number of classes."""
     png: tuple[Literal["mask", "overlay"], ...] = ()
-    """For segmentation: pictures that `serving_default` answers too, PNG files in the image's size. mask: mask_bytes, the label of each
-    pixel as a shade of grey. overlay: overlay_bytes, the image under the colours of its classes."""
+    """For segmentation: pictures that `serving_default` answers too, PNG files in the image's size.
+    mask: mask_bytes, the label of each pixel as a shade of grey. overlay: overlay_bytes, the image
+    under the colours of its classes.
+    """

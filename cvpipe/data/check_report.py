@@ -1,4 +1,4 @@
-"""What `cvpipe data check` writes: report.md, broken.jsonl, duplicates.jsonl and contact_sheet.png."""
+"""Files of `cvpipe data check`: report.md, broken.jsonl, duplicates.jsonl, contact_sheet.png."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ LARGE_IMBALANCE = 10
 # In fewer images a class of masks is hardly there, however many pixels it has.
 FEW_IMAGES = 5
 MEANINGS = {
-    LEAKS: "leaks: the same image in several splits, so that scores look better than they are; keep it in one",
+    LEAKS: (
+        "leaks: the same image in several splits, so that scores look better than they are; keep it"
+        " in one"
+    ),
     CONTRADICTIONS: "contradictions: the same image under several classes; keep the right one",
-    REPEATED: "repeated: the same image several times in one split, where it weighs more than others",
+    REPEATED: (
+        "repeated: the same image several times in one split, where it weighs more than others"
+    ),
 }
 
 
@@ -38,24 +43,43 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     """The lines that a person reads first; `result` is what `check` returns."""
     lines: list[str] = []
     for name, split in result["splits"].items():
-        counts = ", ".join(f"{label} {count}" for label, count in list(split["classes"].items())[:20])
+        counts = ", ".join(
+            f"{label} {count}" for label, count in list(split["classes"].items())[:20]
+        )
         more = f" and {len(split['classes']) - 20} more" if len(split["classes"]) > 20 else ""
+        sizes = [f"{which} {height}×{width}" for which, (height, width) in split["sizes"].items()]
+        files = [f"{count} {kind}" for kind, count in split["kinds"].items()]
         lines += [
             f"{name}: {split['examples']} images, {split['broken']} broken",
             f"  classes  {counts}{more}",
-            f"  sizes    {', '.join(f'{which} {height}×{width}' for which, (height, width) in split['sizes'].items()) or 'none'}",
-            f"  files    {', '.join(f'{count} {kind}' for kind, count in split['kinds'].items()) or 'none'}",
+            f"  sizes    {', '.join(sizes) or 'none'}",
+            f"  files    {', '.join(files) or 'none'}",
         ]
         if split["imbalance"] > LARGE_IMBALANCE:
             what = "pixels" if "pixels" in split else "images"
-            lines.append(f"  the largest class has {split['imbalance']:.0f} times the {what} of the smallest: look at the scores per class")
-        lines += [f"  class '{label}' has no image here" for label, count in split["classes"].items() if not count]
+            lines.append(
+                f"  the largest class has {split['imbalance']:.0f} times the {what} of the"
+                " smallest: look at the scores per class"
+            )
+        lines += [
+            f"  class '{label}' has no image here"
+            for label, count in split["classes"].items()
+            if not count
+        ]
         if "pixels" in split:
             lines += _pixels(split)
-    lines += _some(f"broken: {len(result['broken'])}", [f"{row['record']} ({row['split']}): {row['reason']}" for row in result["broken"]])
+    lines += _some(
+        f"broken: {len(result['broken'])}",
+        [f"{row['record']} ({row['split']}): {row['reason']}" for row in result["broken"]],
+    )
     for kind, meaning in MEANINGS.items():
         title, _, explanation = meaning.partition(": ")
-        groups = [" = ".join(f"{record['record']} ({record['split']}, {record['class']})" for record in group) for group in result[kind]]
+        groups = [
+            " = ".join(
+                f"{record['record']} ({record['split']}, {record['class']})" for record in group
+            )
+            for group in result[kind]
+        ]
         lines += _some(f"{title}: {len(groups)} ({explanation})", groups)
     lines.append("clean" if result["clean"] else "not clean")
     # Bytes of a file's name that are no UTF-8 can't be printed.
@@ -65,53 +89,112 @@ def summary(result: Mapping[str, Any]) -> list[str]:
 def _pixels(split: Mapping[str, Any]) -> list[str]:
     """What there is to say of a split's masks."""
     shares = ", ".join(f"{label} {share:.2%}" for label, share in split["pixels"].items())
-    few = [f"  class '{label}' is in {count} of {split['examples']} images only: add some, or its score will mean little"
-           for label, count in split["classes"].items() if 0 < count < FEW_IMAGES]
-    empty = [f"  {split['unlabelled']} masks have no label: their images teach nothing"] if split["unlabelled"] else []
+    few = [
+        f"  class '{label}' is in {count} of {split['examples']} images only: add some, or its"
+        " score will mean little"
+        for label, count in split["classes"].items()
+        if 0 < count < FEW_IMAGES
+    ]
+    empty = (
+        [f"  {split['unlabelled']} masks have no label: their images teach nothing"]
+        if split["unlabelled"]
+        else []
+    )
     return [f"  pixels   {shares}; ignored {split['ignored']:.2%} of all", *few, *empty]
 
 
 def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
-    """Writes the files; of an earlier check they are overwritten. `sheet` is what `contact_sheet` gives."""
+    """Writes the files; of an earlier check they are overwritten.
+
+    `sheet` is what `contact_sheet` gives.
+    """
     groups = [{"kind": kind, "records": group} for kind in MEANINGS for group in result[kind]]
     for name, rows in (("broken", result["broken"]), ("duplicates", groups)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    picture = ["", "## Training images, as they are and as augmentation leaves them", "", "![Contact sheet](contact_sheet.png)"]
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
+    picture = [
+        "",
+        "## Training images, as they are and as augmentation leaves them",
+        "",
+        "![Contact sheet](contact_sheet.png)",
+    ]
     # Indented: Markdown leaves the lines as they are.
-    lines = ["# Data check", "", *(f"    {line}" for line in summary(result)), *(picture if sheet else []), "",
-             "All broken records are in broken.jsonl, all that have the same content in duplicates.jsonl."]
+    lines = [
+        "# Data check",
+        "",
+        *(f"    {line}" for line in summary(result)),
+        *(picture if sheet else []),
+        "",
+        (
+            "All broken records are in broken.jsonl, all that have the same content in"
+            " duplicates.jsonl."
+        ),
+    ]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "contact_sheet.png").unlink(missing_ok=True)
     if sheet:
         sheet.savefig(folder / "contact_sheet.png", dpi=100)
 
 
-def contact_sheet(source: Source, config: Config, encode: Encode, draw_targets: DrawTargets) -> Figure | None:
-    """An example of each of several classes, or some with objects or masks, plain and as training sees it in its first epochs; None where
-    none can be read. `encode` and `draw_targets` are the task's."""
+def contact_sheet(
+    source: Source, config: Config, encode: Encode, draw_targets: DrawTargets
+) -> Figure | None:
+    """An example of each of several classes, or some with objects or masks, plain and as training
+    sees it in its first epochs; None where none can be read. `encode` and `draw_targets` are the
+    task's.
+    """
     # Several views of an image in evaluation are no part of training.
     config = config.with_one_view()
     plain = _one_a_class(source, config, encode)
     chosen = plain["index"]
     if not len(chosen):
         return None
-    versions = [plain, *(read_examples(source, chosen, config, encode, epoch) for epoch in range(SHEET_EPOCHS))]
+    versions = [
+        plain,
+        *(read_examples(source, chosen, config, encode, epoch) for epoch in range(SHEET_EPOCHS)),
+    ]
     if not source.single_label:
-        every = {key: tf.nest.map_structure(lambda *each: np.concatenate(each), *(version[key] for version in versions))
-                 for key in ("image", "targets")}
-        return draw_targets(restore_pixels(tf.constant(every["image"]), config.prepare).numpy(), every["targets"], config, source.classes)
-    pixels = np.stack([restore_pixels(tf.constant(version["image"]), config.prepare).numpy() for version in versions], axis=1)
+        every = {
+            key: tf.nest.map_structure(
+                lambda *each: np.concatenate(each), *(version[key] for version in versions)
+            )
+            for key in ("image", "targets")
+        }
+        return draw_targets(
+            restore_pixels(tf.constant(every["image"]), config.prepare).numpy(),
+            every["targets"],
+            config,
+            source.classes,
+        )
+    pixels = np.stack(
+        [
+            restore_pixels(tf.constant(version["image"]), config.prepare).numpy()
+            for version in versions
+        ],
+        axis=1,
+    )
     columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
-    return image_table(list(pixels), [source.classes[label] for label in source.labels[chosen]], columns)
+    return image_table(
+        list(pixels), [source.classes[label] for label in source.labels[chosen]], columns
+    )
 
 
 def _one_a_class(source: Source, config: Config, encode: Encode) -> Batch:
-    """An example of each of at most SHEET_EXAMPLES classes, or half as many with objects or masks, that can be read, unaugmented."""
+    """An example of each of at most SHEET_EXAMPLES classes, or half as many with objects or masks,
+    that can be read, unaugmented.
+    """
     if not source.single_label:
-        first_ones = read_examples(source, np.arange(min(len(source), CANDIDATES * SHEET_EXAMPLES)), config, encode)
+        first_ones = read_examples(
+            source, np.arange(min(len(source), CANDIDATES * SHEET_EXAMPLES)), config, encode
+        )
         return tf.nest.map_structure(lambda values: values[: SHEET_EXAMPLES // 2], first_ones)
-    # Twice the classes and a few of each, since some may be broken; all at once, because building the graph takes most of the time.
-    candidates = [np.flatnonzero(source.labels == label)[:CANDIDATES] for label in range(min(2 * SHEET_EXAMPLES, len(source.classes)))]
+    # Twice the classes and a few of each, since some may be broken; all at once, because building
+    # the graph takes most of the time.
+    candidates = [
+        np.flatnonzero(source.labels == label)[:CANDIDATES]
+        for label in range(min(2 * SHEET_EXAMPLES, len(source.classes)))
+    ]
     readable = read_examples(source, np.concatenate(candidates), config, encode)
     _, first = np.unique(source.labels[readable["index"]], return_index=True)
     return tf.nest.map_structure(lambda values: values[first[:SHEET_EXAMPLES]], readable)

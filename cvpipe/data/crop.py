@@ -1,12 +1,14 @@
 """Random resized crops of files, decoding no more of a JPEG than the crop shows.
 
-Where the first augmentation is a random_resized_crop, its window is known from the file's header, before any pixel: of a JPEG only that
-window is decoded, and at 1/2, 1/4 or 1/8 of its size where it still has at least the pixels that the network sees. Everything else
-(other formats, JPEGs that are cut off or have something behind their end) is decoded whole and cropped then, to the same window.
+Where the first augmentation is a random_resized_crop, its window is known from the file's header,
+before any pixel: of a JPEG only that window is decoded, and at 1/2, 1/4 or 1/8 of its size where it
+still has at least the pixels that the network sees. Everything else (other formats, JPEGs that are
+cut off or have something behind their end) is decoded whole and cropped then, to the same window.
 
-At full size the window has the pixels that it has in the whole image, but for the chroma of its first and last columns: libjpeg smooths
-chroma across columns and doesn't know those next to the window. At a reduced size the window begins and ends at whole reduced pixels,
-and pixels are averaged in the frequency domain.
+At full size the window has the pixels that it has in the whole image, but for the chroma of its
+first and last columns: libjpeg smooths chroma across columns and doesn't know those next to the
+window. At a reduced size the window begins and ends at whole reduced pixels, and pixels are
+averaged in the frequency domain.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from cvpipe.data.orientation import exif_orientation, turns, upright
 _REDUCTIONS = (1, 2, 4, 8)
 
 
-def decode_random_crop(encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int) -> tf.Tensor:
+def decode_random_crop(
+    encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int
+) -> tf.Tensor:
     """What `random_resized_crop` makes of the decoded image, see above. Graph code.
 
     Args:
@@ -45,29 +49,45 @@ def decode_random_crop(encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCro
         with tf.control_dependencies([size_allowed(shape[0], shape[1])]):
             orientation = exif_orientation(encoded)
         is_upright = orientation == 1
-        extent = tf.cond(is_upright, lambda: shape[:2], called(lambda: tf.where(turns(orientation)[0], shape[1::-1], shape[:2])))
+        extent = tf.cond(
+            is_upright,
+            lambda: shape[:2],
+            called(lambda: tf.where(turns(orientation)[0], shape[1::-1], shape[:2])),
+        )
         window = random_window(extent, seed, op)
-        stored = tf.cond(is_upright, lambda: window, called(lambda: _stored_window(window, extent, orientation)))
+        stored = tf.cond(
+            is_upright, lambda: window, called(lambda: _stored_window(window, extent, orientation))
+        )
         image = _decode_window(encoded, stored, _reduction(window, size), shape[2] == 4, channels)
         return resize_window(upright(image, orientation), size)
 
     def whole() -> tf.Tensor:
         image = decode_image(encoded, channels)
         top, left, height, width = tf.unstack(random_window(tf.shape(image)[:2], seed, op))
-        return resize_window(image[top: top + height, left: left + width], size)
+        return resize_window(image[top : top + height, left : left + width], size)
 
-    return tf.ensure_shape(tf.cond(_is_whole_jpeg(encoded), only_the_window, called(whole)), [*size, channels])
+    return tf.ensure_shape(
+        tf.cond(_is_whole_jpeg(encoded), only_the_window, called(whole)), [*size, channels]
+    )
 
 
 def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether the file begins and ends as a JPEG does; one that is cut off must fail, wherever the window is."""
+    """Whether the file begins and ends as a JPEG does; one that is cut off must fail, wherever the
+    window is.
+    """
     length = tf.strings.length(encoded)
     end = tf.strings.substr(encoded, tf.maximum(length - 2, 0), 2)
-    return (tf.strings.substr(encoded, 0, 3) == FORMATS["JPEG"]) & (end == b"\xff\xd9") & (length <= MAX_BYTES)
+    return (
+        (tf.strings.substr(encoded, 0, 3) == FORMATS["JPEG"])
+        & (end == b"\xff\xd9")
+        & (length <= MAX_BYTES)
+    )
 
 
 def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Where a window of the upright image, which has this extent, lies in the image as it is stored: int32 [4]."""
+    """Where a window of the upright image, which has this extent, lies in the image as it is
+    stored: int32 [4].
+    """
     transpose, left_right, top_bottom = turns(orientation)
     begin, size = window[:2], window[2:]
     begin = tf.where(tf.stack([top_bottom, left_right]), extent - begin - size, begin)
@@ -75,25 +95,39 @@ def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor)
 
 
 def _reduction(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The position in _REDUCTIONS of the largest that leaves a window as many pixels as `size` has, both ways."""
+    """The position in _REDUCTIONS of the largest that leaves a window as many pixels as `size` has,
+    both ways.
+    """
     times = tf.reduce_min(window[2:] // size)
     return tf.reduce_sum(tf.cast(times >= _REDUCTIONS[1:], tf.int32))
 
 
-def _decode_window(encoded: tf.Tensor, window: tf.Tensor, reduction: tf.Tensor, is_cmyk: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a window (int32 [4]: top, left, height, width) of a JPEG, as it is stored: uint8 [height, width, channels], reduced."""
+def _decode_window(
+    encoded: tf.Tensor, window: tf.Tensor, reduction: tf.Tensor, is_cmyk: tf.Tensor, channels: int
+) -> tf.Tensor:
+    """Decodes a window (int32 [4]: top, left, height, width) of a JPEG, as it is stored: uint8
+    [height, width, channels], reduced.
+    """
 
     def decode(window: tf.Tensor, ratio: int) -> tf.Tensor:
         def to(channels: int) -> tf.Tensor:
-            return tf.io.decode_and_crop_jpeg(encoded, window, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE")
+            return tf.io.decode_and_crop_jpeg(
+                encoded, window, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE"
+            )
 
         # libjpeg can't turn CMYK into grey.
-        return to(3) if channels == 3 else tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(to(3)), lambda: to(1))
+        return (
+            to(3)
+            if channels == 3
+            else tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(to(3)), lambda: to(1))
+        )
 
     def decode_reduced() -> tf.Tensor:
         ratio = tf.gather(_REDUCTIONS, reduction)
         begin, end = window[:2] // ratio, (window[:2] + window[2:] - 1) // ratio + 1
         reduced = tf.concat([begin, end - begin], 0)
-        return tf.switch_case(reduction - 1, [lambda ratio=ratio: decode(reduced, ratio) for ratio in _REDUCTIONS[1:]])
+        return tf.switch_case(
+            reduction - 1, [lambda ratio=ratio: decode(reduced, ratio) for ratio in _REDUCTIONS[1:]]
+        )
 
     return tf.cond(reduction == 0, lambda: decode(window, 1), called(decode_reduced))

@@ -1,4 +1,7 @@
-"""Encoded bytes to uint8 images of known rank. Sizes are checked in the header, before any memory is taken."""
+"""Encoded bytes to uint8 images of known rank.
+
+Sizes are checked in the header, before any memory is taken.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         uint8 [H, W, channels]; a JPEG stands upright, as its Exif header says.
 
     Raises:
-        tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than MAX_PIXELS or MAX_BYTES.
+        tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than
+            MAX_PIXELS or MAX_BYTES.
     """
     not_empty = tf.debugging.Assert(encoded != b"", ["the file is empty"])
     # A length is an int32: from 2 GiB on it comes out negative.
@@ -60,29 +64,45 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
             image = decode(3)
         else:
             # libjpeg can't turn CMYK, the images of four channels, into grey.
-            image = tf.cond(shape[2] == 4, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1))
+            image = tf.cond(
+                shape[2] == 4, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1)
+            )
     return upright(image, exif_orientation(encoded))
 
 
 def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    # The IHDR chunk comes first: width and height, big-endian, at byte 16 (PNG specification, section 11.2.2).
+    # The IHDR chunk comes first: width and height, big-endian, at byte 16 (PNG specification,
+    # section 11.2.2).
     size = tf.io.decode_raw(_header(encoded, 16, 8), tf.int32, little_endian=False)
     with tf.control_dependencies([size_allowed(size[1], size[0])]):
-        # Not `channels`: libpng's own grey depends on the gamma that a file claims, by up to 43 of 255.
+        # Not `channels`: libpng's own grey depends on the gamma that a file claims, by up to 43 of
+        # 255.
         return _to_channels(tf.io.decode_png(encoded, channels=0), channels)
 
 
 def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    # Little-endian, from byte 10: where the pixels begin, then BITMAPINFOHEADER; a negative height means top row first.
+    # Little-endian, from byte 10: where the pixels begin, then BITMAPINFOHEADER; a negative height
+    # means top row first.
     fields = tf.io.decode_raw(_header(encoded, 10, 24), tf.int32)
-    pixels_at, header_size, width, height, compression = fields[0], fields[1], fields[2], fields[3], fields[5]
-    # 12 is OS/2's header, of another layout. Compression 0 is none, 3 gives the places of the colours in 32 bits.
-    plain = tf.debugging.Assert((header_size >= 40) & ((compression == 0) | (compression == 3)), ["a compressed or very old kind of BMP"])
+    pixels_at, header_size, width, height, compression = (
+        fields[0],
+        fields[1],
+        fields[2],
+        fields[3],
+        fields[5],
+    )
+    # 12 is OS/2's header, of another layout. Compression 0 is none, 3 gives the places of the
+    # colours in 32 bits.
+    plain = tf.debugging.Assert(
+        (header_size >= 40) & ((compression == 0) | (compression == 3)),
+        ["a compressed or very old kind of BMP"],
+    )
     with tf.control_dependencies([plain, size_allowed(tf.abs(height), width)]):
         image = tf.io.decode_bmp(encoded)
 
     def look_up() -> tf.Tensor:
-        # One channel holds positions in a table of blue, green, red and nothing, which lies between header and pixels.
+        # One channel holds positions in a table of blue, green, red and nothing, which lies between
+        # header and pixels.
         table = tf.strings.substr(encoded, 14 + header_size, pixels_at - 14 - header_size)
         colours = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
         return tf.gather(colours, tf.cast(image[..., 0], tf.int32))
@@ -104,15 +124,24 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tenso
         default=lambda: ((field(24) & 0xFFFFFF) + 1, (field(26) // 2**8 & 0xFFFFFF) + 1),
     )
     animated = extended & (field(20) & 2 > 0)
-    with tf.control_dependencies([size_allowed(height, width), tf.debugging.Assert(~animated, ["an animation, not an image"])]):
+    with tf.control_dependencies(
+        [
+            size_allowed(height, width),
+            tf.debugging.Assert(~animated, ["an animation, not an image"]),
+        ]
+    ):
         return _to_channels(tf.io.decode_webp(encoded, channels=0)[0], channels)
 
 
 def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
     has_colour = tf.shape(image)[2] >= 3
     if channels == 3:
-        return tf.cond(has_colour, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1))
-    return tf.cond(has_colour, lambda: tf.image.rgb_to_grayscale(image[..., :3]), lambda: image[..., :1])
+        return tf.cond(
+            has_colour, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1)
+        )
+    return tf.cond(
+        has_colour, lambda: tf.image.rgb_to_grayscale(image[..., :3]), lambda: image[..., :1]
+    )
 
 
 def _holds(head: tf.Tensor, position: int, text: bytes) -> tf.Tensor:
@@ -120,16 +149,23 @@ def _holds(head: tf.Tensor, position: int, text: bytes) -> tf.Tensor:
 
 
 def _header(encoded: tf.Tensor, position: int, length: int) -> tf.Tensor:
-    complete = tf.debugging.Assert(tf.strings.length(encoded) >= position + length, ["the file is cut off inside its header"])
+    complete = tf.debugging.Assert(
+        tf.strings.length(encoded) >= position + length, ["the file is cut off inside its header"]
+    )
     with tf.control_dependencies([complete]):
         return tf.strings.substr(encoded, position, length)
 
 
 def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
-    """Fails where a header (its height and width, int32 scalars) asks for no pixel, or for more than MAX_PIXELS."""
+    """Fails where a header (its height and width, int32 scalars) asks for no pixel, or for more
+    than MAX_PIXELS.
+    """
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     allowed = (height > 0) & (width > 0) & (pixels <= MAX_PIXELS)
-    return tf.debugging.Assert(allowed, ["the header says", width, "x", height, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"])
+    return tf.debugging.Assert(
+        allowed,
+        ["the header says", width, "x", height, f"pixels; allowed are 1 to {MAX_PIXELS:,} in all"],
+    )
 
 
 def same_size(mask: tf.Tensor, image: tf.Tensor) -> tf.Operation:
@@ -137,12 +173,16 @@ def same_size(mask: tf.Tensor, image: tf.Tensor) -> tf.Operation:
     (h, w), (height, width) = (tf.unstack(tf.shape(each)[:2]) for each in (mask, image))
     on_its_side = (h == width) & (w == height) & (h != w)
     said = [w, "x", h, "pixels, and its image", width, "x", height]
-    turned_alike = tf.debugging.Assert(~on_its_side, ["the mask is", *said, "when it stands upright: turn the mask, too"])
+    turned_alike = tf.debugging.Assert(
+        ~on_its_side, ["the mask is", *said, "when it stands upright: turn the mask, too"]
+    )
     with tf.control_dependencies([turned_alike]):
         return tf.debugging.Assert((h == height) & (w == width), ["the mask is", *said])
 
 
 def _refuse(channels: int) -> tf.Tensor:
-    known = tf.debugging.Assert(False, ["no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"])
+    known = tf.debugging.Assert(
+        False, ["no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"]
+    )
     with tf.control_dependencies([known]):
         return tf.zeros([1, 1, channels], tf.uint8)

@@ -11,7 +11,9 @@ _BMP_COLOURS = {8: "palette", 24: "RGB", 32: "RGB + alpha"}
 
 
 def file_kind(encoded: bytes) -> str:
-    """Format and colours, such as "JPEG grey", "PNG 16-bit RGB" or "WebP RGB + alpha"; "" for what is none of the formats we read."""
+    """Format and colours, such as "JPEG grey", "PNG 16-bit RGB" or "WebP RGB + alpha"; "" for what
+    is none of the formats we read.
+    """
     kind = next((name for name, beginning in FORMATS.items() if encoded.startswith(beginning)), "")
     match kind:
         case "JPEG":
@@ -29,20 +31,24 @@ def file_kind(encoded: bytes) -> str:
 
 
 def _jpeg_channels(encoded: bytes) -> int:
-    """The number of components that the frame header names (ITU T.81, B.2.2); 0 where there is no such header."""
+    """The number of components that the frame header names (ITU T.81, B.2.2); 0 where there is no
+    such header.
+    """
     at = 2
     while at + 9 < len(encoded) and encoded[at] == 0xFF:
         marker = encoded[at + 1]
-        # C4, C8 and CC lie between the frame headers and are none: Huffman tables, an extension, arithmetic coding.
+        # C4, C8 and CC lie between the frame headers and are none: Huffman tables, an extension,
+        # arithmetic coding.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return encoded[at + 9]
         # Bytes that fill up stand alone, everything else gives its length.
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[at + 2: at + 4], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
     return 0
 
 
 def _webp_has_alpha(encoded: bytes) -> bool:
-    # RFC 9649: a flag of the extended format; in the lossless format the bit above width and height.
+    # RFC 9649: a flag of the extended format; in the lossless format the bit above width and
+    # height.
     if encoded[12:16] == b"VP8L":
         return bool(_byte(encoded, 24) & 0x10)
     return encoded[12:16] == b"VP8X" and bool(_byte(encoded, 20) & 0x10)

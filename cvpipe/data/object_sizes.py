@@ -12,13 +12,19 @@ from cvpipe.data.sources import Source
 from cvpipe.data.stream import Encode, evaluation_batches
 
 
-def object_sizes(source: Source, config: Config, encode: Encode, quarantine: Quarantine) -> np.ndarray:
-    """Heights and widths of all n objects but crowds, float32 [n, 2], as shares of the network's input. Every image is read for it."""
+def object_sizes(
+    source: Source, config: Config, encode: Encode, quarantine: Quarantine
+) -> np.ndarray:
+    """Heights and widths of all n objects but crowds, float32 [n, 2], as shares of the network's
+    input. Every image is read for it.
+    """
     sizes = [np.zeros([0, 2], np.float32)]
     for batch in evaluation_batches(source, config, encode, quarantine, config.train.batch_size):
         targets = batch["targets"]
         boxes = place_boxes(targets["boxes"], targets["extent"], config.prepare)
-        counted = (targets["labels"] >= 0) & ~targets["crowd"] & (batch["weight"] > 0)[:, tf.newaxis]
+        counted = (
+            (targets["labels"] >= 0) & ~targets["crowd"] & (batch["weight"] > 0)[:, tf.newaxis]
+        )
         sizes.append(tf.boolean_mask(boxes[..., 2:] - boxes[..., :2], counted).numpy())
     quarantine.check()
     return np.concatenate(sizes)

@@ -1,4 +1,6 @@
-"""Which way up a photo was taken: the orientation in a JPEG's Exif header (Exif 2.32, section 4.6.4), in graph code."""
+"""Which way up a photo was taken: the orientation in a JPEG's Exif header (Exif 2.32, section
+4.6.4), in graph code.
+"""
 
 from __future__ import annotations
 
@@ -6,53 +8,77 @@ import tensorflow as tf
 
 from cvpipe.data.attempt import called
 
-# Exif comes before the image; thumbnails inside it may make it as large as a segment can be, and others may precede it.
+# Exif comes before the image; thumbnails inside it may make it as large as a segment can be, and
+# others may precede it.
 _HEAD_BYTES = 2**18
 _APP0, _APP1, _APP15, _COMMENT, _ORIENTATION = 0xE0, 0xE1, 0xEF, 0xFE, 0x0112
 # Orientation 1 to 8: transpose first, then mirror left and right, then top and bottom.
 _TURNS = [
-    (False, False, False), (False, True, False), (False, True, True), (False, False, True),
-    (True, False, False), (True, True, False), (True, True, True), (True, False, True),
+    (False, False, False),
+    (False, True, False),
+    (False, True, True),
+    (False, False, True),
+    (True, False, False),
+    (True, True, False),
+    (True, True, True),
+    (True, False, True),
 ]
 
 
 def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The orientation of a JPEG, int32 scalar in 1…8; 1 (upright) where there is none or it makes no sense.
+    """The orientation of a JPEG, int32 scalar in 1…8; 1 (upright) where there is none or it makes
+    no sense.
 
-    Exif has to come right at the beginning (Exif 2.32, section 4.5.4): it is looked for up to the first segment that is neither
-    an application's nor a comment.
+    Exif has to come right at the beginning (Exif 2.32, section 4.5.4): it is looked for up to the
+    first segment that is neither an application's nor a comment.
 
     Args:
         encoded: scalar string, a file that begins as a JPEG.
     """
-    # Most photos without Exif begin with JFIF's 18 bytes and go on with a table. To see that is much cheaper than to search.
+    # Most photos without Exif begin with JFIF's 18 bytes and go on with a table. To see that is
+    # much cheaper than to search.
     start = tf.strings.join([tf.strings.substr(encoded, 2, 20), b"\0" * 20])
-    has_jfif_alone = (tf.strings.substr(start, 0, 4) == b"\xff\xe0\0\x10") & (tf.strings.substr(start, 18, 2) == b"\xff\xdb")
-    return tf.cond(has_jfif_alone, lambda: tf.constant(1), called(lambda: _searched_orientation(encoded)))
+    has_jfif_alone = (tf.strings.substr(start, 0, 4) == b"\xff\xe0\0\x10") & (
+        tf.strings.substr(start, 18, 2) == b"\xff\xdb"
+    )
+    return tf.cond(
+        has_jfif_alone, lambda: tf.constant(1), called(lambda: _searched_orientation(encoded))
+    )
 
 
 def _searched_orientation(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD_BYTES), tf.uint8)
 
     def look(at: tf.Tensor) -> list[tf.Tensor]:
-        # A segment: 0xFF, a marker, a length of two bytes that counts itself, and what it holds; then comes the next.
+        # A segment: 0xFF, a marker, a length of two bytes that counts itself, and what it holds;
+        # then comes the next.
         begin, marker, high, low, *name = tf.unstack(_bytes(head, at + tf.range(8)))
         is_exif = (marker == _APP1) & tf.reduce_all(tf.stack(name) == list(b"Exif"))
-        is_passed_over = (begin == 0xFF) & ((marker >= _APP0) & (marker <= _APP15) | (marker == _COMMENT)) & ~is_exif
+        is_passed_over = (
+            (begin == 0xFF)
+            & ((marker >= _APP0) & (marker <= _APP15) | (marker == _COMMENT))
+            & ~is_exif
+        )
         return [at, is_exif, is_passed_over, at + 2 + tf.maximum(256 * high + low, 2)]
 
-    segment, is_exif, _, _ = tf.while_loop(lambda *found: found[2], lambda *found: look(found[3]), look(tf.constant(2)))
+    segment, is_exif, _, _ = tf.while_loop(
+        lambda *found: found[2], lambda *found: look(found[3]), look(tf.constant(2))
+    )
     return tf.cond(is_exif, lambda: _tiff_orientation(head, segment + 10), lambda: tf.constant(1))
 
 
 def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """What turns an image of this orientation upright, in this order: transpose, mirror left and right, mirror top and bottom."""
+    """What turns an image of this orientation upright, in this order: transpose, mirror left and
+    right, mirror top and bottom.
+    """
     transpose, left_right, top_bottom = tf.unstack(tf.gather(tf.constant(_TURNS), orientation - 1))
     return transpose, left_right, top_bottom
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors an image [H, W, C] so that it stands as the photographer saw it; W and H may change places."""
+    """Turns and mirrors an image [H, W, C] so that it stands as the photographer saw it; W and H
+    may change places.
+    """
 
     def turned() -> tf.Tensor:
         transpose, left_right, top_bottom = turns(orientation)
@@ -64,7 +90,9 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The orientation by which `decode_image` turned a file's image upright, int32 scalar in 1…8; 1 for all formats but JPEG."""
+    """The orientation by which `decode_image` turned a file's image upright, int32 scalar in 1…8; 1
+    for all formats but JPEG.
+    """
     is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
     return tf.cond(is_jpeg, lambda: exif_orientation(encoded), lambda: tf.constant(1))
 
@@ -80,7 +108,9 @@ def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         float32 [n, 4], fractions of the upright image.
     """
     transpose, left_right, top_bottom = turns(orientation)
-    ymin, xmin, ymax, xmax = tf.unstack(tf.where(transpose, tf.gather(boxes, [1, 0, 3, 2], axis=-1), boxes), axis=-1)
+    ymin, xmin, ymax, xmax = tf.unstack(
+        tf.where(transpose, tf.gather(boxes, [1, 0, 3, 2], axis=-1), boxes), axis=-1
+    )
     xmin, xmax = tf.where(left_right, 1 - xmax, xmin), tf.where(left_right, 1 - xmin, xmax)
     ymin, ymax = tf.where(top_bottom, 1 - ymax, ymin), tf.where(top_bottom, 1 - ymin, ymax)
     return tf.stack([ymin, xmin, ymax, xmax], -1)

@@ -1,4 +1,5 @@
-"""Deterministic resizing and normalization: the one definition that training, evaluation and the artefact share.
+"""Deterministic resizing and normalization: the one definition that training, evaluation and the
+artefact share.
 
 Dimensions: V views of an image, H, W, C of the network's input, h, w, K of a map over it.
 """
@@ -21,16 +22,23 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         config: size, channels, resizing, mean and std.
 
     Returns:
-        float32 [H, W, C], (pixels / 255 − mean) / std; pixels / 255 where the network's first layer normalizes.
+        float32 [H, W, C], (pixels / 255 − mean) / std; pixels / 255 where the network's first layer
+        normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
         assert config.resize != "tile", "training crops what is answered in tiles"
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
-        image = _letterbox(image, config) if config.resize == "letterbox" else tf.image.resize(image, config.size, antialias=True)
+        image = (
+            _letterbox(image, config)
+            if config.resize == "letterbox"
+            else tf.image.resize(image, config.size, antialias=True)
+        )
     return _normalize(image, config)
 
 
-def prepare_mask(mask: tf.Tensor, config: Prepare, size: tuple[int, int] | None = None) -> tf.Tensor:
+def prepare_mask(
+    mask: tf.Tensor, config: Prepare, size: tuple[int, int] | None = None
+) -> tf.Tensor:
     """Brings a label mask to where `prepare` leaves the image's pixels. Graph code.
 
     Args:
@@ -39,16 +47,20 @@ def prepare_mask(mask: tf.Tensor, config: Prepare, size: tuple[int, int] | None 
         size: height and width to give the mask; the network's input where it is None.
 
     Returns:
-        uint8 [*size, 1], the nearest label of each pixel's centre; IGNORED where a letterbox shows nothing.
+        uint8 [*size, 1], the nearest label of each pixel's centre; IGNORED where a letterbox shows
+        nothing.
     """
     if config.resize == "letterbox" and tuple(mask.shape[:2]) != config.size:
         resized, around = _bars(mask, config.size)
         mask = tf.pad(tf.image.resize(mask, resized, "nearest"), around, constant_values=IGNORED)
-    return tf.ensure_shape(tf.image.resize(mask, size or config.size, "nearest"), [*(size or config.size), 1])
+    return tf.ensure_shape(
+        tf.image.resize(mask, size or config.size, "nearest"), [*(size or config.size), 1]
+    )
 
 
 def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The part of an image that begins at `corner` and has the size of the network's input, normalized. Graph code.
+    """The part of an image that begins at `corner` and has the size of the network's input,
+    normalized. Graph code.
 
     Args:
         image: uint8 [any height, any width, C].
@@ -57,7 +69,10 @@ def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Ten
     Returns:
         float32 [H, W, C]; zero where the part reaches beyond the image.
     """
-    part = tf.cast(image[corner[0]: corner[0] + config.size[0], corner[1]: corner[1] + config.size[1]], tf.float32)
+    part = tf.cast(
+        image[corner[0] : corner[0] + config.size[0], corner[1] : corner[1] + config.size[1]],
+        tf.float32,
+    )
     mean = 255 * tf.constant(config.scaling[0])
     beyond = tf.pad(config.size - tf.shape(part)[:2], [[0, 1]])
     # Padding knows zeros alone: they stand for what normalizing makes zero.
@@ -74,20 +89,26 @@ def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tens
         config: size and resizing.
 
     Returns:
-        float32 [..., n, 4], fractions of the network's input. What "crop" cuts off lies outside 0…1: nothing is clipped.
+        float32 [..., n, 4], fractions of the network's input. What "crop" cuts off lies outside
+        0…1: nothing is clipped.
     """
     scale, offset = _placement(extent, config)
     return boxes * scale + offset
 
 
 def restore_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The inverse of `place_boxes`: from fractions of the network's input to fractions of the image, of the same shapes. Graph code."""
+    """The inverse of `place_boxes`: from fractions of the network's input to fractions of the
+    image, of the same shapes. Graph code.
+    """
     scale, offset = _placement(extent, config)
     return (boxes - offset) / scale
 
 
-def restore_rows(values: tf.Tensor, extent: tf.Tensor, begin: tf.Tensor, rows: int, config: Prepare) -> tf.Tensor:
-    """Some rows of a map over the network's input, interpolated bilinearly to the image before it was resized. Graph code.
+def restore_rows(
+    values: tf.Tensor, extent: tf.Tensor, begin: tf.Tensor, rows: int, config: Prepare
+) -> tf.Tensor:
+    """Some rows of a map over the network's input, interpolated bilinearly to the image before it
+    was resized. Graph code.
 
     Args:
         values: float32 [h, w, K], of which each covers as many pixels of the network's input.
@@ -105,8 +126,12 @@ def restore_rows(values: tf.Tensor, extent: tf.Tensor, begin: tf.Tensor, rows: i
     shift = -offset / scale * pixels - tf.stack([tf.cast(begin, tf.float32), 0.0])
     size = tf.stack([rows, extent[1]])
     resized = tf.raw_ops.ScaleAndTranslate(
-        images=values[tf.newaxis], size=size, scale=pixels / (cells * scale), translation=shift,
-        kernel_type="triangle", antialias=False,
+        images=values[tf.newaxis],
+        size=size,
+        scale=pixels / (cells * scale),
+        translation=shift,
+        kernel_type="triangle",
+        antialias=False,
     )
     return tf.ensure_shape(resized[0], [rows, None, values.shape[-1]])
 
@@ -114,15 +139,16 @@ def restore_rows(values: tf.Tensor, extent: tf.Tensor, begin: tf.Tensor, rows: i
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     """Everything the network sees of an image when it is evaluated or served. Graph code.
 
-    "mirrored" adds the mirror image of what `prepare` gives. "centre" cuts the middle out of the image resized to each of
-    `test_time.sides`; "ten" adds the corners, and all five mirrored (Krizhevsky et al. 2012, section 4.1), at several sizes as
-    He et al. 2015, section 3.4.
+    "mirrored" adds the mirror image of what `prepare` gives. "centre" cuts the middle out of the
+    image resized to each of `test_time.sides`; "ten" adds the corners, and all five mirrored
+    (Krizhevsky et al. 2012, section 4.1), at several sizes as He et al. 2015, section 3.4.
 
     Args:
         image: uint8 [any height, any width, C].
 
     Returns:
-        What `input_spec(config)` says of one image: float32 [H, W, C], or [V, H, W, C] where there are several views; the image itself
+        What `input_spec(config)` says of one image: float32 [H, W, C], or [V, H, W, C] where there
+        are several views; the image itself
         where it is answered in tiles.
     """
     if config.prepare.resize == "tile":
@@ -133,12 +159,18 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     if test_time.views == "mirrored":
         view = prepare(image, config.prepare)
         return tf.stack([view, tf.reverse(view, [1])])
-    crops = [crop for side in test_time.sides for crop in _crops(resize_short_side(image, side), config.prepare.size, test_time)]
+    crops = [
+        crop
+        for side in test_time.sides
+        for crop in _crops(resize_short_side(image, side), config.prepare.size, test_time)
+    ]
     return tf.reshape(_normalize(tf.stack(crops), config.prepare), shape)
 
 
 def input_spec(config: Config) -> tf.TensorSpec:
-    """A batch as `prepare_views` gives it: float32 [B, H, W, C], or [B, V, H, W, C] where V > 1; uint8 [B, any, any, C] for tiles."""
+    """A batch as `prepare_views` gives it: float32 [B, H, W, C], or [B, V, H, W, C] where V > 1;
+    uint8 [B, any, any, C] for tiles.
+    """
     if config.prepare.resize == "tile":
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
     sides = len(config.test_time.sides)
@@ -148,15 +180,22 @@ def input_spec(config: Config) -> tf.TensorSpec:
 
 
 def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
-    """Resizes an image [any height, any width, C] so that its shorter side has `side` pixels; float32."""
+    """Resizes an image [any height, any width, C] so that its shorter side has `side` pixels;
+    float32.
+    """
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
     # Rounded, and never below the side itself, whatever the last bit of the quotient.
-    scaled = tf.maximum(tf.cast(tf.round(extent * (tf.cast(side, tf.float64) / tf.reduce_min(extent))), tf.int32), side)
+    scaled = tf.maximum(
+        tf.cast(tf.round(extent * (tf.cast(side, tf.float64) / tf.reduce_min(extent))), tf.int32),
+        side,
+    )
     return tf.image.resize(image, scaled, antialias=True)
 
 
 def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The pixels of prepared images, for people: float32 [..., C] to uint8 [..., C]; uint8 is left as it is."""
+    """The pixels of prepared images, for people: float32 [..., C] to uint8 [..., C]; uint8 is left
+    as it is.
+    """
     if prepared.dtype == tf.uint8:
         return prepared
     mean, std = config.scaling
@@ -165,11 +204,17 @@ def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
 
 
 def _normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
-    mean, std = (np.broadcast_to(np.array(values, np.float32), [config.channels]) for values in config.scaling)
+    mean, std = (
+        np.broadcast_to(np.array(values, np.float32), [config.channels])
+        for values in config.scaling
+    )
     shape = [*image.shape[:-3], *config.size, config.channels]
-    # Whole rows at a time: TensorFlow takes several times as long where the last dimension is as short as a pixel.
+    # Whole rows at a time: TensorFlow takes several times as long where the last dimension is as
+    # short as a pixel.
     rows = tf.reshape(tf.cast(image, tf.float32), [*shape[:-2], config.size[1] * config.channels])
-    normalized = rows * np.tile(1 / (255 * std), config.size[1]) - np.tile(mean / std, config.size[1])
+    normalized = rows * np.tile(1 / (255 * std), config.size[1]) - np.tile(
+        mean / std, config.size[1]
+    )
     return tf.reshape(normalized, shape)
 
 
@@ -179,12 +224,17 @@ def _crops(image: tf.Tensor, size: tuple[int, int], config: TestTime) -> list[tf
     if config.views == "ten":
         corners += [room * corner for corner in ([0, 0], [0, 1], [1, 0], [1, 1])]
     places = map(tf.unstack, corners)
-    crops = [tf.ensure_shape(image[top: top + size[0], left: left + size[1]], [*size, image.shape[-1]]) for top, left in places]
+    crops = [
+        tf.ensure_shape(image[top : top + size[0], left : left + size[1]], [*size, image.shape[-1]])
+        for top, left in places
+    ]
     return crops + [tf.reverse(crop, [1]) for crop in crops] if config.views == "ten" else crops
 
 
 def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor]:
-    """What fractions of the image are multiplied by, and what is then added: float32 [..., 1, 4] each."""
+    """What fractions of the image are multiplied by, and what is then added: float32 [..., 1, 4]
+    each.
+    """
     # An image that couldn't be read has no extent; nothing may come of it, and no NaN either.
     extent = tf.maximum(extent, 1)
     scale, offset = tf.ones_like(extent, tf.float32), tf.zeros_like(extent, tf.float32)
@@ -194,7 +244,10 @@ def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor
     if config.resize == "letterbox":
         corner, resized = (tf.cast(pixels, tf.float32) for pixels in _shown(extent, config.size))
         scale, offset = resized / config.size, corner / config.size
-    return tf.concat([scale, scale], -1)[..., tf.newaxis, :], tf.concat([offset, offset], -1)[..., tf.newaxis, :]
+    return (
+        tf.concat([scale, scale], -1)[..., tf.newaxis, :],
+        tf.concat([offset, offset], -1)[..., tf.newaxis, :],
+    )
 
 
 def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
@@ -208,21 +261,29 @@ def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
 
 
 def _bars(image: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The height and width, int32 [2], that a letterbox resizes an image [.., .., C] to, and its padding, int32 [3, 2]."""
+    """The height and width, int32 [2], that a letterbox resizes an image [.., .., C] to, and its
+    padding, int32 [3, 2].
+    """
     corner, resized = _shown(tf.shape(image)[:2], size)
     return resized, tf.concat([tf.stack([corner, size - corner - resized], 1), [[0, 0]]], 0)
 
 
 def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where a letterbox shows an image, its corner and its height and width in pixels: int32 [..., 2] each.
+    """Where a letterbox shows an image, its corner and its height and width in pixels: int32 [...,
+    2] each.
 
-    Lengths are rounded to whole pixels, a half up, and at least one; integers throughout, as in `_middle`.
+    Lengths are rounded to whole pixels, a half up, and at least one; integers throughout, as in
+    `_middle`.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
     # The longer side, measured by the input's, fills it.
     by_height = height * size[1] >= width * size[0]
-    high = tf.where(by_height, tf.constant(size[0], tf.int64), (2 * height * size[1] + width) // (2 * width))
-    wide = tf.where(by_height, (2 * width * size[0] + height) // (2 * height), tf.constant(size[1], tf.int64))
+    high = tf.where(
+        by_height, tf.constant(size[0], tf.int64), (2 * height * size[1] + width) // (2 * width)
+    )
+    wide = tf.where(
+        by_height, (2 * width * size[0] + height) // (2 * height), tf.constant(size[1], tf.int64)
+    )
     resized = tf.cast(tf.maximum(tf.stack([high, wide], -1), 1), tf.int32)
     return (size - resized) // 2, resized
 
@@ -231,11 +292,13 @@ def _crop_to_aspect(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The largest middle part with the aspect of `size`."""
     corner, cropped = _middle(tf.shape(image)[:2], size)
     (top, left), (height, width) = tf.unstack(corner), tf.unstack(cropped)
-    return image[top: top + height, left: left + width]
+    return image[top : top + height, left : left + width]
 
 
 def _middle(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The corner and the height and width of that part, int64 [..., 2] each; integers throughout, so no platform rounds otherwise."""
+    """The corner and the height and width of that part, int64 [..., 2] each; integers throughout,
+    so no platform rounds otherwise.
+    """
     # 64 bits: width × size[0] may pass 2³¹ in a very long image.
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
     high = tf.maximum(tf.minimum(height, width * size[0] // size[1]), 1)

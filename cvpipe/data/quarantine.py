@@ -1,4 +1,6 @@
-"""Records that can't be read: named, counted, written down, and never more than the pipeline allows."""
+"""Records that can't be read: named, counted, written down, and never more than the pipeline
+allows.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ log = logging.getLogger(__name__)
 class Quarantine:
     """The bad records of one split, gathered while it is read; every record is counted once.
 
-    Streams call `note` from their own threads. Nothing is raised there: whoever reads the stream calls `check`.
+    Streams call `note` from their own threads. Nothing is raised there: whoever reads the stream
+    calls `check`.
     """
 
     def __init__(self, source: Source, split: str, max_share: float, file: Path | None = None):
-        """`file` (JSON lines) gains a line for every record that it doesn't name yet; None writes nothing.
+        """`file` (JSON lines) gains a line for every record that it doesn't name yet; None writes
+        nothing.
 
         Only what is bad now counts: a record may have been mended since it was written down.
         """
@@ -54,8 +58,9 @@ class Quarantine:
             name, reason = next(iter(self.names.items()))
             where = f"; all are listed in {self._file}" if self._file else ""
             raise DataError(
-                f"{bad} of the {self._split} split's {examples} records can't be read ({bad / examples:.1%}; data.max_bad_share allows "
-                f"{self._max_share:.1%}), such as {name}: {reason}{where}. Mend or remove them, or raise data.max_bad_share"
+                f"{bad} of the {self._split} split's {examples} records can't be read"
+                f" ({bad / examples:.1%}; data.max_bad_share allows {self._max_share:.1%}), such as"
+                f" {name}: {reason}{where}. Mend or remove them, or raise data.max_bad_share"
             )
 
 
@@ -69,7 +74,9 @@ def _decode(example: Example) -> tf.Tensor:
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:
-    """Appends a row unless the file has it; a last line that a crash cut off is ended, so that the new one stands alone."""
+    """Appends a row unless the file has it; a last line that a crash cut off is ended, so that the
+    new one stands alone.
+    """
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     line = json.dumps(row)
     if line not in text.splitlines():
@@ -95,6 +102,10 @@ def why_unreadable(source: Source, index: int) -> str:
         said = re.search(r"assertion failed: \[(.*)\]", error.message)
         if said:
             return said[1].replace("] [", " ")
-        kind = next(name for name, beginning in FORMATS.items() if example["bytes"].numpy().startswith(beginning))
+        kind = next(
+            name
+            for name, beginning in FORMATS.items()
+            if example["bytes"].numpy().startswith(beginning)
+        )
         return f"the {kind} is damaged, cut off or of an unusual kind"
     return "it could be read a moment later"

@@ -1,4 +1,6 @@
-"""What the training set looks like: means, deviations, principal components. Computed once, in float64.
+"""What the training set looks like: means, deviations, principal components.
+
+Computed once, in float64.
 
 Dimensions: N images, H, W, C of the network's input, D = H·W·C values of an image.
 """
@@ -11,7 +13,8 @@ import numpy as np
 
 from cvpipe.config.prepare import Prepare
 
-# Of a larger training set this many images, evenly spread over it, are looked at: no statistic needs more.
+# Of a larger training set this many images, evenly spread over it, are looked at: no statistic
+# needs more.
 MOST_IMAGES = 20_000
 # A channel that never changes is left as it is, not divided by its deviation of zero.
 LEAST_DEVIATION = 1e-6
@@ -30,8 +33,10 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
         config: `normalize` says what is asked for: channels, image, pca or zca.
 
     Returns:
-        channels: "mean" and "scale" (1 / standard deviation), float32 [C]. image: "mean", float32 [H, W, C]. pca, zca: also "matrix",
-        float32 [D, D]: x·matrix has uncorrelated components of variance about 1, in falling order of their variance (pca), or is the
+        channels: "mean" and "scale" (1 / standard deviation), float32 [C]. image: "mean", float32
+            [H, W, C]. pca, zca: also "matrix",
+        float32 [D, D]: x·matrix has uncorrelated components of variance about 1, in falling order
+        of their variance (pca), or is the
         image nearest to x that has (zca; Bell and Sejnowski 1997, Krizhevsky 2009).
     """
     shape = (*config.size, config.channels)
@@ -54,7 +59,8 @@ def colour_components(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.nda
         batches: images, float32 [N, H, W, C] in [0, 1] each.
 
     Returns:
-        The eigenvalues, float32 [C], of the covariance of the channels over all pixels, and its eigenvectors, columns of float32 [C, C].
+        The eigenvalues, float32 [C], of the covariance of the channels over all pixels, and its
+        eigenvectors, columns of float32 [C, C].
     """
     _, covariance = _moments(batch.reshape(-1, batch.shape[-1]) for batch in batches)
     values, vectors = np.linalg.eigh(covariance)

@@ -1,12 +1,15 @@
-"""From a source to fixed-shape batches: order, sharding, decoding, augmentation, quarantine, prefetch.
+"""From a source to fixed-shape batches: order, sharding, decoding, augmentation, quarantine,
+prefetch.
 
-Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's input, V views of an image.
-A batch is a dict: "image" float32 [b, H, W, C] ([b, V, H, W, C] in evaluation, where `prepare_views` gives several); "targets" the
-task's, each [b, …]; "weight" float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b], the
-example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of the decoded image. What differs in size,
-as masks may in evaluation, is padded to the largest of the batch, uint8 with IGNORED. Where training mixes examples there are also
-"partner_targets" and "share", see `augment.mix`.
-The image of an example that couldn't be read is zeros: the loss doesn't see it, the statistics of a BatchNorm in training do.
+Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's
+input, V views of an image. A batch is a dict: "image" float32 [b, H, W, C] ([b, V, H, W, C] in
+evaluation, where `prepare_views` gives several); "targets" the task's, each [b, …]; "weight"
+float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b],
+the example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of
+the decoded image. What differs in size, as masks may in evaluation, is padded to the largest of the
+batch, uint8 with IGNORED. Where training mixes examples there are also "partner_targets" and
+"share", see `augment.mix`. The image of an example that couldn't be read is zeros: the loss doesn't
+see it, the statistics of a BatchNorm in training do.
 """
 
 from __future__ import annotations
@@ -58,24 +61,31 @@ def training_batches(
     first_shard: int = 0,
     own_shards: int = 1,
 ) -> tf.data.Dataset:
-    """The augmented batches of steps `first_step` … `last_step` − 1, a function of (seed, step) alone.
+    """The augmented batches of steps `first_step` … `last_step` − 1, a function of (seed, step)
+    alone.
 
-    The global batch is cut into `shards` equal parts, one a replica; this stream yields `own_shards` of them a step,
-    beginning with `first_shard`, one after the other. Together the shards are the same whatever their number.
+    The global batch is cut into `shards` equal parts, one a replica; this stream yields
+    `own_shards` of them a step, beginning with `first_shard`, one after the other. Together the
+    shards are the same whatever their number.
 
     Args:
-        quarantine: takes unreadable records; None reads them plainly, which is faster, and fails at the first.
+        quarantine: takes unreadable records; None reads them plainly, which is faster, and fails at
+            the first.
     """
     batch_size, share = config.train.batch_size, config.train.batch_size // shards
     colours = _colours(source, config)
 
     def order(step: tf.Tensor) -> tf.data.Dataset:
-        index, epoch = batch_order(step, seed=config.seed, examples=len(source), batch_size=batch_size)
+        index, epoch = batch_order(
+            step, seed=config.seed, examples=len(source), batch_size=batch_size
+        )
         own = slice(first_shard * share, (first_shard + own_shards) * share)
         return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
 
     def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
-        loaded = _augmented(source, index, epoch, config, encode, colours, careful=quarantine is not None)
+        loaded = _augmented(
+            source, index, epoch, config, encode, colours, careful=quarantine is not None
+        )
         return {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mix else loaded
 
     steps = tf.data.Dataset.range(first_step, last_step)
@@ -90,7 +100,9 @@ def training_batches(
 def evaluation_batches(
     source: Source, config: Config, encode: Encode, quarantine: Quarantine | None, batch_size: int
 ) -> tf.data.Dataset:
-    """All examples once, in the source's order, unaugmented; the last batch is filled up with weight 0."""
+    """All examples once, in the source's order, unaugmented; the last batch is filled up with
+    weight 0.
+    """
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
@@ -98,11 +110,13 @@ def evaluation_batches(
     return ahead(_batches(_padded_range(len(source), batch_size), load, quarantine, batch_size))
 
 
-def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: int) -> tf.data.Dataset:
+def encoded_batches(
+    source: Source, config: Config, encode: Encode, batch_size: int
+) -> tf.data.Dataset:
     """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image".
 
-    A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that out. Neither does one whose mask isn't
-    as large as the image; only for that is it decoded.
+    A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that
+    out. Neither does one whose mask isn't as large as the image; only for that is it decoded.
     """
 
     def read(index: tf.Tensor) -> Batch:
@@ -122,12 +136,17 @@ def encoded_batches(source: Source, config: Config, encode: Encode, batch_size: 
     return ahead(_batched(_padded_range(len(source), batch_size).map(load, PARALLEL), batch_size))
 
 
-def read_examples(source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: int | None = None) -> Batch:
-    """The chosen examples as one batch of arrays, for people to look at; those that can't be read are left out.
+def read_examples(
+    source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: int | None = None
+) -> Batch:
+    """The chosen examples as one batch of arrays, for people to look at; those that can't be read
+    are left out.
 
     Args:
-        indices: int [N], positions in the source; "index" in the batch says which of them could be read.
-        epoch: augment them exactly as training does in this epoch, counted from 0; None reads them as evaluation does.
+        indices: int [N], positions in the source; "index" in the batch says which of them could be
+            read.
+        epoch: augment them exactly as training does in this epoch, counted from 0; None reads them
+            as evaluation does.
     """
 
     colours = None if epoch is None else _colours(source, config)
@@ -141,29 +160,41 @@ def read_examples(source: Source, indices: np.ndarray, config: Config, encode: E
     readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors()
     readable = _batched(readable, max(len(indices), 1), drop_remainder=False)
     nothing = tf.nest.map_structure(
-        lambda spec: np.zeros([0, *(length or 0 for length in spec.shape[1:])], spec.dtype.as_numpy_dtype), readable.element_spec
+        lambda spec: np.zeros(
+            [0, *(length or 0 for length in spec.shape[1:])], spec.dtype.as_numpy_dtype
+        ),
+        readable.element_spec,
     )
     return next(readable.as_numpy_iterator(), nothing)
 
 
-def plain_images(source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64) -> Iterator[np.ndarray]:
-    """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at most `batch_size`, H, W, C] each."""
+def plain_images(
+    source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64
+) -> Iterator[np.ndarray]:
+    """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at
+    most `batch_size`, H, W, C] each.
+    """
     # What is cropped in training and answered in tiles is taken whole.
-    prepared = prepared.model_copy(update={"resize": "stretch"}) if prepared.resize == "tile" else prepared
+    prepared = (
+        prepared.model_copy(update={"resize": "stretch"}) if prepared.resize == "tile" else prepared
+    )
 
     def load(index: tf.Tensor) -> tf.Tensor:
         return prepare(_decoded(source.read(index), prepared.channels)["image"], prepared)
 
     chosen = tf.data.Dataset.from_tensor_slices(indices)
-    loaded = chosen.map(tf.autograph.experimental.do_not_convert(load), PARALLEL, deterministic=True)
+    loaded = chosen.map(
+        tf.autograph.experimental.do_not_convert(load), PARALLEL, deterministic=True
+    )
     return ahead(loaded.ignore_errors().batch(batch_size)).as_numpy_iterator()
 
 
 def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Batches made while others are worked on, two of them at most, and without autotuning.
 
-    TensorFlow 2.20's autotuning can sleep through being told to end, as it looks whether it has been cancelled before that is set; letting
-    go of a stream then takes what is left of its nap, up to a minute.
+    TensorFlow 2.20's autotuning can sleep through being told to end, as it looks whether it has
+    been cancelled before that is set; letting go of a stream then takes what is left of its nap, up
+    to a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -172,7 +203,11 @@ def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _colours(source: Source, config: Config) -> Colours | None:
     """What `augment` needs to know of the training set's colours."""
-    return _measured_colours(source, config.prepare) if any(isinstance(op, PcaLighting) for op in config.augment) else None
+    return (
+        _measured_colours(source, config.prepare)
+        if any(isinstance(op, PcaLighting) for op in config.augment)
+        else None
+    )
 
 
 # A training that goes on guardedly builds its stream anew, and reads the images once.
@@ -204,41 +239,82 @@ def _decoded(example: Example, channels: int) -> Example:
 def _with_upright_boxes(example: Example) -> Example:
     if "bytes" not in example or "boxes" not in example:
         return example
-    return {**example, "boxes": upright_boxes(example["boxes"], stored_orientation(example["bytes"]))}
+    return {
+        **example,
+        "boxes": upright_boxes(example["boxes"], stored_orientation(example["bytes"])),
+    }
 
 
 def _augmented(
-    source: Source, index: tf.Tensor, epoch: tf.Tensor | int, config: Config, encode: Encode, colours: Colours | None, careful: bool
+    source: Source,
+    index: tf.Tensor,
+    epoch: tf.Tensor | int,
+    config: Config,
+    encode: Encode,
+    colours: Colours | None,
+    careful: bool,
 ) -> Batch:
-    """`careful` looks first whether another example that joins this one can be read, and takes this one for it where it can't."""
-    example, seed, ops, size = source.read(index), example_seed(config.seed, epoch, index), config.augment, config.prepare.size
+    """`careful` looks first whether another example that joins this one can be read, and takes this
+    one for it where it can't.
+    """
+    example, seed, ops, size = (
+        source.read(index),
+        example_seed(config.seed, epoch, index),
+        config.augment,
+        config.prepare.size,
+    )
 
     def partner(number: int) -> Example:
         # Of the numbers that belong to an example, operations count from 0 and mixing has the last.
         draw = seed + tf.constant([0, PARTNER_SEEDS + number], tf.int64)
         other = tf.random.stateless_uniform([], draw, 0, len(source), tf.int64)
         if careful:
-            _, readable = attempt(lambda chosen: tf.size(_decoded(source.read(chosen), config.prepare.channels)["image"]), other)
+            _, readable = attempt(
+                lambda chosen: tf.size(
+                    _decoded(source.read(chosen), config.prepare.channels)["image"]
+                ),
+                other,
+            )
             other = tf.where(readable, other, index)
         return _decoded(source.read(other), config.prepare.channels)
 
-    if "bytes" in example and "boxes" not in example and "mask" not in example and ops and isinstance(ops[0], RandomResizedCrop):
+    if (
+        "bytes" in example
+        and "boxes" not in example
+        and "mask" not in example
+        and ops
+        and isinstance(ops[0], RandomResizedCrop)
+    ):
         # The same crop as that of the decoded image, in much less time.
-        example["image"] = decode_random_crop(example.pop("bytes"), seed, ops[0], size, config.prepare.channels)
+        example["image"] = decode_random_crop(
+            example.pop("bytes"), seed, ops[0], size, config.prepare.channels
+        )
         example = augment(example, seed, ops, size, colours, done=1)
     else:
-        example = augment(_decoded(example, config.prepare.channels), seed, ops, size, colours, partner=partner)
+        example = augment(
+            _decoded(example, config.prepare.channels), seed, ops, size, colours, partner=partner
+        )
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
 
 def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
     example = _decoded(source.read(index), config.prepare.channels)
     extent = tf.shape(example["image"])[:2]
-    return {**_loaded(example, prepare_views(example["image"], config), index, config, encode), "extent": extent}
+    return {
+        **_loaded(example, prepare_views(example["image"], config), index, config, encode),
+        "extent": extent,
+    }
 
 
-def _loaded(example: Example, image: tf.Tensor, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
-    return {"image": image, "targets": encode(example, config), "weight": tf.constant(1.0), "index": index}
+def _loaded(
+    example: Example, image: tf.Tensor, index: tf.Tensor, config: Config, encode: Encode
+) -> Batch:
+    return {
+        "image": image,
+        "targets": encode(example, config),
+        "weight": tf.constant(1.0),
+        "index": index,
+    }
 
 
 def _mixed(batch: Batch, config: Config) -> Batch:
@@ -248,27 +324,37 @@ def _mixed(batch: Batch, config: Config) -> Batch:
 
 
 def _batches(
-    examples: tf.data.Dataset, load: Callable[..., Batch], quarantine: Quarantine | None, batch_size: int
+    examples: tf.data.Dataset,
+    load: Callable[..., Batch],
+    quarantine: Quarantine | None,
+    batch_size: int,
 ) -> tf.data.Dataset:
     if quarantine is not None:
         load = _guarded(load, quarantine)
-    # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't read `match`.
+    # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't
+    # read `match`.
     load = tf.autograph.experimental.do_not_convert(load)
     loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
     return _batched(loaded, batch_size)
 
 
-def _batched(examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = True) -> tf.data.Dataset:
+def _batched(
+    examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = True
+) -> tf.data.Dataset:
     """Batches of examples; what differs in size is padded, uint8 with IGNORED."""
     specs = examples.element_spec
     if all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(specs)):
         return examples.batch(batch_size, drop_remainder=drop_remainder)
-    padding = tf.nest.map_structure(lambda spec: tf.constant(IGNORED, tf.uint8) if spec.dtype == tf.uint8 else None, specs)
+    padding = tf.nest.map_structure(
+        lambda spec: tf.constant(IGNORED, tf.uint8) if spec.dtype == tf.uint8 else None, specs
+    )
     return examples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
 
 
 def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:
-    """Loads an example, or on any error an empty one with weight 0, so that it keeps its slot, and notes it."""
+    """Loads an example, or on any error an empty one with weight 0, so that it keeps its slot, and
+    notes it.
+    """
 
     def note(index: np.int64) -> np.int64:
         quarantine.note(int(index))
@@ -276,7 +362,11 @@ def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[...
 
     def guarded(index: tf.Tensor, *rest: tf.Tensor) -> Batch:
         batch, readable = attempt(load, index, *rest)
-        noted = tf.cond(readable, lambda: index, lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), []))
+        noted = tf.cond(
+            readable,
+            lambda: index,
+            lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), []),
+        )
         with tf.control_dependencies([noted]):
             return {**batch, "index": index, "weight": tf.identity(batch["weight"])}
 

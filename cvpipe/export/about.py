@@ -1,7 +1,8 @@
 """What lies in an exported model's folder beside the graph; read without TensorFlow.
 
-    NAME/VERSION/saved_model.pb, variables/   the graph and its weights
-    NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, what the gate measured
+NAME/VERSION/saved_model.pb, variables/   the graph and its weights
+NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, what the gate
+measured
 """
 
 from __future__ import annotations
@@ -39,8 +40,14 @@ def find_versions(model: Path) -> dict[int, Path]:
     As for TF Serving, a version is a folder whose name is a number and that holds a SavedModel.
     """
     children = model.iterdir() if model.is_dir() else []
-    numbers = {int(child.name): child for child in children if re.fullmatch("[0-9]{1,18}", child.name)}
-    return {number: numbers[number] for number in sorted(numbers) if (numbers[number] / "saved_model.pb").is_file()}
+    numbers = {
+        int(child.name): child for child in children if re.fullmatch("[0-9]{1,18}", child.name)
+    }
+    return {
+        number: numbers[number]
+        for number in sorted(numbers)
+        if (numbers[number] / "saved_model.pb").is_file()
+    }
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -52,7 +59,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{folder}: {ABOUT} is missing; was this SavedModel exported by cvpipe?") from None
+        raise DataError(
+            f"{folder}: {ABOUT} is missing; was this SavedModel exported by cvpipe?"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder / ABOUT}: damaged ({error}); export the run again") from None
 

@@ -32,16 +32,26 @@ class Artefact(NamedTuple):
     """`serving_default`: string [B], and by name other values for `task.settings`, to answers."""
 
 
-def write_saved_model(folder: Path, models: Sequence[keras.Model], predict: Predict, config: Config) -> None:
-    """Writes the SavedModel with its two signatures to `folder`, which must not exist; `models` are all that `predict` asks."""
+def write_saved_model(
+    folder: Path, models: Sequence[keras.Model], predict: Predict, config: Config
+) -> None:
+    """Writes the SavedModel with its two signatures to `folder`, which must not exist; `models` are
+    all that `predict` asks.
+    """
     archive = keras.export.ExportArchive()
     for model in models:
         archive.track(model)
     settings = task_module(config.task).settings(config)
     image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
     chosen = settings_specs(settings)
-    archive.add_endpoint("serving_default", bytes_signature(predict, config, settings), input_signature=[image_bytes, *chosen])
-    archive.add_endpoint("tensor", tensor_signature(predict, settings), input_signature=[input_spec(config), *chosen])
+    archive.add_endpoint(
+        "serving_default",
+        bytes_signature(predict, config, settings),
+        input_signature=[image_bytes, *chosen],
+    )
+    archive.add_endpoint(
+        "tensor", tensor_signature(predict, settings), input_signature=[input_spec(config), *chosen]
+    )
     archive.write_out(str(folder), verbose=False)
 
 
@@ -55,8 +65,13 @@ def open_artefact(folder: Path) -> Artefact:
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise DataError(f"{folder}: the SavedModel can't be loaded ({error}); export the run again") from None
-    signature, defaults = loaded.signatures["serving_default"], default_inputs(str(folder))["serving_default"]
+        raise DataError(
+            f"{folder}: the SavedModel can't be loaded ({error}); export the run again"
+        ) from None
+    signature, defaults = (
+        loaded.signatures["serving_default"],
+        default_inputs(str(folder))["serving_default"],
+    )
 
     def answer(image_bytes: tf.Tensor, **settings: tf.Tensor) -> dict[str, tf.Tensor]:
         return signature(image_bytes=image_bytes, **{**defaults, **settings})
@@ -79,4 +94,9 @@ def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -
     config = with_data(artefact.config, overrides)
     source = open_split(config, split, read_about(folder)["trained_on"])
     quarantine = Quarantine(source, split, config.data.max_bad_share)
-    return {**evaluate_bytes(artefact.answer, source, task_module(config.task), config, quarantine=quarantine), "split": split}
+    return {
+        **evaluate_bytes(
+            artefact.answer, source, task_module(config.task), config, quarantine=quarantine
+        ),
+        "split": split,
+    }

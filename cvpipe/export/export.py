@@ -1,4 +1,6 @@
-"""From a run, or several, to a version of a served model: written aside, checked, and only then given its number."""
+"""From a run, or several, to a version of a served model: written aside, checked, and only then
+given its number.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> d
     Args:
         run: a trained run.
         to: the model's folder; saved_models/<name> where it is None.
-        overrides: `key=value` each, of data, such as where it lies now, or of `training.ensemble.ANSWERED`.
+        overrides: `key=value` each, of data, such as where it lies now, or of
+            `training.ensemble.ANSWERED`.
 
     Returns:
         "artefact" (its folder), "version", and the gate's "images", "tolerance", "max_difference".
@@ -33,13 +36,22 @@ def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> d
     Raises:
         UserError: the artefact doesn't answer as evaluation does; nothing is left behind then.
     """
-    return export_members(find_members([run]), to or Path("saved_models") / run.config.name, overrides)
+    return export_members(
+        find_members([run]), to or Path("saved_models") / run.config.name, overrides
+    )
 
 
-def export_members(members: Sequence[Member], folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Exports one model, or several that answer together, as the next version in a model's folder; returns and raises like `export`."""
+def export_members(
+    members: Sequence[Member], folder: Path, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Exports one model, or several that answer together, as the next version in a model's folder;
+    returns and raises like `export`.
+    """
     if (folder / "saved_model.pb").exists():
-        raise UserError(f"{folder}: a version of a model; give the model's folder, {folder.parent}, which gets a new version")
+        raise UserError(
+            f"{folder}: a version of a model; give the model's folder, {folder.parent}, which gets"
+            " a new version"
+        )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
     trained, facts = load_ensemble(members, overrides), members[0].run.facts
@@ -47,14 +59,22 @@ def export_members(members: Sequence[Member], folder: Path, overrides: Sequence[
     splits = [name for name in ("test", "validation", "train") if name in facts["examples"]]
     sources = open_known_splits(trained.config, splits, facts)
     folder.mkdir(parents=True, exist_ok=True)
-    # A server takes folders with a number for versions, so nothing sees this one before it is whole and checked.
+    # A server takes folders with a number for versions, so nothing sees this one before it is whole
+    # and checked.
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
         write_saved_model(unchecked, trained.models, trained.predict, trained.config)
         measured = check_artefact(unchecked, trained.predict, sources, trained.config)
         about = {
-            "cvpipe": __version__, "classes": trained.classes, "config": trained.config.to_json(), "gate": measured, "trained_on": facts,
-            "members": [{"checkpoint": str(member.checkpoint), "config": member.run.config.to_json()} for member in members],
+            "cvpipe": __version__,
+            "classes": trained.classes,
+            "config": trained.config.to_json(),
+            "gate": measured,
+            "trained_on": facts,
+            "members": [
+                {"checkpoint": str(member.checkpoint), "config": member.run.config.to_json()}
+                for member in members
+            ],
         }
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_whole(unchecked / ABOUT, about)
@@ -65,9 +85,14 @@ def export_members(members: Sequence[Member], folder: Path, overrides: Sequence[
 
 
 def _publish(unchecked: Path, folder: Path) -> int:
-    """Renames to the next free version number, also where another export takes one at the same time."""
+    """Renames to the next free version number, also where another export takes one at the same
+    time.
+    """
     while True:
-        version = max((int(child.name) for child in folder.iterdir() if child.name.isdigit()), default=0) + 1
+        version = (
+            max((int(child.name) for child in folder.iterdir() if child.name.isdigit()), default=0)
+            + 1
+        )
         try:
             unchecked.rename(folder / str(version))
             return version

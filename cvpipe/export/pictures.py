@@ -1,4 +1,5 @@
-"""Pictures in an artefact's answers: masks and overlays as PNG files, for those who can't decode the answer's arrays.
+"""Pictures in an artefact's answers: masks and overlays as PNG files, for those who can't decode
+the answer's arrays.
 
 Their names end in _bytes, which has TensorFlow Serving send them as base64.
 """
@@ -24,14 +25,20 @@ def png_files(pixels: tf.Tensor, mask: tf.Tensor, kinds: Sequence[str]) -> dict[
         kinds: of "mask" and "overlay"; see `Export.png`.
 
     Returns:
-        "mask_bytes" and "overlay_bytes", those that are wanted, string scalars; empty where the image has no pixels.
+        "mask_bytes" and "overlay_bytes", those that are wanted, string scalars; empty where the
+        image has no pixels.
     """
     height, width = tf.unstack(tf.shape(pixels)[:2])
     shown = mask[:height, :width]
-    draw = {"mask": lambda: shown[..., tf.newaxis], "overlay": lambda: _overlay_in_strips(pixels, shown)}
+    draw = {
+        "mask": lambda: shown[..., tf.newaxis],
+        "overlay": lambda: _overlay_in_strips(pixels, shown),
+    }
 
     def file(kind: str) -> tf.Tensor:
-        return tf.cond(height * width > 0, lambda: tf.io.encode_png(draw[kind]()), lambda: tf.constant(b""))
+        return tf.cond(
+            height * width > 0, lambda: tf.io.encode_png(draw[kind]()), lambda: tf.constant(b"")
+        )
 
     return {f"{kind}_bytes": file(kind) for kind in kinds}
 
@@ -41,7 +48,9 @@ def _overlay_in_strips(pixels: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
     def add(number: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         begin, end = number * STRIP, (number + 1) * STRIP
-        return number + 1, done.write(number, overlay(pixels[begin: end], mask[begin: end]))
+        return number + 1, done.write(number, overlay(pixels[begin:end], mask[begin:end]))
 
     strips = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=[None, None, 3])
-    return tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), strips), parallel_iterations=1)[1].concat()
+    return tf.while_loop(
+        lambda number, _: number < count, add, (tf.constant(0), strips), parallel_iterations=1
+    )[1].concat()

@@ -1,7 +1,9 @@
-"""Answers recorded requests with an artefact through both of TensorFlow's loaders, in a process without cvpipe.
+"""Answers recorded requests with an artefact through both of TensorFlow's loaders, in a process
+without cvpipe.
 
-Run as a script by the gate: `python replay.py ARTEFACT REQUESTS.npz ANSWERS.npz`. It imports TensorFlow and NumPy alone,
-which shows that an artefact needs none of our code. The v1 loader fails where TensorFlow Serving would.
+Run as a script by the gate: `python replay.py ARTEFACT REQUESTS.npz ANSWERS.npz`. It imports
+TensorFlow and NumPy alone, which shows that an artefact needs none of our code. The v1 loader fails
+where TensorFlow Serving would.
 """
 
 import sys
@@ -17,17 +19,26 @@ def replay_v2(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
     loaded, defaults = tf.saved_model.load(artefact), default_inputs(artefact)
     answers = {}
     for name, (signature, inputs) in calls(requests).items():
-        given = {**defaults[signature], **{key: tf.constant(value) for key, value in inputs.items()}}
+        given = {
+            **defaults[signature],
+            **{key: tf.constant(value) for key, value in inputs.items()},
+        }
         outputs = loaded.signatures[signature](**given)
         answers.update({f"{name}/{key}": value.numpy() for key, value in outputs.items()})
     return answers
 
 
 def default_inputs(artefact: str) -> dict[str, dict[str, tf.Tensor]]:
-    """By signature, the inputs that may be left out: the v1 loader and TensorFlow Serving fill them in, `tf.saved_model.load` doesn't."""
-    meta = saved_model_pb2.SavedModel.FromString((Path(artefact) / "saved_model.pb").read_bytes()).meta_graphs[0]
+    """By signature, the inputs that may be left out: the v1 loader and TensorFlow Serving fill them
+    in, `tf.saved_model.load` doesn't.
+    """
+    meta = saved_model_pb2.SavedModel.FromString(
+        (Path(artefact) / "saved_model.pb").read_bytes()
+    ).meta_graphs[0]
     return {
-        name: {key: tf.constant(tf.make_ndarray(proto)) for key, proto in signature.defaults.items()}
+        name: {
+            key: tf.constant(tf.make_ndarray(proto)) for key, proto in signature.defaults.items()
+        }
         for name, signature in meta.signature_def.items()
     }
 
@@ -40,7 +51,9 @@ def replay_v1(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
         for name, (signature, inputs) in calls(requests).items():
             definition = meta.signature_def[signature]
             fetches = {key: info.name for key, info in definition.outputs.items()}
-            outputs = session.run(fetches, {definition.inputs[key].name: value for key, value in inputs.items()})
+            outputs = session.run(
+                fetches, {definition.inputs[key].name: value for key, value in inputs.items()}
+            )
             answers.update({f"{name}/{key}": value for key, value in outputs.items()})
     return answers
 
@@ -55,7 +68,8 @@ def calls(requests: dict[str, np.ndarray]) -> dict[str, tuple[str, dict[str, np.
 
 
 def _load(file: str) -> dict[str, np.ndarray]:
-    # Bytes of images travel as an array of objects, since NumPy's own byte strings lose trailing zeros.
+    # Bytes of images travel as an array of objects, since NumPy's own byte strings lose trailing
+    # zeros.
     with np.load(file, allow_pickle=True) as arrays:
         return dict(arrays)
 
@@ -64,5 +78,9 @@ if __name__ == "__main__":
     _, artefact, requests_file, answers_file = sys.argv
     requests = _load(requests_file)
     both = {"v2": replay_v2(artefact, requests), "v1": replay_v1(artefact, requests)}
-    named = {f"{loader}/{name}": value for loader, answers in both.items() for name, value in answers.items()}
+    named = {
+        f"{loader}/{name}": value
+        for loader, answers in both.items()
+        for name, value in answers.items()
+    }
     np.savez(answers_file, **named)  # type: ignore[arg-type]

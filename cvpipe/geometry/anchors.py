@@ -1,4 +1,5 @@
-"""YOLO's anchors: typical sizes of boxes, found by k-means (Redmon and Farhadi 2016, section 2, "Dimension Clusters").
+"""YOLO's anchors: typical sizes of boxes, found by k-means (Redmon and Farhadi 2016, section 2,
+"Dimension Clusters").
 
 Dimensions: n boxes, k anchors.
 """
@@ -13,17 +14,23 @@ LONGEST_SEARCH = 300
 """Rounds after which a restart ends that hasn't settled."""
 
 
-def find_anchors(sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10) -> tuple[np.ndarray, float]:
-    """The k sizes that boxes resemble most: k-means with the distance 1 − IoU of boxes that share their centre.
+def find_anchors(
+    sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10
+) -> tuple[np.ndarray, float]:
+    """The k sizes that boxes resemble most: k-means with the distance 1 − IoU of boxes that share
+    their centre.
 
     Args:
-        sizes: float [n, 2], heights and widths as fractions of the image; those of no area are left out.
+        sizes: float [n, 2], heights and widths as fractions of the image; those of no area are left
+            out.
         k: how many, at least 1.
         seed: the same seed gives the same anchors.
-        restarts: searches from different starts, drawn as k-means++ does it (Arthur and Vassilvitskii 2007); the best counts.
+        restarts: searches from different starts, drawn as k-means++ does it (Arthur and
+            Vassilvitskii 2007); the best counts.
 
     Returns:
-        float32 [k, 2] heights and widths by rising area, and the mean over the boxes of the IoU with their best anchor.
+        float32 [k, 2] heights and widths by rising area, and the mean over the boxes of the IoU
+        with their best anchor.
 
     Raises:
         DataError: fewer than k different sizes are given.
@@ -32,7 +39,10 @@ def find_anchors(sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10) -
     sizes = sizes[(sizes > 0).all(1)]
     different = len(np.unique(sizes, axis=0))
     if different < k:
-        raise DataError(f"{k} anchors were asked for, but the boxes have only {different} different sizes: ask for fewer anchors.")
+        raise DataError(
+            f"{k} anchors were asked for, but the boxes have only {different} different sizes: ask"
+            " for fewer anchors."
+        )
     random = np.random.default_rng(seed)
     found = [_search(sizes, _start(sizes, k, random)) for _ in range(restarts)]
     anchors, fit = max(found, key=lambda pair: pair[1])
@@ -60,7 +70,9 @@ def _start(sizes: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray
 
 
 def _search(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best anchors on the way from these, and their mean IoU: means needn't lower this distance, so the last may not be the best."""
+    """The best anchors on the way from these, and their mean IoU: means needn't lower this
+    distance, so the last may not be the best.
+    """
     best, best_fit, before = anchors, -1.0, None
     for _ in range(LONGEST_SEARCH):
         overlap = size_iou(sizes, anchors)
@@ -72,6 +84,8 @@ def _search(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, float]:
             break
         before = nearest
         counts = np.bincount(nearest, minlength=len(anchors))[:, np.newaxis]
-        sums = np.stack([np.bincount(nearest, sizes[:, axis], len(anchors)) for axis in (0, 1)], axis=1)
+        sums = np.stack(
+            [np.bincount(nearest, sizes[:, axis], len(anchors)) for axis in (0, 1)], axis=1
+        )
         anchors = np.where(counts > 0, sums / np.maximum(counts, 1), anchors)
     return best, best_fit

@@ -1,6 +1,7 @@
 """Boxes: areas, overlaps and how well one fits another.
 
-A box is float32 [ymin, xmin, ymax, xmax]; the same functions serve normalized boxes and pixels, as long as all boxes given share a unit.
+A box is float32 [ymin, xmin, ymax, xmax]; the same functions serve normalized boxes and pixels, as
+long as all boxes given share a unit.
 Dimensions: ... any leading ones, N and M boxes.
 """
 
@@ -12,7 +13,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 SMALLEST_AREA = 1e-9
-"""What `giou`, `diou` and `ciou` divide by at least, far below a pixel of a normalized image: gradients of degenerate boxes stay finite."""
+"""What `giou`, `diou` and `ciou` divide by at least, far below a pixel of a normalized image:
+gradients of degenerate boxes stay finite.
+"""
 Sides = Sequence[tf.Tensor]
 """ymin, xmin, ymax and xmax of boxes, each [...]."""
 
@@ -41,7 +44,9 @@ def pairwise_intersection(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
-    """IoU, float32 [...] in [0, 1], of boxes given as their sides, which broadcast: a loop needn't take its boxes apart every time."""
+    """IoU, float32 [...] in [0, 1], of boxes given as their sides, which broadcast: a loop needn't
+    take its boxes apart every time.
+    """
     shared = _intersection(a, b)
     return tf.math.divide_no_nan(shared, _area(a) + _area(b) - shared)
 
@@ -65,7 +70,8 @@ def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Distance IoU of box by box, IoU − ρ² / c²: the distance of the centres over C's diagonal (Zheng et al. 2020, equation 6).
+    """Distance IoU of box by box, IoU − ρ² / c²: the distance of the centres over C's diagonal
+    (Zheng et al. 2020, equation 6).
 
     Shapes as of `giou`; float32 [...] in [−1, 1].
     """
@@ -77,8 +83,8 @@ def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """Complete IoU of box by box, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to 11).
 
-    v = 4/π² (difference of the angles atan(width / height))² and α = v / (1 − IoU + v), which is a weight and has no gradient.
-    Shapes as of `giou`; float32 [...] above −2, at most 1.
+    v = 4/π² (difference of the angles atan(width / height))² and α = v / (1 − IoU + v), which is a
+    weight and has no gradient. Shapes as of `giou`; float32 [...] above −2, at most 1.
     """
     a, b = tf.convert_to_tensor(boxes_a), tf.convert_to_tensor(boxes_b)
     overlap, _ = _overlap(a, b)
@@ -104,7 +110,8 @@ def clip(boxes: tf.Tensor, extent: tf.Tensor | tuple[float, float] = (1.0, 1.0))
 
     Args:
         boxes: float32 [..., 4].
-        extent: the image's height and width in the boxes' unit, [..., 2] or the same for all; 1 and 1 where they are normalized.
+        extent: the image's height and width in the boxes' unit, [..., 2] or the same for all; 1 and
+            1 where they are normalized.
 
     Returns:
         float32 [..., 4]; a box that lies outside becomes an empty one at the image's border.
@@ -115,7 +122,7 @@ def clip(boxes: tf.Tensor, extent: tf.Tensor | tuple[float, float] = (1.0, 1.0))
 
 
 def _sides(boxes: tf.Tensor, axis: int) -> Sides:
-    """The sides of boxes, with a dimension more at this axis of the boxes' own to broadcast along."""
+    """Return the sides of boxes with one more dimension at `axis`, to broadcast along."""
     return tf.unstack(tf.expand_dims(boxes, axis), axis=-1)
 
 
@@ -132,7 +139,14 @@ def _area(sides: Sides) -> tf.Tensor:
 
 def _intersection(a: Sides, b: Sides) -> tf.Tensor:
     (a_top, a_left, a_bottom, a_right), (b_top, b_left, b_bottom, b_right) = a, b
-    return _area([tf.maximum(a_top, b_top), tf.maximum(a_left, b_left), tf.minimum(a_bottom, b_bottom), tf.minimum(a_right, b_right)])
+    return _area(
+        [
+            tf.maximum(a_top, b_top),
+            tf.maximum(a_left, b_left),
+            tf.minimum(a_bottom, b_bottom),
+            tf.minimum(a_right, b_right),
+        ]
+    )
 
 
 def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -145,7 +159,9 @@ def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _around(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """The smallest boxes [..., 4] that hold both."""
-    return tf.concat([tf.minimum(a[..., :2], b[..., :2]), tf.maximum(a[..., 2:], b[..., 2:])], axis=-1)
+    return tf.concat(
+        [tf.minimum(a[..., :2], b[..., :2]), tf.maximum(a[..., 2:], b[..., 2:])], axis=-1
+    )
 
 
 def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,5 @@
-"""SSD's default boxes: what every cell of every feature map predicts offsets from (Liu et al. 2016, section 2.2).
+"""SSD's default boxes: what every cell of every feature map predicts offsets from (Liu et al. 2016,
+section 2.2).
 
 Dimensions: D default boxes, h × w cells of a layer, n default boxes a cell.
 """
@@ -36,8 +37,9 @@ class Layer:
 def default_boxes(layers: Sequence[Layer]) -> np.ndarray:
     """The default boxes of all layers.
 
-    They come in the order in which a head of shape [h, w, n × …] is flattened: by layer, row, column, and within a cell the square,
-    the larger square, then each aspect and its inverse, as in the authors' code. Boxes near the border reach beyond the image.
+    They come in the order in which a head of shape [h, w, n × …] is flattened: by layer, row,
+    column, and within a cell the square, the larger square, then each aspect and its inverse, as in
+    the authors' code. Boxes near the border reach beyond the image.
 
     Returns:
         float32 [D, 4], [cy, cx, height, width], as fractions of the image's height and width.
@@ -46,31 +48,52 @@ def default_boxes(layers: Sequence[Layer]) -> np.ndarray:
 
 
 def ssd300_layers() -> tuple[Layer, ...]:
-    """SSD300's 8,732 default boxes, as the authors trained Pascal VOC: sides 30, 60, 111, 162, 213, 264 of 300 pixels."""
+    """SSD300's 8,732 default boxes, as the authors trained Pascal VOC: sides 30, 60, 111, 162, 213,
+    264 of 300 pixels.
+    """
     scales = [pixels / 300 for pixels in (30, 60, 111, 162, 213, 264, 315)]
     return _published(300, (38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300), scales)
 
 
 def ssd512_layers() -> tuple[Layer, ...]:
-    """SSD512's 24,564 default boxes, as the authors trained Pascal VOC: sides of 7, 15, 30 … 90 % of the image."""
-    return _published(512, (64, 32, 16, 8, 4, 2, 1), (8, 16, 32, 64, 128, 256, 512), (0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05))
+    """SSD512's 24,564 default boxes, as the authors trained Pascal VOC: sides of 7, 15, 30 … 90 %
+    of the image.
+    """
+    return _published(
+        512,
+        (64, 32, 16, 8, 4, 2, 1),
+        (8, 16, 32, 64, 128, 256, 512),
+        (0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05),
+    )
 
 
-def layers_for(grids: Sequence[tuple[int, int]], smallest: float, largest: float, aspects: Sequence[float] = (2.0,)) -> tuple[Layer, ...]:
-    """Layers for any network: scales spread evenly from `smallest` to `largest` (section 2.2, equation 4).
+def layers_for(
+    grids: Sequence[tuple[int, int]],
+    smallest: float,
+    largest: float,
+    aspects: Sequence[float] = (2.0,),
+) -> tuple[Layer, ...]:
+    """Layers for any network: scales spread evenly from `smallest` to `largest` (section 2.2,
+    equation 4).
 
     Args:
         grids: h, w of each feature map, the finest first.
         smallest: the first layer's scale, a fraction of the image.
-        largest: the last layer's scale; a single layer has `smallest`, and `largest` is its next scale.
+        largest: the last layer's scale; a single layer has `smallest`, and `largest` is its next
+            scale.
         aspects: as of `Layer`, the same for all.
     """
     gap = (largest - smallest) / max(len(grids) - 1, 1)
     scales = [smallest + gap * k for k in range(len(grids) + 1)]
-    return tuple(Layer(grid, scale, after, tuple(aspects)) for grid, scale, after in zip(grids, scales, scales[1:]))
+    return tuple(
+        Layer(grid, scale, after, tuple(aspects))
+        for grid, scale, after in zip(grids, scales, scales[1:])
+    )
 
 
-def _published(size: int, grids: Sequence[int], steps: Sequence[int], scales: Sequence[float]) -> tuple[Layer, ...]:
+def _published(
+    size: int, grids: Sequence[int], steps: Sequence[int], scales: Sequence[float]
+) -> tuple[Layer, ...]:
     # The finest layer and the two coarsest have no boxes of aspect 3.
     aspects = [(2.0,), *[(2.0, 3.0)] * (len(grids) - 3), (2.0,), (2.0,)]
     return tuple(
@@ -83,11 +106,19 @@ def _of_layer(layer: Layer) -> np.ndarray:
     """float64 [h w n, 4]."""
     rows, columns = layer.grid
     down, across = layer.step or (1 / rows, 1 / columns)
-    centres = np.stack(np.meshgrid((np.arange(rows) + 0.5) * down, (np.arange(columns) + 0.5) * across, indexing="ij"), -1)
+    centres = np.stack(
+        np.meshgrid(
+            (np.arange(rows) + 0.5) * down, (np.arange(columns) + 0.5) * across, indexing="ij"
+        ),
+        -1,
+    )
     larger = math.sqrt(layer.scale * layer.next_scale)
     sizes = [(layer.scale, layer.scale), (larger, larger)]
     for aspect in layer.aspects:
         narrow, wide = layer.scale / math.sqrt(aspect), layer.scale * math.sqrt(aspect)
         sizes += [(narrow, wide), (wide, narrow)]
     cells = rows * columns
-    return np.concatenate([np.repeat(centres.reshape(cells, 2), layer.per_cell, axis=0), np.tile(sizes, (cells, 1))], axis=1)
+    return np.concatenate(
+        [np.repeat(centres.reshape(cells, 2), layer.per_cell, axis=0), np.tile(sizes, (cells, 1))],
+        axis=1,
+    )

@@ -1,6 +1,8 @@
-"""Boxes as what networks predict, and back: SSD's offsets from default boxes, YOLO's offsets in a cell.
+"""Boxes as what networks predict, and back: SSD's offsets from default boxes, YOLO's offsets in a
+cell.
 
-Boxes are normalized corners [ymin, xmin, ymax, xmax]; what is predicted for one is [y, x, height, width] in the paper's terms.
+Boxes are normalized corners [ymin, xmin, ymax, xmax]; what is predicted for one is [y, x, height,
+width] in the paper's terms.
 Dimensions: ... any leading ones, D default boxes, H × W cells, A anchors a cell.
 """
 
@@ -11,14 +13,18 @@ import tensorflow as tf
 from cvpipe.geometry.boxes import to_centres, to_corners
 
 SSD_VARIANCES = (0.1, 0.1, 0.2, 0.2)
-"""What the authors of SSD divide offsets of y, x, height and width by, so that all are about as large."""
+"""What the authors of SSD divide offsets of y, x, height and width by, so that all are about as
+large.
+"""
 LARGEST_EXPONENT = 10.0
 """Sizes are decoded up to e^10 times their anchor: finite even as float16."""
 SMALLEST_LENGTH = 1e-6
 """Heights and widths are encoded as at least this, so that an empty box has a logarithm."""
 
 
-def encode_ssd(boxes: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ...] = SSD_VARIANCES) -> tf.Tensor:
+def encode_ssd(
+    boxes: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ...] = SSD_VARIANCES
+) -> tf.Tensor:
     """Offsets of boxes from their default boxes (Liu et al. 2016, section 2.2, below equation 2).
 
     Args:
@@ -27,7 +33,8 @@ def encode_ssd(boxes: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ..
         variances: what each offset is divided by.
 
     Returns:
-        float32 [..., D, 4]: the centres' distances in heights and widths of the default box, the logarithms of the sizes' ratios.
+        float32 [..., D, 4]: the centres' distances in heights and widths of the default box, the
+        logarithms of the sizes' ratios.
     """
     middle, size = tf.split(to_centres(boxes), 2, axis=-1)
     default_middle, default_size = tf.split(tf.convert_to_tensor(defaults), 2, axis=-1)
@@ -36,31 +43,43 @@ def encode_ssd(boxes: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ..
     return tf.concat([moved, grown], axis=-1) / variances
 
 
-def decode_ssd(offsets: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ...] = SSD_VARIANCES) -> tf.Tensor:
-    """The boxes, corners float32 [..., D, 4], that `encode_ssd` made these offsets of; finite for finite offsets, not clipped."""
+def decode_ssd(
+    offsets: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ...] = SSD_VARIANCES
+) -> tf.Tensor:
+    """The boxes, corners float32 [..., D, 4], that `encode_ssd` made these offsets of; finite for
+    finite offsets, not clipped.
+    """
     moved, grown = tf.split(offsets * tf.constant(variances, offsets.dtype), 2, axis=-1)
     middle, size = tf.split(tf.cast(defaults, offsets.dtype), 2, axis=-1)
     return to_corners(tf.concat([middle + moved * size, size * _exp(grown)], axis=-1))
 
 
 def cells_of(boxes: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
-    """The cell, row and column int32 [..., 2], in which the centre of each box lies: corners float32 [..., 4], `grid` H, W."""
+    """The cell, row and column int32 [..., 2], in which the centre of each box lies: corners
+    float32 [..., 4], `grid` H, W.
+    """
     middle = to_centres(boxes)[..., :2]
     # A centre on the right or bottom border belongs to the last cell.
-    return tf.clip_by_value(tf.cast(tf.floor(middle * tf.cast(grid, middle.dtype)), tf.int32), 0, tf.constant(grid) - 1)
+    return tf.clip_by_value(
+        tf.cast(tf.floor(middle * tf.cast(grid, middle.dtype)), tf.int32), 0, tf.constant(grid) - 1
+    )
 
 
-def encode_yolo(boxes: tf.Tensor, cells: tf.Tensor, anchors: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
+def encode_yolo(
+    boxes: tf.Tensor, cells: tf.Tensor, anchors: tf.Tensor, grid: tuple[int, int]
+) -> tf.Tensor:
     """YOLOv2's and v3's targets (Redmon and Farhadi 2016, figure 3; 2018, section 2.1).
 
     Args:
         boxes: float32 [..., 4], corners.
         cells: int32 [..., 2], row and column of the cell that answers for each.
-        anchors: float32 [..., 2], height and width of the anchor that answers for each, as fractions of the image.
+        anchors: float32 [..., 2], height and width of the anchor that answers for each, as
+            fractions of the image.
         grid: H, W.
 
     Returns:
-        float32 [..., 4]: what the sigmoids of t_y and t_x should be, in [0, 1] within the cell, then t_h and t_w.
+        float32 [..., 4]: what the sigmoids of t_y and t_x should be, in [0, 1] within the cell,
+        then t_h and t_w.
     """
     middle, size = tf.split(to_centres(boxes), 2, axis=-1)
     inside = middle * tf.cast(grid, middle.dtype) - tf.cast(cells, middle.dtype)
@@ -68,7 +87,8 @@ def encode_yolo(boxes: tf.Tensor, cells: tf.Tensor, anchors: tf.Tensor, grid: tu
 
 
 def decode_yolo(outputs: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """The boxes that YOLOv2 and v3 predict: b = σ(t) + c for the centre in cells, p e^t for the size.
+    """The boxes that YOLOv2 and v3 predict: b = σ(t) + c for the centre in cells, p e^t for the
+    size.
 
     Args:
         outputs: float32 [..., H, W, A, 4], raw t_y, t_x, t_h, t_w.
@@ -79,7 +99,12 @@ def decode_yolo(outputs: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """
     inside, grown = tf.split(outputs, 2, axis=-1)
     corner, grid = _cells(outputs)
-    return to_corners(tf.concat([(tf.sigmoid(inside) + corner) / grid, tf.cast(anchors, outputs.dtype) * _exp(grown)], axis=-1))
+    return to_corners(
+        tf.concat(
+            [(tf.sigmoid(inside) + corner) / grid, tf.cast(anchors, outputs.dtype) * _exp(grown)],
+            axis=-1,
+        )
+    )
 
 
 def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
@@ -91,7 +116,8 @@ def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> t
         grid: H, W.
 
     Returns:
-        float32 [..., 4]: y and x within the cell, the square roots of height and width as fractions of the image; all in [0, 1].
+        float32 [..., 4]: y and x within the cell, the square roots of height and width as fractions
+        of the image; all in [0, 1].
     """
     middle, size = tf.split(to_centres(boxes), 2, axis=-1)
     inside = middle * tf.cast(grid, middle.dtype) - tf.cast(cells, middle.dtype)
@@ -99,16 +125,22 @@ def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> t
 
 
 def decode_yolo1(outputs: tf.Tensor) -> tf.Tensor:
-    """The boxes, corners float32 [..., H, W, A, 4], that YOLOv1 predicts in A slots a cell: raw outputs of the same shape; not clipped."""
+    """The boxes, corners float32 [..., H, W, A, 4], that YOLOv1 predicts in A slots a cell: raw
+    outputs of the same shape; not clipped.
+    """
     inside, root = tf.split(outputs, 2, axis=-1)
     corner, grid = _cells(outputs)
     return to_corners(tf.concat([(inside + corner) / grid, tf.square(root)], axis=-1))
 
 
 def _cells(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Row and column of every cell, [H, W, 1, 2], and how many there are, [2], for outputs [..., H, W, A, 4]."""
+    """Row and column of every cell, [H, W, 1, 2], and how many there are, [2], for outputs [..., H,
+    W, A, 4].
+    """
     rows, columns = outputs.shape[-4], outputs.shape[-3]
-    corner = tf.stack(tf.meshgrid(tf.range(rows), tf.range(columns), indexing="ij"), axis=-1)[:, :, tf.newaxis]
+    corner = tf.stack(tf.meshgrid(tf.range(rows), tf.range(columns), indexing="ij"), axis=-1)[
+        :, :, tf.newaxis
+    ]
     return tf.cast(corner, outputs.dtype), tf.constant([rows, columns], outputs.dtype)
 
 

@@ -1,4 +1,5 @@
-"""Which default box answers for which object, and which of the rest are worth learning from (Liu et al. 2016, section 2.2).
+"""Which default box answers for which object, and which of the rest are worth learning from (Liu et
+al. 2016, section 2.2).
 
 Dimensions: B images, M slots for objects, D default boxes.
 """
@@ -17,19 +18,27 @@ IGNORED = -2
 """A default box in a crowd region: neither an object's nor background."""
 
 Overlap = Callable[[tf.Tensor], tf.Tensor]
-"""From a slot, int32 scalar, to the IoU of its objects with every default box, float32 [B, D]; 0 where the slot is empty."""
+"""From a slot, int32 scalar, to the IoU of its objects with every default box, float32 [B, D]; 0
+where the slot is empty.
+"""
 
 
 def match(
-    defaults: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, crowd: tf.Tensor, threshold: tf.Tensor | float = 0.5
+    defaults: tf.Tensor,
+    boxes: tf.Tensor,
+    labels: tf.Tensor,
+    crowd: tf.Tensor,
+    threshold: tf.Tensor | float = 0.5,
 ) -> tf.Tensor:
     """The object that each default box answers for.
 
-    First every object gets a default box of its own, the pair that overlaps most being settled first, then the next (an object that
-    overlaps none gets none). Every other default box answers for the object that it overlaps most, if their IoU reaches the
-    threshold. Of what is left, boxes of whose area a share of at least the threshold lies in a crowd region are ignored: that is how
-    COCO's evaluation forgives detections there. Among equals the lower index comes first. For example, with threshold 0.5 and one
-    object that overlaps three default boxes by 0.7, 0.5 and 0.4, the first two answer for it; with 0.4, 0.3 and 0.1, the first.
+    First every object gets a default box of its own, the pair that overlaps most being settled
+    first, then the next (an object that overlaps none gets none). Every other default box answers
+    for the object that it overlaps most, if their IoU reaches the threshold. Of what is left, boxes
+    of whose area a share of at least the threshold lies in a crowd region are ignored: that is how
+    COCO's evaluation forgives detections there. Among equals the lower index comes first. For
+    example, with threshold 0.5 and one object that overlaps three default boxes by 0.7, 0.5 and
+    0.4, the first two answer for it; with 0.4, 0.3 and 0.1, the first.
 
     Args:
         defaults: float32 [D, 4], corners.
@@ -45,25 +54,33 @@ def match(
     used = _used(is_object)
 
     def overlap(slot: tf.Tensor) -> tf.Tensor:
-        return tf.where(is_object[:, slot, tf.newaxis], iou(boxes[:, slot, tf.newaxis], defaults)[:, 0], 0)
+        return tf.where(
+            is_object[:, slot, tf.newaxis], iou(boxes[:, slot, tf.newaxis], defaults)[:, 0], 0
+        )
 
     best, index, choice, gain = _best(overlap, tf.shape(labels), tf.shape(defaults)[0], used)
     index = tf.where(best >= threshold, index, BACKGROUND)
-    index = tf.where((index == BACKGROUND) & _in_crowd(defaults, boxes, (labels >= 0) & crowd, threshold), IGNORED, index)
+    index = tf.where(
+        (index == BACKGROUND) & _in_crowd(defaults, boxes, (labels >= 0) & crowd, threshold),
+        IGNORED,
+        index,
+    )
     return _give(index, _settle(overlap, choice, gain, used))
 
 
 def hard_negatives(
     loss: tf.Tensor, positive: tf.Tensor, eligible: tf.Tensor, ratio: float = 3.0, minimum: int = 0
 ) -> tf.Tensor:
-    """The negatives that cost most, at most `ratio` for every positive of the same image (Liu et al. 2016, "Hard negative mining").
+    """The negatives that cost most, at most `ratio` for every positive of the same image (Liu et
+    al. 2016, "Hard negative mining").
 
     Args:
         loss: float32 [B, D], at least 0: what calling a box background costs.
         positive: bool [B, D], boxes that answer for an object.
         eligible: bool [B, D], boxes that may be chosen: neither positive nor ignored.
         ratio: negatives for every positive, at least 0.
-        minimum: how many are chosen where there are few positives. 0 as in the paper: an image without objects teaches nothing.
+        minimum: how many are chosen where there are few positives. 0 as in the paper: an image
+            without objects teaches nothing.
 
     Returns:
         bool [B, D]; of equal losses the lower index is chosen.
@@ -81,19 +98,26 @@ def hard_negatives(
 
 
 def _used(is_filled: tf.Tensor) -> tf.Tensor:
-    """How many slots, int32 scalar, are worth looking at: up to the last that is filled in any image, bool [B, M]."""
+    """How many slots, int32 scalar, are worth looking at: up to the last that is filled in any
+    image, bool [B, M].
+    """
     return tf.reduce_max(tf.where(is_filled, tf.range(tf.shape(is_filled)[1]) + 1, 0))
 
 
-def _best(overlap: Overlap, slots: tf.Tensor, defaults: tf.Tensor, used: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """For every default box the largest IoU and its object, [B, D]; for every object the best default box and the IoU, [B, M].
+def _best(
+    overlap: Overlap, slots: tf.Tensor, defaults: tf.Tensor, used: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """For every default box the largest IoU and its object, [B, D]; for every object the best
+    default box and the IoU, [B, M].
 
     Slot by slot: what is worked on stays in the processor's cache, and empty slots cost nothing.
     """
     columns = tf.range(slots[1])
     dense = tf.stack([slots[0], defaults])
 
-    def add(slot: tf.Tensor, best: tf.Tensor, index: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def add(
+        slot: tf.Tensor, best: tf.Tensor, index: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         of_slot = overlap(slot)
         first, most = _first_of_most(of_slot)
         return (
@@ -109,22 +133,34 @@ def _best(overlap: Overlap, slots: tf.Tensor, defaults: tf.Tensor, used: tf.Tens
 
 
 def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
-    """For every object the default box that is its own, int32 [B, M], −1 for none: pairs taken greedily by falling IoU.
+    """For every object the default box that is its own, int32 [B, M], −1 for none: pairs taken
+    greedily by falling IoU.
 
-    Found as stable marriages are (Gale and Shapley 1962), which gives the same pairs: every object asks for the default box that it
-    overlaps most, each box keeps the best that asks, and the others ask for their next. Mostly no two want the same, and it's over.
+    Found as stable marriages are (Gale and Shapley 1962), which gives the same pairs: every object
+    asks for the default box that it overlaps most, each box keeps the best that asks, and the
+    others ask for their next. Mostly no two want the same, and it's over.
     """
     columns = tf.range(tf.shape(choice)[1])
 
-    def ask_again(choice: tf.Tensor, gain: tf.Tensor, beaten: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def ask(slot: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def ask_again(
+        choice: tf.Tensor, gain: tf.Tensor, beaten: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def ask(
+            slot: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             asks = beaten[:, slot, tf.newaxis] & (columns == slot)
             first, most = tf.cond(
                 tf.reduce_any(asks),
-                lambda: _first_of_most(_later(overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis])),
+                lambda: _first_of_most(
+                    _later(overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis])
+                ),
                 lambda: (choice[:, slot], gain[:, slot]),
             )
-            return slot + 1, tf.where(asks, first[:, tf.newaxis], choice), tf.where(asks, most[:, tf.newaxis], gain)
+            return (
+                slot + 1,
+                tf.where(asks, first[:, tf.newaxis], choice),
+                tf.where(asks, most[:, tf.newaxis], gain),
+            )
 
         _, choice, gain = tf.while_loop(lambda slot, *_: slot < used, ask, (0, choice, gain))
         return choice, gain, _is_beaten(choice, gain)
@@ -141,25 +177,31 @@ def _give(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     places = tf.where(own >= 0, own, defaults) + (defaults + 1) * tf.range(images)[:, tf.newaxis]
     flat = tf.reshape(tf.pad(index, [[0, 0], [0, 1]]), [-1])
     written = tf.tensor_scatter_nd_update(
-        flat, tf.reshape(places, [-1, 1]), tf.reshape(tf.broadcast_to(tf.range(slots), tf.shape(own)), [-1])
+        flat,
+        tf.reshape(places, [-1, 1]),
+        tf.reshape(tf.broadcast_to(tf.range(slots), tf.shape(own)), [-1]),
     )
     return tf.reshape(written, [images, defaults + 1])[:, :-1]
 
 
 def _first_of_most(overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The place of the largest IoU in each row of [B, D], int32 [B], −1 where all are 0; and that IoU."""
+    """The place of the largest IoU in each row of [B, D], int32 [B], −1 where all are 0; and that
+    IoU.
+    """
     most = tf.reduce_max(overlap, axis=1)
     return tf.where(most > 0, tf.argmax(overlap, axis=1, output_type=tf.int32), -1), most
 
 
 def _later(overlap: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
-    """IoU [B, D], but 0 for what comes before the choice [B, 1], whose IoU is the gain, or is it."""
+    """IoU [B, D], but 0 for what comes before the choice [B, 1], whose IoU is the gain or is it."""
     is_later = (overlap < gain) | (overlap == gain) & (tf.range(tf.shape(overlap)[1]) > choice)
     return tf.where(is_later, overlap, 0)
 
 
 def _is_beaten(choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
-    """bool [B, M]: whether another object asks for the same box and overlaps it more, or as much with a lower index."""
+    """bool [B, M]: whether another object asks for the same box and overlaps it more, or as much
+    with a lower index.
+    """
     slots = tf.range(tf.shape(choice)[1])
     same = (choice[:, :, tf.newaxis] == choice[:, tf.newaxis]) & (choice >= 0)[..., tf.newaxis]
     mine, others = gain[:, :, tf.newaxis], gain[:, tf.newaxis]
@@ -167,7 +209,9 @@ def _is_beaten(choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(same & better, axis=2)
 
 
-def _in_crowd(defaults: tf.Tensor, boxes: tf.Tensor, is_crowd: tf.Tensor, threshold: tf.Tensor | float) -> tf.Tensor:
+def _in_crowd(
+    defaults: tf.Tensor, boxes: tf.Tensor, is_crowd: tf.Tensor, threshold: tf.Tensor | float
+) -> tf.Tensor:
     """bool [B, D]: whether at least this share of a default box lies in one crowd region."""
 
     def add(slot: tf.Tensor, shared: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,8 +1,11 @@
-"""Large maps made of overlapping tiles, a strip of rows at a time, so that memory is bounded by a strip.
+"""Large maps made of overlapping tiles, a strip of rows at a time, so that memory is bounded by a
+strip.
 
-Tiles of a line of `length` pixels begin at multiples of tile − overlap, the last may reach beyond the end. Where two overlap, one fades
-out as the other fades in, and the outermost pixels of a tile, where a network sees the edge of its input, don't count.
-Dimensions: n tiles of a row, H, W of the whole map, T its tiles' height, S a tile's width, o the overlap, K values of a pixel.
+Tiles of a line of `length` pixels begin at multiples of tile − overlap, the last may reach beyond
+the end. Where two overlap, one fades out as the other fades in, and the outermost pixels of a tile,
+where a network sees the edge of its input, don't count.
+Dimensions: n tiles of a row, H, W of the whole map, T its tiles' height, S a tile's width, o the
+    overlap, K values of a pixel.
 """
 
 from __future__ import annotations
@@ -22,17 +25,29 @@ def tiles_along(length: tf.Tensor | int, tile: int, overlap: int) -> tf.Tensor:
 
 
 def fade_in(overlap: int) -> tf.Tensor:
-    """What the later one of two tiles weighs in each pixel of their overlap, float32 [o]: from 0 to 1; the earlier one has the rest."""
+    """What the later one of two tiles weighs in each pixel of their overlap, float32 [o]: from 0 to
+    1; the earlier one has the rest.
+    """
     edge = EDGE * overlap
-    return tf.clip_by_value((tf.range(overlap, dtype=tf.float32) + 0.5 - edge) / max(overlap - 2 * edge, 1.0), 0, 1)
+    return tf.clip_by_value(
+        (tf.range(overlap, dtype=tf.float32) + 0.5 - edge) / max(overlap - 2 * edge, 1.0), 0, 1
+    )
 
 
 def join_row(tiles: tf.Tensor, overlap: int) -> tf.Tensor:
-    """Tiles side by side, float32 [n, T, S, K], as one row [T, n (S − o) + o, K]; o is at most S / 2."""
+    """Tiles side by side, float32 [n, T, S, K], as one row [T, n (S − o) + o, K]; o is at most S /
+    2.
+    """
     count, height, width, values = tf.unstack(tf.shape(tiles))
     step = width - overlap
     ends = tiles[:, :, step:]
-    begins = tf.concat([tiles[:1, :, :overlap], _faded(ends[:-1], tiles[1:, :, :overlap], fade_in(overlap)[:, tf.newaxis])], 0)
+    begins = tf.concat(
+        [
+            tiles[:1, :, :overlap],
+            _faded(ends[:-1], tiles[1:, :, :overlap], fade_in(overlap)[:, tf.newaxis]),
+        ],
+        0,
+    )
     steps = tf.transpose(tf.concat([begins, tiles[:, :, overlap:step]], 2), [1, 0, 2, 3])
     return tf.concat([tf.reshape(steps, [height, count * step, values]), ends[-1]], 1)
 
@@ -48,12 +63,14 @@ def fold_rows(
     """A map of rows of tiles that overlap, of which no more than one row is held at once.
 
     Args:
-        row: from a number counted from 0 to that row of tiles, float32 [T, at least W, K]; see `join_row`.
+        row: from a number counted from 0 to that row of tiles, float32 [T, at least W, K]; see
+            `join_row`.
         size: int32 [2], H and W.
         values: K.
         tile: T.
         overlap: o, at most T / 2.
-        finish: from a strip of the joined map, float32 [any height, W, K], to what becomes of its pixels, uint8 [the same height, W],
+        finish: from a strip of the joined map, float32 [any height, W, K], to what becomes of its
+            pixels, uint8 [the same height, W],
             and numbers to be summed up, nested float64.
 
     Returns:
@@ -68,17 +85,31 @@ def fold_rows(
     def add(number: tf.Tensor, end: tf.Tensor, done: tf.TensorArray, sums: Any) -> tuple[Any, ...]:
         now = row(number)[:, :width]
         weight = tf.where(number > 0, fade_in(overlap), 1.0)[:, tf.newaxis, tf.newaxis]
-        pixels, found = strip(tf.concat([_faded(end, now[:overlap], weight), now[overlap:step]], 0), number * step)
+        pixels, found = strip(
+            tf.concat([_faded(end, now[:overlap], weight), now[overlap:step]], 0), number * step
+        )
         done = done.write(number, pixels)
-        return number + 1, tf.ensure_shape(now[step:], [overlap, None, values]), done, tf.nest.map_structure(tf.add, sums, found)
+        return (
+            number + 1,
+            tf.ensure_shape(now[step:], [overlap, None, values]),
+            done,
+            tf.nest.map_structure(tf.add, sums, found),
+        )
 
     nothing = tf.nest.map_structure(tf.zeros_like, finish(tf.zeros([0, width, values]))[1])
     # One more for what the last row has below its last step.
     done = tf.TensorArray(tf.uint8, count + 1, infer_shape=False, element_shape=[None, None])
     start = (tf.constant(0), tf.zeros([overlap, width, values]), done, nothing)
     of_sums = tf.nest.map_structure(lambda number: number.shape, nothing)
-    shapes = (tf.TensorShape([]), tf.TensorShape([overlap, None, values]), tf.TensorShape(None), of_sums)
-    _, end, done, sums = tf.while_loop(lambda number, *_: number < count, add, start, shapes, parallel_iterations=1)
+    shapes = (
+        tf.TensorShape([]),
+        tf.TensorShape([overlap, None, values]),
+        tf.TensorShape(None),
+        of_sums,
+    )
+    _, end, done, sums = tf.while_loop(
+        lambda number, *_: number < count, add, start, shapes, parallel_iterations=1
+    )
     pixels, found = strip(end, count * step)
     return done.write(count, pixels).concat(), tf.nest.map_structure(tf.add, sums, found)
 

@@ -1,4 +1,7 @@
-"""Losses per example, from logits: scores s of each class. Dimensions: B examples, K classes; y is an example's label."""
+"""Losses per example, from logits: scores s of each class.
+
+Dimensions: B examples, K classes; y is an example's label.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ import tensorflow as tf
 from cvpipe.config.loss import Loss
 
 FOCAL_PRIOR = 0.01
-"""What a network trained with the focal loss answers for every class at first (Lin et al. 2017, section 4.1: π)."""
+"""What a network trained with the focal loss answers for every class at first (Lin et al. 2017,
+section 4.1: π).
+"""
 
 
 def classification_loss(logits: tf.Tensor, labels: tf.Tensor, section: Loss) -> tf.Tensor:
-    """The loss that the configuration names: float32 [B] from logits float32 [B, K] and labels int32 [B] in 0…K−1."""
+    """The loss that the configuration names: float32 [B] from logits float32 [B, K] and labels
+    int32 [B] in 0…K−1.
+    """
     match section.kind:
         case "softmax":
             return softmax_cross_entropy(logits, labels, section.label_smoothing)
@@ -26,11 +33,16 @@ def classification_loss(logits: tf.Tensor, labels: tf.Tensor, section: Loss) -> 
         case "focal":
             return focal(logits, labels, section.focal_gamma, section.focal_alpha)
         case _:
-            raise AssertionError(f"the configuration sees to it that {section.kind} isn't for classification")
+            raise AssertionError(
+                f"the configuration sees to it that {section.kind} isn't for classification"
+            )
 
 
-def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
-    """Cross-entropy between softmax(logits) and one-hot labels, smoothed (Szegedy et al. 2015, section 7).
+def softmax_cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Cross-entropy between softmax(logits) and one-hot labels, smoothed (Szegedy et al. 2015,
+    section 7).
 
     Args:
         logits: float32 [B, K].
@@ -41,12 +53,18 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing:
         float32 [B], in nats.
     """
     classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes, on_value=1 - label_smoothing + label_smoothing / classes, off_value=label_smoothing / classes)
+    targets = tf.one_hot(
+        labels,
+        classes,
+        on_value=1 - label_smoothing + label_smoothing / classes,
+        off_value=label_smoothing / classes,
+    )
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
 def hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The multiclass SVM's Σ_{j≠y} max(0, s_j − s_y + 1) (Weston and Watkins 1999; CS231n, Linear classification).
+    """The multiclass SVM's Σ_{j≠y} max(0, s_j − s_y + 1) (Weston and Watkins 1999; CS231n, Linear
+    classification).
 
     Args:
         logits: float32 [B, K].
@@ -59,7 +77,7 @@ def hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def squared_hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Σ_{j≠y} max(0, s_j − s_y + 1)², which punishes violated margins more; otherwise like `hinge`."""
+    """Σ_{j≠y} max(0, s_j − s_y + 1)²: punishes violated margins more; otherwise like `hinge`."""
     return tf.reduce_sum(tf.square(_missing_margins(logits, labels)), axis=-1)
 
 
@@ -76,8 +94,11 @@ def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.nn.softplus(-_signed(logits, labels)), axis=-1)
 
 
-def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float = 0.25) -> tf.Tensor:
-    """Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5), p_t being how right a class's sigmoid is.
+def focal(
+    logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float = 0.25
+) -> tf.Tensor:
+    """Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5), p_t being how right
+    a class's sigmoid is.
 
     Args:
         logits: float32 [..., K].
@@ -86,22 +107,29 @@ def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float
         alpha: α_t of the class y; that of the others is 1 − alpha.
 
     Returns:
-        float32 [...], in nats. The paper divides the sum over an image by its objects; here that is one.
+        float32 [...], in nats. The paper divides the sum over an image by its objects; here that is
+        one.
     """
     signed = _signed(logits, labels)
-    balance = tf.one_hot(labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha, dtype=logits.dtype)
-    # (1 − p_t)^γ as an exponential: a power has no gradient at 0, where an example is as easy as float32 can tell.
+    balance = tf.one_hot(
+        labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha, dtype=logits.dtype
+    )
+    # (1 − p_t)^γ as an exponential: a power has no gradient at 0, where an example is as easy as
+    # float32 can tell.
     easiness = tf.exp(-gamma * tf.nn.softplus(signed))
     return tf.reduce_sum(balance * easiness * tf.nn.softplus(-signed), axis=-1)
 
 
 def initial_score(section: Loss) -> float:
-    """What the last layer's biases start out as: 0, but for focal the score whose sigmoid is `FOCAL_PRIOR`."""
+    """What the last layer's biases start out as: 0, but for focal the score whose sigmoid is
+    `FOCAL_PRIOR`.
+    """
     return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if section.kind == "focal" else 0.0
 
 
 def expected_initial_loss(section: Loss, classes: int) -> float:
-    """The loss of an untrained network, whose scores are all about `initial_score`; without what l1 and l2 add.
+    """The loss of an untrained network, whose scores are all about `initial_score`; without what l1
+    and l2 add.
 
     Args:
         section: the configuration of the loss.
@@ -116,11 +144,19 @@ def expected_initial_loss(section: Loss, classes: int) -> float:
         case "binary":
             return classes * log(2)
         case "focal":
-            right = section.focal_alpha * (1 + exp(score)) ** -section.focal_gamma * log1p(exp(-score))
-            others = (1 - section.focal_alpha) * (1 + exp(-score)) ** -section.focal_gamma * log1p(exp(score))
+            right = (
+                section.focal_alpha * (1 + exp(score)) ** -section.focal_gamma * log1p(exp(-score))
+            )
+            others = (
+                (1 - section.focal_alpha)
+                * (1 + exp(-score)) ** -section.focal_gamma
+                * log1p(exp(score))
+            )
             return right + (classes - 1) * others
         case _:
-            raise AssertionError(f"the configuration sees to it that {section.kind} isn't for classification")
+            raise AssertionError(
+                f"the configuration sees to it that {section.kind} isn't for classification"
+            )
 
 
 def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -132,5 +168,9 @@ def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def _signed(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """[B, K]: s_y, and −s_j of the others; its sigmoid is the probability that a class's answer is right."""
-    return logits * tf.one_hot(labels, logits.shape[-1], on_value=1.0, off_value=-1.0, dtype=logits.dtype)
+    """[B, K]: s_y, and −s_j of the others; its sigmoid is the probability that a class's answer is
+    right.
+    """
+    return logits * tf.one_hot(
+        labels, logits.shape[-1], on_value=1.0, off_value=-1.0, dtype=logits.dtype
+    )

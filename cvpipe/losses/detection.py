@@ -1,8 +1,11 @@
-"""What detectors minimize, per image and part: how far boxes are off, and how wrong they are about what they show.
+"""What detectors minimize, per image and part: how far boxes are off, and how wrong they are about
+what they show.
 
-Losses have the type of the network's outputs, which is float32 but where gradients are checked. Boxes are [ymin, xmin, ymax, xmax] as
-fractions of the network's input. A slot whose label is −1 is empty; crowds are neither learned nor held against a box.
-Dimensions: B images, M slots for objects, D boxes, K classes, S cells of YOLOv1's grid with N boxes each.
+Losses have the type of the network's outputs, which is float32 but where gradients are checked.
+Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. A slot whose label is −1 is
+empty; crowds are neither learned nor held against a box.
+Dimensions: B images, M slots for objects, D boxes, K classes, S cells of YOLOv1's grid with N boxes
+    each.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from cvpipe.losses.classification import focal
 
 Losses = dict[str, tf.Tensor]
 FORGIVEN = 0.5
-"""A box of YOLO's whose IoU with an object reaches it is not called empty, though another answers for the object (YOLOv3, section 2.1)."""
+"""A box of YOLO's whose IoU with an object reaches it is not called empty, though another answers
+for the object (YOLOv3, section 2.1).
+"""
 
 
 class Objects(NamedTuple):
@@ -39,12 +44,19 @@ class Objects(NamedTuple):
 
 
 def ssd_loss(
-    raw: tf.Tensor, logits: tf.Tensor, decoded: tf.Tensor, objects: Objects, defaults: tf.Tensor, overlap: float, section: Loss
+    raw: tf.Tensor,
+    logits: tf.Tensor,
+    decoded: tf.Tensor,
+    objects: Objects,
+    defaults: tf.Tensor,
+    overlap: float,
+    section: Loss,
 ) -> Losses:
-    """SSD's loss (Liu et al. 2015, equation 1), with a softmax or RetinaNet's focal loss; both parts over the image's matched boxes.
+    """SSD's loss (Liu et al. 2015, equation 1), with a softmax or RetinaNet's focal loss; both
+    parts over the image's matched boxes.
 
-    The paper divides by the matched boxes of the whole batch. By those of the image, an image's loss doesn't depend on the others
-    that it is together with, nor on the number of replicas.
+    The paper divides by the matched boxes of the whole batch. By those of the image, an image's
+    loss doesn't depend on the others that it is together with, nor on the number of replicas.
 
     Args:
         raw: float32 [B, D, 4], the offsets predicted.
@@ -65,10 +77,14 @@ def ssd_loss(
     target = tf.gather(boxes, slot, batch_dims=1)
     if section.kind == "multibox":
         wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label + 1, logits=logits)
-        hardest = hard_negatives(tf.stop_gradient(wrong), positive, index == BACKGROUND, section.negatives)
+        hardest = hard_negatives(
+            tf.stop_gradient(wrong), positive, index == BACKGROUND, section.negatives
+        )
         of_class = tf.where(positive | hardest, wrong, 0)
     else:
-        of_class = tf.where(index >= BACKGROUND, focal(logits, label, section.focal_gamma, section.focal_alpha), 0)
+        of_class = tf.where(
+            index >= BACKGROUND, focal(logits, label, section.focal_gamma, section.focal_alpha), 0
+        )
     # Boxes without an object have no target; any finite one keeps NaN out of the gradient.
     target = tf.where(positive[..., tf.newaxis], target, to_corners(defaults))
     if section.box == "offsets":
@@ -77,40 +93,58 @@ def ssd_loss(
         off = 1 - _OVERLAPS[section.box](decoded, target)
     matched = tf.maximum(tf.reduce_sum(tf.cast(positive, raw.dtype), axis=1), 1)
     of_box = section.box_weight * tf.where(positive, off, 0)
-    return {"class": tf.reduce_sum(of_class, axis=1) / matched, "box": tf.reduce_sum(of_box, axis=1) / matched}
+    return {
+        "class": tf.reduce_sum(of_class, axis=1) / matched,
+        "box": tf.reduce_sum(of_box, axis=1) / matched,
+    }
 
 
 def yolo_loss(
-    raw: tf.Tensor, encoded: tf.Tensor, decoded: tf.Tensor, objectness: tf.Tensor, logits: tf.Tensor, objects: Objects,
-    responsible: tf.Tensor, one_class: bool, section: Loss,
+    raw: tf.Tensor,
+    encoded: tf.Tensor,
+    decoded: tf.Tensor,
+    objectness: tf.Tensor,
+    logits: tf.Tensor,
+    objects: Objects,
+    responsible: tf.Tensor,
+    one_class: bool,
+    section: Loss,
 ) -> Losses:
-    """The loss of YOLOv2 and v3 (Redmon and Farhadi 2016, section 2; 2018, sections 2.1 and 2.2), summed over an image.
+    """The loss of YOLOv2 and v3 (Redmon and Farhadi 2016, section 2; 2018, sections 2.1 and 2.2),
+    summed over an image.
 
     Args:
         raw: float32 [B, D, 4], t_y, t_x, t_h, t_w as predicted.
-        encoded: float32 [B, M, 4], what they should be for each object: within the cell, in 0…1, and logarithms of sizes.
+        encoded: float32 [B, M, 4], what they should be for each object: within the cell, in 0…1,
+            and logarithms of sizes.
         decoded: float32 [B, D, 4], the boxes that `raw` means.
         objectness: float32 [B, D], logits of there being an object.
         logits: float32 [B, D, K].
         objects: what is there.
         responsible: int32 [B, M], the box that answers for each object; any for empty slots.
-        one_class: whether classes exclude each other (v2's softmax), or are a question of its own each (v3).
+        one_class: whether classes exclude each other (v2's softmax), or are a question of its own
+            each (v3).
         section: the configuration.
 
     Returns:
         "class", "box" and "objectness", float32 [B].
     """
     filled, boxes = tf.cast(objects.is_object, raw.dtype), tf.cast(objects.boxes, raw.dtype)
-    raw, own, logits = (tf.gather(values, responsible, batch_dims=1) for values in (raw, decoded, logits))
+    raw, own, logits = (
+        tf.gather(values, responsible, batch_dims=1) for values in (raw, decoded, logits)
+    )
     labels = tf.maximum(objects.labels, 0)
     if one_class:
         of_class = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     else:
         truth = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-        of_class = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits), axis=-1)
+        of_class = tf.reduce_sum(
+            tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits), axis=-1
+        )
     if section.box == "offsets":
         predicted = tf.concat([tf.sigmoid(raw[..., :2]), raw[..., 2:]], axis=-1)
-        # As in the authors' code, small objects count up to twice as much: the same error costs them more of their IoU.
+        # As in the authors' code, small objects count up to twice as much: the same error costs
+        # them more of their IoU.
         height, width = tf.unstack(boxes[..., 2:] - boxes[..., :2], axis=-1)
         target = tf.cast(tf.where(objects.is_object[..., tf.newaxis], encoded, 0), raw.dtype)
         off = (2 - height * width) * tf.reduce_sum(tf.square(predicted - target), axis=-1)
@@ -124,13 +158,19 @@ def yolo_loss(
 
 
 def yolo_v1_loss(
-    raw: tf.Tensor, decoded: tf.Tensor, objectness: tf.Tensor, classes: tf.Tensor, objects: Objects, encoded: tf.Tensor, cells: tf.Tensor,
+    raw: tf.Tensor,
+    decoded: tf.Tensor,
+    objectness: tf.Tensor,
+    classes: tf.Tensor,
+    objects: Objects,
+    encoded: tf.Tensor,
+    cells: tf.Tensor,
     section: Loss,
 ) -> Losses:
     """YOLOv1's loss, squares throughout (Redmon et al. 2015, equation 3), summed over an image.
 
-    Of a cell's N boxes the one that overlaps its object most answers for it. Of several objects in a cell all teach their boxes, and
-    the cell's classes.
+    Of a cell's N boxes the one that overlaps its object most answers for it. Of several objects in
+    a cell all teach their boxes, and the cell's classes.
 
     Args:
         raw: float32 [B, S N, 4], y and x in the cell, roots of height and width, as predicted.
@@ -153,7 +193,9 @@ def yolo_v1_loss(
     best = tf.argmax(overlaps, axis=-1, output_type=tf.int32)
     responsible = cells * boxes + best
     filled = tf.cast(objects.is_object, raw.dtype)
-    off = tf.reduce_sum(tf.square(tf.gather(raw, responsible, batch_dims=1) - tf.cast(encoded, raw.dtype)), axis=-1)
+    off = tf.reduce_sum(
+        tf.square(tf.gather(raw, responsible, batch_dims=1) - tf.cast(encoded, raw.dtype)), axis=-1
+    )
     truth = tf.one_hot(tf.maximum(objects.labels, 0), classes.shape[-1], dtype=raw.dtype)
     wrong = tf.reduce_sum(tf.square(tf.gather(classes, cells, batch_dims=1) - truth), axis=-1)
     # The confidence should be the overlap that is reached (section 2).
@@ -170,14 +212,22 @@ def yolo_v1_loss(
     }
 
 
-def _objectness_loss(objectness: tf.Tensor, decoded: tf.Tensor, objects: Objects, responsible: tf.Tensor, section: Loss) -> tf.Tensor:
+def _objectness_loss(
+    objectness: tf.Tensor,
+    decoded: tf.Tensor,
+    objects: Objects,
+    responsible: tf.Tensor,
+    section: Loss,
+) -> tf.Tensor:
     """float32 [B]."""
     truth = tf.cast(_marked(responsible, objects.is_object, objectness.shape[1]), objectness.dtype)
     overlaps = iou(tf.cast(tf.stop_gradient(decoded), tf.float32), objects.boxes)
     overlaps = tf.where((objects.labels >= 0)[:, tf.newaxis], overlaps, 0)
     forgiven = tf.cast(tf.reduce_max(overlaps, axis=-1) >= FORGIVEN, objectness.dtype)
     weight = tf.maximum(truth, section.empty_weight * (1 - forgiven))
-    return tf.reduce_sum(weight * tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=objectness), axis=1)
+    return tf.reduce_sum(
+        weight * tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=objectness), axis=1
+    )
 
 
 def _marked(responsible: tf.Tensor, is_object: tf.Tensor, boxes: int) -> tf.Tensor:
@@ -186,7 +236,9 @@ def _marked(responsible: tf.Tensor, is_object: tf.Tensor, boxes: int) -> tf.Tens
     index = tf.where(is_object, responsible, boxes)
     rows = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, tf.newaxis], tf.shape(index))
     shape = [tf.shape(index)[0], boxes + 1]
-    return tf.tensor_scatter_nd_max(tf.zeros(shape), tf.stack([rows, index], axis=-1), tf.ones_like(index, tf.float32))[:, :boxes]
+    return tf.tensor_scatter_nd_max(
+        tf.zeros(shape), tf.stack([rows, index], axis=-1), tf.ones_like(index, tf.float32)
+    )[:, :boxes]
 
 
 def _smooth_l1(error: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,8 @@
 """What networks that label every pixel minimize, per image and part.
 
-Losses have the type of the logits, which is float32 but where gradients are checked. A pixel labelled IGNORED costs nothing, and an image
-of nothing else costs 0, with a gradient of 0. Dimensions: B images, h, w their size, P = h w pixels, K classes.
+Losses have the type of the logits, which is float32 but where gradients are checked. A pixel
+labelled IGNORED costs nothing, and an image of nothing else costs 0, with a gradient of 0.
+Dimensions: B images, h, w their size, P = h w pixels, K classes.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def part_names(section: Loss) -> tuple[str, ...]:
 def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict[str, tf.Tensor]:
     """The parts of the loss that the configuration names.
 
-    An image's cross-entropy or focal loss is the mean over its pixels that aren't ignored, weighted by the weight w of each pixel's class:
-    Σ w l / Σ w. With `hard_pixels` below 1 the mean is over this share of them, those whose w l is largest, and at least one (online hard
-    examples, Shrivastava et al. 2016; of pixels, the bootstrapped cross-entropy of Pohlen et al. 2017).
+    An image's cross-entropy or focal loss is the mean over its pixels that aren't ignored, weighted
+    by the weight w of each pixel's class: Σ w l / Σ w. With `hard_pixels` below 1 the mean is over
+    this share of them, those whose w l is largest, and at least one (online hard examples,
+    Shrivastava et al. 2016; of pixels, the bootstrapped cross-entropy of Pohlen et al. 2017).
 
     Args:
         logits: float32 [B, h, w, K].
@@ -41,7 +43,8 @@ def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict
         section: the configuration.
 
     Returns:
-        float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1, times `dice_weight` where that is added.
+        float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1,
+        times `dice_weight` where that is added.
 
     Raises:
         ConfigError: `class_weights` are neither none nor one a class.
@@ -49,7 +52,10 @@ def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict
     classes = logits.shape[-1]
     if section.class_weights and len(section.class_weights) != classes:
         number = len(section.class_weights)
-        raise ConfigError(f"loss.class_weights: {number} numbers for {classes} classes; give one a class, or leave it out")
+        raise ConfigError(
+            f"loss.class_weights: {number} numbers for {classes} classes; give one a class, or"
+            " leave it out"
+        )
     images = tf.shape(logits)[0]
     scores = tf.reshape(logits, [images, -1, classes])
     labels = tf.cast(tf.reshape(mask, [images, -1]), tf.int32)
@@ -61,20 +67,30 @@ def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict
         case "dice":
             return {"dice": soft_dice(probabilities, wrong, truth, valid)}
         case "softmax":
-            cost = _smoothed(wrong, scores, section.label_smoothing) if section.label_smoothing else wrong
+            cost = (
+                _smoothed(wrong, scores, section.label_smoothing)
+                if section.label_smoothing
+                else wrong
+            )
         case "focal":
             cost = focal(wrong, section.focal_gamma)
         case _:
-            raise AssertionError(f"the configuration sees to it that {section.kind} isn't for segmentation")
+            raise AssertionError(
+                f"the configuration sees to it that {section.kind} isn't for segmentation"
+            )
     parts = {PART[section.kind]: _mean(cost, labels, valid, section)}
-    return {**parts, "dice": section.dice_weight * soft_dice(probabilities, wrong, truth, valid)} if _adds_dice(section) else parts
+    return (
+        {**parts, "dice": section.dice_weight * soft_dice(probabilities, wrong, truth, valid)}
+        if _adds_dice(section)
+        else parts
+    )
 
 
 def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
     """−ln p of the true class, with the gradient p − g of the scores written out.
 
-    TensorFlow's own has a softmax of its own, and where it is to be deterministic takes twice as long as this: a quarter of a step where
-    every pixel is classified.
+    TensorFlow's own has a softmax of its own, and where it is to be deterministic takes twice as
+    long as this: a quarter of a step where every pixel is classified.
 
     Args:
         scores: float32 [..., K].
@@ -84,16 +100,20 @@ def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor)
     Returns:
         float32 [...], in nats, up to 87: more than the smallest float32 can say.
     """
+
     @tf.custom_gradient
     def of_scores(_: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        cost = -tf.math.log(tf.reduce_sum(truth * probabilities, -1) + np.finfo(scores.dtype.as_numpy_dtype).tiny)
+        cost = -tf.math.log(
+            tf.reduce_sum(truth * probabilities, -1) + np.finfo(scores.dtype.as_numpy_dtype).tiny
+        )
         return cost, lambda upstream: upstream[..., tf.newaxis] * (probabilities - truth)
 
     return of_scores(scores)
 
 
 def focal(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
-    """−(1 − p)^γ ln p of the softmax's p for the true class: Lin et al. 2017, equation 4, whose p is a sigmoid's there.
+    """−(1 − p)^γ ln p of the softmax's p for the true class: Lin et al. 2017, equation 4, whose p
+    is a sigmoid's there.
 
     Args:
         wrong: float32 [...], −ln p.
@@ -105,11 +125,14 @@ def focal(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
     return tf.pow(tf.maximum(-tf.math.expm1(-wrong), _LEAST_DOUBT), gamma) * wrong
 
 
-def soft_dice(probabilities: tf.Tensor, wrong: tf.Tensor, truth: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """1 − 2 Σ p g / (Σ p² + Σ g²), the mean over the classes that an image's mask shows (Milletari et al. 2016, section 3).
+def soft_dice(
+    probabilities: tf.Tensor, wrong: tf.Tensor, truth: tf.Tensor, valid: tf.Tensor
+) -> tf.Tensor:
+    """1 − 2 Σ p g / (Σ p² + Σ g²), the mean over the classes that an image's mask shows (Milletari
+    et al. 2016, section 3).
 
-    p are the softmax's probabilities, g is 1 for the true class, and sums go over the image's valid pixels. All classes shown count alike,
-    however few their pixels.
+    p are the softmax's probabilities, g is 1 for the true class, and sums go over the image's valid
+    pixels. All classes shown count alike, however few their pixels.
 
     Args:
         probabilities: float32 [B, P, K].
@@ -121,9 +144,12 @@ def soft_dice(probabilities: tf.Tensor, wrong: tf.Tensor, truth: tf.Tensor, vali
         float32 [B] in 0 … 1.
     """
     counts = tf.cast(valid, probabilities.dtype)
-    # The true class's probability as e^(−cross-entropy), whose gradient takes less than that of a sum over all classes.
+    # The true class's probability as e^(−cross-entropy), whose gradient takes less than that of a
+    # sum over all classes.
     own = counts * tf.exp(-wrong)
-    shared, pixels = tf.unstack(tf.matmul(truth, tf.stack([own, counts], -1), transpose_a=True), axis=-1)
+    shared, pixels = tf.unstack(
+        tf.matmul(truth, tf.stack([own, counts], -1), transpose_a=True), axis=-1
+    )
     squares = tf.linalg.matvec(tf.square(probabilities), counts, transpose_a=True)
     shown = tf.cast(pixels > 0, counts.dtype)
     overlap = tf.math.divide_no_nan(2 * shared, squares + pixels)
@@ -131,7 +157,8 @@ def soft_dice(probabilities: tf.Tensor, wrong: tf.Tensor, truth: tf.Tensor, vali
 
 
 def expected_initial_loss(section: Loss, classes: int) -> float | None:
-    """The loss of an untrained network, whose scores are all about equal; None where it depends on the masks, as Dice does.
+    """The loss of an untrained network, whose scores are all about equal; None where it depends on
+    the masks, as Dice does.
 
     Args:
         section: the configuration of the loss; without what l1 and l2 add.
@@ -139,7 +166,9 @@ def expected_initial_loss(section: Loss, classes: int) -> float | None:
     """
     if "dice" in part_names(section):
         return None
-    return log(classes) * ((1 - 1 / classes) ** section.focal_gamma if section.kind == "focal" else 1)
+    return log(classes) * (
+        (1 - 1 / classes) ** section.focal_gamma if section.kind == "focal" else 1
+    )
 
 
 def _adds_dice(section: Loss) -> bool:
@@ -147,7 +176,9 @@ def _adds_dice(section: Loss) -> bool:
 
 
 def _smoothed(wrong: tf.Tensor, scores: tf.Tensor, share: float) -> tf.Tensor:
-    """The cross-entropy [B, P] with this share of each label spread evenly over the classes (Szegedy et al. 2015, section 7)."""
+    """The cross-entropy [B, P] with this share of each label spread evenly over the classes
+    (Szegedy et al. 2015, section 7).
+    """
     of_all = tf.reduce_logsumexp(scores, -1) - tf.reduce_mean(scores, -1)
     return (1 - share) * wrong + share * of_all
 
@@ -160,7 +191,8 @@ def _mean(cost: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, section: Loss) -
     if section.hard_pixels < 1:
         weighted = tf.stop_gradient(weight * cost)
         hardest = hard_negatives(weighted, valid, valid, section.hard_pixels, minimum=1)
-        # NaN is neither more nor less than anything; that a network has diverged must show all the same.
+        # NaN is neither more nor less than anything; that a network has diverged must show all the
+        # same.
         valid &= hardest | tf.math.is_nan(weighted)
     weight = tf.where(valid, weight, 0)
     return tf.math.divide_no_nan(tf.reduce_sum(weight * cost, 1), tf.reduce_sum(weight, 1))

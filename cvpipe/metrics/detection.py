@@ -1,6 +1,8 @@
-"""Scores of a detector, accumulated batch by batch in NumPy; padding and unreadable examples have weight 0.
+"""Scores of a detector, accumulated batch by batch in NumPy; padding and unreadable examples have
+weight 0.
 
-Kept are detections, annotations and the pairs of both that overlap, not images. Dimensions: B images, S detections and M objects an image.
+Kept are detections, annotations and the pairs of both that overlap, not images. Dimensions: B
+images, S detections and M objects an image.
 """
 
 from __future__ import annotations
@@ -20,31 +22,48 @@ class DetectionMetrics:
     """COCO's twelve numbers, Pascal VOC's AP, precision-recall curves and what goes wrong."""
 
     def __init__(self, classes: tuple[str, ...], score_threshold: float = 0.3):
-        """`score_threshold`, in [0, 1], is for `errors` only: all other scores rank all detections."""
+        """`score_threshold`, in [0, 1], is for `errors` only: other scores rank all detections."""
         self.classes = classes
         self.score_threshold = score_threshold
         self._images = self._detections = self._objects = 0
         # A batch of nothing, so that a result of nothing is one too.
         none, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
-        self._parts: list[tuple[Detections, Objects, Pairs]] = [(
-            Detections(none, none, np.zeros(0), boxes), Objects(none, none, boxes, np.zeros(0, bool), np.zeros(0)),
-            Pairs(none, none, np.zeros(0), np.zeros(0)),
-        )]
+        self._parts: list[tuple[Detections, Objects, Pairs]] = [
+            (
+                Detections(none, none, np.zeros(0), boxes),
+                Objects(none, none, boxes, np.zeros(0, bool), np.zeros(0)),
+                Pairs(none, none, np.zeros(0), np.zeros(0)),
+            )
+        ]
 
-    def update(self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weight: np.ndarray) -> None:
+    def update(
+        self,
+        predictions: Mapping[str, np.ndarray],
+        targets: Mapping[str, np.ndarray],
+        weight: np.ndarray,
+    ) -> None:
         """Adds a batch, of which images of weight 0 don't count; weight is float [B] of 0 and 1.
 
         Args:
-            predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores" float [B, S] in [0, 1],
-                "class_ids" int [B, S], "count" int [B], how many of the S are answers, and "image_size" int [B, 2], the original
+            predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores"
+                float [B, S] in [0, 1],
+                "class_ids" int [B, S], "count" int [B], how many of the S are answers, and
+                "image_size" int [B, 2], the original
                 image's height and width in pixels.
-            targets: "boxes" float [B, M, 4], normalized corners; "labels" int [B, M], −1 where a slot is empty; "crowd" bool [B, M];
-                and, where annotations give areas of their own, "area" float [B, M] in pixels², below 0 for those without.
+            targets: "boxes" float [B, M, 4], normalized corners; "labels" int [B, M], −1 where a
+                slot is empty; "crowd" bool [B, M];
+                and, where annotations give areas of their own, "area" float [B, M] in pixels²,
+                below 0 for those without.
         """
         counted = np.asarray(weight) > 0
-        answers = {name: np.asarray(predictions[name])[counted] for name in ("boxes", "scores", "class_ids", "count")}
+        answers = {
+            name: np.asarray(predictions[name])[counted]
+            for name in ("boxes", "scores", "class_ids", "count")
+        }
         truths = {
-            name: np.asarray(targets[name])[counted] for name in ("boxes", "labels", "crowd", "area") if name in targets
+            name: np.asarray(targets[name])[counted]
+            for name in ("boxes", "labels", "crowd", "area")
+            if name in targets
         }
         truths["extent"] = np.asarray(predictions["image_size"])[counted]
         part = rows_of(answers, truths, (self._images, self._detections, self._objects))
@@ -57,20 +76,30 @@ class DetectionMetrics:
         """The scores, in [0, 1]; nan where there are no objects to find.
 
         Returns:
-            ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium, ar_large as COCO defines them (Lin et
-            al. 2014 and its evaluation code), voc_ap_11 and voc_ap_area (`voc_ap`), all of them means over the classes that have
-            objects; images and objects, without crowd regions and difficult ones; per_class {name: {ap, ap50, ap75, ar100, voc_ap_11,
-            voc_ap_area, objects}}; precision_recall {"iou": 0.5, "recall": 101 numbers, "precision": as many, the mean over the
-            classes, "per_class": {name: as many}}; errors {"score_threshold" and the counts of `count_errors`}.
+            ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium,
+            ar_large as COCO defines them (Lin et
+            al. 2014 and its evaluation code), voc_ap_11 and voc_ap_area (`voc_ap`), all of them
+            means over the classes that have
+            objects; images and objects, without crowd regions and difficult ones; per_class {name:
+            {ap, ap50, ap75, ar100, voc_ap_11,
+            voc_ap_area, objects}}; precision_recall {"iou": 0.5, "recall": 101 numbers,
+            "precision": as many, the mean over the
+            classes, "per_class": {name: as many}}; errors {"score_threshold" and the counts of
+            `count_errors`}.
         """
         detections, objects, pairs = (
-            joined(kind, rows) for kind, rows in zip((Detections, Objects, Pairs), zip(*self._parts))
+            joined(kind, rows)
+            for kind, rows in zip((Detections, Objects, Pairs), zip(*self._parts))
         )
         tables = CocoTables(detections, objects, self._images, self.classes)
         voc = voc_ap(detections, objects, pairs, len(self.classes))
         totals = np.bincount(objects.label[~objects.crowd], minlength=len(self.classes))
         of_class = {
-            "ap": tables.ap(), "ap50": tables.ap(0.5), "ap75": tables.ap(0.75), "ar100": tables.ar(), "voc_ap_11": voc[0],
+            "ap": tables.ap(),
+            "ap50": tables.ap(0.5),
+            "ap75": tables.ap(0.75),
+            "ar100": tables.ar(),
+            "voc_ap_11": voc[0],
             "voc_ap_area": voc[1],
         }
         has_objects = totals > 0
@@ -81,19 +110,27 @@ class DetectionMetrics:
             "voc_ap_11": float(voc[0, has_objects].mean()) if has_objects.any() else float("nan"),
             "voc_ap_area": float(voc[1, has_objects].mean()) if has_objects.any() else float("nan"),
             "per_class": {
-                name: {**{score: float(values[n]) for score, values in of_class.items()}, "objects": int(totals[n])}
+                name: {
+                    **{score: float(values[n]) for score, values in of_class.items()},
+                    "objects": int(totals[n]),
+                }
                 for n, name in enumerate(self.classes)
             },
             "precision_recall": _curves(tables, self.classes, has_objects),
             "errors": {
-                "score_threshold": self.score_threshold, **count_errors(detections, objects, pairs, self.score_threshold),
+                "score_threshold": self.score_threshold,
+                **count_errors(detections, objects, pairs, self.score_threshold),
             },
         }
 
 
-def _curves(tables: CocoTables, classes: tuple[str, ...], has_objects: np.ndarray) -> dict[str, Any]:
+def _curves(
+    tables: CocoTables, classes: tuple[str, ...], has_objects: np.ndarray
+) -> dict[str, Any]:
     precision = tables.curve(0.5)[0]
-    mean = precision[:, has_objects].mean(1) if has_objects.any() else np.full(len(precision), np.nan)
+    mean = (
+        precision[:, has_objects].mean(1) if has_objects.any() else np.full(len(precision), np.nan)
+    )
     return {
         "iou": 0.5,
         "recall": np.linspace(0, 1, len(precision)).tolist(),

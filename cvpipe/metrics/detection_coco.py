@@ -18,14 +18,20 @@ SIZES = ("all", "small", "medium", "large")
 LIMITS = (1, 10, 100)
 """How many detections of an image count, those with the highest scores."""
 DECIMALS = 3
-"""Of a pixel, to which boxes are rounded. COCO annotates hundredths, which normalized float32 boxes miss by less than this; without it
-IoUs that equal a threshold exactly, as some do in COCO's own example, would fall on either side."""
+"""Of a pixel, to which boxes are rounded. COCO annotates hundredths, which normalized float32 boxes
+miss by less than this; without it IoUs that equal a threshold exactly, as some do in COCO's own
+example, would fall on either side.
+"""
 
 
 class CocoTables:
-    """COCO's precision and recall, from which all its scores are means; nan where a class has no objects."""
+    """COCO's precision and recall, from which all its scores are means; nan where a class has no
+    objects.
+    """
 
-    def __init__(self, detections: Detections, objects: Objects, images: int, classes: Sequence[str]):
+    def __init__(
+        self, detections: Detections, objects: Objects, images: int, classes: Sequence[str]
+    ):
         evaluation = _evaluate(detections, objects, images, classes)
         self.precision = _undefined_as_nan(evaluation["precision"])
         """float64 [T, R, K, A, L] at the recalls 0, 0.01 … 1."""
@@ -35,7 +41,9 @@ class CocoTables:
     def scores(self) -> dict[str, float]:
         """The twelve numbers over all classes that have objects."""
         return {
-            "ap": mean_of_defined(self.ap()), "ap50": mean_of_defined(self.ap(0.5)), "ap75": mean_of_defined(self.ap(0.75)),
+            "ap": mean_of_defined(self.ap()),
+            "ap50": mean_of_defined(self.ap(0.5)),
+            "ap75": mean_of_defined(self.ap(0.75)),
             **{f"ap_{size}": mean_of_defined(self.ap(size=size)) for size in SIZES[1:]},
             **{f"ar{limit}": mean_of_defined(self.ar(limit=limit)) for limit in LIMITS},
             **{f"ar_{size}": mean_of_defined(self.ar(size=size)) for size in SIZES[1:]},
@@ -55,26 +63,33 @@ class CocoTables:
         return self.precision[chosen][..., SIZES.index(size), -1]
 
 
-def _evaluate(detections: Detections, objects: Objects, images: int, classes: Sequence[str]) -> dict[str, np.ndarray]:
+def _evaluate(
+    detections: Detections, objects: Objects, images: int, classes: Sequence[str]
+) -> dict[str, np.ndarray]:
     # Here: evaluation only imports it once it has something to score.
     from faster_coco_eval import COCO, COCOeval_faster
 
     def coco(annotations: list[dict[str, Any]]) -> COCO:
         filled = COCO()
         filled.dataset = {
-            "images": [{"id": image} for image in range(images)], "annotations": annotations,
+            "images": [{"id": image} for image in range(images)],
+            "annotations": annotations,
             "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
         }
         filled.createIndex()
         return filled
 
     truths = [
-        {**row, "iscrowd": int(crowd)} for row, crowd in zip(_rows(objects.image, objects.label, objects.box, objects.area), objects.crowd)
+        {**row, "iscrowd": int(crowd)}
+        for row, crowd in zip(
+            _rows(objects.image, objects.label, objects.box, objects.area), objects.crowd
+        )
     ]
     answers = [
         {**row, "iscrowd": 0, "score": score}
         for row, score in zip(
-            _rows(detections.image, detections.label, detections.box, area(detections.box)), detections.score.tolist()
+            _rows(detections.image, detections.label, detections.box, area(detections.box)),
+            detections.score.tolist(),
         )
     ]
     evaluation = COCOeval_faster(coco(truths), coco(answers), "bbox")
@@ -83,11 +98,18 @@ def _evaluate(detections: Detections, objects: Objects, images: int, classes: Se
     return evaluation.eval
 
 
-def _rows(image: np.ndarray, label: np.ndarray, box: np.ndarray, areas: np.ndarray) -> list[dict[str, Any]]:
-    """What COCO's annotations and detections have in common; its boxes are [x, y, width, height], its ids begin at 1."""
+def _rows(
+    image: np.ndarray, label: np.ndarray, box: np.ndarray, areas: np.ndarray
+) -> list[dict[str, Any]]:
+    """What COCO's annotations and detections have in common; its boxes are [x, y, width, height],
+    its ids begin at 1.
+    """
     xywh = np.round(np.concatenate([box[:, 1::-1], box[:, :1:-1] - box[:, 1::-1]], 1), DECIMALS)
     columns = zip(image.tolist(), label.tolist(), xywh.tolist(), areas.tolist())
-    return [{"id": n, "image_id": i, "category_id": k, "bbox": b, "area": a} for n, (i, k, b, a) in enumerate(columns, 1)]
+    return [
+        {"id": n, "image_id": i, "category_id": k, "bbox": b, "area": a}
+        for n, (i, k, b, a) in enumerate(columns, 1)
+    ]
 
 
 def _undefined_as_nan(table: Any) -> np.ndarray:

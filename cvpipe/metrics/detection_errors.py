@@ -1,4 +1,5 @@
-"""What goes wrong in a detector's answers, by TIDE's kinds of error (Bolya et al. 2020, section 2.2).
+"""What goes wrong in a detector's answers, by TIDE's kinds of error (Bolya et al. 2020, section
+2.2).
 
 Dimensions: D detections, O objects and P pairs of all images.
 """
@@ -10,23 +11,30 @@ import numpy as np
 from cvpipe.metrics.detection_rows import LEAST_OVERLAP, Detections, Objects, Pairs
 
 FOREGROUND = 0.5
-"""t_f: the IoU from which a detection finds an object. t_b, below which it finds nothing, is `LEAST_OVERLAP`."""
+"""t_f: the IoU from which a detection finds an object. t_b, below which it finds nothing, is
+`LEAST_OVERLAP`.
+"""
 
 
-def count_errors(detections: Detections, objects: Objects, pairs: Pairs, score_threshold: float) -> dict[str, int]:
-    """How many detections with at least this score are right or wrong, and how; and how many objects are missed.
+def count_errors(
+    detections: Detections, objects: Objects, pairs: Pairs, score_threshold: float
+) -> dict[str, int]:
+    """How many detections with at least this score are right or wrong, and how; and how many
+    objects are missed.
 
-    Detections take objects of their class by falling score, each the free one that it overlaps most, by an IoU of at least 0.5. Those
-    that take none and whose area lies by half or more in a crowd region of their class don't count. The rest are wrong by the first
-    of these that holds:
+    Detections take objects of their class by falling score, each the free one that it overlaps
+    most, by an IoU of at least 0.5. Those that take none and whose area lies by half or more in a
+    crowd region of their class don't count. The rest are wrong by the first of these that holds:
         location: the IoU with an object of their class is in [0.1, 0.5);
         class: that with an object of another class is at least 0.5;
-        duplicate: that with an object of their class, which a better detection has, is at least 0.5;
+        duplicate: that with an object of their class, which a better detection has, is at least
+            0.5;
         background: that with every object is below 0.1;
         both: the IoU with an object of another class is in [0.1, 0.5).
 
     Returns:
-        correct, location, class, duplicate, background, both: detections; missed: objects that no detection has, and that aren't
+        correct, location, class, duplicate, background, both: detections; missed: objects that no
+        detection has, and that aren't
         those which a detection wrong by location or class overlaps most.
     """
     is_counted = detections.score >= score_threshold
@@ -34,7 +42,9 @@ def count_errors(detections: Detections, objects: Objects, pairs: Pairs, score_t
     pairs = Pairs(*(column[kept] for column in pairs))
     same = detections.label[pairs.detection] == objects.label[pairs.object]
     crowd = objects.crowd[pairs.object]
-    is_taken, is_right = _taken(detections, objects, pairs, np.flatnonzero(same & ~crowd & (pairs.iou >= FOREGROUND)))
+    is_taken, is_right = _taken(
+        detections, objects, pairs, np.flatnonzero(same & ~crowd & (pairs.iou >= FOREGROUND))
+    )
     ignored = np.zeros(len(is_counted), bool)
     ignored[pairs.detection[same & crowd & (pairs.inside >= FOREGROUND)]] = True
     own, own_object = _best(pairs, same & ~crowd, len(is_counted))
@@ -57,10 +67,16 @@ def count_errors(detections: Detections, objects: Objects, pairs: Pairs, score_t
     return {**counts, "missed": int((~is_taken & ~objects.crowd).sum())}
 
 
-def _taken(detections: Detections, objects: Objects, pairs: Pairs, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which objects are taken, bool [O], and which detections have one, bool [D], among candidate pairs."""
+def _taken(
+    detections: Detections, objects: Objects, pairs: Pairs, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which objects are taken, bool [O], and which detections have one, bool [D], among candidate
+    pairs.
+    """
     of = pairs.detection[candidates]
-    order = candidates[np.lexsort((pairs.object[candidates], -pairs.iou[candidates], of, -detections.score[of]))]
+    order = candidates[
+        np.lexsort((pairs.object[candidates], -pairs.iou[candidates], of, -detections.score[of]))
+    ]
     is_taken, is_right = np.zeros(len(objects.label), bool), np.zeros(len(detections.score), bool)
     for detection, truth in zip(pairs.detection[order].tolist(), pairs.object[order].tolist()):
         if not is_right[detection] and not is_taken[truth]:
@@ -69,7 +85,9 @@ def _taken(detections: Detections, objects: Objects, pairs: Pairs, candidates: n
 
 
 def _best(pairs: Pairs, allowed: np.ndarray, detections: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest IoU of every detection among the allowed pairs, float64 [D], 0 for none; and the object, int64 [D]."""
+    """The largest IoU of every detection among the allowed pairs, float64 [D], 0 for none; and the
+    object, int64 [D].
+    """
     rows = np.flatnonzero(allowed)
     rows = rows[np.lexsort((pairs.object[rows], -pairs.iou[rows], pairs.detection[rows]))]
     of, first = np.unique(pairs.detection[rows], return_index=True)

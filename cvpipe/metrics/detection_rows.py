@@ -1,6 +1,8 @@
-"""A detector's answers and the annotations as rows, image after image, and the pairs of both that overlap.
+"""A detector's answers and the annotations as rows, image after image, and the pairs of both that
+overlap.
 
-Dimensions: B images, S detections and M objects an image, at most; D detections, O objects and P pairs in all.
+Dimensions: B images, S detections and M objects an image, at most; D detections, O objects and P
+pairs in all.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 LEAST_OVERLAP = 0.1
-"""The IoU from which a pair is kept: below it, TIDE calls a detection background (Bolya et al. 2020, section 2.2)."""
+"""The IoU from which a pair is kept: below it, TIDE calls a detection background (Bolya et al.
+2020, section 2.2).
+"""
 
 
 class Detections(NamedTuple):
@@ -59,15 +63,20 @@ Rows = TypeVar("Rows", Detections, Objects, Pairs)
 
 
 def rows_of(
-    predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], first: tuple[int, int, int]
+    predictions: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    first: tuple[int, int, int],
 ) -> tuple[Detections, Objects, Pairs]:
     """A batch as rows.
 
     Args:
-        predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores" float [B, S], "class_ids" int [B, S]
+        predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores"
+            float [B, S], "class_ids" int [B, S]
             and "count" int [B], how many of the S are answers.
-        targets: "boxes" float [B, M, 4], normalized corners, "extent" int [B, 2], the original image's height and width, "labels"
-            int [B, M], −1 where a slot is empty, "crowd" bool [B, M], and perhaps "area" float [B, M] in pixels², below 0 where
+        targets: "boxes" float [B, M, 4], normalized corners, "extent" int [B, 2], the original
+            image's height and width, "labels"
+            int [B, M], −1 where a slot is empty, "crowd" bool [B, M], and perhaps "area" float [B,
+            M] in pixels², below 0 where
             the annotation has none.
         first: the numbers of the batch's first image, detection and object.
     """
@@ -80,12 +89,17 @@ def rows_of(
     own = area(truths)
     given = np.asarray(targets.get("area", np.full(own.shape, -1)), np.float64)
     detections = Detections(
-        np.broadcast_to(image, is_answer.shape)[is_answer], np.asarray(predictions["class_ids"], np.int64)[is_answer],
-        np.asarray(predictions["scores"], np.float64)[is_answer], boxes[is_answer],
+        np.broadcast_to(image, is_answer.shape)[is_answer],
+        np.asarray(predictions["class_ids"], np.int64)[is_answer],
+        np.asarray(predictions["scores"], np.float64)[is_answer],
+        boxes[is_answer],
     )
     objects = Objects(
-        np.broadcast_to(image, is_object.shape)[is_object], np.asarray(targets["labels"], np.int64)[is_object], truths[is_object],
-        np.asarray(targets["crowd"], bool)[is_object], np.where(given >= 0, given, own)[is_object],
+        np.broadcast_to(image, is_object.shape)[is_object],
+        np.asarray(targets["labels"], np.int64)[is_object],
+        truths[is_object],
+        np.asarray(targets["crowd"], bool)[is_object],
+        np.where(given >= 0, given, own)[is_object],
     )
     return detections, objects, _pairs(boxes, truths, is_answer, is_object, first[1:])
 
@@ -100,16 +114,29 @@ def area(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
 
 
-def _pairs(boxes: np.ndarray, truths: np.ndarray, is_answer: np.ndarray, is_object: np.ndarray, first: tuple[int, int]) -> Pairs:
+def _pairs(
+    boxes: np.ndarray,
+    truths: np.ndarray,
+    is_answer: np.ndarray,
+    is_object: np.ndarray,
+    first: tuple[int, int],
+) -> Pairs:
     a, b = boxes[:, :, np.newaxis], truths[:, np.newaxis]
-    shared = area(np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], -1))
+    shared = area(
+        np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], -1)
+    )
     of_detection = area(a)
     union = of_detection + area(b) - shared
     iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     inside = np.divide(shared, of_detection, out=np.zeros_like(shared), where=of_detection > 0)
     image, detection, truth = np.nonzero(
-        ((iou >= LEAST_OVERLAP) | (inside >= LEAST_OVERLAP)) & is_answer[:, :, np.newaxis] & is_object[:, np.newaxis]
+        ((iou >= LEAST_OVERLAP) | (inside >= LEAST_OVERLAP))
+        & is_answer[:, :, np.newaxis]
+        & is_object[:, np.newaxis]
     )
-    rows = [first[n] - 1 + np.cumsum(filled).reshape(filled.shape) for n, filled in enumerate((is_answer, is_object))]
+    rows = [
+        first[n] - 1 + np.cumsum(filled).reshape(filled.shape)
+        for n, filled in enumerate((is_answer, is_object))
+    ]
     kept = image, detection, truth
     return Pairs(rows[0][image, detection], rows[1][image, truth], iou[kept], inside[kept])

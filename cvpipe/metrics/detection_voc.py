@@ -1,4 +1,7 @@
-"""Pascal VOC's average precision (Everingham et al. 2010, section 4.2). Dimensions: D detections and O objects of all classes."""
+"""Pascal VOC's average precision (Everingham et al. 2010, section 4.2).
+
+Dimensions: D detections and O objects of all classes.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ IOU = 0.5
 def voc_ap(detections: Detections, objects: Objects, pairs: Pairs, classes: int) -> np.ndarray:
     """Average precision of every class at IoU 0.5, by both rules.
 
-    Every detection, by falling score, stands for the object of its class that it overlaps most. It is right if their IoU is at least
-    0.5 and the object has no better detection; it doesn't count if the object is marked as difficult; else it is wrong. Boxes are
+    Every detection, by falling score, stands for the object of its class that it overlaps most. It
+    is right if their IoU is at least
+    0.5 and the object has no better detection; it doesn't count if the object is marked as
+    difficult; else it is wrong. Boxes are
     continuous: without the devkit's one pixel more of width and height.
 
     Returns:
-        float64 [2, classes]: the mean of eleven precisions (until 2009) and the area under the curve (since 2010); nan where a class
+        float64 [2, classes]: the mean of eleven precisions (until 2009) and the area under the
+        curve (since 2010); nan where a class
         has no objects.
     """
     right, counts = _verdicts(detections, objects, pairs)
@@ -32,7 +38,9 @@ def voc_ap(detections: Detections, objects: Objects, pairs: Pairs, classes: int)
 
 
 def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
-    """AP of detections by falling score, bool [D], by the 11-point and the area rule; `objects` is at least 1."""
+    """AP of detections by falling score, bool [D], by the 11-point and the area rule; `objects` is
+    at least 1.
+    """
     hits = np.cumsum(right)
     recall = np.concatenate([[0], hits / objects])
     precision = np.concatenate([hits / np.arange(1, len(right) + 1), [0]])
@@ -42,17 +50,26 @@ def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
     return float(eleven), float((np.diff(recall) * best[:-1]).sum())
 
 
-def _verdicts(detections: Detections, objects: Objects, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+def _verdicts(
+    detections: Detections, objects: Objects, pairs: Pairs
+) -> tuple[np.ndarray, np.ndarray]:
     """Whether each detection is right, bool [D], and whether it counts, bool [D]."""
-    own = np.flatnonzero((detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU))
-    # The best pair of each detection, and of these the best detection of each object, then the earlier ones.
+    own = np.flatnonzero(
+        (detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU)
+    )
+    # The best pair of each detection, and of these the best detection of each object, then the
+    # earlier ones.
     own = own[np.lexsort((pairs.object[own], -pairs.iou[own], pairs.detection[own]))]
     own = own[np.unique(pairs.detection[own], return_index=True)[1]]
     is_difficult = objects.crowd[pairs.object[own]]
     counts = np.ones(len(detections.score), bool)
     counts[pairs.detection[own[is_difficult]]] = False
     own = own[~is_difficult]
-    own = own[np.lexsort((pairs.detection[own], -detections.score[pairs.detection[own]], pairs.object[own]))]
+    own = own[
+        np.lexsort(
+            (pairs.detection[own], -detections.score[pairs.detection[own]], pairs.object[own])
+        )
+    ]
     right = np.zeros(len(detections.score), bool)
     right[pairs.detection[own[np.unique(pairs.object[own], return_index=True)[1]]]] = True
     return right, counts

@@ -1,4 +1,5 @@
-"""Scores of label masks, accumulated image by image in NumPy; padding, ignored pixels and examples of weight 0 never count.
+"""Scores of label masks, accumulated image by image in NumPy; padding, ignored pixels and examples
+of weight 0 never count.
 
 Dimensions: B images, H, W their size, K classes.
 """
@@ -14,11 +15,14 @@ from cvpipe.geometry.masks import IGNORED
 from cvpipe.metrics.classification import mean_of_defined, share
 
 BOUNDARY_SHARE = 0.02
-"""How far a boundary reaches into its mask, as a share of the image's diagonal (Cheng et al. 2021)."""
+"""How far a boundary reaches into its mask, as a share of the image's diagonal (Cheng et al. 2021).
+"""
 
 
 class SegmentationMetrics:
-    """Pixel and mean accuracy, mean, frequency-weighted and boundary IoU, confusion matrix and per-class scores."""
+    """Pixel and mean accuracy, mean, frequency-weighted and boundary IoU, confusion matrix and
+    per-class scores.
+    """
 
     def __init__(self, classes: tuple[str, ...], boundary: bool = True):
         """`boundary`: whether boundary IoU is measured too, which takes most of the time."""
@@ -28,17 +32,28 @@ class SegmentationMetrics:
         """[K, K]: pixels; rows are the true class, columns the predicted one."""
         self._images = 0
         self._boundaries = np.zeros((3, len(classes)), np.int64)
-        """[3, K]: pixels in both boundaries of a class, in that of the truth, and in that of the answer."""
+        """[3, K]: pixels in both boundaries of a class, in that of the truth, and in that of the
+        answer.
+        """
 
-    def update(self, predictions: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], weight: np.ndarray) -> None:
+    def update(
+        self,
+        predictions: Mapping[str, np.ndarray],
+        targets: Mapping[str, np.ndarray],
+        weight: np.ndarray,
+    ) -> None:
         """Adds a batch, of which images of weight 0 don't count; weight is float [B] of 0 and 1.
 
         Args:
-            predictions: "mask" uint8 [B, H, W], a class for every pixel of an image; what lies to the right of and below a smaller image
+            predictions: "mask" uint8 [B, H, W], a class for every pixel of an image; what lies to
+                the right of and below a smaller image
                 is IGNORED.
-            targets: "mask" uint8 [B, H', W'], of the same images, whose padding may differ: IGNORED there and where nobody is to say.
+            targets: "mask" uint8 [B, H', W'], of the same images, whose padding may differ: IGNORED
+                there and where nobody is to say.
         """
-        for answer, truth, counted in zip(predictions["mask"], targets["mask"], np.asarray(weight) > 0):
+        for answer, truth, counted in zip(
+            predictions["mask"], targets["mask"], np.asarray(weight) > 0
+        ):
             if counted:
                 self._add(*_within_image(np.asarray(answer), np.asarray(truth)))
 
@@ -49,24 +64,40 @@ class SegmentationMetrics:
         if self.boundary:
             width = max(round(BOUNDARY_SHARE * float(np.hypot(*truth.shape))), 1)
             # What is ignored is cut out of both, so that both masks end there.
-            pairs = _pairs(boundaries(truth, width), boundaries(np.where(truth == IGNORED, truth, answer), width))
-            self._boundaries += np.stack([pairs.diagonal(), pairs.sum(1), pairs.sum(0)])[:, :classes]
+            pairs = _pairs(
+                boundaries(truth, width),
+                boundaries(np.where(truth == IGNORED, truth, answer), width),
+            )
+            self._boundaries += np.stack([pairs.diagonal(), pairs.sum(1), pairs.sum(0)])[
+                :, :classes
+            ]
 
     def result(self) -> dict[str, Any]:
         """The scores, in [0, 1]; nan where there is nothing to divide by.
 
         Returns:
-            images and pixels that count; pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou (Long et al. 2015, section 5);
-            boundary_iou (Cheng et al. 2021; see `boundaries`), from pixels of all images, mean over the classes; per_class {name: {iou,
-            accuracy, precision, boundary_iou, pixels}}, where accuracy is the share of the class's pixels that are found (its recall) and
-            pixels are those of the truth; confusion_matrix (list of rows, the true class each). Means leave out classes without a value:
-            for IoUs those that neither the truth nor the answers show, for accuracy those that the truth doesn't show.
+            images and pixels that count; pixel_accuracy, mean_accuracy, mean_iou and
+            frequency_weighted_iou (Long et al. 2015, section 5);
+            boundary_iou (Cheng et al. 2021; see `boundaries`), from pixels of all images, mean over
+            the classes; per_class {name: {iou,
+            accuracy, precision, boundary_iou, pixels}}, where accuracy is the share of the class's
+            pixels that are found (its recall) and
+            pixels are those of the truth; confusion_matrix (list of rows, the true class each).
+            Means leave out classes without a value:
+            for IoUs those that neither the truth nor the answers show, for accuracy those that the
+            truth doesn't show.
         """
-        hits, truths, answers = self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)
+        hits, truths, answers = (
+            self.confusion.diagonal(),
+            self.confusion.sum(1),
+            self.confusion.sum(0),
+        )
         pixels = int(truths.sum())
         both, of_truth, of_answer = self._boundaries
         of_class = {
-            "iou": share(hits, truths + answers - hits), "accuracy": share(hits, truths), "precision": share(hits, answers),
+            "iou": share(hits, truths + answers - hits),
+            "accuracy": share(hits, truths),
+            "precision": share(hits, answers),
             "boundary_iou": share(both, of_truth + of_answer - both),
         }
         return {
@@ -78,7 +109,10 @@ class SegmentationMetrics:
             "frequency_weighted_iou": float(share(np.nansum(truths * of_class["iou"]), pixels)),
             "boundary_iou": mean_of_defined(of_class["boundary_iou"]),
             "per_class": {
-                name: {**{score: float(values[n]) for score, values in of_class.items()}, "pixels": int(truths[n])}
+                name: {
+                    **{score: float(values[n]) for score, values in of_class.items()},
+                    "pixels": int(truths[n]),
+                }
                 for n, name in enumerate(self.classes)
             },
             "confusion_matrix": self.confusion.tolist(),
@@ -86,20 +120,24 @@ class SegmentationMetrics:
 
 
 def boundaries(mask: np.ndarray, width: int) -> np.ndarray:
-    """A mask, uint8 [H, W], without the inside of its regions, which becomes IGNORED: what is left of each class is its boundary.
+    """A mask, uint8 [H, W], without the inside of its regions, which becomes IGNORED: what is left
+    of each class is its boundary.
 
-    A pixel is inside where all pixels up to `width` above, below, left, right and diagonally are in the image and have its label. As in the
-    authors' code of boundary IoU, the image's edge is a boundary too.
+    A pixel is inside where all pixels up to `width` above, below, left, right and diagonally are in
+    the image and have its label. As in the authors' code of boundary IoU, the image's edge is a
+    boundary too.
     """
     corner = mask[1:, 1:]
     changes = (mask[:-1, :-1] != corner) | (mask[:-1, 1:] != corner) | (mask[1:, :-1] != corner)
     left = mask.copy()
-    left[width: -width, width: -width][~_any_within(changes, 2 * width)] = IGNORED
+    left[width:-width, width:-width][~_any_within(changes, 2 * width)] = IGNORED
     return left
 
 
 def _any_within(marks: np.ndarray, span: int) -> np.ndarray:
-    """Whether anything is marked in each square of `span` pixels a side: bool [H, W] to bool [H − span + 1, W − span + 1]."""
+    """Whether anything is marked in each square of `span` pixels a side: bool [H, W] to bool [H −
+    span + 1, W − span + 1].
+    """
     reach = 1
     while reach < span:
         step = min(reach, span - reach)
@@ -118,5 +156,10 @@ def _within_image(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """How often the values of two uint8 arrays meet: int64 [256, 256]. Taken whole, ignored pixels needn't be sorted out first."""
-    return np.bincount(((rows.astype(np.uint16) << 8) | columns).ravel(), minlength=1 << 16).reshape(256, 256)
+    """How often the values of two uint8 arrays meet: int64 [256, 256].
+
+    Taken whole, ignored pixels needn't be sorted out first.
+    """
+    return np.bincount(
+        ((rows.astype(np.uint16) << 8) | columns).ravel(), minlength=1 << 16
+    ).reshape(256, 256)

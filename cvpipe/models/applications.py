@@ -1,6 +1,8 @@
-"""Networks of Keras Applications as backbones, for their published weights: `keras/MobileNetV2` and so on.
+"""Networks of Keras Applications as backbones, for their published weights: `keras/MobileNetV2` and
+so on.
 
-They are built as Keras builds them, with their own norms and initializers, and bring the preprocessing that their weights were trained
+They are built as Keras builds them, with their own norms and initializers, and bring the
+preprocessing that their weights were trained
 with: they take pixels in [0, 1] and do the rest inside.
 """
 
@@ -19,7 +21,8 @@ from cvpipe.models.catalogue import APPLICATIONS
 
 
 def application(name: str, image: keras.KerasTensor | None = None, **options: Any) -> keras.Model:
-    """The network without its head; `image` float [B, H, W, 3] in [0, 1] is preprocessed for it, None makes it a model of its own.
+    """The network without its head; `image` float [B, H, W, 3] in [0, 1] is preprocessed for it,
+    None makes it a model of its own.
 
     Raises:
         ConfigError: the images are too small for it, or not in colour.
@@ -36,16 +39,21 @@ def application(name: str, image: keras.KerasTensor | None = None, **options: An
 
 
 def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
-    """The network with the weights that Keras publishes, trained on ImageNet; downloaded once, to ~/.keras.
+    """The network with the weights that Keras publishes, trained on ImageNet; downloaded once, to
+    ~/.keras.
 
     Raises:
         ConfigError: they can't be downloaded.
     """
     try:
-        return getattr(_module(name), name)(include_top=False, weights="imagenet", input_shape=(*size, 3))
+        return getattr(_module(name), name)(
+            include_top=False, weights="imagenet", input_shape=(*size, 3)
+        )
     except Exception as error:  # Keras raises a plain Exception.
-        raise ConfigError(f"model.weights: imagenet can't be downloaded here ({error}); fetch the file on a machine with a network "
-                          f"and put it in ~/.keras/models, or give its path instead") from None
+        raise ConfigError(
+            f"model.weights: imagenet can't be downloaded here ({error}); fetch the file on a"
+            " machine with a network and put it in ~/.keras/models, or give its path instead"
+        ) from None
 
 
 def backbone(name: str) -> Any:
@@ -53,14 +61,20 @@ def backbone(name: str) -> Any:
     return functools.partial(_features, name)
 
 
-def _features(name: str, image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def _features(
+    name: str, image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     if width != 1:
         raise ConfigError(f"model.width: keras/{name} comes in one width; leave it out")
     features = {}
     for layer in application(name, image).layers:
         output = layer.output
         # What is only padded for the next convolution has a few pixels too many.
-        if isinstance(output, keras.KerasTensor) and len(output.shape) == 4 and not isinstance(layer, keras.layers.ZeroPadding2D):
+        if (
+            isinstance(output, keras.KerasTensor)
+            and len(output.shape) == 4
+            and not isinstance(layer, keras.layers.ZeroPadding2D)
+        ):
             # Networks without padding lose a pixel or two at each stride.
             features[2 ** round(math.log2(image.shape[1] / output.shape[1]))] = output
     return features

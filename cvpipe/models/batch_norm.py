@@ -1,4 +1,5 @@
-"""Batch normalization in one operation: Keras 3 makes it of eight, each of which reads the whole feature map.
+"""Batch normalization in one operation: Keras 3 makes it of eight, each of which reads the whole
+feature map.
 
 Dimensions: B examples, H, W, C of a feature map, n = B·H·W.
 """
@@ -13,25 +14,39 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("cvpipe")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """keras.layers.BatchNormalization of [B, H, W, C] over B, H and W, in training by TensorFlow's fused operation.
+    """keras.layers.BatchNormalization of [B, H, W, C] over B, H and W, in training by TensorFlow's
+    fused operation.
 
-    The same variables, and the same numbers but for rounding. Statistics that span replicas, answers, and float64, which
-    the operation doesn't know, are Keras's.
+    The same variables, and the same numbers but for rounding. Statistics that span replicas,
+    answers, and float64, which the operation doesn't know, are Keras's.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """float [B, H, W, C], normalized by the batch's mean and variance in training, else by the moving ones."""
-        if not (training and self.trainable) or self.synchronized or self.compute_dtype == "float64":
+        """float [B, H, W, C], normalized by the batch's mean and variance in training, else by the
+        moving ones.
+        """
+        if (
+            not (training and self.trainable)
+            or self.synchronized
+            or self.compute_dtype == "float64"
+        ):
             return super().call(inputs, training=training, mask=mask)
         unused = tf.zeros([0])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.cast(inputs, tf.float32), scale=self.gamma.value, offset=self.beta.value, mean=unused, variance=unused,
-            epsilon=self.epsilon, is_training=True,
+            x=tf.cast(inputs, tf.float32),
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=unused,
+            variance=unused,
+            epsilon=self.epsilon,
+            is_training=True,
         )
         # It gives the unbiased variance, n/(n − 1) times the batch's.
         count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
         self._follow(self.moving_mean, mean)
-        self._follow(self.moving_variance, variance * (tf.maximum(count, 2.0) - 1) / tf.maximum(count, 2.0))
+        self._follow(
+            self.moving_variance, variance * (tf.maximum(count, 2.0) - 1) / tf.maximum(count, 2.0)
+        )
         return tf.cast(outputs, self.compute_dtype)
 
     def _follow(self, moving: keras.Variable, value: tf.Tensor) -> None:

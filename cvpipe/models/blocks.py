@@ -1,7 +1,7 @@
 """The parts that several networks share.
 
-Image tensors are [B, H, W, C]. A part names its layers after the `name` it is given (`stem`, `stem_norm`, `stem_relu`):
-variable paths are the keys of checkpoints.
+Image tensors are [B, H, W, C]. A part names its layers after the `name` it is given (`stem`,
+`stem_norm`, `stem_relu`): variable paths are the keys of checkpoints.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class Style(NamedTuple):
     def ending_branch(self) -> Style:
         """The style of the last convolution of a residual branch.
 
-        Without norms each branch would double the variance of what it is added to, with he. Made smaller by 1 / √branches, all together
-        multiply it by less than e (Hayou et al. 2021, Stable ResNet).
+        Without norms each branch would double the variance of what it is added to, with he. Made
+        smaller by 1 / √branches, all together multiply it by less than e (Hayou et al. 2021, Stable
+        ResNet).
         """
         gain = self.branches**-0.5 if self.norm.kind == "none" else 1.0
         return self._replace(initializer=self.initializer._replace(gain=gain))
@@ -43,9 +44,18 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 def conv_norm(
-    x: keras.KerasTensor, filters: int, kernel: int, stride: int, *, style: Style, activation: str | None, name: str
+    x: keras.KerasTensor,
+    filters: int,
+    kernel: int,
+    stride: int,
+    *,
+    style: Style,
+    activation: str | None,
+    name: str,
 ) -> keras.KerasTensor:
-    """Convolution, norm, activation. The convolution has a bias only where there is no norm, whose shift does the same.
+    """Convolution, norm, activation.
+
+    The convolution has a bias only where there is no norm, whose shift does the same.
 
     Output pixel (i, j) is centered on input pixel (stride × i, stride × j).
 
@@ -64,25 +74,48 @@ def conv_norm(
     x, padding = _pad(x, kernel, stride, name)
     initializer = style.initializer.kernel()
     x = keras.layers.Conv2D(
-        filters, kernel, stride, padding=padding, use_bias=_has_bias(style), kernel_initializer=initializer, name=name
+        filters,
+        kernel,
+        stride,
+        padding=padding,
+        use_bias=_has_bias(style),
+        kernel_initializer=initializer,
+        name=name,
     )(x)
     return _norm_activation(x, style, activation, name)
 
 
 def depthwise_norm(
-    x: keras.KerasTensor, kernel: int, stride: int, *, style: Style, activation: str | None, name: str
+    x: keras.KerasTensor,
+    kernel: int,
+    stride: int,
+    *,
+    style: Style,
+    activation: str | None,
+    name: str,
 ) -> keras.KerasTensor:
-    """`conv_norm` with one filter per channel: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C]."""
+    """`conv_norm` with one filter per channel: [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
+    stride), C].
+    """
     x, padding = _pad(x, kernel, stride, name)
     initializer = style.initializer.depthwise_kernel()
     x = keras.layers.DepthwiseConv2D(
-        kernel, stride, padding=padding, use_bias=_has_bias(style), depthwise_initializer=initializer, name=name
+        kernel,
+        stride,
+        padding=padding,
+        use_bias=_has_bias(style),
+        depthwise_initializer=initializer,
+        name=name,
     )(x)
     return _norm_activation(x, style, activation, name)
 
 
-def add_residual(identity: keras.KerasTensor, branch: keras.KerasTensor, *, drop: float, name: str) -> keras.KerasTensor:
-    """identity + branch, both [B, H, W, C]; the branch is left out of a share `drop` of the examples in training."""
+def add_residual(
+    identity: keras.KerasTensor, branch: keras.KerasTensor, *, drop: float, name: str
+) -> keras.KerasTensor:
+    """identity + branch, both [B, H, W, C]; the branch is left out of a share `drop` of the
+    examples in training.
+    """
     if drop > 0:
         branch = StochasticDepth(drop, name=f"{name}_drop")(branch)
     return keras.layers.Add(name=f"{name}_add")([identity, branch])
@@ -92,14 +125,25 @@ def _has_bias(style: Style) -> bool:
     return style.norm.kind == "none"
 
 
-def _pad(x: keras.KerasTensor, kernel: int, stride: int, name: str) -> tuple[keras.KerasTensor, str]:
-    """`x`, padded where the layer can't do it itself, and the `padding` argument the layer needs then."""
+def _pad(
+    x: keras.KerasTensor, kernel: int, stride: int, name: str
+) -> tuple[keras.KerasTensor, str]:
+    """`x`, padded where the layer can't do it itself, and the `padding` argument the layer needs
+    then.
+    """
     if stride == 1 or kernel == 1:
         return x, "same"
-    # With a stride, "same" pads an even image on one side only: half a pixel off from the papers' and torchvision's networks.
+    # With a stride, "same" pads an even image on one side only: half a pixel off from the papers'
+    # and torchvision's networks.
     return keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
 
 
-def _norm_activation(x: keras.KerasTensor, style: Style, activation: str | None, name: str) -> keras.KerasTensor:
+def _norm_activation(
+    x: keras.KerasTensor, style: Style, activation: str | None, name: str
+) -> keras.KerasTensor:
     x = style.norm(x, f"{name}_norm")
-    return x if activation is None else keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
+    return (
+        x
+        if activation is None
+        else keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
+    )

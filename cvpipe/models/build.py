@@ -20,9 +20,13 @@ from cvpipe.models.norms import Norm
 
 
 class Backbone(Protocol):
-    """image [B, H, W, C] -> {stride: feature map}, strides increasing, for each the deepest map with that stride."""
+    """image [B, H, W, C] -> {stride: feature map}, strides increasing, for each the deepest map
+    with that stride.
+    """
 
-    def __call__(self, image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]: ...
+    def __call__(
+        self, image: keras.KerasTensor, *, width: float, style: Style
+    ) -> dict[int, keras.KerasTensor]: ...
 
 
 def published(name: str) -> Network:
@@ -49,21 +53,41 @@ def backbone(name: str) -> Backbone:
 
 
 def make_style(config: Model, synchronized: bool) -> Style:
-    """How the configuration wants layers made; `synchronized` lets BatchNorm's statistics span all replicas."""
-    norm = Norm(config.norm, momentum=config.batch_norm_momentum, synchronized=synchronized, groups=config.norm_groups)
-    return Style(norm, Initializer(config.initializer, config.initializer_value), config.stochastic_depth)
+    """How the configuration wants layers made; `synchronized` lets BatchNorm's statistics span all
+    replicas.
+    """
+    norm = Norm(
+        config.norm,
+        momentum=config.batch_norm_momentum,
+        synchronized=synchronized,
+        groups=config.norm_groups,
+    )
+    return Style(
+        norm, Initializer(config.initializer, config.initializer_value), config.stochastic_depth
+    )
 
 
-def network_input(input_shape: tuple[int, int, int], normalize: Prepare | None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """A network's input, [B, H, W, C], and what its backbone sees of it: normalized, unless `normalize` is None."""
+def network_input(
+    input_shape: tuple[int, int, int], normalize: Prepare | None
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """A network's input, [B, H, W, C], and what its backbone sees of it: normalized, unless
+    `normalize` is None.
+    """
     image = keras.Input(input_shape, name="image")
     return image, image if normalize is None else Normalize(normalize, name="normalize")(image)
 
 
 def backbone_features(
-    backbone: Backbone, input_shape: tuple[int, int, int], *, width: float, style: Style, normalize: Prepare | None
+    backbone: Backbone,
+    input_shape: tuple[int, int, int],
+    *,
+    width: float,
+    style: Style,
+    normalize: Prepare | None,
 ) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
-    """A network's input, [B, H, W, C], and what its backbone makes of it; see `network_input` and `Backbone`."""
+    """A network's input, [B, H, W, C], and what its backbone makes of it; see `network_input` and
+    `Backbone`.
+    """
     image, normalized = network_input(input_shape, normalize)
     return image, backbone(normalized, width=width, style=style)
 
@@ -99,10 +123,21 @@ def classification_network(
         A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]}.
 
     Raises:
-        ConfigError: the catalogue has no such network, or the image is too small for it or for its norm.
+        ConfigError: the catalogue has no such network, or the image is too small for it or for its
+            norm.
     """
-    image, features = backbone_features(backbone(name), input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone(name), input_shape, width=width, style=style, normalize=normalize
+    )
     application = application_of(name)
     hidden = () if application else published(name).hidden
-    logits = classifier(features, classes, dropout=dropout, drop_connect=drop_connect, bias=bias, style=style, hidden=hidden)
+    logits = classifier(
+        features,
+        classes,
+        dropout=dropout,
+        drop_connect=drop_connect,
+        bias=bias,
+        style=style,
+        hidden=hidden,
+    )
     return keras.Model(image, {"logits": logits}, name=application or name)

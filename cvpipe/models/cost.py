@@ -11,9 +11,11 @@ from cvpipe.models.build import classification_network, published
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiplications with a weight that one image takes, as torchvision counts: convolutions and dense layers.
+    """Multiplications with a weight that one image takes, as torchvision counts: convolutions and
+    dense layers.
 
-    Biases, norms, activations and pooling are left out. A transposed convolution is counted before it is cropped.
+    Biases, norms, activations and pooling are left out. A transposed convolution is counted before
+    it is cropped.
 
     Args:
         model: a functional model of plain layers, each used once, with a fixed image size.
@@ -25,7 +27,8 @@ def describe(name: str) -> dict[str, Any]:
     """The network `name` as it was published, in plain JSON values.
 
     Returns:
-        name, task, parameters (BatchNorm's moving statistics included), trainable_parameters, macs, input_shape (height,
+        name, task, parameters (BatchNorm's moving statistics included), trainable_parameters, macs,
+        input_shape (height,
         width, channels) and paper.
 
     Raises:

@@ -1,7 +1,7 @@
 """The networks that YOLO was published with: all convolutions end in a leaky ReLU.
 
-`extraction` is version 1's (Redmon et al. 2015), `darknet19` version 2's (Redmon and Farhadi 2016), `darknet53` version 3's (Redmon and
-Farhadi 2018). Image tensors are [B, H, W, C].
+`extraction` is version 1's (Redmon et al. 2015), `darknet19` version 2's (Redmon and Farhadi 2016),
+`darknet53` version 3's (Redmon and Farhadi 2018). Image tensors are [B, H, W, C].
 """
 
 from __future__ import annotations
@@ -39,20 +39,30 @@ EXTRACTION: tuple[tuple[Convolution, ...], ...] = (
 """Figure 3: the convolutions between two poolings, after the first one."""
 
 
-def leaky_conv(x: keras.KerasTensor, filters: int, kernel: int, stride: int = 1, *, style: Style, name: str) -> keras.KerasTensor:
-    """`conv_norm` with a leaky ReLU: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
+def leaky_conv(
+    x: keras.KerasTensor, filters: int, kernel: int, stride: int = 1, *, style: Style, name: str
+) -> keras.KerasTensor:
+    """`conv_norm` with a leaky ReLU: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride),
+    filters].
+    """
     x = conv_norm(x, filters, kernel, stride, style=style, activation=None, name=name)
     return leaky_relu(x, biased=style.norm.kind == "none", name=f"{name}_leaky_relu")
 
 
 def leaky_relu(x: keras.KerasTensor, *, biased: bool, name: str) -> keras.KerasTensor:
-    """x where it is positive, else x / 10; `biased` says whether `x` comes straight from a layer with a bias."""
-    # There TensorFlow's graph optimizer stumbles over LeakyRelu's gradient, and says so on the terminal; the maximum takes longer.
+    """x where it is positive, else x / 10; `biased` says whether `x` comes straight from a layer
+    with a bias.
+    """
+    # There TensorFlow's graph optimizer stumbles over LeakyRelu's gradient, and says so on the
+    # terminal; the maximum takes longer.
     return keras.layers.Activation(_leaky_maximum if biased else _leaky_relu, name=name)(x)
 
 
-def extraction(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """The first 20 convolutions of YOLO (figure 3), which it pretrains on classification (section 2.2), with biases.
+def extraction(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """The first 20 convolutions of YOLO (figure 3), which it pretrains on classification (section
+    2.2), with biases.
 
     Args:
         image: [B, H, W, C].
@@ -60,7 +70,8 @@ def extraction(image: keras.KerasTensor, *, width: float, style: Style) -> dict[
         style: how kernels start out; the network has no norm.
 
     Returns:
-        {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 192, 512, 1024, 1024 × width]}.
+        {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 192, 512, 1024, 1024 ×
+        width]}.
     """
     style = style._replace(norm=Norm("none"))
     x = leaky_conv(image, scale_channels(64, width), 7, 2, style=style, name="stem")
@@ -72,10 +83,13 @@ def extraction(image: keras.KerasTensor, *, width: float, style: Style) -> dict[
     return features
 
 
-def darknet19(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def darknet19(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     """Table 6 without its last convolution.
 
-    {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 × width]}.
+    {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 32, 64, 128, 256, 512, 1024 ×
+    width]}.
     """
     x, features = image, {}
     for index, convolutions in enumerate(DARKNET19):
@@ -86,8 +100,13 @@ def darknet19(image: keras.KerasTensor, *, width: float, style: Style) -> dict[i
     return features
 
 
-def darknet53(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """Table 1 of YOLOv3; the features have `darknet19`'s shapes. Of its residual blocks the later ones can be left out in training."""
+def darknet53(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Table 1 of YOLOv3; the features have `darknet19`'s shapes.
+
+    Of its residual blocks the later ones can be left out in training.
+    """
     blocks = (1, 2, 8, 8, 4)
     style = style._replace(branches=sum(blocks))
     drops = linear_decay(style.branches, style.stochastic_depth)
@@ -95,19 +114,33 @@ def darknet53(image: keras.KerasTensor, *, width: float, style: Style) -> dict[i
     features = {1: x}
     for index, count in enumerate(blocks):
         before = sum(blocks[:index])
-        x = _residual_stage(x, scale_channels(64 * 2**index, width), drops[before:before + count], style, f"stage{index + 1}")
+        x = _residual_stage(
+            x,
+            scale_channels(64 * 2**index, width),
+            drops[before : before + count],
+            style,
+            f"stage{index + 1}",
+        )
         features[2 ** (index + 1)] = x
     return features
 
 
-def _chain(x: keras.KerasTensor, convolutions: Sequence[Convolution], width: float, style: Style, name: str) -> keras.KerasTensor:
+def _chain(
+    x: keras.KerasTensor, convolutions: Sequence[Convolution], width: float, style: Style, name: str
+) -> keras.KerasTensor:
     for index, (kernel, channels) in enumerate(convolutions):
-        x = leaky_conv(x, scale_channels(channels, width), kernel, style=style, name=f"{name}_conv{index + 1}")
+        x = leaky_conv(
+            x, scale_channels(channels, width), kernel, style=style, name=f"{name}_conv{index + 1}"
+        )
     return x
 
 
-def _residual_stage(x: keras.KerasTensor, channels: int, drops: Sequence[float], style: Style, name: str) -> keras.KerasTensor:
-    """Halves the map, then narrows and widens once for each of `drops`; nothing follows an addition."""
+def _residual_stage(
+    x: keras.KerasTensor, channels: int, drops: Sequence[float], style: Style, name: str
+) -> keras.KerasTensor:
+    """Halves the map, then narrows and widens once for each of `drops`; nothing follows an
+    addition.
+    """
     x = leaky_conv(x, channels, 3, 2, style=style, name=f"{name}_down")
     for index, drop in enumerate(drops):
         block = f"{name}_block{index + 1}"

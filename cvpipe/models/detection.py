@@ -1,7 +1,7 @@
 """From the configuration to a detector, and from its raw outputs to boxes and scores.
 
-Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, H, W, C of the network's input, D boxes,
-M slots for objects, K classes.
+Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, H, W,
+C of the network's input, D boxes, M slots for objects, K classes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,30 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.detection import Ssd, YoloV1, YoloV2, YoloV3
-from cvpipe.geometry.default_boxes import Layer, default_boxes, layers_for, ssd300_layers, ssd512_layers
-from cvpipe.geometry.encoding import cells_of, decode_ssd, decode_yolo, decode_yolo1, encode_yolo, encode_yolo1
+from cvpipe.geometry.default_boxes import (
+    Layer,
+    default_boxes,
+    layers_for,
+    ssd300_layers,
+    ssd512_layers,
+)
+from cvpipe.geometry.encoding import (
+    cells_of,
+    decode_ssd,
+    decode_yolo,
+    decode_yolo1,
+    encode_yolo,
+    encode_yolo1,
+)
 from cvpipe.models import detectors
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone
 from cvpipe.models.detection_heads import prior_bias
 
 PRIOR = 0.01
-"""What the sigmoids of an untrained detector answer: nearly every box is empty (Lin et al. 2017, section 4.1, π)."""
+"""What the sigmoids of an untrained detector answer: nearly every box is empty (Lin et al. 2017,
+section 4.1, π).
+"""
 
 
 class Grid(NamedTuple):
@@ -41,7 +56,8 @@ class Grid(NamedTuple):
 
 
 def detection_network(config: Config, classes: int, style: Style) -> keras.Model:
-    """The detector, with fresh weights: float32 [B, H, W, C] to raw outputs by name, see `detectors`.
+    """The detector, with fresh weights: float32 [B, H, W, C] to raw outputs by name, see
+    `detectors`.
 
     Raises:
         ConfigError: the backbone lacks a map that the head looks at, or the image is too small.
@@ -54,27 +70,58 @@ def detection_network(config: Config, classes: int, style: Style) -> keras.Model
         case Ssd():
             background = config.loss.kind == "multibox"
             return detectors.ssd(
-                body, shape, classes + background, maps=_ssd_maps(head, config.prepare.size),
-                boxes=[layer.per_cell for layer in ssd_layers(config)], separable=head.separable, pyramid=head.pyramid,
-                bias=0.0 if background else bias, width=model.width, style=style, normalize=normalize,
+                body,
+                shape,
+                classes + background,
+                maps=_ssd_maps(head, config.prepare.size),
+                boxes=[layer.per_cell for layer in ssd_layers(config)],
+                separable=head.separable,
+                pyramid=head.pyramid,
+                bias=0.0 if background else bias,
+                width=model.width,
+                style=style,
+                normalize=normalize,
             )
         case YoloV1():
             return detectors.yolo_v1(
-                body, shape, classes, stride=head.stride, boxes=head.boxes, dropout=model.dropout, width=model.width, style=style,
+                body,
+                shape,
+                classes,
+                stride=head.stride,
+                boxes=head.boxes,
+                dropout=model.dropout,
+                width=model.width,
+                style=style,
                 normalize=normalize,
             )
         case YoloV2():
             return detectors.yolo_v2(
-                body, shape, classes, stride=head.stride, anchors=len(head.anchors), objectness_bias=bias, width=model.width, style=style,
+                body,
+                shape,
+                classes,
+                stride=head.stride,
+                anchors=len(head.anchors),
+                objectness_bias=bias,
+                width=model.width,
+                style=style,
                 normalize=normalize,
             )
         case YoloV3():
             return detectors.yolo_v3(
-                body, shape, classes, strides=head.strides, anchors=len(head.anchors) // len(head.strides), objectness_bias=bias,
-                width=model.width, style=style, normalize=normalize,
+                body,
+                shape,
+                classes,
+                strides=head.strides,
+                anchors=len(head.anchors) // len(head.strides),
+                objectness_bias=bias,
+                width=model.width,
+                style=style,
+                normalize=normalize,
             )
         case _:
-            raise AssertionError("the configuration sees to it that a detector has a head that predicts boxes")
+            raise AssertionError(
+                "the configuration sees to it that a detector has a head that predicts boxes"
+            )
 
 
 def ssd_layers(config: Config) -> tuple[Layer, ...]:
@@ -93,7 +140,9 @@ def ssd_defaults(config: Config) -> np.ndarray:
 
 
 def yolo_grids(config: Config) -> tuple[Grid, ...]:
-    """The maps of YOLO's heads, from fine to coarse; the first version has boxes without anchors, whose sizes here mean nothing."""
+    """The maps of YOLO's heads, from fine to coarse; the first version has boxes without anchors,
+    whose sizes here mean nothing.
+    """
     head, size = config.model.head, config.prepare.size
     match head:
         case YoloV1():
@@ -103,25 +152,36 @@ def yolo_grids(config: Config) -> tuple[Grid, ...]:
         case YoloV3():
             share = len(head.anchors) // len(head.strides)
             grids = detectors.grids_of(size, head.strides)
-            return tuple(Grid(grid, head.anchors[n * share: (n + 1) * share]) for n, grid in enumerate(grids))
+            return tuple(
+                Grid(grid, head.anchors[n * share : (n + 1) * share])
+                for n, grid in enumerate(grids)
+            )
         case _:
             raise AssertionError("not a YOLO head")
 
 
 def decode(outputs: dict[str, tf.Tensor], config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """The boxes that raw outputs mean, float32 [B, D, 4], not clipped, and their scores of each class, float32 [B, D, K] in 0…1."""
+    """The boxes that raw outputs mean, float32 [B, D, 4], not clipped, and their scores of each
+    class, float32 [B, D, K] in 0…1.
+    """
     return decode_boxes(outputs["boxes"], config), _scores(outputs, config)
 
 
 def decode_boxes(raw: tf.Tensor, config: Config) -> tf.Tensor:
-    """The boxes, corners float32 [B, D, 4], that a head's raw "boxes" of this shape mean; not clipped."""
+    """The boxes, corners float32 [B, D, 4], that a head's raw "boxes" of this shape mean; not
+    clipped.
+    """
     if isinstance(config.model.head, Ssd):
         return decode_ssd(raw, tf.constant(ssd_defaults(config)))
     found, begin = [], 0
     for grid in yolo_grids(config):
-        of_grid = tf.reshape(raw[:, begin: begin + grid.boxes], [-1, *grid.size, len(grid.anchors), 4])
+        of_grid = tf.reshape(
+            raw[:, begin : begin + grid.boxes], [-1, *grid.size, len(grid.anchors), 4]
+        )
         is_first = isinstance(config.model.head, YoloV1)
-        boxes = decode_yolo1(of_grid) if is_first else decode_yolo(of_grid, tf.constant(grid.anchors))
+        boxes = (
+            decode_yolo1(of_grid) if is_first else decode_yolo(of_grid, tf.constant(grid.anchors))
+        )
         found.append(tf.reshape(boxes, [-1, grid.boxes, 4]))
         begin += grid.boxes
     return tf.concat(found, axis=1)
@@ -130,8 +190,8 @@ def decode_boxes(raw: tf.Tensor, config: Config) -> tf.Tensor:
 def yolo_targets(boxes: tf.Tensor, grids: tuple[Grid, ...]) -> tuple[tf.Tensor, tf.Tensor]:
     """Which box of YOLOv2 or v3 answers for each object, and what it should predict.
 
-    That of the cell in which the object's centre lies, with the anchor whose size overlaps the object's most, were both in one place
-    (Redmon and Farhadi 2018, section 2.1).
+    That of the cell in which the object's centre lies, with the anchor whose size overlaps the
+    object's most, were both in one place (Redmon and Farhadi 2018, section 2.1).
 
     Args:
         boxes: float32 [B, M, 4]; those of empty slots get an answer that means nothing.
@@ -143,7 +203,9 @@ def yolo_targets(boxes: tf.Tensor, grids: tuple[Grid, ...]) -> tuple[tf.Tensor, 
     anchors = tf.constant([anchor for grid in grids for anchor in grid.anchors])
     size = boxes[..., 2:] - boxes[..., :2]
     shared = tf.reduce_prod(tf.minimum(size[..., tf.newaxis, :], anchors), axis=-1)
-    union = tf.reduce_prod(size, axis=-1)[..., tf.newaxis] + tf.reduce_prod(anchors, axis=-1) - shared
+    union = (
+        tf.reduce_prod(size, axis=-1)[..., tf.newaxis] + tf.reduce_prod(anchors, axis=-1) - shared
+    )
     best = tf.argmax(shared / union, axis=-1, output_type=tf.int32)
     index, encoded = tf.zeros_like(best), tf.zeros_like(boxes)
     begin = first = 0
@@ -159,7 +221,9 @@ def yolo_targets(boxes: tf.Tensor, grids: tuple[Grid, ...]) -> tuple[tf.Tensor, 
 
 
 def yolo_v1_targets(boxes: tf.Tensor, grid: Grid) -> tuple[tf.Tensor, tf.Tensor]:
-    """The cell of YOLOv1 that answers for each object, int32 [B, M], and what it should predict, float32 [B, M, 4]: `encode_yolo1`."""
+    """The cell of YOLOv1 that answers for each object, int32 [B, M], and what it should predict,
+    float32 [B, M, 4]: `encode_yolo1`.
+    """
     cells = cells_of(boxes, grid.size)
     return _flat(cells, grid), encode_yolo1(boxes, cells, grid.size)
 
@@ -168,9 +232,14 @@ def _scores(outputs: dict[str, tf.Tensor], config: Config) -> tf.Tensor:
     logits = outputs["logits"]
     match config.model.head:
         case Ssd():
-            return tf.nn.softmax(logits)[..., 1:] if config.loss.kind == "multibox" else tf.sigmoid(logits)
+            return (
+                tf.nn.softmax(logits)[..., 1:]
+                if config.loss.kind == "multibox"
+                else tf.sigmoid(logits)
+            )
         case YoloV1() as head:
-            # Trained by squares, these are probabilities themselves (section 2), and may stray from 0…1.
+            # Trained by squares, these are probabilities themselves (section 2), and may stray from
+            # 0…1.
             classes = tf.repeat(tf.clip_by_value(logits, 0, 1), head.boxes, axis=1)
             return classes * tf.clip_by_value(outputs["objectness"], 0, 1)[..., tf.newaxis]
         case YoloV2():
@@ -186,4 +255,8 @@ def _flat(cells: tf.Tensor, grid: Grid) -> tf.Tensor:
 
 def _ssd_maps(head: Ssd, size: tuple[int, int]) -> detectors.SsdMaps:
     published = {"ssd300": detectors.SSD300, "ssd512": detectors.SSD512}
-    return published[head.layout] if head.layout != "even" else detectors.ssd_maps(size, head.strides, head.coarsest)
+    return (
+        published[head.layout]
+        if head.layout != "even"
+        else detectors.ssd_maps(size, head.strides, head.coarsest)
+    )

@@ -1,6 +1,7 @@
 """Heads of detectors: what turns feature maps into raw answers, one for each box.
 
-Boxes are counted map by map, from fine to coarse; in a map row by row, in a row cell by cell; then the boxes of the cell.
+Boxes are counted map by map, from fine to coarse; in a map row by row, in a row cell by cell; then
+the boxes of the cell.
 Dimensions: B images, h, w, C of a feature map, k boxes of each of its cells, D boxes of all maps.
 """
 
@@ -28,7 +29,9 @@ class Part(NamedTuple):
 
 
 def prior_bias(probability: float) -> float:
-    """The bias at which a sigmoid gives `probability` (Lin et al. 2017, section 4.1, which takes 0.01 for every class)."""
+    """The bias at which a sigmoid gives `probability` (Lin et al. 2017, section 4.1, which takes
+    0.01 for every class).
+    """
     return -log((1 - probability) / probability)
 
 
@@ -49,7 +52,8 @@ def predict_boxes(
         parts: what is said about a box, by name.
         kernel: height and width of the convolutions.
         style: how the layers are made.
-        separable: filter each channel before, and make the convolutions 1×1, as in SSDLite (Sandler et al. 2018, section 6.2).
+        separable: filter each channel before, and make the convolutions 1×1, as in SSDLite (Sandler
+            et al. 2018, section 6.2).
 
     Returns:
         For each part [B, D, values], float32 under every dtype policy.
@@ -60,10 +64,20 @@ def predict_boxes(
         for part, (values, bias) in parts.items():
             name, y, size = f"head{index + 1}_{part}", x, kernel
             if separable:
-                y, size = depthwise_norm(x, kernel, 1, style=style, activation="relu6", name=f"{name}_depthwise"), 1
+                y, size = (
+                    depthwise_norm(
+                        x, kernel, 1, style=style, activation="relu6", name=f"{name}_depthwise"
+                    ),
+                    1,
+                )
             y = keras.layers.Conv2D(
-                count * values, size, padding="same", kernel_initializer=last_kernel(style),
-                bias_initializer=keras.initializers.Constant(bias), dtype="float32", name=name,
+                count * values,
+                size,
+                padding="same",
+                kernel_initializer=last_kernel(style),
+                bias_initializer=keras.initializers.Constant(bias),
+                dtype="float32",
+                name=name,
             )(y)
             answers[part].append(keras.ops.reshape(y, (-1, cells * count, values)))
     return {part: keras.ops.concatenate(found, axis=1) for part, found in answers.items()}
@@ -72,7 +86,8 @@ def predict_boxes(
 def yolo_v1_head(
     x: keras.KerasTensor, boxes: int, classes: int, *, dropout: float, style: Style
 ) -> dict[str, keras.KerasTensor]:
-    """Four convolutions, of which the second halves the map, and two fully connected layers (Redmon et al. 2015, figure 3).
+    """Four convolutions, of which the second halves the map, and two fully connected layers (Redmon
+    et al. 2015, figure 3).
 
     They have as many channels as `x`, and four times as many units; in the paper 1024 and 4096.
 
@@ -84,7 +99,8 @@ def yolo_v1_head(
         style: how the layers are made; the paper's have no norm.
 
     Returns:
-        "boxes" [B, D, 4], "objectness" [B, D] and "logits" [B, cells, classes], float32 under every dtype policy;
+        "boxes" [B, D, 4], "objectness" [B, D] and "logits" [B, cells, classes], float32 under every
+        dtype policy;
         D = cells × boxes, cells = ceil(h / 2) × ceil(w / 2).
     """
     channels = x.shape[-1]
@@ -92,18 +108,30 @@ def yolo_v1_head(
         x = leaky_conv(x, channels, 3, stride, style=style, name=f"neck_conv{index + 1}")
     cells = x.shape[1] * x.shape[2]
     x = keras.layers.Flatten(name="neck_flatten")(x)
-    x = keras.layers.Dense(4 * channels, kernel_initializer=style.initializer.kernel(), name="neck_units")(x)
+    x = keras.layers.Dense(
+        4 * channels, kernel_initializer=style.initializer.kernel(), name="neck_units"
+    )(x)
     x = leaky_relu(x, biased=True, name="neck_units_leaky_relu")
     if dropout > 0:
         x = Dropout(dropout, name="neck_dropout")(x)
-    shapes = {"boxes": (cells * boxes, 4), "objectness": (cells * boxes,), "logits": (cells, classes)}
-    return {part: _fully_connected(x, shape, style, f"head1_{part}") for part, shape in shapes.items()}
+    shapes = {
+        "boxes": (cells * boxes, 4),
+        "objectness": (cells * boxes,),
+        "logits": (cells, classes),
+    }
+    return {
+        part: _fully_connected(x, shape, style, f"head1_{part}") for part, shape in shapes.items()
+    }
 
 
-def yolo_v2_neck(fine: keras.KerasTensor, coarse: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
-    """Three 3×3 convolutions with as many channels as `coarse`, the last of which sees `fine` too (Redmon and Farhadi 2016, section 2).
+def yolo_v2_neck(
+    fine: keras.KerasTensor, coarse: keras.KerasTensor, *, style: Style
+) -> keras.KerasTensor:
+    """Three 3×3 convolutions with as many channels as `coarse`, the last of which sees `fine` too
+    (Redmon and Farhadi 2016, section 2).
 
-    `fine` is narrowed to an eighth of its channels before four of its pixels become one: in the authors' network 64 of 512.
+    `fine` is narrowed to an eighth of its channels before four of its pixels become one: in the
+    authors' network 64 of 512.
 
     Args:
         fine: [B, H, W, C'].
@@ -115,14 +143,17 @@ def yolo_v2_neck(fine: keras.KerasTensor, coarse: keras.KerasTensor, *, style: S
     channels = coarse.shape[-1]
     x = leaky_conv(coarse, channels, 3, style=style, name="neck_conv1")
     x = leaky_conv(x, channels, 3, style=style, name="neck_conv2")
-    passed = leaky_conv(fine, scale_channels(fine.shape[-1], 1 / 8), 1, style=style, name="neck_passthrough")
+    passed = leaky_conv(
+        fine, scale_channels(fine.shape[-1], 1 / 8), 1, style=style, name="neck_passthrough"
+    )
     passed = SpaceToDepth(name="neck_space_to_depth")(passed)
     x = keras.layers.Concatenate(name="neck_concatenate")([passed, x])
     return leaky_conv(x, channels, 3, style=style, name="neck_conv3")
 
 
 def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[keras.KerasTensor]:
-    """Six convolutions on each map, the coarsest first; what five made of it is seen by the next (Redmon and Farhadi 2018, section 2.3).
+    """Six convolutions on each map, the coarsest first; what five made of it is seen by the next
+    (Redmon and Farhadi 2018, section 2.3).
 
     `maps` and what is returned are [B, h, w, C] from fine to coarse, with the same shapes.
     """
@@ -134,7 +165,9 @@ def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[ker
         half = max(1, channels // 2)
         if inner is not None:
             context = leaky_conv(inner, half, 1, style=style, name=f"{name}_context")
-            x = keras.layers.Concatenate(name=f"{name}_concatenate")([upsample_to(context, x, name), x])
+            x = keras.layers.Concatenate(name=f"{name}_concatenate")(
+                [upsample_to(context, x, name), x]
+            )
         for index in range(5):
             filters, kernel = (half, 1) if index % 2 == 0 else (channels, 3)
             x = leaky_conv(x, filters, kernel, style=style, name=f"{name}_conv{index + 1}")
@@ -143,6 +176,10 @@ def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[ker
     return made
 
 
-def _fully_connected(x: keras.KerasTensor, shape: tuple[int, ...], style: Style, name: str) -> keras.KerasTensor:
-    y = keras.layers.Dense(prod(shape), kernel_initializer=last_kernel(style), dtype="float32", name=name)(x)
+def _fully_connected(
+    x: keras.KerasTensor, shape: tuple[int, ...], style: Style, name: str
+) -> keras.KerasTensor:
+    y = keras.layers.Dense(
+        prod(shape), kernel_initializer=last_kernel(style), dtype="float32", name=name
+    )(x)
     return keras.ops.reshape(y, (-1, *shape))

@@ -1,7 +1,9 @@
-"""Detection networks: a backbone, what lies between, and a head, with fresh weights and raw outputs.
+"""Detection networks: a backbone, what lies between, and a head, with fresh weights and raw
+outputs.
 
-All are functional models of float [B, H, W, C]; the same arguments give the same variable paths. Boxes are counted as in
-`detection_heads`. Dimensions: B images, H, W, C of a prepared image, D boxes, K classes.
+All are functional models of float [B, H, W, C]; the same arguments give the same variable paths.
+Boxes are counted as in `detection_heads`. Dimensions: B images, H, W, C of a prepared image, D
+boxes, K classes.
 """
 
 from __future__ import annotations
@@ -14,8 +16,23 @@ import keras
 from cvpipe.config.prepare import Prepare
 from cvpipe.models.blocks import Style, scale_channels
 from cvpipe.models.build import Backbone, backbone_features
-from cvpipe.models.detection_heads import Part, predict_boxes, yolo_v1_head, yolo_v2_neck, yolo_v3_neck
-from cvpipe.models.pyramid import Extra, Size, check_grids, extra_maps, feature_pyramid, grids_of, reach, take
+from cvpipe.models.detection_heads import (
+    Part,
+    predict_boxes,
+    yolo_v1_head,
+    yolo_v2_neck,
+    yolo_v3_neck,
+)
+from cvpipe.models.pyramid import (
+    Extra,
+    Size,
+    check_grids,
+    extra_maps,
+    feature_pyramid,
+    grids_of,
+    reach,
+    take,
+)
 
 
 class SsdMaps(NamedTuple):
@@ -27,15 +44,23 @@ class SsdMaps(NamedTuple):
     """The layers that make the others, each from the map before it."""
 
 
-SSD300 = SsdMaps((8, 16), (Extra(512), Extra(256), Extra(256, stride=1, padding=0), Extra(256, stride=1, padding=0)))
+SSD300 = SsdMaps(
+    (8, 16),
+    (Extra(512), Extra(256), Extra(256, stride=1, padding=0), Extra(256, stride=1, padding=0)),
+)
 """On ssd_vgg16 (Liu et al. 2015, figure 2); its maps have 4, 6, 6, 6, 4 and 4 boxes a cell."""
 
-SSD512 = SsdMaps((8, 16), (Extra(512), Extra(256), Extra(256), Extra(256), Extra(256, kernel=4, stride=1)))
-"""On ssd_vgg16, for images of 512×512 (section 3.3); its maps have 4, 6, 6, 6, 6, 4 and 4 boxes a cell."""
+SSD512 = SsdMaps(
+    (8, 16), (Extra(512), Extra(256), Extra(256), Extra(256), Extra(256, kernel=4, stride=1))
+)
+"""On ssd_vgg16, for images of 512×512 (section 3.3); its maps have 4, 6, 6, 6, 6, 4 and 4 boxes a
+cell.
+"""
 
 
 def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
-    """The maps of a backbone and as many extra ones, each half as large as the one before, as it takes for one of `smallest` cells or less.
+    """The maps of a backbone and as many extra ones, each half as large as the one before, as it
+    takes for one of `smallest` cells or less.
 
     Args:
         size: of the image, pixels.
@@ -51,7 +76,8 @@ def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
 
 
 def ssd_grids(size: Size, maps: SsdMaps) -> tuple[Size, ...]:
-    """Height and width in cells of each feature map of an image of `size` pixels, from fine to coarse.
+    """Height and width in cells of each feature map of an image of `size` pixels, from fine to
+    coarse.
 
     Raises:
         ConfigError: the image is too small for an extra layer.
@@ -85,30 +111,39 @@ def ssd(
         logits: a box has: K for sigmoids, K + 1 for a softmax with background.
         maps: which feature maps are predicted from.
         boxes: of each cell, for each map.
-        separable: make extra layers and head of separable convolutions: SSDLite (Sandler et al. 2018, section 6.2), but that
+        separable: make extra layers and head of separable convolutions: SSDLite (Sandler et al.
+            2018, section 6.2), but that
             the paper takes its map of stride 16 from inside a block of MobileNetV2.
-        pyramid: channels at width 1 of a feature pyramid over the backbone's maps (Lin et al. 2016, with 256); 0 for none.
+        pyramid: channels at width 1 of a feature pyramid over the backbone's maps (Lin et al. 2016,
+            with 256); 0 for none.
         bias: what the logits' biases, and only theirs, start out as; see `prior_bias`.
         width: multiplies the channels.
         style: how the layers are made; those of the paper have no norm.
         normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
 
     Returns:
-        A model with outputs "boxes" [B, D, 4], offsets of y, x, h, w from the default boxes as they are encoded, and "logits"
+        A model with outputs "boxes" [B, D, 4], offsets of y, x, h, w from the default boxes as they
+        are encoded, and "logits"
         [B, D, logits], float32.
 
     Raises:
         ConfigError: the backbone lacks one of the maps, or the image is too small.
     """
     grids = ssd_grids(input_shape[:2], maps)
-    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone, input_shape, width=width, style=style, normalize=normalize
+    )
     found = take(features, maps.strides)
     if pyramid > 0:
         found = feature_pyramid(found, scale_channels(pyramid, width), style=style)
     found += extra_maps(found[-1], maps.extras, width=width, separable=separable, style=style)
     check_grids(found, grids)
     parts = {"boxes": Part(4), "logits": Part(logits, bias)}
-    return keras.Model(image, predict_boxes(found, boxes, parts, kernel=3, separable=separable, style=style), name="ssd")
+    return keras.Model(
+        image,
+        predict_boxes(found, boxes, parts, kernel=3, separable=separable, style=style),
+        name="ssd",
+    )
 
 
 def yolo_v1(
@@ -123,10 +158,12 @@ def yolo_v1(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """YOLO (Redmon et al. 2015) on any backbone; the paper's is extraction, with images of 448×448 and no norm.
+    """YOLO (Redmon et al. 2015) on any backbone; the paper's is extraction, with images of 448×448
+    and no norm.
 
     Args:
-        backbone: what makes the feature map with half the stride; convolutions are added until there is one.
+        backbone: what makes the feature map with half the stride; convolutions are added until
+            there is one.
         input_shape: H, W, C.
         classes: K.
         stride: pixels a cell; the grid is [ceil(H / stride), ceil(W / stride)].
@@ -135,16 +172,21 @@ def yolo_v1(
         width, style, normalize: see `ssd`.
 
     Returns:
-        A model with outputs "boxes" [B, D, 4], raw y and x in the cell and √h and √w, "objectness" [B, D], and "logits" [B, cells, K],
+        A model with outputs "boxes" [B, D, 4], raw y and x in the cell and √h and √w, "objectness"
+        [B, D], and "logits" [B, cells, K],
         float32; D = cells × boxes.
 
     Raises:
         ConfigError: the backbone has no map of half the stride.
     """
-    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone, input_shape, width=width, style=style, normalize=normalize
+    )
     (x,) = take(reach(features, stride // 2, style), [stride // 2])
     check_grids([x], grids_of(input_shape[:2], [stride // 2]))
-    return keras.Model(image, yolo_v1_head(x, boxes, classes, dropout=dropout, style=style), name="yolo_v1")
+    return keras.Model(
+        image, yolo_v1_head(x, boxes, classes, dropout=dropout, style=style), name="yolo_v1"
+    )
 
 
 def yolo_v2(
@@ -160,10 +202,12 @@ def yolo_v2(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """YOLOv2 (Redmon and Farhadi 2016) on any backbone; the paper's is darknet19, with images of 416×416.
+    """YOLOv2 (Redmon and Farhadi 2016) on any backbone; the paper's is darknet19, with images of
+    416×416.
 
     Args:
-        backbone: what makes the feature maps with this stride and with half of it; convolutions are added until there are both.
+        backbone: what makes the feature maps with this stride and with half of it; convolutions are
+            added until there are both.
         input_shape: H, W, C.
         classes: K.
         stride: pixels a cell; see `grids_of`.
@@ -173,15 +217,20 @@ def yolo_v2(
         width, style, normalize: see `ssd`.
 
     Returns:
-        A model with outputs "boxes" [B, D, 4], raw ty, tx, th, tw, "objectness" [B, D] and "logits" [B, D, K], float32.
+        A model with outputs "boxes" [B, D, 4], raw ty, tx, th, tw, "objectness" [B, D] and "logits"
+        [B, D, K], float32.
 
     Raises:
         ConfigError: the backbone lacks one of the maps.
     """
-    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone, input_shape, width=width, style=style, normalize=normalize
+    )
     fine, coarse = take(reach(features, stride, style), [stride // 2, stride])
     check_grids([fine, coarse], grids_of(input_shape[:2], [stride // 2, stride]))
-    outputs = _yolo_outputs([yolo_v2_neck(fine, coarse, style=style)], anchors, classes, bias, objectness_bias, style)
+    outputs = _yolo_outputs(
+        [yolo_v2_neck(fine, coarse, style=style)], anchors, classes, bias, objectness_bias, style
+    )
     return keras.Model(image, outputs, name="yolo_v2")
 
 
@@ -198,7 +247,8 @@ def yolo_v3(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """YOLOv3 (Redmon and Farhadi 2018) on any backbone; the paper's is darknet53, with images of 416×416.
+    """YOLOv3 (Redmon and Farhadi 2018) on any backbone; the paper's is darknet53, with images of
+    416×416.
 
     Args:
         backbone: what makes the feature maps; convolutions are added until there is the coarsest.
@@ -207,21 +257,35 @@ def yolo_v3(
         Others: see `yolo_v2`.
 
     Returns:
-        A model with outputs "boxes" [B, D, 4], raw ty, tx, th, tw, "objectness" [B, D] and "logits" [B, D, K], float32.
+        A model with outputs "boxes" [B, D, 4], raw ty, tx, th, tw, "objectness" [B, D] and "logits"
+        [B, D, K], float32.
 
     Raises:
         ConfigError: the backbone lacks one of the maps.
     """
-    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone, input_shape, width=width, style=style, normalize=normalize
+    )
     maps = take(reach(features, strides[-1], style), strides)
     check_grids(maps, grids_of(input_shape[:2], strides))
-    outputs = _yolo_outputs(yolo_v3_neck(maps, style=style), anchors, classes, bias, objectness_bias, style)
+    outputs = _yolo_outputs(
+        yolo_v3_neck(maps, style=style), anchors, classes, bias, objectness_bias, style
+    )
     return keras.Model(image, outputs, name="yolo_v3")
 
 
 def _yolo_outputs(
-    maps: Sequence[keras.KerasTensor], anchors: int, classes: int, bias: float, objectness_bias: float, style: Style
+    maps: Sequence[keras.KerasTensor],
+    anchors: int,
+    classes: int,
+    bias: float,
+    objectness_bias: float,
+    style: Style,
 ) -> dict[str, keras.KerasTensor]:
-    parts = {"boxes": Part(4), "objectness": Part(1, objectness_bias), "logits": Part(classes, bias)}
+    parts = {
+        "boxes": Part(4),
+        "objectness": Part(1, objectness_bias),
+        "logits": Part(classes, bias),
+    }
     outputs = predict_boxes(maps, [anchors] * len(maps), parts, kernel=1, style=style)
     return {**outputs, "objectness": keras.ops.squeeze(outputs["objectness"], -1)}

@@ -1,6 +1,8 @@
-"""Fractional max-pooling (Graham 2014): pooling by less than 2, over regions that are drawn anew for every training step.
+"""Fractional max-pooling (Graham 2014): pooling by less than 2, over regions that are drawn anew
+for every training step.
 
-Along each axis the edges of regions rise by 1 or 2. Dimensions: B examples, H, W, C of a feature map, N pixels and n regions along an axis.
+Along each axis the edges of regions rise by 1 or 2. Dimensions: B examples, H, W, C of a feature
+map, N pixels and n regions along an axis.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def random_edges(pixels: int, regions: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 def even_edges(pixels: int, regions: int) -> np.ndarray:
-    """Edges a_i = ceiling(α (i + u)), counted from a_0 (section 2.2: "pseudorandom"), with α = N / n and u = 1/2.
+    """Edges a_i = ceiling(α (i + u)), counted from a_0 (section 2.2: "pseudorandom"), with α = N /
+    n and u = 1/2.
 
     Args and returns like `random_edges`, without anything random.
     """
@@ -59,14 +62,17 @@ def pool_regions(x: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
 
 
 class FractionalMaxPooling(keras.layers.Layer):
-    """Shrinks height and width by about `ratio`: [B, H, W, C] -> [B, round(H / ratio), round(W / ratio), C].
+    """Shrinks height and width by about `ratio`: [B, H, W, C] -> [B, round(H / ratio), round(W /
+    ratio), C].
 
-    All examples of a training step (on one replica) share their regions. Evaluation always takes the same evenly spread ones, where the
-    paper repeats random ones and averages.
+    All examples of a training step (on one replica) share their regions. Evaluation always takes
+    the same evenly spread ones, where the paper repeats random ones and averages.
     """
 
     def __init__(self, ratio: float, name: str, overlapping: bool = True) -> None:
-        """`ratio` is in (1, 2); regions that overlap share the pixels at their edges with their neighbours."""
+        """`ratio` is in (1, 2); regions that overlap share the pixels at their edges with their
+        neighbours.
+        """
         super().__init__(name=name)
         self.ratio = ratio
         self.overlapping = overlapping
@@ -75,23 +81,35 @@ class FractionalMaxPooling(keras.layers.Layer):
     def call(self, x: Any, training: bool = False) -> Any:
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
-            # Regions that reach one pixel further are regions of the maxima of neighbours. (XLA has no deterministic max_pool gradient.)
+            # Regions that reach one pixel further are regions of the maxima of neighbours. (XLA has
+            # no deterministic max_pool gradient.)
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
         sizes = list(zip(x.shape[1:3], regions))
         if training:
-            return pool_regions(x, *(random_edges(pixels, count, next_seed(self.seed_generator)) for pixels, count in sizes))
+            return pool_regions(
+                x,
+                *(
+                    random_edges(pixels, count, next_seed(self.seed_generator))
+                    for pixels, count in sizes
+                ),
+            )
         return pool_regions(x, *(even_edges(pixels, count) for pixels, count in sizes))
 
 
-def fmp6_sqrt2(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """(32nC2–FMP√2)6–C2–C1–output, the paper's network for MNIST (section 4.1), without dropout between its layers.
+def fmp6_sqrt2(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """(32nC2–FMP√2)6–C2–C1–output, the paper's network for MNIST (section 4.1), without dropout
+    between its layers.
 
-    In the paper's notation: six times a 2×2 convolution to 32n maps, n from 1 to 6, and overlapping fractional max-pooling by √2; then a
-    2×2 and a 1×1 convolution to 224 and 256 maps. Convolutions are valid ones, each followed by a leaky ReLU of slope 1/3.
+    In the paper's notation: six times a 2×2 convolution to 32n maps, n from 1 to 6, and overlapping
+    fractional max-pooling by √2; then a 2×2 and a 1×1 convolution to 224 and 256 maps. Convolutions
+    are valid ones, each followed by a leaky ReLU of slope 1/3.
 
     Args:
-        image: [B, H, W, C], H and W at least 30; published with 36, at which the last maps are single pixels.
+        image: [B, H, W, C], H and W at least 30; published with 36, at which the last maps are
+            single pixels.
         width: multiplies the maps of every convolution.
         style: how kernels start out; the network has no norm.
 
@@ -104,8 +122,8 @@ def fmp6_sqrt2(image: keras.KerasTensor, *, width: float, style: Style) -> dict[
     rows, columns = image.shape[1:3]
     if min(rows, columns) < SMALLEST:
         raise ConfigError(
-            f"fmp6_sqrt2 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets {rows}×{columns}: "
-            f"set prepare.size to [36, 36] or choose another model.backbone"
+            f"fmp6_sqrt2 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets"
+            f" {rows}×{columns}: set prepare.size to [36, 36] or choose another model.backbone"
         )
     x, features = image, {}
     for level in range(1, 7):
@@ -117,8 +135,13 @@ def fmp6_sqrt2(image: keras.KerasTensor, *, width: float, style: Style) -> dict[
     return features
 
 
-def _convolve(x: keras.KerasTensor, maps: int, kernel: int, width: float, style: Style, name: str) -> keras.KerasTensor:
+def _convolve(
+    x: keras.KerasTensor, maps: int, kernel: int, width: float, style: Style, name: str
+) -> keras.KerasTensor:
     initializer = style.initializer.kernel()
-    x = keras.layers.Conv2D(scale_channels(maps, width), kernel, kernel_initializer=initializer, name=name)(x)
-    # Not as a LeakyReLU: TensorFlow's graph optimizer stumbles over its gradient, and says so on the terminal.
+    x = keras.layers.Conv2D(
+        scale_channels(maps, width), kernel, kernel_initializer=initializer, name=name
+    )(x)
+    # Not as a LeakyReLU: TensorFlow's graph optimizer stumbles over its gradient, and says so on
+    # the terminal.
     return keras.ops.maximum(x, x / 3)

@@ -8,13 +8,16 @@ from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
 ADDED = ("extra", "pyramid", "neck", "head", "decoder")
-"""How the names of layers begin that detectors and segmenters add to a backbone; see `detectors` and `segmenters`."""
+"""How the names of layers begin that detectors and segmenters add to a backbone; see `detectors`
+and `segmenters`.
+"""
 HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
 """How the names of the head's layers begin; see `heads.classifier` for those of a classifier."""
 
 
 def freeze(model: keras.Model, config: Model) -> None:
-    """Makes layers untrainable: all but the head's, or the stem's and the first stages'; a frozen BatchNorm keeps its statistics too.
+    """Makes layers untrainable: all but the head's, or the stem's and the first stages'; a frozen
+    BatchNorm keeps its statistics too.
 
     Raises:
         ConfigError: fewer stages than asked for.
@@ -22,11 +25,15 @@ def freeze(model: keras.Model, config: Model) -> None:
     if config.freeze == "backbone":
         frozen = [layer for layer in model.layers if not layer.name.startswith(HEAD)]
     elif config.freeze == "stages":
-        known = sorted({layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("stage")})
+        known = sorted(
+            {layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("stage")}
+        )
         if len(known) < config.freeze_stages:
             stages = f"has the stages {', '.join(known)}" if known else "has no stages"
             asked = f"model.freeze_stages: {config.freeze_stages}"
-            raise ConfigError(f"{asked}, but {config.backbone} {stages}; take fewer, or freeze: backbone")
+            raise ConfigError(
+                f"{asked}, but {config.backbone} {stages}; take fewer, or freeze: backbone"
+            )
         names = ("stem", *(f"stage{number + 1}_" for number in range(config.freeze_stages)))
         frozen = [layer for layer in model.layers if layer.name.startswith(names)]
     else:

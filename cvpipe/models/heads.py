@@ -35,7 +35,9 @@ def classifier(
     x = keras.layers.GlobalAveragePooling2D(name="pool")(features[max(features)])
     for index, units in enumerate(hidden):
         initializer = style.initializer.for_tanh().kernel()
-        x = keras.layers.Dense(units, activation="tanh", kernel_initializer=initializer, name=f"hidden{index + 1}")(x)
+        x = keras.layers.Dense(
+            units, activation="tanh", kernel_initializer=initializer, name=f"hidden{index + 1}"
+        )(x)
     if dropout > 0:
         x = Dropout(dropout, name="dropout")(x)
     settings = {
@@ -52,6 +54,7 @@ def classifier(
 def last_kernel(style: Style) -> keras.initializers.Initializer:
     """How the kernels of layers start out whose outputs are the answers."""
     if style.initializer.kind == "he":
-        # Small weights, so that every class, or box, starts out about as likely (Goyal et al. 2017, section 5.1; Lin et al. 2017, 4.1).
+        # Small weights, so that every class, or box, starts out about as likely (Goyal et al. 2017,
+        # section 5.1; Lin et al. 2017, 4.1).
         return keras.initializers.RandomNormal(stddev=0.01)
     return style.initializer.kernel()

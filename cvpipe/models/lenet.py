@@ -1,4 +1,6 @@
-"""LeNet-5 (LeCun et al. 1998, section II.B) as it is built today: C3 sees every map of S2, subsampling is plain averaging."""
+"""LeNet-5 (LeCun et al. 1998, section II.B) as it is built today: C3 sees every map of S2,
+subsampling is plain averaging.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ SMALLEST = 32
 def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
     """C1 to C5; F6 and the output belong to the head.
 
-    The convolutions are valid ones, as published: each map is 4 pixels smaller than the one it is made from, and C5 is
-    [B, 1, 1, 120] for a 32×32 image.
+    The convolutions are valid ones, as published: each map is 4 pixels smaller than the one it is
+    made from, and C5 is [B, 1, 1, 120] for a 32×32 image.
 
     Args:
         image: [B, H, W, C], H and W at least 32.
@@ -30,8 +32,9 @@ def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int,
     rows, columns = image.shape[1:3]
     if min(rows, columns) < SMALLEST:
         raise ConfigError(
-            f"lenet5 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets {rows}×{columns}: "
-            f"set prepare.size to [{SMALLEST}, {SMALLEST}] or choose another model.backbone"
+            f"lenet5 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets"
+            f" {rows}×{columns}: set prepare.size to [{SMALLEST}, {SMALLEST}] or choose another"
+            " model.backbone"
         )
     c1 = _convolve(image, 6, width, style, "c1")
     c3 = _convolve(_subsample(c1, "s2"), 16, width, style, "c3")
@@ -39,9 +42,13 @@ def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int,
     return {1: c1, 2: c3, 4: c5}
 
 
-def _convolve(x: keras.KerasTensor, maps: int, width: float, style: Style, name: str) -> keras.KerasTensor:
+def _convolve(
+    x: keras.KerasTensor, maps: int, width: float, style: Style, name: str
+) -> keras.KerasTensor:
     initializer = style.initializer.for_tanh().kernel()
-    return keras.layers.Conv2D(scale_channels(maps, width), 5, activation="tanh", kernel_initializer=initializer, name=name)(x)
+    return keras.layers.Conv2D(
+        scale_channels(maps, width), 5, activation="tanh", kernel_initializer=initializer, name=name
+    )(x)
 
 
 def _subsample(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

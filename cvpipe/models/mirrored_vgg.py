@@ -26,8 +26,12 @@ class Pooling(NamedTuple):
     """H, W of the map that was pooled."""
 
 
-def encode(image: keras.KerasTensor, *, width: float, style: Style) -> tuple[keras.KerasTensor, list[Pooling]]:
-    """The 13 convolutions, each with its norm: pool5, [B, ceil(H / 32), ceil(W / 32), 512 × width], and the poolings in their order."""
+def encode(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> tuple[keras.KerasTensor, list[Pooling]]:
+    """The 13 convolutions, each with its norm: pool5, [B, ceil(H / 32), ceil(W / 32), 512 × width],
+    and the poolings in their order.
+    """
     x, poolings = image, []
     for number in range(1, len(STAGES) + 1):
         x = stage(x, number, width=width, style=style)
@@ -47,7 +51,8 @@ def decode(
     width: float,
     style: Style,
 ) -> keras.KerasTensor:
-    """Undoes the poolings from the last to the first, each followed by as many convolutions as were before it.
+    """Undoes the poolings from the last to the first, each followed by as many convolutions as were
+    before it.
 
     The last convolution of a stage has the channels of the stage that comes next.
 
@@ -55,7 +60,8 @@ def decode(
         x: [B, h, w, C], as the last pooling left it.
         poolings: from `encode`.
         unpooling: how, see `Unpooling`.
-        output_stride: pixels of the image between two of what is returned, a power of two: finer stages are left out.
+        output_stride: pixels of the image between two of what is returned, a power of two: finer
+            stages are left out.
         whole: with the very last convolution, whose place in SegNet the classifier takes.
         width, style: as for `encode`.
 
@@ -72,5 +78,7 @@ def decode(
         x = Unpooling(unpooling, size, name=f"decoder{number}_unpool")(x, positions)
         for index, count in enumerate(filters):
             name = f"decoder{number}_conv{index + 1}"
-            x = conv_norm(x, scale_channels(count, width), 3, 1, style=style, activation="relu", name=name)
+            x = conv_norm(
+                x, scale_channels(count, width), 3, 1, style=style, activation="relu", name=name
+            )
     return x

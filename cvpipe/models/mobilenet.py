@@ -22,22 +22,33 @@ BOTTLENECKS = (
 
 
 def divisible_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is at least 8 and at least 90 % of `channels`, as in the authors' code."""
+    """The nearest multiple of 8 that is at least 8 and at least 90 % of `channels`, as in the
+    authors' code.
+    """
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
 def inverted_residual(
-    x: keras.KerasTensor, expansion: int, channels: int, stride: int, *, drop: float, style: Style, name: str
+    x: keras.KerasTensor,
+    expansion: int,
+    channels: int,
+    stride: int,
+    *,
+    drop: float,
+    style: Style,
+    name: str,
 ) -> keras.KerasTensor:
     """Widen, filter each channel, narrow without activation (table 1; section 3.3).
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` where the shapes agree, and left out of a share
-    `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` where the shapes
+    agree, and left out of a share `drop` of the examples in training.
     """
     y = x
     if expansion > 1:
-        y = conv_norm(y, expansion * x.shape[-1], 1, 1, style=style, activation="relu6", name=f"{name}_expand")
+        y = conv_norm(
+            y, expansion * x.shape[-1], 1, 1, style=style, activation="relu6", name=f"{name}_expand"
+        )
     y = depthwise_norm(y, 3, stride, style=style, activation="relu6", name=f"{name}_depthwise")
     y = conv_norm(y, channels, 1, 1, style=style, activation=None, name=f"{name}_project")
     if stride > 1 or channels != x.shape[-1]:
@@ -46,33 +57,65 @@ def inverted_residual(
 
 
 def stack(
-    x: keras.KerasTensor, expansion: int, channels: int, drops: Sequence[float], stride: int, *, style: Style, name: str
+    x: keras.KerasTensor,
+    expansion: int,
+    channels: int,
+    drops: Sequence[float],
+    stride: int,
+    *,
+    style: Style,
+    name: str,
 ) -> keras.KerasTensor:
-    """One row of table 2, a block for each of `drops`: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]."""
+    """One row of table 2, a block for each of `drops`: [B, H, W, C] -> [B, ceil(H / stride), ceil(W
+    / stride), channels].
+    """
     for index, drop in enumerate(drops):
         block_stride = stride if index == 0 else 1
-        x = inverted_residual(x, expansion, channels, block_stride, drop=drop, style=style, name=f"{name}_block{index + 1}")
+        x = inverted_residual(
+            x,
+            expansion,
+            channels,
+            block_stride,
+            drop=drop,
+            style=style,
+            name=f"{name}_block{index + 1}",
+        )
     return x
 
 
-def mobilenet_v2(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def mobilenet_v2(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     """Table 2.
 
     Args:
         image: [B, H, W, C].
-        width: multiplies the channels, which stay multiples of 8; the last convolution is never below 1280 (section 6.1).
-        style: how the layers are made; of the blocks, those that are added to their input can be left out in training.
+        width: multiplies the channels, which stay multiples of 8; the last convolution is never
+            below 1280 (section 6.1).
+        style: how the layers are made; of the blocks, those that are added to their input can be
+            left out in training.
 
     Returns:
-        {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 32, 96, 1280]} at width 1: the output of the
+        {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 32, 96, 1280]} at width 1:
+        the output of the
         last block at each stride, and of the last convolution.
     """
-    x = conv_norm(image, divisible_channels(32 * width), 3, 2, style=style, activation="relu6", name="stem")
+    x = conv_norm(
+        image, divisible_channels(32 * width), 3, 2, style=style, activation="relu6", name="stem"
+    )
     features = {}
     stride = 2
     drops = _drops(width, style.stochastic_depth)
     for index, (expansion, channels, _, first_stride) in enumerate(BOTTLENECKS):
-        x = stack(x, expansion, divisible_channels(channels * width), drops[index], first_stride, style=style, name=f"stage{index + 1}")
+        x = stack(
+            x,
+            expansion,
+            divisible_channels(channels * width),
+            drops[index],
+            first_stride,
+            style=style,
+            name=f"stage{index + 1}",
+        )
         stride *= first_stride
         features[stride] = x
     last = divisible_channels(1280 * max(1.0, width))
@@ -81,7 +124,9 @@ def mobilenet_v2(image: keras.KerasTensor, *, width: float, style: Style) -> dic
 
 
 def _drops(width: float, last: float) -> list[list[float]]:
-    """For each row of table 2 how often each of its blocks is left out: `linear_decay` over the blocks that are added."""
+    """For each row of table 2 how often each of its blocks is left out: `linear_decay` over the
+    blocks that are added.
+    """
     before, rows = divisible_channels(32 * width), []
     for _, channels, blocks, stride in BOTTLENECKS:
         after = divisible_channels(channels * width)

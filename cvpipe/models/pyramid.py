@@ -19,7 +19,9 @@ Size = tuple[int, int]
 
 
 class Extra(NamedTuple):
-    """Two convolutions that make the next coarser map: 1×1 to half of `filters`, `kernel`×`kernel` to all (Liu et al. 2015, figure 2)."""
+    """Two convolutions that make the next coarser map: 1×1 to half of `filters`, `kernel`×`kernel`
+    to all (Liu et al. 2015, figure 2).
+    """
 
     filters: int
     """At width 1; never more than the map has that it is made from."""
@@ -36,15 +38,19 @@ class Extra(NamedTuple):
         """
         after = (before + 2 * self.padding - self.kernel) // self.stride + 1
         if after < 1:
-            raise ConfigError(f"a feature map {before} pixels long is too small for an extra layer: set prepare.size to larger images")
+            raise ConfigError(
+                f"a feature map {before} pixels long is too small for an extra layer: set"
+                " prepare.size to larger images"
+            )
         return after
 
 
 class SpaceToDepth(keras.layers.Layer):
-    """Puts each 2×2 square of pixels into one: [B, h, w, C] -> [B, ceil(h / 2), ceil(w / 2), 4 × C].
+    """Puts each 2×2 square of pixels into one: [B, h, w, C] -> [B, ceil(h / 2), ceil(w / 2), 4 ×
+    C].
 
-    First the C channels of the upper left pixel, then of the upper right, lower left and lower right; zeros beyond the edge. YOLOv2's
-    passthrough layer (Redmon and Farhadi 2016, section 2).
+    First the C channels of the upper left pixel, then of the upper right, lower left and lower
+    right; zeros beyond the edge. YOLOv2's passthrough layer (Redmon and Farhadi 2016, section 2).
     """
 
     def call(self, x: Any) -> Any:
@@ -62,7 +68,10 @@ def take(features: dict[int, keras.KerasTensor], strides: Sequence[int]) -> list
     """
     for stride in strides:
         if stride not in features:
-            raise ConfigError(f"the backbone has no feature map of stride {stride}: choose from {', '.join(map(str, sorted(features)))}")
+            raise ConfigError(
+                f"the backbone has no feature map of stride {stride}: choose from"
+                f" {', '.join(map(str, sorted(features)))}"
+            )
     return [features[stride] for stride in strides]
 
 
@@ -80,16 +89,25 @@ def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> Non
     for x, grid in zip(maps, grids, strict=True):
         if tuple(x.shape[1:3]) != grid:
             found, meant = (f"{rows}×{columns}" for rows, columns in (x.shape[1:3], grid))
-            raise ConfigError(f"a feature map has {found} cells where its stride means {meant}: choose another model.backbone")
+            raise ConfigError(
+                f"a feature map has {found} cells where its stride means {meant}: choose another"
+                " model.backbone"
+            )
 
 
-def reach(features: dict[int, keras.KerasTensor], stride: int, style: Style) -> dict[int, keras.KerasTensor]:
-    """`features` and, until there is one of `stride`, maps with twice the stride and twice the channels of the coarsest."""
+def reach(
+    features: dict[int, keras.KerasTensor], stride: int, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """`features` and, until there is one of `stride`, maps with twice the stride and twice the
+    channels of the coarsest.
+    """
     features = dict(features)
     while (coarsest := max(features)) < stride:
         x = features[coarsest]
         name = f"extra{2 * coarsest}"
-        features[2 * coarsest] = conv_norm(x, 2 * x.shape[-1], 3, 2, style=style, activation="relu", name=name)
+        features[2 * coarsest] = conv_norm(
+            x, 2 * x.shape[-1], 3, 2, style=style, activation="relu", name=name
+        )
     return features
 
 
@@ -98,57 +116,102 @@ def extra_maps(
 ) -> list[keras.KerasTensor]:
     """The maps that `extras` make, one from the other, the first from `x`.
 
-    With `separable` the larger convolution is one for each channel, then 1×1, as in SSDLite (Sandler et al. 2018, section 6.2).
+    With `separable` the larger convolution is one for each channel, then 1×1, as in SSDLite
+    (Sandler et al. 2018, section 6.2).
     """
     maps = []
     for index, extra in enumerate(extras):
-        x = _extra(x, extra, min(scale_channels(extra.filters, width), x.shape[-1]), separable, style, f"extra{index + 1}")
+        x = _extra(
+            x,
+            extra,
+            min(scale_channels(extra.filters, width), x.shape[-1]),
+            separable,
+            style,
+            f"extra{index + 1}",
+        )
         maps.append(x)
     return maps
 
 
-def feature_pyramid(maps: Sequence[keras.KerasTensor], channels: int, *, style: Style) -> list[keras.KerasTensor]:
-    """Maps of the same sizes with `channels` each, to which all coarser ones have been added (Lin et al. 2016, section 3).
+def feature_pyramid(
+    maps: Sequence[keras.KerasTensor], channels: int, *, style: Style
+) -> list[keras.KerasTensor]:
+    """Maps of the same sizes with `channels` each, to which all coarser ones have been added (Lin
+    et al. 2016, section 3).
 
     As in the paper no activation follows.
     """
     merged: list[keras.KerasTensor] = []
     for level in range(len(maps), 0, -1):
-        x = conv_norm(maps[level - 1], channels, 1, 1, style=style, activation=None, name=f"pyramid{level}_lateral")
+        x = conv_norm(
+            maps[level - 1],
+            channels,
+            1,
+            1,
+            style=style,
+            activation=None,
+            name=f"pyramid{level}_lateral",
+        )
         if merged:
-            x = keras.layers.Add(name=f"pyramid{level}_add")([x, upsample_to(merged[0], x, f"pyramid{level}")])
+            x = keras.layers.Add(name=f"pyramid{level}_add")(
+                [x, upsample_to(merged[0], x, f"pyramid{level}")]
+            )
         merged.insert(0, x)
-    return [conv_norm(x, channels, 3, 1, style=style, activation=None, name=f"pyramid{index + 1}") for index, x in enumerate(merged)]
+    return [
+        conv_norm(x, channels, 3, 1, style=style, activation=None, name=f"pyramid{index + 1}")
+        for index, x in enumerate(merged)
+    ]
 
 
 def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """`coarse` with its pixels repeated, cut to the height and width of `fine`."""
     sizes = list(zip(coarse.shape[1:3], fine.shape[1:3]))
-    x = keras.layers.UpSampling2D([-(-pixels // before) for before, pixels in sizes], name=f"{name}_upsample")(coarse)
+    x = keras.layers.UpSampling2D(
+        [-(-pixels // before) for before, pixels in sizes], name=f"{name}_upsample"
+    )(coarse)
     return crop_to(x, fine.shape[1:3])
 
 
 def crop_to(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
-    """The upper left of `x` with this height and width: strides round sizes up, and a map of 5 pixels was made from 10 or 9."""
+    """The upper left of `x` with this height and width: strides round sizes up, and a map of 5
+    pixels was made from 10 or 9.
+    """
     # Not as a layer, which would round float32 scores to the policy's half precision.
-    return x if tuple(x.shape[1:3]) == tuple(size) else x[:, :size[0], :size[1]]
+    return x if tuple(x.shape[1:3]) == tuple(size) else x[:, : size[0], : size[1]]
 
 
-def _extra(x: keras.KerasTensor, extra: Extra, filters: int, separable: bool, style: Style, name: str) -> keras.KerasTensor:
+def _extra(
+    x: keras.KerasTensor, extra: Extra, filters: int, separable: bool, style: Style, name: str
+) -> keras.KerasTensor:
     activation = "relu6" if separable else "relu"
-    x = conv_norm(x, max(1, filters // 2), 1, 1, style=style, activation=activation, name=f"{name}_reduce")
+    x = conv_norm(
+        x, max(1, filters // 2), 1, 1, style=style, activation=activation, name=f"{name}_reduce"
+    )
     if extra.padding > 0:
         x = keras.layers.ZeroPadding2D(extra.padding, name=f"{name}_pad")(x)
     has_bias = style.norm.kind == "none"
     if not separable:
         initializer = style.initializer.kernel()
         x = keras.layers.Conv2D(
-            filters, extra.kernel, extra.stride, use_bias=has_bias, kernel_initializer=initializer, name=name
+            filters,
+            extra.kernel,
+            extra.stride,
+            use_bias=has_bias,
+            kernel_initializer=initializer,
+            name=name,
         )(x)
-        return keras.layers.Activation(activation, name=f"{name}_{activation}")(style.norm(x, f"{name}_norm"))
+        return keras.layers.Activation(activation, name=f"{name}_{activation}")(
+            style.norm(x, f"{name}_norm")
+        )
     depthwise = f"{name}_depthwise"
     x = keras.layers.DepthwiseConv2D(
-        extra.kernel, extra.stride, use_bias=has_bias, depthwise_initializer=style.initializer.depthwise_kernel(), name=depthwise
+        extra.kernel,
+        extra.stride,
+        use_bias=has_bias,
+        depthwise_initializer=style.initializer.depthwise_kernel(),
+        name=depthwise,
     )(x)
-    x = keras.layers.Activation(activation, name=f"{depthwise}_{activation}")(style.norm(x, f"{depthwise}_norm"))
+    x = keras.layers.Activation(activation, name=f"{depthwise}_{activation}")(
+        style.norm(x, f"{depthwise}_norm")
+    )
     return conv_norm(x, filters, 1, 1, style=style, activation=activation, name=name)

@@ -1,7 +1,9 @@
-"""Layers that leave something out at random in training. Dimensions: B examples, N inputs and K outputs of a layer.
+"""Layers that leave something out at random in training.
 
-Keras's own number their random state by what the process has built before (`seed_generator_3`): the path would not be the
-same where a checkpoint is restored. Here it is named after the layer.
+Dimensions: B examples, N inputs and K outputs of a layer.
+
+Keras's own number their random state by what the process has built before (`seed_generator_3`): the
+path would not be the same where a checkpoint is restored. Here it is named after the layer.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import tensorflow as tf
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """The generator's next seed, int32 [2], another one on each replica; the generator's state stays the same on all."""
+    """The generator's next seed, int32 [2], another one on each replica; the generator's state
+    stays the same on all.
+    """
     # Stateless operations want int32, which XLA can compile; the state is int64.
     seed = tf.cast(tf.math.floormod(generator.next(), tf.int32.max - 1), tf.int32)
     replica = tf.distribute.get_replica_context()
@@ -24,7 +28,9 @@ def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
 
 
 class Dropout(keras.layers.Layer):
-    """Sets a share of its input to zero in training and scales the rest up (Srivastava et al. 2014)."""
+    """Sets a share of its input to zero in training and scales the rest up (Srivastava et al.
+    2014).
+    """
 
     def __init__(self, rate: float, name: str) -> None:
         super().__init__(name=name)
@@ -36,10 +42,12 @@ class Dropout(keras.layers.Layer):
 
 
 class StochasticDepth(keras.layers.Layer):
-    """Leaves out a residual branch, all of it, for a share of the examples in training (Huang et al. 2016, section 3).
+    """Leaves out a residual branch, all of it, for a share of the examples in training (Huang et
+    al. 2016, section 3).
 
-    Each example is drawn for on its own, where the paper draws once a batch. The branches that stay are scaled up in training, so that
-    evaluation, where the paper scales them down, takes them as they are.
+    Each example is drawn for on its own, where the paper draws once a batch. The branches that stay
+    are scaled up in training, so that evaluation, where the paper scales them down, takes them as
+    they are.
     """
 
     def __init__(self, rate: float, name: str) -> None:
@@ -48,14 +56,20 @@ class StochasticDepth(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(name=name)
 
     def call(self, branch: Any, training: bool = False) -> Any:
-        return _drop(branch, self.rate, [tf.shape(branch)[0], 1, 1, 1], self.seed_generator) if training else branch
+        return (
+            _drop(branch, self.rate, [tf.shape(branch)[0], 1, 1, 1], self.seed_generator)
+            if training
+            else branch
+        )
 
 
 class DropConnect(keras.layers.Dense):
-    """A dense layer, [B, N] to [B, K], that sets a share of its weights to zero in training and scales the rest up (Wan et al. 2013).
+    """A dense layer, [B, N] to [B, K], that sets a share of its weights to zero in training and
+    scales the rest up (Wan et al. 2013).
 
-    One mask is drawn for each step and replica, where the paper draws one for each example, which takes B times the memory of the
-    kernel. Evaluation uses all weights, the masks' mean, where the paper draws samples. Biases are left alone.
+    One mask is drawn for each step and replica, where the paper draws one for each example, which
+    takes B times the memory of the kernel. Evaluation uses all weights, the masks' mean, where the
+    paper draws samples. Biases are left alone.
     """
 
     def __init__(self, units: int, rate: float, *, name: str, **settings: Any) -> None:
@@ -71,12 +85,21 @@ class DropConnect(keras.layers.Dense):
 
 
 def linear_decay(branches: int, last: float) -> list[float]:
-    """How often each of so many residual branches is left out: l / branches × `last` for the lth (Huang et al. 2016, linear decay)."""
+    """How often each of so many residual branches is left out: l / branches × `last` for the lth
+    (Huang et al. 2016, linear decay).
+    """
     return [last * (index + 1) / branches for index in range(branches)]
 
 
-def _drop(x: tf.Tensor, rate: float, shape: Sequence[Any] | tf.Tensor, generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """`x` with a share set to zero and the rest scaled up, by a mask of `shape`, which is broadcast."""
+def _drop(
+    x: tf.Tensor,
+    rate: float,
+    shape: Sequence[Any] | tf.Tensor,
+    generator: keras.random.SeedGenerator,
+) -> tf.Tensor:
+    """`x` with a share set to zero and the rest scaled up, by a mask of `shape`, which is
+    broadcast.
+    """
     # Uniform numbers in half precision are too coarse to compare with a small rate.
     keep = tf.random.stateless_uniform(shape, next_seed(generator)) >= rate
     return x * tf.cast(tf.where(keep, 1 / (1 - rate), 0.0), x.dtype)

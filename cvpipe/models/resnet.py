@@ -1,7 +1,8 @@
 """Residual networks (He et al. 2015): branch → stack → network.
 
-`resnet20` and `resnet32` are section 4.2's for small images, `resnet18`, `resnet34` and `resnet50` table 1's. As in
-torchvision, `resnet50` strides in the 3×3 convolution of a bottleneck, not in the 1×1 before it.
+`resnet20` and `resnet32` are section 4.2's for small images, `resnet18`, `resnet34` and `resnet50`
+table 1's. As in torchvision, `resnet50` strides in the 3×3 convolution of a bottleneck, not in the
+1×1 before it.
 """
 
 from __future__ import annotations
@@ -18,32 +19,52 @@ from cvpipe.models.random_layers import linear_decay
 class Branch(Protocol):
     """The convolutions of a residual block."""
 
-    def __call__(self, x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor: ...
+    def __call__(
+        self, x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
+    ) -> keras.KerasTensor: ...
 
 
 class Shortcut(Protocol):
     """What carries a residual block's input to its output; it has the output's shape."""
 
-    def __call__(self, x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor: ...
+    def __call__(
+        self, x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
+    ) -> keras.KerasTensor: ...
 
 
-def basic(x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """Two 3×3 convolutions (figure 5, left): [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), filters]."""
+def basic(
+    x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
+) -> keras.KerasTensor:
+    """Two 3×3 convolutions (figure 5, left): [B, H, W, C] -> [B, ceil(H / stride), ceil(W /
+    stride), filters].
+    """
     x = conv_norm(x, filters, 3, stride, style=style, activation="relu", name=f"{name}_conv1")
-    return conv_norm(x, filters, 3, 1, style=style.ending_branch(), activation=None, name=f"{name}_conv2")
+    return conv_norm(
+        x, filters, 3, 1, style=style.ending_branch(), activation=None, name=f"{name}_conv2"
+    )
 
 
-def bottleneck(x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """1×1, 3×3, 1×1 (figure 5, right): [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 × filters]."""
+def bottleneck(
+    x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
+) -> keras.KerasTensor:
+    """1×1, 3×3, 1×1 (figure 5, right): [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), 4 ×
+    filters].
+    """
     x = conv_norm(x, filters, 1, 1, style=style, activation="relu", name=f"{name}_conv1")
     x = conv_norm(x, filters, 3, stride, style=style, activation="relu", name=f"{name}_conv2")
-    return conv_norm(x, 4 * filters, 1, 1, style=style.ending_branch(), activation=None, name=f"{name}_conv3")
+    return conv_norm(
+        x, 4 * filters, 1, 1, style=style.ending_branch(), activation=None, name=f"{name}_conv3"
+    )
 
 
-def pad_shortcut(x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """Option A of section 3.3, without parameters: every stride-th pixel, and zeros for the channels that `x` lacks.
+def pad_shortcut(
+    x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
+) -> keras.KerasTensor:
+    """Option A of section 3.3, without parameters: every stride-th pixel, and zeros for the
+    channels that `x` lacks.
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels], channels at least C. `style` and `name` are unused.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels], channels at least C. `style`
+    and `name` are unused.
     """
     if stride == 1 and channels == x.shape[-1]:
         return x
@@ -53,7 +74,9 @@ def pad_shortcut(x: keras.KerasTensor, channels: int, stride: int, *, style: Sty
     return keras.ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, channels - x.shape[-1]]])
 
 
-def project_shortcut(x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str) -> keras.KerasTensor:
+def project_shortcut(
+    x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
+) -> keras.KerasTensor:
     """Option B of section 3.3: a 1×1 convolution where the shape changes.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels].
@@ -64,10 +87,18 @@ def project_shortcut(x: keras.KerasTensor, channels: int, stride: int, *, style:
 
 
 def stack(
-    x: keras.KerasTensor, drops: Sequence[float], filters: int, stride: int, *,
-    branch: Branch, shortcut: Shortcut, style: Style, name: str,
+    x: keras.KerasTensor,
+    drops: Sequence[float],
+    filters: int,
+    stride: int,
+    *,
+    branch: Branch,
+    shortcut: Shortcut,
+    style: Style,
+    name: str,
 ) -> keras.KerasTensor:
-    """A residual block for each of `drops`, the first with `stride`: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C'].
+    """A residual block for each of `drops`, the first with `stride`: [B, H, W, C] -> [B, ceil(H /
+    stride), ceil(W / stride), C'].
 
     `drops` says how often the branch of each is left out in training.
     """
@@ -81,50 +112,80 @@ def stack(
     return x
 
 
-def resnet20(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """Section 4.2, n = 3: {1, 2, 4: [B, ceil(H / stride), ceil(W / stride), 16, 32, 64 × width]}."""
+def resnet20(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Section 4.2, n = 3: {1, 2, 4: [B, ⌈H / stride⌉, ⌈W / stride⌉, 16 | 32 | 64 × width]}."""
     return _small(image, 3, width, style)
 
 
-def resnet32(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def resnet32(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     """Section 4.2, n = 5; the features have `resnet20`'s shapes."""
     return _small(image, 5, width, style)
 
 
-def resnet18(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """Table 1, 18-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 64, 128, 256, 512 × width]}."""
+def resnet18(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Table 1, 18-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 64, 128,
+    256, 512 × width]}.
+    """
     return _large(image, (2, 2, 2, 2), basic, width, style)
 
 
-def resnet34(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def resnet34(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     """Table 1, 34-layer; the features have `resnet18`'s shapes."""
     return _large(image, (3, 4, 6, 3), basic, width, style)
 
 
-def resnet50(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """Table 1, 50-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 256, 512, 1024, 2048 × width]}."""
+def resnet50(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Table 1, 50-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 256, 512,
+    1024, 2048 × width]}.
+    """
     return _large(image, (3, 4, 6, 3), bottleneck, width, style)
 
 
-def _small(image: keras.KerasTensor, blocks: int, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def _small(
+    image: keras.KerasTensor, blocks: int, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     style = style._replace(branches=3 * blocks)
-    x = conv_norm(image, scale_channels(16, width), 3, 1, style=style, activation="relu", name="stem")
+    x = conv_norm(
+        image, scale_channels(16, width), 3, 1, style=style, activation="relu", name="stem"
+    )
     drops = linear_decay(style.branches, style.stochastic_depth)
     features = {}
     for index, filters in enumerate((16, 32, 64)):
         x = stack(
-            x, drops[index * blocks:(index + 1) * blocks], scale_channels(filters, width), 1 if index == 0 else 2,
-            branch=basic, shortcut=pad_shortcut, style=style, name=f"stage{index + 1}",
+            x,
+            drops[index * blocks : (index + 1) * blocks],
+            scale_channels(filters, width),
+            1 if index == 0 else 2,
+            branch=basic,
+            shortcut=pad_shortcut,
+            style=style,
+            name=f"stage{index + 1}",
         )
         features[2**index] = x
     return features
 
 
 def _large(
-    image: keras.KerasTensor, blocks: tuple[int, int, int, int], branch: Branch, width: float, style: Style
+    image: keras.KerasTensor,
+    blocks: tuple[int, int, int, int],
+    branch: Branch,
+    width: float,
+    style: Style,
 ) -> dict[int, keras.KerasTensor]:
     style = style._replace(branches=sum(blocks))
-    stem = conv_norm(image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem")
+    stem = conv_norm(
+        image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
+    )
     # Zeros are as good as the usual minus infinity: after a ReLU nothing is below them.
     padded = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(stem)
     x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(padded)
@@ -132,8 +193,14 @@ def _large(
     features = {2: stem}
     for index, filters in enumerate((64, 128, 256, 512)):
         x = stack(
-            x, drops[sum(blocks[:index]):sum(blocks[:index + 1])], scale_channels(filters, width), 1 if index == 0 else 2,
-            branch=branch, shortcut=project_shortcut, style=style, name=f"stage{index + 1}",
+            x,
+            drops[sum(blocks[:index]) : sum(blocks[: index + 1])],
+            scale_channels(filters, width),
+            1 if index == 0 else 2,
+            branch=branch,
+            shortcut=project_shortcut,
+            style=style,
+            name=f"stage{index + 1}",
         )
         features[4 * 2**index] = x
     return features

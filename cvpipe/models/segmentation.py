@@ -12,12 +12,14 @@ from cvpipe.models.build import backbone
 
 
 def segmentation_network(config: Config, classes: int, style: Style) -> keras.Model:
-    """The segmenter, with fresh weights: float32 [B, H, W, C] to "logits", float32 [B, ceil(H / s), ceil(W / s), classes].
+    """The segmenter, with fresh weights: float32 [B, H, W, C] to "logits", float32 [B, ceil(H / s),
+    ceil(W / s), classes].
 
     s is the head's `output_stride`; see `segmenters`.
 
     Raises:
-        ConfigError: the backbone lacks a map that the head looks at, or the image is too small for it.
+        ConfigError: the backbone lacks a map that the head looks at, or the image is too small for
+            it.
     """
     model, head = config.model, config.model.head
     shape = (*config.prepare.size, config.prepare.channels)
@@ -25,19 +27,41 @@ def segmentation_network(config: Config, classes: int, style: Style) -> keras.Mo
     match head:
         case Fcn():
             return segmenters.fcn(
-                backbone(model.backbone), shape, classes, stride=head.stride, learned=head.upsampling == "learned",
-                output_stride=head.output_stride, dropout=model.dropout, width=model.width, style=style, normalize=normalize,
+                backbone(model.backbone),
+                shape,
+                classes,
+                stride=head.stride,
+                learned=head.upsampling == "learned",
+                output_stride=head.output_stride,
+                dropout=model.dropout,
+                width=model.width,
+                style=style,
+                normalize=normalize,
             )
         case Unet():
             return segmenters.unet(
-                backbone(model.backbone), shape, classes, output_stride=head.output_stride, dropout=model.dropout, width=model.width,
-                style=style, normalize=normalize,
+                backbone(model.backbone),
+                shape,
+                classes,
+                output_stride=head.output_stride,
+                dropout=model.dropout,
+                width=model.width,
+                style=style,
+                normalize=normalize,
             )
         case SegNet() | DeconvNet():
             network = segmenters.segnet if isinstance(head, SegNet) else segmenters.deconvnet
             return network(
-                shape, classes, unpooling=head.unpooling, output_stride=head.output_stride, dropout=model.dropout, width=model.width,
-                style=style, normalize=normalize,
+                shape,
+                classes,
+                unpooling=head.unpooling,
+                output_stride=head.output_stride,
+                dropout=model.dropout,
+                width=model.width,
+                style=style,
+                normalize=normalize,
             )
         case _:
-            raise AssertionError("the configuration sees to it that a segmenter has a head that classifies pixels")
+            raise AssertionError(
+                "the configuration sees to it that a segmenter has a head that classifies pixels"
+            )

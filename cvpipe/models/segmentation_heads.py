@@ -1,7 +1,9 @@
-"""Heads of segmenters: what turns a backbone's feature maps into scores of every class at every pixel.
+"""Heads of segmenters: what turns a backbone's feature maps into scores of every class at every
+pixel.
 
-Dimensions: B images, H, W of the network's input, h, w, C of a feature map, K classes, s the output stride: pixels of the image between two
-that are classified. A map of stride t has h = ceil(H / t), w = ceil(W / t).
+Dimensions: B images, H, W of the network's input, h, w, C of a feature map, K classes, s the output
+stride: pixels of the image between two that are classified. A map of stride t has h = ceil(H / t),
+w = ceil(W / t).
 """
 
 from __future__ import annotations
@@ -19,18 +21,35 @@ from cvpipe.models.upsampling import upsample
 
 
 def pixel_logits(
-    x: keras.KerasTensor, classes: int, kernel: int, *, initializer: keras.initializers.Initializer, name: str = "logits"
+    x: keras.KerasTensor,
+    classes: int,
+    kernel: int,
+    *,
+    initializer: keras.initializers.Initializer,
+    name: str = "logits",
 ) -> keras.KerasTensor:
-    """A convolution with `kernel`×`kernel` pixels: [B, h, w, C] -> [B, h, w, K], float32 under every dtype policy."""
-    return keras.layers.Conv2D(classes, kernel, padding="same", kernel_initializer=initializer, dtype="float32", name=name)(x)
+    """A convolution with `kernel`×`kernel` pixels: [B, h, w, C] -> [B, h, w, K], float32 under
+    every dtype policy.
+    """
+    return keras.layers.Conv2D(
+        classes, kernel, padding="same", kernel_initializer=initializer, dtype="float32", name=name
+    )(x)
 
 
 def fcn_head(
-    maps: Mapping[int, keras.KerasTensor], classes: int, *, size: Size, output_stride: int, learned: bool, style: Style
+    maps: Mapping[int, keras.KerasTensor],
+    classes: int,
+    *,
+    size: Size,
+    output_stride: int,
+    learned: bool,
+    style: Style,
 ) -> keras.KerasTensor:
-    """Scores of each map, from coarse to fine made as fine as the next and added to its own (Long et al. 2015, figure 3).
+    """Scores of each map, from coarse to fine made as fine as the next and added to its own (Long
+    et al. 2015, figure 3).
 
-    A map's layers are named by its stride, so that FCN-16s can start from the weights of FCN-32s, as in the paper.
+    A map's layers are named by its stride, so that FCN-16s can start from the weights of FCN-32s,
+    as in the paper.
 
     Args:
         maps: [B, h, w, C] by their strides; one for FCN-32s, two for FCN-16s, three for FCN-8s.
@@ -44,22 +63,34 @@ def fcn_head(
         Logits, float32 [B, ceil(H / s), ceil(W / s), K].
     """
     coarsest = max(maps)
-    x = pixel_logits(maps[coarsest], classes, 1, initializer=last_kernel(style), name=f"head{coarsest}_logits")
+    x = pixel_logits(
+        maps[coarsest], classes, 1, initializer=last_kernel(style), name=f"head{coarsest}_logits"
+    )
     for before, after in pairwise(sorted({output_stride, *maps}, reverse=True)):
         x = upsample(x, before // after, learned=learned, name=f"head{before}_to{after}_logits")
         x = crop_to(x, grids_of(size, [after])[0])
         if after in maps:
-            # From zeros, so that what is added doesn't disturb a coarser answer until it has been learned (section 4.2).
-            fine = pixel_logits(maps[after], classes, 1, initializer=keras.initializers.Zeros(), name=f"head{after}_logits")
+            # From zeros, so that what is added doesn't disturb a coarser answer until it has been
+            # learned (section 4.2).
+            fine = pixel_logits(
+                maps[after],
+                classes,
+                1,
+                initializer=keras.initializers.Zeros(),
+                name=f"head{after}_logits",
+            )
             x = keras.layers.Add(dtype="float32", name=f"head{after}_add")([x, fine])
     return x
 
 
-def unet_decoder(features: Mapping[int, keras.KerasTensor], *, size: Size, output_stride: int, style: Style) -> keras.KerasTensor:
-    """U-Net's expanding path (Ronneberger et al. 2015, figure 1, right): 2×2 up-convolution, concatenation, two 3×3 convolutions.
+def unet_decoder(
+    features: Mapping[int, keras.KerasTensor], *, size: Size, output_stride: int, style: Style
+) -> keras.KerasTensor:
+    """U-Net's expanding path (Ronneberger et al. 2015, figure 1, right): 2×2 up-convolution,
+    concatenation, two 3×3 convolutions.
 
-    Each step has as many channels as the map it joins, in the paper half of what comes from below; where the backbone has no map of the
-    stride nothing is joined, and the channels are halved.
+    Each step has as many channels as the map it joins, in the paper half of what comes from below;
+    where the backbone has no map of the stride nothing is joined, and the channels are halved.
 
     Args:
         features: [B, h, w, C] by their strides, powers of two.
@@ -77,7 +108,9 @@ def unet_decoder(features: Mapping[int, keras.KerasTensor], *, size: Size, outpu
         name = f"decoder{stride}"
         skip = features.get(stride)
         filters = max(1, x.shape[-1] // 2) if skip is None else skip.shape[-1]
-        x = keras.layers.Conv2DTranspose(filters, 2, 2, kernel_initializer=style.initializer.kernel(), name=f"{name}_up")(x)
+        x = keras.layers.Conv2DTranspose(
+            filters, 2, 2, kernel_initializer=style.initializer.kernel(), name=f"{name}_up"
+        )(x)
         x = crop_to(x, grids_of(size, [stride])[0])
         if skip is not None:
             x = keras.layers.Concatenate(name=f"{name}_concatenate")([skip, x])

@@ -1,8 +1,9 @@
 """Segmentation networks: a backbone and a head, with fresh weights and raw scores.
 
-All are functional models of float [B, H, W, C] with one output, "logits" [B, ceil(H / s), ceil(W / s), K], float32 under every dtype
-policy; the same arguments give the same variable paths. Convolutions pad with zeros and poolings round up: images may have any size, and
-every pixel gets an answer. Dimensions: B images, H, W, C of a prepared image, K classes, s the output stride.
+All are functional models of float [B, H, W, C] with one output, "logits" [B, ceil(H / s), ceil(W /
+s), K], float32 under every dtype policy; the same arguments give the same variable paths.
+Convolutions pad with zeros and poolings round up: images may have any size, and every pixel gets an
+answer. Dimensions: B images, H, W, C of a prepared image, K classes, s the output stride.
 """
 
 from __future__ import annotations
@@ -41,27 +42,39 @@ def fcn(
     """FCN-32s, FCN-16s or FCN-8s (Long et al. 2015) on any backbone; the paper's is fcn_vgg16.
 
     Args:
-        backbone: what makes the feature maps with strides from `stride` to 32; convolutions are added until there is the coarsest.
+        backbone: what makes the feature maps with strides from `stride` to 32; convolutions are
+            added until there is the coarsest.
         input_shape: H, W, C.
         classes: K.
         stride: of the finest map that is used: 32, 16, 8 or 4.
         learned: whether the transposed convolutions are trained, or stay bilinear interpolation.
         output_stride: s, a power of two up to `stride`.
-        dropout: share of the coarsest map that is dropped in training; the paper's network drops half of fc6 too.
+        dropout: share of the coarsest map that is dropped in training; the paper's network drops
+            half of fc6 too.
         width: multiplies the channels.
         style: how the layers are made.
         normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
 
     Raises:
-        ConfigError: the backbone lacks one of the maps, or has one of another size than its stride means.
+        ConfigError: the backbone lacks one of the maps, or has one of another size than its stride
+            means.
     """
     size = input_shape[:2]
-    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone, input_shape, width=width, style=style, normalize=normalize
+    )
     strides = [step for step in (4, 8, 16, COARSEST) if step >= stride]
     maps = take(reach(features, COARSEST, style), strides)
     check_grids(maps, grids_of(size, strides))
     maps[-1] = _drop(maps[-1], dropout)
-    logits = fcn_head(dict(zip(strides, maps)), classes, size=size, output_stride=output_stride, learned=learned, style=style)
+    logits = fcn_head(
+        dict(zip(strides, maps)),
+        classes,
+        size=size,
+        output_stride=output_stride,
+        learned=learned,
+        style=style,
+    )
     return keras.Model(image, {"logits": logits}, name="fcn")
 
 
@@ -87,15 +100,23 @@ def unet(
         ConfigError: the backbone has no coarse map, or one of another size than its stride means.
     """
     size = input_shape[:2]
-    image, features = backbone_features(backbone, input_shape, width=width, style=style, normalize=normalize)
+    image, features = backbone_features(
+        backbone, input_shape, width=width, style=style, normalize=normalize
+    )
     coarsest = max(features)
     if coarsest < output_stride or coarsest.bit_count() > 1:
-        raise ConfigError(f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest}, until it is the output's, "
-                          f"{output_stride}, and doesn't get there: choose another model.backbone")
+        raise ConfigError(
+            f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest}, until"
+            f" it is the output's, {output_stride}, and doesn't get there: choose another"
+            " model.backbone"
+        )
     used = {stride: x for stride, x in features.items() if stride >= output_stride}
     check_grids(list(used.values()), grids_of(size, list(used)))
     x = unet_decoder(
-        {**used, coarsest: _drop(used[coarsest], dropout)}, size=size, output_stride=output_stride, style=style
+        {**used, coarsest: _drop(used[coarsest], dropout)},
+        size=size,
+        output_stride=output_stride,
+        style=style,
     )
     return _classified(image, x, classes, 1, style, "unet")
 
@@ -111,7 +132,8 @@ def segnet(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """SegNet (Badrinarayanan et al. 2015): VGG16's convolutions, each with a norm, and their mirror image.
+    """SegNet (Badrinarayanan et al. 2015): VGG16's convolutions, each with a norm, and their mirror
+    image.
 
     As in the authors' model the 26th convolution, 3×3, is the classifier.
 
@@ -123,7 +145,13 @@ def segnet(
     image, normalized = network_input(input_shape, normalize)
     x, poolings = mirrored_vgg.encode(normalized, width=width, style=style)
     x = mirrored_vgg.decode(
-        _drop(x, dropout), poolings, unpooling=unpooling, output_stride=output_stride, whole=False, width=width, style=style
+        _drop(x, dropout),
+        poolings,
+        unpooling=unpooling,
+        output_stride=output_stride,
+        whole=False,
+        width=width,
+        style=style,
     )
     return _classified(image, x, classes, 3, style, "segnet")
 
@@ -139,19 +167,29 @@ def deconvnet(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """DeconvNet (Noh et al. 2015, table 2): VGG16's convolutions, fc6 and fc7, and their mirror image, each with a norm.
+    """DeconvNet (Noh et al. 2015, table 2): VGG16's convolutions, fc6 and fc7, and their mirror
+    image, each with a norm.
 
-    Its deconvolutions have a stride of 1 and are made as convolutions, which are the same with the kernel turned around. fc6 and its mirror
-    image keep the map's size, where the paper's make 7×7 pixels one and back: its images have 224×224 pixels, these any number.
+    Its deconvolutions have a stride of 1 and are made as convolutions, which are the same with the
+    kernel turned around. fc6 and its mirror image keep the map's size, where the paper's make 7×7
+    pixels one and back: its images have 224×224 pixels, these any number.
 
     Args and raises as for `segnet`.
     """
     image, normalized = network_input(input_shape, normalize)
     x, poolings = mirrored_vgg.encode(normalized, width=width, style=style)
     x = _drop(fc6_fc7(x, width=width, style=style), dropout)
-    x = conv_norm(x, scale_channels(512, width), 7, 1, style=style, activation="relu", name="decoder_fc6")
+    x = conv_norm(
+        x, scale_channels(512, width), 7, 1, style=style, activation="relu", name="decoder_fc6"
+    )
     x = mirrored_vgg.decode(
-        x, poolings, unpooling=unpooling, output_stride=output_stride, whole=True, width=width, style=style
+        x,
+        poolings,
+        unpooling=unpooling,
+        output_stride=output_stride,
+        whole=True,
+        width=width,
+        style=style,
     )
     return _classified(image, x, classes, 1, style, "deconvnet")
 
@@ -160,5 +198,16 @@ def _drop(x: keras.KerasTensor, rate: float) -> keras.KerasTensor:
     return Dropout(rate, name="dropout")(x) if rate > 0 else x
 
 
-def _classified(image: keras.KerasTensor, x: keras.KerasTensor, classes: int, kernel: int, style: Style, name: str) -> keras.Model:
-    return keras.Model(image, {"logits": pixel_logits(x, classes, kernel, initializer=last_kernel(style))}, name=name)
+def _classified(
+    image: keras.KerasTensor,
+    x: keras.KerasTensor,
+    classes: int,
+    kernel: int,
+    style: Style,
+    name: str,
+) -> keras.Model:
+    return keras.Model(
+        image,
+        {"logits": pixel_logits(x, classes, kernel, initializer=last_kernel(style))},
+        name=name,
+    )

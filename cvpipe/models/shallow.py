@@ -1,4 +1,7 @@
-"""What a network has to beat: classifiers that see pixels as a list of numbers. Dimensions: D = H·W·C numbers of an image."""
+"""What a network has to beat: classifiers that see pixels as a list of numbers.
+
+Dimensions: D = H·W·C numbers of an image.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from cvpipe.models.blocks import Style, scale_channels
 
 
 def linear(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """The pixels themselves: with the head's one layer this is a linear classifier, softmax or SVM by its loss.
+    """The pixels themselves: with the head's one layer this is a linear classifier, softmax or SVM
+    by its loss.
 
     Args:
         image: [B, H, W, C].
@@ -21,7 +25,9 @@ def linear(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int,
     return _one_place(image, keras.layers.Flatten(name="pixels")(image))
 
 
-def two_layer(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def two_layer(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     """One hidden ReLU layer; the head's is the second.
 
     Args:
@@ -34,9 +40,18 @@ def two_layer(image: keras.KerasTensor, *, width: float, style: Style) -> dict[i
     """
     pixels = keras.layers.Flatten(name="pixels")(image)
     units, initializer = scale_channels(100, width), style.initializer.kernel()
-    return _one_place(image, keras.layers.Dense(units, activation="relu", kernel_initializer=initializer, name="hidden")(pixels))
+    return _one_place(
+        image,
+        keras.layers.Dense(units, activation="relu", kernel_initializer=initializer, name="hidden")(
+            pixels
+        ),
+    )
 
 
-def _one_place(image: keras.KerasTensor, features: keras.KerasTensor) -> dict[int, keras.KerasTensor]:
+def _one_place(
+    image: keras.KerasTensor, features: keras.KerasTensor
+) -> dict[int, keras.KerasTensor]:
     rows, columns = image.shape[1:3]
-    return {max(rows, columns): keras.layers.Reshape((1, 1, features.shape[-1]), name="place")(features)}
+    return {
+        max(rows, columns): keras.layers.Reshape((1, 1, features.shape[-1]), name="place")(features)
+    }

@@ -10,17 +10,22 @@ CHANNELS = (64, 128, 256, 512, 1024)
 """Of the maps between two poolings."""
 
 
-def two_convolutions(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> keras.KerasTensor:
+def two_convolutions(
+    x: keras.KerasTensor, filters: int, *, style: Style, name: str
+) -> keras.KerasTensor:
     """What U-Net has on every map: [B, H, W, C] -> [B, H, W, filters], 3×3 each."""
     for index in range(2):
-        x = conv_norm(x, filters, 3, 1, style=style, activation="relu", name=f"{name}_conv{index + 1}")
+        x = conv_norm(
+            x, filters, 3, 1, style=style, activation="relu", name=f"{name}_conv{index + 1}"
+        )
     return x
 
 
 def unet(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
     """The ten convolutions.
 
-    They pad with zeros, so that every pixel of the image gets an answer; the paper's don't, and lose a border. The paper's have no norm.
+    They pad with zeros, so that every pixel of the image gets an answer; the paper's don't, and
+    lose a border. The paper's have no norm.
 
     Args:
         image: [B, H, W, C].
@@ -34,6 +39,8 @@ def unet(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, k
     for index, channels in enumerate(CHANNELS):
         if index > 0:
             x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{index}_pool")(x)
-        x = two_convolutions(x, scale_channels(channels, width), style=style, name=f"stage{index + 1}")
+        x = two_convolutions(
+            x, scale_channels(channels, width), style=style, name=f"stage{index + 1}"
+        )
         features[2**index] = x
     return features

@@ -1,7 +1,9 @@
-"""How a network makes maps finer again: transposed convolution, and three ways to undo a pooling (CS231n, In-network upsampling).
+"""How a network makes maps finer again: transposed convolution, and three ways to undo a pooling
+(CS231n, In-network upsampling).
 
-Dimensions: B images, H, W, C of a map, k×k pixels of a pooling's window, h = ceil(H / k), w = ceil(W / k). Windows don't overlap; where k
-doesn't divide H or W, the last ones are cut off, and an unpooled map is cropped.
+Dimensions: B images, H, W, C of a map, k×k pixels of a pooling's window, h = ceil(H / k), w =
+ceil(W / k). Windows don't overlap; where k doesn't divide H or W, the last ones are cut off, and an
+unpooled map is cropped.
 """
 
 from __future__ import annotations
@@ -17,47 +19,70 @@ from cvpipe.models.pyramid import Size
 
 
 def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.Tensor:
-    """Initializer of a transposed convolution that interpolates bilinearly, each channel on its own (Long et al. 2015, section 3.3).
+    """Initializer of a transposed convolution that interpolates bilinearly, each channel on its own
+    (Long et al. 2015, section 3.3).
 
     Args:
-        shape: height and width of the kernel, output channels, input channels. For a stride of f the kernel has 2f pixels where f is
+        shape: height and width of the kernel, output channels, input channels. For a stride of f
+            the kernel has 2f pixels where f is
             even, 2f − 1 where it is odd, as `upsample` takes them.
         dtype: of what is returned; float32 where it is left out.
     """
-    rows, columns = (1 - np.abs(np.arange(length) - (length - 1) / 2) / ((length + 1) // 2) for length in shape[:2])
-    kernel = rows[:, np.newaxis, np.newaxis, np.newaxis] * columns[:, np.newaxis, np.newaxis] * np.eye(*shape[2:])
+    rows, columns = (
+        1 - np.abs(np.arange(length) - (length - 1) / 2) / ((length + 1) // 2)
+        for length in shape[:2]
+    )
+    kernel = (
+        rows[:, np.newaxis, np.newaxis, np.newaxis]
+        * columns[:, np.newaxis, np.newaxis]
+        * np.eye(*shape[2:])
+    )
     return tf.constant(kernel, dtype or "float32")
 
 
 def upsample(x: keras.KerasTensor, factor: int, *, learned: bool, name: str) -> keras.KerasTensor:
-    """A transposed convolution that starts out as bilinear interpolation: [B, H, W, C] -> float32 [B, factor × H, factor × W, C].
+    """A transposed convolution that starts out as bilinear interpolation: [B, H, W, C] -> float32
+    [B, factor × H, factor × W, C].
 
-    At first it gives what `tf.image.resize` does, but that beyond the edges there are zeros. It has no bias, and weights from every channel
-    to every other. Not `learned`, it stays interpolation and needs none. It is meant for class scores: float32 under every dtype policy.
+    At first it gives what `tf.image.resize` does, but that beyond the edges there are zeros. It has
+    no bias, and weights from every channel to every other. Not `learned`, it stays interpolation
+    and needs none. It is meant for class scores: float32 under every dtype policy.
     """
     if not learned:
         return BilinearUpsampling(factor, name=name)(x)
     return keras.layers.Conv2DTranspose(
-        x.shape[-1], 2 * factor - factor % 2, factor, padding="same", use_bias=False, kernel_initializer=bilinear_kernel,
-        dtype="float32", name=name,
+        x.shape[-1],
+        2 * factor - factor % 2,
+        factor,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=bilinear_kernel,
+        dtype="float32",
+        name=name,
     )(x)
 
 
 def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The largest value of each window, and where it was.
 
-    Unlike `tf.nn.max_pool_with_argmax` XLA compiles it, and of equal values the first, row by row, counts and gets the whole gradient.
+    Unlike `tf.nn.max_pool_with_argmax` XLA compiles it, and of equal values the first, row by row,
+    counts and gets the whole gradient.
 
     Args:
         x: float [B, H, W, C].
         window: k, from 2 to 15.
 
     Returns:
-        The values, [B, h, w, C], and their positions in the window, uint8 [B, h, w, C]: row × k + column.
+        The values, [B, h, w, C], and their positions in the window, uint8 [B, h, w, C]: row × k +
+        column.
     """
     rows, columns = x.shape[1:3]
     # Nothing is below minus infinity: a pixel beyond the edge is never the first of the largest.
-    x = tf.pad(x, [[0, 0], [0, -rows % window], [0, -columns % window], [0, 0]], constant_values=float("-inf"))
+    x = tf.pad(
+        x,
+        [[0, 0], [0, -rows % window], [0, -columns % window], [0, 0]],
+        constant_values=float("-inf"),
+    )
     best, *others = tf.split(tf.nn.space_to_depth(x, window), window**2, axis=-1)
     positions = tf.zeros_like(best, tf.uint8)
     for index, values in enumerate(others, 1):
@@ -68,7 +93,8 @@ def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def max_unpool(x: tf.Tensor, positions: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Each value where `max_pool` found the window's largest, zeros elsewhere (Zeiler and Fergus 2013, section 2.1).
+    """Each value where `max_pool` found the window's largest, zeros elsewhere (Zeiler and Fergus
+    2013, section 2.1).
 
     Args:
         x: [B, h, w, C].
@@ -80,12 +106,20 @@ def max_unpool(x: tf.Tensor, positions: tf.Tensor, window: int, size: Size) -> t
         [B, H, W, C].
     """
     zeros = tf.zeros_like(x)
-    return _spread(tf.concat([tf.where(positions == index, x, zeros) for index in range(window**2)], axis=-1), window, size)
+    return _spread(
+        tf.concat([tf.where(positions == index, x, zeros) for index in range(window**2)], axis=-1),
+        window,
+        size,
+    )
 
 
 def bed_of_nails(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Each value in the upper left of its window, zeros elsewhere; arguments and result as for `max_unpool`."""
-    return _spread(tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, x.shape[-1] * (window**2 - 1)]]), window, size)
+    """Each value in the upper left of its window, zeros elsewhere; arguments and result as for
+    `max_unpool`.
+    """
+    return _spread(
+        tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, x.shape[-1] * (window**2 - 1)]]), window, size
+    )
 
 
 def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
@@ -94,9 +128,11 @@ def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
 
 
 class BilinearUpsampling(keras.layers.Layer):
-    """What a transposed convolution with `bilinear_kernel` does, as a product of matrices: [B, H, W, C] -> [B, factor × H, factor × W, C].
+    """What a transposed convolution with `bilinear_kernel` does, as a product of matrices: [B, H,
+    W, C] -> [B, factor × H, factor × W, C].
 
-    A convolution can't tell that no channel goes into another, and takes as many times as long as there are.
+    A convolution can't tell that no channel goes into another, and takes as many times as long as
+    there are.
     """
 
     def __init__(self, factor: int, name: str) -> None:
@@ -108,9 +144,13 @@ class BilinearUpsampling(keras.layers.Layer):
         return tf.einsum("qw,bhwc->bhqc", across, tf.einsum("ph,bhwc->bpwc", down, x))
 
     def _weights(self, length: int) -> np.ndarray:
-        """What each pixel of a line takes from each of `length` coarser ones: float64 [factor × length, length]."""
+        """What each pixel of a line takes from each of `length` coarser ones: float64 [factor ×
+        length, length].
+        """
         centres = np.arange(length) * self.factor + (self.factor - 1) / 2
-        return np.maximum(1 - np.abs(np.arange(self.factor * length)[:, np.newaxis] - centres) / self.factor, 0)
+        return np.maximum(
+            1 - np.abs(np.arange(self.factor * length)[:, np.newaxis] - centres) / self.factor, 0
+        )
 
 
 class MaxPoolingWithPositions(keras.layers.Layer):
@@ -140,5 +180,7 @@ class Unpooling(keras.layers.Layer):
 
 
 def _spread(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """The pixels of each window, row by row, from the channels of one: [B, h, w, k² × C] -> [B, H, W, C]."""
-    return tf.nn.depth_to_space(x, window)[:, :size[0], :size[1]]
+    """The pixels of each window, row by row, from the channels of one: [B, h, w, k² × C] -> [B, H,
+    W, C].
+    """
+    return tf.nn.depth_to_space(x, window)[:, : size[0], : size[1]]

@@ -1,4 +1,5 @@
-"""VGG16 (Simonyan and Zisserman 2014, table 1, configuration D) without its fully connected layers, and as SSD and FCN have it.
+"""VGG16 (Simonyan and Zisserman 2014, table 1, configuration D) without its fully connected layers,
+and as SSD and FCN have it.
 
 Image tensors are [B, H, W, C].
 """
@@ -17,9 +18,11 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 class L2Normalization(keras.layers.Layer):
-    """Divides each pixel's features by their Euclidean length and scales each channel (Liu et al. 2015, ParseNet, section 3.3).
+    """Divides each pixel's features by their Euclidean length and scales each channel (Liu et al.
+    2015, ParseNet, section 3.3).
 
-    float [B, H, W, C] -> the same; lengths are computed in float32 under every dtype policy. The scales are learned.
+    float [B, H, W, C] -> the same; lengths are computed in float32 under every dtype policy. The
+    scales are learned.
     """
 
     def __init__(self, initial: float, name: str) -> None:
@@ -29,7 +32,9 @@ class L2Normalization(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         initializer = keras.initializers.Constant(self.initial)
-        self.scale = self.add_weight(shape=(input_shape[-1],), initializer=initializer, name="scale")
+        self.scale = self.add_weight(
+            shape=(input_shape[-1],), initializer=initializer, name="scale"
+        )
 
     def call(self, x: Any) -> Any:
         features = keras.ops.cast(x, "float32")
@@ -48,7 +53,8 @@ def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, 
         style: how kernels start out; the network has no norm.
 
     Returns:
-        {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 512, 512 × width]}: the last convolution before
+        {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 512, 512 ×
+        width]}: the last convolution before
         each pooling, and pool5.
     """
     features = _convolutions(image, width, style)
@@ -56,8 +62,11 @@ def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, 
     return features
 
 
-def ssd_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """VGG16 with its first two fully connected layers made convolutions of 1024 × `width` channels (Liu et al. 2015, SSD, section 3.1).
+def ssd_vgg16(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """VGG16 with its first two fully connected layers made convolutions of 1024 × `width` channels
+    (Liu et al. 2015, SSD, section 3.1).
 
     Args:
         image: [B, H, W, C].
@@ -65,23 +74,35 @@ def ssd_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[i
         style: how kernels start out; the network has no norm.
 
     Returns:
-        {8: conv4_3, every pixel of length 20 at first, 16: fc7}, [B, ceil(H / stride), ceil(W / stride), 512, 1024 × width].
+        {8: conv4_3, every pixel of length 20 at first, 16: fc7}, [B, ceil(H / stride), ceil(W /
+            stride), 512, 1024 × width].
     """
     features = _convolutions(image, width, style)
     x = keras.layers.MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
     channels = scale_channels(1024, width)
-    # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it sees about what it saw.
+    # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it
+    # sees about what it saw.
     x = keras.layers.Conv2D(
-        channels, 3, padding="same", dilation_rate=6, activation="relu", kernel_initializer=style.initializer.kernel(), name="fc6"
+        channels,
+        3,
+        padding="same",
+        dilation_rate=6,
+        activation="relu",
+        kernel_initializer=style.initializer.kernel(),
+        name="fc6",
     )(x)
     fc7 = conv_norm(x, channels, 1, 1, style=_without_norm(style), activation="relu", name="fc7")
     return {8: L2Normalization(20.0, name="stage4_length")(features[8]), 16: fc7}
 
 
-def fcn_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """VGG16 with its first two fully connected layers made convolutions of 7×7 and 1×1 (Long et al. 2015, section 4.1).
+def fcn_vgg16(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """VGG16 with its first two fully connected layers made convolutions of 7×7 and 1×1 (Long et al.
+    2015, section 4.1).
 
-    All of them pad with zeros to keep the size, where the paper pads the image by 100 pixels and crops what comes out.
+    All of them pad with zeros to keep the size, where the paper pads the image by 100 pixels and
+    crops what comes out.
 
     Args:
         image: [B, H, W, C].
@@ -89,7 +110,8 @@ def fcn_vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[i
         style: how kernels start out; the network has no norm.
 
     Returns:
-        {2, 4, 8, 16: pool1, pool2, pool3, pool4, 32: fc7}, [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 4096 × width].
+        {2, 4, 8, 16: pool1, pool2, pool3, pool4, 32: fc7}, [B, ceil(H / stride), ceil(W / stride),
+        64, 128, 256, 512, 4096 × width].
     """
     style = _without_norm(style)
     x, features = image, {}
@@ -105,7 +127,9 @@ def stage(x: keras.KerasTensor, number: int, *, width: float, style: Style) -> k
     channels, count = STAGES[number - 1]
     for index in range(count):
         name = f"stage{number}_conv{index + 1}"
-        x = conv_norm(x, scale_channels(channels, width), 3, 1, style=style, activation="relu", name=name)
+        x = conv_norm(
+            x, scale_channels(channels, width), 3, 1, style=style, activation="relu", name=name
+        )
     return x
 
 
@@ -116,7 +140,9 @@ def fc6_fc7(x: keras.KerasTensor, *, width: float, style: Style) -> keras.KerasT
     return conv_norm(x, channels, 1, 1, style=style, activation="relu", name="fc7")
 
 
-def _convolutions(image: keras.KerasTensor, width: float, style: Style) -> dict[int, keras.KerasTensor]:
+def _convolutions(
+    image: keras.KerasTensor, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
     x, features = image, {}
     for number in range(1, len(STAGES) + 1):
         if number > 1:

@@ -19,9 +19,18 @@ from cvpipe.training.run import Run
 
 
 class Book:
-    """Scores by run, which are kept from one start of a sweep to the next, and the trials made of them."""
+    """Scores by run, which are kept from one start of a sweep to the next, and the trials made of
+    them.
+    """
 
-    def __init__(self, folder: Path, pipeline: Path, head: Mapping[str, Any], space: Sequence[Dimension], best_by: str):
+    def __init__(
+        self,
+        folder: Path,
+        pipeline: Path,
+        head: Mapping[str, Any],
+        space: Sequence[Dimension],
+        best_by: str,
+    ):
         """
         Args:
             pipeline: the pipeline file, of which the folder keeps a copy.
@@ -34,7 +43,9 @@ class Book:
         self.folder, self.metric = folder, f"validation {best_by}"
         self.pipeline = folder / "pipeline.yaml"
         self.trials: list[dict[str, Any]] = []
-        """In the order in which they were drawn, as `sweep` returns them, but with "runs" as seen from the folder."""
+        """In the order in which they were drawn, as `sweep` returns them, but with "runs" as seen
+        from the folder.
+        """
         self._space, self._best_by = tuple(space), best_by
         self._file, self._hparams = folder / "sweep.json", folder / "hparams"
         self._head = jsonable(dict(head))
@@ -47,12 +58,18 @@ class Book:
         self._write()
 
     def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
-        """What `run_once` says of a run of round `number`, trained now where that isn't known; `name` is that of its folder."""
+        """What `run_once` says of a run of round `number`, trained now where that isn't known;
+        `name` is that of its folder.
+        """
         run, known = Run(self.folder / name), self._runs.get(name)
-        # A run that failed may not have got as far as its folder; a scored one whose folder was removed is wanted anew.
+        # A run that failed may not have got as far as its folder; a scored one whose folder was
+        # removed is wanted anew.
         same = run.config == config if run.config_file.exists() else bool(known and known["error"])
         if known is None or name in self._again or not same:
-            self._runs[name] = {"round": number, **run_once(config, run.folder, self._best_by, train)}
+            self._runs[name] = {
+                "round": number,
+                **run_once(config, run.folder, self._best_by, train),
+            }
             self._again.discard(name)
             self._write()
         return self._runs[name]
@@ -62,33 +79,62 @@ class Book:
         self.trials.append(trial)
         for name in trial["runs"]:
             run, group = self._runs[name], f"trial-{trial['trial']:03}"
-            write_run(self._hparams / name, group, trial["values"], self.metric, run["score"], run["epoch"])
+            write_run(
+                self._hparams / name,
+                group,
+                trial["values"],
+                self.metric,
+                run["score"],
+                run["epoch"],
+            )
         self._write()
 
     def ranked(self) -> list[dict[str, Any]]:
         """The trials, best first, the failed ones last; of equal ones the earlier first."""
-        return sorted(self.trials, key=lambda trial: math.inf if trial["score"] is None else -trial["score"])
+        return sorted(
+            self.trials, key=lambda trial: math.inf if trial["score"] is None else -trial["score"]
+        )
 
     def result(self) -> dict[str, Any]:
         """What `sweep` returns."""
         ranked = self.ranked()
         best = next((trial for trial in ranked if trial["score"] is not None), None)
-        notes = [_edge_note(dimension, best["values"][dimension.key]) for dimension in self._space] if best else []
-        trials = [{**trial, "runs": [str(self.folder / name) for name in trial["runs"]]} for trial in ranked]
-        return {"metric": self.metric, "best": best and best["trial"], "trials": trials, "notes": [note for note in notes if note]}
+        notes = (
+            [_edge_note(dimension, best["values"][dimension.key]) for dimension in self._space]
+            if best
+            else []
+        )
+        trials = [
+            {**trial, "runs": [str(self.folder / name) for name in trial["runs"]]}
+            for trial in ranked
+        ]
+        return {
+            "metric": self.metric,
+            "best": best and best["trial"],
+            "trials": trials,
+            "notes": [note for note in notes if note],
+        }
 
     def _known_runs(self) -> dict[str, dict[str, Any]]:
         if not self._file.exists():
             if self.folder.exists() and any(self.folder.iterdir()):
-                raise ConfigError(f"{self.folder}: the folder is not empty and holds no sweep; choose another with --run")
+                raise ConfigError(
+                    f"{self.folder}: the folder is not empty and holds no sweep; choose another"
+                    " with --run"
+                )
             return {}
         try:
             before = json.loads(self._file.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ConfigError(f"{self._file}: damaged ({error}); choose another folder with --run") from None
+            raise ConfigError(
+                f"{self._file}: damaged ({error}); choose another folder with --run"
+            ) from None
         changed = [word for word, value in self._head.items() if before.get(word) != value]
         if changed:
-            raise ConfigError(f"{self.folder}: holds a sweep with another {' and '.join(changed)}; choose another folder with --run")
+            raise ConfigError(
+                f"{self.folder}: holds a sweep with another {' and '.join(changed)}; choose another"
+                " folder with --run"
+            )
         return before["runs"]
 
     def _write(self) -> None:
@@ -98,12 +144,20 @@ class Book:
 def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """What failed, perhaps for want of memory or disk.
 
-    Not where the same bits would come again, nor in rounds before the last: what is searched after them depends on their scores.
+    Not where the same bits would come again, nor in rounds before the last: what is searched after
+    them depends on their scores.
     """
     latest = max((run["round"] for run in runs.values()), default=0)
-    return {name for name, run in runs.items() if run["error"] and run["round"] == latest and "not finite" not in run["error"]}
+    return {
+        name
+        for name, run in runs.items()
+        if run["error"] and run["round"] == latest and "not finite" not in run["error"]
+    }
 
 
 def _edge_note(dimension: Dimension, value: Any) -> str | None:
     edge = dimension.edge(value) if isinstance(dimension, Range) else None
-    return edge and f"the best {dimension.key} lies at the {edge} end of its range; better ones may lie beyond it"
+    return edge and (
+        f"the best {dimension.key} lies at the {edge} end of its range;"
+        " better ones may lie beyond it"
+    )

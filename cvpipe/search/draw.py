@@ -1,4 +1,6 @@
-"""Where the values of the next trial come from: Optuna's random sampler, within ranges that narrow from round to round."""
+"""Where the values of the next trial come from: Optuna's random sampler, within ranges that narrow
+from round to round.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,30 @@ class Study:
         try:
             import optuna
         except ImportError:
-            raise UserError("cvpipe sweep needs Optuna; install it with: pip install 'cvpipe[sweep]'") from None
+            raise UserError(
+                "cvpipe sweep needs Optuna; install it with: pip install 'cvpipe[sweep]'"
+            ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
-        self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed))
+        self._study = optuna.create_study(
+            direction="maximize", sampler=optuna.samplers.RandomSampler(seed=seed)
+        )
         self._taken: set[tuple[Value, ...]] = set()
 
     def ask(self, space: Sequence[Dimension]) -> tuple[Any, dict[str, Value]] | None:
-        """What to `tell` the score of, and values by key that no trial had; None where none seem to be left."""
+        """What to `tell` the score of, and values by key that no trial had; None where none seem to
+        be left.
+        """
         for _ in range(MOST_DRAWS):
-            asked = self._study.ask({dimension.key: self._distribution(dimension) for dimension in space})
+            asked = self._study.ask(
+                {dimension.key: self._distribution(dimension) for dimension in space}
+            )
             values = {
-                dimension.key: dimension.plain(asked.params[dimension.key]) if isinstance(dimension, Range) else asked.params[dimension.key]
+                dimension.key: (
+                    dimension.plain(asked.params[dimension.key])
+                    if isinstance(dimension, Range)
+                    else asked.params[dimension.key]
+                )
                 for dimension in space
             }
             if tuple(values.values()) not in self._taken:
@@ -47,7 +61,9 @@ class Study:
 
     def tell(self, asked: Any, score: float | None) -> None:
         """Takes in a trial's score; None says that it failed."""
-        self._study.tell(asked, score, self._optuna.trial.TrialState.FAIL if score is None else None)
+        self._study.tell(
+            asked, score, self._optuna.trial.TrialState.FAIL if score is None else None
+        )
 
     def _distribution(self, dimension: Dimension) -> Any:
         kinds = self._optuna.distributions
@@ -58,11 +74,14 @@ class Study:
         return kinds.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def narrowed(space: Sequence[Dimension], ranked: Sequence[Mapping[str, Any]], trials: int) -> tuple[Dimension, ...]:
+def narrowed(
+    space: Sequence[Dimension], ranked: Sequence[Mapping[str, Any]], trials: int
+) -> tuple[Dimension, ...]:
     """From coarse to fine: the space around the best trials so far; choices stay as they are.
 
     Args:
-        ranked: the trials so far, best first, each with "values" by key, "round" and "score" (None where it failed).
+        ranked: the trials so far, best first, each with "values" by key, "round" and "score" (None
+            where it failed).
         trials: how many there are in a round.
     """
     good = [trial["values"] for trial in ranked if trial["score"] is not None]
@@ -72,6 +91,10 @@ def narrowed(space: Sequence[Dimension], ranked: Sequence[Mapping[str, Any]], tr
     # Each round adds its trials where the best ones are, so there they lie closer to each other.
     draws = trials * len({trial["round"] for trial in ranked})
     return tuple(
-        dimension.narrowed([values[dimension.key] for values in best], draws) if isinstance(dimension, Range) else dimension
+        (
+            dimension.narrowed([values[dimension.key] for values in best], draws)
+            if isinstance(dimension, Range)
+            else dimension
+        )
         for dimension in space
     )

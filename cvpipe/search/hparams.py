@@ -1,4 +1,6 @@
-"""A sweep as TensorBoard's HParams dashboard shows it: a session a run, the folds of a trial being a group."""
+"""A sweep as TensorBoard's HParams dashboard shows it: a session a run, the folds of a trial being
+a group.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,24 @@ def write_experiment(folder: Path, space: Sequence[Dimension], metric: str) -> N
     """Says what is searched, and by which score; `folder` is above those of the runs."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(0):
-        hp.hparams_config([hp.HParam(dimension.key, _domain(dimension)) for dimension in space], [hp.Metric(metric)])
+        hp.hparams_config(
+            [hp.HParam(dimension.key, _domain(dimension)) for dimension in space],
+            [hp.Metric(metric)],
+        )
     writer.close()
 
 
-def write_run(folder: Path, trial: str, values: Mapping[str, Value], metric: str, score: float | None, epoch: int | None) -> None:
-    """A run with its trial's values and its score, at the epoch where it was reached; none where the run failed."""
+def write_run(
+    folder: Path,
+    trial: str,
+    values: Mapping[str, Value],
+    metric: str,
+    score: float | None,
+    epoch: int | None,
+) -> None:
+    """A run with its trial's values and its score, at the epoch where it was reached; none where
+    the run failed.
+    """
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(epoch or 0):
         hp.hparams({key: _plain(value) for key, value in values.items()}, trial_id=trial)
@@ -34,10 +48,16 @@ def write_run(folder: Path, trial: str, values: Mapping[str, Value], metric: str
 def _domain(dimension: Dimension) -> Any:
     if isinstance(dimension, Range):
         whole, low, high = dimension.whole, dimension.low, dimension.high
-        return hp.IntInterval(int(low), int(high)) if whole else hp.RealInterval(float(low), float(high))
+        return (
+            hp.IntInterval(int(low), int(high))
+            if whole
+            else hp.RealInterval(float(low), float(high))
+        )
     values = [_plain(text) for text in dimension.texts]
     # HParams wants values of one type.
-    return hp.Discrete(values if len({type(value) for value in values}) == 1 else list(map(str, values)))
+    return hp.Discrete(
+        values if len({type(value) for value in values}) == 1 else list(map(str, values))
+    )
 
 
 def _plain(value: Value) -> bool | int | float | str:

@@ -41,7 +41,9 @@ class Plan:
         if self.folds is not None and self.folds < 2:
             raise ConfigError(f"--folds {self.folds}: at least 2 are needed")
         if not self.search and self.folds is None:
-            raise ConfigError("nothing to compare; say what to search, such as --search optimizer.learning_rate=1e-3:1:log, "
-                              "or cross-validate with --folds 5")
+            raise ConfigError(
+                "nothing to compare; say what to search, such as --search"
+                " optimizer.learning_rate=1e-3:1:log, or cross-validate with --folds 5"
+            )
         self.load()
         return check(self.search, self.load)

@@ -1,4 +1,4 @@
-"""What a sweep searches: ranges of numbers and lists of choices, each for one key of the pipeline."""
+"""Search space of a sweep: ranges of numbers and lists of choices, each for one pipeline key."""
 
 from __future__ import annotations
 
@@ -37,21 +37,32 @@ class Range:
     """Whole numbers only."""
 
     def plain(self, drawn: float) -> Value:
-        """A drawn number as it goes into the pipeline: short enough to be typed again, and within the range."""
-        return int(drawn) if self.whole else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+        """A drawn number as it goes into the pipeline: short enough to be typed again, and within
+        the range.
+        """
+        return (
+            int(drawn)
+            if self.whole
+            else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+        )
 
     def narrowed(self, best: Sequence[float], trials: int) -> Range:
-        """The part of this range around the best values, and on either side as much as `trials` draws lie apart on average."""
+        """The part of this range around the best values, and on either side as much as `trials`
+        draws lie apart on average.
+        """
         low, high = self._scaled(self.low), self._scaled(self.high)
         margin = (high - low) / trials
-        begin, end = max(low, self._scaled(min(best)) - margin), min(high, self._scaled(max(best)) + margin)
+        begin, end = (
+            max(low, self._scaled(min(best)) - margin),
+            min(high, self._scaled(max(best)) + margin),
+        )
         ends = (math.exp(begin), math.exp(end)) if self.log else (begin, end)
         if self.whole:
             ends = (math.floor(ends[0] + 1e-9), math.ceil(ends[1] - 1e-9))
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """ "lower" or "upper" where a value lies so near to that end that better ones may lie beyond it."""
+        """Return "lower" or "upper" if better values may lie beyond that end, so near it is."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         position = (self._scaled(value) - low) / (high - low)
         return "lower" if position < EDGE else "upper" if position > 1 - EDGE else None
@@ -72,7 +83,8 @@ Dimension = Range | Choices
 
 
 def parse(text: str) -> Dimension:
-    """Reads `key=low:high`, `key=low:high:log`, `key=low:high:linear` or `key=a,b,c`, the choices being YAML.
+    """Reads `key=low:high`, `key=low:high:log`, `key=low:high:linear` or `key=a,b,c`, the choices
+    being YAML.
 
     Raises:
         ConfigError: it is none of these, or there is nothing to search in it.
@@ -80,8 +92,10 @@ def parse(text: str) -> Dimension:
     key, _, given = text.partition("=")
     found = RANGE.fullmatch(given)
     if not key or not (found or len(_choices(given)) > 1):
-        raise ConfigError(f"--search {text}: write it as key=low:high, key=low:high:log or key=a,b,c, "
-                          f"such as --search optimizer.learning_rate=1e-3:1:log")
+        raise ConfigError(
+            f"--search {text}: write it as key=low:high, key=low:high:log or key=a,b,c, "
+            "such as --search optimizer.learning_rate=1e-3:1:log"
+        )
     if not found:
         return Choices(key, tuple(dict.fromkeys(_choices(given))))
     low, high, log = float(found[1]), float(found[2]), found[3] == "log"
@@ -116,14 +130,18 @@ def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
 
 
 def _choices(text: str) -> list[str]:
-    """The items of a YAML list without its brackets, each as it is written; nothing where it is no such list."""
+    """The items of a YAML list without its brackets, each as it is written; nothing where it is no
+    such list.
+    """
     try:
         listed = yaml.compose(f"[{text}]", yaml.SafeLoader)
     except yaml.YAMLError:
         return []
     if not isinstance(listed, yaml.SequenceNode):
         return []
-    return [f"[{text}]"[item.start_mark.index: item.end_mark.index].strip() for item in listed.value]
+    return [
+        f"[{text}]"[item.start_mark.index : item.end_mark.index].strip() for item in listed.value
+    ]
 
 
 def _ends(dimension: Dimension) -> tuple[Value, ...]:

@@ -1,4 +1,5 @@
-"""Random search, coarse to fine, and cross-validation: many runs of a pipeline, compared by their validation scores.
+"""Random search, coarse to fine, and cross-validation: many runs of a pipeline, compared by their
+validation scores.
 
 A sweep's folder holds, beside the runs trial-000, trial-001 … (with folds: trial-000/fold-0 …):
 
@@ -6,8 +7,9 @@ A sweep's folder holds, beside the runs trial-000, trial-001 … (with folds: tr
     pipeline.yaml    a copy of the pipeline file
     hparams/         events for TensorBoard's HParams dashboard
 
-Trials are a function of the pipeline's seed and of what earlier rounds scored. So a sweep goes on by drawing them all again, and
-training those that have no score yet. Nothing is chosen by the test split.
+Trials are a function of the pipeline's seed and of what earlier rounds scored. So a sweep goes on
+by drawing them all again, and training those that have no score yet. Nothing is chosen by the test
+split.
 """
 
 from __future__ import annotations
@@ -35,9 +37,12 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     """Makes a plan's trials in `folder`, or goes on with them.
 
     Returns:
-        "metric", such as "validation accuracy"; "best", the best trial's number; "trials", best first, the failed ones last: each
-        with "trial", "round", "values" by key, "score" (with folds their mean) and "deviation" (with folds, of the sample), both
-        None where it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes" (sentences).
+        "metric", such as "validation accuracy"; "best", the best trial's number; "trials", best
+        first, the failed ones last: each
+        with "trial", "round", "values" by key, "score" (with folds their mean) and "deviation"
+        (with folds, of the sample), both
+        None where it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes"
+        (sentences).
 
     Raises:
         ConfigError: the plan is wrong, or the folder holds another sweep.
@@ -48,12 +53,23 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     space, config = plan.check(), plan.load()
     study, splits = Study(config.seed), open_splits(config.data)
     if "validation" not in splits:
-        raise ConfigError("trials are compared on a validation split; raise data.validation, or cross-validate with --folds 5")
-    head = {"pipeline": config.to_json(), "search": list(plan.search), "folds": plan.folds, "data": describe_splits(splits)["digests"]}
+        raise ConfigError(
+            "trials are compared on a validation split; raise data.validation, or cross-validate"
+            " with --folds 5"
+        )
+    head = {
+        "pipeline": config.to_json(),
+        "search": list(plan.search),
+        "folds": plan.folds,
+        "data": describe_splits(splits)["digests"],
+    }
     with Run(folder).locked():
         book = Book(folder, plan.pipeline, head, space, task_module(config.task).BEST_BY)
-        # The file may be edited while the sweep lasts; and the copy, if it gives no name, would be called by its own.
-        copied = dataclasses.replace(plan, pipeline=book.pipeline, overrides=(f"name={config.name}", *plan.overrides))
+        # The file may be edited while the sweep lasts; and the copy, if it gives no name, would be
+        # called by its own.
+        copied = dataclasses.replace(
+            plan, pipeline=book.pipeline, overrides=(f"name={config.name}", *plan.overrides)
+        )
         if not space:
             copied = dataclasses.replace(copied, trials=1, rounds=1)
         _run_trials(copied, space, study, book, train)
@@ -63,7 +79,9 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     return result
 
 
-def _run_trials(plan: Plan, space: tuple[Dimension, ...], study: Study, book: Book, train: Train) -> None:
+def _run_trials(
+    plan: Plan, space: tuple[Dimension, ...], study: Study, book: Book, train: Train
+) -> None:
     for number in range(1, plan.rounds + 1):
         finer = narrowed(space, book.ranked(), plan.trials)
         for _ in range(plan.trials):
@@ -77,8 +95,16 @@ def _run_trials(plan: Plan, space: tuple[Dimension, ...], study: Study, book: Bo
             study.tell(asked, trial["score"])
 
 
-def _run_trial(plan: Plan, number: int, values: Mapping[str, Value], book: Book, train: Train) -> dict[str, Any]:
-    trial = {"trial": len(book.trials), "round": number, "values": dict(values), "score": None, "deviation": None}
+def _run_trial(
+    plan: Plan, number: int, values: Mapping[str, Value], book: Book, train: Train
+) -> dict[str, Any]:
+    trial = {
+        "trial": len(book.trials),
+        "round": number,
+        "values": dict(values),
+        "score": None,
+        "deviation": None,
+    }
     name = f"trial-{trial['trial']:03}"
     overrides = [f"{key}={value}" for key, value in values.items()]
     _say("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
@@ -97,7 +123,10 @@ def _run_trial(plan: Plan, number: int, values: Mapping[str, Value], book: Book,
             break
     scores = [run["score"] for run in runs.values() if not run["error"]]
     if not error:
-        trial |= {"score": statistics.fmean(scores), "deviation": None if plan.folds is None else statistics.stdev(scores)}
+        trial |= {
+            "score": statistics.fmean(scores),
+            "deviation": None if plan.folds is None else statistics.stdev(scores),
+        }
     _say(f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}"))
     seconds = round(sum(run["seconds"] for run in runs.values()), 1)
     return {**trial, "scores": scores, "seconds": seconds, "error": error, "runs": list(runs)}

@@ -1,4 +1,6 @@
-"""One run of a trial: trained by `cvpipe train` in a process of its own, and scored by its best validation."""
+"""One run of a trial: trained by `cvpipe train` in a process of its own, and scored by its best
+validation.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +19,32 @@ from cvpipe.interrupt import on_signals
 from cvpipe.json_files import write_whole
 from cvpipe.training.run import Run
 
-# Trains a configuration in a folder, or goes on with it there; raises UserError where that fails, Interrupted where it is to stop.
+# Trains a configuration in a folder, or goes on with it there; raises UserError where that fails,
+# Interrupted where it is to stop.
 Train = Callable[[Config, Path], Any]
 
 
 def train_in_a_process(config: Config, folder: Path) -> None:
     """What `cvpipe train` does, in a process of its own.
 
-    So a trial has the bits that `cvpipe train` of its configuration has, kernels are chosen anew (`train.onednn`), all memory is
-    given back, and where the system kills a trial that needs too much, the sweep goes on.
+    So a trial has the bits that `cvpipe train` of its configuration has, kernels are chosen anew
+    (`train.onednn`), all memory is given back, and where the system kills a trial that needs too
+    much, the sweep goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
     write_whole(file, config.to_json())
     command = [sys.executable, "-m", "cvpipe", "train", str(file), "--run", str(folder), "--json"]
     last: deque[str] = deque(maxlen=20)
-    # In a session of its own, or Ctrl-C on the terminal would reach it twice, which means "at once".
+    # In a session of its own, or Ctrl-C on the terminal would reach it twice, which means "at
+    # once".
     with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     ) as process:
         assert process.stderr
         with on_signals(process.send_signal) as stopped:
@@ -45,7 +55,10 @@ def train_in_a_process(config: Config, folder: Path) -> None:
     if stopped.is_set() or code == Interrupted.exit_code:
         raise Interrupted("stopped; everything is saved. The same command goes on")
     if code < 0:
-        raise UserError(f"killed by signal {-code} ({signal.Signals(-code).name}); the memory may not suffice for it")
+        raise UserError(
+            f"killed by signal {-code} ({signal.Signals(-code).name}); the memory may not suffice"
+            " for it"
+        )
     if code:
         said = [line.partition("cvpipe train: ")[2] for line in last]
         raise UserError(next(filter(None, reversed(said)), f"ended with code {code}"))
@@ -55,7 +68,8 @@ def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[s
     """Trains a configuration, or goes on with it, and scores it.
 
     Returns:
-        "score", the highest `best_by` on the validation split; "epoch", where it was reached; "seconds"; "error", None or why
+        "score", the highest `best_by` on the validation split; "epoch", where it was reached;
+        "seconds"; "error", None or why
         it failed, and then there is no score.
 
     Raises:
@@ -64,7 +78,9 @@ def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[s
     """
     run = Run(folder)
     if run.config_file.exists() and run.config != config:
-        raise ConfigError(f"{folder}: holds a run of another configuration; choose another folder with --run")
+        raise ConfigError(
+            f"{folder}: holds a run of another configuration; choose another folder with --run"
+        )
     began = time.monotonic()
     try:
         train(config, folder)
@@ -74,9 +90,18 @@ def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[s
     except UserError as failure:
         error = str(failure)
     seconds = round(time.monotonic() - began, 1)
-    rows = [row for row in run.metrics() if row["split"] == "validation" and row.get(best_by) is not None]
+    rows = [
+        row
+        for row in run.metrics()
+        if row["split"] == "validation" and row.get(best_by) is not None
+    ]
     if error or not rows:
-        return {"score": None, "epoch": None, "seconds": seconds, "error": error or "no validation score is finite"}
+        return {
+            "score": None,
+            "epoch": None,
+            "seconds": seconds,
+            "error": error or "no validation score is finite",
+        }
     # Of equal scores the later, as in training.
     best = max(reversed(rows), key=lambda row: row[best_by])
     return {"score": best[best_by], "epoch": best["epoch"], "seconds": seconds, "error": None}

@@ -16,7 +16,8 @@ def predict(url: str, images: Sequence[bytes], timeout: float = 60.0) -> list[di
     """Returns one answer for each encoded image, in order.
 
     Args:
-        url: of the model, such as http://127.0.0.1:8501/v1/models/digits, with /versions/N for one that isn't the latest.
+        url: of the model, such as http://127.0.0.1:8501/v1/models/digits, with /versions/N for one
+            that isn't the latest.
         images: the bytes of image files.
         timeout: seconds without a byte from the server.
 
@@ -26,9 +27,15 @@ def predict(url: str, images: Sequence[bytes], timeout: float = 60.0) -> list[di
     instances = [{"b64": base64.b64encode(image).decode("ascii")} for image in images]
     body = json.dumps({"instances": instances}).encode("ascii")
     try:
-        with urlopen(Request(f"{url}:predict", body, {"Content-Type": "application/json"}), timeout=timeout) as response:
+        with urlopen(
+            Request(f"{url}:predict", body, {"Content-Type": "application/json"}), timeout=timeout
+        ) as response:
             return json.load(response)["predictions"]
     except HTTPError as error:
-        raise UserError(f"{url} refused the images: {error.read().decode('utf-8', 'replace')}") from error
+        raise UserError(
+            f"{url} refused the images: {error.read().decode('utf-8', 'replace')}"
+        ) from error
     except OSError as error:
-        raise UserError(f"no answer from {url}: {error}; start a server with: cvpipe serve DIR") from error
+        raise UserError(
+            f"no answer from {url}: {error}; start a server with: cvpipe serve DIR"
+        ) from error

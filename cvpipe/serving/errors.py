@@ -1,4 +1,6 @@
-"""What goes wrong with a request, and the HTTP status that says so (TF Serving's table of statuses)."""
+"""What goes wrong with a request, and the HTTP status that says so (TF Serving's table of
+statuses).
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,20 @@ _HTTP_STATUS = {
     tf.errors.DEADLINE_EXCEEDED: 504,
 }
 
-_TRACE_LINES = ("Graph execution error", "Detected at node", "<stack traces unavailable>", "  File ", "\t [[")
+_TRACE_LINES = (
+    "Graph execution error",
+    "Detected at node",
+    "<stack traces unavailable>",
+    "  File ",
+    "\t [[",
+)
 
 
 class RequestError(Exception):
-    """A request that can't be answered: an HTTP status and a sentence for the client. `allow` names the methods a 405 allows."""
+    """A request that can't be answered: an HTTP status and a sentence for the client.
+
+    `allow` names the methods a 405 allows.
+    """
 
     def __init__(self, status: int, message: str, allow: str = "") -> None:
         super().__init__(message)
@@ -33,15 +44,22 @@ class RequestError(Exception):
 
 
 def to_request_error(error: Exception) -> RequestError:
-    """What the client is told of any error; a status of 500 means that the fault is the server's and its log should say more."""
+    """What the client is told of any error; a status of 500 means that the fault is the server's
+    and its log should say more.
+    """
     if isinstance(error, RequestError):
         return error
     if isinstance(error, tf.errors.OpError) and error.error_code in _HTTP_STATUS:
-        return RequestError(_HTTP_STATUS[error.error_code], f"the model refused the request: {_reason(error.message)}")
+        return RequestError(
+            _HTTP_STATUS[error.error_code],
+            f"the model refused the request: {_reason(error.message)}",
+        )
     return RequestError(500, "internal error; the server's log says more")
 
 
 def _reason(message: str) -> str:
-    """TensorFlow's message without the names of graph nodes and source files around it, which mean nothing to a client."""
+    """TensorFlow's message without the names of graph nodes and source files around it, which mean
+    nothing to a client.
+    """
     lines = (line for line in message.splitlines() if not line.startswith(_TRACE_LINES))
     return " ".join(line.strip() for line in lines if line.strip())

@@ -25,7 +25,10 @@ class Servable:
     signature_def: dict[str, Any]
     """The SignatureDef protos as JSON, by signature name."""
     default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
-    """Those that may be left out, by signature name. TensorFlow Serving fills them in; TensorFlow itself doesn't."""
+    """Those that may be left out, by signature name.
+
+    TensorFlow Serving fills them in; TensorFlow itself doesn't.
+    """
     root: Any
     """Held because the signatures refer to the model's variables only weakly."""
 
@@ -51,15 +54,19 @@ def load_models(folder: Path) -> Models:
     found = find_models(folder)
     if not found:
         raise UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
-    return {name: {number: _load(path) for number, path in versions.items()} for name, versions in found.items()}
+    return {
+        name: {number: _load(path) for number, path in versions.items()}
+        for name, versions in found.items()
+    }
 
 
 def find_models(folder: Path) -> dict[str, dict[int, Path]]:
     """The exported versions by model name and number, in ascending order.
 
-    `folder` holds models (NAME/VERSION/saved_model.pb), is one model (VERSION/saved_model.pb), or is one version
-    (saved_model.pb; version 1 of a model of that name when the folder's own name is no number). Folders whose name isn't
-    purely numeric are exports that aren't finished, and ignored.
+    `folder` holds models (NAME/VERSION/saved_model.pb), is one model (VERSION/saved_model.pb), or
+    is one version (saved_model.pb; version 1 of a model of that name when the folder's own name is
+    no number). Folders whose name isn't purely numeric are exports that aren't finished, and
+    ignored.
 
     Raises:
         UserError: there is no such folder.
@@ -82,9 +89,14 @@ def _load(path: Path) -> Servable:
         root = tf.saved_model.load(str(path))
         saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     except (OSError, ValueError, KeyError, DecodeError, tf.errors.OpError) as error:
-        raise UserError(f"can't load the exported model {path}: {error}; export it again with: cvpipe export RUN") from error
+        raise UserError(
+            f"can't load the exported model {path}: {error}; export it again with: cvpipe"
+            " export RUN"
+        ) from error
     signature_def = {
-        name: MessageToDict(signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        name: MessageToDict(
+            signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
         for name, signature in saved_model.meta_graphs[0].signature_def.items()
     }
     return Servable(root.signatures, signature_def, default_inputs(str(path)), root)

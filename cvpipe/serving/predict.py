@@ -18,7 +18,9 @@ from cvpipe.tasks import task_module
 BATCH = 32
 
 
-def predict(folder: Path, images: Sequence[Path], draw: Path | None = None) -> Iterator[dict[str, Any]]:
+def predict(
+    folder: Path, images: Sequence[Path], draw: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """Answers each image, in order, as soon as its batch is done.
 
     Args:
@@ -32,7 +34,7 @@ def predict(folder: Path, images: Sequence[Path], draw: Path | None = None) -> I
     artefact = open_artefact(folder)
     times: Counter[str] = Counter()
     for begin in range(0, len(images), BATCH):
-        for image, content, answer in _answer_batch(artefact, images[begin: begin + BATCH]):
+        for image, content, answer in _answer_batch(artefact, images[begin : begin + BATCH]):
             if draw and "error" not in answer:
                 times[image.name] += 1
                 # Images of one name from several folders each get a picture.
@@ -41,7 +43,9 @@ def predict(folder: Path, images: Sequence[Path], draw: Path | None = None) -> I
             yield {"image": str(image), **answer}
 
 
-def _answer_batch(artefact: Artefact, images: Sequence[Path]) -> Iterator[tuple[Path, bytes | str, dict[str, Any]]]:
+def _answer_batch(
+    artefact: Artefact, images: Sequence[Path]
+) -> Iterator[tuple[Path, bytes | str, dict[str, Any]]]:
     """Each image with its content and its answer or error."""
     read = [_read(image) for image in images]
     # What can't be read is sent as nothing, which is no image either.
@@ -52,7 +56,11 @@ def _answer_batch(artefact: Artefact, images: Sequence[Path]) -> Iterator[tuple[
         if isinstance(content, str):
             yield image, content, {"error": content}
         elif not predictions["valid"][n]:
-            yield image, content, {"error": "not a JPEG, PNG, BMP or WebP image, damaged, or too large"}
+            yield (
+                image,
+                content,
+                {"error": "not a JPEG, PNG, BMP or WebP image, damaged, or too large"},
+            )
         else:
             yield image, content, task.to_answer(predictions, n)
 
@@ -71,4 +79,6 @@ def _draw(artefact: Artefact, content: bytes | str, answer: dict[str, Any], file
         file.parent.mkdir(parents=True, exist_ok=True)
         task_module(artefact.config.task).draw_answer(pixels, answer).savefig(file, dpi=150)
     except OSError as error:
-        raise DataError(f"{file}: the picture can't be written ({error.strerror}); choose another --draw folder") from None
+        raise DataError(
+            f"{file}: the picture can't be written ({error.strerror}); choose another --draw folder"
+        ) from None

@@ -1,7 +1,7 @@
 """The body of a predict request ↔ tensors by name. Source: TF Serving, RESTful API, "Predict API".
 
-The row form (`instances` → `predictions`) is a transposition of the column form (`inputs` → `outputs`): both go through the same
-columns, so that they can't answer differently.
+The row form (`instances` → `predictions`) is a transposition of the column form (`inputs` →
+`outputs`): both go through the same columns, so that they can't answer differently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def parse_request(body: bytes) -> PredictRequest:
     """Reads the JSON of a predict request; the tokens NaN, Infinity and -Infinity are numbers.
 
     Raises:
-        RequestError: 400 if the body isn't a JSON object with either a non-empty list `instances` or `inputs`.
+        RequestError: 400 if the body isn't a JSON object with either a non-empty list `instances`
+            or `inputs`.
     """
     try:
         request = json.loads(body)
@@ -41,7 +42,11 @@ def parse_request(body: bytes) -> PredictRequest:
     if not isinstance(signature_name, str):
         raise RequestError(400, '"signature_name" must be a string')
     if ("instances" in request) == ("inputs" in request):
-        raise RequestError(400, 'the body must have either "instances" (row form) or "inputs" (column form), and not both')
+        raise RequestError(
+            400,
+            'the body must have either "instances" (row form) or "inputs" (column form), and not'
+            " both",
+        )
     if "inputs" in request:
         return PredictRequest(signature_name, False, request["inputs"])
     if not isinstance(request["instances"], list) or not request["instances"]:
@@ -50,31 +55,47 @@ def parse_request(body: bytes) -> PredictRequest:
 
 
 def to_tensors(
-    request: PredictRequest, specs: Mapping[str, tf.TensorSpec], defaults: Mapping[str, tf.Tensor] | None = None
+    request: PredictRequest,
+    specs: Mapping[str, tf.TensorSpec],
+    defaults: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Builds the inputs of a signature; `specs` are its inputs by name, `defaults` the values of those that may be left out.
+    """Builds the inputs of a signature; `specs` are its inputs by name, `defaults` the values of
+    those that may be left out.
 
-    In row form every tensor has the number of instances as its leading dimension; in column form they are as given.
+    In row form every tensor has the number of instances as its leading dimension; in column form
+    they are as given.
 
     Raises:
         RequestError: 400 for a missing or unknown name, and whatever `values.to_tensor` raises.
     """
     defaults = defaults or {}
     required = {name: spec for name, spec in specs.items() if name not in defaults}
-    columns = _columns_of_rows(request.content, specs, required) if request.row_form else _columns(request.content, specs, required)
-    return {**defaults, **{name: values.to_tensor(name, column, specs[name]) for name, column in columns.items()}}
+    columns = (
+        _columns_of_rows(request.content, specs, required)
+        if request.row_form
+        else _columns(request.content, specs, required)
+    )
+    return {
+        **defaults,
+        **{name: values.to_tensor(name, column, specs[name]) for name, column in columns.items()},
+    }
 
 
 def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any]:
     """Builds the answer in the form of the request; a single output drops its name.
 
     Raises:
-        RequestError: 400 in row form when the outputs have no common leading dimension, 501 for a dtype JSON can't say.
+        RequestError: 400 in row form when the outputs have no common leading dimension, 501 for a
+            dtype JSON can't say.
     """
     if row_form:
         sizes = {tensor.shape[0] if tensor.shape.rank else None for tensor in outputs.values()}
         if len(sizes) != 1 or None in sizes:
-            raise RequestError(400, 'the outputs of this signature are not one per instance; ask in the column form, with "inputs"')
+            raise RequestError(
+                400,
+                "the outputs of this signature are not one per instance; ask in the column form,"
+                ' with "inputs"',
+            )
     columns = {name: values.to_json(name, outputs[name]) for name in sorted(outputs)}
     if len(columns) == 1:
         return {"predictions" if row_form else "outputs": next(iter(columns.values()))}
@@ -83,7 +104,9 @@ def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any
     return {"outputs": columns}
 
 
-def _columns(inputs: Any, specs: Mapping[str, tf.TensorSpec], required: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+def _columns(
+    inputs: Any, specs: Mapping[str, tf.TensorSpec], required: Mapping[str, tf.TensorSpec]
+) -> dict[str, Any]:
     if _is_named(inputs):
         _check_names('"inputs"', inputs, specs, required)
         return inputs
@@ -97,7 +120,9 @@ def _columns_of_rows(
         return {_only_name(required): instances}
     for index, instance in enumerate(instances):
         if not _is_named(instance):
-            raise RequestError(400, f"instance {index} is a bare value, but others name their inputs")
+            raise RequestError(
+                400, f"instance {index} is a bare value, but others name their inputs"
+            )
         # What may be left out is the same for all instances: a matter of the column form.
         _check_names(f"instance {index}", instance, required, required)
     return {name: [instance[name] for instance in instances] for name in required}
@@ -109,16 +134,25 @@ def _is_named(value: Any) -> bool:
 
 def _only_name(specs: Mapping[str, tf.TensorSpec]) -> str:
     if len(specs) != 1:
-        raise RequestError(400, f"this signature has {len(specs)} inputs ({_quoted(specs)}): give each by name")
+        raise RequestError(
+            400, f"this signature has {len(specs)} inputs ({_quoted(specs)}): give each by name"
+        )
     return next(iter(specs))
 
 
 def _check_names(
-    where: str, given: Iterable[str], specs: Mapping[str, tf.TensorSpec], required: Mapping[str, tf.TensorSpec]
+    where: str,
+    given: Iterable[str],
+    specs: Mapping[str, tf.TensorSpec],
+    required: Mapping[str, tf.TensorSpec],
 ) -> None:
     missing, unknown = set(required) - set(given), set(given) - set(specs)
     if missing or unknown:
-        wrong = f"lacks the input {_quoted(missing)}" if missing else f"has the unknown input {_quoted(unknown)}"
+        wrong = (
+            f"lacks the input {_quoted(missing)}"
+            if missing
+            else f"has the unknown input {_quoted(unknown)}"
+        )
         raise RequestError(400, f"{where} {wrong}; this signature takes {_quoted(specs)}")
 
 

@@ -1,4 +1,7 @@
-"""The HTTP side of the server: connections, bodies, statuses. What is answered is `routes.answer`'s work."""
+"""The HTTP side of the server: connections, bodies, statuses.
+
+What is answered is `routes.answer`'s work.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,11 @@ LINGER_SECONDS = 5.0
 
 
 def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """Loads the models of a folder and listens; `serve_forever()` then answers TF Serving's REST API.
+    """Loads the models of a folder and listens; `serve_forever()` then answers TF Serving's REST
+    API.
 
-    To stop without losing an answer: `shutdown()` from another thread, then `server_close()`, which waits for the requests
-    under way.
+    To stop without losing an answer: `shutdown()` from another thread, then `server_close()`, which
+    waits for the requests under way.
 
     Args:
         folder: what `models.find_versions` takes.
@@ -37,13 +41,16 @@ def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
         port: 0 takes a free one, which `server_port` then tells.
 
     Raises:
-        UserError: nothing to serve, a model that doesn't load, or an address that can't be listened on.
+        UserError: nothing to serve, a model that doesn't load, or an address that can't be listened
+            on.
     """
     models = load_models(folder)
     try:
         return _Server((host, port), models)
     except (OSError, OverflowError) as error:
-        raise UserError(f"can't listen on {host}, port {port}: {error}; choose others with --host and --port") from error
+        raise UserError(
+            f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
+        ) from error
 
 
 class _Server(ThreadingHTTPServer):
@@ -64,7 +71,8 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        # A connection kept alive looks closed to its thread from now on; an answer under way can still be written.
+        # A connection kept alive looks closed to its thread from now on; an answer under way can
+        # still be written.
         for connection in self._connections.copy():
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
@@ -81,11 +89,13 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"  # not 0.9, which has no statuses: a garbled first line is answered with 400
+    # not 0.9, which has no statuses: a garbled first line is answered with 400
+    default_request_version = "HTTP/1.0"
     server_version = f"cvpipe/{__version__}"
     sys_version = ""
     timeout = STALLED_SECONDS
-    disable_nagle_algorithm = True  # headers and body leave in two writes; the second would wait for the first's acknowledgement
+    # headers and body leave in two writes; the second would wait for the first's acknowledgement
+    disable_nagle_algorithm = True
 
     def _answer(self) -> None:
         try:
@@ -103,10 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # routes.answer knows which are allowed
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = (
+        _answer  # routes.answer knows which are allowed
+    )
 
     def handle_expect_100(self) -> bool:
-        """Refuses a body before it travels: a client that asks, as curl does, is spared sending it."""
+        """Refuse a body before it is sent, for clients that ask first, as curl does."""
         try:
             self._content_length()
         except RequestError as error:
@@ -115,7 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
         return super().handle_expect_100()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What `http.server` itself finds wrong with a request, as TF Serving's JSON instead of a page."""
+        """What `http.server` itself finds wrong with a request, as TF Serving's JSON instead of a
+        page.
+        """
         self.close_connection = True
         self._send(code, {"error": message or self.responses.get(code, ("error",))[0]})
 
@@ -129,7 +143,11 @@ class _Handler(BaseHTTPRequestHandler):
         if lengths or not re.fullmatch("[0-9]{1,18}", length):
             raise RequestError(400, "Content-Length must be one number of bytes")
         if int(length) > MAX_BODY_BYTES:
-            raise RequestError(413, f"the body has {length} bytes; this server reads at most {MAX_BODY_BYTES}: send fewer images at a time")
+            raise RequestError(
+                413,
+                f"the body has {length} bytes; this server reads at most {MAX_BODY_BYTES}: send"
+                " fewer images at a time",
+            )
         return int(length)
 
     def _read_body(self) -> bytes:
@@ -140,8 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _refuse_body(self, error: RequestError) -> None:
-        # An unread body would be taken for the next request, so the connection has to close; closed at once, while the client
-        # still sends, it would be reset and the client would never see why.
+        # An unread body would be taken for the next request, so the connection has to close; closed
+        # at once, while the client still sends, it would be reset and the client would never see
+        # why.
         self.close_connection = True
         self._send(error.status, {"error": str(error)})
         deadline = time.monotonic() + LINGER_SECONDS

@@ -1,7 +1,7 @@
 """JSON values ↔ tensors.
 
-Source: TF Serving, RESTful API, "JSON mapping" and "Encoding binary values". Like TF Serving and unlike numpy, nothing is
-converted between kinds: "1" is no number, true is no 1, 1.5 is no integer.
+Source: TF Serving, RESTful API, "JSON mapping" and "Encoding binary values". Like TF Serving and
+unlike numpy, nothing is converted between kinds: "1" is no number, true is no 1, 1.5 is no integer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
         A tensor of `spec.dtype` whose shape is that of the lists.
 
     Raises:
-        RequestError: 400 for ragged lists, another shape, another kind of value, or a number out of range; 501 for a dtype
+        RequestError: 400 for ragged lists, another shape, another kind of value, or a number out of
+            range; 501 for a dtype
             that JSON can't say.
     """
     shape = _shape(value)
@@ -54,7 +55,8 @@ def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
 def to_json(name: str, tensor: tf.Tensor) -> Any:
     """Turns one output of any shape into nested lists, or a bare value for a scalar.
 
-    Strings are UTF-8 text (bytes that aren't become U+FFFD), or {"b64": base64} when `name` ends in `_bytes`.
+    Strings are UTF-8 text (bytes that aren't become U+FFFD), or {"b64": base64} when `name` ends in
+    `_bytes`.
 
     Raises:
         RequestError: 501 for a dtype that JSON can't say.
@@ -62,9 +64,15 @@ def to_json(name: str, tensor: tf.Tensor) -> Any:
     if tensor.dtype == tf.string:
         encode = _to_base64 if name.endswith("_bytes") else _to_text
         strings = np.array(tensor.numpy(), dtype=object)
-        return np.array([encode(string) for string in strings.flat], dtype=object).reshape(strings.shape).tolist()
+        return (
+            np.array([encode(string) for string in strings.flat], dtype=object)
+            .reshape(strings.shape)
+            .tolist()
+        )
     if tensor.dtype.is_floating:
-        return tensor.numpy().astype(np.float64).tolist()  # exact, and bfloat16 has no tolist of its own
+        return (
+            tensor.numpy().astype(np.float64).tolist()
+        )  # exact, and bfloat16 has no tolist of its own
     if tensor.dtype.is_integer or tensor.dtype.is_bool:
         return tensor.numpy().tolist()
     raise RequestError(501, f'output "{name}" is {tensor.dtype.name}, which JSON has no value for')
@@ -85,11 +93,15 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _leaves(value: Any, shape: tuple[int, ...]) -> list[Any]:
-    """The values inside the lists in row-major order, whole levels at a time: an image has 150,000 of them."""
+    """The values inside the lists in row-major order, whole levels at a time: an image has 150,000
+    of them.
+    """
     level = [value]
     for depth, size in enumerate(shape):
         if not all(isinstance(item, list) and len(item) == size for item in level):
-            raise ValueError(f"is ragged: the lists at level {depth + 1} don't all have {size} elements")
+            raise ValueError(
+                f"is ragged: the lists at level {depth + 1} don't all have {size} elements"
+            )
         level = list(chain.from_iterable(level))
     if any(isinstance(item, list) for item in level):
         raise ValueError(f"is ragged: some lists are nested deeper than {len(shape)} levels")
@@ -131,7 +143,9 @@ def _check_kinds(kinds: set[type], allowed: set[type], wanted: str) -> None:
 
 def _to_bytes(leaf: Any) -> bytes:
     if is_base64(leaf):
-        text = "".join(leaf["b64"].split())  # the base64 command wraps its lines, and some clients drop the padding
+        text = "".join(
+            leaf["b64"].split()
+        )  # the base64 command wraps its lines, and some clients drop the padding
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError as error:

@@ -1,4 +1,6 @@
-"""What can be learned: one module per task, plain functions and two constants (see CONTRIBUTING.md)."""
+"""What can be learned: one module per task, plain functions and two constants (see
+CONTRIBUTING.md).
+"""
 
 from __future__ import annotations
 

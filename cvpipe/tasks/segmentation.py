@@ -1,4 +1,7 @@
-"""Segmentation: the class of every pixel. Dimensions: B images, H, W the largest height and width among them, K classes."""
+"""Segmentation: the class of every pixel.
+
+Dimensions: B images, H, W the largest height and width among them, K classes.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,20 @@ STRIP = 256
 Network = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 
-def build_model(config: Config, classes: tuple[str, ...], synchronized: bool = False) -> keras.Model:
-    """The network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}, see `models.segmenters`.
+def build_model(
+    config: Config, classes: tuple[str, ...], synchronized: bool = False
+) -> keras.Model:
+    """The network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}, see
+    `models.segmenters`.
 
-    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on their number.
+    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
+    their number.
     """
     return segmentation_network(config, len(classes), make_style(config.model, synchronized))
 
 
 def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
-    """An example's mask as training compares it with the network's answer: {"mask": uint8 [h, w]}."""
+    """Return the mask that training compares answers with: {"mask": uint8 [h, w]}."""
     stride = _head(config).output_stride
     height, width = config.prepare.size
     size = (-(-height // stride), -(-width // stride))
@@ -55,13 +62,17 @@ def loss_names(config: Config) -> tuple[str, ...]:
     return losses.part_names(config.loss)
 
 
-def loss(outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
-    """The named parts of the loss, each float32 [B]; the train step weighs, averages and sums them."""
+def loss(
+    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
+) -> dict[str, tf.Tensor]:
+    """Return the parts of the loss, float32 [B] each; the train step weighs and sums them."""
     return losses.segmentation_loss(outputs["logits"], targets["mask"], config.loss)
 
 
 def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
-    """What several networks answer together: {"logits": float32 [M, B, h, w, K]} to the logits of their mean probabilities."""
+    """What several networks answer together: {"logits": float32 [M, B, h, w, K]} to the logits of
+    their mean probabilities.
+    """
     logits = outputs["logits"]
     members = tf.cast(tf.shape(logits)[0], logits.dtype)
     return {"logits": tf.reduce_logsumexp(tf.nn.log_softmax(logits), axis=0) - tf.math.log(members)}
@@ -73,16 +84,22 @@ def settings(config: Config) -> dict[str, float | int]:
 
 
 def predict(
-    outputs: dict[str, tf.Tensor], config: Config, classes: tuple[str, ...], extent: tf.Tensor | None = None
+    outputs: dict[str, tf.Tensor],
+    config: Config,
+    classes: tuple[str, ...],
+    extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """The answer, the same in evaluation and in the artefact.
 
     Args:
-        extent: int32 [B, 2], height and width of the images before they were resized; None where it was to the network's input.
+        extent: int32 [B, 2], height and width of the images before they were resized; None where it
+            was to the network's input.
 
     Returns:
-        "mask" uint8 [B, H, W], the most probable class of each pixel of those images, and 255 beyond a smaller one's edges;
-        "image_size" int32 [B, 2]; "class_names" string [B, K]; "shares" float32 [B, K], each class's share of the image's pixels, and
+        "mask" uint8 [B, H, W], the most probable class of each pixel of those images, and 255
+        beyond a smaller one's edges;
+        "image_size" int32 [B, 2]; "class_names" string [B, K]; "shares" float32 [B, K], each
+        class's share of the image's pixels, and
         "mean_probabilities" float32 [B, K], its probability's mean over them.
     """
     logits = outputs["logits"]
@@ -98,24 +115,37 @@ def predict(
         values, size = one
         rows = min(STRIP, config.prepare.size[0])
         mask, sums = fold_rows(
-            lambda number: tf.nn.softmax(restore_rows(values, size, number * rows, rows, config.prepare)),
-            size, len(classes), rows, 0, _finish,
+            lambda number: tf.nn.softmax(
+                restore_rows(values, size, number * rows, rows, config.prepare)
+            ),
+            size,
+            len(classes),
+            rows,
+            0,
+            _finish,
         )
         return pad_to_room(mask, room), sums
 
-    masks, sums = tf.map_fn(answer, (logits, extent), parallel_iterations=1, fn_output_signature=_signature(classes))
+    masks, sums = tf.map_fn(
+        answer, (logits, extent), parallel_iterations=1, fn_output_signature=_signature(classes)
+    )
     return _answers(masks, sums, extent, classes)
 
 
 def predict_in_tiles(
-    network: Network, images: tf.Tensor, config: Config, classes: tuple[str, ...], extent: tf.Tensor | None = None
+    network: Network,
+    images: tf.Tensor,
+    config: Config,
+    classes: tuple[str, ...],
+    extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """The answer to images of any size, where `prepare.resize` is tile.
 
     Args:
         network: from prepared images, float32 [1, …], to its outputs.
         images: uint8 [B, H, W, C].
-        extent: int32 [B, 2], how much of each, from its upper left corner, is image; None for all of it.
+        extent: int32 [B, 2], how much of each, from its upper left corner, is image; None for all
+            of it.
 
     Returns:
         As `predict` does.
@@ -137,16 +167,22 @@ def predict_in_tiles(
             left = tf.range(tiles_along(size[1], width, overlap)) * (width - overlap)
             corners = tf.stack([tf.fill(tf.shape(left), number * (height - overlap)), left], 1)
             spec = tf.TensorSpec([height, width, len(classes)])
-            return join_row(tf.map_fn(tile, corners, parallel_iterations=1, fn_output_signature=spec), overlap)
+            return join_row(
+                tf.map_fn(tile, corners, parallel_iterations=1, fn_output_signature=spec), overlap
+            )
 
         mask, sums = fold_rows(row, size, len(classes), height, overlap, _finish)
         return pad_to_room(mask, tf.shape(images)[1:3]), sums
 
     if images.shape[0] == 1:
         # A loop would copy the image, which may be most of the memory there is.
-        masks, sums = tf.nest.map_structure(lambda only: only[tf.newaxis], answer((images[0], extent[0])))
+        masks, sums = tf.nest.map_structure(
+            lambda only: only[tf.newaxis], answer((images[0], extent[0]))
+        )
     else:
-        masks, sums = tf.map_fn(answer, (images, extent), parallel_iterations=1, fn_output_signature=_signature(classes))
+        masks, sums = tf.map_fn(
+            answer, (images, extent), parallel_iterations=1, fn_output_signature=_signature(classes)
+        )
     return _answers(masks, sums, extent, classes)
 
 
@@ -155,20 +191,41 @@ def metrics(config: Config, classes: tuple[str, ...]) -> SegmentationMetrics:
     return SegmentationMetrics(classes)
 
 
-def draw_targets(pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]) -> Figure:
+def draw_targets(
+    pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
+) -> Figure:
     """Prepared images uint8 [N, H, W, C] beside their masks."""
-    rows = [(image, _placed(mask, mask.shape, image, config)) for image, mask in zip(pixels, targets["mask"])]
-    return drawing.masks_table([[image, overlay(image, mask).numpy()] for image, mask in rows], ["image", "truth"], classes)
+    rows = [
+        (image, _placed(mask, mask.shape, image, config))
+        for image, mask in zip(pixels, targets["mask"])
+    ]
+    return drawing.masks_table(
+        [[image, overlay(image, mask).numpy()] for image, mask in rows], ["image", "truth"], classes
+    )
 
 
 def draw_answers(
-    pixels: np.ndarray, targets: Mapping[str, np.ndarray], predictions: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
+    pixels: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    predictions: Mapping[str, np.ndarray],
+    config: Config,
+    classes: tuple[str, ...],
 ) -> Figure:
     """Prepared images uint8 [N, H, W, C] beside their masks and the answers."""
     rows = []
-    for image, true, answer, size in zip(pixels, targets["mask"], predictions["mask"], predictions["image_size"]):
+    for image, true, answer, size in zip(
+        pixels, targets["mask"], predictions["mask"], predictions["image_size"]
+    ):
         shown = image[: size[0], : size[1]] if config.prepare.resize == "tile" else image
-        rows.append([shown, *(overlay(shown, _placed(mask, size, shown, config)).numpy() for mask in (true, answer))])
+        rows.append(
+            [
+                shown,
+                *(
+                    overlay(shown, _placed(mask, size, shown, config)).numpy()
+                    for mask in (true, answer)
+                ),
+            ]
+        )
     return drawing.masks_table(rows, ["image", "truth", "answer"], classes)
 
 
@@ -177,28 +234,39 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     counts = np.array(scores["confusion_matrix"])
     shares = np.round(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
     ious = {name: float(np.nan_to_num(own["iou"])) for name, own in scores["per_class"].items()}
-    return {"confusion_matrix": drawing.confusion_matrix(shares, list(ious)), "class_iou": drawing.bars(ious, "IoU")}
+    return {
+        "confusion_matrix": drawing.confusion_matrix(shares, list(ious)),
+        "class_iou": drawing.bars(ious, "IoU"),
+    }
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """The nth of a batch of answers for people and programs.
 
-    "image_size" [height, width]; "shares" {class name: its share of the pixels}, falling, without those that don't occur; "mask", the
-    label of every pixel as runs along the rows, {"labels": a label each, "lengths": pixels each}.
+    "image_size" [height, width]; "shares" {class name: its share of the pixels}, falling, without
+    those that don't occur; "mask", the label of every pixel as runs along the rows, {"labels": a
+    label each, "lengths": pixels each}.
     """
     height, width = predictions["image_size"][n].tolist()
     pixels = predictions["mask"][n][:height, :width].ravel()
     starts = np.flatnonzero(np.diff(pixels, prepend=-1))
-    named = zip((name.decode() for name in predictions["class_names"][n]), predictions["shares"][n].tolist())
+    named = zip(
+        (name.decode() for name in predictions["class_names"][n]), predictions["shares"][n].tolist()
+    )
     shares = {name: share for name, share in sorted(named, key=lambda pair: -pair[1]) if share > 0}
-    runs = {"labels": pixels[starts].tolist(), "lengths": np.diff(starts, append=len(pixels)).tolist()}
+    runs = {
+        "labels": pixels[starts].tolist(),
+        "lengths": np.diff(starts, append=len(pixels)).tolist(),
+    }
     return {"image_size": [height, width], "shares": shares, "mask": runs}
 
 
 def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     """One image uint8 [H, W, C] under one answer of `to_answer`."""
     runs = answer["mask"]
-    mask = np.repeat(np.array(runs["labels"], np.uint8), runs["lengths"]).reshape(answer["image_size"])
+    mask = np.repeat(np.array(runs["labels"], np.uint8), runs["lengths"]).reshape(
+        answer["image_size"]
+    )
     title = ", ".join(f"{name} {share:.0%}" for name, share in answer["shares"].items())
     return drawing.image_grid(overlay(pixels, mask).numpy()[np.newaxis], [title])
 
@@ -214,12 +282,19 @@ def _head(config: Config) -> Fcn | Unet | SegNet | DeconvNet:
 
 
 def _finish(probabilities: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Of pixels [..., rows, W, K] the best class, uint8 [..., rows, W], and each class's pixels and probability, float64 [..., K]."""
+    """Of pixels [..., rows, W, K] the best class, uint8 [..., rows, W], and each class's pixels and
+    probability, float64 [..., K].
+    """
     best = tf.argmax(probabilities, -1, output_type=tf.int32)
-    pixels = [tf.math.count_nonzero(best == label, [-2, -1]) for label in range(probabilities.shape[-1])]
-    # Sums of strips in float32, of whole images in float64: a hundred million pixels are more than float32 can count.
+    pixels = [
+        tf.math.count_nonzero(best == label, [-2, -1]) for label in range(probabilities.shape[-1])
+    ]
+    # Sums of strips in float32, of whole images in float64: a hundred million pixels are more than
+    # float32 can count.
     sums = {"pixels": tf.stack(pixels, -1), "probability": tf.reduce_sum(probabilities, [-3, -2])}
-    return tf.cast(best, tf.uint8), tf.nest.map_structure(lambda total: tf.cast(total, tf.float64), sums)
+    return tf.cast(best, tf.uint8), tf.nest.map_structure(
+        lambda total: tf.cast(total, tf.float64), sums
+    )
 
 
 def _signature(classes: tuple[str, ...]) -> Any:
@@ -227,15 +302,22 @@ def _signature(classes: tuple[str, ...]) -> Any:
     return tf.TensorSpec([None, None], tf.uint8), {"pixels": total, "probability": total}
 
 
-def _answers(masks: tf.Tensor, sums: Mapping[str, tf.Tensor], extent: tf.Tensor, classes: tuple[str, ...]) -> dict[str, tf.Tensor]:
+def _answers(
+    masks: tf.Tensor, sums: Mapping[str, tf.Tensor], extent: tf.Tensor, classes: tuple[str, ...]
+) -> dict[str, tf.Tensor]:
     pixels = tf.cast(tf.maximum(tf.reduce_prod(extent, 1, keepdims=True), 1), tf.float64)
     return {
-        "mask": masks, "image_size": extent, "class_names": tf.tile([classes], [tf.shape(extent)[0], 1]),
-        "shares": tf.cast(sums["pixels"] / pixels, tf.float32), "mean_probabilities": tf.cast(sums["probability"] / pixels, tf.float32),
+        "mask": masks,
+        "image_size": extent,
+        "class_names": tf.tile([classes], [tf.shape(extent)[0], 1]),
+        "shares": tf.cast(sums["pixels"] / pixels, tf.float32),
+        "mean_probabilities": tf.cast(sums["probability"] / pixels, tf.float32),
     }
 
 
-def _placed(mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Config) -> np.ndarray:
+def _placed(
+    mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Config
+) -> np.ndarray:
     """The part of a mask that is `size`, uint8 [H, W], where its prepared image shows it."""
     part = tf.constant(mask[: size[0], : size[1], np.newaxis])
     if config.prepare.resize == "tile" or part.shape[:2] == image.shape[:2]:

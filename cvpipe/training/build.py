@@ -19,22 +19,36 @@ from cvpipe.training.state import State, read_checkpoint
 
 
 def build_state(
-    config: Config, classes: tuple[str, ...], examples: int, strategy: tf.distribute.Strategy | None = None
+    config: Config,
+    classes: tuple[str, ...],
+    examples: int,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tuple[State, LearningRate]:
-    """A fresh model and optimizer, the same bits for the same seed, and the learning-rate schedule."""
+    """Return a fresh model, optimizer and learning-rate schedule: same seed, same bits."""
     strategy = strategy or tf.distribute.get_strategy()
     seed_weights(config)
     with strategy.scope():
-        model = task_module(config.task).build_model(config, classes, synchronized=strategy.num_replicas_in_sync > 1)
+        model = task_module(config.task).build_model(
+            config, classes, synchronized=strategy.num_replicas_in_sync > 1
+        )
         freeze(model, config.model)
-        schedule = make_schedule(config, examples / config.train.batch_size, last_step_of(config.train.epochs, config, examples))
+        schedule = make_schedule(
+            config,
+            examples / config.train.batch_size,
+            last_step_of(config.train.epochs, config, examples),
+        )
         optimizer = make_optimizer(config, schedule, model.trainable_variables)
     # The step belongs to the process, not to a replica: the loop on the host counts it.
-    return State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step"), schedule.factor), schedule
+    return (
+        State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step"), schedule.factor),
+        schedule,
+    )
 
 
 def load_model(run: Run, checkpoint: Path) -> keras.Model:
-    """The run's model at one of its checkpoints, with averaged weights where the pipeline keeps an average; raises like `load`."""
+    """The run's model at one of its checkpoints, with averaged weights where the pipeline keeps an
+    average; raises like `load`.
+    """
     state, _ = build_state(run.config, tuple(run.facts["classes"]), run.facts["examples"]["train"])
     state.restore(read_checkpoint(checkpoint), checkpoint)
     state.use_averaged_weights()

@@ -1,7 +1,8 @@
-"""Several trained models that answer together: the mean of their probabilities, as one model to evaluation and export.
+"""Several trained models that answer together: the mean of their probabilities, as one model to
+evaluation and export.
 
-The members are runs of the same data that may differ in all but what an image is prepared as and what an answer looks like; or the
-snapshots of one run (Huang et al. 2017).
+The members are runs of the same data that may differ in all but what an image is prepared as and
+what an answer looks like; or the snapshots of one run (Huang et al. 2017).
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def find_members(runs: Sequence[Run], snapshots: bool = False) -> list[Member]:
         return [Member(run, run.checkpoint(run.config.export.checkpoint)) for run in runs]
     for run in runs:
         if not run.snapshots():
-            raise DataError(f"{run.folder}: no snapshots; train it with schedule.kind: restarts and train.snapshots: true")
+            raise DataError(
+                f"{run.folder}: no snapshots; train it with schedule.kind: restarts and"
+                " train.snapshots: true"
+            )
     return [Member(run, file) for run in runs for file in run.snapshots()]
 
 
@@ -66,24 +70,34 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
     return Trained(models, make_predict(models, task, config, classes), task, config, classes)
 
 
-def evaluate_ensemble(members: Sequence[Member], split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
+def evaluate_ensemble(
+    members: Sequence[Member], split: str = "test", overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Scores an ensemble on one split, and each of its members.
 
     Returns:
-        What `evaluation.evaluate` does, "split", and "members": each one's "run", "checkpoint" and numbers.
+        What `evaluation.evaluate` does, "split", and "members": each one's "run", "checkpoint" and
+        numbers.
     """
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.facts)
 
-    alone = [make_predict([model], trained.task, trained.config, trained.classes) for model in trained.models]
+    alone = [
+        make_predict([model], trained.task, trained.config, trained.classes)
+        for model in trained.models
+    ]
     metrics = [trained.task.metrics(trained.config, trained.classes) for _ in members]
 
     def watch(batch: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> None:
         for predict, metric in zip(alone, metrics):
-            metric.update(ask(predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"])
+            metric.update(
+                ask(predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"]
+            )
 
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share)
-    scores = evaluate(trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch)
+    scores = evaluate(
+        trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch
+    )
     each = [
         {"run": str(run.folder), "checkpoint": checkpoint.stem, **numbers(metric.result())}
         for (run, checkpoint), metric in zip(members, metrics)
@@ -95,13 +109,21 @@ def _check_fits(first: Run, run: Run) -> None:
     ours, theirs = first.config.to_json(), run.config.to_json()
     for key in SHARED:
         if ours[key] != theirs[key]:
-            raise DataError(f"{run.folder}: can't answer together with {first.folder}, because their configurations differ in '{key}'")
+            raise DataError(
+                f"{run.folder}: can't answer together with {first.folder}, because their"
+                f" configurations differ in '{key}'"
+            )
     kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
     if kind != other:
         differs = f"loss.kind {other} and {kind} mean different probabilities"
         raise DataError(f"{run.folder}: can't answer together with {first.folder}: {differs}")
     if run.facts["classes"] != first.facts["classes"]:
-        raise DataError(f"{run.folder}: knows other classes than {first.folder}, {', '.join(run.facts['classes'])}")
+        raise DataError(
+            f"{run.folder}: knows other classes than {first.folder},"
+            f" {', '.join(run.facts['classes'])}"
+        )
     if run.facts["digests"].get("test") != first.facts["digests"].get("test"):
-        raise DataError(f"{run.folder}: holds out other test images than {first.folder}, which one may have seen in training; "
-                        f"give both the same data and data.split_seed")
+        raise DataError(
+            f"{run.folder}: holds out other test images than {first.folder}, which one may have"
+            " seen in training; give both the same data and data.split_seed"
+        )

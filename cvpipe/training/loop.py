@@ -1,4 +1,6 @@
-"""The visible training loop: input, many steps a call, evaluation, checkpoints, and every way a run can end."""
+"""The visible training loop: input, many steps a call, evaluation, checkpoints, and every way a run
+can end.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,16 @@ from cvpipe.training.setup import Setup
 from cvpipe.training.step import Outcome, make_run_steps
 from cvpipe.training.strategy import any_process, is_multi_worker
 
-# What reading a record can end in; anything else, such as memory that runs out, is no fault of a record.
+# What reading a record can end in; anything else, such as memory that runs out, is no fault of a
+# record.
 RECORD_ERRORS = (
-    tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError,
-    tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, tf.errors.UnknownError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnimplementedError,
+    tf.errors.UnknownError,
 )
 
 
@@ -43,12 +51,29 @@ class Loop:
 
     def __init__(self, setup: Setup, schedule: Any):
         self.setup, self.schedule = setup, schedule
-        self.config, self.run, self.task, self.splits, self.strategy, self.state, self.predict, self.quarantines = setup
+        (
+            self.config,
+            self.run,
+            self.task,
+            self.splits,
+            self.strategy,
+            self.state,
+            self.predict,
+            self.quarantines,
+        ) = setup
         batch_size, examples = self.config.train.batch_size, len(self.splits["train"])
         self.steps_per_epoch = examples / batch_size
         self.total_steps = last_step_of(self.config.train.epochs, self.config, examples)
-        self.run_steps = make_run_steps(self.state.model, self.state.optimizer, self.task, self.config, self.strategy, self.state.step)
-        # Several replicas can't be told to do half a step again, so there every record is read guardedly from the start.
+        self.run_steps = make_run_steps(
+            self.state.model,
+            self.state.optimizer,
+            self.task,
+            self.config,
+            self.strategy,
+            self.state.step,
+        )
+        # Several replicas can't be told to do half a step again, so there every record is read
+        # guardedly from the start.
         self.guarded = self.strategy.num_replicas_in_sync > 1
         self.progress = Progress(self.total_steps, batch_size, self.steps_per_epoch)
 
@@ -86,39 +111,54 @@ class Loop:
         return "stopped early" if int(self.state.step) < self.total_steps else "finished"
 
     def _due_ahead(self) -> list[Due]:
-        """Evaluations and snapshots still ahead, in order; there is an evaluation after the last step."""
+        """Evaluations and snapshots still ahead, in order; there is an evaluation after the last
+        step.
+        """
         epochs, every = self.config.train.epochs, self.config.train.evaluate_every
         # Where a batch holds several epochs, several end with the same step.
         examples = len(self.splits["train"])
-        evaluations = {last_step_of(epoch, self.config, examples): epoch for epoch in [*range(every, epochs, every), epochs]}
+        evaluations = {
+            last_step_of(epoch, self.config, examples): epoch
+            for epoch in [*range(every, epochs, every), epochs]
+        }
         snapshots: dict[int, int] = {}
         if self.config.train.snapshots and isinstance(self.config.schedule, Restarts):
             ends = cycle_ends(self.config.schedule, self.steps_per_epoch, self.total_steps)
-            snapshots = {step: number for number, step in enumerate(ends, 1) if step <= self.total_steps}
-        steps = sorted(step for step in evaluations.keys() | snapshots.keys() if step > int(self.state.step))
+            snapshots = {
+                step: number for number, step in enumerate(ends, 1) if step <= self.total_steps
+            }
+        steps = sorted(
+            step for step in evaluations.keys() | snapshots.keys() if step > int(self.state.step)
+        )
         return [Due(step, evaluations.get(step), snapshots.get(step)) for step in steps]
 
     def _train_until(self, last_step: int, stop: Any) -> None:
-        # The first call is one step, to learn how long one takes; then calls last about a second, so that Ctrl-C is prompt.
+        # The first call is one step, to learn how long one takes; then calls last about a second,
+        # so that Ctrl-C is prompt.
         size = 1
         while (step := int(self.state.step)) < last_step:
             if any_process(self.strategy, stop.is_set()):
                 self.milestones.save("last")
-                raise Interrupted(f"stopped at step {step} of {self.total_steps}; everything is saved. The same command resumes it")
+                raise Interrupted(
+                    f"stopped at step {step} of {self.total_steps}; everything is saved. The same"
+                    " command resumes it"
+                )
             began = time.monotonic()
             try:
                 outcome = self.run_steps(self._batches, tf.constant(min(size, last_step - step)))
             except RECORD_ERRORS:
                 if self.guarded:
                     raise
-                # A record can't be read. The stream's state is the step: go on from there, guardedly.
+                # A record can't be read. The stream's state is the step: go on from there,
+                # guardedly.
                 self.guarded = True
                 self._batches = self._iterator()
                 continue
             seconds = time.monotonic() - began
             self._take_in(outcome, seconds)
             size = self._next_size(int(outcome["steps"]), seconds)
-            # Not after the last step: what comes next is an evaluation, and a run resumed from here would leave it out.
+            # Not after the last step: what comes next is an evaluation, and a run resumed from here
+            # would leave it out.
             if self.milestones.checkpoint_is_due() and int(self.state.step) < last_step:
                 self.milestones.save("last")
 
@@ -136,9 +176,15 @@ class Loop:
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             own = context.num_replicas_in_sync // context.num_input_pipelines
             return training_batches(
-                self.splits["train"], self.config, self.task.encode, quarantine,
-                first_step=int(self.state.step), last_step=self.total_steps,
-                shards=context.num_replicas_in_sync, first_shard=context.input_pipeline_id * own, own_shards=own,
+                self.splits["train"],
+                self.config,
+                self.task.encode,
+                quarantine,
+                first_step=int(self.state.step),
+                last_step=self.total_steps,
+                shards=context.num_replicas_in_sync,
+                first_shard=context.input_pipeline_id * own,
+                own_shards=own,
             )
 
         return iter(self.strategy.distribute_datasets_from_function(batches))
@@ -152,13 +198,18 @@ class Loop:
         self.quarantines["train"].check()
         rate = self.progress.update(step, losses["loss"], steps, seconds, float(outcome["waited"]))
         learning_rate = float(self.schedule(step - 1))
-        self.milestones.showing.trained(step, step / self.steps_per_epoch, steps, {**losses, **rate}, learning_rate)
+        self.milestones.showing.trained(
+            step, step / self.steps_per_epoch, steps, {**losses, **rate}, learning_rate
+        )
 
     def _not_finite(self, step: int) -> UserError:
         """The error that says where a loss stopped being finite; `step` is counted from 0."""
         source = self.splits["train"]
         index, _ = batch_order(
-            tf.constant(step, tf.int64), seed=self.config.seed, examples=len(source), batch_size=self.config.train.batch_size
+            tf.constant(step, tf.int64),
+            seed=self.config.seed,
+            examples=len(source),
+            batch_size=self.config.train.batch_size,
         )
         names = [source.name(int(i)) for i in index]
         rate = float(self.schedule(step))
@@ -166,10 +217,15 @@ class Loop:
         if self.run.writes:
             write_whole(file, {"step": step, "learning_rate": rate, "examples": names})
         last = self.run.checkpoint("last")
-        kept = f"{last} still holds the last good state" if last.exists() else "no checkpoint was written"
+        kept = (
+            f"{last} still holds the last good state"
+            if last.exists()
+            else "no checkpoint was written"
+        )
         return UserError(
-            f"the loss is not finite at step {step} (learning rate {rate:g}, batch: {', '.join(names[:4])}, … all in {file}); {kept}. "
-            f"Lower optimizer.learning_rate, add schedule.warmup_epochs, or look at these examples"
+            f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
+            f" {', '.join(names[:4])}, … all in {file}); {kept}. Lower optimizer.learning_rate, add"
+            " schedule.warmup_epochs, or look at these examples"
         )
 
 

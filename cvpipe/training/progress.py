@@ -10,23 +10,40 @@ from typing import TextIO
 class Progress:
     """One line, rewritten in place on a terminal, else printed every ten seconds."""
 
-    def __init__(self, total_steps: int, batch_size: int, steps_per_epoch: float, stream: TextIO | None = None):
-        self._total, self._batch_size, self._steps_per_epoch = total_steps, batch_size, steps_per_epoch
+    def __init__(
+        self,
+        total_steps: int,
+        batch_size: int,
+        steps_per_epoch: float,
+        stream: TextIO | None = None,
+    ):
+        self._total, self._batch_size, self._steps_per_epoch = (
+            total_steps,
+            batch_size,
+            steps_per_epoch,
+        )
         # Looked up here: a default would be whatever stderr was when this file was imported.
         self._stream = stream or sys.stderr
         self._printed_at = time.monotonic()
 
-    def update(self, step: int, loss: float, steps: int, seconds: float, waited: float) -> dict[str, float]:
-        """Takes in `steps` steps that took `seconds`, `waited` of them for input, and shows where the training stands.
+    def update(
+        self, step: int, loss: float, steps: int, seconds: float, waited: float
+    ) -> dict[str, float]:
+        """Takes in `steps` steps that took `seconds`, `waited` of them for input, and shows where
+        the training stands.
 
         Returns:
             images_per_second and input_wait (share of the time, 0…1).
         """
-        rate = {"images_per_second": steps * self._batch_size / seconds, "input_wait": min(waited / seconds, 1.0)}
+        rate = {
+            "images_per_second": steps * self._batch_size / seconds,
+            "input_wait": min(waited / seconds, 1.0),
+        }
         left = (self._total - step) * seconds / steps
         line = (
-            f"step {step}/{self._total}  epoch {step / self._steps_per_epoch:.1f}  {rate['images_per_second']:.0f} images/s  "
-            f"ETA {_clock(left)}  loss {loss:.4f}  input wait {rate['input_wait']:.0%}"
+            f"step {step}/{self._total}  epoch {step / self._steps_per_epoch:.1f} "
+            f" {rate['images_per_second']:.0f} images/s  ETA {_clock(left)}  loss {loss:.4f}  input"
+            f" wait {rate['input_wait']:.0%}"
         )
         if self._stream.isatty():
             self._stream.write(f"\r\x1b[K{line}")

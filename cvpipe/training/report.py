@@ -25,7 +25,9 @@ SHOWN_VALUES = 50_000_000
 
 
 class FirstExamples:
-    """The first readable examples that an evaluation sees, with their answers: `watch` is what `evaluate` takes."""
+    """The first readable examples that an evaluation sees, with their answers: `watch` is what
+    `evaluate` takes.
+    """
 
     def __init__(self) -> None:
         self._kept: list[dict[str, Any]] = []
@@ -36,7 +38,11 @@ class FirstExamples:
         left = SHOWN_IMAGES - sum(map(len, images))
         shown = np.flatnonzero(batch["weight"])[:left]
         if len(shown) and sum(image.size for image in images) < SHOWN_VALUES:
-            every = {"image": batch["image"], "targets": batch["targets"], "predictions": predictions}
+            every = {
+                "image": batch["image"],
+                "targets": batch["targets"],
+                "predictions": predictions,
+            }
             self._kept.append(tf.nest.map_structure(lambda values: values[shown], every))
 
     def draw(self, task: ModuleType, config: Config, classes: tuple[str, ...]) -> Figure | None:
@@ -46,14 +52,22 @@ class FirstExamples:
         every = tf.nest.map_structure(lambda *parts: concatenate_padded(parts), *self._kept)
         images = every["image"]
         # Of several views a person sees the first, the middle of the image.
-        pixels = restore_pixels(tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare).numpy()
+        pixels = restore_pixels(
+            tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare
+        ).numpy()
         return task.draw_answers(pixels, every["targets"], every["predictions"], config, classes)
 
 
-def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure | None) -> None:
+def write_report(
+    run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure | None
+) -> None:
     """Writes report.md and its pictures from the run's metrics and the scores of one split."""
     predictions = {"predictions": answers} if answers else {}
-    pictures = {"curves": curves(run.metrics(), task.BEST_BY), **predictions, **task.draw_scores(scores)}
+    pictures = {
+        "curves": curves(run.metrics(), task.BEST_BY),
+        **predictions,
+        **task.draw_scores(scores),
+    }
     folder = run.pictures(split)
     folder.mkdir(exist_ok=True)
     for name, figure in pictures.items():
@@ -62,12 +76,30 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
     lines = [
         f"# {run.config.name}",
         "",
-        f"Scores on the {split} split ({facts['examples'][split]} examples); training had {facts['examples']['train']}.",
+        (
+            f"Scores on the {split} split ({facts['examples'][split]} examples); training had"
+            f" {facts['examples']['train']}."
+        ),
         "",
-        *_table(["score", "value"], [[name, _number(value)] for name, value in numbers(scores).items()]),
+        *_table(
+            ["score", "value"], [[name, _number(value)] for name, value in numbers(scores).items()]
+        ),
         "",
-        *(line for name in pictures for line in (f"## {_title(name)}", "", f"![{_title(name)}]({folder.name}/{name}.png)", "")),
-        *(["## Per class", "", *per_class_table(scores["per_class"]), ""] if "per_class" in scores else []),
+        *(
+            line
+            for name in pictures
+            for line in (
+                f"## {_title(name)}",
+                "",
+                f"![{_title(name)}]({folder.name}/{name}.png)",
+                "",
+            )
+        ),
+        *(
+            ["## Per class", "", *per_class_table(scores["per_class"]), ""]
+            if "per_class" in scores
+            else []
+        ),
         "## Made with",
         "",
         ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
@@ -80,9 +112,14 @@ def write_report(run: Run, task: ModuleType, split: str, scores: Mapping[str, An
 
 
 def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The lines of a Markdown table, one a class, from a score's "per_class"; "–" where a score is undefined."""
+    """The lines of a Markdown table, one a class, from a score's "per_class"; "–" where a score is
+    undefined.
+    """
     columns = list(next(iter(scores.values())))
-    return _table(["class", *columns], [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()])
+    return _table(
+        ["class", *columns],
+        [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()],
+    )
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -1,12 +1,10 @@
 """The folder of a run: what was asked for, what came of it, and where to go on.
 
-    config.json      the whole configuration, defaults included
-    run.json         classes, split sizes, versions
-    metrics.jsonl    one JSON object a line: training and validation scores by step
-    quarantine.jsonl records that couldn't be read
-    checkpoints/     last.npz, best.npz, snapshot-1.npz and so on where asked for
-    events/          TensorBoard
-    report.md        scores and pictures/ of the test split; report-validation.md and so on where asked for
+config.json      the whole configuration, defaults included run.json         classes, split sizes,
+versions metrics.jsonl    one JSON object a line: training and validation scores by step
+quarantine.jsonl records that couldn't be read checkpoints/     last.npz, best.npz, snapshot-1.npz
+and so on where asked for events/          TensorBoard report.md        scores and pictures/ of the
+test split; report-validation.md and so on where asked for
 """
 
 from __future__ import annotations
@@ -26,7 +24,10 @@ from cvpipe.json_files import jsonable, write_whole
 
 
 class Run:
-    """Paths and small files of one run. `writes` is False in processes that only help the one that writes."""
+    """Paths and small files of one run.
+
+    `writes` is False in processes that only help the one that writes.
+    """
 
     def __init__(self, folder: str | Path, writes: bool = True):
         self.folder, self.writes = Path(folder), writes
@@ -45,7 +46,9 @@ class Run:
         return self.folder / ("pictures" if split == "test" else f"pictures-{split}")
 
     def checkpoint(self, which: str) -> Path:
-        """The checkpoint file "best" or "last"; a run without validation has only "last", which then is the best."""
+        """The checkpoint file "best" or "last"; a run without validation has only "last", which
+        then is the best.
+        """
         file = self.folder / "checkpoints" / f"{which}.npz"
         return file if which != "best" or file.exists() else self.checkpoint("last")
 
@@ -62,9 +65,14 @@ class Run:
             DataError: the folder holds no run.
         """
         try:
-            return config_file.parse(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+            return config_file.parse(
+                self.config_file.read_text(encoding="utf-8"), str(self.config_file)
+            )
         except FileNotFoundError:
-            raise DataError(f"{self.folder}: no run there (no config.json); train one with: cvpipe train PIPELINE.yaml") from None
+            raise DataError(
+                f"{self.folder}: no run there (no config.json); train one with: cvpipe train"
+                " PIPELINE.yaml"
+            ) from None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -76,7 +84,10 @@ class Run:
         try:
             return json.loads(self.facts_file.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            raise DataError(f"{self.facts_file}: missing or damaged ({error}); restore it, or train again with --fresh") from None
+            raise DataError(
+                f"{self.facts_file}: missing or damaged ({error}); restore it, or train again with"
+                " --fresh"
+            ) from None
 
     def start(self, config: Config, facts: dict[str, Any], fresh: bool) -> bool:
         """Makes the folder ready; a run of the same configuration in it is resumed.
@@ -89,16 +100,21 @@ class Run:
             Whether there is a checkpoint to resume from.
 
         Raises:
-            ConfigError: the folder holds a run of another configuration or other classes, or something that is no run.
+            ConfigError: the folder holds a run of another configuration or other classes, or
+                something that is no run.
         """
         if fresh and self.writes and self.folder.exists():
             self.folder.rename(_free_name(self.folder))
         if self.checkpoint("last").exists():
             self._check_same(config, facts)
             return True
-        # Without a checkpoint nothing can be lost: a run that failed at once may be started again with another configuration.
+        # Without a checkpoint nothing can be lost: a run that failed at once may be started again
+        # with another configuration.
         if self.folder.exists() and not self.config_file.exists() and any(self.folder.iterdir()):
-            raise ConfigError(f"{self.folder}: the folder is not empty and holds no run; choose another with --run")
+            raise ConfigError(
+                f"{self.folder}: the folder is not empty and holds no run; choose another with"
+                " --run"
+            )
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.config_file, config.to_json())
@@ -113,13 +129,16 @@ class Run:
             UserError: another one does.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, which --fresh may move; the lock ends with the process, however that ends.
+        # Beside the folder, which --fresh may move; the lock ends with the process, however that
+        # ends.
         with (self.folder.parent / f".{self.folder.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 hint = "wait for it, or choose another folder with --run"
-                raise UserError(f"{self.folder}: another process is training this run; {hint}") from None
+                raise UserError(
+                    f"{self.folder}: another process is training this run; {hint}"
+                ) from None
             yield
 
     def log_metrics(self, row: dict[str, Any]) -> None:
@@ -150,15 +169,25 @@ class Run:
 
     def _check_same(self, config: Config, facts: dict[str, Any]) -> None:
         before, now = _flat(self.config.to_json()), _flat(config.to_json())
-        changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        changed = [
+            key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
+        ]
         if changed:
-            listed = ", ".join(f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed[:5])
-            raise ConfigError(f"{self.folder}: holds a run of another configuration: {listed}. Give the new run its own folder with --run, "
-                              f"or start anew with --fresh, which moves the old one aside")
+            listed = ", ".join(
+                f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed[:5]
+            )
+            raise ConfigError(
+                f"{self.folder}: holds a run of another configuration: {listed}. Give the new run"
+                " its own folder with --run, or start anew with --fresh, which moves the old one"
+                " aside"
+            )
         for key, value in facts.items():
             if self.facts.get(key) != jsonable(value):
-                raise ConfigError(f"{self.folder}: the data changed since this run began ({key} were {self.facts.get(key)}, now {value}), "
-                                  f"and what it was trained on may be in the test split now. Restore the data, or start anew with --fresh")
+                raise ConfigError(
+                    f"{self.folder}: the data changed since this run began ({key} were"
+                    f" {self.facts.get(key)}, now {value}), and what it was trained on may be in"
+                    " the test split now. Restore the data, or start anew with --fresh"
+                )
 
 
 def _versions() -> dict[str, str]:
@@ -169,10 +198,18 @@ def _versions() -> dict[str, str]:
 
 
 def _free_name(folder: Path) -> Path:
-    return next(name for n in range(1, 10**6) if not (name := folder.with_name(f"{folder.name}.old-{n}")).exists())
+    return next(
+        name
+        for n in range(1, 10**6)
+        if not (name := folder.with_name(f"{folder.name}.old-{n}")).exists()
+    )
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
-        return {key: leaf for name, item in value.items() for key, leaf in _flat(item, f"{at}.{name}" if at else name).items()}
+        return {
+            key: leaf
+            for name, item in value.items()
+            for key, leaf in _flat(item, f"{at}.{name}" if at else name).items()
+        }
     return {at: value}

@@ -1,7 +1,10 @@
-"""How the learning rate changes. A schedule is a function of the step, counted from 0, to float32; steps and rates are scalars.
+"""How the learning rate changes.
 
-Pipeline files count in epochs. An epoch is examples / batch_size steps, which need not be a whole number: smooth schedules
-take the fraction as it is, changes happen with the first step at or after which they are due.
+A schedule is a function of the step, counted from 0, to float32; steps and rates are scalars.
+
+Pipeline files count in epochs. An epoch is examples / batch_size steps, which need not be a whole
+number: smooth schedules take the fraction as it is, changes happen with the first step at or after
+which they are due.
 """
 
 from __future__ import annotations
@@ -15,16 +18,28 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.config.optimizer import Constant, Cosine, Cyclic, Exponential, Inverse, Lbfgs, Plateau, Restarts, Step
+from cvpipe.config.optimizer import (
+    Constant,
+    Cosine,
+    Cyclic,
+    Exponential,
+    Inverse,
+    Lbfgs,
+    Plateau,
+    Restarts,
+    Step,
+)
 
 Rate = Callable[[tf.Tensor], tf.Tensor]
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule × the rise of its warm-up (Goyal et al. 2017, section 2.2) × what plateaus have left of it.
+    """A schedule × the rise of its warm-up (Goyal et al. 2017, section 2.2) × what plateaus have
+    left of it.
 
     Attributes:
-        factor: float32 variable, 1 except after plateaus. Training changes it between two calls of the graph, which reads it.
+        factor: float32 variable, 1 except after plateaus. Training changes it between two calls of
+            the graph, which reads it.
     """
 
     def __init__(self, rate: Rate, warmup_steps: int):
@@ -39,7 +54,10 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> LearningRate:
-    """The pipeline's learning rate. Call it in the strategy's scope: the graph of each replica reads a variable of it."""
+    """The pipeline's learning rate.
+
+    Call it in the strategy's scope: the graph of each replica reads a variable of it.
+    """
     schedule = config.schedule
     # L-BFGS searches its steps itself; 1 is the Newton step that it tries first.
     highest = 1.0 if isinstance(config.optimizer, Lbfgs) else config.optimizer.learning_rate
@@ -49,35 +67,57 @@ def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> L
         case Step():
             steps = [round(epoch * steps_per_epoch) for epoch in schedule.at]
             rates = [highest * schedule.factor**n for n in range(len(steps) + 1)]
-            # Keras changes after a boundary; "at epoch 30" means that epoch 30's first step is the first with the new rate.
-            rate = keras.optimizers.schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
+            # Keras changes after a boundary; "at epoch 30" means that epoch 30's first step is the
+            # first with the new rate.
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+                [step - 1 for step in steps], rates
+            )
         case Cosine():
-            rate = keras.optimizers.schedules.CosineDecay(highest, total_steps, alpha=schedule.final)
+            rate = keras.optimizers.schedules.CosineDecay(
+                highest, total_steps, alpha=schedule.final
+            )
         case Exponential():
-            rate = keras.optimizers.schedules.ExponentialDecay(highest, steps_per_epoch, math.exp(-schedule.decay))
+            rate = keras.optimizers.schedules.ExponentialDecay(
+                highest, steps_per_epoch, math.exp(-schedule.decay)
+            )
         case Inverse():
-            rate = keras.optimizers.schedules.InverseTimeDecay(highest, steps_per_epoch, schedule.decay)
+            rate = keras.optimizers.schedules.InverseTimeDecay(
+                highest, steps_per_epoch, schedule.decay
+            )
         case Restarts():
             ends = cycle_ends(schedule, steps_per_epoch, total_steps)
             rate = partial(_restarts, highest=highest, final=schedule.final, ends=ends)
         case Cyclic():
             length = schedule.cycle_epochs * steps_per_epoch
-            rate = partial(_cyclic, highest=highest, lowest=schedule.lowest, length=length, shrink=schedule.shrink)
+            rate = partial(
+                _cyclic,
+                highest=highest,
+                lowest=schedule.lowest,
+                length=length,
+                shrink=schedule.shrink,
+            )
     return LearningRate(rate, round(schedule.warmup_epochs * steps_per_epoch))
 
 
 def cycle_ends(schedule: Restarts, steps_per_epoch: float, total_steps: int) -> list[int]:
-    """The numbers of steps after which a cosine ends, rising; the last is at least `total_steps`, which may cut it off."""
+    """The numbers of steps after which a cosine ends, rising; the last is at least `total_steps`,
+    which may cut it off.
+    """
     ends: list[int] = []
     epochs, length = 0.0, schedule.cycle_epochs
     while not ends or ends[-1] < total_steps:
         epochs, length = epochs + length, length * schedule.growth
-        # Rounded first, since 3 × 0.1 epochs are a little more than 0.3. A cycle has at least one step.
-        ends.append(max(math.ceil(round(epochs * steps_per_epoch, 6)), (ends[-1] if ends else 0) + 1))
+        # Rounded first, since 3 × 0.1 epochs are a little more than 0.3. A cycle has at least one
+        # step.
+        ends.append(
+            max(math.ceil(round(epochs * steps_per_epoch, 6)), (ends[-1] if ends else 0) + 1)
+        )
     return ends
 
 
-def after_evaluation(plateau: Plateau, factor: float, waited: int, gained: bool) -> tuple[float, int]:
+def after_evaluation(
+    plateau: Plateau, factor: float, waited: int, gained: bool
+) -> tuple[float, int]:
     """What an evaluation does to a learning rate that falls on plateaus.
 
     Args:
@@ -99,17 +139,23 @@ def _constant(step: tf.Tensor, *, highest: float) -> tf.Tensor:
 
 
 def _restarts(step: tf.Tensor, *, highest: float, final: float, ends: list[int]) -> tf.Tensor:
-    # Loshchilov and Hutter 2016, equation 5. Keras's CosineDecayRestarts finds the cycle by a float32 logarithm, which puts some
-    # steps at a restart in the wrong one; snapshots are taken at exactly these steps.
+    # Loshchilov and Hutter 2016, equation 5. Keras's CosineDecayRestarts finds the cycle by a
+    # float32 logarithm, which puts some steps at a restart in the wrong one; snapshots are taken at
+    # exactly these steps.
     step = tf.cast(step, tf.int64)
     bounds = tf.constant([0, *ends], tf.int64)
     cycle = tf.minimum(tf.reduce_sum(tf.cast(step >= bounds, tf.int32)), len(ends)) - 1
-    share = tf.cast(step - bounds[cycle], tf.float32) / tf.cast(bounds[cycle + 1] - bounds[cycle], tf.float32)
+    share = tf.cast(step - bounds[cycle], tf.float32) / tf.cast(
+        bounds[cycle + 1] - bounds[cycle], tf.float32
+    )
     return highest * (final + (1 - final) * 0.5 * (1 + tf.cos(math.pi * tf.minimum(share, 1.0))))
 
 
-def _cyclic(step: tf.Tensor, *, highest: float, lowest: float, length: float, shrink: float) -> tf.Tensor:
-    # Smith 2015, section 3.1: "triangular", and with a shrink "triangular2"; his stepsize is half a cycle.
+def _cyclic(
+    step: tf.Tensor, *, highest: float, lowest: float, length: float, shrink: float
+) -> tf.Tensor:
+    # Smith 2015, section 3.1: "triangular", and with a shrink "triangular2"; his stepsize is half a
+    # cycle.
     cycles = tf.cast(step, tf.float32) / length
     cycle = tf.floor(cycles)
     height = 1 - tf.abs(2 * (cycles - cycle) - 1)

@@ -1,4 +1,6 @@
-"""What a fresh model starts from: the statistics of its training set, and weights that were trained before."""
+"""What a fresh model starts from: the statistics of its training set, and weights that were trained
+before.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,17 @@ def start(model: keras.Model, source: Source, config: Config) -> None:
 
 
 def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
-    """Computes what the model's first layer normalizes by from the training images, where it has such a layer."""
+    """Computes what the model's first layer normalizes by from the training images, where it has
+    such a layer.
+    """
     if config.prepare.normalize != "given":
         images = plain_images(source, config.prepare, spread(len(source)))
         model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
 
 
 def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
-    """Gives the model weights by their paths; what tells classes apart, and what is added to a backbone for a task, may be missing.
+    """Gives the model weights by their paths; what tells classes apart, and what is added to a
+    backbone for a task, may be missing.
 
     Raises:
         DataError: another variable is missing, or has another shape.
@@ -61,10 +66,19 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
         if given is not None and given.shape == tuple(variable.shape):
             variable.assign(given)
         elif given is not None:
-            raise DataError(f"model.weights: {origin}: layer {layer}: its {name} has the shape {list(given.shape)}, the pipeline's "
-                            f"{list(variable.shape)}; {SAME_NETWORK}")
-        elif not (layer.startswith(("normalize", *ADDED)) or _tells_classes(variable.path) or name == "seed_generator_state"):
-            raise DataError(f"model.weights: {origin}: has nothing for layer {layer} ({variable.path}); {SAME_NETWORK}")
+            raise DataError(
+                f"model.weights: {origin}: layer {layer}: its {name} has the shape"
+                f" {list(given.shape)}, the pipeline's {list(variable.shape)}; {SAME_NETWORK}"
+            )
+        elif not (
+            layer.startswith(("normalize", *ADDED))
+            or _tells_classes(variable.path)
+            or name == "seed_generator_state"
+        ):
+            raise DataError(
+                f"model.weights: {origin}: has nothing for layer {layer} ({variable.path});"
+                f" {SAME_NETWORK}"
+            )
 
 
 def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -78,31 +92,48 @@ def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.nd
         return _of_run(Run(path), config, classes)
     if not path.is_file():
         also = ", or imagenet for keras/… backbones" if not network else ""
-        raise ConfigError(f"model.weights: {origin}: no run, and no .weights.h5 or .keras file there; give one of these{also}")
+        raise ConfigError(
+            f"model.weights: {origin}: no run, and no .weights.h5 or .keras file there; give one of"
+            f" these{also}"
+        )
     if origin.endswith(".keras"):
         return _by_path(_read_model(path))
     if not origin.endswith(".weights.h5"):
-        raise ConfigError(f"model.weights: {origin}: neither .weights.h5 nor .keras; give a file that Keras saved under such a name")
+        raise ConfigError(
+            f"model.weights: {origin}: neither .weights.h5 nor .keras; give a file that Keras saved"
+            " under such a name"
+        )
     if network:
         return _by_path(_loaded(application(network, input_shape=(*config.prepare.size, 3)), path))
     # The file doesn't name its classes: as many as its last layer has units.
     outputs = _units_of_last_layer(path)
-    return _by_path(_loaded(task_module(config.task).build_model(config, tuple(map(str, range(outputs)))), path), outputs == len(classes))
+    return _by_path(
+        _loaded(
+            task_module(config.task).build_model(config, tuple(map(str, range(outputs)))), path
+        ),
+        outputs == len(classes),
+    )
 
 
 def _of_run(run: Run, config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
     if run.config.prepare != config.prepare:
-        log.warning("model.weights: %s was trained on images prepared otherwise (its 'prepare' section differs)", run.folder)
+        log.warning(
+            "model.weights: %s was trained on images prepared otherwise (its 'prepare' section"
+            " differs)",
+            run.folder,
+        )
     model = load_model(run, run.checkpoint(run.config.export.checkpoint))
     return _by_path(model, tuple(run.facts["classes"]) == classes)
 
 
 def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:
-    return {v.path: v.numpy() for v in model.variables if same_classes or not _tells_classes(v.path)}
+    return {
+        v.path: v.numpy() for v in model.variables if same_classes or not _tells_classes(v.path)
+    }
 
 
 def _tells_classes(path: str) -> bool:
-    """Whether a variable belongs to a layer that is taken over only where the classes are the same."""
+    """True if the variable belongs to a layer taken over only where the classes are the same."""
     return path.split("/")[0].endswith("logits")
 
 
@@ -110,8 +141,10 @@ def _read_model(path: Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError) as error:
-        raise DataError(f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a model of Keras's own layers, saved whole, or "
-                        f"its .weights.h5") from None
+        raise DataError(
+            f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a model of Keras's"
+            " own layers, saved whole, or its .weights.h5"
+        ) from None
 
 
 def _loaded(model: keras.Model, path: Path) -> keras.Model:
@@ -119,11 +152,16 @@ def _loaded(model: keras.Model, path: Path) -> keras.Model:
         model.load_weights(path)
     except (ValueError, OSError) as error:
         said = str(error)
-        layer, shapes = re.search(r"object <\w+ name=(\w+)", said), re.findall(r"shape=\(([^)]*)\)", said)
+        layer, shapes = (
+            re.search(r"object <\w+ name=(\w+)", said),
+            re.findall(r"shape=\(([^)]*)\)", said),
+        )
         if layer is None or len(shapes) < 2:
             raise DataError(f"model.weights: {path}: {said[:300]}; {SAME_NETWORK}") from None
-        raise DataError(f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], the pipeline's [{shapes[0]}]; "
-                        f"{SAME_NETWORK}") from None
+        raise DataError(
+            f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], the"
+            f" pipeline's [{shapes[0]}]; {SAME_NETWORK}"
+        ) from None
     return model
 
 
@@ -137,7 +175,12 @@ def _units_of_last_layer(path: Path) -> int:
                 if number:
                     kernels[int(number[1] or 0)] = file["layers"][name]["vars"]["0"].shape[-1]
     except (OSError, KeyError) as error:
-        raise DataError(f"model.weights: {path}: no weights that Keras saved ({error}); give another file") from None
+        raise DataError(
+            f"model.weights: {path}: no weights that Keras saved ({error}); give another file"
+        ) from None
     if not kernels:
-        raise DataError(f"model.weights: {path}: has no dense layer at its end; give the weights of a whole classifier")
+        raise DataError(
+            f"model.weights: {path}: has no dense layer at its end; give the weights of a whole"
+            " classifier"
+        )
     return kernels[max(kernels)]

@@ -1,4 +1,6 @@
-"""Everything a training carries from step to step, and its checkpoints: one file, written whole or not at all."""
+"""Everything a training carries from step to step, and its checkpoints: one file, written whole or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class State:
     step: tf.Variable
     """int64 scalar: steps done."""
     rate_factor: tf.Variable
-    """float32 scalar: what plateaus have left of the learning rate, see `schedules.LearningRate`."""
+    """float32 scalar: what plateaus have left of the learning rate, see `schedules.LearningRate`.
+    """
     best_score: float = float("-inf")
     """Highest validation score so far."""
     evaluations_since_best: int = 0
@@ -35,7 +38,9 @@ class State:
     """Whether a full-batch training has come to its end, however few iterations that took."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The whole state by name, bit for bit; `model/…` and `optimizer/…` are variables by their paths."""
+        """The whole state by name, bit for bit; `model/…` and `optimizer/…` are variables by their
+        paths.
+        """
         memory = {
             "step": self.step.numpy(),
             "best_score": np.float64(self.best_score),
@@ -44,7 +49,10 @@ class State:
             "evaluations_waited": np.int64(self.evaluations_waited),
             "converged": np.bool_(self.converged),
         }
-        return {**{name: variable.numpy() for name, variable in self._variables().items()}, **memory}
+        return {
+            **{name: variable.numpy() for name, variable in self._variables().items()},
+            **memory,
+        }
 
     def restore(self, arrays: dict[str, np.ndarray], origin: Path) -> None:
         """Takes the state over from `arrays`.
@@ -56,7 +64,10 @@ class State:
         _check_names(set(variables), {name for name in arrays if "/" in name}, origin)
         for name, variable in variables.items():
             if tuple(variable.shape) != arrays[name].shape:
-                raise DataError(f"{origin}: {name} has shape {arrays[name].shape}, the pipeline's has {tuple(variable.shape)}")
+                raise DataError(
+                    f"{origin}: {name} has shape {arrays[name].shape}, the pipeline's has"
+                    f" {tuple(variable.shape)}"
+                )
             variable.assign(arrays[name])
         self.step.assign(arrays["step"])
         self.best_score = float(arrays["best_score"])
@@ -68,7 +79,9 @@ class State:
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within it the model has the averaged weights, where an average is kept; afterwards the trained ones, bit for bit."""
+        """Within it the model has the averaged weights, where an average is kept; afterwards the
+        trained ones, bit for bit.
+        """
         trained = [variable.numpy() for variable in self.model.trainable_variables]
         self.use_averaged_weights()
         try:
@@ -84,23 +97,31 @@ class State:
             optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def _variables(self) -> dict[str, keras.Variable]:
-        # Raw variables by path: tf.train.Checkpoint leaves out the state of Keras 3's seed generators (dropout).
+        # Raw variables by path: tf.train.Checkpoint leaves out the state of Keras 3's seed
+        # generators (dropout).
         named = {f"model/{v.path}": v for v in self.model.variables}
         named.update({f"optimizer/{v.path}": v for v in self.optimizer.variables})
-        assert len(named) == len(self.model.variables) + len(self.optimizer.variables), "two variables share a path"
+        assert len(named) == len(self.model.variables) + len(self.optimizer.variables), (
+            "two variables share a path"
+        )
         return named
 
 
 def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a checkpoint in place of `file`, which keeps its old content whole until the new one is whole.
+    """Writes a checkpoint in place of `file`, which keeps its old content whole until the new one
+    is whole.
 
     Raises:
-        UserError: a value is not finite (nothing is written), or the disk is full (the old file stays).
+        UserError: a value is not finite (nothing is written), or the disk is full (the old file
+            stays).
     """
     bad = [name for name, value in arrays.items() if "/" in name and not np.isfinite(value).all()]
     if bad:
         others = f" and {len(bad) - 1} others" if len(bad) > 1 else ""
-        raise UserError(f"{file}: not saved, because {bad[0]}{others} are not finite; lower optimizer.learning_rate")
+        raise UserError(
+            f"{file}: not saved, because {bad[0]}{others} are not finite; lower"
+            " optimizer.learning_rate"
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     try:
@@ -111,9 +132,14 @@ def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
         os.replace(partial, file)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        kept = "the checkpoint before it is untouched" if file.exists() else "there is no earlier one"
+        kept = (
+            "the checkpoint before it is untouched" if file.exists() else "there is no earlier one"
+        )
         why = error.strerror or error
-        raise UserError(f"{file}: the checkpoint can't be written ({why}); {kept}. Make room and run the same command") from error
+        raise UserError(
+            f"{file}: the checkpoint can't be written ({why}); {kept}. Make room and run the same"
+            " command"
+        ) from error
 
 
 def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
@@ -128,10 +154,19 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise DataError(f"{file}: no checkpoint there; train the run first") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: the checkpoint is damaged ({error}); restore it from a copy, or train again with --fresh") from None
+        raise DataError(
+            f"{file}: the checkpoint is damaged ({error}); restore it from a copy, or train again"
+            " with --fresh"
+        ) from None
 
 
 def _check_names(expected: set[str], found: set[str], origin: Path) -> None:
-    for names, what in ((expected - found, "lacks"), (found - expected, "has, and the pipeline lacks,")):
+    for names, what in (
+        (expected - found, "lacks"),
+        (found - expected, "has, and the pipeline lacks,"),
+    ):
         if names:
-            raise DataError(f"{origin}: {what} {sorted(names)[0]} (and {len(names) - 1} more); was it trained by another pipeline?")
+            raise DataError(
+                f"{origin}: {what} {sorted(names)[0]} (and {len(names) - 1} more); was it trained"
+                " by another pipeline?"
+            )

@@ -1,7 +1,10 @@
-"""The train step, and many of them in one call of a graph. Dimensions: b examples in a replica's share of the batch.
+"""The train step, and many of them in one call of a graph.
 
-A replica may work through its share in n equal parts, `train.accumulate`. Part i has the examples i, i + n, i + 2n …: so
-the parts of all replicas together are the same sets of examples, and BatchNorm sees the same, whatever the number of replicas.
+Dimensions: b examples in a replica's share of the batch.
+
+A replica may work through its share in n equal parts, `train.accumulate`. Part i has the examples
+i, i + n, i + 2n …: so the parts of all replicas together are the same sets of examples, and
+BatchNorm sees the same, whatever the number of replicas.
 """
 
 from __future__ import annotations
@@ -34,46 +37,69 @@ def make_run_steps(
     """Builds the graph that trains.
 
     Returns:
-        A function of a (distributed) iterator of batches and a number of steps, int32 scalar. It stops after the first
-        step whose loss is not finite. It returns scalars: "steps" done, int32; "losses", each part's sum over the steps
-        and their "loss"; "finite", whether the last loss was; "waited", the seconds spent waiting for input.
+        A function of a (distributed) iterator of batches and a number of steps, int32 scalar. It
+        stops after the first
+        step whose loss is not finite. It returns scalars: "steps" done, int32; "losses", each
+        part's sum over the steps
+        and their "loss"; "finite", whether the last loss was; "waited", the seconds spent waiting
+        for input.
         `step` counts each step as soon as it is done, also where an error ends the call.
     """
 
     replicas = strategy.num_replicas_in_sync
-    names = [*task.loss_names(config), *(name for name in ("l1", "l2") if getattr(config.loss, name)), "loss"]
+    names = [
+        *task.loss_names(config),
+        *(name for name in ("l1", "l2") if getattr(config.loss, name)),
+        "loss",
+    ]
 
     @tf.autograph.experimental.do_not_convert
     def train_step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-        # The optimizer's count and dropout's state need no batch; without this they would go on where one can't be read.
+        # The optimizer's count and dropout's state need no batch; without this they would go on
+        # where one can't be read.
         with tf.control_dependencies(tf.nest.flatten(batch)):
             return update(batch)
 
     def update(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         total = tf.maximum(context.all_reduce("SUM", tf.reduce_sum(batch["weight"])), 1.0)
-        losses, gradients = _accumulated(batch, lambda part: learn_from(part, total), names, model.trainable_variables, config, replicas)
+        losses, gradients = _accumulated(
+            batch,
+            lambda part: learn_from(part, total),
+            names,
+            model.trainable_variables,
+            config,
+            replicas,
+        )
         if replicas > 1 and _limits_gradients(config):
             # Keras would clip, and look for overflow, on each replica before it sums over replicas.
             gradients = context.all_reduce("MEAN", gradients)
         optimizer.apply(gradients, model.trainable_variables)
         return losses
 
-    def learn_from(part: dict[str, Any], total: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+    def learn_from(
+        part: dict[str, Any], total: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
             outputs = model(part["image"], training=True)
-            losses = {name: tf.reduce_sum(loss * part["weight"]) / total for name, loss in _losses(outputs, part, task, config).items()}
+            losses = {
+                name: tf.reduce_sum(loss * part["weight"]) / total
+                for name, loss in _losses(outputs, part, task, config).items()
+            }
             # Each part contributes its share, since gradients are summed over parts and replicas.
             share = replicas * config.train.accumulate
-            losses |= {name: penalty / share for name, penalty in regularization(config, variables).items()}
+            losses |= {
+                name: penalty / share for name, penalty in regularization(config, variables).items()
+            }
             losses["loss"] = tf.add_n(list(losses.values()))
             scaled = optimizer.scale_loss(losses["loss"])
         return losses, gradients_of(scaled, variables, tape)
 
     if replicas == 1:
-        # As a function of its own, everything it changes is changed before what waits for it goes on: see below. With
-        # several replicas it can't be one, since the exchange of gradients leaves the replica.
+        # As a function of its own, everything it changes is changed before what waits for it goes
+        # on: see below. With several replicas it can't be one, since the exchange of gradients
+        # leaves the replica.
         train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy, model))
 
     @tf.function(reduce_retracing=True)
@@ -106,19 +132,32 @@ def _now() -> tf.Tensor:
 
 
 def regularization(config: Config, variables: list[tf.Variable]) -> dict[str, tf.Tensor]:
-    """What is added to the loss for the size of the kernels among `variables`, by name: float32 scalars, where asked for."""
+    """What is added to the loss for the size of the kernels among `variables`, by name: float32
+    scalars, where asked for.
+    """
     penalties = {"l1": (config.loss.l1, l1_of_kernels), "l2": (config.loss.l2, l2_of_kernels)}
-    return {name: strength * size(variables) for name, (strength, size) in penalties.items() if strength}
+    return {
+        name: strength * size(variables) for name, (strength, size) in penalties.items() if strength
+    }
 
 
-def gradients_of(loss: tf.Tensor, variables: list[keras.Variable], tape: tf.GradientTape) -> list[tf.Tensor]:
+def gradients_of(
+    loss: tf.Tensor, variables: list[keras.Variable], tape: tf.GradientTape
+) -> list[tf.Tensor]:
     """The gradient for each variable; zeros where the loss doesn't depend on it."""
     # TensorFlow's own zeros fail for Keras's variables.
-    return [tf.zeros(v.shape) if g is None else g for g, v in zip(tape.gradient(loss, variables), variables)]
+    return [
+        tf.zeros(v.shape) if g is None else g
+        for g, v in zip(tape.gradient(loss, variables), variables)
+    ]
 
 
-def _losses(outputs: dict[str, tf.Tensor], batch: dict[str, Any], task: Any, config: Config) -> dict[str, tf.Tensor]:
-    """The named parts of the loss, each float32 [b]; of mixed examples, shares of two examples' losses."""
+def _losses(
+    outputs: dict[str, tf.Tensor], batch: dict[str, Any], task: Any, config: Config
+) -> dict[str, tf.Tensor]:
+    """The named parts of the loss, each float32 [b]; of mixed examples, shares of two examples'
+    losses.
+    """
     losses = task.loss(outputs, batch["targets"], config)
     if not config.mix:
         return losses
@@ -127,21 +166,34 @@ def _losses(outputs: dict[str, tf.Tensor], batch: dict[str, Any], task: Any, con
 
 
 def _accumulated(
-    batch: dict[str, Any], learn_from: Learn, names: list[str], variables: list[keras.Variable], config: Config, replicas: int
+    batch: dict[str, Any],
+    learn_from: Learn,
+    names: list[str],
+    variables: list[keras.Variable],
+    config: Config,
+    replicas: int,
 ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-    """The sums of losses and gradients over the parts of a replica's share of the batch, one part in memory at a time."""
+    """The sums of losses and gradients over the parts of a replica's share of the batch, one part
+    in memory at a time.
+    """
     count = config.train.accumulate
     if count == 1:
         return learn_from(batch)
-    parts = tf.nest.map_structure(lambda values: tf.reshape(values, [-1, count, *values.shape[1:]]), batch)
+    parts = tf.nest.map_structure(
+        lambda values: tf.reshape(values, [-1, count, *values.shape[1:]]), batch
+    )
 
-    def add(number: tf.Tensor | int, losses: dict[str, tf.Tensor], gradients: list[tf.Tensor]) -> Any:
+    def add(
+        number: tf.Tensor | int, losses: dict[str, tf.Tensor], gradients: list[tf.Tensor]
+    ) -> Any:
         part = tf.nest.map_structure(lambda values: values[:, number], parts)
         return number + 1, *tf.nest.map_structure(tf.add, (losses, gradients), learn_from(part))
 
     sums = {name: tf.constant(0.0) for name in names}, [tf.zeros(v.shape) for v in variables]
     if replicas == 1:
-        return tf.while_loop(lambda number, *_: number < count, add, (0, *sums), parallel_iterations=1)[1:]
+        return tf.while_loop(
+            lambda number, *_: number < count, add, (0, *sums), parallel_iterations=1
+        )[1:]
     # What replicas exchange for BatchNorm can't lie in a graph's loop.
     for number in range(count):
         with tf.control_dependencies(tf.nest.flatten(sums)):
@@ -151,4 +203,8 @@ def _accumulated(
 
 def _limits_gradients(config: Config) -> bool:
     train = config.train
-    return train.clip_norm is not None or train.clip_value is not None or train.precision == "mixed_float16"
+    return (
+        train.clip_norm is not None
+        or train.clip_value is not None
+        or train.precision == "mixed_float16"
+    )

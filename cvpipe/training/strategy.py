@@ -12,7 +12,8 @@ from cvpipe.errors import ConfigError
 
 
 def make_strategy(choice: str) -> tf.distribute.Strategy:
-    """The strategy for `train.strategy`; "auto" takes TF_CONFIG (several machines), then a TPU, then all GPUs.
+    """The strategy for `train.strategy`; "auto" takes TF_CONFIG (several machines), then a TPU,
+    then all GPUs.
 
     Raises:
         ConfigError: "multiworker" without TF_CONFIG, or "tpu" where there is none.
@@ -21,11 +22,17 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
         choice = _suggested()
     if choice == "multiworker":
         if "TF_CONFIG" not in os.environ:
-            raise ConfigError("train.strategy: multiworker needs the environment variable TF_CONFIG, which names all workers")
+            raise ConfigError(
+                "train.strategy: multiworker needs the environment variable TF_CONFIG, which names"
+                " all workers"
+            )
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, RuntimeError) as error:
-            raise ConfigError(f"TF_CONFIG: can't be used ({error}); it is JSON that names all workers and this one") from error
+            raise ConfigError(
+                f"TF_CONFIG: can't be used ({error}); it is JSON that names all workers and"
+                " this one"
+            ) from error
     if choice == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -45,18 +52,35 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Raises ConfigError when the global batch can't be cut into equal parts, `train.accumulate` a replica."""
-    replicas, parts, size = strategy.num_replicas_in_sync, config.train.accumulate, config.train.batch_size
+    """Raises ConfigError when the global batch can't be cut into equal parts, `train.accumulate` a
+    replica.
+    """
+    replicas, parts, size = (
+        strategy.num_replicas_in_sync,
+        config.train.accumulate,
+        config.train.batch_size,
+    )
     if size % (replicas * parts):
-        work = f"{replicas} devices" if parts == 1 else f"{replicas} devices in {parts} parts each (train.accumulate)"
-        raise ConfigError(f"train.batch_size: {size} can't be shared equally by {work}; use a multiple of {replicas * parts}")
+        work = (
+            f"{replicas} devices"
+            if parts == 1
+            else f"{replicas} devices in {parts} parts each (train.accumulate)"
+        )
+        raise ConfigError(
+            f"train.batch_size: {size} can't be shared equally by {work}; use a multiple of"
+            f" {replicas * parts}"
+        )
     if config.mix and replicas > 1 and size // replicas % 2:
-        raise ConfigError(f"train.batch_size: {size} gives each of {replicas} devices an odd number of examples, and mix takes pairs; "
-                          f"use a multiple of {2 * replicas * parts}")
+        raise ConfigError(
+            f"train.batch_size: {size} gives each of {replicas} devices an odd number of examples,"
+            f" and mix takes pairs; use a multiple of {2 * replicas * parts}"
+        )
 
 
 def any_process(strategy: tf.distribute.Strategy, wish: bool) -> bool:
-    """Whether any of the processes wishes something; all of them must ask at the same place, and all get the same answer."""
+    """Whether any of the processes wishes something; all of them must ask at the same place, and
+    all get the same answer.
+    """
     return wish if not is_multi_worker(strategy) else _sum_over_replicas(strategy, int(wish)) > 0
 
 
@@ -70,9 +94,12 @@ def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:
 
 
 def uses_xla(config: Config, strategy: tf.distribute.Strategy, model: keras.Model) -> bool:
-    """Whether to ask for XLA. TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
+    """Whether to ask for XLA.
 
-    Where the same seed has to give the same bits, TensorFlow 2.20 has no gradient of a max-pool for XLA, on no kind of device.
+    TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
+
+    Where the same seed has to give the same bits, TensorFlow 2.20 has no gradient of a max-pool for
+    XLA, on no kind of device.
 
     Raises:
         ConfigError: it is asked for where it can't be had.
@@ -83,8 +110,14 @@ def uses_xla(config: Config, strategy: tf.distribute.Strategy, model: keras.Mode
         return False
     pools = [layer.name for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
     if pools and config.train.xla == "on":
-        raise ConfigError(f"train.xla: on doesn't go with max-pooling ({config.model.backbone} has the layer {pools[0]}); use auto")
-    return not pools and (config.train.xla == "on" or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU"))))
+        raise ConfigError(
+            f"train.xla: on doesn't go with max-pooling ({config.model.backbone} has the layer"
+            f" {pools[0]}); use auto"
+        )
+    return not pools and (
+        config.train.xla == "on"
+        or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU")))
+    )
 
 
 def _suggested() -> str:
@@ -97,9 +130,14 @@ def _suggested() -> str:
 
 def _tpu_strategy() -> tf.distribute.Strategy:
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(os.environ.get("TPU_NAME", "local"))
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            os.environ.get("TPU_NAME", "local")
+        )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConfigError(f"train.strategy: no TPU could be reached ({error}); run on a Cloud TPU VM, or use 'auto'") from error
+        raise ConfigError(
+            f"train.strategy: no TPU could be reached ({error}); run on a Cloud TPU VM, or use"
+            " 'auto'"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)

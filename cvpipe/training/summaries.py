@@ -14,10 +14,16 @@ from cvpipe.drawing import to_pixels
 
 
 class Summaries:
-    """Writes scalars, pictures, the graph and the configuration; writes nothing where `enabled` is False."""
+    """Writes scalars, pictures, the graph and the configuration; writes nothing where `enabled` is
+    False.
+    """
 
     def __init__(self, folder: Path, enabled: bool = True):
-        self._writer = tf.summary.create_file_writer(str(folder)) if enabled else tf.summary.create_noop_writer()
+        self._writer = (
+            tf.summary.create_file_writer(str(folder))
+            if enabled
+            else tf.summary.create_noop_writer()
+        )
 
     def scalars(self, step: int, values: dict[str, Any]) -> None:
         """One point a number, by name such as "train/loss"; what isn't a number is passed over."""

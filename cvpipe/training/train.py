@@ -43,7 +43,8 @@ class Trained(NamedTuple):
 
 
 def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
-    """Trains a pipeline, or goes on with the run in `folder`, then scores it on the test split and writes the report.
+    """Trains a pipeline, or goes on with the run in `folder`, then scores it on the test split and
+    writes the report.
 
     Returns:
         The test split's scores, and "run", "report", "steps" and "ended" (why).
@@ -58,18 +59,32 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     classes = splits["train"].classes
     if "validation" not in splits:
         if config.train.early_stopping:
-            raise ConfigError("train.early_stopping: needs a validation split; raise data.validation, or leave early_stopping out")
+            raise ConfigError(
+                "train.early_stopping: needs a validation split; raise data.validation, or leave"
+                " early_stopping out"
+            )
         if isinstance(config.schedule, Plateau):
-            raise ConfigError("schedule.kind: plateau needs a validation split; raise data.validation, or choose another schedule")
+            raise ConfigError(
+                "schedule.kind: plateau needs a validation split; raise data.validation, or choose"
+                " another schedule"
+            )
     run = Run(folder, writes=is_chief(strategy))
     # All that can be wrong with a pipeline shows before its folder is made.
     state, schedule = build_state(config, classes, len(splits["train"]), strategy)
     predict = make_predict([state.model], task, config, classes)
-    quarantines = {name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file) for name, split in splits.items()}
+    quarantines = {
+        name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file)
+        for name, split in splits.items()
+    }
     setup = Setup(config, run, task, splits, strategy, state, predict, quarantines)
-    loop = FullBatch(setup, config.optimizer) if isinstance(config.optimizer, Lbfgs) else Loop(setup, schedule)
+    loop = (
+        FullBatch(setup, config.optimizer)
+        if isinstance(config.optimizer, Lbfgs)
+        else Loop(setup, schedule)
+    )
     with run.locked() if run.writes else contextlib.nullcontext():
-        # The chief alone looks at the folder and changes it; it has to be one that all workers share.
+        # The chief alone looks at the folder and changes it; it has to be one that all workers
+        # share.
         if chiefs_word(strategy, run.writes and run.start(config, describe_splits(splits), fresh)):
             state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
         else:
@@ -77,11 +92,17 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         run.forget_metrics_after(int(state.step))
         ended = loop.train()
         result = {"run": str(folder), "steps": int(state.step), "ended": ended}
-        return {**evaluate_run(run), "report": str(run.report("test")), **result} if run.writes else result
+        return (
+            {**evaluate_run(run), "report": str(run.report("test")), **result}
+            if run.writes
+            else result
+        )
 
 
 def describe_splits(splits: dict[str, Source]) -> dict[str, Any]:
-    """What a run remembers of its data: "classes", and by split "examples" (how many) and "digests" (which)."""
+    """What a run remembers of its data: "classes", and by split "examples" (how many) and "digests"
+    (which).
+    """
     return {
         "classes": splits["train"].classes,
         "examples": {name: len(split) for name, split in splits.items()},
@@ -90,7 +111,8 @@ def describe_splits(splits: dict[str, Source]) -> dict[str, Any]:
 
 
 def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
-    """The run's model at a checkpoint, "best" or "last", with averaged weights where the pipeline keeps an average.
+    """The run's model at a checkpoint, "best" or "last", with averaged weights where the pipeline
+    keeps an average.
 
     Args:
         overrides: `data.key=value` each, such as where the data lies now.
@@ -109,11 +131,13 @@ def open_split(config: Config, split: str, facts: dict[str, Any]) -> Source:
 
 
 def open_known_splits(config: Config, names: Sequence[str], facts: dict[str, Any]) -> list[Source]:
-    """The named splits of the data a model was trained on; `facts` is what its run remembers of them.
+    """The named splits of the data a model was trained on; `facts` is what its run remembers of
+    them.
 
     Raises:
         ConfigError: the data has no such split.
-        DataError: the data's classes are not those the model knows, or what it was trained on may be in the split now.
+        DataError: the data's classes are not those the model knows, or what it was trained on may
+            be in the split now.
     """
     splits = open_splits(config.data)
     for name in names:
@@ -121,15 +145,24 @@ def open_known_splits(config: Config, names: Sequence[str], facts: dict[str, Any
             raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")
     now = describe_splits(splits)
     if list(now["classes"]) != facts["classes"]:
-        changed = f"the model knows {', '.join(facts['classes'])}; the data has {', '.join(now['classes'])}"
+        changed = (
+            f"the model knows {', '.join(facts['classes'])}; the data has"
+            f" {', '.join(now['classes'])}"
+        )
         raise DataError(f"the data's classes changed: {changed}. Restore the data")
     changed_splits = {name for name in splits if now["digests"][name] != facts["digests"].get(name)}
     for name in names:
         if name in changed_splits and "train" in changed_splits:
-            raise DataError(f"the data changed since the model was trained, and images it was trained on may be in the {name} split now. "
-                            f"Restore the data, or train again")
+            raise DataError(
+                "the data changed since the model was trained, and images it was trained on may be"
+                f" in the {name} split now. Restore the data, or train again"
+            )
         if name in changed_splits:
-            log.warning("the %s split has other images than when the model was trained; they are used as they are", name)
+            log.warning(
+                "the %s split has other images than when the model was trained; they are used as"
+                " they are",
+                name,
+            )
     return [splits[name] for name in names]
 
 
@@ -143,6 +176,15 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
     source = open_split(trained.config, split, run.facts)
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
     first = FirstExamples()
-    scores = evaluate(trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=first.watch)
-    write_report(run, trained.task, split, scores, first.draw(trained.task, trained.config, trained.classes))
+    scores = evaluate(
+        trained.predict,
+        source,
+        trained.task,
+        trained.config,
+        quarantine=quarantine,
+        watch=first.watch,
+    )
+    write_report(
+        run, trained.task, split, scores, first.draw(trained.task, trained.config, trained.classes)
+    )
     return {**scores, "split": split}

@@ -59,7 +59,11 @@ def test_a_sound_data_set_is_clean_and_counted(photos: Path) -> None:
 
 def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
     # Orientation 6: the camera was turned by a quarter.
-    turned = encode(noise(10, 30), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
+    turned = encode(
+        noise(10, 30),
+        "JPEG",
+        exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0",
+    )
     assert tuple(decode_image(tf.constant(turned), 3).shape) == (30, 10, 3)
     write_classes(tmp_path, {"a": [turned], "b": [png(1)]})
     assert check(opened(tmp_path), 3)["splits"]["all"]["sizes"]["largest"] == [30, 10]
@@ -93,12 +97,22 @@ def test_duplicates_are_those_that_a_comparison_of_all_pairs_finds(tmp_path: Pat
         for file, content in zip(write_classes(tmp_path / split, {name: own}), own):
             placed[split, name, str(file)] = content
     result = check(opened(tmp_path), 3)
-    expected: dict[str, set[frozenset[str]]] = {"leaks": set(), "contradictions": set(), "repeated": set()}
+    expected: dict[str, set[frozenset[str]]] = {
+        "leaks": set(),
+        "contradictions": set(),
+        "repeated": set(),
+    }
     for content in contents:
         same = [key for key, other in placed.items() if other == content]
-        splits, classes, files = (set(parts) for parts in zip(*same)) if same else (set(), set(), set())
+        splits, classes, files = (
+            (set(parts) for parts in zip(*same)) if same else (set(), set(), set())
+        )
         if len(files) > 1:
-            kinds = [kind for kind, parts in (("leaks", splits), ("contradictions", classes)) if len(parts) > 1]
+            kinds = [
+                kind
+                for kind, parts in (("leaks", splits), ("contradictions", classes))
+                if len(parts) > 1
+            ]
             for kind in kinds or ["repeated"]:
                 expected[kind].add(frozenset(files))
     for kind, groups in expected.items():
@@ -120,18 +134,23 @@ def arrays(images: np.ndarray, labels: list[int]) -> Source:
     return whole(("x", "y"), np.array(labels), read, lambda record: str(record))
 
 
-@pytest.mark.parametrize("train, test, faults", [
-    (([0, 1, 2], "xyx"), ([3], "y"), set()),
-    (([0, 1, 0], "xyx"), ([3], "y"), {"repeated"}),
-    (([0, 1, 0], "xyy"), ([3], "y"), {"contradictions"}),
-    (([0, 1, 2], "xyx"), ([0], "x"), {"leaks"}),
-    (([0, 1, 2], "xyx"), ([0], "y"), {"leaks", "contradictions"}),
-])
+@pytest.mark.parametrize(
+    "train, test, faults",
+    [
+        (([0, 1, 2], "xyx"), ([3], "y"), set()),
+        (([0, 1, 0], "xyx"), ([3], "y"), {"repeated"}),
+        (([0, 1, 0], "xyy"), ([3], "y"), {"contradictions"}),
+        (([0, 1, 2], "xyx"), ([0], "x"), {"leaks"}),
+        (([0, 1, 2], "xyx"), ([0], "y"), {"leaks", "contradictions"}),
+    ],
+)
 def test_leaks_and_contradictions_are_faults_and_repetitions_are_not(
     train: tuple[list[int], str], test: tuple[list[int], str], faults: set[str]
 ) -> None:
     different = noise(4 * 3, 3, 1).reshape(4, 3, 3, 1)
-    sources = [arrays(different[own], ["xy".index(name) for name in names]) for own, names in (train, test)]
+    sources = [
+        arrays(different[own], ["xy".index(name) for name in names]) for own, names in (train, test)
+    ]
     result = check(dict(zip(("train", "test"), sources)), 1)
     assert {kind for kind in ("leaks", "contradictions", "repeated") if result[kind]} == faults
     assert result["clean"] is (faults <= {"repeated"})
@@ -139,20 +158,35 @@ def test_leaks_and_contradictions_are_faults_and_repetitions_are_not(
 
 def test_arrays_are_compared_by_shape_and_pixels() -> None:
     images = np.repeat(np.array([0, 1, 0], np.uint8), 16)
-    result = check({"train": arrays(images.reshape(3, 4, 4, 1), [0, 1, 0]), "test": arrays(images.reshape(3, 2, 8, 1), [0, 1, 0])}, 1)
-    assert [[(record["split"], record["record"]) for record in group] for group in result["repeated"]] == [
-        [("train", "0"), ("train", "2")], [("test", "0"), ("test", "2")]
-    ]
+    result = check(
+        {
+            "train": arrays(images.reshape(3, 4, 4, 1), [0, 1, 0]),
+            "test": arrays(images.reshape(3, 2, 8, 1), [0, 1, 0]),
+        },
+        1,
+    )
+    assert [
+        [(record["split"], record["record"]) for record in group] for group in result["repeated"]
+    ] == [[("train", "0"), ("train", "2")], [("test", "0"), ("test", "2")]]
     assert result["clean"] and result["splits"]["train"]["kinds"] == {"array grey": 3}
 
 
 def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_path: Path) -> None:
-    write_classes(tmp_path / "train", {"a": [png(n) for n in range(12)], "b": [png(20)], "c": [png(30), png(31)]})
+    write_classes(
+        tmp_path / "train",
+        {"a": [png(n) for n in range(12)], "b": [png(20)], "c": [png(30), png(31)]},
+    )
     write_classes(tmp_path / "test", {"a": [png(40), png(41)], "b": [png(50)]})
     result = check(opened(tmp_path), 3)
-    assert {name: split["imbalance"] for name, split in result["splits"].items()} == {"train": 12, "test": 2}
+    assert {name: split["imbalance"] for name, split in result["splits"].items()} == {
+        "train": 12,
+        "test": 2,
+    }
     lines = summary(result)
-    assert "  the largest class has 12 times the images of the smallest: look at the scores per class" in lines
+    assert (
+        "  the largest class has 12 times the images of the smallest: look at the scores per class"
+        in lines
+    )
     assert "  class 'c' has no image here" in lines
 
 
@@ -163,10 +197,15 @@ def test_the_first_few_of_many_are_printed_and_all_are_written(tmp_path: Path) -
     assert "broken: 20" in lines and "  and 15 more" in lines and lines[-1] == "not clean"
     assert sum("the file is empty" in line for line in lines) == 5
     write_report(result, None, tmp_path)
-    assert [json.loads(line) for line in (tmp_path / "broken.jsonl").read_text().splitlines()] == result["broken"]
+    assert [
+        json.loads(line) for line in (tmp_path / "broken.jsonl").read_text().splitlines()
+    ] == result["broken"]
     [duplicate] = (tmp_path / "duplicates.jsonl").read_text().splitlines()
     assert json.loads(duplicate) == {"kind": "repeated", "records": result["repeated"][0]}
-    assert "20 broken" in (tmp_path / "report.md").read_text() and "contact" not in (tmp_path / "report.md").read_text()
+    assert (
+        "20 broken" in (tmp_path / "report.md").read_text()
+        and "contact" not in (tmp_path / "report.md").read_text()
+    )
 
 
 def test_a_name_that_is_no_utf_8_can_be_printed_and_written(tmp_path: Path) -> None:
@@ -180,7 +219,11 @@ def test_a_name_that_is_no_utf_8_can_be_printed_and_written(tmp_path: Path) -> N
 
 def test_the_watch_hears_of_every_example_at_last() -> None:
     heard: list[tuple[int, int]] = []
-    check({"all": digits()["all"].subset(np.arange(100))}, 1, lambda done, examples: heard.append((done, examples)))
+    check(
+        {"all": digits()["all"].subset(np.arange(100))},
+        1,
+        lambda done, examples: heard.append((done, examples)),
+    )
     assert heard[-1] == (100, 100) and heard == sorted(heard)
 
 
@@ -192,13 +235,17 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
     from cvpipe.data.stream import training_batches
 
     shown: list[np.ndarray] = []
-    monkeypatch.setattr(check_report, "image_table", lambda images, rows, columns: shown.extend(images))
+    monkeypatch.setattr(
+        check_report, "image_table", lambda images, rows, columns: shown.extend(images)
+    )
     config = sheet_config("train.batch_size=64")
     source = open_splits(config.data)["train"].subset(np.arange(64))
     contact_sheet(source, config, classification.encode, classification.draw_targets)
     assert len(shown) == 8 and {images.shape for images in shown} == {(5, 16, 16, 1)}
     # A batch of the whole source is an epoch.
-    for epoch, batch in enumerate(training_batches(source, config, classification.encode, None, first_step=0, last_step=2)):
+    for epoch, batch in enumerate(
+        training_batches(source, config, classification.encode, None, first_step=0, last_step=2)
+    ):
         pixels = check_report.restore_pixels(batch["image"], config.prepare).numpy()
         for row, label in zip(shown, range(8)):
             first = int(np.flatnonzero(source.labels == label)[0])
@@ -214,31 +261,52 @@ def test_the_contact_sheet_is_the_same_each_time_and_leaves_broken_images_out(
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
     write_classes(tmp_path, {"a": [b"", png(1)], "b": [b""], "c": [png(3)]})
     config = sheet_config("prepare.channels=3", f"data.source={{kind: folder, path: {tmp_path}}}")
-    sheets = [contact_sheet(opened(tmp_path)["all"], config, classification.encode, classification.draw_targets) for _ in range(2)]
+    sheets = [
+        contact_sheet(
+            opened(tmp_path)["all"], config, classification.encode, classification.draw_targets
+        )
+        for _ in range(2)
+    ]
     first, second = (to_pixels(sheet) for sheet in sheets if sheet)
     np.testing.assert_array_equal(first, second)
     assert [axes.get_ylabel() for axes in sheets[0].axes if axes.get_ylabel()] == ["a", "c"]  # type: ignore[union-attr]
     write_classes(tmp_path, {"a": [b"", b""], "b": [b""], "c": [b""]})
-    assert contact_sheet(opened(tmp_path)["all"], config, classification.encode, classification.draw_targets) is None
+    assert (
+        contact_sheet(
+            opened(tmp_path)["all"], config, classification.encode, classification.draw_targets
+        )
+        is None
+    )
 
 
 Cvpipe = Callable[..., tuple[int, str, str]]
 
 
-def test_the_command_writes_its_folder_and_exits_with_0_when_clean(cvpipe: Cvpipe, tmp_path: Path) -> None:
+def test_the_command_writes_its_folder_and_exits_with_0_when_clean(
+    cvpipe: Cvpipe, tmp_path: Path
+) -> None:
     pipeline = ROOT / "pipelines" / "classification" / "digits.yaml"
     code, out, _ = cvpipe("data", "check", pipeline, "--to", tmp_path / "check", "--json")
     result = json.loads(out)
-    assert code == 0 and result["clean"] and sum(split["examples"] for split in result["splits"].values()) == 1797
+    assert (
+        code == 0
+        and result["clean"]
+        and sum(split["examples"] for split in result["splits"].values()) == 1797
+    )
     assert sorted(file.name for file in (tmp_path / "check").iterdir()) == [
-        "broken.jsonl", "contact_sheet.png", "duplicates.jsonl", "report.md"
+        "broken.jsonl",
+        "contact_sheet.png",
+        "duplicates.jsonl",
+        "report.md",
     ]
 
 
 def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
     cvpipe: Cvpipe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (photos / "test" / "a" / "000.jpg").write_bytes((photos / "train" / "a" / "000.jpg").read_bytes())
+    (photos / "test" / "a" / "000.jpg").write_bytes(
+        (photos / "train" / "a" / "000.jpg").read_bytes()
+    )
     before = {file: file.read_bytes() for file in photos.rglob("*.jpg")}
     monkeypatch.chdir(tmp_path)
     pipeline = ROOT / "pipelines" / "classification" / "digits.yaml"
@@ -247,13 +315,23 @@ def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
     # The second check takes the folder of the first.
     for _ in range(2):
         code, out, _ = cvpipe("data", "check", pipeline, *overrides)
-        assert code == 1 and "leaks: 1 (the same image in several splits" in out and out.splitlines()[-2] == "not clean"
+        assert (
+            code == 1
+            and "leaks: 1 (the same image in several splits" in out
+            and out.splitlines()[-2] == "not clean"
+        )
     assert (tmp_path / "digits-check" / "contact_sheet.png").exists()
     assert {file: file.read_bytes() for file in photos.rglob("*.jpg")} == before
 
 
-def test_the_command_takes_no_folder_that_holds_something_else(cvpipe: Cvpipe, tmp_path: Path) -> None:
+def test_the_command_takes_no_folder_that_holds_something_else(
+    cvpipe: Cvpipe, tmp_path: Path
+) -> None:
     (tmp_path / "report.md").write_text("mine")
-    code, out, err = cvpipe("data", "check", ROOT / "pipelines" / "classification" / "digits.yaml", "--to", tmp_path)
-    assert (code, out) == (2, "") and "cvpipe data check" in err and "choose another with --to" in err
+    code, out, err = cvpipe(
+        "data", "check", ROOT / "pipelines" / "classification" / "digits.yaml", "--to", tmp_path
+    )
+    assert (
+        (code, out) == (2, "") and "cvpipe data check" in err and "choose another with --to" in err
+    )
     assert (tmp_path / "report.md").read_text() == "mine"

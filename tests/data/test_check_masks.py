@@ -17,7 +17,9 @@ from cvpipe.data.sources.masks import masks
 from image_files import encode, noise
 
 
-def opened(root: Path, drawn: list[np.ndarray], photos: list[bytes] | None = None) -> dict[str, Source]:
+def opened(
+    root: Path, drawn: list[np.ndarray], photos: list[bytes] | None = None
+) -> dict[str, Source]:
     """Masks uint8 [H, W], with images of noise unless others are given."""
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True)
@@ -25,7 +27,10 @@ def opened(root: Path, drawn: list[np.ndarray], photos: list[bytes] | None = Non
         photo = photos[number] if photos else encode(noise(*mask.shape, seed=number), "PNG")
         (root / "images" / f"{number}.png").write_bytes(photo)
         (root / "masks" / f"{number}.png").write_bytes(encode(mask[..., None], "PNG"))
-    section = {"train": [{"images": "images", "masks": "masks"}], "classes": [{"name": name} for name in ("a", "b", "c")]}
+    section = {
+        "train": [{"images": "images", "masks": "masks"}],
+        "classes": [{"name": name} for name in ("a", "b", "c")],
+    }
     return masks(Masks.model_validate({"kind": "masks", "path": str(root), **section}))
 
 
@@ -34,37 +39,79 @@ def mask(*rows: list[int]) -> np.ndarray:
 
 
 def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
-    result = check(opened(tmp_path, [mask([0, 0, 255, 255]), mask([0, 1], [1, 1]), mask([255, 255])]), 3)
+    result = check(
+        opened(tmp_path, [mask([0, 0, 255, 255]), mask([0, 1], [1, 1]), mask([255, 255])]), 3
+    )
     train: dict[str, Any] = result["splits"]["train"]
-    assert result["clean"] and (train["examples"], train["broken"], train["unlabelled"]) == (3, 0, 1)
+    assert result["clean"] and (train["examples"], train["broken"], train["unlabelled"]) == (
+        3,
+        0,
+        1,
+    )
     assert train["classes"] == {"a": 2, "b": 1, "c": 0}
-    assert train["pixels"] == {"a": 0.5, "b": 0.5, "c": 0} and train["ignored"] == 0.4 and train["imbalance"] == 1
+    assert (
+        train["pixels"] == {"a": 0.5, "b": 0.5, "c": 0}
+        and train["ignored"] == 0.4
+        and train["imbalance"] == 1
+    )
     lines = summary(result)
     assert "  pixels   a 50.00%, b 50.00%, c 0.00%; ignored 40.00% of all" in lines
-    assert "  class 'c' has no image here" in lines and "  1 masks have no label: their images teach nothing" in lines
+    assert (
+        "  class 'c' has no image here" in lines
+        and "  1 masks have no label: their images teach nothing" in lines
+    )
     assert "  class 'b' is in 1 of 3 images only: add some, or its score will mean little" in lines
 
 
 def test_pixels_of_scenes_are_those_of_their_masks() -> None:
-    config = DigitScenes(kind="digit_scenes", train=70, validation=1, test=1, size=(40, 50), digit_sizes=(10, 20), masks=True)
+    config = DigitScenes(
+        kind="digit_scenes",
+        train=70,
+        validation=1,
+        test=1,
+        size=(40, 50),
+        digit_sizes=(10, 20),
+        masks=True,
+    )
     found = check({"train": digit_scenes(config)["train"]}, 3)["splits"]["train"]
     drawn = compose(config, "train").masks
-    np.testing.assert_allclose(list(found["pixels"].values()), np.bincount(drawn.ravel(), minlength=11) / drawn.size)
-    assert list(found["classes"].values()) == [int((drawn == label).any((1, 2)).sum()) for label in range(11)]
-    assert any("times the pixels of the smallest" in line for line in summary({
-        "splits": {"train": found}, "broken": [], "leaks": [], "contradictions": [], "repeated": [], "clean": True}))
+    np.testing.assert_allclose(
+        list(found["pixels"].values()), np.bincount(drawn.ravel(), minlength=11) / drawn.size
+    )
+    assert list(found["classes"].values()) == [
+        int((drawn == label).any((1, 2)).sum()) for label in range(11)
+    ]
+    assert any(
+        "times the pixels of the smallest" in line
+        for line in summary(
+            {
+                "splits": {"train": found},
+                "broken": [],
+                "leaks": [],
+                "contradictions": [],
+                "repeated": [],
+                "clean": True,
+            }
+        )
+    )
 
 
 def test_a_mask_of_another_size_makes_its_image_a_broken_one(tmp_path: Path) -> None:
     drawn = [mask([0, 1, 2]), mask([0, 1, 2]), mask([2, 1, 0])]
     photos = [encode(noise(1, 3, seed=n), "PNG") for n in range(2)] + [encode(noise(2, 3), "PNG")]
     result = check(opened(tmp_path, drawn, photos), 3)
-    assert [row["reason"] for row in result["broken"]] == ["the mask is 3 x 1 pixels, and its image 3 x 2"]
+    assert [row["reason"] for row in result["broken"]] == [
+        "the mask is 3 x 1 pixels, and its image 3 x 2"
+    ]
     assert result["splits"]["train"]["classes"] == {"a": 2, "b": 2, "c": 2} and not result["clean"]
 
 
-@pytest.mark.parametrize("second, kind", [(mask([0, 1]), "repeated"), (mask([1, 1]), "contradictions")])
-def test_an_image_with_two_masks_is_a_contradiction(tmp_path: Path, second: np.ndarray, kind: str) -> None:
+@pytest.mark.parametrize(
+    "second, kind", [(mask([0, 1]), "repeated"), (mask([1, 1]), "contradictions")]
+)
+def test_an_image_with_two_masks_is_a_contradiction(
+    tmp_path: Path, second: np.ndarray, kind: str
+) -> None:
     photo = encode(noise(1, 2), "PNG")
     result = check(opened(tmp_path, [mask([0, 1]), second], [photo, photo]), 3)
     assert {key for key in ("leaks", "repeated", "contradictions") if result[key]} == {kind}

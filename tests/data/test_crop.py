@@ -1,4 +1,6 @@
-"""Decoding the crop alone shows what cropping the decoded image shows, from every kind of file, and fails where that fails."""
+"""Decoding the crop alone shows what cropping the decoded image shows, from every kind of file, and
+fails where that fails.
+"""
 
 from __future__ import annotations
 
@@ -63,19 +65,37 @@ def seed(number: Any) -> tf.Tensor:
 
 @functools.lru_cache
 def graph_of(op: RandomResizedCrop, size: tuple[int, int], channels: int) -> Any:
-    """A file's bytes and a number to its crop under that seed, decoded alone and after decoding the whole."""
+    """A file's bytes and a number to its crop under that seed, decoded alone and after decoding the
+    whole.
+    """
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)])
+    @tf.function(
+        autograph=False, input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)]
+    )
     def crop(encoded: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         alone = decode_random_crop(encoded, seed(number), op, size, channels)
-        return alone, random_resized_crop({"image": decode_image(encoded, channels)}, seed(number), op, size)["image"]
+        return (
+            alone,
+            random_resized_crop({"image": decode_image(encoded, channels)}, seed(number), op, size)[
+                "image"
+            ],
+        )
 
     return crop
 
 
-def both_ways(file: bytes, op: RandomResizedCrop = ANY, size: tuple[int, int] = SIZE, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of a file under several seeds, decoded alone and after decoding the whole: float32 [SEEDS, *size, channels] each."""
-    alone, whole = zip(*(graph_of(op, size, channels)(file, tf.constant(number, tf.int64)) for number in range(SEEDS)))
+def both_ways(
+    file: bytes, op: RandomResizedCrop = ANY, size: tuple[int, int] = SIZE, channels: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops of a file under several seeds, decoded alone and after decoding the whole: float32
+    [SEEDS, *size, channels] each.
+    """
+    alone, whole = zip(
+        *(
+            graph_of(op, size, channels)(file, tf.constant(number, tf.int64))
+            for number in range(SEEDS)
+        )
+    )
     return np.stack(alone), np.stack(whole)
 
 
@@ -97,7 +117,9 @@ def test_what_no_window_can_be_decoded_of_is_decoded_whole(name: str, channels: 
 def test_where_pixels_share_chroma_only_the_first_and_last_columns_differ(subsampling: int) -> None:
     file = encode(PHOTO, "JPEG", subsampling=subsampling, quality=90)
     # Crops of the size that they are resized to, so that their columns are the image's.
-    op = RandomResizedCrop(op="random_resized_crop", area=(40 * 36 / (61 * 75),) * 2, aspect=(36 / 40,) * 2)
+    op = RandomResizedCrop(
+        op="random_resized_crop", area=(40 * 36 / (61 * 75),) * 2, aspect=(36 / 40,) * 2
+    )
     alone, whole = both_ways(file, op)
     assert (random_window(tf.constant([61, 75]), seed(0), op)[2:].numpy() == SIZE).all()
     np.testing.assert_array_equal(alone[:, :, 1:-1], whole[:, :, 1:-1])
@@ -112,7 +134,8 @@ def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: in
     size = (301 // 2 // reduction, 257 // 2 // reduction)
     op = RandomResizedCrop(op="random_resized_crop", area=(0.5, 1.0), aspect=(0.9, 1.1))
     alone, whole = both_ways(encode(smooth(301, 257), "JPEG", quality=95, exif=exif), op, size)
-    # The whole image's colours span all values. A reduced pixel is at most that far from where the crop begins or ends.
+    # The whole image's colours span all values. A reduced pixel is at most that far from where the
+    # crop begins or ends.
     assert abs(alone - whole).mean() < 2.5 and abs(alone - whole).max() < 16
 
 
@@ -128,9 +151,17 @@ def test_a_crop_is_reduced_only_while_it_has_the_pixels_that_are_seen() -> None:
 def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_dataset() -> None:
     file = encode(PHOTO, "JPEG")
     numbers = tf.data.Dataset.range(SEEDS)
-    in_map = np.stack([*numbers.map(lambda n: decode_random_crop(tf.constant(file), seed(n), ANY, SIZE, 3)).as_numpy_iterator()])
+    in_map = np.stack(
+        [
+            *numbers.map(
+                lambda n: decode_random_crop(tf.constant(file), seed(n), ANY, SIZE, 3)
+            ).as_numpy_iterator()
+        ]
+    )
     for number in range(3):
-        np.testing.assert_array_equal(in_map[number], decode_random_crop(tf.constant(file), seed(number), ANY, SIZE, 3))
+        np.testing.assert_array_equal(
+            in_map[number], decode_random_crop(tf.constant(file), seed(number), ANY, SIZE, 3)
+        )
     assert len({crop.tobytes() for crop in in_map}) == SEEDS
 
 
@@ -142,7 +173,8 @@ def claiming_too_much() -> bytes:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_bad_file_fails_wherever_its_crop_is(channels: int) -> None:
     alone = tf.function(
-        lambda encoded, number: decode_random_crop(encoded, seed(number), ANY, SIZE, channels), autograph=False,
+        lambda encoded, number: decode_random_crop(encoded, seed(number), ANY, SIZE, channels),
+        autograph=False,
         input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)],
     )
     for name, file in {**BAD, "a JPEG that claims too much": claiming_too_much()}.items():
@@ -152,23 +184,37 @@ def test_a_bad_file_fails_wherever_its_crop_is(channels: int) -> None:
                 pytest.fail(f"{name} was read")
 
 
-# -- in the stream ------------------------------------------------------------------------------------------
+# -- in the stream
+# ------------------------------------------------------------------------------------------
 
 
 def write_photos(path: Path) -> list[Path]:
-    files = [encode(noise(50 + n, 60, seed=n), "PNG" if n == 3 else "JPEG", **({} if n == 3 else {"subsampling": 0})) for n in range(8)]
+    files = [
+        encode(
+            noise(50 + n, 60, seed=n),
+            "PNG" if n == 3 else "JPEG",
+            **({} if n == 3 else {"subsampling": 0}),
+        )
+        for n in range(8)
+    ]
     return write_classes(path, {"cat": files[:4], "dog": files[4:]})
 
 
 def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[str, Any], int]:
     """The first batch of eight, in the source's order, and how many of its records are bad."""
     config = small_config(
-        "prepare.size=[32, 32]", "prepare.channels=3", "prepare.mean=[0]", "prepare.std=[1]", "train.batch_size=8",
+        "prepare.size=[32, 32]",
+        "prepare.channels=3",
+        "prepare.mean=[0]",
+        "prepare.std=[1]",
+        "train.batch_size=8",
         f"augment=[{', '.join(augment)}]",
     )
     source = folder(Folder(kind="folder", path=str(path)))["all"]
     bad = Quarantine(source, "train", 1.0)
-    [batch] = training_batches(source, config, encode_labels, bad if quarantine else None, first_step=0, last_step=1).as_numpy_iterator()
+    [batch] = training_batches(
+        source, config, encode_labels, bad if quarantine else None, first_step=0, last_step=1
+    ).as_numpy_iterator()
     order = np.argsort(batch["index"])
     return tf.nest.map_structure(lambda values: values[order], batch), len(bad)
 
@@ -176,7 +222,10 @@ def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[
 def test_operations_behind_the_crop_draw_the_same_as_behind_any_crop(tmp_path: Path) -> None:
     write_photos(tmp_path)
     crop, jitter = "{op: random_resized_crop}", "{op: colour_jitter, brightness: 0.5}"
-    cropped, flipped = (batch_of(tmp_path, crop, *others)[0]["image"] for others in ([jitter], [jitter, "{op: flip}"]))
+    cropped, flipped = (
+        batch_of(tmp_path, crop, *others)[0]["image"]
+        for others in ([jitter], [jitter, "{op: flip}"])
+    )
     mirrored = [(a == b[:, ::-1]).all() for a, b in zip(cropped, flipped)]
     same = [(a == b).all() for a, b in zip(cropped, flipped)]
     assert np.logical_xor(mirrored, same).all() and any(mirrored) and any(same)
@@ -187,7 +236,9 @@ def test_the_stream_shows_the_crops_of_the_decoded_images(tmp_path: Path) -> Non
     shown, _ = batch_of(tmp_path, "{op: random_resized_crop}")
     for index, file in enumerate(files):
         image = decode_image(tf.constant(file.read_bytes()), 3)
-        own_seed = example_seed(small_config().seed, tf.constant(0, tf.int64), tf.constant(index, tf.int64))
+        own_seed = example_seed(
+            small_config().seed, tf.constant(0, tf.int64), tf.constant(index, tf.int64)
+        )
         expected = random_resized_crop({"image": image}, own_seed, ANY, (32, 32))["image"] / 255
         np.testing.assert_allclose(shown["image"][index], expected, atol=1e-6)
 
@@ -200,5 +251,7 @@ def test_a_bad_file_is_one_bad_record(tmp_path: Path, how: str) -> None:
     spoiled, count = batch_of(tmp_path, "{op: random_resized_crop}", quarantine=True)
     assert (none, count) == (0, 1)
     np.testing.assert_array_equal(spoiled["weight"], np.arange(8) != 5)
-    np.testing.assert_array_equal(spoiled["image"][np.arange(8) != 5], good["image"][np.arange(8) != 5])
+    np.testing.assert_array_equal(
+        spoiled["image"][np.arange(8) != 5], good["image"][np.arange(8) != 5]
+    )
     assert not spoiled["image"][5].any()

@@ -1,4 +1,6 @@
-"""Bytes to pixels: what PIL says they are, in a graph as well as eagerly, and nothing but a refusal for the rest."""
+"""Bytes to pixels: what PIL says they are, in a graph as well as eagerly, and nothing but a refusal
+for the rest.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def top_down(bmp: bytes, row_bytes: int) -> bytes:
     """The same image with its top row first, which a negative height says."""
     begin = struct.unpack("<i", bmp[10:14])[0]
     height = struct.unpack("<i", bmp[22:26])[0]
-    rows = [bmp[at: at + row_bytes] for at in range(begin, len(bmp), row_bytes)]
+    rows = [bmp[at : at + row_bytes] for at in range(begin, len(bmp), row_bytes)]
     return bmp[:22] + struct.pack("<i", -height) + bmp[26:begin] + b"".join(reversed(rows))
 
 
@@ -61,7 +63,9 @@ def channels(request: pytest.FixtureRequest) -> int:
 def in_graph(channels: int) -> dict[str, np.ndarray]:
     """All good files decoded inside one Dataset."""
     files = {**LOSSLESS, **LOSSY}
-    decoded = tf.data.Dataset.from_tensor_slices(list(files.values())).map(lambda encoded: decode_image(encoded, channels))
+    decoded = tf.data.Dataset.from_tensor_slices(list(files.values())).map(
+        lambda encoded: decode_image(encoded, channels)
+    )
     assert decoded.element_spec.shape.as_list() == [None, None, channels]
     return dict(zip(files, decoded.as_numpy_iterator()))
 
@@ -73,11 +77,17 @@ def eagerly(encoded: bytes, channels: int) -> np.ndarray:
 def by_pil(encoded: bytes, channels: int) -> np.ndarray:
     """uint8 [H, W, channels] as integers that can be subtracted."""
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    return np.asarray(image if channels == 3 else image.convert("L")).reshape(image.height, image.width, channels).astype(int)
+    return (
+        np.asarray(image if channels == 3 else image.convert("L"))
+        .reshape(image.height, image.width, channels)
+        .astype(int)
+    )
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_files_have_the_pixels_that_pil_finds(name: str, channels: int, in_graph: dict[str, np.ndarray]) -> None:
+def test_lossless_files_have_the_pixels_that_pil_finds(
+    name: str, channels: int, in_graph: dict[str, np.ndarray]
+) -> None:
     expected = by_pil(LOSSLESS[name], channels)
     # Colours are exact; a grey made of three colours may be rounded the other way.
     for pixels in (eagerly(LOSSLESS[name], channels), in_graph[name]):
@@ -86,7 +96,9 @@ def test_lossless_files_have_the_pixels_that_pil_finds(name: str, channels: int,
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_lossy_files_have_the_pixels_that_pil_finds_to_rounding(name: str, channels: int, in_graph: dict[str, np.ndarray]) -> None:
+def test_lossy_files_have_the_pixels_that_pil_finds_to_rounding(
+    name: str, channels: int, in_graph: dict[str, np.ndarray]
+) -> None:
     expected = by_pil(LOSSY[name], channels)
     for pixels in (eagerly(LOSSY[name], channels), in_graph[name]):
         assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
@@ -100,20 +112,33 @@ def test_16_bits_are_rounded_to_8(stored: int, channels: int) -> None:
     assert abs(eagerly(encoded, channels) - deep / 257).max() <= 1
 
 
-@pytest.mark.parametrize("name, row_bytes", [("BMP", 16), ("BMP grey", 8), ("BMP palette", 8), ("BMP alpha", 20)])
-def test_bmp_with_its_top_row_first_is_the_same_image(name: str, row_bytes: int, channels: int) -> None:
-    np.testing.assert_array_equal(eagerly(top_down(LOSSLESS[name], row_bytes), channels), eagerly(LOSSLESS[name], channels))
+@pytest.mark.parametrize(
+    "name, row_bytes", [("BMP", 16), ("BMP grey", 8), ("BMP palette", 8), ("BMP alpha", 20)]
+)
+def test_bmp_with_its_top_row_first_is_the_same_image(
+    name: str, row_bytes: int, channels: int
+) -> None:
+    np.testing.assert_array_equal(
+        eagerly(top_down(LOSSLESS[name], row_bytes), channels), eagerly(LOSSLESS[name], channels)
+    )
 
 
-@pytest.mark.parametrize("gamma", [chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sRGB", b"\0")], ids=["gAMA", "sRGB"])
+@pytest.mark.parametrize(
+    "gamma", [chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sRGB", b"\0")], ids=["gAMA", "sRGB"]
+)
 def test_a_png_has_the_same_grey_whatever_gamma_it_claims(gamma: bytes) -> None:
     encoded = LOSSLESS["PNG"]
     # Chunks before the pixels follow the header, which ends at byte 33.
-    np.testing.assert_array_equal(eagerly(encoded[:33] + gamma + encoded[33:], 1), eagerly(encoded, 1))
+    np.testing.assert_array_equal(
+        eagerly(encoded[:33] + gamma + encoded[33:], 1), eagerly(encoded, 1)
+    )
 
 
 def test_the_same_pixels_have_the_same_grey_in_every_format() -> None:
-    greys = [eagerly(encode(SMOOTH, kind, **options), 1) for kind, options in (("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}))]
+    greys = [
+        eagerly(encode(SMOOTH, kind, **options), 1)
+        for kind, options in (("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}))
+    ]
     for grey in greys[1:]:
         np.testing.assert_array_equal(grey, greys[0])
     assert abs(eagerly(encode(SMOOTH, "JPEG", quality=100), 1).astype(int) - greys[0]).max() <= 2
@@ -126,7 +151,9 @@ def test_what_is_no_sound_image_is_refused(name: str, channels: int) -> None:
 
 
 def test_what_is_no_sound_image_is_refused_in_a_graph(channels: int) -> None:
-    decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(lambda encoded: decode_image(encoded, channels))
+    decoded = tf.data.Dataset.from_tensor_slices(list(BAD.values())).map(
+        lambda encoded: decode_image(encoded, channels)
+    )
     assert list(decoded.ignore_errors()) == []
 
 
@@ -165,12 +192,20 @@ def test_a_sound_png_with_too_many_pixels_is_refused() -> None:
         eagerly(black_png(20_000, 6_000), 1)
 
 
-def test_a_file_with_too_many_bytes_is_refused_before_its_header_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_too_many_bytes_is_refused_before_its_header_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     encoded = LOSSLESS["PNG"]
     monkeypatch.setattr(decode, "MAX_BYTES", len(encoded))
     assert eagerly(encoded, 3).shape == RGB.shape
-    for too_long in (encoded + b"x", claiming(LOSSLESS["BMP"], 20_000, 20_000) + bytes(len(encoded))):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="the file has more than the .* bytes that are allowed"):
+    for too_long in (
+        encoded + b"x",
+        claiming(LOSSLESS["BMP"], 20_000, 20_000) + bytes(len(encoded)),
+    ):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError,
+            match="the file has more than the .* bytes that are allowed",
+        ):
             eagerly(too_long, 3)
 
 

@@ -32,22 +32,33 @@ def test_each_kind_is_told_by_its_first_bytes(kind: str) -> None:
     assert file_kind(FILES[kind]) == kind
 
 
-@pytest.mark.parametrize("options, kind", [({"progressive": True}, "JPEG RGB"), ({"exif": b"Exif\0\0" + bytes(300)}, "JPEG RGB")])
+@pytest.mark.parametrize(
+    "options, kind",
+    [({"progressive": True}, "JPEG RGB"), ({"exif": b"Exif\0\0" + bytes(300)}, "JPEG RGB")],
+)
 def test_what_lies_before_a_jpegs_frame_is_skipped(options: dict[str, object], kind: str) -> None:
     assert file_kind(encode(PHOTO, "JPEG", **options)) == kind
 
 
-@pytest.mark.parametrize("file, kind", [
-    (encode(PHOTO, "WEBP", lossless=True), "WebP RGB"), (encode(RGB_ALPHA, "WEBP", lossless=True), "WebP RGB + alpha"),
-    (black_png(5, 5), "PNG grey"),
-])
+@pytest.mark.parametrize(
+    "file, kind",
+    [
+        (encode(PHOTO, "WEBP", lossless=True), "WebP RGB"),
+        (encode(RGB_ALPHA, "WEBP", lossless=True), "WebP RGB + alpha"),
+        (black_png(5, 5), "PNG grey"),
+    ],
+)
 def test_other_encodings_of_the_same_kind_are_known(file: bytes, kind: str) -> None:
     assert file_kind(file) == kind
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_files_have_a_format_or_none_but_never_fail(name: str) -> None:
-    known = ("JPEG", "PNG", "BMP", "WebP") if name not in ("empty", "garbage", "three bytes", "text", "GIF", "TIFF") else ("",)
+    known = (
+        ("JPEG", "PNG", "BMP", "WebP")
+        if name not in ("empty", "garbage", "three bytes", "text", "GIF", "TIFF")
+        else ("",)
+    )
     assert file_kind(BAD[name]).split(" ")[0] in known
 
 

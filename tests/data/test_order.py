@@ -9,17 +9,25 @@ import tensorflow as tf
 from cvpipe.data.order import batch_order, example_seed
 
 
-def order(examples: int, batch_size: int, first: int, last: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def order(
+    examples: int, batch_size: int, first: int, last: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices and epochs [steps, B] of a range of steps, inside Dataset.map."""
     steps = tf.data.Dataset.range(first, last)
-    rows = list(steps.map(lambda step: batch_order(step, seed=seed, examples=examples, batch_size=batch_size)).as_numpy_iterator())
+    rows = list(
+        steps.map(
+            lambda step: batch_order(step, seed=seed, examples=examples, batch_size=batch_size)
+        ).as_numpy_iterator()
+    )
     return np.array([index for index, _ in rows]), np.array([epoch for _, epoch in rows])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 60])
 @pytest.mark.parametrize("examples", [1, 2, 3, 7, 16, 50])
 def test_every_epoch_is_a_permutation(examples: int, batch_size: int) -> None:
-    index, epoch = (values.ravel() for values in order(examples, batch_size, 0, -(-3 * examples // batch_size)))
+    index, epoch = (
+        values.ravel() for values in order(examples, batch_size, 0, -(-3 * examples // batch_size))
+    )
     np.testing.assert_array_equal(epoch, np.arange(len(epoch)) // examples)
     for number in range(3):
         assert sorted(index[epoch == number]) == list(range(examples))
@@ -27,7 +35,9 @@ def test_every_epoch_is_a_permutation(examples: int, batch_size: int) -> None:
 
 def test_a_batch_may_hold_several_epochs_of_any_length() -> None:
     for examples in range(1, 51):
-        index, _ = batch_order(tf.constant(0, tf.int64), seed=3, examples=examples, batch_size=3 * examples)
+        index, _ = batch_order(
+            tf.constant(0, tf.int64), seed=3, examples=examples, batch_size=3 * examples
+        )
         for epoch in np.split(index.numpy(), 3):
             assert sorted(epoch) == list(range(examples)), examples
 
@@ -61,8 +71,15 @@ def test_eager_and_graph_agree() -> None:
 @pytest.mark.parametrize("examples", [2, 3, 10])
 def test_every_example_is_as_often_at_every_position(examples: int) -> None:
     epochs = 600
-    index, _ = batch_order(tf.constant(0, tf.int64), seed=0, examples=examples, batch_size=epochs * examples)
-    counts = np.stack([np.bincount(column, minlength=examples) for column in index.numpy().reshape(epochs, examples).T])
+    index, _ = batch_order(
+        tf.constant(0, tf.int64), seed=0, examples=examples, batch_size=epochs * examples
+    )
+    counts = np.stack(
+        [
+            np.bincount(column, minlength=examples)
+            for column in index.numpy().reshape(epochs, examples).T
+        ]
+    )
     expected = epochs / examples
     # Five standard deviations of a count.
     assert abs(counts - expected).max() < 5 * np.sqrt(expected)
@@ -77,21 +94,26 @@ def test_an_epoch_says_nothing_about_the_next(examples: int) -> None:
 
 def test_an_example_says_nothing_about_the_one_after_it() -> None:
     [epoch] = order(2**16, 2**16, 0, 1)[0]
-    # From one to the next all steps around the circle are as frequent: chi-square within five standard deviations.
+    # From one to the next all steps around the circle are as frequent: chi-square within five
+    # standard deviations.
     counts = np.bincount(np.diff(epoch) % 2**16 // 256, minlength=256)
     chi_square = ((counts - 256) ** 2 / 256).sum()
     assert abs(chi_square - 255) < 5 * np.sqrt(2 * 255)
 
 
 def test_a_million_examples_need_no_table() -> None:
-    index, epoch = batch_order(tf.constant(10**6, tf.int64), seed=0, examples=1_281_167, batch_size=256)
+    index, epoch = batch_order(
+        tf.constant(10**6, tf.int64), seed=0, examples=1_281_167, batch_size=256
+    )
     assert len(set(index.numpy())) == 256
     assert 0 <= index.numpy().min() and index.numpy().max() < 1_281_167
     assert set(epoch.numpy()) == {256 * 10**6 // 1_281_167}
 
 
 def test_every_example_of_every_epoch_has_its_own_randomness() -> None:
-    epochs, indices = (tf.constant(grid.ravel(), tf.int64) for grid in np.meshgrid(np.arange(20), np.arange(50)))
+    epochs, indices = (
+        tf.constant(grid.ravel(), tf.int64) for grid in np.meshgrid(np.arange(20), np.arange(50))
+    )
     keys = []
     for seed in (0, 1, 2**31 - 1):
         both = [example_seed(seed, epoch, index).numpy() for epoch, index in zip(epochs, indices)]
@@ -101,7 +123,9 @@ def test_every_example_of_every_epoch_has_its_own_randomness() -> None:
 
 
 def test_keys_stay_apart_up_to_the_limits_they_promise() -> None:
-    largest = example_seed(2**31 - 1, tf.constant(2**32 - 1, tf.int64), tf.constant(2**56 - 1, tf.int64)).numpy()
+    largest = example_seed(
+        2**31 - 1, tf.constant(2**32 - 1, tf.int64), tf.constant(2**56 - 1, tf.int64)
+    ).numpy()
     assert (largest > 0).all()
     assert largest[0] == 2**63 - 1 and largest[1] == 2**63 - 128
 
@@ -109,4 +133,6 @@ def test_keys_stay_apart_up_to_the_limits_they_promise() -> None:
 def test_keys_are_the_same_eagerly_and_in_a_graph() -> None:
     pairs = tf.data.Dataset.from_tensors((tf.constant(3, tf.int64), tf.constant(5, tf.int64)))
     [graph] = pairs.map(lambda epoch, index: example_seed(7, epoch, index)).as_numpy_iterator()
-    np.testing.assert_array_equal(graph, example_seed(7, tf.constant(3, tf.int64), tf.constant(5, tf.int64)))
+    np.testing.assert_array_equal(
+        graph, example_seed(7, tf.constant(3, tf.int64), tf.constant(5, tf.int64))
+    )

@@ -37,9 +37,13 @@ def in_other_byte_order(jpeg: bytes) -> bytes:
     exif.endian = ">"
     start = jpeg.index(b"Exif\0\0")
     old = Image.open(io.BytesIO(jpeg)).info["exif"]
-    new = b"Exif\0\0" + exif.tobytes()[6:] if exif.tobytes().startswith(b"Exif") else b"Exif\0\0" + exif.tobytes()
+    new = (
+        b"Exif\0\0" + exif.tobytes()[6:]
+        if exif.tobytes().startswith(b"Exif")
+        else b"Exif\0\0" + exif.tobytes()
+    )
     length = (len(new) + 2).to_bytes(2, "big")
-    return jpeg[: start - 2] + length + new + jpeg[start + len(old):]
+    return jpeg[: start - 2] + length + new + jpeg[start + len(old) :]
 
 
 @pytest.mark.parametrize("graph", [False, True])

@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.prepare import input_spec, place_boxes, prepare, prepare_views, resize_short_side, restore_boxes, restore_pixels
+from cvpipe.data.prepare import (
+    input_spec,
+    place_boxes,
+    prepare,
+    prepare_views,
+    resize_short_side,
+    restore_boxes,
+    restore_pixels,
+)
 from cvpipe.errors import ConfigError
 from image_files import noise
 
@@ -24,7 +32,9 @@ def config(**options: Any) -> Prepare:
 
 
 def weights(length: int, target: int) -> np.ndarray:
-    """How much each of `length` pixels adds to each of `target`: a triangle, as wide as the larger pixel. [target, length]."""
+    """How much each of `length` pixels adds to each of `target`: a triangle, as wide as the larger
+    pixel. [target, length].
+    """
     scale = length / target
     reach = max(1.0, scale)
     centres = (np.arange(target) + 0.5) * scale
@@ -33,15 +43,23 @@ def weights(length: int, target: int) -> np.ndarray:
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.einsum("yh,hwc,xw->yxc", weights(image.shape[0], size[0]), image.astype(float), weights(image.shape[1], size[1]))
+    return np.einsum(
+        "yh,hwc,xw->yxc",
+        weights(image.shape[0], size[0]),
+        image.astype(float),
+        weights(image.shape[1], size[1]),
+    )
 
 
 def middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The largest middle part of an image with the aspect of `size`."""
     height, width = image.shape[:2]
-    height, width = max(min(height, width * size[0] // size[1]), 1), max(min(width, height * size[1] // size[0]), 1)
+    height, width = (
+        max(min(height, width * size[0] // size[1]), 1),
+        max(min(width, height * size[1] // size[0]), 1),
+    )
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top: top + height, left: left + width]
+    return image[top : top + height, left : left + width]
 
 
 def shown(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -54,12 +72,12 @@ def shown(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int,
 def letterboxed(image: np.ndarray, size: tuple[int, int], fill: float) -> np.ndarray:
     top, left, height, width = shown(image.shape, size)
     box = np.full([*size, image.shape[-1]], fill)
-    box[top: top + height, left: left + width] = resized(image, (height, width))
+    box[top : top + height, left : left + width] = resized(image, (height, width))
     return box
 
 
 def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
-    """Prepared inside a Dataset, where the image's size isn't known beforehand, as after decoding."""
+    """Prepare inside a Dataset, where the size of the image is unknown, as after decoding."""
     unknown = tf.TensorSpec([None, None, image.shape[-1]], image.dtype)
     images = tf.data.Dataset.from_generator(lambda: iter([image]), output_signature=unknown)
     [prepared] = images.map(lambda pixels: prepare(pixels, options)).as_numpy_iterator()
@@ -68,10 +86,14 @@ def in_map(image: np.ndarray, options: Prepare) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("resize", RESIZES)
-def test_resizing_is_the_weighted_mean_of_the_pixels_around(resize: str, shape: tuple[int, int]) -> None:
+def test_resizing_is_the_weighted_mean_of_the_pixels_around(
+    resize: str, shape: tuple[int, int]
+) -> None:
     image, options = noise(*shape), config(resize=resize)
     fitted = {"stretch": image, "crop": middle(image, options.size)}.get(resize)
-    expected = letterboxed(image, options.size, 127.5) if fitted is None else resized(fitted, options.size)
+    expected = (
+        letterboxed(image, options.size, 127.5) if fitted is None else resized(fitted, options.size)
+    )
     np.testing.assert_allclose(prepare(image, options), expected / 255 * 2 - 1, atol=1e-5)
 
 
@@ -83,10 +105,18 @@ def test_a_crop_shows_the_middle() -> None:
     np.testing.assert_array_equal(prepare(image.transpose(1, 0, 2), options), np.ones([10, 10, 1]))
 
 
-@pytest.mark.parametrize("options, grey", [({}, 0.5), ({"mean": (0.2,), "std": (0.3,)}, 0.2), ({"normalize": "channels"}, 0.5)])
-def test_a_letterbox_shows_everything_between_bars_of_the_mean(options: dict[str, Any], grey: float) -> None:
+@pytest.mark.parametrize(
+    "options, grey",
+    [({}, 0.5), ({"mean": (0.2,), "std": (0.3,)}, 0.2), ({"normalize": "channels"}, 0.5)],
+)
+def test_a_letterbox_shows_everything_between_bars_of_the_mean(
+    options: dict[str, Any], grey: float
+) -> None:
     box = config(size=(10, 10), resize="letterbox", **options)
-    white = prepare(np.full((10, 30, 3), 255, np.uint8), box).numpy() * box.scaling[1][0] + box.scaling[0][0]
+    white = (
+        prepare(np.full((10, 30, 3), 255, np.uint8), box).numpy() * box.scaling[1][0]
+        + box.scaling[0][0]
+    )
     np.testing.assert_allclose(white[3:6], 1, atol=1e-6)
     np.testing.assert_allclose(np.delete(white, [3, 4, 5], 0), grey, atol=1e-6)
 
@@ -99,25 +129,34 @@ def test_every_channel_of_a_letterbox_is_filled_with_its_own_mean() -> None:
 def test_a_very_long_image_is_cropped_without_overflow() -> None:
     # 10 million × 250 is more than 31 bits hold.
     image = np.zeros((1, 10_000_000, 1), np.uint8)
-    image[:, 5_000_000 - 2: 5_000_000 + 2] = 255
-    np.testing.assert_array_equal(prepare(image, config(size=(250, 250), resize="crop", channels=1))[0, 0], [1])
+    image[:, 5_000_000 - 2 : 5_000_000 + 2] = 255
+    np.testing.assert_array_equal(
+        prepare(image, config(size=(250, 250), resize="crop", channels=1))[0, 0], [1]
+    )
 
 
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_the_right_size_are_only_normalized(resize: str, channels: int) -> None:
-    image, options = noise(8, 10, channels), config(resize=resize, channels=channels, mean=(0.4,), std=(0.3,))
+    image, options = (
+        noise(8, 10, channels),
+        config(resize=resize, channels=channels, mean=(0.4,), std=(0.3,)),
+    )
     np.testing.assert_allclose(prepare(image, options), (image / 255 - 0.4) / 0.3, atol=1e-6)
 
 
 def test_every_channel_has_its_own_mean_and_std() -> None:
     image, options = noise(8, 10), config(mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
-    np.testing.assert_allclose(prepare(image, options), (image / 255 - [0.1, 0.2, 0.3]) / [0.5, 1, 2], atol=1e-6)
+    np.testing.assert_allclose(
+        prepare(image, options), (image / 255 - [0.1, 0.2, 0.3]) / [0.5, 1, 2], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shape", [(8, 10), (16, 16), (5, 7), (1, 9)])
 @pytest.mark.parametrize("resize", RESIZES)
-def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(resize: str, shape: tuple[int, int]) -> None:
+def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(
+    resize: str, shape: tuple[int, int]
+) -> None:
     image, options = noise(*shape), config(resize=resize)
     expected = prepare(image, options).numpy().tobytes()
     assert prepare(image.astype(np.float32), options).numpy().tobytes() == expected
@@ -127,14 +166,22 @@ def test_known_and_unknown_sizes_and_integers_and_floats_give_the_same_bits(resi
 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_the_shape_is_fixed_inside_a_graph(resize: str) -> None:
-    images = tf.data.Dataset.from_generator(lambda: iter([]), output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
+    images = tf.data.Dataset.from_generator(
+        lambda: iter([]), output_signature=tf.TensorSpec([None, None, 3], tf.uint8)
+    )
     images = images.map(lambda image: prepare(image, config(resize=resize)))
     assert images.element_spec == tf.TensorSpec([8, 10, 3], tf.float32)
 
 
-@pytest.mark.parametrize("mean, std", [
-    ((0.5,), (0.5,)), ((0.286,), (0.353,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.0,), (1.0,)),
-])
+@pytest.mark.parametrize(
+    "mean, std",
+    [
+        ((0.5,), (0.5,)),
+        ((0.286,), (0.353,)),
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ((0.0,), (1.0,)),
+    ],
+)
 def test_restored_pixels_are_the_pixels(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     every_value = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16)] * 3, -1)
     options = config(size=(16, 16), mean=mean, std=std)
@@ -148,7 +195,8 @@ def test_restored_pixels_stay_in_range() -> None:
     np.testing.assert_array_equal(restore_pixels(beyond, config(channels=1)), [[[0], [255]]])
 
 
-# -- boxes --------------------------------------------------------------------------------------------------
+# -- boxes
+# --------------------------------------------------------------------------------------------------
 
 EXTENTS = [*SHAPES, (1, 5_000), (5_000, 1), (480, 640), (10_000_000, 1)]
 
@@ -156,12 +204,19 @@ EXTENTS = [*SHAPES, (1, 5_000), (5_000, 1), (480, 640), (10_000_000, 1)]
 @pytest.mark.parametrize("shape", EXTENTS)
 @pytest.mark.parametrize("resize", RESIZES)
 def test_boxes_come_back_from_the_networks_input(resize: str, shape: tuple[int, int]) -> None:
-    corners = np.sort(np.random.default_rng(0).uniform(0, 1, (50, 2, 2)), 1).reshape(50, 4).astype(np.float32)
+    corners = (
+        np.sort(np.random.default_rng(0).uniform(0, 1, (50, 2, 2)), 1)
+        .reshape(50, 4)
+        .astype(np.float32)
+    )
     options = config(resize=resize, size=(30, 40))
     placed = place_boxes(corners, shape, options)
     restored = restore_boxes(placed, shape, options)
-    # To a hundredth of a pixel, or to the last bits of float32 where the image is longer than they can tell apart.
-    assert (abs(restored - corners) * np.tile(shape, 2)).numpy().max() <= max(0.01, max(shape) * 1e-6)
+    # To a hundredth of a pixel, or to the last bits of float32 where the image is longer than they
+    # can tell apart.
+    assert (abs(restored - corners) * np.tile(shape, 2)).numpy().max() <= max(
+        0.01, max(shape) * 1e-6
+    )
     if resize == "letterbox":
         assert placed.numpy().min() >= 0 and placed.numpy().max() <= 1 + 1e-6
 
@@ -170,7 +225,9 @@ def test_boxes_come_back_from_the_networks_input(resize: str, shape: tuple[int, 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_a_box_is_placed_where_its_pixels_are(resize: str, shape: tuple[int, int]) -> None:
     image = np.zeros((*shape, 1), np.uint8)
-    top, left, bottom, right = (round(share * length) for share, length in zip((0.4, 0.35, 0.6, 0.7), 2 * shape))
+    top, left, bottom, right = (
+        round(share * length) for share, length in zip((0.4, 0.35, 0.6, 0.7), 2 * shape)
+    )
     image[top:bottom, left:right] = 255
     options = config(resize=resize, size=(48, 64), channels=1)
     box = np.array([[top, left, bottom, right]], np.float32) / np.tile(shape, 2)
@@ -190,11 +247,16 @@ def test_boxes_of_a_batch_of_images_are_placed_as_one_by_one(resize: str) -> Non
             np.testing.assert_allclose(function(one, extent, options), batched, rtol=1e-6)
 
 
-# -- views --------------------------------------------------------------------------------------------------
+# -- views
+# --------------------------------------------------------------------------------------------------
 
 
 def views_of(image: np.ndarray, views: str, *sides: int) -> np.ndarray:
-    options = small_config("prepare.size=[8, 10]", "prepare.channels=3", f"test_time={{views: {views}, sides: {list(sides)}}}")
+    options = small_config(
+        "prepare.size=[8, 10]",
+        "prepare.channels=3",
+        f"test_time={{views: {views}, sides: {list(sides)}}}",
+    )
     seen = prepare_views(tf.constant(image), options).numpy()
     assert seen.shape == tuple(input_spec(options).shape[1:])
     return seen
@@ -211,8 +273,10 @@ def test_ten_views_are_the_middle_the_corners_and_their_mirror_images() -> None:
     image = noise(16, 21)
     pixels = image / 255 * 2 - 1
     places = [((16 - 8) // 2, (21 - 10) // 2), (0, 0), (0, 11), (8, 0), (8, 11)]
-    crops = [pixels[top: top + 8, left: left + 10] for top, left in places]
-    np.testing.assert_allclose(views_of(image, "ten", 16), crops + [crop[:, ::-1] for crop in crops], atol=1e-6)
+    crops = [pixels[top : top + 8, left : left + 10] for top, left in places]
+    np.testing.assert_allclose(
+        views_of(image, "ten", 16), crops + [crop[:, ::-1] for crop in crops], atol=1e-6
+    )
 
 
 def test_mirrored_views_are_the_prepared_image_and_its_mirror_image() -> None:
@@ -230,10 +294,15 @@ def test_every_side_gives_views_of_its_own() -> None:
 
 def test_one_centre_view_is_an_image_without_views() -> None:
     image = noise(16, 20)
-    np.testing.assert_allclose(views_of(image, "centre", 16), image[4:12, 5:15] / 255 * 2 - 1, atol=1e-6)
+    np.testing.assert_allclose(
+        views_of(image, "centre", 16), image[4:12, 5:15] / 255 * 2 - 1, atol=1e-6
+    )
     assert views_of(image, "centre", 16, 20).shape == (2, 8, 10, 3)
 
 
 def test_views_need_images_that_hold_the_input() -> None:
-    with pytest.raises(ConfigError, match="test_time.sides must be lengths of at least 10, the longer side of prepare.size"):
+    with pytest.raises(
+        ConfigError,
+        match="test_time.sides must be lengths of at least 10, the longer side of prepare.size",
+    ):
         small_config("prepare.size=[8, 10]", "test_time={views: ten, sides: [9]}")

@@ -1,4 +1,6 @@
-"""Bad records: each named once, with a reason that a person understands, and never more than allowed."""
+"""Bad records: each named once, with a reason that a person understands, and never more than
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_every_kind_of_bad_file_has_an_expected_reason() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_the_reason_is_a_sentence_for_people(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reason_is_a_sentence_for_people(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     source, [file] = make(tmp_path, [BAD[name]])
     quarantine = Quarantine(source, "train", 1.0)
     with caplog.at_level(logging.WARNING):
@@ -75,9 +79,18 @@ def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(tmp_path: Path, kind: str) -> None:
-    contents = {"good.png": PNG, "animation.png": BAD["GIF"], "good.txt": PNG, "huge.png": BAD["huge PNG"]}
-    (tmp_path / "data.csv").write_text("file,kind\n" + "".join(f"{name},cat\n" for name in ["missing.png", *contents]))
+def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(
+    tmp_path: Path, kind: str
+) -> None:
+    contents = {
+        "good.png": PNG,
+        "animation.png": BAD["GIF"],
+        "good.txt": PNG,
+        "huge.png": BAD["huge PNG"],
+    }
+    (tmp_path / "data.csv").write_text(
+        "file,kind\n" + "".join(f"{name},cat\n" for name in ["missing.png", *contents])
+    )
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     path = tmp_path
@@ -88,9 +101,14 @@ def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(tmp_
 
     @tf.autograph.experimental.do_not_convert
     def load(index: tf.Tensor) -> tf.Tensor:
-        return attempt(lambda index: tf.image.resize(decode_image(source.read(index)["bytes"], 3), [8, 8]), index)
+        return attempt(
+            lambda index: tf.image.resize(decode_image(source.read(index)["bytes"], 3), [8, 8]),
+            index,
+        )
 
-    for index, (image, readable) in enumerate(tf.data.Dataset.range(len(source)).map(load).as_numpy_iterator()):
+    for index, (image, readable) in enumerate(
+        tf.data.Dataset.range(len(source)).map(load).as_numpy_iterator()
+    ):
         # What a file holds counts, not what it is called.
         assert readable == source.names()[index].startswith("good") == (image > 0).any()
         if not readable:
@@ -133,7 +151,9 @@ def test_a_record_is_counted_and_written_once(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_written_twice(tmp_path: Path) -> None:
+def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_written_twice(
+    tmp_path: Path,
+) -> None:
     source, files = make(tmp_path, [b"", b"text", JPEG])
     file = tmp_path / "quarantine.jsonl"
     Quarantine(source, "train", 1.0, file).note(0)
@@ -143,7 +163,11 @@ def test_what_was_noted_before_counts_again_only_if_it_is_still_bad_and_is_not_w
     resumed.note(0)
     resumed.note(1)
     assert resumed.names == {str(files[0]): "the file is empty", str(files[1]): NO_IMAGE}
-    assert [json.loads(line)["split"] for line in file.read_text().splitlines()] == ["train", "test", "train"]
+    assert [json.loads(line)["split"] for line in file.read_text().splitlines()] == [
+        "train",
+        "test",
+        "train",
+    ]
 
 
 def test_a_line_cut_off_by_a_crash_spoils_no_other(tmp_path: Path) -> None:
@@ -157,8 +181,13 @@ def test_a_line_cut_off_by_a_crash_spoils_no_other(tmp_path: Path) -> None:
     assert [json.loads(line)["record"] for line in (first, last)] == [str(files[0]), str(files[1])]
 
 
-@pytest.mark.parametrize("examples, bad, share", [(20, 1, 0.05), (100, 29, 0.29), (100, 7, 0.07), (3, 0, 0.0), (7, 7, 1.0)])
-def test_exactly_the_allowed_share_passes(tmp_path: Path, examples: int, bad: int, share: float) -> None:
+@pytest.mark.parametrize(
+    "examples, bad, share",
+    [(20, 1, 0.05), (100, 29, 0.29), (100, 7, 0.07), (3, 0, 0.0), (7, 7, 1.0)],
+)
+def test_exactly_the_allowed_share_passes(
+    tmp_path: Path, examples: int, bad: int, share: float
+) -> None:
     source, _ = make(tmp_path, [b""] * bad + [JPEG] * (examples - bad))
     quarantine = Quarantine(source, "train", share)
     for index in range(bad):
@@ -176,9 +205,11 @@ def test_more_than_the_allowed_share_is_an_error_that_says_what_to_do(tmp_path: 
     quarantine.note(1)
     with pytest.raises(DataError) as error:
         quarantine.check()
-    assert str(error.value) == (
-        f"2 of the validation split's 20 records can't be read (10.0%; data.max_bad_share allows 5.0%), such as {files[0]}: "
-        f"the file is empty; all are listed in {file}. Mend or remove them, or raise data.max_bad_share"
+    assert (
+        str(error.value)
+        == "2 of the validation split's 20 records can't be read (10.0%; data.max_bad_share allows"
+        f" 5.0%), such as {files[0]}: the file is empty; all are listed in {file}. Mend or"
+        " remove them, or raise data.max_bad_share"
     )
 
 
@@ -199,6 +230,10 @@ def test_notes_from_many_threads_are_all_kept_whole(tmp_path: Path) -> None:
         quarantine.note(int(index))
         return index
 
-    numbers = tf.data.Dataset.range(80).map(lambda n: tf.numpy_function(note, [n % 40], tf.int64), num_parallel_calls=8)
+    numbers = tf.data.Dataset.range(80).map(
+        lambda n: tf.numpy_function(note, [n % 40], tf.int64), num_parallel_calls=8
+    )
     assert len(list(numbers)) == 80
-    assert sorted(json.loads(line)["record"] for line in file.read_text().splitlines()) == sorted(map(str, files))
+    assert sorted(json.loads(line)["record"] for line in file.read_text().splitlines()) == sorted(
+        map(str, files)
+    )

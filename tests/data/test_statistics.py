@@ -26,7 +26,7 @@ def config(normalize: str, **options: Any) -> Prepare:
 
 
 def batches(images: np.ndarray, size: int) -> list[np.ndarray]:
-    return [images[n: n + size] for n in range(0, len(images), size)]
+    return [images[n : n + size] for n in range(0, len(images), size)]
 
 
 def whitened(images: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:
@@ -42,24 +42,34 @@ def test_channels_get_their_own_mean_and_deviation(images: np.ndarray) -> None:
 def test_a_channel_that_never_changes_is_not_divided_by_zero(images: np.ndarray) -> None:
     images[..., 1] = 0.5
     found = normalization([images], config("channels"))
-    np.testing.assert_allclose((images[..., 1] - found["mean"][1]) * found["scale"][1], 0, atol=1e-6)
+    np.testing.assert_allclose(
+        (images[..., 1] - found["mean"][1]) * found["scale"][1], 0, atol=1e-6
+    )
 
 
 def test_the_mean_image_is_the_mean_of_all_images(images: np.ndarray) -> None:
-    np.testing.assert_allclose(normalization(batches(images, 7), config("image"))["mean"], images.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(
+        normalization(batches(images, 7), config("image"))["mean"], images.mean(0), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["pca", "zca"])
-def test_whitening_leaves_uncorrelated_values_of_variance_one(images: np.ndarray, kind: str) -> None:
+def test_whitening_leaves_uncorrelated_values_of_variance_one(
+    images: np.ndarray, kind: str
+) -> None:
     found = normalization([images], config(kind, whitening_epsilon=1e-9))
     covariance = np.cov(whitened(images, found), rowvar=False, bias=True)
     np.testing.assert_allclose(covariance, np.eye(60), atol=2e-2)
 
 
 def test_epsilon_holds_back_what_hardly_varies(images: np.ndarray) -> None:
-    variances = np.sort(np.linalg.eigvalsh(np.cov(images.reshape(200, -1), rowvar=False, bias=True)))[::-1]
+    variances = np.sort(
+        np.linalg.eigvalsh(np.cov(images.reshape(200, -1), rowvar=False, bias=True))
+    )[::-1]
     found = normalization([images], config("pca", whitening_epsilon=0.01))
-    np.testing.assert_allclose(whitened(images, found).var(0), variances / (variances + 0.01), rtol=1e-2, atol=1e-4)
+    np.testing.assert_allclose(
+        whitened(images, found).var(0), variances / (variances + 0.01), rtol=1e-2, atol=1e-4
+    )
 
 
 def test_zca_turns_nothing(images: np.ndarray) -> None:
@@ -78,7 +88,9 @@ def test_how_images_come_in_batches_does_not_matter(images: np.ndarray, kind: st
 def test_colours_have_the_components_of_their_covariance(images: np.ndarray) -> None:
     values, vectors = colour_components(batches(images, 50))
     covariance = np.cov(images.reshape(-1, 3), rowvar=False, bias=True)
-    np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, covariance, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        vectors @ np.diag(values) @ vectors.T, covariance, rtol=1e-4, atol=1e-7
+    )
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-6)
 
 

@@ -1,4 +1,6 @@
-"""Batches as a function of (seed, step): sharding, resuming, evaluation, and one bad record among good ones."""
+"""Batches as a function of (seed, step): sharding, resuming, evaluation, and one bad record among
+good ones.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,24 @@ EXAMPLES = 11
 
 def pipeline(*overrides: str) -> Config:
     """A configuration with every kind of augmentation, for photos of any size."""
-    every_operation = "augment=[{op: flip}, {op: pad_crop}, {op: random_resized_crop}, {op: colour_jitter, brightness: 0.5, hue: 0.1}]"
-    return small_config("prepare.size=[12, 10]", "prepare.channels=3", "train.batch_size=8", every_operation, *overrides)
+    every_operation = (
+        "augment=[{op: flip}, {op: pad_crop}, {op: random_resized_crop}, {op: colour_jitter,"
+        " brightness: 0.5, hue: 0.1}]"
+    )
+    return small_config(
+        "prepare.size=[12, 10]",
+        "prepare.channels=3",
+        "train.batch_size=8",
+        every_operation,
+        *overrides,
+    )
 
 
 def photos() -> list[bytes]:
-    return [encode(smooth(15 + 3 * n, 30 - 2 * n, seed=n), "JPEG" if n % 2 else "PNG") for n in range(EXAMPLES)]
+    return [
+        encode(smooth(15 + 3 * n, 30 - 2 * n, seed=n), "JPEG" if n % 2 else "PNG")
+        for n in range(EXAMPLES)
+    ]
 
 
 @pytest.fixture
@@ -56,13 +70,30 @@ def arrays() -> Source:
     return digits()["all"].subset(np.arange(EXAMPLES))
 
 
-def train(source: Source, config: Config, quarantine: Any = None, first: int = 0, last: int = 4, **shards: int) -> list[dict[str, Any]]:
-    batches = training_batches(source, config, encode_labels, quarantine, first_step=first, last_step=last, **shards)
+def train(
+    source: Source,
+    config: Config,
+    quarantine: Any = None,
+    first: int = 0,
+    last: int = 4,
+    **shards: int,
+) -> list[dict[str, Any]]:
+    batches = training_batches(
+        source, config, encode_labels, quarantine, first_step=first, last_step=last, **shards
+    )
     return list(batches.as_numpy_iterator())
 
 
-def evaluate(source: Source, config: Config, quarantine: Any = None, batch_size: int = 4) -> dict[str, Any]:
-    return joined(list(evaluation_batches(source, config, encode_labels, quarantine, batch_size).as_numpy_iterator()))
+def evaluate(
+    source: Source, config: Config, quarantine: Any = None, batch_size: int = 4
+) -> dict[str, Any]:
+    return joined(
+        list(
+            evaluation_batches(
+                source, config, encode_labels, quarantine, batch_size
+            ).as_numpy_iterator()
+        )
+    )
 
 
 def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,12 +107,15 @@ def assert_same(first: Any, second: Any) -> None:
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 
-# -- training -----------------------------------------------------------------------------------------------
+# -- training
+# -----------------------------------------------------------------------------------------------
 
 
 def test_batches_have_fixed_shapes(source: Source) -> None:
     for quarantine in (None, Quarantine(source, "train", 1.0)):
-        batches = training_batches(source, pipeline(), encode_labels, quarantine, first_step=0, last_step=1)
+        batches = training_batches(
+            source, pipeline(), encode_labels, quarantine, first_step=0, last_step=1
+        )
         assert batches.element_spec == {
             "image": tf.TensorSpec([8, 12, 10, 3], tf.float32),
             "targets": {"label": tf.TensorSpec([8], tf.int32)},
@@ -99,7 +133,10 @@ def test_every_epoch_shows_every_example_once_with_its_label(source: Source) -> 
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_others(source: Source) -> None:
-    first, again, other = (joined(train(source, pipeline(f"train.batch_size={EXAMPLES}", f"seed={seed}"), last=1)) for seed in (5, 5, 6))
+    first, again, other = (
+        joined(train(source, pipeline(f"train.batch_size={EXAMPLES}", f"seed={seed}"), last=1))
+        for seed in (5, 5, 6)
+    )
     assert_same(first, again)
     assert (first["index"] != other["index"]).any()
     one, two = (epoch["image"][np.argsort(epoch["index"])] for epoch in (first, other))
@@ -126,7 +163,9 @@ def test_the_shards_of_a_batch_are_the_batch(arrays: Source, shards: int) -> Non
 
 def test_a_worker_with_two_of_four_replicas_gets_their_shards_in_turn(arrays: Source) -> None:
     both = train(arrays, pipeline(), last=2, shards=4, first_shard=2, own_shards=2)
-    third, fourth = (train(arrays, pipeline(), last=2, shards=4, first_shard=shard) for shard in (2, 3))
+    third, fourth = (
+        train(arrays, pipeline(), last=2, shards=4, first_shard=shard) for shard in (2, 3)
+    )
     assert_same(both, [batch for pair in zip(third, fourth) for batch in pair])
 
 
@@ -142,11 +181,14 @@ def test_without_augmentation_training_shows_what_evaluation_shows(source: Sourc
     np.testing.assert_array_equal(shown["image"], evaluated["image"][shown["index"]])
 
 
-# -- evaluation ---------------------------------------------------------------------------------------------
+# -- evaluation
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("examples, batch_size", [(11, 4), (3, 8), (8, 4), (1, 1), (5, 1)])
-def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(arrays: Source, examples: int, batch_size: int) -> None:
+def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(
+    arrays: Source, examples: int, batch_size: int
+) -> None:
     part = arrays.subset(np.arange(examples))
     whole = evaluate(part, pipeline(), batch_size=batch_size)
     assert len(whole["index"]) % batch_size == 0
@@ -155,7 +197,9 @@ def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(arrays:
     np.testing.assert_array_equal(whole["targets"]["label"][:examples], part.labels)
 
 
-def test_evaluation_shows_files_decoded_and_prepared_and_nothing_else(source: Source, files: list[Path]) -> None:
+def test_evaluation_shows_files_decoded_and_prepared_and_nothing_else(
+    source: Source, files: list[Path]
+) -> None:
     config = pipeline("prepare.resize=crop")
     for file, image in zip(files, evaluate(source, config)["image"]):
         expected = prepare(decode_image(tf.constant(file.read_bytes()), 3), config.prepare)
@@ -163,12 +207,18 @@ def test_evaluation_shows_files_decoded_and_prepared_and_nothing_else(source: So
 
 
 @pytest.mark.parametrize("channels, resize", [(1, "stretch"), (3, "crop")])
-def test_encoded_batches_decode_to_the_evaluated_images(source: Source, arrays: Source, channels: int, resize: str) -> None:
+def test_encoded_batches_decode_to_the_evaluated_images(
+    source: Source, arrays: Source, channels: int, resize: str
+) -> None:
     config = pipeline(f"prepare.channels={channels}", f"prepare.resize={resize}")
     for examples in (source, arrays):
-        encoded = joined(list(encoded_batches(examples, config, encode_labels, 4).as_numpy_iterator()))
+        encoded = joined(
+            list(encoded_batches(examples, config, encode_labels, 4).as_numpy_iterator())
+        )
         evaluated = evaluate(examples, config)
-        decoded = tf.data.Dataset.from_tensor_slices(encoded.pop("bytes")).map(lambda b: prepare(decode_image(b, channels), config.prepare))
+        decoded = tf.data.Dataset.from_tensor_slices(encoded.pop("bytes")).map(
+            lambda b: prepare(decode_image(b, channels), config.prepare)
+        )
         assert_same(np.stack(list(decoded.as_numpy_iterator())), evaluated.pop("image"))
         # Known once an image is decoded.
         evaluated.pop("extent")
@@ -176,18 +226,26 @@ def test_encoded_batches_decode_to_the_evaluated_images(source: Source, arrays: 
 
 
 def test_grey_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> None:
-    grey, rgb = (evaluate(arrays, small_config(f"prepare.channels={channels}"))["image"] for channels in (1, 3))
+    grey, rgb = (
+        evaluate(arrays, small_config(f"prepare.channels={channels}"))["image"]
+        for channels in (1, 3)
+    )
     np.testing.assert_array_equal(np.repeat(grey, 3, -1), rgb)
 
 
 def test_rgb_arrays_become_grey_where_the_pipeline_says_so() -> None:
     images = np.stack([noise(6, 6, seed=n) for n in range(4)])
-    source = whole(("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str)
-    grey = evaluate(source, small_config("prepare.size=[6, 6]", "prepare.mean=[0]", "prepare.std=[1]"))["image"]
+    source = whole(
+        ("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str
+    )
+    grey = evaluate(
+        source, small_config("prepare.size=[6, 6]", "prepare.mean=[0]", "prepare.std=[1]")
+    )["image"]
     np.testing.assert_allclose(grey[..., 0] * 255, images @ [0.2989, 0.587, 0.114], atol=1)
 
 
-# -- bad records --------------------------------------------------------------------------------------------
+# -- bad records
+# --------------------------------------------------------------------------------------------
 
 
 def with_masks(sizes: list[tuple[int, int]], sizes_of_masks: list[tuple[int, int]]) -> Source:
@@ -196,13 +254,19 @@ def with_masks(sizes: list[tuple[int, int]], sizes_of_masks: list[tuple[int, int
     masks = [tf.io.encode_png(np.zeros((*size, 1), np.uint8)).numpy() for size in sizes_of_masks]
 
     def read(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"bytes": tf.gather(images, record), "mask": tf.io.decode_png(tf.gather(masks, record), 1)}
+        return {
+            "bytes": tf.gather(images, record),
+            "mask": tf.io.decode_png(tf.gather(masks, record), 1),
+        }
 
     return masked(("ground", "square"), len(sizes), read, str)
 
 
 def segmenter(*overrides: str) -> Config:
-    return config_file.load(ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", ["train.batch_size=2", *overrides])
+    return config_file.load(
+        ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml",
+        ["train.batch_size=2", *overrides],
+    )
 
 
 def spoil(file: Path, how: str) -> None:
@@ -215,27 +279,40 @@ def spoil(file: Path, how: str) -> None:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """What training and evaluation show where no record is bad."""
-    files = write_classes(tmp_path_factory.mktemp("photos"), {"cat": photos()[:4], "dog": photos()[4:]})
+    files = write_classes(
+        tmp_path_factory.mktemp("photos"), {"cat": photos()[:4], "dog": photos()[4:]}
+    )
     source = folder(Folder(kind="folder", path=str(files[0].parent.parent)))["all"]
     return joined(train(source, pipeline())), evaluate(source, pipeline())
 
 
 @pytest.mark.parametrize("how", ["deleted", "empty", "truncated JPEG"])
-def test_a_bad_record_keeps_its_slot_and_touches_no_other(source: Source, files: list[Path], how: str, good: tuple[Any, Any]) -> None:
+def test_a_bad_record_keeps_its_slot_and_touches_no_other(
+    source: Source, files: list[Path], how: str, good: tuple[Any, Any]
+) -> None:
     bad, quarantine = 6, Quarantine(source, "train", 1.0)
     spoil(files[bad], how)
-    spoiled = joined(train(source, pipeline(), quarantine)), evaluate(source, pipeline(), quarantine)
+    spoiled = (
+        joined(train(source, pipeline(), quarantine)),
+        evaluate(source, pipeline(), quarantine),
+    )
     for before, after in zip(good, spoiled):
         np.testing.assert_array_equal(after["index"], before["index"])
         lost = after["index"] == bad
         assert lost.any()
         np.testing.assert_array_equal(after["weight"], np.where(lost, 0, before["weight"]))
-        np.testing.assert_array_equal(after["image"], np.where(lost[:, None, None, None], 0, before["image"]))
-        np.testing.assert_array_equal(after["targets"]["label"][~lost], before["targets"]["label"][~lost])
+        np.testing.assert_array_equal(
+            after["image"], np.where(lost[:, None, None, None], 0, before["image"])
+        )
+        np.testing.assert_array_equal(
+            after["targets"]["label"][~lost], before["targets"]["label"][~lost]
+        )
     assert list(quarantine.names) == [str(files[bad])]
 
 
-def test_a_bad_last_record_is_counted_once_however_often_it_fills_up(source: Source, files: list[Path]) -> None:
+def test_a_bad_last_record_is_counted_once_however_often_it_fills_up(
+    source: Source, files: list[Path]
+) -> None:
     spoil(files[-1], "garbage")
     quarantine = Quarantine(source, "test", 1.0)
     whole = evaluate(source, pipeline(), quarantine, batch_size=8)
@@ -252,7 +329,9 @@ def test_nothing_but_bad_records_is_a_stream_of_weight_0(source: Source, files: 
 
 
 @pytest.mark.parametrize("how", ["deleted", "truncated PNG"])
-def test_an_unguarded_stream_fails_at_a_bad_record(source: Source, files: list[Path], how: str) -> None:
+def test_an_unguarded_stream_fails_at_a_bad_record(
+    source: Source, files: list[Path], how: str
+) -> None:
     spoil(files[6], how)
     with pytest.raises(tf.errors.OpError):
         evaluate(source, pipeline())
@@ -260,10 +339,14 @@ def test_an_unguarded_stream_fails_at_a_bad_record(source: Source, files: list[P
         train(source, pipeline())
 
 
-def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(source: Source, files: list[Path]) -> None:
+def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(
+    source: Source, files: list[Path]
+) -> None:
     spoil(files[6], "deleted")
     spoil(files[7], "garbage")
-    encoded = joined(list(encoded_batches(source, pipeline(), encode_labels, 4).as_numpy_iterator()))
+    encoded = joined(
+        list(encoded_batches(source, pipeline(), encode_labels, 4).as_numpy_iterator())
+    )
     assert encoded["bytes"][6] == b"" and encoded["bytes"][7] == BAD["garbage"]
     np.testing.assert_array_equal(encoded["weight"], [1] * EXAMPLES + [0])
     assert [encoded["bytes"][n] == files[n].read_bytes() for n in (5, 8)] == [True, True]
@@ -273,15 +356,20 @@ def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not()
     sizes = [(20, 30), (30, 20), (25, 25), (9, 40), (40, 9)]
     source = with_masks(sizes, [(20, 30), (30, 19), (25, 25), (40, 9), (40, 9)])
     config, quarantine = segmenter(), Quarantine(source, "test", 1.0)
-    evaluated = list(evaluation_batches(source, config, segmentation.truth, quarantine, 5).as_numpy_iterator())[0]
+    evaluated = list(
+        evaluation_batches(source, config, segmentation.truth, quarantine, 5).as_numpy_iterator()
+    )[0]
     encoded = list(encoded_batches(source, config, segmentation.truth, 5).as_numpy_iterator())[0]
     np.testing.assert_array_equal(evaluated["weight"], [1, 0, 1, 0, 1])
-    assert [file != b"" for file in encoded["bytes"]] == [True, False, True, False, True] and list(quarantine.names) == ["1", "3"]
+    assert [file != b"" for file in encoded["bytes"]] == [True, False, True, False, True] and list(
+        quarantine.names
+    ) == ["1", "3"]
     np.testing.assert_array_equal(encoded["weight"], np.ones(5))
     np.testing.assert_array_equal(encoded["targets"]["mask"], evaluated["targets"]["mask"])
 
 
-# -- images answered in tiles -------------------------------------------------------------------------------
+# -- images answered in tiles
+# -------------------------------------------------------------------------------
 
 TILES = "prepare={size: [16, 12], resize: tile, overlap: 4, normalize: channels}"
 WHOLE = [(30, 40), (16, 12), (50, 20)]
@@ -292,22 +380,44 @@ def test_what_is_measured_of_images_for_tiles_is_that_of_whole_images() -> None:
     shown = np.concatenate(list(plain_images(source, config.prepare, np.arange(3))))
     stretched = config.with_one_view().prepare
     for n, image in enumerate(shown):
-        np.testing.assert_array_equal(image, prepare(decode_image(source.read(tf.constant(n, tf.int64))["bytes"], 3), stretched))
+        np.testing.assert_array_equal(
+            image,
+            prepare(decode_image(source.read(tf.constant(n, tf.int64))["bytes"], 3), stretched),
+        )
     found = normalization(plain_images(source, config.prepare, np.arange(3)), config.prepare)
     np.testing.assert_allclose(found["mean"], shown.mean((0, 1, 2)), rtol=1e-4)
 
 
 def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> None:
-    ops = ("expand", "scale_crop", "flip", "pad_crop", "rotate", "translate", "shear", "lens", "elastic", "scale_jitter", "colour_jitter",
-           "pca_lighting", "grayscale", "erase", "cutout")
-    source, config = with_masks(WHOLE, WHOLE), segmenter(TILES, f"augment=[{', '.join(f'{{op: {op}}}' for op in ops)}]")
+    ops = (
+        "expand",
+        "scale_crop",
+        "flip",
+        "pad_crop",
+        "rotate",
+        "translate",
+        "shear",
+        "lens",
+        "elastic",
+        "scale_jitter",
+        "colour_jitter",
+        "pca_lighting",
+        "grayscale",
+        "erase",
+        "cutout",
+    )
+    source, config = (
+        with_masks(WHOLE, WHOLE),
+        segmenter(TILES, f"augment=[{', '.join(f'{{op: {op}}}' for op in ops)}]"),
+    )
     batches = training_batches(source, config, segmentation.encode, None, first_step=0, last_step=2)
     for batch in batches.as_numpy_iterator():
         assert batch["image"].shape == (2, 16, 12, 3) and np.isfinite(batch["image"]).all()
         assert batch["targets"]["mask"].shape == (2, 16, 12)
 
 
-# -- mixing -------------------------------------------------------------------------------------------------
+# -- mixing
+# -------------------------------------------------------------------------------------------------
 
 
 def test_mixed_batches_are_the_same_whatever_the_number_of_shards(source: Source) -> None:
@@ -318,9 +428,13 @@ def test_mixed_batches_are_the_same_whatever_the_number_of_shards(source: Source
     assert_same(joined([batch for step in zip(*parts) for batch in step]), whole)
 
 
-def test_nothing_is_mixed_with_an_image_that_cant_be_read(source: Source, files: list[Path]) -> None:
+def test_nothing_is_mixed_with_an_image_that_cant_be_read(
+    source: Source, files: list[Path]
+) -> None:
     files[2].write_bytes(b"garbage")
-    batches = joined(train(source, pipeline("mix=[{op: mixup, alpha: 5}]"), Quarantine(source, "train", 1.0)))
+    batches = joined(
+        train(source, pipeline("mix=[{op: mixup, alpha: 5}]"), Quarantine(source, "train", 1.0))
+    )
     bad = np.flatnonzero(batches["index"] == 2)
     assert len(bad) and (batches["weight"][bad] == 0).all()
     np.testing.assert_array_equal(batches["share"][bad ^ 1], 1)

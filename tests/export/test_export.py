@@ -1,4 +1,4 @@
-"""Artefacts: what they answer, what they contain, and that a wrong one never gets a version number."""
+"""Guards artefacts: their answers, their contents, and that a wrong one gets no version number."""
 
 from __future__ import annotations
 
@@ -30,15 +30,27 @@ def images() -> list[bytes]:
     random = np.random.default_rng(0)
     sizes = [(8, 8, 1), (8, 8, 1), (40, 25, 3), (300, 200, 3)]
     pixels = [random.integers(0, 256, size, np.uint8) for size in sizes]
-    return [tf.io.encode_png(pixels[0]).numpy(), b"", tf.io.encode_png(pixels[1]).numpy(), b"garbage",
-            tf.io.encode_jpeg(pixels[2]).numpy(), tf.io.encode_jpeg(pixels[3]).numpy(), tf.io.encode_png(pixels[3]).numpy()[:500]]
+    return [
+        tf.io.encode_png(pixels[0]).numpy(),
+        b"",
+        tf.io.encode_png(pixels[1]).numpy(),
+        b"garbage",
+        tf.io.encode_jpeg(pixels[2]).numpy(),
+        tf.io.encode_jpeg(pixels[3]).numpy(),
+        tf.io.encode_png(pixels[3]).numpy()[:500],
+    ]
 
 
 def answers(artefact: Path, encoded: list[bytes]) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in open_artefact(artefact).answer(tf.constant(encoded)).items()}
+    return {
+        name: value.numpy()
+        for name, value in open_artefact(artefact).answer(tf.constant(encoded)).items()
+    }
 
 
-def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(artefact: Path, images: list[bytes]) -> None:
+def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(
+    artefact: Path, images: list[bytes]
+) -> None:
     given = answers(artefact, images)
     assert given["valid"].tolist() == [True, False, True, False, True, True, False]
     np.testing.assert_allclose(given["probabilities"].sum(-1), 1, rtol=1e-5)
@@ -48,7 +60,9 @@ def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]
     together = answers(artefact, images)
     for n, encoded in enumerate(images):
         alone = answers(artefact, [encoded])
-        np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][n], atol=1e-6)
+        np.testing.assert_allclose(
+            alone["probabilities"][0], together["probabilities"][n], atol=1e-6
+        )
 
 
 def test_no_image_is_a_sentence(artefact: Path) -> None:
@@ -61,10 +75,15 @@ def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: 
     from cvpipe.data.stream import encoded_batches, evaluation_batches
 
     source = open_split(config, "test", Run(trained_run).facts)
-    prepared = next(iter(evaluation_batches(source, config, classification.encode, None, 16)))["image"]
+    prepared = next(iter(evaluation_batches(source, config, classification.encode, None, 16)))[
+        "image"
+    ]
     encoded = next(iter(encoded_batches(source, config, classification.encode, 16)))["bytes"]
     signatures = tf.saved_model.load(str(artefact)).signatures
-    from_bytes, from_tensor = signatures["serving_default"](image_bytes=encoded), signatures["tensor"](image=prepared)
+    from_bytes, from_tensor = (
+        signatures["serving_default"](image_bytes=encoded),
+        signatures["tensor"](image=prepared),
+    )
     for name, value in from_tensor.items():
         np.testing.assert_array_equal(value, from_bytes[name], err_msg=name)
 
@@ -72,15 +91,26 @@ def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: 
 def test_the_tensor_signature_compiles_with_xla(artefact: Path) -> None:
     # Class names are strings, which no accelerator has; everything that is computed compiles.
     loaded = tf.saved_model.load(str(artefact))
-    compiled = tf.function(lambda image: loaded.signatures["tensor"](image=image)["probabilities"], jit_compile=True)
+    compiled = tf.function(
+        lambda image: loaded.signatures["tensor"](image=image)["probabilities"], jit_compile=True
+    )
     image = tf.random.stateless_normal([2, 16, 16, 1], [0, 0])
-    np.testing.assert_allclose(compiled(image), loaded.signatures["tensor"](image=image)["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(
+        compiled(image), loaded.signatures["tensor"](image=image)["probabilities"], atol=1e-5
+    )
 
 
 def test_the_run_and_its_artefact_score_the_same(trained_run: Path, artefact: Path) -> None:
     from_run, from_artefact = evaluate_run(Run(trained_run)), evaluate_artefact(artefact, "test")
     assert from_run.keys() == from_artefact.keys()
-    for name in ("accuracy", "top5_accuracy", "macro_f1", "images", "quarantined", "confusion_matrix"):
+    for name in (
+        "accuracy",
+        "top5_accuracy",
+        "macro_f1",
+        "images",
+        "quarantined",
+        "confusion_matrix",
+    ):
         assert from_run[name] == from_artefact[name]
     for name in ("loss", "calibration_error"):
         assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-5)
@@ -99,7 +129,12 @@ def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_
     result = export(Run(trained_run), tmp_path / "digits")
     assert result["version"] == 11
     assert find_artefact(tmp_path / "digits") == tmp_path / "digits" / "11"
-    assert sorted(child.name for child in (tmp_path / "digits").iterdir()) == ["10", "11", "9", "notes"]
+    assert sorted(child.name for child in (tmp_path / "digits").iterdir()) == [
+        "10",
+        "11",
+        "9",
+        "notes",
+    ]
 
 
 def other_predict(trained_run: Path) -> Any:
@@ -129,33 +164,54 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
         return {**answers, "probability": answers["probability"] + difference}
 
     if refused:
-        with pytest.raises(UserError, match=r"probability \(v2 loader.*differs from evaluation by 2.*e-05; allowed is 1e-05"):
+        with pytest.raises(
+            UserError,
+            match=r"probability \(v2 loader.*differs from evaluation by 2.*e-05; allowed is 1e-05",
+        ):
             check_artefact(artefact, predict, [source], trained.config)
     else:
         assert check_artefact(artefact, predict, [source], trained.config)["max_difference"] <= 1e-5
 
 
-def test_the_gate_refuses_what_cant_be_loaded(trained_run: Path, artefact: Path, tmp_path: Path) -> None:
+def test_the_gate_refuses_what_cant_be_loaded(
+    trained_run: Path, artefact: Path, tmp_path: Path
+) -> None:
     shutil.copytree(artefact, tmp_path / "broken")
     (tmp_path / "broken" / "variables" / "variables.index").unlink()
     trained = load(Run(trained_run))
     source = open_split(trained.config, "test", Run(trained_run).facts)
-    with pytest.raises(UserError, match="refused, because it can't be loaded and run in a fresh process"):
+    with pytest.raises(
+        UserError, match="refused, because it can't be loaded and run in a fresh process"
+    ):
         check_artefact(tmp_path / "broken", trained.predict, [source], trained.config)
 
 
-def test_a_refused_export_leaves_nothing_behind(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_export_leaves_nothing_behind(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cvpipe.export.gate.TOLERANCE", -1.0)
     with pytest.raises(UserError, match="refused"):
         export(Run(trained_run), tmp_path / "digits")
     assert list((tmp_path / "digits").iterdir()) == []
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda folder: None, "no exported model there; export a run with"),
-    (lambda folder: (folder / "1").mkdir(parents=True), "no exported model there; export a run with"),
-    (lambda folder: [(folder / "1").mkdir(parents=True), (folder / "1/saved_model.pb").touch()], "assets.extra/cvpipe.json is missing"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda folder: None, "no exported model there; export a run with"),
+        (
+            lambda folder: (folder / "1").mkdir(parents=True),
+            "no exported model there; export a run with",
+        ),
+        (
+            lambda folder: [
+                (folder / "1").mkdir(parents=True),
+                (folder / "1/saved_model.pb").touch(),
+            ],
+            "assets.extra/cvpipe.json is missing",
+        ),
+    ],
+)
 def test_what_is_no_artefact_is_a_sentence(tmp_path: Path, make: Any, message: str) -> None:
     make(tmp_path / "model")
     with pytest.raises(DataError, match=message):
@@ -169,27 +225,44 @@ def test_a_damaged_artefact_is_a_sentence(artefact: Path, tmp_path: Path) -> Non
         open_artefact(tmp_path / "broken")
 
 
-def test_an_export_into_a_version_or_a_file_is_refused(trained_run: Path, artefact: Path, tmp_path: Path) -> None:
+def test_an_export_into_a_version_or_a_file_is_refused(
+    trained_run: Path, artefact: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
-    for place, message in ((artefact, "a version of a model; give the model's folder"), (tmp_path / "file", "a file; give a folder")):
+    for place, message in (
+        (artefact, "a version of a model; give the model's folder"),
+        (tmp_path / "file", "a file; give a folder"),
+    ):
         with pytest.raises(UserError, match=message):
             export(Run(trained_run), place)
 
 
-def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(cvpipe: Any, tmp_path: Path) -> None:
+def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
+    cvpipe: Any, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     for n, name in enumerate(("a", "b")):
         (data / name).mkdir(parents=True)
         for k in range(10):
-            (data / name / f"{k}.png").write_bytes(tf.io.encode_png(np.full((8, 8, 1), 20 * k + n, np.uint8)).numpy())
-    config = small_config(f"data.source={{kind: folder, path: {data}}}", "train.epochs=1", "schedule.warmup_epochs=0")
+            (data / name / f"{k}.png").write_bytes(
+                tf.io.encode_png(np.full((8, 8, 1), 20 * k + n, np.uint8)).numpy()
+            )
+    config = small_config(
+        f"data.source={{kind: folder, path: {data}}}", "train.epochs=1", "schedule.warmup_epochs=0"
+    )
     train(config, tmp_path / "run")
     # Fewer than 64 images are held out; all there are take part.
     assert export(Run(tmp_path / "run"), tmp_path / "model")["images"] == 20
     data.rename(tmp_path / "elsewhere")
     code, _, err = cvpipe("evaluate", tmp_path / "model")
     assert code == 1 and "no such folder; set data.source.path" in err
-    code, out, err = cvpipe("evaluate", tmp_path / "model", "--set", f"data.source.path={tmp_path / 'elsewhere'}", "--json")
+    code, out, err = cvpipe(
+        "evaluate",
+        tmp_path / "model",
+        "--set",
+        f"data.source.path={tmp_path / 'elsewhere'}",
+        "--json",
+    )
     assert code == 0 and json.loads(out)["images"] == 4
     code, _, err = cvpipe("evaluate", tmp_path / "model", "--set", "train.epochs=3")
     assert code == 2 and "only keys of data can be set" in err
@@ -201,5 +274,7 @@ def test_the_report_names_scores_and_shows_pictures(trained_run: Path) -> None:
     assert f"accuracy | {accuracy:.4f}" in report
     for name in ("curves", "predictions", "confusion_matrix", "calibration"):
         assert f"(pictures/{name}.png)" in report
-        assert tf.io.decode_png((trained_run / "pictures" / f"{name}.png").read_bytes()).shape[0] > 100
+        assert (
+            tf.io.decode_png((trained_run / "pictures" / f"{name}.png").read_bytes()).shape[0] > 100
+        )
     assert json.dumps(Run(trained_run).config.to_json(), indent=2) in report

@@ -1,4 +1,6 @@
-"""How far an artefact's answers may be from evaluation's: not at all where they are whole numbers, a little where they are computed."""
+"""How far an artefact's answers may be from evaluation's: not at all where they are whole numbers,
+a little where they are computed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def difference(name: str, expected: np.ndarray, given: np.ndarray) -> float:
 
 
 def masks_and_shares(tied: int) -> tuple[np.ndarray, np.ndarray]:
-    """Four masks of 64 × 64 pixels, of which so many in the first are of class 1, and the shares of the two classes."""
+    """Four masks of 64 × 64 pixels, of which so many in the first are of class 1, and the shares of
+    the two classes.
+    """
     masks = np.zeros((4, 64, 64), np.uint8)
     masks[0, 0, :tied] = 1
     shares = np.stack([(masks == label).mean((1, 2)) for label in range(2)], 1)
@@ -31,7 +35,9 @@ def test_a_tied_pixel_is_allowed_in_masks_and_in_the_shares_that_count_it() -> N
 
 @pytest.mark.parametrize("number, name", enumerate(["mask", "shares"]))
 def test_more_than_a_pixel_in_ten_thousand_is_refused(number: int, name: str) -> None:
-    with pytest.raises(UserError, match=f"refused, because {name} .v2 loader. differs from evaluation"):
+    with pytest.raises(
+        UserError, match=f"refused, because {name} .v2 loader. differs from evaluation"
+    ):
         difference(name, masks_and_shares(0)[number], masks_and_shares(2)[number])
 
 
@@ -59,6 +65,8 @@ def test_runners_up_may_change_places() -> None:
 @pytest.mark.parametrize("given", [2e-5, np.nan])
 def test_other_numbers_are_held_to_the_last_digits(given: float) -> None:
     with pytest.raises(UserError, match="allowed is 1e-05"):
-        difference("mean_probabilities", np.zeros((1, 2), np.float32), np.array([[0, given]], np.float32))
+        difference(
+            "mean_probabilities", np.zeros((1, 2), np.float32), np.array([[0, given]], np.float32)
+        )
     with pytest.raises(UserError, match="shares"):
         difference("shares", np.zeros((1, 2), np.float32), np.array([[0, given * 10]], np.float32))

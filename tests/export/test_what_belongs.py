@@ -1,4 +1,6 @@
-"""What an artefact contains: everything an answer needs, nothing that only training needs; and it answers as evaluation does."""
+"""What an artefact contains: everything an answer needs, nothing that only training needs; and it
+answers as evaluation does.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,39 @@ from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
 EVERY_AUGMENTATION = [
-    "flip", "pad_crop", "random_resized_crop", "rotate", "translate", "shear", "lens", "colour_jitter", "pca_lighting", "grayscale",
-    "erase", "cutout", "rand_augment", "auto_augment",
+    "flip",
+    "pad_crop",
+    "random_resized_crop",
+    "rotate",
+    "translate",
+    "shear",
+    "lens",
+    "colour_jitter",
+    "pca_lighting",
+    "grayscale",
+    "erase",
+    "cutout",
+    "rand_augment",
+    "auto_augment",
 ]
 
 
 @pytest.fixture(scope="module")
 def whitened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run and its artefact with whitening, ten views of two sizes, and everything random that training knows."""
+    """A run and its artefact with whitening, ten views of two sizes, and everything random that
+    training knows.
+    """
     ops = ", ".join(f"{{op: {name}}}" for name in EVERY_AUGMENTATION)
     config = small_config(
-        "prepare.size=[12, 12]", "prepare.normalize=zca", "test_time={views: ten, sides: [12, 16]}", f"augment=[{ops}]",
-        "mix=[{op: mixup}, {op: cutmix}]", "model.stochastic_depth=0.1", "model.drop_connect=0.1", "train.epochs=1", "data.limit=200",
+        "prepare.size=[12, 12]",
+        "prepare.normalize=zca",
+        "test_time={views: ten, sides: [12, 16]}",
+        f"augment=[{ops}]",
+        "mix=[{op: mixup}, {op: cutmix}]",
+        "model.stochastic_depth=0.1",
+        "model.drop_connect=0.1",
+        "train.epochs=1",
+        "data.limit=200",
         "schedule.warmup_epochs=0",
     )
     folder = tmp_path_factory.mktemp("whitened")
@@ -42,7 +65,11 @@ def operations(artefact: Path) -> set[str]:
     """The names of all operations in a SavedModel's graph and its functions."""
     saved = SavedModel.FromString((artefact / "saved_model.pb").read_bytes())
     [graph] = [meta.graph_def for meta in saved.meta_graphs]
-    return {node.op for nodes in (graph.node, *(function.node_def for function in graph.library.function)) for node in nodes}
+    return {
+        node.op
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function))
+        for node in nodes
+    }
 
 
 def test_whitening_and_views_pass_the_gate(whitened: tuple[Path, Path]) -> None:
@@ -57,12 +84,23 @@ def test_nothing_random_is_in_an_artefact(whitened: tuple[Path, Path]) -> None:
     assert "ImageProjectiveTransformV3" not in found
 
 
-def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(whitened: tuple[Path, Path]) -> None:
+def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(
+    whitened: tuple[Path, Path],
+) -> None:
     loaded = tf.saved_model.load(str(whitened[1]))
-    assert loaded.signatures["tensor"].structured_input_signature[1]["image"].shape == (None, 20, 12, 12, 1)
+    assert loaded.signatures["tensor"].structured_input_signature[1]["image"].shape == (
+        None,
+        20,
+        12,
+        12,
+        1,
+    )
     with np.load(Run(whitened[0]).checkpoint("last")) as arrays:
         matrix = arrays["model/normalize/matrix"]
-    assert any(variable.shape == matrix.shape and (variable.numpy() == matrix).all() for variable in loaded.variables)
+    assert any(
+        variable.shape == matrix.shape and (variable.numpy() == matrix).all()
+        for variable in loaded.variables
+    )
 
 
 def test_the_artefact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> None:
@@ -77,7 +115,9 @@ def test_an_ensemble_is_one_artefact(trained_run: Path, tmp_path: Path) -> None:
     result = export_members(members, tmp_path / "together")
     assert result["max_difference"] <= 1e-5
     about = read_about(Path(result["artefact"]))
-    assert [member["checkpoint"] for member in about["members"]] == [str(member.checkpoint) for member in members]
+    assert [member["checkpoint"] for member in about["members"]] == [
+        str(member.checkpoint) for member in members
+    ]
     assert json.dumps(about["config"]) == json.dumps(Run(trained_run).config.to_json())
     scores, served = evaluate_ensemble(members), evaluate_artefact(Path(result["artefact"]), "test")
     assert served["accuracy"] == scores["accuracy"] == scores["members"][0]["accuracy"]

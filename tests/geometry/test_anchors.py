@@ -36,7 +36,9 @@ def test_more_anchors_fit_better() -> None:
 
 
 def test_iou_of_sizes_is_that_of_boxes_with_one_centre() -> None:
-    np.testing.assert_allclose(size_iou([[0.2, 0.4]], [[0.2, 0.4], [0.4, 0.2], [0.1, 0.1]]), [[1, 1 / 3, 0.125]])
+    np.testing.assert_allclose(
+        size_iou([[0.2, 0.4]], [[0.2, 0.4], [0.4, 0.2], [0.1, 0.1]]), [[1, 1 / 3, 0.125]]
+    )
 
 
 def test_too_few_sizes_are_refused_and_those_of_no_area_dont_count() -> None:

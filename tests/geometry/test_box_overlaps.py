@@ -27,8 +27,10 @@ def by_hand(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     angles = [math.atan((box[3] - box[1]) / (box[2] - box[0])) for box in (a, b)]
     v = 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
     return {
-        "giou": iou - (np.prod(around) - union) / np.prod(around), "diou": iou - distance,
-        "ciou": iou - distance - v / (1 - iou + v) * v, "iou": iou,
+        "giou": iou - (np.prod(around) - union) / np.prod(around),
+        "diou": iou - distance,
+        "ciou": iou - distance - v / (1 - iou + v) * v,
+        "iou": iou,
     }
 
 
@@ -37,7 +39,9 @@ def test_pairwise_iou_equals_its_definition_for_every_pair() -> None:
     given = geometry.iou(a, b)
     expected = [[[by_hand(p, q)["iou"] for q in b[n]] for p in a[n]] for n in range(2)]
     np.testing.assert_allclose(given, expected, atol=1e-6)
-    np.testing.assert_allclose(geometry.iou(a, b[0]), tf.stack([given[0], geometry.iou(a[1], b[0])]), atol=1e-6)
+    np.testing.assert_allclose(
+        geometry.iou(a, b[0]), tf.stack([given[0], geometry.iou(a[1], b[0])]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
@@ -57,7 +61,12 @@ def test_boxes_that_only_touch_or_are_empty_dont_overlap() -> None:
 
 @pytest.mark.parametrize("name", ["giou", "diou", "ciou"])
 def test_gradients_are_finite_for_degenerate_boxes(name: str) -> None:
-    point, line, far, inverted = [0.5] * 4, [0.2, 0.1, 0.2, 0.9], [0.9, 0.9, 1, 1], [0.7, 0.7, 0.3, 0.3]
+    point, line, far, inverted = (
+        [0.5] * 4,
+        [0.2, 0.1, 0.2, 0.9],
+        [0.9, 0.9, 1, 1],
+        [0.7, 0.7, 0.3, 0.3],
+    )
     whole = [0.0, 0.0, 1.0, 1.0]
     a = tf.constant([p for p in (point, line, far, inverted, whole) for _ in range(5)])
     b = tf.constant([point, line, far, inverted, whole] * 5)
@@ -91,7 +100,9 @@ def test_centres_and_corners_turn_into_each_other() -> None:
     corners = some_boxes(4, 3, 6)
     centres = geometry.to_centres(corners)
     np.testing.assert_allclose(geometry.to_corners(centres), corners, atol=1e-6)
-    np.testing.assert_allclose(geometry.to_centres([0.0, 0.2, 0.5, 1.0]), [0.25, 0.6, 0.5, 0.8], atol=1e-7)
+    np.testing.assert_allclose(
+        geometry.to_centres([0.0, 0.2, 0.5, 1.0]), [0.25, 0.6, 0.5, 0.8], atol=1e-7
+    )
 
 
 def test_clipping_keeps_what_lies_within_the_image() -> None:

@@ -7,7 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from cvpipe.geometry.default_boxes import Layer, default_boxes, layers_for, ssd300_layers, ssd512_layers
+from cvpipe.geometry.default_boxes import (
+    Layer,
+    default_boxes,
+    layers_for,
+    ssd300_layers,
+    ssd512_layers,
+)
 
 
 def test_ssd300_and_ssd512_have_the_papers_numbers_of_default_boxes() -> None:
@@ -19,10 +25,16 @@ def test_ssd300_and_ssd512_have_the_papers_numbers_of_default_boxes() -> None:
 def test_ssd300_has_the_authors_sizes_and_centres_in_pixels() -> None:
     pixels = default_boxes(ssd300_layers()) * 300
     assert pixels.dtype == np.float32
-    np.testing.assert_allclose(pixels[:4], [
-        [4, 4, 30, 30], [4, 4, math.sqrt(30 * 60), math.sqrt(30 * 60)], [4, 4, 30 / math.sqrt(2), 30 * math.sqrt(2)],
-        [4, 4, 30 * math.sqrt(2), 30 / math.sqrt(2)],
-    ], rtol=1e-5)
+    np.testing.assert_allclose(
+        pixels[:4],
+        [
+            [4, 4, 30, 30],
+            [4, 4, math.sqrt(30 * 60), math.sqrt(30 * 60)],
+            [4, 4, 30 / math.sqrt(2), 30 * math.sqrt(2)],
+            [4, 4, 30 * math.sqrt(2), 30 / math.sqrt(2)],
+        ],
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(pixels[4, :2], [4, 12], rtol=1e-5)
     np.testing.assert_allclose(pixels[-4:, :2], 150, rtol=1e-5)
     np.testing.assert_allclose(pixels[-3, 2:], math.sqrt(264 * 315), rtol=1e-5)
@@ -37,7 +49,9 @@ def test_ssd512_begins_at_seven_percent_and_ends_at_ninety() -> None:
 def test_boxes_come_by_row_column_and_then_size_as_a_head_is_flattened() -> None:
     layer = Layer((2, 3), 0.2, 0.4, (3.0,))
     given = default_boxes([layer]).reshape(2, 3, layer.per_cell, 4)
-    np.testing.assert_allclose(given[1, :, 0, :2], [[0.75, 1 / 6], [0.75, 0.5], [0.75, 5 / 6]], rtol=1e-6)
+    np.testing.assert_allclose(
+        given[1, :, 0, :2], [[0.75, 1 / 6], [0.75, 0.5], [0.75, 5 / 6]], rtol=1e-6
+    )
     assert (given[..., 2:] == given[0, 0, :, 2:]).all()
     np.testing.assert_allclose(given[..., 2, 3] / given[..., 2, 2], 3, rtol=1e-5)
     np.testing.assert_allclose(given[..., 2:, 2] * given[..., 2:, 3], 0.04, rtol=1e-5)
@@ -45,7 +59,9 @@ def test_boxes_come_by_row_column_and_then_size_as_a_head_is_flattened() -> None
 
 def test_scales_of_any_network_are_spread_evenly() -> None:
     layers = layers_for([(8, 8), (4, 4), (2, 2)], 0.2, 0.8, (2.0, 3.0))
-    np.testing.assert_allclose([(layer.scale, layer.next_scale) for layer in layers], [(0.2, 0.5), (0.5, 0.8), (0.8, 1.1)])
+    np.testing.assert_allclose(
+        [(layer.scale, layer.next_scale) for layer in layers], [(0.2, 0.5), (0.5, 0.8), (0.8, 1.1)]
+    )
     assert len(default_boxes(layers)) == (64 + 16 + 4) * 6
     (only,) = layers_for([(4, 4)], 0.3, 0.6)
     assert (only.scale, only.next_scale) == (0.3, 0.6)

@@ -25,14 +25,23 @@ def test_ssd_offsets_equal_the_paper_and_turn_back_into_the_boxes() -> None:
     boxes = some_boxes(0, 3, len(defaults))
     offsets = encoding.encode_ssd(boxes, defaults)
     g, d = to_centres(boxes[1, 7]).numpy(), defaults[7]
-    expected = [(g[0] - d[0]) / d[2] / 0.1, (g[1] - d[1]) / d[3] / 0.1, math.log(g[2] / d[2]) / 0.2, math.log(g[3] / d[3]) / 0.2]
+    expected = [
+        (g[0] - d[0]) / d[2] / 0.1,
+        (g[1] - d[1]) / d[3] / 0.1,
+        math.log(g[2] / d[2]) / 0.2,
+        math.log(g[3] / d[3]) / 0.2,
+    ]
     np.testing.assert_allclose(offsets[1, 7], expected, rtol=1e-4)
     np.testing.assert_allclose(encoding.decode_ssd(offsets, defaults), boxes, atol=1e-5)
 
 
 def test_a_default_box_is_its_own_prediction_of_zeros() -> None:
     defaults = default_boxes(layers_for([GRID], 0.2, 0.5))
-    np.testing.assert_allclose(to_centres(encoding.decode_ssd(tf.zeros([1, *defaults.shape]), defaults))[0], defaults, atol=1e-6)
+    np.testing.assert_allclose(
+        to_centres(encoding.decode_ssd(tf.zeros([1, *defaults.shape]), defaults))[0],
+        defaults,
+        atol=1e-6,
+    )
 
 
 def test_yolo_targets_turn_back_into_the_boxes_in_their_cells() -> None:
@@ -45,7 +54,9 @@ def test_yolo_targets_turn_back_into_the_boxes_in_their_cells() -> None:
     for box, (row, column), target in zip(boxes, cells, targets):
         outputs = np.zeros((1, *GRID, 2, 4), np.float32)
         outputs[0, row, column, 1] = [*np.log(target[:2] / (1 - target[:2])), *target[2:]]
-        np.testing.assert_allclose(encoding.decode_yolo(tf.constant(outputs), anchors)[0, row, column, 1], box, atol=1e-5)
+        np.testing.assert_allclose(
+            encoding.decode_yolo(tf.constant(outputs), anchors)[0, row, column, 1], box, atol=1e-5
+        )
 
 
 def test_a_yolo_prediction_of_zeros_is_the_anchor_in_the_middle_of_its_cell() -> None:
@@ -62,11 +73,15 @@ def test_yolov1_targets_turn_back_into_the_boxes_and_hold_roots_of_sizes() -> No
     for box, (row, column), target in zip(boxes, cells, targets):
         outputs = np.zeros((1, *GRID, 2, 4), np.float32)
         outputs[0, row, column, 1] = target
-        np.testing.assert_allclose(encoding.decode_yolo1(tf.constant(outputs))[0, row, column, 1], box, atol=1e-5)
+        np.testing.assert_allclose(
+            encoding.decode_yolo1(tf.constant(outputs))[0, row, column, 1], box, atol=1e-5
+        )
 
 
 def test_centres_at_the_far_border_belong_to_the_last_cell() -> None:
-    assert encoding.cells_of([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]], GRID).numpy().tolist() == [[3, 5], [0, 0]]
+    assert encoding.cells_of(
+        [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]], GRID
+    ).numpy().tolist() == [[3, 5], [0, 0]]
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])

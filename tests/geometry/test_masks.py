@@ -12,7 +12,13 @@ from cvpipe.geometry.masks import IGNORED, concatenate_padded, overlay, pad_to_r
 def test_the_palette_is_vocs() -> None:
     # The first five and the last of VOC's 21 classes, and the colour of what it leaves out.
     assert palette()[[0, 1, 2, 3, 4, 20, 255]].tolist() == [
-        [0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [0, 64, 128], [224, 224, 192]
+        [0, 0, 0],
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [0, 64, 128],
+        [224, 224, 192],
     ]
     assert len({tuple(colour) for colour in palette().tolist()}) == 256
 
@@ -31,7 +37,9 @@ def test_what_is_smaller_is_filled_up_with_ignored() -> None:
     together = concatenate_padded(parts)
     assert together.shape == (3, 4, 5)
     for n, part in ((0, parts[0][0]), (1, parts[0][1]), (2, parts[1][0])):
-        np.testing.assert_array_equal(together[n], pad_to_room(tf.constant(part), tf.constant([4, 5])))
+        np.testing.assert_array_equal(
+            together[n], pad_to_room(tf.constant(part), tf.constant([4, 5]))
+        )
         np.testing.assert_array_equal(together[n, : part.shape[0], : part.shape[1]], part)
         assert (together[n] == IGNORED).sum() == 20 - part.size
 

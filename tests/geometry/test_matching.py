@@ -20,7 +20,9 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.float32:
     return shared / union if union > 0 else np.float32(0)
 
 
-def matched_by_hand(defaults: np.ndarray, boxes: np.ndarray, labels: np.ndarray, crowd: np.ndarray, threshold: float) -> np.ndarray:
+def matched_by_hand(
+    defaults: np.ndarray, boxes: np.ndarray, labels: np.ndarray, crowd: np.ndarray, threshold: float
+) -> np.ndarray:
     """One image's answer, pair after pair as the authors' code does it."""
     objects = [m for m in range(len(boxes)) if labels[m] >= 0 and not crowd[m]]
     ious = {(m, d): overlap(boxes[m], defaults[d]) for m in objects for d in range(len(defaults))}
@@ -36,19 +38,31 @@ def matched_by_hand(defaults: np.ndarray, boxes: np.ndarray, labels: np.ndarray,
             index[d] = best
             continue
         for m in np.flatnonzero((labels >= 0) & crowd):
-            shared = np.prod(np.maximum(np.minimum(boxes[m, 2:], defaults[d, 2:]) - np.maximum(boxes[m, :2], defaults[d, :2]), 0))
+            shared = np.prod(
+                np.maximum(
+                    np.minimum(boxes[m, 2:], defaults[d, 2:])
+                    - np.maximum(boxes[m, :2], defaults[d, :2]),
+                    0,
+                )
+            )
             if shared > 0 and shared >= threshold * np.prod(defaults[d, 2:] - defaults[d, :2]):
                 index[d] = IGNORED
     return index
 
 
 def on_grid(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """Boxes whose corners are multiples of 1/8, so that areas are exact, and equal IoUs are many and equal to the last bit."""
+    """Boxes whose corners are multiples of 1/8, so that areas are exact, and equal IoUs are many
+    and equal to the last bit.
+    """
     low = random.integers(0, 7, (*shape, 2))
-    return (np.concatenate([low, low + random.integers(1, 5, (*shape, 2))], -1) / 8).astype(np.float32)
+    return (np.concatenate([low, low + random.integers(1, 5, (*shape, 2))], -1) / 8).astype(
+        np.float32
+    )
 
 
-def scenes(seed: int, images: int = 5, slots: int = 6, defaults: int = 40) -> tuple[np.ndarray, ...]:
+def scenes(
+    seed: int, images: int = 5, slots: int = 6, defaults: int = 40
+) -> tuple[np.ndarray, ...]:
     random = np.random.default_rng(seed)
     boxes = on_grid(random, images, slots)
     labels = random.integers(-1, 3, (images, slots)).astype(np.int32)
@@ -58,10 +72,18 @@ def scenes(seed: int, images: int = 5, slots: int = 6, defaults: int = 40) -> tu
     return on_grid(random, defaults), boxes, labels, crowd
 
 
-@pytest.mark.parametrize("compiled", [
-    match, tf.function(match, autograph=False), tf.function(match, jit_compile=True, autograph=False),
-], ids=["eager", "graph", "xla"])
-def test_matching_equals_brute_force_with_many_ties_and_crowds(compiled: Callable[..., tf.Tensor]) -> None:
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        match,
+        tf.function(match, autograph=False),
+        tf.function(match, jit_compile=True, autograph=False),
+    ],
+    ids=["eager", "graph", "xla"],
+)
+def test_matching_equals_brute_force_with_many_ties_and_crowds(
+    compiled: Callable[..., tf.Tensor],
+) -> None:
     for seed in range(4):
         defaults, boxes, labels, crowd = scenes(seed)
         given = compiled(defaults, boxes, labels, crowd, 0.5)
@@ -75,7 +97,9 @@ def test_objects_that_all_want_the_same_box_get_one_each() -> None:
     boxes = np.broadcast_to(np.float32([0.1, 0.1, 0.9, 0.9]), (2, 8, 4))
     labels, crowd = np.zeros((2, 8), np.int32), np.zeros((2, 8), bool)
     given = match(defaults, boxes, labels, crowd).numpy()
-    np.testing.assert_array_equal(given[0], matched_by_hand(defaults, boxes[0], labels[0], crowd[0], 0.5))
+    np.testing.assert_array_equal(
+        given[0], matched_by_hand(defaults, boxes[0], labels[0], crowd[0], 0.5)
+    )
     assert set(given[0]) >= set(range(8))
 
 
@@ -89,7 +113,9 @@ def test_more_objects_than_default_boxes_leave_some_without() -> None:
 def test_every_object_in_an_image_has_a_box_of_ssd300() -> None:
     random = np.random.default_rng(3)
     low = random.uniform(0, 0.95, (4, 30, 2))
-    boxes = np.concatenate([low, np.minimum(low + random.uniform(0.02, 0.9, (4, 30, 2)), 1)], -1).astype(np.float32)
+    boxes = np.concatenate(
+        [low, np.minimum(low + random.uniform(0.02, 0.9, (4, 30, 2)), 1)], -1
+    ).astype(np.float32)
     defaults = to_corners(default_boxes(ssd300_layers()))
     given = match(defaults, boxes, np.zeros((4, 30), np.int32), np.zeros((4, 30), bool)).numpy()
     assert given.shape == (4, 8732) and given.dtype == np.int32
@@ -116,14 +142,18 @@ def test_matching_is_allowed_where_operations_must_be_deterministic() -> None:
     defaults, boxes, labels, crowd = scenes(0)
     before = match(defaults, boxes, labels, crowd)
     tf.config.experimental.enable_op_determinism()
-    np.testing.assert_array_equal(tf.function(match, autograph=False)(defaults, boxes, labels, crowd), before)
+    np.testing.assert_array_equal(
+        tf.function(match, autograph=False)(defaults, boxes, labels, crowd), before
+    )
 
 
-def mined_by_hand(loss: np.ndarray, positive: np.ndarray, eligible: np.ndarray, ratio: float, minimum: int) -> np.ndarray:
+def mined_by_hand(
+    loss: np.ndarray, positive: np.ndarray, eligible: np.ndarray, ratio: float, minimum: int
+) -> np.ndarray:
     chosen = np.zeros(loss.shape, bool)
     for image in range(len(loss)):
         order = sorted(np.flatnonzero(eligible[image]), key=lambda d: (-loss[image, d], d))
-        chosen[image, order[:max(int(ratio * positive[image].sum()), minimum)]] = True
+        chosen[image, order[: max(int(ratio * positive[image].sum()), minimum)]] = True
     return chosen
 
 
@@ -135,10 +165,15 @@ def test_mining_equals_brute_force_with_ties(minimum: int, jit_compile: bool) ->
     positive = random.random((6, 50)) < np.array([0, 0.02, 0.1, 0.3, 0.6, 1])[:, np.newaxis]
     eligible = ~positive & (random.random((6, 50)) < 0.8)
     mine = tf.function(hard_negatives, jit_compile=jit_compile)
-    np.testing.assert_array_equal(mine(loss, positive, eligible, 3.0, minimum), mined_by_hand(loss, positive, eligible, 3, minimum))
+    np.testing.assert_array_equal(
+        mine(loss, positive, eligible, 3.0, minimum),
+        mined_by_hand(loss, positive, eligible, 3, minimum),
+    )
 
 
 def test_an_image_without_objects_gives_no_negatives_unless_asked() -> None:
     loss, positive = np.float32([[3, 1, 2]]), np.zeros((1, 3), bool)
     assert not hard_negatives(loss, positive, ~positive).numpy().any()
-    assert hard_negatives(loss, positive, ~positive, minimum=2).numpy().tolist() == [[True, False, True]]
+    assert hard_negatives(loss, positive, ~positive, minimum=2).numpy().tolist() == [
+        [True, False, True]
+    ]

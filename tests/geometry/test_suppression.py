@@ -1,4 +1,6 @@
-"""Suppression against brute force: eager, in a graph, compiled by XLA; ties, nothing, everything overlapping."""
+"""Suppression against brute force: eager, in a graph, compiled by XLA; ties, nothing, everything
+overlapping.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,17 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.float32:
 
 
 def by_hand(
-    boxes: np.ndarray, scores: np.ndarray, kind: str, score_threshold: float, iou_threshold: float, most: int, candidates: int
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    kind: str,
+    score_threshold: float,
+    iou_threshold: float,
+    most: int,
+    candidates: int,
 ) -> list[tuple[float, int, list[float]]]:
-    """One image's answer (score, class, box) from boxes [N, K, 4] and scores [N, K], in plain Python."""
+    """One image's answer (score, class, box) from boxes [N, K, 4] and scores [N, K], in plain
+    Python.
+    """
     pairs = [(n, k) for n in range(scores.shape[0]) for k in range(scores.shape[1])]
     if kind == "agnostic":
         pairs = [(n, int(scores[n].argmax())) for n in range(len(scores))]
@@ -54,7 +64,9 @@ def padded(answers: list[list[tuple[float, int, list[float]]]]) -> dict[str, np.
 def random_boxes(random: np.random.Generator, *shape: int) -> np.ndarray:
     """Corners on a grid: areas are exact, and many overlaps equal."""
     low = random.integers(0, 6, (*shape, 2))
-    return (np.concatenate([low, low + random.integers(1, 5, (*shape, 2))], -1) / 8).astype(np.float32)
+    return (np.concatenate([low, low + random.integers(1, 5, (*shape, 2))], -1) / 8).astype(
+        np.float32
+    )
 
 
 def scene(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,20 +88,49 @@ def scene(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 COMPILED = {
-    jit: functools.cache(lambda kind, candidates, jit=jit: tf.function(
-        lambda boxes, scores, score, iou, most: suppress(
-            boxes, scores, kind=kind, score_threshold=score, iou_threshold=iou, max_detections=most, slots=SLOTS, candidates=candidates
-        ), jit_compile=jit, autograph=False,
-    )) for jit in (False, True)
+    jit: functools.cache(
+        lambda kind, candidates, jit=jit: tf.function(
+            lambda boxes, scores, score, iou, most: suppress(
+                boxes,
+                scores,
+                kind=kind,
+                score_threshold=score,
+                iou_threshold=iou,
+                max_detections=most,
+                slots=SLOTS,
+                candidates=candidates,
+            ),
+            jit_compile=jit,
+            autograph=False,
+        )
+    )
+    for jit in (False, True)
 }
-"""The function as a graph whose thresholds are inputs, without and with XLA: traced once for all tests."""
+"""The function as a graph whose thresholds are inputs, without and with XLA: traced once for all
+tests.
+"""
 
 
-def check(boxes: np.ndarray, scores: np.ndarray, kind: str, score: float, iou: float, most: int, candidates: int, jit: bool) -> None:
-    given = COMPILED[jit](kind, candidates)(boxes, scores, tf.constant(score), tf.constant(iou), tf.constant(most))
+def check(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    kind: str,
+    score: float,
+    iou: float,
+    most: int,
+    candidates: int,
+    jit: bool,
+) -> None:
+    given = COMPILED[jit](kind, candidates)(
+        boxes, scores, tf.constant(score), tf.constant(iou), tf.constant(most)
+    )
     own = boxes if boxes.ndim == 4 else np.repeat(boxes[:, :, np.newaxis], scores.shape[2], 2)
-    expected = padded([by_hand(*image, kind, score, iou, most, candidates) for image in zip(own, scores)])
-    assert {name: value.dtype for name, value in given.items()} == {name: value.dtype for name, value in expected.items()}
+    expected = padded(
+        [by_hand(*image, kind, score, iou, most, candidates) for image in zip(own, scores)]
+    )
+    assert {name: value.dtype for name, value in given.items()} == {
+        name: value.dtype for name, value in expected.items()
+    }
     for name, value in expected.items():
         np.testing.assert_allclose(given[name], value, rtol=1e-6, atol=0, err_msg=name)
 
@@ -99,7 +140,13 @@ def check(boxes: np.ndarray, scores: np.ndarray, kind: str, score: float, iou: f
 def test_suppression_equals_brute_force(kind: str, jit: bool) -> None:
     for name in ("random", "ties", "one score", "empty", "all overlap", "no area"):
         boxes, scores = scene(name)
-        for score, iou, most in ((0.1, 0.45, SLOTS), (0.0, 0.0, 3), (0.7, 0.3, SLOTS), (0.2, 1.0, SLOTS), (1.0, 0.5, SLOTS)):
+        for score, iou, most in (
+            (0.1, 0.45, SLOTS),
+            (0.0, 0.0, 3),
+            (0.7, 0.3, SLOTS),
+            (0.2, 1.0, SLOTS),
+            (1.0, 0.5, SLOTS),
+        ):
             check(boxes, scores, kind, score, iou, most, 80, jit)
 
 
@@ -112,13 +159,27 @@ def test_fewer_candidates_are_the_highest_scores_over_boxes_and_classes(kind: st
 @pytest.mark.parametrize("kind", ["classwise", "soft"])
 def test_classes_may_have_boxes_of_their_own(kind: str) -> None:
     random = np.random.default_rng(1)
-    check(random_boxes(random, 3, 20, 4), random.random((3, 20, 4), np.float32), kind, 0.1, 0.4, SLOTS, 50, False)
+    check(
+        random_boxes(random, 3, 20, 4),
+        random.random((3, 20, 4), np.float32),
+        kind,
+        0.1,
+        0.4,
+        SLOTS,
+        50,
+        False,
+    )
 
 
 def test_agnostic_suppression_refuses_boxes_of_every_class() -> None:
     with pytest.raises(ValueError, match="boxes \\[B, N, 4\\] that all classes share"):
         suppress(
-            tf.zeros([1, 2, 3, 4]), tf.zeros([1, 2, 3]), kind="agnostic", score_threshold=0.0, iou_threshold=0.5, max_detections=1
+            tf.zeros([1, 2, 3, 4]),
+            tf.zeros([1, 2, 3]),
+            kind="agnostic",
+            score_threshold=0.0,
+            iou_threshold=0.5,
+            max_detections=1,
         )
 
 
@@ -128,7 +189,7 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
     limits = tf.constant(0.05), tf.constant(0.45), tf.constant(5)
     together = run(boxes, scores, *limits)
     for n in range(len(boxes)):
-        alone = run(boxes[n:n + 1], scores[n:n + 1], *limits)
+        alone = run(boxes[n : n + 1], scores[n : n + 1], *limits)
         for name, value in together.items():
             np.testing.assert_array_equal(value[n], alone[name][0])
 
@@ -136,10 +197,22 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
 def test_the_answer_equals_tensorflows_own_suppression() -> None:
     random = np.random.default_rng(5)
     low = random.random((2, 200, 2), np.float32)
-    boxes = np.concatenate([low, low + random.uniform(0.05, 0.4, (2, 200, 2))], -1).astype(np.float32)
+    boxes = np.concatenate([low, low + random.uniform(0.05, 0.4, (2, 200, 2))], -1).astype(
+        np.float32
+    )
     scores = random.random((2, 200, 3), np.float32)
-    given = suppress(boxes, tf.constant(scores), score_threshold=0.3, iou_threshold=0.4, max_detections=50, slots=50, candidates=600)
-    theirs = tf.image.combined_non_max_suppression(boxes[:, :, np.newaxis], scores, 50, 50, 0.4, 0.3, clip_boxes=False)
+    given = suppress(
+        boxes,
+        tf.constant(scores),
+        score_threshold=0.3,
+        iou_threshold=0.4,
+        max_detections=50,
+        slots=50,
+        candidates=600,
+    )
+    theirs = tf.image.combined_non_max_suppression(
+        boxes[:, :, np.newaxis], scores, 50, 50, 0.4, 0.3, clip_boxes=False
+    )
     np.testing.assert_array_equal(given["count"], theirs.valid_detections)
     np.testing.assert_array_equal(given["boxes"], theirs.nmsed_boxes)
     np.testing.assert_array_equal(given["scores"], theirs.nmsed_scores)
@@ -149,8 +222,17 @@ def test_the_answer_equals_tensorflows_own_suppression() -> None:
 def test_suppression_runs_where_the_number_of_images_is_open() -> None:
     boxes, scores = scene("random")
     run = tf.function(
-        lambda b, s: suppress(b, s, score_threshold=0.1, iou_threshold=0.5, max_detections=4, slots=SLOTS, candidates=30),
-        input_signature=[tf.TensorSpec([None, 20, 4]), tf.TensorSpec([None, 20, 4])], autograph=False,
+        lambda b, s: suppress(
+            b,
+            s,
+            score_threshold=0.1,
+            iou_threshold=0.5,
+            max_detections=4,
+            slots=SLOTS,
+            candidates=30,
+        ),
+        input_signature=[tf.TensorSpec([None, 20, 4]), tf.TensorSpec([None, 20, 4])],
+        autograph=False,
     )
     assert run(boxes[:0], scores[:0])["boxes"].shape == (0, SLOTS, 4)
     assert run(boxes[:2], scores[:2])["scores"].shape == (2, SLOTS)

@@ -31,16 +31,33 @@ def test_tiles_of_a_map_are_the_map(size: tuple[int, int], overlap: int) -> None
     tile, step = 16, 16 - overlap
     whole = np.random.default_rng(0).uniform(size=(*size, 3)).astype(np.float32)
     rows, columns = (int(tiles_along(length, tile, overlap)) for length in size)
-    padded = tf.constant(np.pad(whole, [[0, rows * step + overlap - size[0]], [0, columns * step + overlap - size[1]], [0, 0]]))
+    padded = tf.constant(
+        np.pad(
+            whole,
+            [[0, rows * step + overlap - size[0]], [0, columns * step + overlap - size[1]], [0, 0]],
+        )
+    )
 
     def row(number: tf.Tensor) -> tf.Tensor:
         begin = number * step
-        return join_row(tf.stack([padded[begin: begin + tile, left * step: left * step + tile] for left in range(columns)]), overlap)
+        return join_row(
+            tf.stack(
+                [
+                    padded[begin : begin + tile, left * step : left * step + tile]
+                    for left in range(columns)
+                ]
+            ),
+            overlap,
+        )
 
     def finish(strip: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.cast(tf.round(strip[..., 0] * 200), tf.uint8), tf.reduce_sum(tf.cast(strip, tf.float64), [0, 1])
+        return tf.cast(tf.round(strip[..., 0] * 200), tf.uint8), tf.reduce_sum(
+            tf.cast(strip, tf.float64), [0, 1]
+        )
 
-    pixels, sums = tf.function(lambda: fold_rows(row, tf.constant(size), 3, tile, overlap, finish), autograph=False)()
+    pixels, sums = tf.function(
+        lambda: fold_rows(row, tf.constant(size), 3, tile, overlap, finish), autograph=False
+    )()
     np.testing.assert_allclose(pixels, np.round(whole[..., 0] * 200), atol=1)
     assert pixels.shape == size
     np.testing.assert_allclose(sums, whole.sum((0, 1), np.float64), rtol=1e-5)

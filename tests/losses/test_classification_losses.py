@@ -34,7 +34,9 @@ def brute_force(one: list[float], label: int, section: Loss) -> float:
         right = 1 / (1 + exp(-score)) if j == label else 1 / (1 + exp(score))
         match section.kind:
             case "softmax":
-                target = (j == label) * (1 - section.label_smoothing) + section.label_smoothing / len(one)
+                target = (j == label) * (
+                    1 - section.label_smoothing
+                ) + section.label_smoothing / len(one)
                 total -= target * log(exp(score) / sum(map(exp, one)))
             case "hinge":
                 total += max(0.0, score - one[label] + 1) if j != label else 0.0
@@ -52,7 +54,9 @@ def brute_force(one: list[float], label: int, section: Loss) -> float:
     "section",
     [
         *(Loss(kind=kind) for kind in KINDS),  # type: ignore[arg-type]
-        Loss(label_smoothing=0.1), Loss(label_smoothing=0.9), Loss(kind="focal", focal_gamma=0.5, focal_alpha=0.9),
+        Loss(label_smoothing=0.1),
+        Loss(label_smoothing=0.9),
+        Loss(kind="focal", focal_gamma=0.5, focal_alpha=0.9),
         Loss(kind="focal", focal_gamma=0.0),
     ],
     ids=lambda section: f"{section.kind}-{section.label_smoothing}-{section.focal_gamma}",
@@ -63,11 +67,17 @@ def test_a_loss_equals_its_definition_and_so_does_its_gradient(section: Loss) ->
         tape.watch(logits)
         given = classification_loss(logits, tf.constant(LABELS, tf.int32), section)
     assert given.dtype == tf.float32
-    np.testing.assert_allclose(given, [brute_force(list(one), y, section) for one, y in zip(LOGITS, LABELS)], rtol=1e-4)
+    np.testing.assert_allclose(
+        given, [brute_force(list(one), y, section) for one, y in zip(LOGITS, LABELS)], rtol=1e-4
+    )
     gradient = tape.gradient(given, logits).numpy()
     for n, j in np.ndindex(*LOGITS.shape):
-        above, below = ([*LOGITS[n][:j], LOGITS[n][j] + step, *LOGITS[n][j + 1:]] for step in (1e-5, -1e-5))
-        numeric = (brute_force(above, LABELS[n], section) - brute_force(below, LABELS[n], section)) / 2e-5
+        above, below = (
+            [*LOGITS[n][:j], LOGITS[n][j] + step, *LOGITS[n][j + 1 :]] for step in (1e-5, -1e-5)
+        )
+        numeric = (
+            brute_force(above, LABELS[n], section) - brute_force(below, LABELS[n], section)
+        ) / 2e-5
         assert gradient[n, j] == pytest.approx(numeric, rel=1e-3, abs=1e-4)
 
 
@@ -81,30 +91,44 @@ def test_equal_scores_cost_what_the_lectures_say(classes: int) -> None:
 
 
 def test_the_lectures_example_of_a_hinge_loss() -> None:
-    # CS231n, Linear classification: scores 13, −7, 11, the first class is right, and a margin of 10: 0 + 8; here in units of the margin.
-    np.testing.assert_allclose(hinge(tf.constant([[1.3, -0.7, 1.1]]), tf.constant([0])), 0.8, rtol=1e-5)
+    # CS231n, Linear classification: scores 13, −7, 11, the first class is right, and a margin of
+    # 10: 0 + 8; here in units of the margin.
+    np.testing.assert_allclose(
+        hinge(tf.constant([[1.3, -0.7, 1.1]]), tf.constant([0])), 0.8, rtol=1e-5
+    )
 
 
 def test_focal_is_a_weighted_binary_cross_entropy_without_gamma() -> None:
     logits, labels = tf.constant(LOGITS, tf.float32), tf.constant(LABELS, tf.int32)
-    np.testing.assert_allclose(2 * focal(logits, labels, gamma=0, alpha=0.5), binary_cross_entropy(logits, labels), rtol=1e-5)
+    np.testing.assert_allclose(
+        2 * focal(logits, labels, gamma=0, alpha=0.5),
+        binary_cross_entropy(logits, labels),
+        rtol=1e-5,
+    )
 
 
 def test_focal_weighs_an_easy_example_by_the_papers_factors() -> None:
-    # Section 3.2: with γ = 2, p_t = 0.9 costs 100 times less than the cross-entropy, p_t ≈ 0.968 a thousand times.
+    # Section 3.2: with γ = 2, p_t = 0.9 costs 100 times less than the cross-entropy, p_t ≈ 0.968 a
+    # thousand times.
     for probability, factor in ((0.9, 100), (0.9684, 1000)):
         score = tf.constant([[log(probability / (1 - probability))]])
-        ratio = binary_cross_entropy(score, tf.constant([0])) / focal(score, tf.constant([0]), gamma=2, alpha=1)
+        ratio = binary_cross_entropy(score, tf.constant([0])) / focal(
+            score, tf.constant([0]), gamma=2, alpha=1
+        )
         np.testing.assert_allclose(ratio, factor, rtol=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_huge_scores_stay_finite_with_their_gradients(kind: str, gamma: float) -> None:
-    logits = tf.constant([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [0.0, 0.0, 0.0], [100.0, -100.0, -100.0]])
+    logits = tf.constant(
+        [[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [0.0, 0.0, 0.0], [100.0, -100.0, -100.0]]
+    )
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        given = classification_loss(logits, tf.constant([0, 0, 2, 0]), Loss(kind=kind, focal_gamma=gamma))  # type: ignore[arg-type]
+        given = classification_loss(
+            logits, tf.constant([0, 0, 2, 0]), Loss(kind=kind, focal_gamma=gamma)
+        )  # type: ignore[arg-type]
     assert np.isfinite(given).all() and np.isfinite(tape.gradient(given, logits)).all()
     assert given[1] > 1e3
     np.testing.assert_allclose(given[3], 0, atol=1e-6)
@@ -112,12 +136,16 @@ def test_huge_scores_stay_finite_with_their_gradients(kind: str, gamma: float) -
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_expected_initial_loss_is_that_of_scores_at_their_start(kind: str, classes: int) -> None:
+def test_the_expected_initial_loss_is_that_of_scores_at_their_start(
+    kind: str, classes: int
+) -> None:
     section = Loss(kind=kind, focal_gamma=1.5, focal_alpha=0.4)  # type: ignore[arg-type]
     logits = tf.fill([1, classes], initial_score(section))
     given = classification_loss(logits, tf.constant([classes - 1]), section)
     assert expected_initial_loss(section, classes) == pytest.approx(float(given[0]), rel=1e-5)
-    assert expected_initial_loss(section.model_copy(update={"label_smoothing": 0.1}), classes) == expected_initial_loss(section, classes)
+    assert expected_initial_loss(
+        section.model_copy(update={"label_smoothing": 0.1}), classes
+    ) == expected_initial_loss(section, classes)
 
 
 def test_focal_starts_at_the_papers_prior() -> None:

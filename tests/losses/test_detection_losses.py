@@ -15,7 +15,9 @@ from cvpipe.losses.detection import Objects, ssd_loss, yolo_loss, yolo_v1_loss
 
 RANDOM = np.random.default_rng(0)
 # [cy, cx, height, width] of nine default boxes in a 3×3 grid.
-DEFAULTS = np.array([[y, x, 0.3, 0.3] for y in (0.2, 0.5, 0.8) for x in (0.2, 0.5, 0.8)], np.float32)
+DEFAULTS = np.array(
+    [[y, x, 0.3, 0.3] for y in (0.2, 0.5, 0.8) for x in (0.2, 0.5, 0.8)], np.float32
+)
 CLASSES = 3
 
 
@@ -33,9 +35,13 @@ def softmax_loss(logits: np.ndarray, label: int) -> float:
     return log(sum(map(exp, logits))) - logits[label]
 
 
-def loss_of_ssd(raw: np.ndarray, logits: np.ndarray, objects: Objects, section: Loss) -> dict[str, np.ndarray]:
+def loss_of_ssd(
+    raw: np.ndarray, logits: np.ndarray, objects: Objects, section: Loss
+) -> dict[str, np.ndarray]:
     decoded = decode_ssd(tf.constant(raw), tf.constant(DEFAULTS))
-    losses = ssd_loss(tf.constant(raw), tf.constant(logits), decoded, objects, tf.constant(DEFAULTS), 0.5, section)
+    losses = ssd_loss(
+        tf.constant(raw), tf.constant(logits), decoded, objects, tf.constant(DEFAULTS), 0.5, section
+    )
     return {name: value.numpy() for name, value in losses.items()}
 
 
@@ -44,19 +50,33 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
     raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
     logits = RANDOM.normal(size=(3, 9, CLASSES + 1)).astype(np.float32)
     given = loss_of_ssd(raw, logits, objects, Loss(kind="multibox"))
-    # By hand: the first image's objects lie over boxes 0 and 7, the third's over box 4; its crowd covers boxes 0, 3 and 6.
+    # By hand: the first image's objects lie over boxes 0 and 7, the third's over box 4; its crowd
+    # covers boxes 0, 3 and 6.
     answers = [{0: 0, 7: 1}, {}, {4: 0}]
     ignored: list[set[int]] = [set(), set(), {0, 3, 6}]
     for image, own in enumerate(answers):
-        of_class = [softmax_loss(logits[image, box], objects.labels[image, slot].numpy() + 1) for box, slot in own.items()]
-        empty = [softmax_loss(logits[image, box], 0) for box in range(9) if box not in own and box not in ignored[image]]
+        of_class = [
+            softmax_loss(logits[image, box], objects.labels[image, slot].numpy() + 1)
+            for box, slot in own.items()
+        ]
+        empty = [
+            softmax_loss(logits[image, box], 0)
+            for box in range(9)
+            if box not in own and box not in ignored[image]
+        ]
         of_class += sorted(empty, reverse=True)[: 3 * len(own)]
         of_box = 0.0
         for box, slot in own.items():
-            error = np.abs(raw[image, box] - encode_ssd(objects.boxes[image, slot], DEFAULTS[box]).numpy())
+            error = np.abs(
+                raw[image, box] - encode_ssd(objects.boxes[image, slot], DEFAULTS[box]).numpy()
+            )
             of_box += float(np.where(error < 1, error**2 / 2, error - 0.5).sum())
         count = max(len(own), 1)
-        np.testing.assert_allclose([given["class"][image], given["box"][image]], [sum(of_class) / count, of_box / count], rtol=2e-5)
+        np.testing.assert_allclose(
+            [given["class"][image], given["box"][image]],
+            [sum(of_class) / count, of_box / count],
+            rtol=2e-5,
+        )
 
 
 def test_focal_counts_every_box_that_no_crowd_covers() -> None:
@@ -82,7 +102,9 @@ def test_boxes_that_are_right_cost_nothing(box: str) -> None:
     raw = np.zeros((3, 9, 4), np.float32)
     for image, default, slot in ((0, 0, 0), (0, 7, 1), (2, 4, 0)):
         raw[image, default] = encode_ssd(objects.boxes[image, slot], DEFAULTS[default])
-    given = loss_of_ssd(raw, np.zeros((3, 9, CLASSES + 1), np.float32), objects, Loss(kind="multibox", box=box))
+    given = loss_of_ssd(
+        raw, np.zeros((3, 9, CLASSES + 1), np.float32), objects, Loss(kind="multibox", box=box)
+    )
     np.testing.assert_allclose(given["box"], 0, atol=1e-5)
 
 
@@ -94,7 +116,9 @@ def test_gradients_are_finite_also_without_any_object(kind: str, box: str) -> No
     logits = tf.Variable(tf.zeros([2, 9, CLASSES + (kind == "multibox")]))
     with tf.GradientTape() as tape:
         decoded = decode_ssd(raw, tf.constant(DEFAULTS))
-        losses = ssd_loss(raw, logits, decoded, nothing, tf.constant(DEFAULTS), 0.5, Loss(kind=kind, box=box))
+        losses = ssd_loss(
+            raw, logits, decoded, nothing, tf.constant(DEFAULTS), 0.5, Loss(kind=kind, box=box)
+        )
         total = tf.add_n([tf.reduce_sum(loss) for loss in losses.values()])
     for gradient in tape.gradient(total, [raw, logits], unconnected_gradients="zero"):
         assert np.isfinite(gradient).all()
@@ -110,7 +134,11 @@ def test_yolo_is_the_papers_sum_over_objects_and_boxes() -> None:
     decoded = np.tile(to_corners(DEFAULTS), (3, 1, 1)).astype(np.float32)
     responsible = np.array([[0, 7, 5], [1, 2, 3], [4, 8, 6]], np.int32)
     given = yolo_loss(
-        *map(tf.constant, (raw, encoded, decoded, objectness, logits)), objects, tf.constant(responsible), False, Loss(kind="yolo")
+        *map(tf.constant, (raw, encoded, decoded, objectness, logits)),
+        objects,
+        tf.constant(responsible),
+        False,
+        Loss(kind="yolo"),
     )
     own = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
     expected = {name: np.zeros(3) for name in ("class", "box", "objectness")}
@@ -120,7 +148,9 @@ def test_yolo_is_the_papers_sum_over_objects_and_boxes() -> None:
             expected["class"][image] += log(1 + exp(-sign * logits[image, box, k]))
         predicted = [*(1 / (1 + np.exp(-raw[image, box, :2]))), *raw[image, box, 2:]]
         top, left, bottom, right = objects.boxes[image, slot].numpy()
-        expected["box"][image] += (2 - (bottom - top) * (right - left)) * np.square(predicted - encoded[image, slot]).sum()
+        expected["box"][image] += (2 - (bottom - top) * (right - left)) * np.square(
+            predicted - encoded[image, slot]
+        ).sum()
     for image, box in np.ndindex(3, 9):
         if (image, box) in [(image, box) for (image, _), box in own.items()]:
             expected["objectness"][image] += log(1 + exp(-objectness[image, box]))
@@ -135,8 +165,14 @@ def max_overlap(box: np.ndarray, objects: Objects, image: int) -> float:
     for label, other in zip(objects.labels[image].numpy(), objects.boxes[image].numpy()):
         if label < 0:
             continue
-        height, width = (max(0.0, min(box[n + 2], other[n + 2]) - max(box[n], other[n])) for n in (0, 1))
-        union = (box[2] - box[0]) * (box[3] - box[1]) + (other[2] - other[0]) * (other[3] - other[1]) - height * width
+        height, width = (
+            max(0.0, min(box[n + 2], other[n + 2]) - max(box[n], other[n])) for n in (0, 1)
+        )
+        union = (
+            (box[2] - box[0]) * (box[3] - box[1])
+            + (other[2] - other[0]) * (other[3] - other[1])
+            - height * width
+        )
         best = max(best, height * width / union)
     return best
 
@@ -148,7 +184,16 @@ def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> N
     decoded = tf.constant([[[0.0, 0.0, 0.2, 0.2], [0.2, 0.2, 0.6, 0.6]]])
     raw = tf.constant([[[9.0] * 4, [0.4, 0.4, 0.4**0.5, 0.4**0.5]]])
     objectness, classes = tf.constant([[0.5, 0.9]]), tf.constant([[[0.2, 0.7]]])
-    given = yolo_v1_loss(raw, decoded, objectness, classes, objects, raw[:, 1:], tf.constant([[0]]), Loss(kind="yolo"))
+    given = yolo_v1_loss(
+        raw,
+        decoded,
+        objectness,
+        classes,
+        objects,
+        raw[:, 1:],
+        tf.constant([[0]]),
+        Loss(kind="yolo"),
+    )
     assert float(given["box"][0]) == 0
     assert float(given["class"][0]) == pytest.approx(0.2**2 + 0.3**2)
     assert float(given["objectness"][0]) == pytest.approx(0.1**2 + 0.5 * 0.5**2, rel=1e-5)

@@ -23,11 +23,21 @@ MASK[1] = np.where(RANDOM.random(SHAPE[1:]) < 0.5, 2, IGNORED)
 MASK[2] = np.where(MASK[2] == 0, IGNORED, MASK[2] // 2)
 WEIGHTS = (1.0, 0.25, 3.0, 2.0)
 SECTIONS: list[dict[str, Any]] = [
-    {}, {"class_weights": WEIGHTS}, {"label_smoothing": 0.2}, {"hard_pixels": 0.3}, {"class_weights": WEIGHTS, "hard_pixels": 0.3},
-    {"kind": "focal"}, {"kind": "focal", "focal_gamma": 0.5, "class_weights": WEIGHTS}, {"kind": "focal", "focal_gamma": 0},
-    {"kind": "dice"}, {"dice_weight": 0.5}, {"kind": "focal", "dice_weight": 2, "class_weights": WEIGHTS, "hard_pixels": 0.5},
+    {},
+    {"class_weights": WEIGHTS},
+    {"label_smoothing": 0.2},
+    {"hard_pixels": 0.3},
+    {"class_weights": WEIGHTS, "hard_pixels": 0.3},
+    {"kind": "focal"},
+    {"kind": "focal", "focal_gamma": 0.5, "class_weights": WEIGHTS},
+    {"kind": "focal", "focal_gamma": 0},
+    {"kind": "dice"},
+    {"dice_weight": 0.5},
+    {"kind": "focal", "dice_weight": 2, "class_weights": WEIGHTS, "hard_pixels": 0.5},
 ]
-sections = pytest.mark.parametrize("given", SECTIONS, ids=lambda given: "-".join(map(str, given.values())) or "softmax")
+sections = pytest.mark.parametrize(
+    "given", SECTIONS, ids=lambda given: "-".join(map(str, given.values())) or "softmax"
+)
 
 
 def brute_force(logits: np.ndarray, mask: np.ndarray, section: Loss) -> dict[str, float]:
@@ -39,22 +49,34 @@ def brute_force(logits: np.ndarray, mask: np.ndarray, section: Loss) -> dict[str
         costs = []
         for place in pixels:
             p, label = probabilities[place], int(mask[place])
-            target = section.label_smoothing / CLASSES + (1 - section.label_smoothing) * (np.arange(CLASSES) == label)
-            cost = -(target * np.log(p)).sum() * ((1 - p[label]) ** section.focal_gamma if section.kind == "focal" else 1)
+            target = section.label_smoothing / CLASSES + (1 - section.label_smoothing) * (
+                np.arange(CLASSES) == label
+            )
+            cost = -(target * np.log(p)).sum() * (
+                (1 - p[label]) ** section.focal_gamma if section.kind == "focal" else 1
+            )
             costs.append((cost, section.class_weights[label] if section.class_weights else 1.0))
         costs.sort(key=lambda one: -one[0] * one[1])
         hardest = costs[: max(int(section.hard_pixels * len(costs)), 1)]
-        parts[part_names(section)[0]] = sum(cost * weight for cost, weight in hardest) / sum(weight for _, weight in hardest)
+        parts[part_names(section)[0]] = sum(cost * weight for cost, weight in hardest) / sum(
+            weight for _, weight in hardest
+        )
     if section.kind == "dice" or section.dice_weight:
         overlaps = []
         for shown in {int(mask[place]) for place in pixels}:
-            of_class, truth = np.array([[probabilities[place][shown], mask[place] == shown] for place in pixels]).T
+            of_class, truth = np.array(
+                [[probabilities[place][shown], mask[place] == shown] for place in pixels]
+            ).T
             overlaps.append(2 * (of_class * truth).sum() / ((of_class**2).sum() + (truth**2).sum()))
-        parts["dice"] = (section.dice_weight if section.kind != "dice" else 1) * float(np.mean([1 - overlap for overlap in overlaps]))
+        parts["dice"] = (section.dice_weight if section.kind != "dice" else 1) * float(
+            np.mean([1 - overlap for overlap in overlaps])
+        )
     return parts
 
 
-def losses_and_gradient(logits: np.ndarray, mask: np.ndarray, section: Loss) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def losses_and_gradient(
+    logits: np.ndarray, mask: np.ndarray, section: Loss
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     given = tf.constant(logits)
     with tf.GradientTape() as tape:
         tape.watch(given)
@@ -75,19 +97,26 @@ def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
 
 
 @sections
-def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(given: dict[str, Any]) -> None:
+def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(
+    given: dict[str, Any],
+) -> None:
     section = Loss(**given)
     _, gradient = losses_and_gradient(LOGITS, MASK, section)
     assert gradient.dtype == np.float64 and not gradient[MASK == IGNORED].any()
     for place in [(0, 1, 2, 0), (0, 3, 3, 3), (1, 0, 0, 2), (2, 4, 5, 1), (2, 2, 2, 2)]:
         step = np.zeros_like(LOGITS)
         step[place] = 1e-5
-        above, below = (sum(brute_force(logits[place[0]], MASK[place[0]], section).values()) for logits in (LOGITS + step, LOGITS - step))
+        above, below = (
+            sum(brute_force(logits[place[0]], MASK[place[0]], section).values())
+            for logits in (LOGITS + step, LOGITS - step)
+        )
         assert gradient[place] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-8)
 
 
 @sections
-def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(given: dict[str, Any]) -> None:
+def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(
+    given: dict[str, Any],
+) -> None:
     mask = MASK.copy()
     mask[1] = IGNORED
     parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, Loss(**given))
@@ -98,9 +127,13 @@ def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(given: dic
 
 @sections
 def test_what_is_said_of_ignored_pixels_doesnt_matter(given: dict[str, Any]) -> None:
-    other = np.where((MASK == IGNORED)[..., np.newaxis], 50 * RANDOM.normal(size=LOGITS.shape), LOGITS)
+    other = np.where(
+        (MASK == IGNORED)[..., np.newaxis], 50 * RANDOM.normal(size=LOGITS.shape), LOGITS
+    )
     for name, values in losses_and_gradient(other, MASK, Loss(**given))[0].items():
-        np.testing.assert_allclose(values, losses_and_gradient(LOGITS, MASK, Loss(**given))[0][name], rtol=1e-12)
+        np.testing.assert_allclose(
+            values, losses_and_gradient(LOGITS, MASK, Loss(**given))[0][name], rtol=1e-12
+        )
 
 
 @sections
@@ -108,9 +141,14 @@ def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> 
     for factor in (1e4, -1e4):
         logits = factor * (np.arange(CLASSES) == MASK[..., np.newaxis])
         parts, gradient = losses_and_gradient(logits.astype(np.float32), MASK, Loss(**given))
-        assert np.isfinite(gradient).all() and all(np.isfinite(values).all() for values in parts.values())
+        assert np.isfinite(gradient).all() and all(
+            np.isfinite(values).all() for values in parts.values()
+        )
         if not given.get("label_smoothing"):
-            assert all((values < 1e-5).all() if factor > 0 else (values > 0.4).all() for values in parts.values())
+            assert all(
+                (values < 1e-5).all() if factor > 0 else (values > 0.4).all()
+                for values in parts.values()
+            )
 
 
 @sections
@@ -122,7 +160,9 @@ def test_a_network_that_diverged_has_a_loss_that_is_no_number(given: dict[str, A
 
 
 @sections
-def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(given: dict[str, Any]) -> None:
+def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(
+    given: dict[str, Any],
+) -> None:
     tf.config.experimental.enable_op_determinism()
     section, logits, mask = Loss(**given), tf.constant(LOGITS, tf.float32), tf.constant(MASK)
 
@@ -134,14 +174,23 @@ def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(give
 
     eager = step(logits)
     for compiled in (False, True):
-        for own, expected in zip(tf.function(step, jit_compile=compiled, autograph=False)(logits), eager):
+        for own, expected in zip(
+            tf.function(step, jit_compile=compiled, autograph=False)(logits), eager
+        ):
             np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
-    unknown = [tf.TensorSpec([None, None, None, CLASSES]), tf.TensorSpec([None, None, None], tf.uint8)]
+    unknown = [
+        tf.TensorSpec([None, None, None, CLASSES]),
+        tf.TensorSpec([None, None, None], tf.uint8),
+    ]
     section = Loss(hard_pixels=0.5, dice_weight=1)
-    inside = tf.function(lambda logits, mask: segmentation_loss(logits, mask, section), input_signature=unknown, autograph=False)
+    inside = tf.function(
+        lambda logits, mask: segmentation_loss(logits, mask, section),
+        input_signature=unknown,
+        autograph=False,
+    )
     expected = segmentation_loss(tf.constant(LOGITS, tf.float32), tf.constant(MASK), section)
     for name, values in inside(LOGITS.astype(np.float32), MASK).items():
         assert values.shape.rank == 1
@@ -158,12 +207,22 @@ def test_a_right_mask_has_no_dice_loss_and_a_wrong_one_the_largest() -> None:
     mask = np.array([[[0, 1], [2, IGNORED]]], np.uint8)
     for shift, expected in ((0, 0), (1, 1)):
         logits = 100.0 * (np.arange(CLASSES) == (mask[..., np.newaxis] + shift) % CLASSES)
-        np.testing.assert_allclose(losses_and_gradient(logits, mask, Loss(kind="dice"))[0]["dice"], expected, atol=1e-6)
+        np.testing.assert_allclose(
+            losses_and_gradient(logits, mask, Loss(kind="dice"))[0]["dice"], expected, atol=1e-6
+        )
 
 
-@pytest.mark.parametrize("given", [
-    {}, {"label_smoothing": 0.1}, {"hard_pixels": 0.5}, {"class_weights": WEIGHTS}, {"kind": "focal", "focal_gamma": 1.5},
-], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"label_smoothing": 0.1},
+        {"hard_pixels": 0.5},
+        {"class_weights": WEIGHTS},
+        {"kind": "focal", "focal_gamma": 1.5},
+    ],
+    ids=str,
+)
 def test_the_expected_initial_loss_is_that_of_equal_scores(given: dict[str, Any]) -> None:
     section = Loss(**given)
     [values] = losses_and_gradient(np.full((*SHAPE, CLASSES), 0.7), MASK, section)[0].values()
@@ -171,10 +230,17 @@ def test_the_expected_initial_loss_is_that_of_equal_scores(given: dict[str, Any]
 
 
 def test_nobody_can_say_what_dice_begins_with() -> None:
-    assert expected_initial_loss(Loss(kind="dice"), 4) is expected_initial_loss(Loss(dice_weight=0.1), 4) is None
+    assert (
+        expected_initial_loss(Loss(kind="dice"), 4)
+        is expected_initial_loss(Loss(dice_weight=0.1), 4)
+        is None
+    )
     assert expected_initial_loss(Loss(), 21) == log(21)
 
 
 def test_class_weights_of_another_number_of_classes_are_an_error() -> None:
-    with pytest.raises(ConfigError, match="loss.class_weights: 2 numbers for 4 classes; give one a class, or leave it out"):
+    with pytest.raises(
+        ConfigError,
+        match="loss.class_weights: 2 numbers for 4 classes; give one a class, or leave it out",
+    ):
         segmentation_loss(tf.constant(LOGITS), tf.constant(MASK), Loss(class_weights=(1, 2)))

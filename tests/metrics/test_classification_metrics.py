@@ -19,12 +19,19 @@ def answers(images: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32), labels
 
 
-def counted(probabilities: np.ndarray, labels: np.ndarray, batch: int = 1000, weight: np.ndarray | None = None) -> ClassificationMetrics:
+def counted(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    batch: int = 1000,
+    weight: np.ndarray | None = None,
+) -> ClassificationMetrics:
     metrics = ClassificationMetrics(tuple(f"class {n}" for n in range(probabilities.shape[1])))
     weight = np.ones(len(labels)) if weight is None else weight
     for begin in range(0, len(labels), batch):
         part = slice(begin, begin + batch)
-        metrics.update({"probabilities": probabilities[part]}, {"label": labels[part]}, weight[part])
+        metrics.update(
+            {"probabilities": probabilities[part]}, {"label": labels[part]}, weight[part]
+        )
     return metrics
 
 
@@ -33,10 +40,18 @@ def test_the_scores_equal_scikit_learns() -> None:
     scores = counted(probabilities, labels).result()
     predicted = probabilities.argmax(-1)
     assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
-    assert scores["top5_accuracy"] == pytest.approx(sklearn.metrics.top_k_accuracy_score(labels, probabilities, k=5))
-    assert scores["loss"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities), rel=1e-5)
-    assert scores["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(labels, predicted, average="macro"))
-    np.testing.assert_array_equal(scores["confusion_matrix"], sklearn.metrics.confusion_matrix(labels, predicted))
+    assert scores["top5_accuracy"] == pytest.approx(
+        sklearn.metrics.top_k_accuracy_score(labels, probabilities, k=5)
+    )
+    assert scores["loss"] == pytest.approx(
+        sklearn.metrics.log_loss(labels, probabilities), rel=1e-5
+    )
+    assert scores["macro_f1"] == pytest.approx(
+        sklearn.metrics.f1_score(labels, predicted, average="macro")
+    )
+    np.testing.assert_array_equal(
+        scores["confusion_matrix"], sklearn.metrics.confusion_matrix(labels, predicted)
+    )
     expected = sklearn.metrics.precision_recall_fscore_support(labels, predicted)
     given = np.array([list(own.values()) for own in scores["per_class"].values()]).T
     np.testing.assert_allclose(given, expected)
@@ -56,7 +71,10 @@ def test_the_calibration_error_equals_its_definition() -> None:
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_batching_changes_nothing(batch: int) -> None:
     probabilities, labels = answers(100, 6)
-    whole, parts = counted(probabilities, labels).result(), counted(probabilities, labels, batch).result()
+    whole, parts = (
+        counted(probabilities, labels).result(),
+        counted(probabilities, labels, batch).result(),
+    )
     assert parts.pop("loss") == pytest.approx(whole.pop("loss"))
     assert parts.pop("calibration_error") == pytest.approx(whole.pop("calibration_error"))
     np.testing.assert_allclose(parts.pop("calibration_bins"), whole.pop("calibration_bins"))
@@ -66,7 +84,10 @@ def test_batching_changes_nothing(batch: int) -> None:
 def test_what_weighs_nothing_counts_nowhere() -> None:
     probabilities, labels = answers(60, 6)
     weight = np.arange(60) % 3 > 0
-    assert counted(probabilities, labels, weight=weight).result() == counted(probabilities[weight], labels[weight]).result()
+    assert (
+        counted(probabilities, labels, weight=weight).result()
+        == counted(probabilities[weight], labels[weight]).result()
+    )
 
 
 def test_equal_probabilities_are_ranked_by_class_as_the_answer_is() -> None:
@@ -87,7 +108,10 @@ def test_a_label_given_probability_zero_costs_much_but_stays_finite() -> None:
 def test_nothing_evaluated_gives_nan_not_an_error() -> None:
     scores = counted(*answers(0, 3)).result()
     assert scores["images"] == 0
-    assert all(math.isnan(scores[name]) for name in ("accuracy", "top5_accuracy", "loss", "calibration_error", "macro_f1"))
+    assert all(
+        math.isnan(scores[name])
+        for name in ("accuracy", "top5_accuracy", "loss", "calibration_error", "macro_f1")
+    )
 
 
 def test_a_class_that_never_occurs_has_no_recall_and_doesnt_lower_the_mean() -> None:

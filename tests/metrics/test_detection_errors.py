@@ -12,18 +12,23 @@ HALF_BESIDE = [0, 20, 40, 60]
 FAR = [60, 60, 100, 100]
 
 
-def errors(objects: list[tuple], answers: list[tuple], score_threshold: float = 0.3) -> dict[str, float]:
+def errors(
+    objects: list[tuple], answers: list[tuple], score_threshold: float = 0.3
+) -> dict[str, float]:
     """Of one image of 100 pixels: objects (box, label, crowd), answers (box, label, score)."""
     metrics = DetectionMetrics(("a", "b"), score_threshold)
     metrics.update(
         {
-            "boxes": np.float32([[box for box, _, _ in answers] or [WHOLE]]), "class_ids": np.int32([[n for _, n, _ in answers] or [0]]),
-            "scores": np.float32([[score for _, _, score in answers] or [0]]), "count": np.int32([len(answers)]),
+            "boxes": np.float32([[box for box, _, _ in answers] or [WHOLE]]),
+            "class_ids": np.int32([[n for _, n, _ in answers] or [0]]),
+            "scores": np.float32([[score for _, _, score in answers] or [0]]),
+            "count": np.int32([len(answers)]),
             "image_size": np.int32([[100, 100]]),
         },
         {
             "boxes": np.float32([[box for box, _, _ in objects] or [WHOLE]]) / 100,
-            "labels": np.int32([[n for _, n, _ in objects] or [-1]]), "crowd": np.array([[crowd for *_, crowd in objects] or [False]]),
+            "labels": np.int32([[n for _, n, _ in objects] or [-1]]),
+            "crowd": np.array([[crowd for *_, crowd in objects] or [False]]),
         },
         np.ones(1),
     )
@@ -32,23 +37,29 @@ def errors(objects: list[tuple], answers: list[tuple], score_threshold: float = 
     return {name: count for name, count in counts.items() if count}
 
 
-@pytest.mark.parametrize("answers, expected", [
-    ([(WHOLE, 0, 0.9)], {"correct": 1}),
-    ([(WHOLE, 1, 0.9)], {"class": 1}),
-    ([(HALF_BESIDE, 0, 0.9)], {"location": 1}),
-    ([(HALF_BESIDE, 1, 0.9)], {"both": 1, "missed": 1}),
-    ([(FAR, 0, 0.9)], {"background": 1, "missed": 1}),
-    ([(WHOLE, 0, 0.9), ([0, 0, 40, 36], 0, 0.8)], {"correct": 1, "duplicate": 1}),
-    ([(WHOLE, 0, 0.2)], {"missed": 1}),
-    ([], {"missed": 1}),
-])
+@pytest.mark.parametrize(
+    "answers, expected",
+    [
+        ([(WHOLE, 0, 0.9)], {"correct": 1}),
+        ([(WHOLE, 1, 0.9)], {"class": 1}),
+        ([(HALF_BESIDE, 0, 0.9)], {"location": 1}),
+        ([(HALF_BESIDE, 1, 0.9)], {"both": 1, "missed": 1}),
+        ([(FAR, 0, 0.9)], {"background": 1, "missed": 1}),
+        ([(WHOLE, 0, 0.9), ([0, 0, 40, 36], 0, 0.8)], {"correct": 1, "duplicate": 1}),
+        ([(WHOLE, 0, 0.2)], {"missed": 1}),
+        ([], {"missed": 1}),
+    ],
+)
 def test_each_kind_of_error_is_told_apart(answers: list[tuple], expected: dict[str, int]) -> None:
     assert errors([(WHOLE, 0, False)], answers) == expected
 
 
 def test_the_better_answer_takes_the_object_whatever_the_order() -> None:
     near = [0, 0, 40, 30]
-    assert errors([(WHOLE, 0, False)], [(near, 0, 0.5), (WHOLE, 0, 0.9)]) == {"correct": 1, "duplicate": 1}
+    assert errors([(WHOLE, 0, False)], [(near, 0, 0.5), (WHOLE, 0, 0.9)]) == {
+        "correct": 1,
+        "duplicate": 1,
+    }
 
 
 def test_an_answer_takes_a_free_object_where_its_best_is_taken() -> None:

@@ -1,4 +1,6 @@
-"""A detector's scores against COCO's recorded numbers, pycocotools, Pascal VOC's rules by hand, and what must not count."""
+"""A detector's scores against COCO's recorded numbers, pycocotools, Pascal VOC's rules by hand, and
+what must not count.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,40 @@ from pycocotools.cocoeval import COCOeval
 
 from cvpipe.metrics.detection import DetectionMetrics
 
-TWELVE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
+TWELVE = (
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_small",
+    "ap_medium",
+    "ap_large",
+    "ar1",
+    "ar10",
+    "ar100",
+    "ar_small",
+    "ar_medium",
+    "ar_large",
+)
 Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 def batch_of(images: list[dict[str, Any]], slots: int = 0) -> Batch:
-    """Images {"extent", "objects": [(box in pixels, label, crowd, area)], "answers": [(box, label, score)]} as padded arrays."""
+    """Images {"extent", "objects": [(box in pixels, label, crowd, area)], "answers": [(box, label,
+    score)]} as padded arrays.
+    """
     slots = slots or max(max(len(image["objects"]), len(image["answers"]), 1) for image in images)
     n = len(images)
     answers = {
-        "boxes": np.zeros((n, slots, 4), np.float32), "scores": np.zeros((n, slots), np.float32),
-        "class_ids": np.full((n, slots), -1, np.int32), "count": np.int32([len(image["answers"]) for image in images]),
+        "boxes": np.zeros((n, slots, 4), np.float32),
+        "scores": np.zeros((n, slots), np.float32),
+        "class_ids": np.full((n, slots), -1, np.int32),
+        "count": np.int32([len(image["answers"]) for image in images]),
         "image_size": np.int32([image["extent"] for image in images]).reshape(n, 2),
     }
     truths = {
-        "boxes": np.zeros((n, slots, 4), np.float32), "labels": np.full((n, slots), -1, np.int32), "crowd": np.zeros((n, slots), bool),
+        "boxes": np.zeros((n, slots, 4), np.float32),
+        "labels": np.full((n, slots), -1, np.int32),
+        "crowd": np.zeros((n, slots), bool),
         "area": np.full((n, slots), -1, np.float32),
     }
     for i, image in enumerate(images):
@@ -39,32 +60,48 @@ def batch_of(images: list[dict[str, Any]], slots: int = 0) -> Batch:
             truths["boxes"][i, j] = np.divide(box, np.tile(image["extent"], 2))
             truths["labels"][i, j], truths["crowd"][i, j], truths["area"][i, j] = label, crowd, area
         for j, (box, label, score) in enumerate(image["answers"]):
-            answers["boxes"][i, j], answers["class_ids"][i, j], answers["scores"][i, j] = box, label, score
+            answers["boxes"][i, j], answers["class_ids"][i, j], answers["scores"][i, j] = (
+                box,
+                label,
+                score,
+            )
     return answers, truths
 
 
-def scored(images: list[dict[str, Any]], classes: int, batch: int = 1000, **options: Any) -> dict[str, Any]:
+def scored(
+    images: list[dict[str, Any]], classes: int, batch: int = 1000, **options: Any
+) -> dict[str, Any]:
     metrics = DetectionMetrics(tuple(f"class {n}" for n in range(classes)), **options)
     for begin in range(0, len(images), batch):
-        part = images[begin:begin + batch]
+        part = images[begin : begin + batch]
         metrics.update(*batch_of(part), np.ones(len(part)))
     return metrics.result()
 
 
 def scene(seed: int, images: int = 30, classes: int = 4, most: int = 9) -> list[dict[str, Any]]:
-    """Images with answers near objects: some wrong, some of another class, some twice, some crowd regions; whole pixels."""
+    """Images with answers near objects: some wrong, some of another class, some twice, some crowd
+    regions; whole pixels.
+    """
     random = np.random.default_rng(seed)
     made: list[dict[str, Any]] = []
     for _ in range(images):
         low = random.integers(0, 200, (random.integers(0, most), 2))
         boxes = np.concatenate([low, low + random.integers(5, 150, low.shape)], 1)
         labels = random.integers(0, classes, len(boxes))
-        objects = [(box, int(label), bool(random.random() < 0.15), -1) for box, label in zip(boxes, labels)]
+        objects = [
+            (box, int(label), bool(random.random() < 0.15), -1) for box, label in zip(boxes, labels)
+        ]
         answers = []
         for box, label in zip(boxes, labels):
             for _ in range(random.integers(0, 3)):
                 moved = np.sort((box + random.integers(-12, 13, 4)).reshape(2, 2), 0).reshape(4)
-                answers.append((moved, int(label if random.random() < 0.8 else random.integers(classes)), random.integers(1, 40) / 40))
+                answers.append(
+                    (
+                        moved,
+                        int(label if random.random() < 0.8 else random.integers(classes)),
+                        random.integers(1, 40) / 40,
+                    )
+                )
         made.append({"extent": (512, 256), "objects": objects, "answers": answers})
     return made
 
@@ -79,13 +116,25 @@ def pycocotools_scores(images: list[dict[str, Any]], classes: int) -> np.ndarray
         for box, label, crowd, _ in image["objects"]:
             area = xywh(box)[2] * xywh(box)[3]
             truths.append(
-                {"id": len(truths) + 1, "image_id": n, "category_id": label, "bbox": xywh(box), "area": area, "iscrowd": int(crowd)}
+                {
+                    "id": len(truths) + 1,
+                    "image_id": n,
+                    "category_id": label,
+                    "bbox": xywh(box),
+                    "area": area,
+                    "iscrowd": int(crowd),
+                }
             )
-        answers += [{"image_id": n, "category_id": label, "bbox": xywh(box), "score": score} for box, label, score in image["answers"]]
+        answers += [
+            {"image_id": n, "category_id": label, "bbox": xywh(box), "score": score}
+            for box, label, score in image["answers"]
+        ]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
-            "images": [{"id": n} for n in range(len(images))], "annotations": truths, "categories": [{"id": n} for n in range(classes)],
+            "images": [{"id": n} for n in range(len(images))],
+            "annotations": truths,
+            "categories": [{"id": n} for n in range(classes)],
             "info": {},
         }
         coco.createIndex()
@@ -99,7 +148,9 @@ def pycocotools_scores(images: list[dict[str, Any]], classes: int) -> np.ndarray
 def test_the_scores_equal_the_recorded_ones_of_coco(shared_data: Path) -> None:
     with zipfile.ZipFile(shared_data / "coco-eval-check.zip") as archive:
         truth = json.loads(archive.read("coco-eval-check/instances_val2014_100.json"))
-        answers = json.loads(archive.read("coco-eval-check/results/instances_val2014_fakebbox100_results.json"))
+        answers = json.loads(
+            archive.read("coco-eval-check/results/instances_val2014_fakebbox100_results.json")
+        )
     labels = {category["id"]: n for n, category in enumerate(truth["categories"])}
 
     def corners(box: list[float]) -> list[float]:
@@ -107,16 +158,32 @@ def test_the_scores_equal_the_recorded_ones_of_coco(shared_data: Path) -> None:
         return [y, x, y + height, x + width]
 
     images: dict[int, dict[str, Any]] = {
-        image["id"]: {"extent": (image["height"], image["width"]), "objects": [], "answers": []} for image in truth["images"]
+        image["id"]: {"extent": (image["height"], image["width"]), "objects": [], "answers": []}
+        for image in truth["images"]
     }
     for row in truth["annotations"]:
-        images[row["image_id"]]["objects"].append((corners(row["bbox"]), labels[row["category_id"]], row["iscrowd"], row["area"]))
+        images[row["image_id"]]["objects"].append(
+            (corners(row["bbox"]), labels[row["category_id"]], row["iscrowd"], row["area"])
+        )
     for row in answers:
-        images[row["image_id"]]["answers"].append((corners(row["bbox"]), labels[row["category_id"]], row["score"]))
+        images[row["image_id"]]["answers"].append(
+            (corners(row["bbox"]), labels[row["category_id"]], row["score"])
+        )
     # COCO ranks equal scores by the images' ids, and these have three decimals.
     scores = scored([images[number] for number in sorted(images)], len(labels), batch=16)
     recorded = [
-        0.504581, 0.696973, 0.572982, 0.585626, 0.519400, 0.501398, 0.386813, 0.593680, 0.595353, 0.639811, 0.566421, 0.564291,
+        0.504581,
+        0.696973,
+        0.572982,
+        0.585626,
+        0.519400,
+        0.501398,
+        0.386813,
+        0.593680,
+        0.595353,
+        0.639811,
+        0.566421,
+        0.564291,
     ]
     np.testing.assert_allclose([scores[name] for name in TWELVE], recorded, atol=1e-6)
     assert (scores["images"], scores["objects"]) == (100, 830)
@@ -126,11 +193,17 @@ def test_the_scores_equal_the_recorded_ones_of_coco(shared_data: Path) -> None:
 def test_the_scores_equal_pycocotools(seed: int) -> None:
     images = scene(seed)
     scores = scored(images, 4)
-    np.testing.assert_allclose([scores[name] for name in TWELVE], pycocotools_scores(images, 4), atol=1e-9)
-    assert np.nanmean([own["ap"] for own in scores["per_class"].values()]) == pytest.approx(scores["ap"])
+    np.testing.assert_allclose(
+        [scores[name] for name in TWELVE], pycocotools_scores(images, 4), atol=1e-9
+    )
+    assert np.nanmean([own["ap"] for own in scores["per_class"].values()]) == pytest.approx(
+        scores["ap"]
+    )
     curves = scores["precision_recall"]
     assert np.mean(curves["precision"]) == pytest.approx(scores["ap50"])
-    assert np.mean(curves["per_class"]["class 2"]) == pytest.approx(scores["per_class"]["class 2"]["ap50"])
+    assert np.mean(curves["per_class"]["class 2"]) == pytest.approx(
+        scores["per_class"]["class 2"]["ap50"]
+    )
     assert len(curves["recall"]) == len(curves["precision"]) == 101
 
 
@@ -141,11 +214,23 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def voc_by_hand(images: list[dict[str, Any]], label: int) -> tuple[float, float]:
     """VOC's development kit's rules, detection after detection."""
-    objects = [(n, box, crowd) for n, image in enumerate(images) for box, own, crowd, _ in image["objects"] if own == label]
-    answers = [(n, box, score) for n, image in enumerate(images) for box, own, score in image["answers"] if own == label]
+    objects = [
+        (n, box, crowd)
+        for n, image in enumerate(images)
+        for box, own, crowd, _ in image["objects"]
+        if own == label
+    ]
+    answers = [
+        (n, box, score)
+        for n, image in enumerate(images)
+        for box, own, score in image["answers"]
+        if own == label
+    ]
     found, right, wrong = set(), [], []
     for n, box, _ in sorted(answers, key=lambda answer: -answer[2]):
-        candidates = [(overlap(box, own), -m) for m, (image, own, _) in enumerate(objects) if image == n]
+        candidates = [
+            (overlap(box, own), -m) for m, (image, own, _) in enumerate(objects) if image == n
+        ]
         best, m = max(candidates, default=(0.0, 0))
         if best >= 0.5 and objects[-m][2]:
             continue
@@ -154,7 +239,10 @@ def voc_by_hand(images: list[dict[str, Any]], label: int) -> tuple[float, float]
         right.append(is_right)
         wrong.append(not is_right)
     total = sum(not crowd for _, _, crowd in objects)
-    recall, precision = np.cumsum(right) / total, np.cumsum(right) / (np.cumsum(right) + np.cumsum(wrong))
+    recall, precision = (
+        np.cumsum(right) / total,
+        np.cumsum(right) / (np.cumsum(right) + np.cumsum(wrong)),
+    )
     eleven = np.mean([max(precision[recall >= t - 1e-12], default=0) for t in np.arange(11) / 10])
     steps = np.concatenate([[0], recall])
     area = sum((steps[i + 1] - steps[i]) * precision[i:].max() for i in range(len(recall)))
@@ -184,14 +272,21 @@ def test_images_of_weight_zero_and_slots_behind_the_count_dont_count() -> None:
     answers["scores"][behind], answers["class_ids"][behind] = 1, 1
     metrics = DetectionMetrics(("class 0", "class 1", "class 2", "class 3"))
     metrics.update(answers, truths, weight)
-    assert repr(metrics.result()) == repr(scored([image for image, counts in zip(images, weight) if counts], 4))
+    assert repr(metrics.result()) == repr(
+        scored([image for image, counts in zip(images, weight) if counts], 4)
+    )
 
 
 def test_perfect_answers_score_one_and_areas_given_by_annotations_decide_what_is_small() -> None:
     box = np.array([10, 10, 60, 60])
-    images = [{"extent": (100, 100), "objects": [(box, 0, False, 20 * 20)], "answers": [(box, 0, 0.9)]}]
+    images = [
+        {"extent": (100, 100), "objects": [(box, 0, False, 20 * 20)], "answers": [(box, 0, 0.9)]}
+    ]
     scores = scored(images, 1)
-    assert all(scores[name] == pytest.approx(1) for name in ("ap", "ap_small", "ar1", "ar_small", "voc_ap_11", "voc_ap_area"))
+    assert all(
+        scores[name] == pytest.approx(1)
+        for name in ("ap", "ap_small", "ar1", "ar_small", "voc_ap_11", "voc_ap_area")
+    )
     assert math.isnan(scores["ap_medium"]) and math.isnan(scores["ap_large"])
 
 
@@ -205,12 +300,22 @@ def test_answers_without_annotated_areas_are_scored_by_the_areas_of_boxes() -> N
     assert repr(with_area.result()) == repr(without.result())
 
 
-@pytest.mark.parametrize("images", [
-    [],
-    [{"extent": (50, 50), "objects": [], "answers": []}],
-    [{"extent": (50, 50), "objects": [], "answers": [([0, 0, 9, 9], 1, 0.9)]}],
-    [{"extent": (50, 50), "objects": [([0, 0, 9, 9], 1, True, -1)], "answers": [([0, 0, 9, 9], 1, 0.9)]}],
-], ids=["nothing evaluated", "nothing there", "no objects", "only a crowd"])
+@pytest.mark.parametrize(
+    "images",
+    [
+        [],
+        [{"extent": (50, 50), "objects": [], "answers": []}],
+        [{"extent": (50, 50), "objects": [], "answers": [([0, 0, 9, 9], 1, 0.9)]}],
+        [
+            {
+                "extent": (50, 50),
+                "objects": [([0, 0, 9, 9], 1, True, -1)],
+                "answers": [([0, 0, 9, 9], 1, 0.9)],
+            }
+        ],
+    ],
+    ids=["nothing evaluated", "nothing there", "no objects", "only a crowd"],
+)
 def test_without_objects_scores_are_nan_not_an_error(images: list[dict[str, Any]]) -> None:
     scores = scored(images, 3)
     assert (scores["images"], scores["objects"]) == (len(images), 0)
@@ -219,7 +324,14 @@ def test_without_objects_scores_are_nan_not_an_error(images: list[dict[str, Any]
 
 
 def test_without_answers_scores_are_zero_and_all_objects_are_missed() -> None:
-    scores = scored([{"extent": (50, 50), "objects": [([0, 0, 9, 9], 1, False, -1)] * 2, "answers": []}], 3)
-    assert (scores["ap"], scores["ar100"], scores["voc_ap_11"], scores["voc_ap_area"]) == (0, 0, 0, 0)
+    scores = scored(
+        [{"extent": (50, 50), "objects": [([0, 0, 9, 9], 1, False, -1)] * 2, "answers": []}], 3
+    )
+    assert (scores["ap"], scores["ar100"], scores["voc_ap_11"], scores["voc_ap_area"]) == (
+        0,
+        0,
+        0,
+        0,
+    )
     assert math.isnan(scores["per_class"]["class 0"]["ap"])
     assert scores["errors"]["missed"] == 2

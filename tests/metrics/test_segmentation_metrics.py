@@ -18,7 +18,9 @@ NAMES = tuple(f"class {n}" for n in range(CLASSES))
 
 
 def regions(images: int, height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Answers and truths uint8 [images, height, width]: blocks of classes, some ignored, and answers that are mostly right."""
+    """Answers and truths uint8 [images, height, width]: blocks of classes, some ignored, and
+    answers that are mostly right.
+    """
     random = np.random.default_rng(seed)
     blocks = random.integers(0, CLASSES, (images, -(-height // 6), -(-width // 6)))
     whole = np.kron(blocks, np.ones((6, 6), int))[:, :height, :width].astype(np.uint8)
@@ -28,7 +30,9 @@ def regions(images: int, height: int, width: int, seed: int = 0) -> tuple[np.nda
     return answers, np.where(random.random(whole.shape) < 0.02, IGNORED, whole).astype(np.uint8)
 
 
-def counted(answers: np.ndarray, truths: np.ndarray, weight: np.ndarray | None = None, batch: int = 100) -> SegmentationMetrics:
+def counted(
+    answers: np.ndarray, truths: np.ndarray, weight: np.ndarray | None = None, batch: int = 100
+) -> SegmentationMetrics:
     metrics = SegmentationMetrics(NAMES)
     weight = np.ones(len(truths)) if weight is None else weight
     for begin in range(0, len(truths), batch):
@@ -49,22 +53,37 @@ def test_the_scores_equal_scikit_learns() -> None:
     ious = sklearn.metrics.jaccard_score(y_true, y_pred, average=None)
     recalls = sklearn.metrics.recall_score(y_true, y_pred, average=None)
     assert scores["pixel_accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(y_true, y_pred))
-    assert scores["mean_accuracy"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(y_true, y_pred))
+    assert scores["mean_accuracy"] == pytest.approx(
+        sklearn.metrics.balanced_accuracy_score(y_true, y_pred)
+    )
     assert scores["mean_iou"] == pytest.approx(ious.mean())
-    assert scores["frequency_weighted_iou"] == pytest.approx(sklearn.metrics.jaccard_score(y_true, y_pred, average="weighted"))
-    np.testing.assert_array_equal(scores["confusion_matrix"], sklearn.metrics.confusion_matrix(y_true, y_pred))
+    assert scores["frequency_weighted_iou"] == pytest.approx(
+        sklearn.metrics.jaccard_score(y_true, y_pred, average="weighted")
+    )
+    np.testing.assert_array_equal(
+        scores["confusion_matrix"], sklearn.metrics.confusion_matrix(y_true, y_pred)
+    )
     own = scores["per_class"].values()
     np.testing.assert_allclose([one["iou"] for one in own], ious)
     np.testing.assert_allclose([one["accuracy"] for one in own], recalls)
-    np.testing.assert_allclose([one["precision"] for one in own], sklearn.metrics.precision_score(y_true, y_pred, average=None))
+    np.testing.assert_allclose(
+        [one["precision"] for one in own],
+        sklearn.metrics.precision_score(y_true, y_pred, average=None),
+    )
     assert [one["pixels"] for one in own] == np.bincount(y_true).tolist()
     assert (scores["images"], scores["pixels"]) == (4, len(y_true))
 
 
 def band(mask: np.ndarray, label: int, width: int) -> np.ndarray:
-    """The pixels of a class with one that isn't, or lies outside of the image, at most `width` rows and columns away."""
+    """The pixels of a class with one that isn't, or lies outside of the image, at most `width` rows
+    and columns away.
+    """
     is_other = np.pad(mask != label, width, constant_values=True)
-    near = [is_other[y: y + mask.shape[0], x: x + mask.shape[1]] for y in range(2 * width + 1) for x in range(2 * width + 1)]
+    near = [
+        is_other[y : y + mask.shape[0], x : x + mask.shape[1]]
+        for y in range(2 * width + 1)
+        for x in range(2 * width + 1)
+    ]
     found: np.ndarray = (mask == label) & np.any(near, 0)
     return found
 
@@ -72,7 +91,9 @@ def band(mask: np.ndarray, label: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("shape", [(40, 30), (1, 1), (1, 20), (7, 3), (10, 16)])
 def test_boundaries_are_what_an_erosion_takes_away(shape: tuple[int, int], width: int) -> None:
-    mask = np.kron(np.random.default_rng(width).integers(0, 3, shape), np.ones((3, 4), int))[: shape[0], : shape[1]].astype(np.uint8)
+    mask = np.kron(np.random.default_rng(width).integers(0, 3, shape), np.ones((3, 4), int))[
+        : shape[0], : shape[1]
+    ].astype(np.uint8)
     left = boundaries(mask, width)
     for label in range(3):
         np.testing.assert_array_equal(left == label, band(mask, label, width))
@@ -85,10 +106,14 @@ def test_the_boundary_iou_equals_its_definition() -> None:
     cut = np.where(truths == IGNORED, IGNORED, answers)
     expected = []
     for label in range(CLASSES):
-        of_truth, of_answer = (np.stack([band(mask, label, width) for mask in masks]) for masks in (truths, cut))
+        of_truth, of_answer = (
+            np.stack([band(mask, label, width) for mask in masks]) for masks in (truths, cut)
+        )
         expected.append((of_truth & of_answer).sum() / (of_truth | of_answer).sum())
     scores = counted(answers, truths).result()
-    np.testing.assert_allclose([one["boundary_iou"] for one in scores["per_class"].values()], expected)
+    np.testing.assert_allclose(
+        [one["boundary_iou"] for one in scores["per_class"].values()], expected
+    )
     assert scores["boundary_iou"] == pytest.approx(np.mean(expected))
 
 
@@ -109,12 +134,18 @@ def test_coarse_contours_cost_more_at_the_boundary_than_elsewhere() -> None:
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_batching_and_padding_change_nothing(batch: int) -> None:
     answers, truths = regions(5, 33, 47)
-    assert counted(padded(answers, 50, 47), padded(truths, 33, 64), batch=batch).result() == counted(answers, truths).result()
+    assert (
+        counted(padded(answers, 50, 47), padded(truths, 33, 64), batch=batch).result()
+        == counted(answers, truths).result()
+    )
 
 
 def test_images_of_several_sizes_are_told_apart_by_their_padding() -> None:
     small, large = regions(1, 20, 50, 1), regions(1, 44, 30, 2)
-    answers, truths = (np.concatenate([padded(one, 44, 50), padded(other, 44, 50)]) for one, other in zip(small, large))
+    answers, truths = (
+        np.concatenate([padded(one, 44, 50), padded(other, 44, 50)])
+        for one, other in zip(small, large)
+    )
     apart = SegmentationMetrics(NAMES)
     for answer, truth in (small, large):
         apart.update({"mask": answer}, {"mask": truth}, np.ones(1))
@@ -124,7 +155,10 @@ def test_images_of_several_sizes_are_told_apart_by_their_padding() -> None:
 def test_what_weighs_nothing_counts_nowhere() -> None:
     answers, truths = regions(6, 24, 24)
     weight = np.arange(6) % 3 > 0
-    assert counted(answers, truths, weight).result() == counted(answers[weight], truths[weight]).result()
+    assert (
+        counted(answers, truths, weight).result()
+        == counted(answers[weight], truths[weight]).result()
+    )
 
 
 def test_the_answer_where_the_truth_is_ignored_doesnt_matter() -> None:
@@ -137,7 +171,16 @@ def test_the_truth_as_the_answer_is_right_everywhere() -> None:
     _, truths = regions(3, 40, 40)
     scores = counted(truths, truths).result()
     assert scores["pixels"] == np.count_nonzero(truths != IGNORED)
-    assert {scores[name] for name in ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou", "boundary_iou")} == {1.0}
+    assert {
+        scores[name]
+        for name in (
+            "pixel_accuracy",
+            "mean_accuracy",
+            "mean_iou",
+            "frequency_weighted_iou",
+            "boundary_iou",
+        )
+    } == {1.0}
 
 
 def test_classes_seen_nowhere_are_left_out_of_means_and_classes_only_answered_are_not() -> None:
@@ -149,7 +192,9 @@ def test_classes_seen_nowhere_are_left_out_of_means_and_classes_only_answered_ar
     answer = truth.copy()
     answer[:, 0, 0] = 4
     scores = counted(answer, truth).result()
-    assert scores["per_class"]["class 4"]["iou"] == 0 and scores["mean_iou"] == pytest.approx((449 / 450 + 1) / 3)
+    assert scores["per_class"]["class 4"]["iou"] == 0 and scores["mean_iou"] == pytest.approx(
+        (449 / 450 + 1) / 3
+    )
     assert scores["mean_accuracy"] == pytest.approx((449 / 450 + 1) / 2)
 
 
@@ -158,7 +203,13 @@ def test_nothing_to_score_gives_nan_not_an_error(images: int) -> None:
     nothing = np.full((images, 8, 8), IGNORED, np.uint8)
     scores = counted(np.zeros_like(nothing), nothing).result()
     assert (scores["images"], scores["pixels"]) == (images, 0)
-    for name in ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou", "boundary_iou"):
+    for name in (
+        "pixel_accuracy",
+        "mean_accuracy",
+        "mean_iou",
+        "frequency_weighted_iou",
+        "boundary_iou",
+    ):
         assert math.isnan(scores[name])
     assert json.loads(json.dumps(jsonable(scores)))["mean_iou"] is None
 

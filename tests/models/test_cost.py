@@ -9,9 +9,16 @@ from cvpipe.models.cost import describe, multiply_adds
 
 
 @pytest.mark.parametrize(
-    "name, parameters, billions", [("resnet18", 11_689_512, 1.814), ("resnet34", 21_797_672, 3.664), ("resnet50", 25_557_032, 4.089)]
+    "name, parameters, billions",
+    [
+        ("resnet18", 11_689_512, 1.814),
+        ("resnet34", 21_797_672, 3.664),
+        ("resnet50", 25_557_032, 4.089),
+    ],
 )
-def test_imagenet_resnets_have_torchvisions_parameter_counts_and_multiply_adds(name, parameters, billions):
+def test_imagenet_resnets_have_torchvisions_parameter_counts_and_multiply_adds(
+    name, parameters, billions
+):
     description = describe(name)
     assert description["trainable_parameters"] == parameters
     assert round(description["macs"] / 1e9, 3) == billions
@@ -26,13 +33,17 @@ def test_mobilenet_v2_has_keras_applications_parameter_counts_and_torchvisions_m
 
 @pytest.mark.parametrize("name, n", [("resnet20", 3), ("resnet32", 5)])
 def test_cifar_resnets_have_the_parameter_count_and_multiply_adds_of_section_4_2(name, n):
-    # (map size, input maps, output maps) of every 3×3 convolution, in the order of the paper's table.
+    # (map size, input maps, output maps) of every 3×3 convolution, in the order of the paper's
+    # table.
     layers = [(32, 3, 16)] + [(32, 16, 16)] * 2 * n
     layers += [(16, 16, 32)] + [(16, 32, 32)] * (2 * n - 1)
     layers += [(8, 32, 64)] + [(8, 64, 64)] * (2 * n - 1)
     assert len(layers) + 1 == 6 * n + 2
     description = describe(name)
-    assert description["trainable_parameters"] == sum(9 * x * y + 2 * y for _, x, y in layers) + (64 + 1) * 10
+    assert (
+        description["trainable_parameters"]
+        == sum(9 * x * y + 2 * y for _, x, y in layers) + (64 + 1) * 10
+    )
     assert description["parameters"] == sum(9 * x * y + 4 * y for _, x, y in layers) + (64 + 1) * 10
     assert description["macs"] == sum(size**2 * 9 * x * y for size, x, y in layers) + 64 * 10
 
@@ -72,7 +83,17 @@ def test_an_unknown_network_is_an_error():
         (keras.layers.BatchNormalization(), 0),
         (keras.layers.GlobalAveragePooling2D(), 0),
     ],
-    ids=["plain", "strided", "dilated", "grouped", "depthwise", "transposed", "dense", "norm", "pool"],
+    ids=[
+        "plain",
+        "strided",
+        "dilated",
+        "grouped",
+        "depthwise",
+        "transposed",
+        "dense",
+        "norm",
+        "pool",
+    ],
 )
 def test_multiply_adds_of_a_layer(layer, expected):
     image = keras.Input((8, 10, 4))

@@ -32,14 +32,39 @@ def test_a_network_has_as_many_convolutions_as_its_table(backbone, count):
 def test_extraction_has_the_channels_of_figure_3():
     model = small(extraction, width=1)
     assert [layer.filters for layer in convolutions(model)] == [
-        64, 192, 128, 256, 256, 512, 256, 512, 256, 512, 256, 512, 256, 512, 512, 1024, 512, 1024, 512, 1024
+        64,
+        192,
+        128,
+        256,
+        256,
+        512,
+        256,
+        512,
+        256,
+        512,
+        256,
+        512,
+        256,
+        512,
+        512,
+        1024,
+        512,
+        1024,
+        512,
+        1024,
     ]
     assert {variable.path.split("/")[-1] for variable in model.variables} == {"kernel", "bias"}
 
 
 @pytest.mark.parametrize("height, width", [(64, 64), (33, 97)])
-@pytest.mark.parametrize("backbone, strides", [(extraction, [2, 4, 8, 16, 32]), (darknet19, [1, 2, 4, 8, 16, 32]),
-                                               (darknet53, [1, 2, 4, 8, 16, 32])])
+@pytest.mark.parametrize(
+    "backbone, strides",
+    [
+        (extraction, [2, 4, 8, 16, 32]),
+        (darknet19, [1, 2, 4, 8, 16, 32]),
+        (darknet53, [1, 2, 4, 8, 16, 32]),
+    ],
+)
 def test_a_map_has_a_pixel_for_every_stride_pixels_of_the_image(backbone, strides, height, width):
     features = small(backbone, (height, width, 3)).output
     assert list(features) == strides
@@ -54,7 +79,9 @@ def test_below_zero_a_tenth_is_left(kind):
     model = keras.Model(image, output)
     model.trainable_variables[0].assign(np.ones((1, 1, 1, 1)))
     x = np.array([-20, -1, 0, 0.5, 30], "float32")
-    np.testing.assert_allclose(model(x.reshape(1, 1, 5, 1))[0, 0, :, 0], [-2, -0.1, 0, 0.5, 30], rtol=1e-6)
+    np.testing.assert_allclose(
+        model(x.reshape(1, 1, 5, 1))[0, 0, :, 0], [-2, -0.1, 0, 0.5, 30], rtol=1e-6
+    )
 
 
 def test_darknet53_adds_its_branches_without_an_activation_after():
@@ -63,7 +90,9 @@ def test_darknet53_adds_its_branches_without_an_activation_after():
     assert len(adds) == 23
     x = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
     for add in adds[::8]:
-        (first, second), total = (keras.Model(model.input, tensor)(x) for tensor in (add.input, add.output))
+        (first, second), total = (
+            keras.Model(model.input, tensor)(x) for tensor in (add.input, add.output)
+        )
         np.testing.assert_allclose(total, first + second, rtol=1e-5)
     assert np.asarray(model(x)[32]).min() < 0
 
@@ -78,4 +107,7 @@ def test_later_branches_of_darknet53_are_left_out_more_often():
 def test_half_the_width_has_half_the_channels(backbone):
     whole, half = (small(backbone, width=width).output for width in (1 / 8, 1 / 16))
     assert [2 * x.shape[-1] for x in half.values()] == [x.shape[-1] for x in whole.values()]
-    assert sum(prod(variable.shape) for variable in small(backbone, width=1e-4).trainable_variables) < 1000
+    assert (
+        sum(prod(variable.shape) for variable in small(backbone, width=1e-4).trainable_variables)
+        < 1000
+    )

@@ -9,7 +9,18 @@ from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
 from cvpipe.models.detection_heads import Part, predict_boxes, prior_bias
-from cvpipe.models.detectors import SSD300, SSD512, SsdMaps, grids_of, ssd, ssd_grids, ssd_maps, yolo_v1, yolo_v2, yolo_v3
+from cvpipe.models.detectors import (
+    SSD300,
+    SSD512,
+    SsdMaps,
+    grids_of,
+    ssd,
+    ssd_grids,
+    ssd_maps,
+    yolo_v1,
+    yolo_v2,
+    yolo_v3,
+)
 from cvpipe.models.initializers import Initializer
 from cvpipe.models.norms import Norm
 from cvpipe.models.pyramid import Extra
@@ -22,22 +33,67 @@ LITTLE = SsdMaps((4,), (Extra(512), Extra(256)))
 SIDES = SsdMaps((2, 4), (Extra(512),))
 
 SMALL = {
-    "ssd": lambda **own: ssd(backbone("resnet20"), (32, 24, 3), 4, maps=LITTLE, boxes=(2, 3, 2), width=0.5, **own),
+    "ssd": lambda **own: ssd(
+        backbone("resnet20"), (32, 24, 3), 4, maps=LITTLE, boxes=(2, 3, 2), width=0.5, **own
+    ),
     "ssd on vgg": lambda **own: ssd(
-        backbone("ssd_vgg16"), (64, 40, 3), 4, maps=ssd_maps((64, 40), (8, 16)), boxes=(2, 2, 2, 2), width=1 / 32, **own),
+        backbone("ssd_vgg16"),
+        (64, 40, 3),
+        4,
+        maps=ssd_maps((64, 40), (8, 16)),
+        boxes=(2, 2, 2, 2),
+        width=1 / 32,
+        **own,
+    ),
     "ssd with a pyramid": lambda **own: ssd(
-        backbone("resnet20"), (32, 24, 3), 4, maps=SIDES, boxes=(2, 2, 2), pyramid=64, width=0.25, **own),
+        backbone("resnet20"),
+        (32, 24, 3),
+        4,
+        maps=SIDES,
+        boxes=(2, 2, 2),
+        pyramid=64,
+        width=0.25,
+        **own,
+    ),
     "ssdlite": lambda **own: ssd(
-        backbone("mobilenet_v2"), (64, 64, 3), 4, maps=ssd_maps((64, 64), (16, 32)), boxes=(2, 2, 2), separable=True, width=0.1, **own),
+        backbone("mobilenet_v2"),
+        (64, 64, 3),
+        4,
+        maps=ssd_maps((64, 64), (16, 32)),
+        boxes=(2, 2, 2),
+        separable=True,
+        width=0.1,
+        **own,
+    ),
     "ssdlite with a pyramid": lambda **own: ssd(
-        backbone("mobilenet_v2"), (64, 64, 3), 4, maps=SsdMaps((8, 16), (Extra(64),)), boxes=(2, 2, 2), separable=True, pyramid=32,
-        width=0.1, **own),
-    "yolo_v1": lambda **own: yolo_v1(backbone("resnet20"), (32, 24, 3), 3, stride=8, width=0.5, **own),
-    "yolo_v1 on extraction": lambda **own: yolo_v1(backbone("extraction"), (64, 64, 3), 3, stride=64, width=1 / 64, **own),
-    "yolo_v2": lambda **own: yolo_v2(backbone("resnet20"), (32, 24, 3), 3, stride=8, anchors=2, width=0.5, **own),
-    "yolo_v2 on darknet19": lambda **own: yolo_v2(backbone("darknet19"), (64, 96, 3), 3, width=1 / 32, **own),
-    "yolo_v3": lambda **own: yolo_v3(backbone("resnet18"), (48, 56, 3), 3, strides=(4, 8, 16), width=0.1, **own),
-    "yolo_v3 on darknet53": lambda **own: yolo_v3(backbone("darknet53"), (64, 32, 3), 3, width=1 / 32, **own),
+        backbone("mobilenet_v2"),
+        (64, 64, 3),
+        4,
+        maps=SsdMaps((8, 16), (Extra(64),)),
+        boxes=(2, 2, 2),
+        separable=True,
+        pyramid=32,
+        width=0.1,
+        **own,
+    ),
+    "yolo_v1": lambda **own: yolo_v1(
+        backbone("resnet20"), (32, 24, 3), 3, stride=8, width=0.5, **own
+    ),
+    "yolo_v1 on extraction": lambda **own: yolo_v1(
+        backbone("extraction"), (64, 64, 3), 3, stride=64, width=1 / 64, **own
+    ),
+    "yolo_v2": lambda **own: yolo_v2(
+        backbone("resnet20"), (32, 24, 3), 3, stride=8, anchors=2, width=0.5, **own
+    ),
+    "yolo_v2 on darknet19": lambda **own: yolo_v2(
+        backbone("darknet19"), (64, 96, 3), 3, width=1 / 32, **own
+    ),
+    "yolo_v3": lambda **own: yolo_v3(
+        backbone("resnet18"), (48, 56, 3), 3, strides=(4, 8, 16), width=0.1, **own
+    ),
+    "yolo_v3 on darknet53": lambda **own: yolo_v3(
+        backbone("darknet53"), (64, 32, 3), 3, width=1 / 32, **own
+    ),
 }
 """Networks that run in a moment."""
 
@@ -68,15 +124,21 @@ def output_shapes(model):
 # -- as published
 
 
-@pytest.mark.parametrize("logits, parameters", [(21, 26_285_486), (81, 34_305_206), (91, 35_641_826)])
+@pytest.mark.parametrize(
+    "logits, parameters", [(21, 26_285_486), (81, 34_305_206), (91, 35_641_826)]
+)
 def test_ssd300_has_the_published_parameters_and_8732_boxes(logits, parameters):
-    model = ssd(backbone("ssd_vgg16"), (300, 300, 3), logits, maps=SSD300, boxes=SSD300_BOXES, style=BIASES)
+    model = ssd(
+        backbone("ssd_vgg16"), (300, 300, 3), logits, maps=SSD300, boxes=SSD300_BOXES, style=BIASES
+    )
     assert model.count_params() == trainable_parameters(model) == parameters
     assert output_shapes(model) == {"boxes": (8732, 4), "logits": (8732, logits)}
 
 
 def test_ssd512_has_24564_boxes():
-    model = ssd(backbone("ssd_vgg16"), (512, 512, 3), 21, maps=SSD512, boxes=SSD512_BOXES, style=BIASES)
+    model = ssd(
+        backbone("ssd_vgg16"), (512, 512, 3), 21, maps=SSD512, boxes=SSD512_BOXES, style=BIASES
+    )
     assert output_shapes(model) == {"boxes": (24564, 4), "logits": (24564, 21)}
 
 
@@ -95,20 +157,37 @@ def test_yolo_v1_has_the_published_parameters_and_98_boxes():
 def test_yolo_v2_has_the_published_parameters_and_845_boxes(classes, parameters):
     model = yolo_v2(backbone("darknet19"), (416, 416, 3), classes, style=CONSTANT)
     assert trainable_parameters(model) == parameters
-    assert output_shapes(model) == {"boxes": (845, 4), "objectness": (845,), "logits": (845, classes)}
+    assert output_shapes(model) == {
+        "boxes": (845, 4),
+        "objectness": (845,),
+        "logits": (845, classes),
+    }
 
 
 @pytest.mark.parametrize("classes, parameters", [(20, 61_626_049), (80, 61_949_149)])
 def test_yolo_v3_has_the_published_parameters_and_10647_boxes(classes, parameters):
     model = yolo_v3(backbone("darknet53"), (416, 416, 3), classes, style=CONSTANT)
     assert trainable_parameters(model) == parameters
-    assert output_shapes(model) == {"boxes": (10647, 4), "objectness": (10647,), "logits": (10647, classes)}
+    assert output_shapes(model) == {
+        "boxes": (10647, 4),
+        "objectness": (10647,),
+        "logits": (10647, classes),
+    }
 
 
 def test_ssdlite_on_mobilenet_v2_is_about_as_large_as_the_papers():
-    # Only about: the paper's map of stride 16 is the expansion inside a block, ours is a block's output.
+    # Only about: the paper's map of stride 16 is the expansion inside a block, ours is a block's
+    # output.
     maps = ssd_maps((320, 320), (16, 32))
-    model = ssd(backbone("mobilenet_v2"), (320, 320, 3), 81, maps=maps, boxes=(6,) * 6, separable=True, style=CONSTANT)
+    model = ssd(
+        backbone("mobilenet_v2"),
+        (320, 320, 3),
+        81,
+        maps=maps,
+        boxes=(6,) * 6,
+        separable=True,
+        style=CONSTANT,
+    )
     assert ssd_grids((320, 320), maps) == tuple((size, size) for size in (20, 10, 5, 3, 2, 1))
     assert trainable_parameters(model) == pytest.approx(4.3e6, rel=0.02)
 
@@ -120,19 +199,26 @@ def test_boxes_are_counted_map_by_map_row_by_row_cell_by_cell():
     rng = np.random.default_rng(0)
     grids, boxes, channels, values = [(3, 5), (2, 1)], (2, 3), 4, 6
     inputs = [keras.Input((*grid, channels)) for grid in grids]
-    model = keras.Model(inputs, predict_boxes(inputs, boxes, {"answers": Part(values)}, kernel=1, style=Style()))
+    model = keras.Model(
+        inputs, predict_boxes(inputs, boxes, {"answers": Part(values)}, kernel=1, style=Style())
+    )
     maps = [rng.normal(size=(2, *grid, channels)).astype("float32") for grid in grids]
     expected = []
     for index, (x, count) in enumerate(zip(maps, boxes)):
         layer = model.get_layer(f"head{index + 1}_answers")
-        kernel, bias = (rng.normal(size=variable.shape).astype("float32") for variable in layer.trainable_variables)
+        kernel, bias = (
+            rng.normal(size=variable.shape).astype("float32")
+            for variable in layer.trainable_variables
+        )
         layer.set_weights([kernel, bias])
         for row in range(x.shape[1]):
             for column in range(x.shape[2]):
                 for box in range(count):
                     own = slice(box * values, (box + 1) * values)
                     expected.append(x[:, row, column] @ kernel[0, 0, :, own] + bias[own])
-    np.testing.assert_allclose(model(maps)["answers"], np.stack(expected, axis=1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model(maps)["answers"], np.stack(expected, axis=1), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["ssd", "ssdlite", "yolo_v3"])
@@ -147,7 +233,9 @@ def test_each_answer_of_a_box_comes_from_the_same_cell(name):
 @pytest.mark.parametrize("maps", [SSD300, SSD512, SsdMaps((8,), (Extra(512),))])
 def test_grids_are_known_without_the_model(size, maps):
     grids = ssd_grids(size, maps)
-    model = ssd(backbone("ssd_vgg16"), (*size, 3), 4, maps=maps, boxes=[1] * len(grids), width=1 / 128)
+    model = ssd(
+        backbone("ssd_vgg16"), (*size, 3), 4, maps=maps, boxes=[1] * len(grids), width=1 / 128
+    )
     heads = [layer for layer in model.layers if layer.name.endswith("_boxes")]
     assert [tuple(layer.output.shape[1:3]) for layer in heads] == list(grids)
     assert model.output["boxes"].shape[1] == sum(rows * columns for rows, columns in grids)
@@ -165,9 +253,15 @@ def test_extra_layers_go_on_until_the_map_is_small(size):
 def test_yolos_grids_are_known_without_the_model(size):
     cells = [rows * columns for rows, columns in grids_of(size, (4, 8, 16))]
     settings = {"width": 0.1}
-    assert output_shapes(yolo_v3(backbone("resnet18"), (*size, 3), 2, strides=(4, 8, 16), **settings))["objectness"] == (3 * sum(cells),)
-    assert output_shapes(yolo_v2(backbone("resnet18"), (*size, 3), 2, stride=16, **settings))["objectness"] == (5 * cells[2],)
-    assert output_shapes(yolo_v1(backbone("resnet18"), (*size, 3), 2, stride=8, **settings))["logits"] == (cells[1], 2)
+    assert output_shapes(
+        yolo_v3(backbone("resnet18"), (*size, 3), 2, strides=(4, 8, 16), **settings)
+    )["objectness"] == (3 * sum(cells),)
+    assert output_shapes(yolo_v2(backbone("resnet18"), (*size, 3), 2, stride=16, **settings))[
+        "objectness"
+    ] == (5 * cells[2],)
+    assert output_shapes(yolo_v1(backbone("resnet18"), (*size, 3), 2, stride=8, **settings))[
+        "logits"
+    ] == (cells[1], 2)
 
 
 def test_yolo_v2_passes_fine_features_through():
@@ -196,10 +290,19 @@ def test_a_gradient_reaches_every_trainable_variable(name):
     model = small(name)
     with tf.GradientTape() as tape:
         outputs = model(images(model, 8), training=True)
-        loss = tf.add_n([tf.reduce_sum(x * tf.random.stateless_normal(x.shape, (1, 1))) for x in outputs.values()])
+        loss = tf.add_n(
+            [
+                tf.reduce_sum(x * tf.random.stateless_normal(x.shape, (1, 1)))
+                for x in outputs.values()
+            ]
+        )
     variables = model.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables])
-    assert [v.path for v, gradient in zip(variables, gradients) if gradient is None or not np.any(gradient)] == []
+    assert [
+        v.path
+        for v, gradient in zip(variables, gradients)
+        if gradient is None or not np.any(gradient)
+    ] == []
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -208,7 +311,9 @@ def test_an_image_has_the_same_answers_alone_and_in_a_batch(name):
     batch = images(model, 2)
     together, alone = model(batch), model(batch[1:])
     for part, values in together.items():
-        np.testing.assert_allclose(alone[part][0], values[1], rtol=1e-4, atol=1e-4 * np.abs(values).max())
+        np.testing.assert_allclose(
+            alone[part][0], values[1], rtol=1e-4, atol=1e-4 * np.abs(values).max()
+        )
 
 
 @pytest.mark.parametrize("name", ["ssd on vgg", "ssdlite with a pyramid", "yolo_v2", "yolo_v3"])
@@ -217,20 +322,29 @@ def test_xla_computes_the_same_answers(name):
     batch = images(model, 2)
     plain, compiled = model(batch), tf.function(model, jit_compile=True)(batch)
     for part, values in plain.items():
-        np.testing.assert_allclose(compiled[part], values, rtol=1e-3, atol=1e-3 * np.abs(values).max())
+        np.testing.assert_allclose(
+            compiled[part], values, rtol=1e-3, atol=1e-3 * np.abs(values).max()
+        )
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_building_twice_gives_the_same_variable_paths(name):
-    first, second = [[variable.path for variable in model.variables] for model in (small(name), SMALL[name]())]
+    first, second = [
+        [variable.path for variable in model.variables] for model in (small(name), SMALL[name]())
+    ]
     assert first == second
     assert len(set(first)) == len(first)
 
 
 def test_the_backbones_variables_are_called_as_in_a_classifier():
-    classifier = {variable.path for variable in classification_network("resnet20", (32, 24, 3), 3).variables}
+    classifier = {
+        variable.path for variable in classification_network("resnet20", (32, 24, 3), 3).variables
+    }
     for name in ("ssd", "ssd with a pyramid", "yolo_v1", "yolo_v2"):
-        assert classifier - {variable.path for variable in small(name).variables} == {"logits/kernel", "logits/bias"}
+        assert classifier - {variable.path for variable in small(name).variables} == {
+            "logits/kernel",
+            "logits/bias",
+        }
 
 
 # -- priors
@@ -244,7 +358,11 @@ def test_a_prior_bias_gives_its_probability(probability):
 @pytest.mark.parametrize("name", ["ssd", "ssdlite with a pyramid", "yolo_v2", "yolo_v3"])
 def test_the_prior_is_the_class_heads_and_not_the_box_heads(name):
     model = SMALL[name](bias=prior_bias(0.01))
-    heads = [layer for layer in model.layers if layer.name.startswith("head") and isinstance(layer, keras.layers.Conv2D)]
+    heads = [
+        layer
+        for layer in model.layers
+        if layer.name.startswith("head") and isinstance(layer, keras.layers.Conv2D)
+    ]
     assert {layer.name.split("_")[1] for layer in heads} == set(model.output)
     for layer in heads:
         expected = prior_bias(0.01) if layer.name.endswith("_logits") else 0

@@ -27,15 +27,23 @@ def maps(*shape):
 def pooled(x, rows, columns, overlapping):
     """The maximum over every region, pixel by pixel."""
     reach = 1 if overlapping else 0
-    return np.array([
-        [x[:, a:b + reach, c:d + reach].max(axis=(1, 2)) for c, d in zip(columns[:-1], columns[1:])] for a, b in zip(rows[:-1], rows[1:])
-    ]).transpose(2, 0, 1, 3)
+    return np.array(
+        [
+            [
+                x[:, a : b + reach, c : d + reach].max(axis=(1, 2))
+                for c, d in zip(columns[:-1], columns[1:])
+            ]
+            for a, b in zip(rows[:-1], rows[1:])
+        ]
+    ).transpose(2, 0, 1, 3)
 
 
 # -- edges
 
 
-@pytest.mark.parametrize("pixels, regions", [(36, 25), (25, 18), (7, 5), (8, 4), (5, 5), (2, 1), (1, 1)])
+@pytest.mark.parametrize(
+    "pixels, regions", [(36, 25), (25, 18), (7, 5), (8, 4), (5, 5), (2, 1), (1, 1)]
+)
 def test_edges_go_from_end_to_end_by_ones_and_twos(pixels, regions):
     drawn = [random_edges(pixels, regions, tf.constant([seed, 0])).numpy() for seed in range(5)]
     for edges in (even_edges(pixels, regions), *drawn):
@@ -65,14 +73,20 @@ def test_even_edges_are_the_papers_formula(pixels, regions):
 def test_regions_are_pooled_as_tensorflow_pools_them(overlapping):
     x = maps(2, 13, 10, 3)
     expected, rows, columns = (
-        value.numpy() for value in tf.nn.fractional_max_pool(x, sqrt(2), pseudo_random=False, overlapping=overlapping, seed=7)
+        value.numpy()
+        for value in tf.nn.fractional_max_pool(
+            x, sqrt(2), pseudo_random=False, overlapping=overlapping, seed=7
+        )
     )
     if overlapping:
-        # There the last region ends with the image, so that it is the only one not to reach into a next one.
+        # There the last region ends with the image, so that it is the only one not to reach into a
+        # next one.
         x = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)], constant_values=-np.inf)
         x = np.maximum(x[:, :-1], x[:, 1:])
         x = np.maximum(x[:, :, :-1], x[:, :, 1:])
-    given = pool_regions(tf.constant(x), tf.constant(rows, tf.int32), tf.constant(columns, tf.int32))
+    given = pool_regions(
+        tf.constant(x), tf.constant(rows, tf.int32), tf.constant(columns, tf.int32)
+    )
     np.testing.assert_array_equal(given, expected)
 
 
@@ -132,7 +146,13 @@ def test_too_small_an_image_is_an_error():
 
 def test_the_random_state_of_each_pooling_is_named_after_it():
     first, second = [
-        [variable.path for variable in classification_network("fmp6_sqrt2", (30, 30, 1), 4, width=0.1).variables] for _ in range(2)
+        [
+            variable.path
+            for variable in classification_network(
+                "fmp6_sqrt2", (30, 30, 1), 4, width=0.1
+            ).variables
+        ]
+        for _ in range(2)
     ]
     assert first == second
     assert {f"level{level}_pool/seed_generator_state" for level in range(1, 7)} < set(first)
@@ -171,8 +191,12 @@ def test_an_export_pools_as_evaluation_does(tmp_path):
     model = classification_network("fmp6_sqrt2", (30, 30, 1), 4, width=0.1)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", lambda image: model(image, training=False), [tf.TensorSpec([None, 30, 30, 1])])
+    archive.add_endpoint(
+        "serve", lambda image: model(image, training=False), [tf.TensorSpec([None, 30, 30, 1])]
+    )
     archive.write_out(str(tmp_path), verbose=False)
     images = maps(3, 30, 30, 1)
     loaded = tf.saved_model.load(str(tmp_path))
-    np.testing.assert_allclose(loaded.serve(images)["logits"], model(images, training=False)["logits"], atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.serve(images)["logits"], model(images, training=False)["logits"], atol=1e-6
+    )

@@ -23,8 +23,12 @@ def kernels(initializer):
     """Of a convolution with fan-in 9·64 and fan-out 9·128, and of a depthwise one."""
     image, style = keras.Input((8, 8, 64)), Style(initializer=initializer)
     wide = keras.Input((8, 8, 512))
-    convolution = keras.Model(image, conv_norm(image, 128, 3, 1, style=style, activation=None, name="c"))
-    depthwise = keras.Model(wide, depthwise_norm(wide, 3, 1, style=style, activation=None, name="d"))
+    convolution = keras.Model(
+        image, conv_norm(image, 128, 3, 1, style=style, activation=None, name="c")
+    )
+    depthwise = keras.Model(
+        wide, depthwise_norm(wide, 3, 1, style=style, activation=None, name="d")
+    )
     return convolution.trainable_variables[0].numpy(), depthwise.trainable_variables[0].numpy()
 
 
@@ -50,42 +54,67 @@ def test_xavier_is_uniform():
 
 
 def test_no_two_layers_start_out_alike():
-    model = classification_network("resnet20", (16, 16, 3), 10, width=0.5, style=Style(initializer=Initializer("gaussian")))
-    drawn = [variable.numpy().tobytes() for variable in model.variables if variable.path.endswith("kernel")]
+    model = classification_network(
+        "resnet20", (16, 16, 3), 10, width=0.5, style=Style(initializer=Initializer("gaussian"))
+    )
+    drawn = [
+        variable.numpy().tobytes()
+        for variable in model.variables
+        if variable.path.endswith("kernel")
+    ]
     assert len(set(drawn)) == len(drawn)
 
 
 def deviation(name, path, initializer):
-    model = classification_network(name, (32, 32, 1), 10, style=Style(initializer=Initializer(initializer)))
+    model = classification_network(
+        name, (32, 32, 1), 10, style=Style(initializer=Initializer(initializer))
+    )
     return np.std(next(variable for variable in model.variables if variable.path == path))
 
 
 def test_tanh_layers_are_xavier_and_the_last_layer_small_with_he_and_all_follow_the_others():
-    assert deviation("lenet5", "c3/kernel", "he") == pytest.approx((2 / (150 + 400)) ** 0.5, rel=0.05)
-    assert deviation("lenet5", "hidden1/kernel", "he") == pytest.approx((2 / (120 + 84)) ** 0.5, rel=0.05)
-    assert deviation("two_layer", "hidden/kernel", "he") == pytest.approx((2 / 1024) ** 0.5, rel=0.05)
+    assert deviation("lenet5", "c3/kernel", "he") == pytest.approx(
+        (2 / (150 + 400)) ** 0.5, rel=0.05
+    )
+    assert deviation("lenet5", "hidden1/kernel", "he") == pytest.approx(
+        (2 / (120 + 84)) ** 0.5, rel=0.05
+    )
+    assert deviation("two_layer", "hidden/kernel", "he") == pytest.approx(
+        (2 / 1024) ** 0.5, rel=0.05
+    )
     assert deviation("lenet5", "logits/kernel", "he") == pytest.approx(0.01, rel=0.1)
-    assert deviation("lenet5", "logits/kernel", "xavier") == pytest.approx((2 / (84 + 10)) ** 0.5, rel=0.1)
+    assert deviation("lenet5", "logits/kernel", "xavier") == pytest.approx(
+        (2 / (84 + 10)) ** 0.5, rel=0.1
+    )
     assert deviation("lenet5", "hidden1/kernel", "gaussian") == pytest.approx(0.01, rel=0.05)
 
 
 def trained_units(initializer):
     """The kernel of a hidden layer after some steps, a column for each unit."""
-    model = classification_network("two_layer", (6, 6, 1), 3, width=0.1, style=Style(initializer=initializer))
+    model = classification_network(
+        "two_layer", (6, 6, 1), 3, width=0.1, style=Style(initializer=initializer)
+    )
     images, labels = tf.random.stateless_normal((24, 6, 6, 1), (0, 0)), np.arange(24) % 3
     optimizer = keras.optimizers.SGD(0.5)
     for _ in range(10):
         with tf.GradientTape() as tape:
             logits = model(images, training=True)["logits"]
-            loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+            loss = keras.ops.mean(
+                keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            )
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
     return model.get_layer("hidden").kernel.numpy()
 
 
 def test_units_that_start_out_alike_stay_alike_and_others_do_not():
-    alike, different = trained_units(Initializer("constant", 0.1)), trained_units(Initializer("gaussian", 0.1))
+    alike, different = (
+        trained_units(Initializer("constant", 0.1)),
+        trained_units(Initializer("gaussian", 0.1)),
+    )
     assert np.ptp(alike, axis=0).max() > 0.05  # It did learn something.
-    np.testing.assert_allclose(alike, np.broadcast_to(alike[:, :1], alike.shape), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        alike, np.broadcast_to(alike[:, :1], alike.shape), rtol=1e-5, atol=1e-6
+    )
     assert np.ptp(different, axis=1).min() > 0.05
 
 

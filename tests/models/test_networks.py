@@ -14,7 +14,12 @@ from cvpipe.models.mobilenet import divisible_channels
 from cvpipe.models.norms import Norm
 from cvpipe.models.resnet import pad_shortcut
 
-SMALL = {"lenet5": (32, 32, 1), "resnet20": (16, 16, 3), "mobilenet_v2": (64, 64, 3), "resnet18": (64, 64, 3)}
+SMALL = {
+    "lenet5": (32, 32, 1),
+    "resnet20": (16, 16, 3),
+    "mobilenet_v2": (64, 64, 3),
+    "resnet18": (64, 64, 3),
+}
 """Input shapes at which a network runs in a moment."""
 
 
@@ -44,23 +49,34 @@ def test_every_network_of_the_catalogue_builds_as_published(name):
     model = classification_network(name, network.input_shape, network.classes)
     assert model.name == name
     assert model.input_shape == (None, *network.input_shape)
-    assert {key: tuple(x.shape) for key, x in model.output.items()} == {"logits": (None, network.classes)}
+    assert {key: tuple(x.shape) for key, x in model.output.items()} == {
+        "logits": (None, network.classes)
+    }
 
 
 # -- feature maps
 
 
 def test_lenet5_maps_have_the_published_sizes():
-    shapes = {stride: tuple(x.shape[1:]) for stride, x in features_of("lenet5", (32, 32, 1)).items()}
+    shapes = {
+        stride: tuple(x.shape[1:]) for stride, x in features_of("lenet5", (32, 32, 1)).items()
+    }
     assert shapes == {1: (28, 28, 6), 2: (10, 10, 16), 4: (1, 1, 120)}
 
 
 @pytest.mark.parametrize("height, width", [(28, 32), (33, 47), (97, 64), (224, 225)])
 @pytest.mark.parametrize(
     "name, strides",
-    [("resnet20", [1, 2, 4]), ("resnet18", [2, 4, 8, 16, 32]), ("resnet50", [2, 4, 8, 16, 32]), ("mobilenet_v2", [2, 4, 8, 16, 32])],
+    [
+        ("resnet20", [1, 2, 4]),
+        ("resnet18", [2, 4, 8, 16, 32]),
+        ("resnet50", [2, 4, 8, 16, 32]),
+        ("mobilenet_v2", [2, 4, 8, 16, 32]),
+    ],
 )
-def test_a_feature_map_has_a_pixel_for_every_stride_pixels_of_the_image(name, strides, height, width):
+def test_a_feature_map_has_a_pixel_for_every_stride_pixels_of_the_image(
+    name, strides, height, width
+):
     features = features_of(name, (height, width, 3))
     assert list(features) == strides
     for stride, x in features.items():
@@ -87,12 +103,18 @@ def test_a_strided_convolution_is_centered_on_every_second_pixel(kernel, size):
 @pytest.mark.parametrize("size", [16, 17])
 def test_the_stem_pools_around_every_second_pixel(size):
     model = classification_network("resnet18", (size, size, 3), 2, width=0.1)
-    inner = keras.Model(model.input, [model.get_layer("stem_relu").output, model.get_layer("stem_pool").output])
-    stem, pooled = (np.asarray(x) for x in inner(np.random.default_rng(0).normal(size=(2, size, size, 3))))
+    inner = keras.Model(
+        model.input, [model.get_layer("stem_relu").output, model.get_layer("stem_pool").output]
+    )
+    stem, pooled = (
+        np.asarray(x) for x in inner(np.random.default_rng(0).normal(size=(2, size, size, 3)))
+    )
     assert pooled.shape[1:3] == (ceil(stem.shape[1] / 2), ceil(stem.shape[2] / 2))
     for row in range(pooled.shape[1]):
         for column in range(pooled.shape[2]):
-            around = stem[:, max(0, 2 * row - 1):2 * row + 2, max(0, 2 * column - 1):2 * column + 2]
+            around = stem[
+                :, max(0, 2 * row - 1) : 2 * row + 2, max(0, 2 * column - 1) : 2 * column + 2
+            ]
             np.testing.assert_array_equal(pooled[:, row, column], around.max(axis=(1, 2)))
 
 
@@ -103,17 +125,26 @@ def test_the_option_a_shortcut_subsamples_and_adds_zero_channels(height, width):
     for row in range(expected.shape[1]):
         for column in range(expected.shape[2]):
             expected[:, row, column, :3] = x[:, 2 * row, 2 * column]
-    np.testing.assert_array_equal(pad_shortcut(tf.constant(x), 5, 2, style=Style(), name=""), expected)
+    np.testing.assert_array_equal(
+        pad_shortcut(tf.constant(x), 5, 2, style=Style(), name=""), expected
+    )
 
 
 def test_mobilenet_v2_computes_what_keras_applications_does():
-    # Sizes at which every strided convolution sees an odd image: elsewhere Keras pads on one side only.
-    theirs = keras.applications.MobileNetV2((33, 33, 3), alpha=0.35, weights=None, classes=7, classifier_activation=None)
-    ours = classification_network("mobilenet_v2", (33, 33, 3), 7, width=0.35, style=Style(Norm(epsilon=1e-3)))
+    # Sizes at which every strided convolution sees an odd image: elsewhere Keras pads on one side
+    # only.
+    theirs = keras.applications.MobileNetV2(
+        (33, 33, 3), alpha=0.35, weights=None, classes=7, classifier_activation=None
+    )
+    ours = classification_network(
+        "mobilenet_v2", (33, 33, 3), 7, width=0.35, style=Style(Norm(epsilon=1e-3))
+    )
     draw = np.random.default_rng(0)
     for variable in theirs.weights:
         # Around the initial value, so that no BatchNorm is the identity.
-        variable.assign(variable * draw.uniform(0.5, 1.5, variable.shape) + draw.normal(0, 0.01, variable.shape))
+        variable.assign(
+            variable * draw.uniform(0.5, 1.5, variable.shape) + draw.normal(0, 0.01, variable.shape)
+        )
     assert [tuple(v.shape) for v in ours.weights] == [tuple(v.shape) for v in theirs.weights]
     ours.set_weights(theirs.get_weights())
     x = draw.normal(size=(2, 33, 33, 3)).astype("float32")
@@ -134,7 +165,9 @@ def test_half_the_width_has_half_the_channels(name):
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "resnet18"])
 def test_no_width_is_without_channels(name):
-    assert {x.shape[-1] for x in features_of(name, NETWORKS[name].input_shape, width=0.001).values()} == {1}
+    assert {
+        x.shape[-1] for x in features_of(name, NETWORKS[name].input_shape, width=0.001).values()
+    } == {1}
 
 
 @pytest.mark.parametrize("width, last", [(0.5, 1280), (1.4, 1792)])
@@ -144,7 +177,10 @@ def test_mobilenet_v2_keeps_its_last_layer_unless_it_is_wider(width, last):
     assert [x.shape[-1] for x in features.values()] == channels
 
 
-@pytest.mark.parametrize("channels, divisible", [(1, 8), (11.2, 16), (12, 16), (19, 24), (32, 32), (33.6, 32), (134.4, 136)])
+@pytest.mark.parametrize(
+    "channels, divisible",
+    [(1, 8), (11.2, 16), (12, 16), (19, 24), (32, 32), (33.6, 32), (134.4, 136)],
+)
 def test_channels_become_multiples_of_8_without_losing_a_tenth(channels, divisible):
     assert divisible_channels(channels) == divisible
 
@@ -156,7 +192,7 @@ def test_channels_become_multiples_of_8_without_losing_a_tenth(channels, divisib
 def test_an_image_has_the_same_logits_alone_and_in_a_batch(name):
     model, batch = build(name), images(name, 3)
     together = model(batch)["logits"]
-    alone = tf.concat([model(batch[i:i + 1])["logits"] for i in range(3)], axis=0)
+    alone = tf.concat([model(batch[i : i + 1])["logits"] for i in range(3)], axis=0)
     np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-5 * np.abs(together).max())
     assert np.ptp(together, axis=0).max() > 0
 
@@ -186,10 +222,16 @@ def test_a_gradient_reaches_every_trainable_variable(name):
     model = build(name)
     with tf.GradientTape() as tape:
         logits = model(images(name, 8), training=True)["logits"]
-        loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(np.arange(8), logits, from_logits=True))
+        loss = keras.ops.mean(
+            keras.losses.sparse_categorical_crossentropy(np.arange(8), logits, from_logits=True)
+        )
     variables = model.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables])
-    assert [v.path for v, gradient in zip(variables, gradients) if gradient is None or not np.any(gradient)] == []
+    assert [
+        v.path
+        for v, gradient in zip(variables, gradients)
+        if gradient is None or not np.any(gradient)
+    ] == []
 
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2"])
@@ -212,7 +254,9 @@ def test_the_norm_reaches_every_batch_normalization():
     model = build("mobilenet_v2", style=Style(Norm(momentum=0.7, epsilon=0.01, synchronized=True)))
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 52
-    assert {(norm.momentum, norm.epsilon, norm.synchronized) for norm in norms} == {(0.7, 0.01, True)}
+    assert {(norm.momentum, norm.epsilon, norm.synchronized) for norm in norms} == {
+        (0.7, 0.01, True)
+    }
 
 
 # -- names
@@ -220,7 +264,9 @@ def test_the_norm_reaches_every_batch_normalization():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_building_twice_gives_the_same_variable_paths(name):
-    first, second = [[variable.path for variable in build(name, dropout=0.5).variables] for _ in range(2)]
+    first, second = [
+        [variable.path for variable in build(name, dropout=0.5).variables] for _ in range(2)
+    ]
     assert first == second
     assert len(set(first)) == len(first)
     assert "dropout/seed_generator_state" in first
@@ -229,8 +275,11 @@ def test_building_twice_gives_the_same_variable_paths(name):
 @pytest.mark.parametrize(
     "name, digest",
     [
-        ("lenet5", "6c639766efc214df"), ("resnet20", "7ca6cfafae8b7601"), ("resnet18", "f48965afe5afa899"),
-        ("resnet50", "f7c7a2b12c794e45"), ("mobilenet_v2", "7129134a557a9d77"),
+        ("lenet5", "6c639766efc214df"),
+        ("resnet20", "7ca6cfafae8b7601"),
+        ("resnet18", "f48965afe5afa899"),
+        ("resnet50", "f7c7a2b12c794e45"),
+        ("mobilenet_v2", "7129134a557a9d77"),
     ],
 )
 def test_checkpoints_of_the_first_release_name_the_same_variables(name, digest):
@@ -241,7 +290,12 @@ def test_checkpoints_of_the_first_release_name_the_same_variables(name, digest):
 
 def test_variable_paths_say_where_a_variable_is():
     paths = {variable.path for variable in build("resnet18").variables}
-    assert {"stem/kernel", "stage2_block1_conv1/kernel", "stage2_block1_conv1_norm/gamma", "logits/bias"} <= paths
+    assert {
+        "stem/kernel",
+        "stage2_block1_conv1/kernel",
+        "stage2_block1_conv1_norm/gamma",
+        "logits/bias",
+    } <= paths
 
 
 # -- errors

@@ -29,13 +29,20 @@ def test_the_layer_does_what_the_statistics_say(kind: str) -> None:
 
 def test_before_it_knows_anything_it_changes_nothing() -> None:
     for kind in ("channels", "image", "zca"):
-        np.testing.assert_array_equal(Normalize(Prepare(size=(4, 5), normalize=kind), name="normalize")(IMAGES), IMAGES)
+        np.testing.assert_array_equal(
+            Normalize(Prepare(size=(4, 5), normalize=kind), name="normalize")(IMAGES), IMAGES
+        )
 
 
 def test_it_is_the_first_layer_is_not_trained_and_keeps_its_place_in_checkpoints() -> None:
     for _ in range(2):
-        model = classification_network("resnet20", (4, 5, 3), 2, width=0.25, normalize=Prepare(size=(4, 5), normalize="zca"))
-        assert [variable.path for variable in model.variables[:2]] == ["normalize/mean", "normalize/matrix"]
+        model = classification_network(
+            "resnet20", (4, 5, 3), 2, width=0.25, normalize=Prepare(size=(4, 5), normalize="zca")
+        )
+        assert [variable.path for variable in model.variables[:2]] == [
+            "normalize/mean",
+            "normalize/matrix",
+        ]
         assert not any("normalize" in variable.path for variable in model.trainable_variables)
 
 
@@ -43,6 +50,9 @@ def test_half_precision_leaves_it_in_full() -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        assert Normalize(Prepare(size=(4, 5), normalize="image"), name="normalize")(IMAGES).dtype == "float32"
+        assert (
+            Normalize(Prepare(size=(4, 5), normalize="image"), name="normalize")(IMAGES).dtype
+            == "float32"
+        )
     finally:
         keras.config.set_dtype_policy(before)

@@ -30,24 +30,37 @@ def normalize(norm, x):
 def maps():
     # A mean and a deviation of its own for each channel and each example.
     draw = np.random.default_rng(0)
-    return (draw.normal(size=(3, *SHAPE)) * draw.uniform(0.5, 3, (3, 1, 1, 12)) + draw.normal(size=(3, 1, 1, 12)) * 5).astype("float32")
+    return (
+        draw.normal(size=(3, *SHAPE)) * draw.uniform(0.5, 3, (3, 1, 1, 12))
+        + draw.normal(size=(3, 1, 1, 12)) * 5
+    ).astype("float32")
 
 
 @pytest.mark.parametrize(
     "norm, groups",
-    [(Norm("layer"), 1), (Norm("instance"), 12), (Norm("group", groups=4), 4), (Norm("group", groups=5), 4), (Norm("group"), 12)],
+    [
+        (Norm("layer"), 1),
+        (Norm("instance"), 12),
+        (Norm("group", groups=4), 4),
+        (Norm("group", groups=5), 4),
+        (Norm("group"), 12),
+    ],
 )
 def test_mean_and_variance_are_those_of_each_examples_groups_of_channels(norm, groups, maps):
     given, gamma, beta = normalize(norm, maps)
     expected = np.empty_like(maps, np.float64)
     for example in range(3):
         for first in range(0, 12, 12 // groups):
-            part = maps[example, :, :, first:first + 12 // groups].astype(np.float64)
-            expected[example, :, :, first:first + 12 // groups] = (part - part.mean()) / np.sqrt(part.var() + norm.epsilon)
+            part = maps[example, :, :, first : first + 12 // groups].astype(np.float64)
+            expected[example, :, :, first : first + 12 // groups] = (part - part.mean()) / np.sqrt(
+                part.var() + norm.epsilon
+            )
     np.testing.assert_allclose(given, expected * gamma + beta, atol=1e-4)
 
 
-@pytest.mark.parametrize("channels, most, groups", [(64, 32, 32), (24, 32, 24), (24, 16, 12), (7, 4, 1), (1, 32, 1)])
+@pytest.mark.parametrize(
+    "channels, most, groups", [(64, 32, 32), (24, 32, 24), (24, 16, 12), (7, 4, 1), (1, 32, 1)]
+)
 def test_channels_are_divided_into_as_many_equal_groups_as_allowed(channels, most, groups):
     assert Norm("group", groups=most).groups_of(channels) == groups
 
@@ -77,7 +90,10 @@ def test_a_convolution_has_a_shift_of_its_own_only_without_norm(kind, block):
     else:
         output = depthwise_norm(image, 3, 1, style=style, activation="relu", name="c")
     trainable = [variable.path for variable in keras.Model(image, output).trainable_variables]
-    assert trainable == ["c/kernel", *(["c/bias"] if kind == "none" else ["c_norm/gamma", "c_norm/beta"])]
+    assert trainable == [
+        "c/kernel",
+        *(["c/bias"] if kind == "none" else ["c_norm/gamma", "c_norm/beta"]),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["layer", "instance", "group", "none"])
@@ -85,15 +101,21 @@ def test_without_batch_statistics_an_example_trains_as_it_does_alone(kind):
     model = classification_network("resnet20", (16, 16, 3), 4, width=0.25, style=Style(Norm(kind)))
     images = tf.random.stateless_normal((3, 16, 16, 3), (0, 0))
     together = model(images, training=True)["logits"]
-    np.testing.assert_allclose(model(images[:1], training=True)["logits"], together[:1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(model(images, training=False)["logits"], together, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        model(images[:1], training=True)["logits"], together[:1], rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        model(images, training=False)["logits"], together, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet50", "mobilenet_v2"])
 def test_networks_without_norm_neither_explode_nor_vanish_at_first(name):
     keras.utils.set_random_seed(0)
     model = classification_network(name, (64, 64, 3), 10, width=0.5, style=Style(Norm("none")))
-    pooled = keras.Model(model.input, model.get_layer("pool").output)(tf.random.stateless_normal((4, 64, 64, 3), (0, 0)))
+    pooled = keras.Model(model.input, model.get_layer("pool").output)(
+        tf.random.stateless_normal((4, 64, 64, 3), (0, 0))
+    )
     assert 0.05 < np.std(pooled) < 5
 
 
@@ -106,7 +128,11 @@ def test_a_norm_of_single_numbers_is_an_error(norm):
 @pytest.mark.parametrize("examples", [3, 1])
 def test_batch_normalization_in_one_operation_is_that_of_keras(examples, maps):
     x, draw = tf.constant(maps[:examples]), np.random.default_rng(2)
-    scale, shift, weights = draw.normal(size=12), draw.normal(size=12), tf.constant(draw.normal(size=x.shape), tf.float32)
+    scale, shift, weights = (
+        draw.normal(size=12),
+        draw.normal(size=12),
+        tf.constant(draw.normal(size=x.shape), tf.float32),
+    )
     results = []
     for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
         layer = kind(momentum=0.9, epsilon=1e-5)
@@ -117,8 +143,17 @@ def test_batch_normalization_in_one_operation_is_that_of_keras(examples, maps):
             tape.watch(x)
             output = layer(x, training=True)
             total = tf.reduce_sum(weights * output)
-        gradients = tape.gradient(total, [x, *(variable.value for variable in layer.trainable_variables)])
-        results.append([output, *gradients, *(variable.value for variable in layer.non_trainable_variables), layer(x, training=False)])
+        gradients = tape.gradient(
+            total, [x, *(variable.value for variable in layer.trainable_variables)]
+        )
+        results.append(
+            [
+                output,
+                *gradients,
+                *(variable.value for variable in layer.non_trainable_variables),
+                layer(x, training=False),
+            ]
+        )
     for expected, given in zip(*results, strict=True):
         np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-4)
 

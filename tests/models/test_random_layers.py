@@ -57,12 +57,16 @@ def test_another_mask_is_drawn_each_time(name):
 @pytest.mark.parametrize("rate", [0.004, 0.02])
 def test_half_precision_leaves_out_as_much(rate):
     # bfloat16 has no numbers between 0 and 0.0078 that a uniform draw could take.
-    kept = np.asarray(StochasticDepth(rate, "one")(tf.ones([100_000, 1, 1, 1], tf.bfloat16), training=True)).astype("float32")
+    kept = np.asarray(
+        StochasticDepth(rate, "one")(tf.ones([100_000, 1, 1, 1], tf.bfloat16), training=True)
+    ).astype("float32")
     assert np.mean(kept == 0) == pytest.approx(rate, rel=0.15)
 
 
 def test_a_branch_is_left_out_whole_for_each_example_on_its_own():
-    left = np.asarray(StochasticDepth(0.5, "one")(np.ones((50, 3, 4, 5), "float32"), training=True)).reshape(50, -1)
+    left = np.asarray(
+        StochasticDepth(0.5, "one")(np.ones((50, 3, 4, 5), "float32"), training=True)
+    ).reshape(50, -1)
     assert np.all(left == left[:, :1])
     assert 10 < np.sum(left[:, 0] == 0) < 40
 
@@ -70,17 +74,25 @@ def test_a_branch_is_left_out_whole_for_each_example_on_its_own():
 def test_drop_connect_leaves_out_weights_the_same_for_a_whole_batch():
     layer = logits_layer(0.25)
     # The rows of the unit matrix, twice, show the weights themselves.
-    shown = np.asarray(layer(np.tile(np.eye(500, dtype="float32"), (2, 1)), training=True)) - np.arange(10)
+    shown = np.asarray(
+        layer(np.tile(np.eye(500, dtype="float32"), (2, 1)), training=True)
+    ) - np.arange(10)
     np.testing.assert_array_equal(shown[:500], shown[500:])
     kept = np.abs(shown[:500]) > 1e-4
     assert np.mean(kept) == pytest.approx(0.75, abs=0.03)
-    np.testing.assert_allclose(shown[:500][kept], (np.asarray(layer.kernel) / 0.75)[kept], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        shown[:500][kept], (np.asarray(layer.kernel) / 0.75)[kept], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_drop_connect_is_a_dense_layer_in_evaluation():
     layer, x = logits_layer(0.25), np.random.default_rng(1).normal(size=(3, 500)).astype("float32")
-    np.testing.assert_allclose(layer(x, training=False), x @ np.asarray(layer.kernel) + np.arange(10), rtol=1e-4)
-    assert np.any(np.abs(np.asarray(layer(x, training=True)) - np.asarray(layer(x, training=True))) > 0.1)
+    np.testing.assert_allclose(
+        layer(x, training=False), x @ np.asarray(layer.kernel) + np.arange(10), rtol=1e-4
+    )
+    assert np.any(
+        np.abs(np.asarray(layer(x, training=True)) - np.asarray(layer(x, training=True))) > 0.1
+    )
 
 
 def test_the_gradient_of_a_dropped_weight_is_zero():
@@ -95,7 +107,9 @@ def test_the_gradient_of_a_dropped_weight_is_zero():
 
 
 def rates(name, last, **settings):
-    model = classification_network(name, (32, 32, 3), 4, style=Style(stochastic_depth=last), **settings)
+    model = classification_network(
+        name, (32, 32, 3), 4, style=Style(stochastic_depth=last), **settings
+    )
     return [layer.rate for layer in model.layers if isinstance(layer, StochasticDepth)]
 
 
@@ -108,7 +122,9 @@ def test_the_last_residual_branch_is_left_out_most_and_the_others_in_proportion(
 
 def test_narrow_mobilenets_have_more_blocks_to_leave_out():
     # At this width the first block doesn't change the number of channels either.
-    assert rates("mobilenet_v2", 0.5, width=0.25) == pytest.approx([0.5 * (n + 1) / 11 for n in range(11)])
+    assert rates("mobilenet_v2", 0.5, width=0.25) == pytest.approx(
+        [0.5 * (n + 1) / 11 for n in range(11)]
+    )
 
 
 def test_nothing_random_is_built_where_nothing_is_asked_for():
@@ -118,16 +134,30 @@ def test_nothing_random_is_built_where_nothing_is_asked_for():
 
 def everything(name):
     return classification_network(
-        name, (32, 32, 3), 4, width=0.25, dropout=0.1, drop_connect=0.1, style=Style(stochastic_depth=0.5)
+        name,
+        (32, 32, 3),
+        4,
+        width=0.25,
+        dropout=0.1,
+        drop_connect=0.1,
+        style=Style(stochastic_depth=0.5),
     )
 
 
 def test_the_state_is_named_after_its_layer_whatever_was_built_before():
-    first, second = [[variable.path for variable in everything("resnet20").variables] for _ in range(2)]
+    first, second = [
+        [variable.path for variable in everything("resnet20").variables] for _ in range(2)
+    ]
     assert first == second and len(set(first)) == len(first)
     states = [path for path in first if path.endswith("seed_generator_state")]
-    blocks = [f"stage{stage}_block{block}_drop/seed_generator_state" for stage in (1, 2, 3) for block in (1, 2, 3)]
-    assert sorted(states) == sorted([*blocks, "dropout/seed_generator_state", "logits/seed_generator_state"])
+    blocks = [
+        f"stage{stage}_block{block}_drop/seed_generator_state"
+        for stage in (1, 2, 3)
+        for block in (1, 2, 3)
+    ]
+    assert sorted(states) == sorted(
+        [*blocks, "dropout/seed_generator_state", "logits/seed_generator_state"]
+    )
     assert {"logits/kernel", "logits/bias"} <= set(first)
 
 
@@ -165,7 +195,8 @@ def test_replicas_draw_different_masks_and_keep_the_same_state():
     # Logical devices have to be made before TensorFlow starts.
     script = """
 import tensorflow as tf
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from cvpipe.models.random_layers import Dropout
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
@@ -174,10 +205,16 @@ run = tf.function(lambda: strategy.run(lambda: dropout(tf.ones([64]), training=T
 one, two = strategy.experimental_local_results(run())
 assert tf.reduce_any(one != two)
 assert abs(float(tf.reduce_mean(two)) - 1) < 0.5
-one, two = (copy.numpy().tolist() for copy in strategy.experimental_local_results(dropout.seed_generator.state.value))
+states = strategy.experimental_local_results(dropout.seed_generator.state.value)
+one, two = (copy.numpy().tolist() for copy in states)
 assert one == two and one[1] == 1, (one, two)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr

@@ -21,21 +21,43 @@ CONSTANT = Style(initializer=Initializer("constant"))
 BIASES = CONSTANT._replace(norm=Norm("none"))
 
 SMALL = {
-    "fcn32": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"stride": 32, "width": 0.1, **own}),
-    "fcn16": lambda **own: fcn(backbone("mobilenet_v2"), SIZE, CLASSES, **{"stride": 16, "width": 0.1, **own}),
+    "fcn32": lambda **own: fcn(
+        backbone("resnet18"), SIZE, CLASSES, **{"stride": 32, "width": 0.1, **own}
+    ),
+    "fcn16": lambda **own: fcn(
+        backbone("mobilenet_v2"), SIZE, CLASSES, **{"stride": 16, "width": 0.1, **own}
+    ),
     "fcn8": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **own}),
-    "fcn4": lambda **own: fcn(backbone("resnet18"), SIZE, CLASSES, **{"stride": 4, "width": 0.1, **own}),
-    "fcn8 on resnet20": lambda **own: fcn(backbone("resnet20"), SIZE, CLASSES, **{"width": 0.25, **own}),
-    "fcn8 on fcn_vgg16": lambda **own: fcn(backbone("fcn_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}),
-    "fcn8 on darknet19": lambda **own: fcn(backbone("darknet19"), SIZE, CLASSES, **{"width": 1 / 32, **own}),
+    "fcn4": lambda **own: fcn(
+        backbone("resnet18"), SIZE, CLASSES, **{"stride": 4, "width": 0.1, **own}
+    ),
+    "fcn8 on resnet20": lambda **own: fcn(
+        backbone("resnet20"), SIZE, CLASSES, **{"width": 0.25, **own}
+    ),
+    "fcn8 on fcn_vgg16": lambda **own: fcn(
+        backbone("fcn_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}
+    ),
+    "fcn8 on darknet19": lambda **own: fcn(
+        backbone("darknet19"), SIZE, CLASSES, **{"width": 1 / 32, **own}
+    ),
     "unet": lambda **own: unet(backbone("unet"), SIZE, CLASSES, **{"width": 1 / 16, **own}),
-    "unet on resnet18": lambda **own: unet(backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **own}),
-    "unet on mobilenet_v2": lambda **own: unet(backbone("mobilenet_v2"), SIZE, CLASSES, **{"width": 0.1, **own}),
-    "unet on ssd_vgg16": lambda **own: unet(backbone("ssd_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}),
+    "unet on resnet18": lambda **own: unet(
+        backbone("resnet18"), SIZE, CLASSES, **{"width": 0.1, **own}
+    ),
+    "unet on mobilenet_v2": lambda **own: unet(
+        backbone("mobilenet_v2"), SIZE, CLASSES, **{"width": 0.1, **own}
+    ),
+    "unet on ssd_vgg16": lambda **own: unet(
+        backbone("ssd_vgg16"), SIZE, CLASSES, **{"width": 1 / 32, **own}
+    ),
     "segnet": lambda **own: segnet(SIZE, CLASSES, **{"width": 1 / 16, **own}),
-    "segnet with nearest": lambda **own: segnet(SIZE, CLASSES, **{"unpooling": "nearest", "width": 1 / 16, **own}),
+    "segnet with nearest": lambda **own: segnet(
+        SIZE, CLASSES, **{"unpooling": "nearest", "width": 1 / 16, **own}
+    ),
     "deconvnet": lambda **own: deconvnet(SIZE, CLASSES, **{"width": 1 / 16, **own}),
-    "deconvnet with nails": lambda **own: deconvnet(SIZE, CLASSES, **{"unpooling": "bed_of_nails", "width": 1 / 16, **own}),
+    "deconvnet with nails": lambda **own: deconvnet(
+        SIZE, CLASSES, **{"unpooling": "bed_of_nails", "width": 1 / 16, **own}
+    ),
 }
 """Networks that run in a moment, on images whose size nothing divides."""
 APPLIED = ["keras/MobileNetV2", "keras/ResNet50", "keras/DenseNet121"]
@@ -76,21 +98,32 @@ def convolution(kernel, channels, filters):
 # -- as published
 
 
-@pytest.mark.parametrize("stride, convolutions, everything", [
-    (32, 134_346_581, 136_152_917), (16, 134_357_354, 134_815_994), (8, 134_362_751, 134_489_759),
-])
+@pytest.mark.parametrize(
+    "stride, convolutions, everything",
+    [(32, 134_346_581, 136_152_917), (16, 134_357_354, 134_815_994), (8, 134_362_751, 134_489_759)],
+)
 def test_fcn_on_vgg16_has_the_published_parameters(stride, convolutions, everything):
     model = fcn(backbone("fcn_vgg16"), (224, 224, 3), 21, stride=stride, style=CONSTANT)
     assert parameters(model, lambda layer: not is_transposed(layer)) == convolutions
     assert parameters(model) == trainable_parameters(model) == everything
     kernels = [layer.kernel.shape[0] for layer in model.layers if is_transposed(layer)]
     assert kernels == {32: [64], 16: [4, 32], 8: [4, 4, 16]}[stride]
-    assert trainable_parameters(fcn(backbone("fcn_vgg16"), (64, 64, 3), 21, stride=stride, learned=False, style=CONSTANT)) == convolutions
+    assert (
+        trainable_parameters(
+            fcn(
+                backbone("fcn_vgg16"), (64, 64, 3), 21, stride=stride, learned=False, style=CONSTANT
+            )
+        )
+        == convolutions
+    )
 
 
 def test_fcn_looks_at_pool3_pool4_and_fc7():
     model = fcn(backbone("fcn_vgg16"), SIZE, CLASSES, width=1 / 64)
-    sources = {stride: model.get_layer(f"head{stride}_logits").input._keras_history.operation.name for stride in (8, 16, 32)}
+    sources = {
+        stride: model.get_layer(f"head{stride}_logits").input._keras_history.operation.name
+        for stride in (8, 16, 32)
+    }
     assert sources == {8: "stage3_pool", 16: "stage4_pool", 32: "fc7_relu"}
 
 
@@ -101,12 +134,25 @@ def test_unet_has_the_parameters_of_figure_1(channels, classes):
         expected += convolution(3, before, filters) + convolution(3, filters, filters)
         before = filters
     for filters in (512, 256, 128, 64):
-        expected += convolution(2, 2 * filters, filters) + convolution(3, 2 * filters, filters) + convolution(3, filters, filters)
+        expected += (
+            convolution(2, 2 * filters, filters)
+            + convolution(3, 2 * filters, filters)
+            + convolution(3, filters, filters)
+        )
     expected += convolution(1, 64, classes)
     model = unet(backbone("unet"), (64, 64, channels), classes, style=BIASES)
     assert parameters(model) == trainable_parameters(model) == expected
     assert expected == {2: 31_030_658, 21: 31_033_045}[classes]
-    assert len([layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)]) == 23
+    assert (
+        len(
+            [
+                layer
+                for layer in model.layers
+                if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)
+            ]
+        )
+        == 23
+    )
 
 
 VGG16 = [(64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)]
@@ -118,7 +164,10 @@ def chain(channels, filters):
 
 
 def test_segnet_has_26_convolutions():
-    encoder, decoder = [x for stage in VGG16 for x in stage], [x for stage in MIRRORED for x in stage]
+    encoder, decoder = (
+        [x for stage in VGG16 for x in stage],
+        [x for stage in MIRRORED for x in stage],
+    )
     expected = chain(3, encoder) + chain(512, [*decoder, 11])
     model = segnet((64, 64, 3), 11, style=BIASES)
     assert parameters(model) == expected
@@ -126,7 +175,10 @@ def test_segnet_has_26_convolutions():
 
 
 def test_deconvnet_has_the_parameters_of_table_2():
-    encoder, decoder = [x for stage in VGG16 for x in stage], [x for stage in MIRRORED for x in stage] + [64]
+    encoder, decoder = (
+        [x for stage in VGG16 for x in stage],
+        [x for stage in MIRRORED for x in stage] + [64],
+    )
     between = convolution(7, 512, 4096) + convolution(1, 4096, 4096) + convolution(7, 4096, 512)
     expected = chain(3, encoder) + between + chain(512, decoder) + convolution(1, 64, 21)
     model = deconvnet((64, 64, 3), 21, style=BIASES)
@@ -137,7 +189,9 @@ def test_deconvnet_has_the_parameters_of_table_2():
 def test_every_convolution_but_the_classifier_has_a_norm(network):
     model = network((64, 64, 3), 3, width=1 / 32)
     convolutions = {layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
-    norms = {layer.name.removesuffix("_norm") for layer in model.layers if layer.name.endswith("_norm")}
+    norms = {
+        layer.name.removesuffix("_norm") for layer in model.layers if layer.name.endswith("_norm")
+    }
     assert convolutions - norms == {"logits"}
     assert norms < convolutions
 
@@ -158,7 +212,9 @@ def test_unet_joins_every_map_of_the_backbone(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_pixel_of_the_image_gets_logits(name):
-    assert {key: tuple(x.shape) for key, x in small(name).output.items()} == {"logits": (None, 97, 65, CLASSES)}
+    assert {key: tuple(x.shape) for key, x in small(name).output.items()} == {
+        "logits": (None, 97, 65, CLASSES)
+    }
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -186,13 +242,23 @@ def test_any_size_of_image_is_answered(name, shape):
 @pytest.mark.parametrize("name", APPLIED)
 def test_heads_fit_keras_applications(name):
     for head in (fcn, unet):
-        assert head(backbone(name), (64, 64, 3), CLASSES).output["logits"].shape == (None, 64, 64, CLASSES)
+        assert head(backbone(name), (64, 64, 3), CLASSES).output["logits"].shape == (
+            None,
+            64,
+            64,
+            CLASSES,
+        )
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_logits_are_float32_under_mixed_bfloat16(name, mixed_bfloat16):
     model = SMALL[name](dropout=0.5)
-    assert next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)).compute_dtype == "bfloat16"
+    assert (
+        next(
+            layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+        ).compute_dtype
+        == "bfloat16"
+    )
     logits = model(images(model, 2), training=True)["logits"]
     assert logits.dtype == tf.float32
     assert np.all(np.isfinite(logits))
@@ -206,7 +272,11 @@ def test_a_finite_gradient_reaches_every_trainable_variable(name):
         loss = tf.reduce_sum(logits * tf.random.stateless_normal(logits.shape, (1, 1)))
     variables = model.trainable_variables
     gradients = tape.gradient(loss, [variable.value for variable in variables])
-    assert [v.path for v, gradient in zip(variables, gradients) if gradient is None or not np.any(gradient)] == []
+    assert [
+        v.path
+        for v, gradient in zip(variables, gradients)
+        if gradient is None or not np.any(gradient)
+    ] == []
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
 
 
@@ -236,28 +306,39 @@ def test_every_class_is_about_as_likely_at_first(name):
 def test_skip_scores_of_a_new_fcn_add_nothing():
     # FCN-8s is then FCN-32s, upsampled in steps.
     model = small("fcn8")
-    steps = keras.Model(model.input, [model.get_layer("head32_to16_logits").output, model.get_layer("head16_add").output])
+    steps = keras.Model(
+        model.input,
+        [model.get_layer("head32_to16_logits").output, model.get_layer("head16_add").output],
+    )
     plain, added = steps(images(model, 1))
-    np.testing.assert_array_equal(plain[:, :added.shape[1], :added.shape[2]], added)
+    np.testing.assert_array_equal(plain[:, : added.shape[1], : added.shape[2]], added)
     assert np.any(added)
 
 
 def test_fcn_16s_takes_over_what_fcn_32s_has_learned():
-    coarse, fine = ({v.path: v.shape for v in SMALL["fcn8"](stride=stride).variables} for stride in (32, 16))
+    coarse, fine = (
+        {v.path: v.shape for v in SMALL["fcn8"](stride=stride).variables} for stride in (32, 16)
+    )
     assert coarse.keys() - fine.keys() == {"head32_to1_logits/kernel"}
     assert all(coarse[path] == fine[path] for path in coarse.keys() & fine.keys())
 
 
-@pytest.mark.parametrize("build", [
-    lambda shape: fcn(backbone("resnet18"), shape, 2, width=0.1, output_stride=4),
-    lambda shape: unet(backbone("resnet20"), shape, 2, width=0.25),
-    lambda shape: segnet(shape, 2, width=1 / 16, output_stride=4),
-], ids=["fcn", "unet", "segnet"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda shape: fcn(backbone("resnet18"), shape, 2, width=0.1, output_stride=4),
+        lambda shape: unet(backbone("resnet20"), shape, 2, width=0.25),
+        lambda shape: segnet(shape, 2, width=1 / 16, output_stride=4),
+    ],
+    ids=["fcn", "unet", "segnet"],
+)
 def test_a_few_steps_tell_bright_squares_from_dark_ones(build):
     model = build((48, 32, 3))
     draw = np.random.default_rng(0)
     truth = np.repeat(np.repeat(draw.integers(0, 2, (4, 3, 2)), 16, axis=1), 16, axis=2)
-    batch = tf.constant(truth[..., np.newaxis] * 2 - 1 + draw.normal(0, 0.3, (4, 48, 32, 3)), tf.float32)
+    batch = tf.constant(
+        truth[..., np.newaxis] * 2 - 1 + draw.normal(0, 0.3, (4, 48, 32, 3)), tf.float32
+    )
     stride = 48 // model.output["logits"].shape[1]
     labels = truth[:, ::stride, ::stride]
     optimizer = keras.optimizers.Adam(0.01)
@@ -267,7 +348,10 @@ def test_a_few_steps_tell_bright_squares_from_dark_ones(build):
         with tf.GradientTape() as tape:
             logits = model(batch, training=True)["logits"]
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        optimizer.apply(tape.gradient(loss, [v.value for v in model.trainable_variables]), model.trainable_variables)
+        optimizer.apply(
+            tape.gradient(loss, [v.value for v in model.trainable_variables]),
+            model.trainable_variables,
+        )
         return loss
 
     losses = [float(step()) for _ in range(15)]
@@ -275,8 +359,12 @@ def test_a_few_steps_tell_bright_squares_from_dark_ones(build):
 
 
 def test_fixed_upsampling_is_bilinear_interpolation_of_the_scores():
-    model = fcn(backbone("resnet18"), (64, 96, 3), 3, stride=32, learned=False, output_stride=4, width=0.1)
-    both = keras.Model(model.input, [model.get_layer("head32_logits").output, model.output["logits"]])
+    model = fcn(
+        backbone("resnet18"), (64, 96, 3), 3, stride=32, learned=False, output_stride=4, width=0.1
+    )
+    both = keras.Model(
+        model.input, [model.get_layer("head32_logits").output, model.output["logits"]]
+    )
     scores, logits = both(images(model, 2))
     expected = tf.image.resize(scores, (16, 24))
     np.testing.assert_allclose(logits[:, 4:-4, 4:-4], expected[:, 4:-4, 4:-4], atol=1e-5)
@@ -287,18 +375,33 @@ def test_fixed_upsampling_is_bilinear_interpolation_of_the_scores():
 
 @pytest.mark.parametrize("name", HEADS)
 def test_building_twice_gives_the_same_variable_paths(name):
-    first, second = ([variable.path for variable in model.variables] for model in (small(name), SMALL[name](dropout=0.5)))
-    assert [*first, "dropout/seed_generator_state"] == sorted(second, key=lambda path: path.startswith("dropout"))
+    first, second = (
+        [variable.path for variable in model.variables]
+        for model in (small(name), SMALL[name](dropout=0.5))
+    )
+    assert [*first, "dropout/seed_generator_state"] == sorted(
+        second, key=lambda path: path.startswith("dropout")
+    )
     assert len(set(first)) == len(first)
 
 
-@pytest.mark.parametrize("name, network", [("fcn8", "resnet18"), ("unet on resnet18", "resnet18"), ("fcn8 on resnet20", "resnet20")])
+@pytest.mark.parametrize(
+    "name, network",
+    [("fcn8", "resnet18"), ("unet on resnet18", "resnet18"), ("fcn8 on resnet20", "resnet20")],
+)
 def test_the_backbones_variables_are_called_as_in_a_classifier(name, network):
-    classifier = {variable.path for variable in classification_network(network, SIZE, CLASSES).variables}
-    assert classifier - {variable.path for variable in small(name).variables} <= {"logits/kernel", "logits/bias"}
+    classifier = {
+        variable.path for variable in classification_network(network, SIZE, CLASSES).variables
+    }
+    assert classifier - {variable.path for variable in small(name).variables} <= {
+        "logits/kernel",
+        "logits/bias",
+    }
 
 
-@pytest.mark.parametrize("name, prefix", [("fcn8", "head"), ("unet on resnet18", ("decoder", "logits"))])
+@pytest.mark.parametrize(
+    "name, prefix", [("fcn8", "head"), ("unet on resnet18", ("decoder", "logits"))]
+)
 def test_a_frozen_backbone_leaves_the_head_to_train(name, prefix):
     model = SMALL[name]()
     freeze(model, Model(backbone="resnet18", weights="run", freeze="backbone"))

@@ -13,7 +13,9 @@ def test_linear_is_a_matrix_and_a_shift():
     model = classification_network("linear", (5, 4, 3), 7)
     kernel, bias = (variable.numpy() for variable in model.trainable_variables)
     images = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype("float32")
-    np.testing.assert_allclose(model(images)["logits"], images.reshape(2, 60) @ kernel + bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model(images)["logits"], images.reshape(2, 60) @ kernel + bias, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_two_layer_has_one_hidden_layer_of_rectifiers():
@@ -22,10 +24,15 @@ def test_two_layer_has_one_hidden_layer_of_rectifiers():
     assert first.shape == (60, 50)
     images = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype("float32")
     hidden = np.maximum(images.reshape(2, 60) @ first + shift, 0)
-    np.testing.assert_allclose(model(images)["logits"], hidden @ second + bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model(images)["logits"], hidden @ second + bias, rtol=1e-4, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("name, parameters", [("linear", 3072 * 10 + 10), ("two_layer", 3072 * 100 + 100 + 100 * 10 + 10)])
+@pytest.mark.parametrize(
+    "name, parameters",
+    [("linear", 3072 * 10 + 10), ("two_layer", 3072 * 100 + 100 + 100 * 10 + 10)],
+)
 def test_baselines_have_so_many_parameters(name, parameters):
     description = describe(name)
     assert description["parameters"] == description["trainable_parameters"] == parameters
@@ -33,6 +40,9 @@ def test_baselines_have_so_many_parameters(name, parameters):
 
 @pytest.mark.parametrize("name", ["linear", "two_layer"])
 def test_names_are_the_same_whatever_was_built_before(name):
-    first, second = [[variable.path for variable in classification_network(name, (4, 4, 1), 3).variables] for _ in range(2)]
+    first, second = [
+        [variable.path for variable in classification_network(name, (4, 4, 1), 3).variables]
+        for _ in range(2)
+    ]
     assert first == second
     assert "logits/kernel" in first

@@ -31,7 +31,9 @@ def as_rows(x):
 
 
 def some_map(rows, columns, ties=True):
-    """Two images with three channels; with ties, as after a ReLU, most windows have several equal maxima."""
+    """Two images with three channels; with ties, as after a ReLU, most windows have several equal
+    maxima.
+    """
     x = np.random.default_rng(0).normal(size=(2, rows, columns, 3)).astype("float32")
     return np.maximum(np.round(x), 0) if ties else x
 
@@ -40,9 +42,13 @@ def pooled_by_hand(x, window):
     """Values, positions in the window and whether a pixel is its window's first largest."""
     batch, rows, columns, channels = x.shape
     shape = (batch, -(-rows // window), -(-columns // window), channels)
-    values, positions, first = np.zeros(shape, x.dtype), np.zeros(shape, "uint8"), np.zeros(x.shape, bool)
+    values, positions, first = (
+        np.zeros(shape, x.dtype),
+        np.zeros(shape, "uint8"),
+        np.zeros(x.shape, bool),
+    )
     for b, i, j, c in np.ndindex(shape):
-        pixels = x[b, i * window:(i + 1) * window, j * window:(j + 1) * window, c]
+        pixels = x[b, i * window : (i + 1) * window, j * window : (j + 1) * window, c]
         row, column = np.unravel_index(np.argmax(pixels), pixels.shape)
         values[b, i, j, c], positions[b, i, j, c] = pixels[row, column], row * window + column
         first[b, i * window + row, j * window + column, c] = True
@@ -55,15 +61,30 @@ def pooled_by_hand(x, window):
 def test_max_unpooling_puts_values_where_the_maxima_were():
     values, positions = max_pool(as_map(LECTURE), 2)
     assert as_rows(values) == POOLED
-    assert as_rows(max_unpool(as_map(SMALL), positions, 2, (4, 4))) == [[0, 0, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0], [3, 0, 0, 4]]
+    assert as_rows(max_unpool(as_map(SMALL), positions, 2, (4, 4))) == [
+        [0, 0, 2, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+        [3, 0, 0, 4],
+    ]
 
 
 def test_bed_of_nails_puts_values_into_the_upper_left():
-    assert as_rows(bed_of_nails(as_map(SMALL), 2, (4, 4))) == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
+    assert as_rows(bed_of_nails(as_map(SMALL), 2, (4, 4))) == [
+        [1, 0, 2, 0],
+        [0, 0, 0, 0],
+        [3, 0, 4, 0],
+        [0, 0, 0, 0],
+    ]
 
 
 def test_nearest_repeats_values():
-    assert as_rows(nearest(as_map(SMALL), 2, (4, 4))) == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    assert as_rows(nearest(as_map(SMALL), 2, (4, 4))) == [
+        [1, 1, 2, 2],
+        [1, 1, 2, 2],
+        [3, 3, 4, 4],
+        [3, 3, 4, 4],
+    ]
 
 
 def test_a_transposed_convolution_adds_up_copies_of_its_filter():
@@ -100,7 +121,9 @@ def test_unpooling_what_was_pooled_leaves_the_maxima_and_zeros(rows, columns, wi
     x = some_map(rows, columns)
     values, positions = max_pool(tf.constant(x), window)
     _, _, first = pooled_by_hand(x, window)
-    np.testing.assert_array_equal(max_unpool(values, positions, window, (rows, columns)), np.where(first, x, 0))
+    np.testing.assert_array_equal(
+        max_unpool(values, positions, window, (rows, columns)), np.where(first, x, 0)
+    )
 
 
 @pytest.mark.parametrize("rows, columns, window", SIZES)
@@ -136,13 +159,18 @@ def test_the_gradient_of_unpooling_gathers_what_each_value_became(kind):
         loss = tf.reduce_sum(layer(x, positions) * weights)
     # The layer is linear: its value is the gradient times what goes in, for anything that goes in.
     gradient, other = tape.gradient(loss, x), tf.random.stateless_normal(x.shape, (3, 4))
-    np.testing.assert_allclose(tf.reduce_sum(gradient * other), tf.reduce_sum(layer(other, positions) * weights), rtol=1e-4)
+    np.testing.assert_allclose(
+        tf.reduce_sum(gradient * other), tf.reduce_sum(layer(other, positions) * weights), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["max", "bed_of_nails", "nearest"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_xla_pools_and_unpools_alike_in_every_dtype(kind, dtype):
-    pool, unpool = MaxPoolingWithPositions(name="pool", dtype=dtype), Unpooling(kind, (5, 7), name="unpool")
+    pool, unpool = (
+        MaxPoolingWithPositions(name="pool", dtype=dtype),
+        Unpooling(kind, (5, 7), name="unpool"),
+    )
     unpool.dtype_policy = keras.DTypePolicy(dtype)
 
     def there_and_back(x):
@@ -170,22 +198,31 @@ def test_a_transposed_convolution_starts_out_as_bilinear_interpolation(factor):
     x = some_map(5, 6, ties=False)
     size = (5 * factor, 6 * factor)
     inside = (slice(None), *(slice(factor // 2, pixels - factor // 2) for pixels in size))
-    np.testing.assert_allclose(model(x).numpy()[inside], tf.image.resize(x, size).numpy()[inside], atol=1e-5)
+    np.testing.assert_allclose(
+        model(x).numpy()[inside], tf.image.resize(x, size).numpy()[inside], atol=1e-5
+    )
     compiled = tf.function(model, jit_compile=True)(x)
     np.testing.assert_allclose(compiled, model(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("factor, row", [(2, [1 / 4, 3 / 4, 3 / 4, 1 / 4]), (3, [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3])])
+@pytest.mark.parametrize(
+    "factor, row", [(2, [1 / 4, 3 / 4, 3 / 4, 1 / 4]), (3, [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3])]
+)
 def test_a_bilinear_kernel_is_a_tent_for_each_channel(factor, row):
     kernel = bilinear_kernel((len(row), len(row), 2, 3)).numpy()
     for there, here in np.ndindex(2, 3):
-        np.testing.assert_allclose(kernel[:, :, there, here], np.outer(row, row) if there == here else 0, rtol=1e-6)
+        np.testing.assert_allclose(
+            kernel[:, :, there, here], np.outer(row, row) if there == here else 0, rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 5, 8, 16, 32])
 def test_fixed_upsampling_is_what_learned_one_starts_out_as(factor):
     image = keras.Input((5, 6, 3))
-    learned, fixed = (keras.Model(image, upsample(image, factor, learned=learned, name="upsample")) for learned in (True, False))
+    learned, fixed = (
+        keras.Model(image, upsample(image, factor, learned=learned, name="upsample"))
+        for learned in (True, False)
+    )
     x = some_map(5, 6, ties=False)
     np.testing.assert_allclose(fixed(x), learned(x), atol=1e-6)
     compiled = tf.function(fixed, jit_compile=True)(x)
@@ -194,6 +231,11 @@ def test_fixed_upsampling_is_what_learned_one_starts_out_as(factor):
 
 def test_only_learned_upsampling_has_a_variable():
     image = keras.Input((5, 6, 3))
-    learned, fixed = (keras.Model(image, upsample(image, 4, learned=learned, name="upsample")) for learned in (True, False))
-    assert [(variable.path, tuple(variable.shape)) for variable in learned.trainable_variables] == [("upsample/kernel", (8, 8, 3, 3))]
+    learned, fixed = (
+        keras.Model(image, upsample(image, 4, learned=learned, name="upsample"))
+        for learned in (True, False)
+    )
+    assert [(variable.path, tuple(variable.shape)) for variable in learned.trainable_variables] == [
+        ("upsample/kernel", (8, 8, 3, 3))
+    ]
     assert not fixed.variables

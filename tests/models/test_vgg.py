@@ -25,7 +25,9 @@ def test_the_convolutions_compute_what_keras_applications_does():
     theirs = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     ours = small(vgg16, (32, 32, 3), width=1)
     assert sum(prod(variable.shape) for variable in ours.trainable_variables) == 14_714_688
-    assert [variable.shape for variable in ours.weights] == [variable.shape for variable in theirs.weights]
+    assert [variable.shape for variable in ours.weights] == [
+        variable.shape for variable in theirs.weights
+    ]
     ours.set_weights(theirs.get_weights())
     x = 100 * normal(2, 32, 32, 3)
     expected = theirs(x)
@@ -44,7 +46,9 @@ def test_a_map_has_a_pixel_for_every_stride_pixels_of_the_image(backbone, stride
 
 def test_the_network_has_biases_and_no_norm_whatever_the_style():
     for backbone in (vgg16, ssd_vgg16):
-        kinds = {variable.path.split("/")[-1] for variable in small(backbone, (32, 32, 3)).variables}
+        kinds = {
+            variable.path.split("/")[-1] for variable in small(backbone, (32, 32, 3)).variables
+        }
         assert kinds - {"scale"} == {"kernel", "bias"}
 
 
@@ -65,7 +69,9 @@ def test_fc6_is_a_13x13_convolution_most_of_whose_weights_are_zero():
     sparse[::6, ::6] = layer.kernel
     layer.bias.assign(normal(*layer.bias.shape))
     x = normal(1, 15, 15, 2)
-    np.testing.assert_allclose(model(x), tf.nn.conv2d(x, sparse, 1, "SAME") + layer.bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model(x), tf.nn.conv2d(x, sparse, 1, "SAME") + layer.bias, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_fc6_sees_nine_pixels_six_apart():
@@ -80,11 +86,14 @@ def test_fc6_sees_nine_pixels_six_apart():
 def test_pool5_takes_the_largest_of_nine_around_each_pixel():
     model = small(ssd_vgg16, (64, 64, 3))
     pool = model.get_layer("stage5_pool")
-    before, after = (np.asarray(x) for x in keras.Model(model.input, [pool.input, pool.output])(normal(1, 64, 64, 3)))
+    before, after = (
+        np.asarray(x)
+        for x in keras.Model(model.input, [pool.input, pool.output])(normal(1, 64, 64, 3))
+    )
     assert before.shape == after.shape == (1, 4, 4, 8)
     for row in range(4):
         for column in range(4):
-            around = before[:, max(0, row - 1):row + 2, max(0, column - 1):column + 2]
+            around = before[:, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
             np.testing.assert_array_equal(after[:, row, column], around.max(axis=(1, 2)))
 
 

@@ -1,4 +1,4 @@
-"""The body of a predict request ↔ tensors: what TF Serving's REST API promises, without a server."""
+"""Guards bodies of predict requests ↔ tensors: TF Serving's REST API, without a server."""
 
 import base64
 import json
@@ -58,7 +58,9 @@ def test_a_plain_string_is_utf8_text():
 
 
 def test_row_and_column_form_of_several_inputs_give_the_same_tensors():
-    rows = tensors({"instances": [{"left": [1, 2.5], "right": 3}, {"right": 4, "left": [5, 6]}]}, PAIR)
+    rows = tensors(
+        {"instances": [{"left": [1, 2.5], "right": 3}, {"right": 4, "left": [5, 6]}]}, PAIR
+    )
     columns = tensors({"inputs": {"left": [[1, 2.5], [5, 6]], "right": [3, 4]}}, PAIR)
     for name, spec in PAIR.items():
         assert rows[name].dtype == columns[name].dtype == spec.dtype
@@ -124,13 +126,18 @@ def test_a_value_of_another_kind_is_refused_not_converted(dtype, value):
     assert 'input "x"' in refusal({"inputs": {"x": value}}, {"x": tf.TensorSpec(None, dtype)})
 
 
-@pytest.mark.parametrize("image", [[[[1], [2]], [[3]]], [[[1], [2]], 3], [[[1], [2]], [[3], 4]], [[[1], [2]], [[3], [[4]]]]])
+@pytest.mark.parametrize(
+    "image",
+    [[[[1], [2]], [[3]]], [[[1], [2]], 3], [[[1], [2]], [[3], 4]], [[[1], [2]], [[3], [[4]]]]],
+)
 def test_ragged_lists_are_refused(image):
     assert "ragged" in refusal({"instances": [[[[1], [2]], [[3], [4]]], image]}, IMAGE)
     assert 'input "image"' in refusal({"instances": [image]}, IMAGE)
 
 
-@pytest.mark.parametrize("inputs", [[], 1.0, [[[[1]]]], [[[[1], [2]], [[3], [4]], [[5], [6]]]], [[1, 2], [3, 4]]])
+@pytest.mark.parametrize(
+    "inputs", [[], 1.0, [[[[1]]]], [[[[1], [2]], [[3], [4]], [[5], [6]]]], [[1, 2], [3, 4]]]
+)
 def test_another_shape_than_the_signature_takes_is_refused(inputs):
     assert "(None, 2, 2, 1)" in refusal({"inputs": inputs}, IMAGE)
 
@@ -158,14 +165,20 @@ def test_a_malformed_body_is_refused_with_the_reason(body, sentence):
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"instances": [{"left": [1, 2], "right": 3}, {"left": [1, 2]}]}, 'instance 1 lacks the input "right"'),
+        (
+            {"instances": [{"left": [1, 2], "right": 3}, {"left": [1, 2]}]},
+            'instance 1 lacks the input "right"',
+        ),
         ({"instances": [{"left": [1, 2], "right": 3, "up": 1}]}, 'unknown input "up"'),
         ({"inputs": {"left": [[1, 2]]}}, 'lacks the input "right"'),
         ({"inputs": {"left": [[1, 2]], "right": [3], "up": 1}}, 'unknown input "up"'),
         ({"instances": [[1, 2]]}, "by name"),
         ({"inputs": [[1, 2]]}, "by name"),
         ({"instances": [{"left": [1, 2], "right": 3}, [1, 2]]}, "instance 1 is a bare value"),
-        ({"instances": [{"left": [1, 2], "right": 3}, {"left": [1], "right": 3}]}, 'input "left" is ragged'),
+        (
+            {"instances": [{"left": [1, 2], "right": 3}, {"left": [1], "right": 3}]},
+            'input "left" is ragged',
+        ),
     ],
 )
 def test_inputs_must_be_named_as_in_the_signature(body, sentence):
@@ -176,14 +189,20 @@ def test_one_output_drops_its_name_and_several_keep_theirs():
     a, b = tf.constant([1, 2]), tf.constant([[0.5], [0.25]])
     assert rest.to_answer({"a": a}, row_form=True) == {"predictions": [1, 2]}
     assert rest.to_answer({"a": a}, row_form=False) == {"outputs": [1, 2]}
-    assert rest.to_answer({"a": a, "b": b}, row_form=True) == {"predictions": [{"a": 1, "b": [0.5]}, {"a": 2, "b": [0.25]}]}
-    assert rest.to_answer({"a": a, "b": b}, row_form=False) == {"outputs": {"a": [1, 2], "b": [[0.5], [0.25]]}}
+    assert rest.to_answer({"a": a, "b": b}, row_form=True) == {
+        "predictions": [{"a": 1, "b": [0.5]}, {"a": 2, "b": [0.25]}]
+    }
+    assert rest.to_answer({"a": a, "b": b}, row_form=False) == {
+        "outputs": {"a": [1, 2], "b": [[0.5], [0.25]]}
+    }
 
 
 def test_only_outputs_named_bytes_are_base64():
     strings = tf.constant([["é", b"\xff"]])
     assert rest.to_answer({"class_name": strings}, row_form=False) == {"outputs": [["é", "\ufffd"]]}
-    assert rest.to_answer({"mask_bytes": strings}, row_form=False) == {"outputs": [[b64("é".encode()), b64(b"\xff")]]}
+    assert rest.to_answer({"mask_bytes": strings}, row_form=False) == {
+        "outputs": [[b64("é".encode()), b64(b"\xff")]]
+    }
     assert rest.to_answer({"text": tf.constant("a")}, row_form=False) == {"outputs": "a"}
 
 
@@ -230,6 +249,9 @@ def test_an_error_of_the_server_keeps_its_details_to_itself():
 
 
 def test_the_reason_of_the_model_arrives_without_its_graph():
-    before = "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n<stack traces unavailable>\n"
+    before = (
+        "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n<stack"
+        " traces unavailable>\n"
+    )
     error = tf.errors.InvalidArgumentError(None, None, before + "why\n\t [[{{node a/b}}]] [Op:f]")
     assert str(to_request_error(error)) == "the model refused the request: why"

@@ -1,4 +1,6 @@
-"""A real server on a free port, with a real SavedModel: what TF Serving's REST API promises over HTTP."""
+"""A real server on a free port, with a real SavedModel: what TF Serving's REST API promises over
+HTTP.
+"""
 
 import base64
 import http.client
@@ -22,7 +24,9 @@ PREDICT = f"{MODEL}:predict"
 
 
 class Probe(tf.Module):
-    """A model with the signatures of an artefact of ours, whose answers depend on the input and on a variable."""
+    """A model with the signatures of an artefact of ours, whose answers depend on the input and on
+    a variable.
+    """
 
     def __init__(self, version):
         super().__init__()
@@ -48,13 +52,20 @@ class Probe(tf.Module):
     def tensor(self, image):
         return {"sum": tf.reduce_sum(image, axis=[1, 2, 3])}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([None], tf.int32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([None], tf.int32)]
+    )
     def pair(self, left, right):
-        return {"total": tf.reduce_sum(left, axis=1) + tf.cast(right, tf.float32), "rows": tf.shape(right)[0]}
+        return {
+            "total": tf.reduce_sum(left, axis=1) + tf.cast(right, tf.float32),
+            "rows": tf.shape(right)[0],
+        }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
     def root(self, square):
-        with tf.control_dependencies([tf.debugging.assert_non_negative(square, message="no root of a negative number")]):
+        with tf.control_dependencies(
+            [tf.debugging.assert_non_negative(square, message="no root of a negative number")]
+        ):
             return {"root": tf.sqrt(square)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
@@ -68,7 +79,10 @@ def _crash(x):
 
 def save(folder, version):
     probe = Probe(version)
-    signatures = {name: getattr(probe, name) for name in ("serving_default", "tensor", "pair", "root", "crash")}
+    signatures = {
+        name: getattr(probe, name)
+        for name in ("serving_default", "tensor", "pair", "root", "crash")
+    }
     tf.saved_model.save(probe, str(folder), signatures=signatures)
 
 
@@ -96,7 +110,9 @@ def port(folder):
 
 
 def ask(port, method, path, body=None, connection=None):
-    """Returns the status and the JSON of one request, on a connection of its own unless one is given."""
+    """Returns the status and the JSON of one request, on a connection of its own unless one is
+    given.
+    """
     connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     text = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
     connection.request(method, path, text)
@@ -134,46 +150,76 @@ def answer_for(image, version=10):
 def test_row_form_answers_each_image_in_order(port):
     images = [b"\xff\xd8\xff", b"", b"\x00"]
     assert ask(port, "POST", PREDICT, {"instances": [b64(image) for image in images]}) == (
-        200, {"predictions": [answer_for(image) for image in images]},
+        200,
+        {"predictions": [answer_for(image) for image in images]},
     )
 
 
 def test_row_and_column_form_give_the_same_answers(port):
     images = [b64(b"a"), b64(b"bcd")]
-    rows = ask(port, "POST", PREDICT, {"instances": [{"image_bytes": image} for image in images]})[1]["predictions"]
+    rows = ask(port, "POST", PREDICT, {"instances": [{"image_bytes": image} for image in images]})[
+        1
+    ]["predictions"]
     columns = ask(port, "POST", PREDICT, {"inputs": {"image_bytes": images}})[1]["outputs"]
     assert columns == ask(port, "POST", PREDICT, {"inputs": images})[1]["outputs"]
-    assert rows == [{name: column[index] for name, column in columns.items()} for index in range(len(images))]
+    assert rows == [
+        {name: column[index] for name, column in columns.items()} for index in range(len(images))
+    ]
 
 
 def test_batched_and_single_give_the_same_answers(port):
     images = [b64(b"a"), b64(b""), b64(b"bcd")]
     batched = ask(port, "POST", PREDICT, {"instances": images})[1]["predictions"]
-    assert batched == [ask(port, "POST", PREDICT, {"instances": [image]})[1]["predictions"][0] for image in images]
+    assert batched == [
+        ask(port, "POST", PREDICT, {"instances": [image]})[1]["predictions"][0] for image in images
+    ]
 
 
 def test_another_signature_is_asked_by_name_and_its_only_output_is_bare(port):
     image = [[[1], [2]], [[3], [4.5]]]
-    assert ask(port, "POST", PREDICT, {"signature_name": "tensor", "instances": [image, image]}) == (200, {"predictions": [10.5, 10.5]})
-    assert ask(port, "POST", PREDICT, {"signature_name": "tensor", "inputs": {"image": [image]}}) == (200, {"outputs": [10.5]})
+    assert ask(
+        port, "POST", PREDICT, {"signature_name": "tensor", "instances": [image, image]}
+    ) == (200, {"predictions": [10.5, 10.5]})
+    assert ask(
+        port, "POST", PREDICT, {"signature_name": "tensor", "inputs": {"image": [image]}}
+    ) == (200, {"outputs": [10.5]})
 
 
 def test_outputs_without_a_batch_dimension_need_the_column_form(port):
     columns = {"signature_name": "pair", "inputs": {"left": [[1, 2], [3, 4]], "right": [5, 6]}}
-    assert ask(port, "POST", PREDICT, columns) == (200, {"outputs": {"total": [8.0, 13.0], "rows": 2}})
-    status, content = ask(port, "POST", PREDICT, {"signature_name": "pair", "instances": [{"left": [1, 2], "right": 3}]})
+    assert ask(port, "POST", PREDICT, columns) == (
+        200,
+        {"outputs": {"total": [8.0, 13.0], "rows": 2}},
+    )
+    status, content = ask(
+        port,
+        "POST",
+        PREDICT,
+        {"signature_name": "pair", "instances": [{"left": [1, 2], "right": 3}]},
+    )
     assert status == 400 and "column form" in content["error"]
 
 
 def test_the_latest_version_is_the_greatest_number(port):
     body = {"instances": ["a"]}
     assert ask(port, "POST", PREDICT, body)[1]["predictions"] == [answer_for(b"a", 10)]
-    assert ask(port, "POST", f"{MODEL}/versions/10:predict", body)[1]["predictions"] == [answer_for(b"a", 10)]
-    assert ask(port, "POST", f"{MODEL}/versions/9:predict", body)[1]["predictions"] == [answer_for(b"a", 9)]
+    assert ask(port, "POST", f"{MODEL}/versions/10:predict", body)[1]["predictions"] == [
+        answer_for(b"a", 10)
+    ]
+    assert ask(port, "POST", f"{MODEL}/versions/9:predict", body)[1]["predictions"] == [
+        answer_for(b"a", 9)
+    ]
 
 
 def test_status_lists_only_finished_versions(port):
-    nine, ten = ({"version": number, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}} for number in ("9", "10"))
+    nine, ten = (
+        {
+            "version": number,
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": ""},
+        }
+        for number in ("9", "10")
+    )
     assert ask(port, "GET", MODEL) == (200, {"model_version_status": [ten, nine]})
     assert ask(port, "GET", f"{MODEL}/versions/9") == (200, {"model_version_status": [nine]})
     assert ask(port, "GET", "/") == (200, {"models": [{"name": "probe", "versions": ["9", "10"]}]})
@@ -187,7 +233,12 @@ def test_metadata_describes_the_signatures_as_tf_serving_does(port):
     assert signature["method_name"] == "tensorflow/serving/predict"
     image = signature["inputs"]["image"]
     assert image["dtype"] == "DT_FLOAT"
-    assert [dimension["size"] for dimension in image["tensor_shape"]["dim"]] == ["-1", "2", "2", "1"]
+    assert [dimension["size"] for dimension in image["tensor_shape"]["dim"]] == [
+        "-1",
+        "2",
+        "2",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -212,12 +263,36 @@ def test_metadata_describes_the_signatures_as_tf_serving_does(port):
         ("POST", PREDICT, {}, 400, "either"),
         ("POST", PREDICT, {"instances": ["a"], "inputs": ["a"]}, 400, "not both"),
         ("POST", PREDICT, {"instances": []}, 400, "at least one"),
-        ("POST", PREDICT, {"instances": ["a"], "signature_name": "nope"}, 400, 'no signature "nope"'),
+        (
+            "POST",
+            PREDICT,
+            {"instances": ["a"], "signature_name": "nope"},
+            400,
+            'no signature "nope"',
+        ),
         ("POST", PREDICT, {"instances": [1]}, 400, "takes strings"),
         ("POST", PREDICT, {"instances": [{"picture": "a"}]}, 400, 'lacks the input "image_bytes"'),
-        ("POST", PREDICT, {"signature_name": "tensor", "instances": [[1, 2, 3]]}, 400, "(None, 2, 2, 1)"),
-        ("POST", PREDICT, {"signature_name": "tensor", "instances": [[[[1], [2]], [[3]]]]}, 400, "ragged"),
-        ("POST", PREDICT, {"signature_name": "root", "instances": [4, -1]}, 400, "no root of a negative number"),
+        (
+            "POST",
+            PREDICT,
+            {"signature_name": "tensor", "instances": [[1, 2, 3]]},
+            400,
+            "(None, 2, 2, 1)",
+        ),
+        (
+            "POST",
+            PREDICT,
+            {"signature_name": "tensor", "instances": [[[[1], [2]], [[3]]]]},
+            400,
+            "ragged",
+        ),
+        (
+            "POST",
+            PREDICT,
+            {"signature_name": "root", "instances": [4, -1]},
+            400,
+            "no root of a negative number",
+        ),
         ("POST", PREDICT, {"signature_name": "crash", "instances": [1]}, 500, "internal error"),
     ],
 )
@@ -235,7 +310,9 @@ def test_a_query_and_a_quoted_name_are_understood(port):
 def test_a_bad_request_between_good_ones_leaves_their_connection_alone(port):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     good, bad = {"instances": ["a"]}, {"instances": [1]}
-    assert [ask(port, "POST", PREDICT, body, connection=connection)[0] for body in (good, bad, good)] == [200, 400, 200]
+    assert [
+        ask(port, "POST", PREDICT, body, connection=connection)[0] for body in (good, bad, good)
+    ] == [200, 400, 200]
     assert ask(port, "DELETE", MODEL, {"with": "a body"}, connection=connection)[0] == 405
     assert ask(port, "HEAD", MODEL, connection=connection) == (405, None)
     assert ask(port, "POST", PREDICT, good, connection=connection)[0] == 200
@@ -257,7 +334,9 @@ def test_a_bad_request_between_good_ones_leaves_their_connection_alone(port):
         ("BREW {path} HTTP/1.1", 501),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused_in_json_and_closes_the_connection(port, head, status):
+def test_a_body_that_cannot_be_read_is_refused_in_json_and_closes_the_connection(
+    port, head, status
+):
     reply = raw(port, head.format(path=PREDICT).encode() + b"\r\nHost: x\r\n\r\n{}")
     headers, _, body = reply.partition(b"\r\n\r\n")
     assert headers.startswith(b"HTTP/1.1 %d " % status)
@@ -283,7 +362,12 @@ def test_concurrent_clients_get_their_own_answers(port):
     def ask_ten_times(client):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         images = [bytes(client + turn) for turn in range(10)]
-        answers = [ask(port, "POST", PREDICT, {"instances": [b64(image)]}, connection=connection)[1]["predictions"] for image in images]
+        answers = [
+            ask(port, "POST", PREDICT, {"instances": [b64(image)]}, connection=connection)[1][
+                "predictions"
+            ]
+            for image in images
+        ]
         connection.close()
         return answers == [[answer_for(image)] for image in images]
 

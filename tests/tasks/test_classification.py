@@ -15,7 +15,9 @@ CLASSES = tuple("abcdefgh")
 
 def predictions(images: int = 6) -> dict[str, np.ndarray]:
     logits = np.random.default_rng(0).normal(size=(images, len(CLASSES))).astype(np.float32) * 4
-    answers = classification.predict({"logits": tf.constant(logits)}, small_config("export.top_k=3"), CLASSES)
+    answers = classification.predict(
+        {"logits": tf.constant(logits)}, small_config("export.top_k=3"), CLASSES
+    )
     return {name: value.numpy() for name, value in answers.items()}
 
 
@@ -30,16 +32,22 @@ def test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted() -> None:
     np.testing.assert_array_equal(given["top_class_ids"], order)
     np.testing.assert_array_equal(given["class_id"], order[:, 0])
     np.testing.assert_array_equal(given["probability"], given["probabilities"].max(-1))
-    assert [name.decode() for name in given["class_name"]] == [CLASSES[i] for i in given["class_id"]]
+    assert [name.decode() for name in given["class_name"]] == [
+        CLASSES[i] for i in given["class_id"]
+    ]
 
 
 def test_more_answers_than_classes_are_not_promised() -> None:
-    answers = classification.predict({"logits": tf.zeros([1, 2])}, small_config("export.top_k=5"), ("a", "b"))
+    answers = classification.predict(
+        {"logits": tf.zeros([1, 2])}, small_config("export.top_k=5"), ("a", "b")
+    )
     assert answers["top_probabilities"].shape == (1, 2)
 
 
 def test_names_in_any_alphabet_survive() -> None:
-    answers = classification.predict({"logits": tf.constant([[0.0, 1.0]])}, small_config(), ("T-shirt/top", "größe 漢字"))
+    answers = classification.predict(
+        {"logits": tf.constant([[0.0, 1.0]])}, small_config(), ("T-shirt/top", "größe 漢字")
+    )
     given = classification.to_answer({name: value.numpy() for name, value in answers.items()}, 0)
     assert given["class_name"] == "größe 漢字"
 
@@ -48,14 +56,16 @@ def test_an_answer_for_people_holds_what_was_predicted() -> None:
     given = predictions()
     answer = classification.to_answer(given, 2)
     assert [row["class_id"] for row in answer["top"]] == given["top_class_ids"][2].tolist()
-    assert answer["top"][0] == {name: answer[name] for name in ("class_id", "class_name", "probability")}
+    assert answer["top"][0] == {
+        name: answer[name] for name in ("class_id", "class_name", "probability")
+    }
 
 
 def test_single_answers_equal_batched_ones() -> None:
     logits = tf.random.stateless_normal([4, len(CLASSES)], [1, 2])
     together = classification.predict({"logits": logits}, small_config(), CLASSES)
     for n in range(4):
-        alone = classification.predict({"logits": logits[n: n + 1]}, small_config(), CLASSES)
+        alone = classification.predict({"logits": logits[n : n + 1]}, small_config(), CLASSES)
         for name, value in alone.items():
             np.testing.assert_array_equal(value[0], together[name][n])
 
@@ -69,7 +79,9 @@ KINDS = ("softmax", "hinge", "squared_hinge", "binary", "focal")
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_names_are_what_loss_returns(kind: str) -> None:
     config = small_config(f"loss={{kind: {kind}}}")
-    parts = classification.loss({"logits": tf.zeros([3, 4])}, {"label": tf.constant([0, 1, 3])}, config)
+    parts = classification.loss(
+        {"logits": tf.zeros([3, 4])}, {"label": tf.constant([0, 1, 3])}, config
+    )
     assert tuple(parts) == classification.loss_names(config)
     assert [part.shape for part in parts.values()] == [(3,)]
 
@@ -83,14 +95,25 @@ def test_an_untrained_network_has_about_the_expected_loss(kind: str) -> None:
     config = small_config(f"loss={{kind: {kind}}}")
     model = classification.build_model(config, CLASSES)
     images = tf.random.stateless_normal([16, *model.input_shape[1:]], [0, 0])
-    [loss] = classification.loss(model(images, training=True), {"label": tf.range(16) % 8}, config).values()
-    assert float(tf.reduce_mean(loss)) == pytest.approx(expected_initial_loss(config.loss, len(CLASSES)), rel=0.1)
+    [loss] = classification.loss(
+        model(images, training=True), {"label": tf.range(16) % 8}, config
+    ).values()
+    assert float(tf.reduce_mean(loss)) == pytest.approx(
+        expected_initial_loss(config.loss, len(CLASSES)), rel=0.1
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_probabilities_rank_as_scores_do_and_exclude_each_other_only_where_classes_do(kind: str) -> None:
-    config, logits = small_config(f"loss={{kind: {kind}}}"), np.random.default_rng(0).normal(size=(6, len(CLASSES))).astype(np.float32)
-    probabilities = classification.predict({"logits": tf.constant(logits)}, config, CLASSES)["probabilities"].numpy()
+def test_probabilities_rank_as_scores_do_and_exclude_each_other_only_where_classes_do(
+    kind: str,
+) -> None:
+    config, logits = (
+        small_config(f"loss={{kind: {kind}}}"),
+        np.random.default_rng(0).normal(size=(6, len(CLASSES))).astype(np.float32),
+    )
+    probabilities = classification.predict({"logits": tf.constant(logits)}, config, CLASSES)[
+        "probabilities"
+    ].numpy()
     np.testing.assert_array_equal(np.argsort(probabilities), np.argsort(logits))
     if kind in ("binary", "focal"):
         np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5)
@@ -103,10 +126,15 @@ def test_probabilities_rank_as_scores_do_and_exclude_each_other_only_where_class
 
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 @pytest.mark.parametrize("kind", ["softmax", "binary"])
-def test_the_probabilities_of_an_average_are_the_averages_of_probabilities(kind: str, scale: float) -> None:
+def test_the_probabilities_of_an_average_are_the_averages_of_probabilities(
+    kind: str, scale: float
+) -> None:
     config = small_config(f"loss={{kind: {kind}}}")
     logits = tf.random.stateless_normal([3, 5, len(CLASSES)], [1, 2]) * scale
-    each = [classification.predict({"logits": one}, config, CLASSES)["probabilities"].numpy() for one in logits]
+    each = [
+        classification.predict({"logits": one}, config, CLASSES)["probabilities"].numpy()
+        for one in logits
+    ]
     average = classification.average({"logits": logits}, config)
     given = classification.predict(average, config, CLASSES)["probabilities"]
     np.testing.assert_allclose(given, np.mean(each, 0), rtol=1e-4, atol=1e-7)
@@ -115,16 +143,24 @@ def test_the_probabilities_of_an_average_are_the_averages_of_probabilities(kind:
 
 @pytest.mark.parametrize("kind", ["softmax", "binary"])
 def test_an_average_of_one_answer_is_that_answer(kind: str) -> None:
-    config, logits = small_config(f"loss={{kind: {kind}}}"), tf.random.stateless_normal([1, 5, len(CLASSES)], [1, 2])
+    config, logits = (
+        small_config(f"loss={{kind: {kind}}}"),
+        tf.random.stateless_normal([1, 5, len(CLASSES)], [1, 2]),
+    )
     alone = classification.predict({"logits": logits[0]}, config, CLASSES)
-    given = classification.predict(classification.average({"logits": logits}, config), config, CLASSES)
+    given = classification.predict(
+        classification.average({"logits": logits}, config), config, CLASSES
+    )
     np.testing.assert_allclose(given["probabilities"], alone["probabilities"], rtol=1e-5)
     np.testing.assert_array_equal(given["top_class_ids"], alone["top_class_ids"])
 
 
 def test_a_tiny_probability_outlives_the_average() -> None:
     # 1 − sigmoid(40) is 0 in float32, its logarithm must not be infinite.
-    average = classification.average({"logits": tf.constant([[[40.0, -200.0]], [[41.0, -201.0]]])}, small_config("loss={kind: binary}"))
+    average = classification.average(
+        {"logits": tf.constant([[[40.0, -200.0]], [[41.0, -201.0]]])},
+        small_config("loss={kind: binary}"),
+    )
     np.testing.assert_allclose(average["logits"], [[40.38, -200.38]], atol=0.1)
 
 
@@ -133,12 +169,19 @@ def test_a_tiny_probability_outlives_the_average() -> None:
 
 def test_the_model_section_reaches_the_network() -> None:
     config = small_config(
-        "model.norm=group", "model.norm_groups=2", "model.stochastic_depth=0.3", "model.drop_connect=0.2",
-        "model.initializer=constant", "model.initializer_value=0.5", "loss={kind: focal}",
+        "model.norm=group",
+        "model.norm_groups=2",
+        "model.stochastic_depth=0.3",
+        "model.drop_connect=0.2",
+        "model.initializer=constant",
+        "model.initializer_value=0.5",
+        "loss={kind: focal}",
     )
     model = classification.build_model(config, CLASSES)
     assert {layer.groups for layer in model.layers if "norm" in layer.name} == {2}
     assert model.get_layer("stage3_block3_drop").rate == pytest.approx(0.3)
     assert model.get_layer("logits").rate == pytest.approx(0.2)
-    np.testing.assert_array_equal(model.get_layer("stem").kernel, np.full(model.get_layer("stem").kernel.shape, 0.5))
+    np.testing.assert_array_equal(
+        model.get_layer("stem").kernel, np.full(model.get_layer("stem").kernel.shape, 0.5)
+    )
     np.testing.assert_allclose(model.get_layer("logits").bias, np.log(0.01 / 0.99), rtol=1e-5)

@@ -1,4 +1,6 @@
-"""The detection task: what is encoded is what is answered, with every head and however images are resized."""
+"""The detection task: what is encoded is what is answered, with every head and however images are
+resized.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ HEADS = {
     "ssd": "{kind: ssd, strides: [8, 16], coarsest: 4, smallest: 0.2, largest: 0.5}",
     "yolo_v1": "{kind: yolo_v1, stride: 16}",
     "yolo_v2": "{kind: yolo_v2, stride: 16, anchors: [[0.2, 0.2], [0.4, 0.3]]}",
-    "yolo_v3": "{kind: yolo_v3, strides: [8, 16], anchors: [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.5, 0.4]]}",
+    "yolo_v3": (
+        "{kind: yolo_v3, strides: [8, 16], anchors: [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.5,"
+        " 0.4]]}"
+    ),
 }
 CLASSES = ("cat", "dog", "größe")
 EXTENT = (150, 300)
@@ -34,20 +39,33 @@ LABELS = np.array([2, 0, 1], np.int32)
 
 def config_of(head: str, *overrides: str) -> Config:
     loss = "multibox" if head == "ssd" else "yolo"
-    return config_file.load(ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml", [
-        f"model.head={HEADS[head]}", f"loss.kind={loss}", "prepare.size=[128, 128]", "data.max_objects=5", *overrides,
-    ])
+    return config_file.load(
+        ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
+        [
+            f"model.head={HEADS[head]}",
+            f"loss.kind={loss}",
+            "prepare.size=[128, 128]",
+            "data.max_objects=5",
+            *overrides,
+        ],
+    )
 
 
 def example(boxes: np.ndarray = BOXES, labels: np.ndarray = LABELS) -> dict[str, tf.Tensor]:
     return {
-        "image": tf.zeros([*EXTENT, 3], tf.uint8), "boxes": tf.constant(boxes / np.tile(EXTENT, 2), tf.float32),
-        "labels": tf.constant(labels), "crowd": tf.zeros(len(labels), tf.bool), "area": tf.fill([len(labels)], -1.0),
+        "image": tf.zeros([*EXTENT, 3], tf.uint8),
+        "boxes": tf.constant(boxes / np.tile(EXTENT, 2), tf.float32),
+        "labels": tf.constant(labels),
+        "crowd": tf.zeros(len(labels), tf.bool),
+        "area": tf.fill([len(labels)], -1.0),
     }
 
 
 def batch_of_one(config: Config, **objects: np.ndarray) -> dict[str, tf.Tensor]:
-    return {name: value[tf.newaxis] for name, value in detection.encode(example(**objects), config).items()}
+    return {
+        name: value[tf.newaxis]
+        for name, value in detection.encode(example(**objects), config).items()
+    }
 
 
 def right_outputs(config: Config, targets: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
@@ -57,7 +75,10 @@ def right_outputs(config: Config, targets: dict[str, tf.Tensor]) -> dict[str, np
     if config.loss.kind == "multibox":
         defaults = ssd_defaults(config)
         index = match(to_corners(defaults), placed, targets["labels"], targets["crowd"]).numpy()[0]
-        raw, logits = np.zeros((1, len(defaults), 4), np.float32), np.zeros((1, len(defaults), len(CLASSES) + 1), np.float32)
+        raw, logits = (
+            np.zeros((1, len(defaults), 4), np.float32),
+            np.zeros((1, len(defaults), len(CLASSES) + 1), np.float32),
+        )
         logits[0, :, 0] = 20
         for box in np.flatnonzero(index >= 0):
             raw[0, box] = encode_ssd(placed[0, index[box]], defaults[box])
@@ -65,13 +86,20 @@ def right_outputs(config: Config, targets: dict[str, tf.Tensor]) -> dict[str, np
         return {"boxes": raw, "logits": logits}
     grids = yolo_grids(config)
     count = sum(grid.boxes for grid in grids)
-    raw, objectness = np.full((1, count, 4), 0.1, np.float32), np.full((1, count), -20.0, np.float32)
+    raw, objectness = (
+        np.full((1, count, 4), 0.1, np.float32),
+        np.full((1, count), -20.0, np.float32),
+    )
     if config.model.head and config.model.head.kind == "yolo_v1":
         cells, encoded = (values.numpy()[0] for values in yolo_v1_targets(placed, *grids))
         objectness[:] = 0
         logits = np.zeros((1, count // 2, len(CLASSES)), np.float32)
         for slot in filled:
-            raw[0, 2 * cells[slot]], objectness[0, 2 * cells[slot]], logits[0, cells[slot], labels[slot]] = encoded[slot], 1, 1
+            (
+                raw[0, 2 * cells[slot]],
+                objectness[0, 2 * cells[slot]],
+                logits[0, cells[slot], labels[slot]],
+            ) = (encoded[slot], 1, 1)
         return {"boxes": raw, "objectness": objectness, "logits": logits}
     index, encoded = (values.numpy()[0] for values in yolo_targets(placed, grids))
     logits = np.full((1, count, len(CLASSES)), -20.0, np.float32)
@@ -89,11 +117,16 @@ def test_right_outputs_answer_the_objects_in_pixels_of_the_image(head: str, resi
     targets = batch_of_one(config)
     answers = detection.predict(right_outputs(config, targets), config, CLASSES, targets["extent"])
     assert int(answers["count"][0]) == len(BOXES)
-    found = {int(label): box for label, box in zip(answers["class_ids"][0, :3], answers["boxes"][0, :3].numpy())}
+    found = {
+        int(label): box
+        for label, box in zip(answers["class_ids"][0, :3], answers["boxes"][0, :3].numpy())
+    }
     for label, box in zip(LABELS, BOXES):
         np.testing.assert_allclose(found[int(label)], box, atol=0.05)
     names = [name.decode() for name in answers["class_names"].numpy()[0]]
-    assert names[:3] == [CLASSES[label] for label in answers["class_ids"].numpy()[0, :3]] and set(names[3:]) == {""}
+    assert names[:3] == [CLASSES[label] for label in answers["class_ids"].numpy()[0, :3]] and set(
+        names[3:]
+    ) == {""}
     assert answers["image_size"].numpy().tolist() == [list(EXTENT)]
 
 
@@ -106,7 +139,11 @@ def test_right_outputs_cost_nothing_and_wrong_ones_do(head: str) -> None:
     assert tuple(losses) == detection.loss_names(config)
     for name, loss in losses.items():
         np.testing.assert_allclose(loss, 0, atol=1e-3, err_msg=name)
-    wrong = detection.loss({name: tf.random.stateless_normal(value.shape, [1, 2]) for name, value in right.items()}, targets, config)
+    wrong = detection.loss(
+        {name: tf.random.stateless_normal(value.shape, [1, 2]) for name, value in right.items()},
+        targets,
+        config,
+    )
     assert all(float(loss[0]) > 0.1 for loss in wrong.values())
 
 
@@ -132,19 +169,35 @@ def test_whoever_asks_chooses_thresholds() -> None:
     config = config_of("ssd")
     targets = batch_of_one(config)
     outputs = right_outputs(config, targets)
-    assert detection.settings(config) == {"score_threshold": 0.01, "iou_threshold": 0.5, "max_detections": 100}
-    one = detection.predict(outputs, config, CLASSES, targets["extent"], max_detections=tf.constant(1))
+    assert detection.settings(config) == {
+        "score_threshold": 0.01,
+        "iou_threshold": 0.5,
+        "max_detections": 100,
+    }
+    one = detection.predict(
+        outputs, config, CLASSES, targets["extent"], max_detections=tf.constant(1)
+    )
     assert int(one["count"][0]) == 1 and one["boxes"].shape == (1, 100, 4)
-    none = detection.predict(outputs, config, CLASSES, targets["extent"], score_threshold=tf.constant(1.0))
+    none = detection.predict(
+        outputs, config, CLASSES, targets["extent"], score_threshold=tf.constant(1.0)
+    )
     assert int(none["count"][0]) == 0
 
 
 def test_an_answer_is_a_list_of_objects_in_plain_json() -> None:
     config = config_of("yolo_v3")
     targets = batch_of_one(config)
-    predictions = detection.predict(right_outputs(config, targets), config, CLASSES, targets["extent"])
-    answer = json.loads(json.dumps(detection.to_answer({name: value.numpy() for name, value in predictions.items()}, 0)))
-    assert answer["count"] == 3 and {found["class_name"] for found in answer["objects"]} == set(CLASSES)
+    predictions = detection.predict(
+        right_outputs(config, targets), config, CLASSES, targets["extent"]
+    )
+    answer = json.loads(
+        json.dumps(
+            detection.to_answer({name: value.numpy() for name, value in predictions.items()}, 0)
+        )
+    )
+    assert answer["count"] == 3 and {found["class_name"] for found in answer["objects"]} == set(
+        CLASSES
+    )
     assert set(answer["objects"][0]) == {"box", "class_id", "class_name", "score"}
     assert detection.draw_answer(np.zeros((*EXTENT, 3), np.uint8), answer).axes
 
@@ -154,18 +207,27 @@ def test_several_detectors_dont_answer_together() -> None:
         detection.average({}, config_of("ssd"))
 
 
-@pytest.mark.parametrize("overrides, message", [
-    (["model.head=null"], "model.head is missing"),
-    (["loss.kind=yolo"], "choose multibox or focal"),
-    (["data.source={kind: digits}"], "digits has a class per image, and task: detection learns boxes"),
-    (["prepare.resize=crop"], "would cut objects off"),
-    (["test_time={views: mirrored}"], "test_time.views"),
-    (["export.png=[mask]"], "export.png is for segmentation"),
-    (["mix=[{op: mixup}]"], "use op: object_mixup"),
-    (["task=classification"], "model.head"),
-    (["model.head={kind: yolo_v3, strides: [8, 16], anchors: [[1, 1]]}", "loss.kind=yolo"], "can't be shared out evenly"),
-    (["model.head={kind: ssd, strides: [16, 8]}"], "strides must grow"),
-])
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["model.head=null"], "model.head is missing"),
+        (["loss.kind=yolo"], "choose multibox or focal"),
+        (
+            ["data.source={kind: digits}"],
+            "digits has a class per image, and task: detection learns boxes",
+        ),
+        (["prepare.resize=crop"], "would cut objects off"),
+        (["test_time={views: mirrored}"], "test_time.views"),
+        (["export.png=[mask]"], "export.png is for segmentation"),
+        (["mix=[{op: mixup}]"], "use op: object_mixup"),
+        (["task=classification"], "model.head"),
+        (
+            ["model.head={kind: yolo_v3, strides: [8, 16], anchors: [[1, 1]]}", "loss.kind=yolo"],
+            "can't be shared out evenly",
+        ),
+        (["model.head={kind: ssd, strides: [16, 8]}"], "strides must grow"),
+    ],
+)
 def test_what_does_not_go_together_is_an_error(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config_of("ssd", *overrides)

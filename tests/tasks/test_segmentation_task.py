@@ -1,4 +1,6 @@
-"""Segmentation's part of the contract: masks to targets, scores of pixels to masks of the original image, whole or in tiles."""
+"""Segmentation's part of the contract: masks to targets, scores of pixels to masks of the original
+image, whole or in tiles.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,14 @@ from cvpipe.tasks import segmentation
 
 CLASSES = ("ground", "water", "wood")
 PIPELINE: dict[str, Any] = {
-    "task": "segmentation", "name": "tiny", "data": {"source": {"kind": "digit_scenes", "masks": True}},
-    "augment": [{"op": "scale_crop"}], "prepare": {"size": [32, 48]}, "model": {"backbone": "resnet18", "head": {"kind": "fcn"}},
-    "optimizer": {"kind": "adamw", "learning_rate": 0.001}, "train": {"epochs": 1, "batch_size": 2},
+    "task": "segmentation",
+    "name": "tiny",
+    "data": {"source": {"kind": "digit_scenes", "masks": True}},
+    "augment": [{"op": "scale_crop"}],
+    "prepare": {"size": [32, 48]},
+    "model": {"backbone": "resnet18", "head": {"kind": "fcn"}},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.001},
+    "train": {"epochs": 1, "batch_size": 2},
 }
 
 
@@ -34,20 +41,26 @@ def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
 
 
 def answered(logits: tf.Tensor, extent: list[list[int]], **settings: Any) -> dict[str, np.ndarray]:
-    found = segmentation.predict({"logits": logits}, config(**settings), CLASSES, tf.constant(extent))
+    found = segmentation.predict(
+        {"logits": logits}, config(**settings), CLASSES, tf.constant(extent)
+    )
     return {name: value.numpy() for name, value in found.items()}
 
 
 @pytest.mark.parametrize("size", [(32, 48), (64, 96), (300, 70), (600, 1), (7, 9)])
 @pytest.mark.parametrize("stride", [1, 4])
-def test_masks_have_the_images_own_size_as_bilinear_resizing_gives_them(size: tuple[int, int], stride: int) -> None:
+def test_masks_have_the_images_own_size_as_bilinear_resizing_gives_them(
+    size: tuple[int, int], stride: int
+) -> None:
     logits = scores(32 // stride, 48 // stride)
     found = answered(logits, [list(size)])
     expected = tf.nn.softmax(tf.image.resize(logits, size))[0].numpy()
     assert found["mask"].shape == (1, *size)
     chosen = np.take_along_axis(expected, found["mask"][0][..., np.newaxis].astype(int), -1)[..., 0]
     # Softmax after resizing and before differ in the last bits where two classes tie.
-    assert (chosen >= expected.max(-1) - 1e-3).all() and (found["mask"][0] == expected.argmax(-1)).mean() > 0.999
+    assert (chosen >= expected.max(-1) - 1e-3).all() and (
+        found["mask"][0] == expected.argmax(-1)
+    ).mean() > 0.999
 
 
 def test_a_letterbox_is_cut_off_again() -> None:
@@ -56,7 +69,11 @@ def test_a_letterbox_is_cut_off_again() -> None:
     mask[45:, 20:] = 2
     letterbox = config(resize="letterbox")
     placed = prepare_mask(tf.constant(mask), letterbox.prepare)[..., 0].numpy()
-    assert placed.shape == (32, 48) and (placed[:, :15] == IGNORED).all() and (placed[:, 33:] == IGNORED).all()
+    assert (
+        placed.shape == (32, 48)
+        and (placed[:, :15] == IGNORED).all()
+        and (placed[:, 33:] == IGNORED).all()
+    )
     logits = 20 * tf.one_hot(np.where(placed == IGNORED, 0, placed), 3)[tf.newaxis]
     found = answered(logits, [[60, 30]], resize="letterbox")["mask"][0]
     expected = tf.argmax(tf.image.resize(logits[:, :, 16:32], [60, 30])[0], -1)
@@ -78,16 +95,20 @@ def test_a_batch_is_answered_as_each_image_alone_and_padded() -> None:
     both = answered(logits, extent)
     assert both["mask"].shape == (2, 70, 90)
     for n, (height, width) in enumerate(extent):
-        alone = answered(logits[n: n + 1], [extent[n]])
+        alone = answered(logits[n : n + 1], [extent[n]])
         np.testing.assert_array_equal(both["mask"][n, :height, :width], alone["mask"][0])
-        assert (both["mask"][n, height:] == IGNORED).all() and (both["mask"][n, :, width:] == IGNORED).all()
+        assert (both["mask"][n, height:] == IGNORED).all() and (
+            both["mask"][n, :, width:] == IGNORED
+        ).all()
         for name in ("shares", "mean_probabilities", "image_size"):
             np.testing.assert_array_equal(both[name][n], alone[name][0])
 
 
 def test_shares_count_pixels_and_probabilities_are_their_means() -> None:
     found = answered(scores(32, 48), [[300, 200]])
-    np.testing.assert_allclose(found["shares"][0], np.bincount(found["mask"].ravel(), minlength=3) / 60_000, rtol=1e-6)
+    np.testing.assert_allclose(
+        found["shares"][0], np.bincount(found["mask"].ravel(), minlength=3) / 60_000, rtol=1e-6
+    )
     np.testing.assert_allclose(found["mean_probabilities"].sum(), 1, rtol=1e-5)
     expected = tf.reduce_mean(tf.nn.softmax(tf.image.resize(scores(32, 48), [300, 200])), [0, 1, 2])
     np.testing.assert_allclose(found["mean_probabilities"][0], expected, atol=1e-4)
@@ -111,7 +132,10 @@ def test_an_image_that_could_not_be_read_harms_no_other() -> None:
 def network() -> keras.Model:
     """Convolutions that see 3 pixels to each side, and halve the resolution on the way."""
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Conv2D(8, 3, padding="same", activation="relu"), keras.layers.Conv2D(3, 2, strides=2, padding="valid")]
+    layers = [
+        keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+        keras.layers.Conv2D(3, 2, strides=2, padding="valid"),
+    ]
     image = keras.Input((None, None, 3))
     x = image
     for layer in layers:
@@ -120,14 +144,18 @@ def network() -> keras.Model:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 90), (200, 64), (150, 171), (10, 100)])
-def test_tiles_answer_as_the_whole_image_does_away_from_its_edges(size: tuple[int, int], network: keras.Model) -> None:
+def test_tiles_answer_as_the_whole_image_does_away_from_its_edges(
+    size: tuple[int, int], network: keras.Model
+) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
     tiled = config(size=[32, 32], resize="tile", overlap=16)
-    found = segmentation.predict_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
+    found = segmentation.predict_in_tiles(
+        lambda part: network(part), tf.constant(image), tiled, CLASSES
+    )
     even = [length // 2 * 2 for length in size]
     whole = network((image[:, : even[0], : even[1]].astype(np.float32) / 255 - 0.5) / 0.5)["logits"]
     expected = tf.nn.softmax(tf.image.resize(whole, even))[0].numpy()
-    inner = np.s_[4: even[0] - 4, 4: even[1] - 4]
+    inner = np.s_[4 : even[0] - 4, 4 : even[1] - 4]
     mask, best = found["mask"][0].numpy()[inner], expected.argmax(-1)[inner]
     chosen = np.take_along_axis(expected[inner], mask[..., np.newaxis].astype(int), -1)[..., 0]
     assert (chosen >= expected[inner].max(-1) - 1e-5).all() and (mask == best).mean() > 0.9999
@@ -138,8 +166,16 @@ def test_images_in_tiles_dont_depend_on_what_they_are_padded_to(network: keras.M
     tiled = config(size=[32, 32], resize="tile", overlap=8)
     image = np.random.default_rng(0).integers(0, 256, (1, 45, 70, 3)).astype(np.uint8)
     padded = np.pad(image, [(0, 1), (0, 60), (0, 30), (0, 0)])
-    alone = segmentation.predict_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
-    both = segmentation.predict_in_tiles(lambda part: network(part), tf.constant(padded), tiled, CLASSES, tf.constant([[45, 70], [0, 0]]))
+    alone = segmentation.predict_in_tiles(
+        lambda part: network(part), tf.constant(image), tiled, CLASSES
+    )
+    both = segmentation.predict_in_tiles(
+        lambda part: network(part),
+        tf.constant(padded),
+        tiled,
+        CLASSES,
+        tf.constant([[45, 70], [0, 0]]),
+    )
     np.testing.assert_array_equal(both["mask"][0, :45, :70], alone["mask"][0])
     np.testing.assert_array_equal(both["mean_probabilities"][0], alone["mean_probabilities"][0])
 
@@ -147,32 +183,56 @@ def test_images_in_tiles_dont_depend_on_what_they_are_padded_to(network: keras.M
 def test_several_networks_answer_with_their_mean_probabilities() -> None:
     logits = tf.stack([scores(8, 8, 1), scores(8, 8, 2)])
     together = tf.nn.softmax(segmentation.average({"logits": logits}, config())["logits"])
-    np.testing.assert_allclose(together, tf.reduce_mean(tf.nn.softmax(logits), 0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        together, tf.reduce_mean(tf.nn.softmax(logits), 0), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     found = answered(scores(32, 48), [[41, 37]])
     answer = json.loads(json.dumps(segmentation.to_answer(found, 0)))
     runs = answer["mask"]
-    np.testing.assert_array_equal(np.repeat(runs["labels"], runs["lengths"]).reshape(answer["image_size"]), found["mask"][0])
-    assert sum(answer["shares"].values()) == pytest.approx(1) and list(answer["shares"].values()) == sorted(answer["shares"].values())[::-1]
+    np.testing.assert_array_equal(
+        np.repeat(runs["labels"], runs["lengths"]).reshape(answer["image_size"]), found["mask"][0]
+    )
+    assert (
+        sum(answer["shares"].values()) == pytest.approx(1)
+        and list(answer["shares"].values()) == sorted(answer["shares"].values())[::-1]
+    )
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"model": {"backbone": "resnet18"}}, "model.head is missing; task: segmentation needs one that predicts masks: fcn or unet"),
-    ({"model": {"backbone": "resnet18", "head": {"kind": "ssd"}}}, "model.head: ssd is for another task"),
-    ({"data": {"source": {"kind": "digit_scenes"}}}, "set data.source.masks"),
-    ({"loss": {"kind": "multibox"}}, "choose softmax or focal or dice"),
-    ({"prepare": {"size": [32, 32], "resize": "crop"}}, "would cut objects off"),
-    ({"prepare": {"size": [64, 64], "resize": "tile", "overlap": 40}}, "more than half"),
-    ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": []}, "add op: scale_crop"),
-    ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": [{"op": "flip"}, {"op": "scale_crop"}, {"op": "expand"}]},
-     "augment.2: expand makes images larger .* put it before op: scale_crop"),
-    ({"augment": [{"op": "mosaic"}]}, "augment.0: mosaic doesn't move masks"),
-    ({"loss": {"kind": "dice", "dice_weight": 1}}, "loss.dice_weight is for segmentation with kind: softmax or focal"),
-    ({"mix": [{"op": "mixup"}]}, "mix is for classification; leave it out"),
-    ({"test_time": {"views": "mirrored"}}, "leave it out for segmentation"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"model": {"backbone": "resnet18"}},
+            "model.head is missing; task: segmentation needs one that predicts masks: fcn or unet",
+        ),
+        (
+            {"model": {"backbone": "resnet18", "head": {"kind": "ssd"}}},
+            "model.head: ssd is for another task",
+        ),
+        ({"data": {"source": {"kind": "digit_scenes"}}}, "set data.source.masks"),
+        ({"loss": {"kind": "multibox"}}, "choose softmax or focal or dice"),
+        ({"prepare": {"size": [32, 32], "resize": "crop"}}, "would cut objects off"),
+        ({"prepare": {"size": [64, 64], "resize": "tile", "overlap": 40}}, "more than half"),
+        ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": []}, "add op: scale_crop"),
+        (
+            {
+                "prepare": {"size": [128, 128], "resize": "tile"},
+                "augment": [{"op": "flip"}, {"op": "scale_crop"}, {"op": "expand"}],
+            },
+            "augment.2: expand makes images larger .* put it before op: scale_crop",
+        ),
+        ({"augment": [{"op": "mosaic"}]}, "augment.0: mosaic doesn't move masks"),
+        (
+            {"loss": {"kind": "dice", "dice_weight": 1}},
+            "loss.dice_weight is for segmentation with kind: softmax or focal",
+        ),
+        ({"mix": [{"op": "mixup"}]}, "mix is for classification; leave it out"),
+        ({"test_time": {"views": "mirrored"}}, "leave it out for segmentation"),
+    ],
+)
 def test_what_does_not_go_together_is_an_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Config.model_validate({**PIPELINE, **changes})

@@ -1,7 +1,8 @@
 """Several devices and several processes train to the weights of one, on the same global batches.
 
-To float32 rounding, not to the bit: the batch's sums (of gradients, of BatchNorm's statistics) are taken per replica and
-then over replicas, in another order than one device takes them. Dropout is left out: each replica draws its own mask.
+To float32 rounding, not to the bit: the batch's sums (of gradients, of BatchNorm's statistics) are
+taken per replica and then over replicas, in another order than one device takes them. Dropout is
+left out: each replica draws its own mask.
 """
 
 from __future__ import annotations
@@ -15,15 +16,34 @@ from pathlib import Path
 
 import numpy as np
 
-ARGUMENTS = ["--set", "model.dropout=0", "--set", "train.epochs=1", "--set", "optimizer.learning_rate=0.02"]
+ARGUMENTS = [
+    "--set",
+    "model.dropout=0",
+    "--set",
+    "train.epochs=1",
+    "--set",
+    "optimizer.learning_rate=0.02",
+]
 # As many steps as can be compared: ReLUs near zero make rounding grow from step to step.
 FEW = ["--set", "data.test=0.9"]
 
 
 def train(arguments: list[str], run: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cvpipe", "train", *arguments, *ARGUMENTS, *FEW, "--run", str(run)]
+    command = [
+        sys.executable,
+        "-m",
+        "cvpipe",
+        "train",
+        *arguments,
+        *ARGUMENTS,
+        *FEW,
+        "--run",
+        str(run),
+    ]
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", **environment}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -45,12 +65,20 @@ def assert_same_training(one: dict[str, np.ndarray], several: dict[str, np.ndarr
             np.testing.assert_allclose(several[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_two_processes_train_to_the_weights_of_one(tmp_path: Path, small_arguments: list[str]) -> None:
+def test_two_processes_train_to_the_weights_of_one(
+    tmp_path: Path, small_arguments: list[str]
+) -> None:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     workers = [
-        train(small_arguments, tmp_path / "two", {
-            "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
-        })
+        train(
+            small_arguments,
+            tmp_path / "two",
+            {
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+                )
+            },
+        )
         for index in range(2)
     ]
     try:
@@ -67,19 +95,37 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path: Path, small_argumen
 CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2"]
 
 
-def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(tmp_path: Path, small_arguments: list[str]) -> None:
+def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
+    tmp_path: Path, small_arguments: list[str]
+) -> None:
     # Logical devices have to be made before TensorFlow starts, which a command of its own does.
     script = (
         "import tensorflow as tf, sys\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
-        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "two = [tf.config.LogicalDeviceConfiguration()] * 2\n"
+        "tf.config.set_logical_device_configuration(cpu, two)\n"
         "from cvpipe.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     small_arguments = [*small_arguments, *CLIPPED_IN_PARTS]
-    arguments = ["train", *small_arguments, *ARGUMENTS, *FEW, "--set", "train.strategy=mirrored", "--run", str(tmp_path / "two")]
+    arguments = [
+        "train",
+        *small_arguments,
+        *ARGUMENTS,
+        *FEW,
+        "--set",
+        "train.strategy=mirrored",
+        "--run",
+        str(tmp_path / "two"),
+    ]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1"}
-    done = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr
     finish(train(small_arguments, tmp_path / "one", {}))
     assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))

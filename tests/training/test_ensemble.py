@@ -28,17 +28,24 @@ def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities(trained_run: Path, other_run: Path) -> None:
+def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities(
+    trained_run: Path, other_run: Path
+) -> None:
     image = tf.random.stateless_uniform([5, 16, 16, 1], [0, 0], -1, 1)
     together = load_ensemble(find_members([Run(trained_run), Run(other_run)])).predict(image)
-    each = [load(Run(folder)).predict(image)["probabilities"] for folder in (trained_run, other_run)]
+    each = [
+        load(Run(folder)).predict(image)["probabilities"] for folder in (trained_run, other_run)
+    ]
     assert not np.allclose(each[0], each[1], atol=1e-3)
     np.testing.assert_allclose(together["probabilities"], np.mean(each, 0), atol=1e-6)
 
 
 def test_one_member_is_no_ensemble(trained_run: Path) -> None:
     image = tf.random.stateless_uniform([5, 16, 16, 1], [0, 0], -1, 1)
-    alone, member = load(Run(trained_run)).predict(image), load_ensemble(find_members([Run(trained_run)])).predict(image)
+    alone, member = (
+        load(Run(trained_run)).predict(image),
+        load_ensemble(find_members([Run(trained_run)])).predict(image),
+    )
     np.testing.assert_array_equal(alone["probabilities"], member["probabilities"])
 
 
@@ -51,11 +58,19 @@ def test_an_ensemble_is_scored_with_each_of_its_members(trained_run: Path, other
 
 def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path: Path) -> None:
     changes: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
-        "because their configurations differ in 'prepare'": ("config", lambda config: config["prepare"].update(std=[0.4])),
-        "loss.kind binary and softmax mean different probabilities":
-            ("config", lambda config: config["loss"].update(kind="binary", label_smoothing=0.0)),
+        "because their configurations differ in 'prepare'": (
+            "config",
+            lambda config: config["prepare"].update(std=[0.4]),
+        ),
+        "loss.kind binary and softmax mean different probabilities": (
+            "config",
+            lambda config: config["loss"].update(kind="binary", label_smoothing=0.0),
+        ),
         "knows other classes than": ("run", lambda facts: facts["classes"].reverse()),
-        "holds out other test images than": ("run", lambda facts: facts["digests"].update(test="other")),
+        "holds out other test images than": (
+            "run",
+            lambda facts: facts["digests"].update(test="other"),
+        ),
     }
     for number, (sentence, (file, change)) in enumerate(changes.items()):
         other = Run(shutil.copytree(trained_run, tmp_path / str(number)))
@@ -67,5 +82,8 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
 
 
 def test_a_run_without_snapshots_says_how_to_get_them(trained_run: Path) -> None:
-    with pytest.raises(DataError, match="no snapshots; train it with schedule.kind: restarts and train.snapshots: true"):
+    with pytest.raises(
+        DataError,
+        match="no snapshots; train it with schedule.kind: restarts and train.snapshots: true",
+    ):
         find_members([Run(trained_run)], snapshots=True)

@@ -1,4 +1,6 @@
-"""Training by L-BFGS: the objective is the whole training set's, the iterations lower it, and a run can be stopped."""
+"""Training by L-BFGS: the objective is the whole training set's, the iterations lower it, and a run
+can be stopped.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,17 @@ from cvpipe.training.train import train
 
 # Few of the digits to train on.
 PLAIN = (
-    "model.backbone=lenet5", "model.width=1.0", "model.norm=none", "model.dropout=0", "prepare.size=[32, 32]", "train.ema=null",
-    "augment=[]", "schedule={kind: constant}", "data.test=0.9", "data.validation=0.05", "train.batch_size=32",
+    "model.backbone=lenet5",
+    "model.width=1.0",
+    "model.norm=none",
+    "model.dropout=0",
+    "prepare.size=[32, 32]",
+    "train.ema=null",
+    "augment=[]",
+    "schedule={kind: constant}",
+    "data.test=0.9",
+    "data.validation=0.05",
+    "train.batch_size=32",
 )
 LBFGS = "optimizer={kind: lbfgs}"
 
@@ -43,7 +54,11 @@ def lbfgs(*overrides: str) -> Config:
 def objective(config: Config) -> tuple[Objective, State, Source]:
     source = open_splits(config.data)["train"]
     state, _ = build_state(config, source.classes, len(source))
-    return Objective(state.model, classification, config, source, Quarantine(source, "train", 0.5)), state, source
+    return (
+        Objective(state.model, classification, config, source, Quarantine(source, "train", 0.5)),
+        state,
+        source,
+    )
 
 
 def test_the_objective_is_the_mean_loss_of_all_examples_with_its_gradient() -> None:
@@ -56,12 +71,18 @@ def test_the_objective_is_the_mean_loss_of_all_examples_with_its_gradient() -> N
         logits = state.model(batch["image"])["logits"]
         each = softmax_cross_entropy(logits, batch["targets"]["label"], config.loss.label_smoothing)
         kernels = [v for v in state.model.trainable_variables if v.name == "kernel"]
-        norms = [1e-4 * tf.reduce_sum(abs(k.value)) + 1e-3 * tf.reduce_sum(k.value**2) for k in kernels]
+        norms = [
+            1e-4 * tf.reduce_sum(abs(k.value)) + 1e-3 * tf.reduce_sum(k.value**2) for k in kernels
+        ]
         expected = tf.reduce_mean(each) + tf.add_n(norms)
     gradients = tape.gradient(expected, state.model.trainable_variables)
     assert loss == pytest.approx(float(expected), rel=1e-6)
-    assert whole.losses["loss"] == pytest.approx(sum(whole.losses[name] for name in ("cross_entropy", "l1", "l2")))
-    np.testing.assert_allclose(gradient, np.concatenate([g.numpy().ravel() for g in gradients]), rtol=1e-4, atol=1e-7)
+    assert whole.losses["loss"] == pytest.approx(
+        sum(whole.losses[name] for name in ("cross_entropy", "l1", "l2"))
+    )
+    np.testing.assert_allclose(
+        gradient, np.concatenate([g.numpy().ravel() for g in gradients]), rtol=1e-4, atol=1e-7
+    )
     assert gradient.dtype == np.float64
 
 
@@ -75,11 +96,15 @@ def test_weights_go_into_the_model_and_come_back() -> None:
 
 
 def follow(monkeypatch: pytest.MonkeyPatch, at: int | None = None) -> list[float]:
-    """The loss after each iteration, in a list that grows; `at` this iteration the process is told to stop, as by Ctrl-C."""
+    """The loss after each iteration, in a list that grows; `at` this iteration the process is told
+    to stop, as by Ctrl-C.
+    """
     losses: list[float] = []
     trained = Showing.trained
 
-    def watched(showing: Showing, step: int, epoch: float, steps: int, values: dict[str, float], *rest: Any) -> None:
+    def watched(
+        showing: Showing, step: int, epoch: float, steps: int, values: dict[str, float], *rest: Any
+    ) -> None:
         losses.append(values["loss"])
         if step == at:
             os.kill(os.getpid(), signal.SIGINT)
@@ -95,7 +120,9 @@ def loss_of(run: Path, config: Config) -> float:
     return whole(whole.weights())[0]
 
 
-def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = follow(monkeypatch)
     config = lbfgs("train.epochs=30", "train.evaluate_every=4", "loss.label_smoothing=0")
     result = train(config, tmp_path / "lbfgs")
@@ -103,11 +130,21 @@ def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(tm
     assert len(losses) == 30 and all(after < before for before, after in zip(losses, losses[1:]))
     assert loss_of(tmp_path / "lbfgs", config) == pytest.approx(losses[-1], rel=1e-6)
     monkeypatch.undo()
-    adam = small_config(*PLAIN, "optimizer={kind: adam}", "train.epochs=30", "train.evaluate_every=30", "loss.label_smoothing=0")
+    adam = small_config(
+        *PLAIN,
+        "optimizer={kind: adam}",
+        "train.epochs=30",
+        "train.evaluate_every=30",
+        "loss.label_smoothing=0",
+    )
     train(adam, tmp_path / "adam")
     assert losses[-1] < loss_of(tmp_path / "adam", adam)
     rows = [row for row in Run(tmp_path / "lbfgs").metrics() if row["split"] == "validation"]
-    assert [row["step"] for row in rows] == [row["epoch"] for row in rows] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert (
+        [row["step"] for row in rows]
+        == [row["epoch"] for row in rows]
+        == [4, 8, 12, 16, 20, 24, 28, 30]
+    )
     best = max(rows, key=lambda row: (row["accuracy"], row["step"]))
     assert read_checkpoint(tmp_path / "lbfgs/checkpoints/best.npz")["step"] == best["step"]
 
@@ -124,7 +161,10 @@ def test_a_stopped_run_keeps_its_last_iterate_and_goes_on_from_there(
     more = follow(monkeypatch)
     result = train(config, tmp_path / "run")
     assert (result["ended"], result["steps"], len(more)) == ("finished", 6, 3)
-    assert "resuming at iteration 3 of 6; the curvature, which can't be saved, is estimated anew" in capfd.readouterr().err
+    assert (
+        "resuming at iteration 3 of 6; the curvature, which can't be saved, is estimated anew"
+        in capfd.readouterr().err
+    )
     assert more[0] < losses[-1]
     steps = [row["step"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"]
     assert steps == [1, 2, 3, 4, 5, 6]
@@ -149,16 +189,30 @@ def test_early_stopping_stops_it(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not finite near the weights of iteration 0; no checkpoint was written"):
-        train(lbfgs("model.initializer=constant", "model.initializer_value=1e30", "loss.l2=1"), tmp_path / "run")
+    with pytest.raises(
+        UserError, match="not finite near the weights of iteration 0; no checkpoint was written"
+    ):
+        train(
+            lbfgs("model.initializer=constant", "model.initializer_value=1e30", "loss.l2=1"),
+            tmp_path / "run",
+        )
 
 
-@pytest.mark.parametrize("override, key", [
-    ("augment=[{op: flip}]", "augment"), ("mix=[{op: mixup}]", "mix"), ("model.dropout=0.1", "model.dropout"),
-    ("model.norm=batch", "model.norm"), ("train.ema=0.9", "train.ema"), ("schedule={kind: cosine}", "schedule"),
-    ("schedule.warmup_epochs=1", "schedule.warmup_epochs"), ("train.accumulate=2", "train.accumulate"),
-    ("train.clip_norm=1", "train.clip_norm"), ("train.precision=mixed_float16", "train.precision"),
-])
+@pytest.mark.parametrize(
+    "override, key",
+    [
+        ("augment=[{op: flip}]", "augment"),
+        ("mix=[{op: mixup}]", "mix"),
+        ("model.dropout=0.1", "model.dropout"),
+        ("model.norm=batch", "model.norm"),
+        ("train.ema=0.9", "train.ema"),
+        ("schedule={kind: cosine}", "schedule"),
+        ("schedule.warmup_epochs=1", "schedule.warmup_epochs"),
+        ("train.accumulate=2", "train.accumulate"),
+        ("train.clip_norm=1", "train.clip_norm"),
+        ("train.precision=mixed_float16", "train.precision"),
+    ],
+)
 def test_what_it_has_no_use_for_is_refused(override: str, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key} doesn't go with optimizer.kind: lbfgs"):
         lbfgs(override)
@@ -168,4 +222,7 @@ def test_several_devices_are_refused(tmp_path: Path) -> None:
     state, _ = build_state(lbfgs(), tuple("0123456789"), 100)
     several: Any = SimpleNamespace(num_replicas_in_sync=2)
     with pytest.raises(ConfigError, match="lbfgs works on one device; set train.strategy: one"):
-        FullBatch(Setup(lbfgs(), Run(tmp_path), classification, {}, several, state, lambda image: {}, {}), lbfgs().optimizer)
+        FullBatch(
+            Setup(lbfgs(), Run(tmp_path), classification, {}, several, state, lambda image: {}, {}),
+            lbfgs().optimizer,
+        )

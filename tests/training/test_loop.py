@@ -31,13 +31,17 @@ def photos(tmp_path: Path) -> Path:
         (tmp_path / "photos" / name).mkdir(parents=True)
         for n in range(IMAGES):
             pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
-            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(
+                tf.io.encode_jpeg(pixels).numpy()
+            )
     return tmp_path / "photos"
 
 
 def train_photos(photos: Path, run: Path, *overrides: str, **arguments: Any) -> dict[str, Any]:
     source = f"data.source={{kind: folder, path: {photos}}}"
-    config = small_config(source, "train.batch_size=8", "prepare.channels=3", "data.validation=0.2", *overrides)
+    config = small_config(
+        source, "train.batch_size=8", "prepare.channels=3", "data.validation=0.2", *overrides
+    )
     return train(config, run, **arguments)
 
 
@@ -46,11 +50,17 @@ def quarantined(run: Path) -> list[dict[str, str]]:
 
 
 def test_a_broken_image_is_left_out_named_and_not_touched(photos: Path, tmp_path: Path) -> None:
-    broken = {"dark/03.jpg": b"", "dark/05.jpg": b"garbage", "bright/07.jpg": (photos / "bright/07.jpg").read_bytes()[:200]}
+    broken = {
+        "dark/03.jpg": b"",
+        "dark/05.jpg": b"garbage",
+        "bright/07.jpg": (photos / "bright/07.jpg").read_bytes()[:200],
+    }
     for name, content in broken.items():
         (photos / name).write_bytes(content)
     result = train_photos(photos, tmp_path / "run", "data.max_bad_share=0.5")
-    assert {row["record"] for row in quarantined(tmp_path / "run")} == {str(photos / name) for name in broken}
+    assert {row["record"] for row in quarantined(tmp_path / "run")} == {
+        str(photos / name) for name in broken
+    }
     assert all(row["reason"] for row in quarantined(tmp_path / "run"))
     assert {name: (photos / name).read_bytes() for name in broken} == broken
     bad_in_test = sum(row["split"] == "test" for row in quarantined(tmp_path / "run"))
@@ -62,7 +72,8 @@ def test_a_broken_image_is_left_out_named_and_not_touched(photos: Path, tmp_path
 def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Plain reading fails at a bad record and goes on guardedly; a run that is guarded from its start must end the same.
+    # Plain reading fails at a bad record and goes on guardedly; a run that is guarded from its
+    # start must end the same.
     for name in ("dark/03.jpg", "dark/04.jpg"):
         (photos / name).write_bytes(b"garbage")
     options = ("data.validation=0", "data.test=0.1", "data.max_bad_share=0.5")
@@ -76,20 +87,37 @@ def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
 
     monkeypatch.setattr("cvpipe.training.train.Loop", Guarded)
     train_photos(photos, tmp_path / "guarded", *options)
-    with np.load(tmp_path / "plain/checkpoints/last.npz") as one, np.load(tmp_path / "guarded/checkpoints/last.npz") as other:
-        assert {name: one[name].tobytes() for name in one} == {name: other[name].tobytes() for name in other}
+    with (
+        np.load(tmp_path / "plain/checkpoints/last.npz") as one,
+        np.load(tmp_path / "guarded/checkpoints/last.npz") as other,
+    ):
+        assert {name: one[name].tobytes() for name in one} == {
+            name: other[name].tobytes() for name in other
+        }
 
 
 def test_too_many_broken_images_stop_the_run(photos: Path, tmp_path: Path) -> None:
     for n in range(12):
         (photos / f"dark/{n:02}.jpg").write_bytes(b"garbage")
-    with pytest.raises(DataError, match=r"of the train split's .* can't be read .*max_bad_share allows 5.0%.*Mend or remove them"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"of the train split's .* can't be read .*max_bad_share allows 5.0%.*Mend or remove"
+            r" them"
+        ),
+    ):
         train_photos(photos, tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_names_step_rate_and_examples_and_keeps_the_last_good_state(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not finite at step .*learning rate .*jpg.*Lower optimizer.learning_rate") as failure:
-        train_photos(photos, tmp_path / "run", "optimizer.learning_rate=1e30", "schedule={kind: constant}")
+def test_a_loss_that_is_not_finite_names_step_rate_and_examples_and_keeps_the_last_good_state(
+    photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match="not finite at step .*learning rate .*jpg.*Lower optimizer.learning_rate"
+    ) as failure:
+        train_photos(
+            photos, tmp_path / "run", "optimizer.learning_rate=1e30", "schedule={kind: constant}"
+        )
     report = json.loads((tmp_path / "run" / "not_finite.json").read_text())
     assert f"step {report['step']} " in str(failure.value)
     assert len(report["examples"]) == 8 and all(Path(name).is_file() for name in report["examples"])
@@ -106,9 +134,13 @@ def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path) -> No
     assert first["accuracy"] == second["accuracy"]
 
 
-def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(photos: Path, tmp_path: Path) -> None:
+def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(
+    photos: Path, tmp_path: Path
+) -> None:
     train_photos(photos, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"another configuration: seed \(was 0, now 5\).*--run.*--fresh"):
+    with pytest.raises(
+        ConfigError, match=r"another configuration: seed \(was 0, now 5\).*--run.*--fresh"
+    ):
         train_photos(photos, tmp_path / "run", "seed=5")
 
 
@@ -139,7 +171,9 @@ def test_a_mended_record_counts_again(photos: Path, tmp_path: Path) -> None:
     assert (after["images"], after["quarantined"]) == (before["images"] + before["quarantined"], 0)
 
 
-def test_a_report_on_another_split_leaves_the_test_splits_alone(trained_run: Path, tmp_path: Path) -> None:
+def test_a_report_on_another_split_leaves_the_test_splits_alone(
+    trained_run: Path, tmp_path: Path
+) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
     before = (tmp_path / "run/report.md").read_bytes()
     evaluate_run(Run(tmp_path / "run"), "validation")
@@ -151,16 +185,25 @@ def test_a_report_on_another_split_leaves_the_test_splits_alone(trained_run: Pat
 LENET = ("model.backbone=lenet5", "model.width=1", "prepare.size=[32, 32]")
 
 
-@pytest.mark.parametrize("options", [
-    ("schedule={kind: cosine, warmup_epochs: 0.5}",),
-    ("schedule={kind: plateau, factor: 0.5, patience: 1}", *LENET),
-    ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=true", *LENET),
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("schedule={kind: cosine, warmup_epochs: 0.5}",),
+        ("schedule={kind: plateau, factor: 0.5, patience: 1}", *LENET),
+        ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=true", *LENET),
+    ],
+)
 def test_a_run_killed_in_an_evaluation_evaluates_again(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
-    # With a checkpoint after every call, none may be one from which the evaluation would be left out.
-    options = (*options, "train.epochs=3", "train.checkpoint_minutes=1e-9", "train.steps_per_call=1")
+    # With a checkpoint after every call, none may be one from which the evaluation would be left
+    # out.
+    options = (
+        *options,
+        "train.epochs=3",
+        "train.checkpoint_minutes=1e-9",
+        "train.steps_per_call=1",
+    )
     train_photos(photos, tmp_path / "whole", *options)
     evaluate = Milestones.evaluate
 
@@ -177,15 +220,29 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
     files = sorted(file.name for file in (tmp_path / "whole/checkpoints").iterdir())
     assert files == sorted(file.name for file in (tmp_path / "killed/checkpoints").iterdir())
     for name in files:
-        with np.load(tmp_path / "whole/checkpoints" / name) as one, np.load(tmp_path / "killed/checkpoints" / name) as other:
-            assert {key: one[key].tobytes() for key in one} == {key: other[key].tobytes() for key in other}
-    scores = [[row for row in Run(tmp_path / name).metrics() if row["split"] == "validation"] for name in ("whole", "killed")]
+        with (
+            np.load(tmp_path / "whole/checkpoints" / name) as one,
+            np.load(tmp_path / "killed/checkpoints" / name) as other,
+        ):
+            assert {key: one[key].tobytes() for key in one} == {
+                key: other[key].tobytes() for key in other
+            }
+    scores = [
+        [row for row in Run(tmp_path / name).metrics() if row["split"] == "validation"]
+        for name in ("whole", "killed")
+    ]
     assert scores[0] == scores[1] and len(scores[0]) == 3
 
 
 def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_path: Path) -> None:
-    # 24 training images, 3 steps an epoch: cosines of 1 and 2 epochs, and one that is cut off; then one that ends with the run.
-    options = ("schedule={kind: restarts, cycle_epochs: 1, growth: 2}", "train.snapshots=true", "train.evaluate_every=2", *LENET)
+    # 24 training images, 3 steps an epoch: cosines of 1 and 2 epochs, and one that is cut off; then
+    # one that ends with the run.
+    options = (
+        "schedule={kind: restarts, cycle_epochs: 1, growth: 2}",
+        "train.snapshots=true",
+        "train.evaluate_every=2",
+        *LENET,
+    )
     train_photos(photos, tmp_path / "run", *options, "train.epochs=4")
     run = Run(tmp_path / "run")
     assert [file.name for file in run.snapshots()] == ["snapshot-1.npz", "snapshot-2.npz"]
@@ -196,19 +253,36 @@ def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_
             steps.append(int(arrays["step"]))
     assert steps == [int(np.ceil(steps_per_epoch)), int(np.ceil(3 * steps_per_epoch))]
     train_photos(photos, tmp_path / "other", *options, "train.epochs=3")
-    with np.load(Run(tmp_path / "other").snapshots()[-1]) as one, np.load(tmp_path / "other/checkpoints/last.npz") as other:
-        assert {key: one[key].tobytes() for key in one} == {key: other[key].tobytes() for key in other}
+    with (
+        np.load(Run(tmp_path / "other").snapshots()[-1]) as one,
+        np.load(tmp_path / "other/checkpoints/last.npz") as other,
+    ):
+        assert {key: one[key].tobytes() for key in one} == {
+            key: other[key].tobytes() for key in other
+        }
     with pytest.raises(DataError, match="snapshot-9.npz: no checkpoint there"):
         read_checkpoint(run.checkpoint("snapshot-9"))
 
 
 def test_the_learning_rate_falls_when_the_score_has_not_risen(photos: Path, tmp_path: Path) -> None:
     falls = "schedule={kind: plateau, factor: 0.5, patience: 2, lowest: 0.2}"
-    train_photos(photos, tmp_path / "run", falls, "train.epochs=5", "optimizer.learning_rate=1e-9", "train.ema=null", *LENET)
-    scores = [row["accuracy"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"]
+    train_photos(
+        photos,
+        tmp_path / "run",
+        falls,
+        "train.epochs=5",
+        "optimizer.learning_rate=1e-9",
+        "train.ema=null",
+        *LENET,
+    )
+    scores = [
+        row["accuracy"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"
+    ]
     factor, waited, best = 1.0, 0, -1.0
     for score in scores:
-        factor, waited = after_evaluation(small_config(falls).schedule, factor, waited, score > best)
+        factor, waited = after_evaluation(
+            small_config(falls).schedule, factor, waited, score > best
+        )
         best = max(best, score)
     with np.load(tmp_path / "run/checkpoints/last.npz") as arrays:
         assert (float(arrays["rate_factor"]), int(arrays["evaluations_waited"])) == (factor, waited)
@@ -231,8 +305,16 @@ def test_a_run_is_trained_by_one_process_at_a_time(photos: Path, tmp_path: Path)
             train_photos(photos, tmp_path / "run")
 
 
-def test_epochs_smaller_than_a_batch_are_evaluated_once_a_step(photos: Path, tmp_path: Path) -> None:
-    train_photos(photos, tmp_path / "run", "train.batch_size=100", "train.epochs=8", "schedule.warmup_epochs=0")
+def test_epochs_smaller_than_a_batch_are_evaluated_once_a_step(
+    photos: Path, tmp_path: Path
+) -> None:
+    train_photos(
+        photos,
+        tmp_path / "run",
+        "train.batch_size=100",
+        "train.epochs=8",
+        "schedule.warmup_epochs=0",
+    )
     steps = [row["step"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"]
     assert steps == sorted(set(steps)) == [1, 2, 3]
 
@@ -251,7 +333,9 @@ def test_fresh_moves_the_old_run_aside(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run/checkpoints/last.npz").read_bytes() != before
 
 
-def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(photos: Path, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
+    photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds no run; choose another with --run"):
@@ -260,7 +344,12 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(photos: Pa
 
 
 def test_early_stopping_stops_after_its_patience(photos: Path, tmp_path: Path) -> None:
-    overrides = ("train.epochs=30", "train.early_stopping.patience=2", "optimizer.learning_rate=1e-9", "train.ema=null")
+    overrides = (
+        "train.epochs=30",
+        "train.early_stopping.patience=2",
+        "optimizer.learning_rate=1e-9",
+        "train.ema=null",
+    )
     result = train_photos(photos, tmp_path / "run", *overrides)
     assert result["ended"] == "stopped early"
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -269,14 +358,23 @@ def test_early_stopping_stops_after_its_patience(photos: Path, tmp_path: Path) -
     assert max(scores[:-2]) >= max(scores[-2:])
 
 
-def test_the_best_checkpoint_is_the_one_with_the_highest_validation_score(trained_run: Path) -> None:
+def test_the_best_checkpoint_is_the_one_with_the_highest_validation_score(
+    trained_run: Path,
+) -> None:
     rows = [json.loads(line) for line in (trained_run / "metrics.jsonl").read_text().splitlines()]
     scored = [row for row in rows if row["split"] == "validation"]
     best = max(scored, key=lambda row: (row["accuracy"], row["step"]))
     with np.load(trained_run / "checkpoints/best.npz") as arrays:
-        assert (int(arrays["step"]), float(arrays["best_score"])) == (best["step"], best["accuracy"])
+        assert (int(arrays["step"]), float(arrays["best_score"])) == (
+            best["step"],
+            best["accuracy"],
+        )
 
 
-@pytest.mark.parametrize("epoch, examples, expected", [(1, 100, 4), (2, 100, 7), (3, 64, 6), (1, 1, 1)])
-def test_an_epoch_ends_with_the_step_that_shows_its_last_example(epoch: int, examples: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    "epoch, examples, expected", [(1, 100, 4), (2, 100, 7), (3, 64, 6), (1, 1, 1)]
+)
+def test_an_epoch_ends_with_the_step_that_shows_its_last_example(
+    epoch: int, examples: int, expected: int
+) -> None:
     assert last_step_of(epoch, small_config("train.batch_size=32"), examples) == expected

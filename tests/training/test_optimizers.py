@@ -31,7 +31,9 @@ def test_sgd_with_momentum_equals_its_formula() -> None:
 
 def test_nesterov_looks_ahead() -> None:
     # w += 0.9 v − 0.1 g with the new v.
-    values = updated("optimizer={kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}", steps=1)
+    values = updated(
+        "optimizer={kind: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}", steps=1
+    )
     assert values["kernel"] == pytest.approx(1 - 0.9 * 0.025 - 0.025, rel=1e-6)
 
 
@@ -59,21 +61,31 @@ SGD = "optimizer={kind: sgd, learning_rate: 1, momentum: 0}"
 
 
 def test_the_norm_that_is_clipped_is_of_all_weights_together() -> None:
-    # Kernel and bias have a gradient of 3 each: a norm of 3 √2, which a limit of 1 scales by 1 / (3 √2).
+    # Kernel and bias have a gradient of 3 each: a norm of 3 √2, which a limit of 1 scales by 1 / (3
+    # √2).
     values = updated(SGD, "train.clip_norm=1", gradient=3.0, steps=1)
-    assert values == {"kernel": pytest.approx(1 - 1 / np.sqrt(2)), "bias": pytest.approx(1 - 1 / np.sqrt(2))}
+    assert values == {
+        "kernel": pytest.approx(1 - 1 / np.sqrt(2)),
+        "bias": pytest.approx(1 - 1 / np.sqrt(2)),
+    }
     assert updated(SGD, "train.clip_norm=100", gradient=3.0, steps=1)["kernel"] == pytest.approx(-2)
 
 
 def test_numbers_are_cut_off_at_the_limit_and_keep_their_sign() -> None:
-    assert updated(SGD, "train.clip_value=0.5", gradient=-3.0, steps=1)["kernel"] == pytest.approx(1.5)
-    assert updated(SGD, "train.clip_value=0.5", gradient=0.25, steps=1)["kernel"] == pytest.approx(0.75)
+    assert updated(SGD, "train.clip_value=0.5", gradient=-3.0, steps=1)["kernel"] == pytest.approx(
+        1.5
+    )
+    assert updated(SGD, "train.clip_value=0.5", gradient=0.25, steps=1)["kernel"] == pytest.approx(
+        0.75
+    )
 
 
 @pytest.mark.parametrize("limit", ["train.clip_norm=1", "train.clip_value=0.5"])
 def test_in_half_precision_the_true_gradient_is_clipped_not_the_scaled_one(limit: str) -> None:
     # A gradient below the limit is left alone; scaled, it would be far above.
-    config = small_config("schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16")
+    config = small_config(
+        "schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16"
+    )
     variable = keras.Variable(1.0, name="kernel")
     optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
     scale = float(optimizer.scale_loss(tf.constant(1.0)))
@@ -86,7 +98,9 @@ def test_in_half_precision_the_true_gradient_is_clipped_not_the_scaled_one(limit
 
 @pytest.mark.parametrize("limit", ["train.clip_norm=1", "train.clip_value=0.5"])
 def test_an_overflow_is_not_clipped_into_a_step(limit: str) -> None:
-    config = small_config("schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16")
+    config = small_config(
+        "schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16"
+    )
     variable = keras.Variable(1.0, name="kernel")
     optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
     scale = float(optimizer.scale_loss(tf.constant(1.0)))
@@ -96,12 +110,18 @@ def test_an_overflow_is_not_clipped_into_a_step(limit: str) -> None:
 
 
 def test_weight_decay_spares_biases() -> None:
-    values = updated("optimizer={kind: adamw, learning_rate: 0.1, weight_decay: 0.5}", gradient=0.0, steps=1)
+    values = updated(
+        "optimizer={kind: adamw, learning_rate: 0.1, weight_decay: 0.5}", gradient=0.0, steps=1
+    )
     assert values == {"kernel": pytest.approx(0.95), "bias": 1.0}
 
 
 def test_the_average_follows_with_its_decay() -> None:
-    config = small_config("schedule={kind: constant}", "optimizer={kind: sgd, learning_rate: 1, momentum: 0}", "train.ema=0.5")
+    config = small_config(
+        "schedule={kind: constant}",
+        "optimizer={kind: sgd, learning_rate: 1, momentum: 0}",
+        "train.ema=0.5",
+    )
     variable = keras.Variable(4.0, name="kernel")
     optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
     values = []

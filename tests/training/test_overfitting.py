@@ -1,4 +1,4 @@
-"""Every detection head learns eight real images by heart: what it is told to learn, it can answer."""
+"""Guards detection heads: each learns eight real images by heart."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from cvpipe import config_file
 from cvpipe.training.run import Run
 from cvpipe.training.train import evaluate_run, train
 
-ANCHORS = "anchors: [[0.08, 0.06], [0.17, 0.14], [0.19, 0.18], [0.23, 0.15], [0.24, 0.19], [0.41, 0.34]]"
+ANCHORS = (
+    "anchors: [[0.08, 0.06], [0.17, 0.14], [0.19, 0.18], [0.23, 0.15], [0.24, 0.19], [0.41, 0.34]]"
+)
 EIGHT = (
-    "data.limit=8", "augment=[]", "prepare.size=[144, 192]", "model.width=0.25", "optimizer={kind: adamw, learning_rate: 0.003}",
-    "schedule={kind: cosine, warmup_epochs: 10}", "train={epochs: 150, batch_size: 8, evaluate_every: 150, pictures: false}",
+    "data.limit=8",
+    "augment=[]",
+    "prepare.size=[144, 192]",
+    "model.width=0.25",
+    "optimizer={kind: adamw, learning_rate: 0.003}",
+    "schedule={kind: cosine, warmup_epochs: 10}",
+    "train={epochs: 150, batch_size: 8, evaluate_every: 150, pictures: false}",
 )
 HEADS = {
     "ssd": "{kind: ssd, strides: [8, 16], coarsest: 6, smallest: 0.1, largest: 0.4}",
@@ -25,8 +32,14 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_head_learns_eight_real_images_by_heart(head: str, tmp_path: Path, shared_data: Path) -> None:
-    overrides = [f"data.source.path={shared_data / 'bccd.zip'}", f"model.head={HEADS[head]}", *EIGHT]
+def test_a_head_learns_eight_real_images_by_heart(
+    head: str, tmp_path: Path, shared_data: Path
+) -> None:
+    overrides = [
+        f"data.source.path={shared_data / 'bccd.zip'}",
+        f"model.head={HEADS[head]}",
+        *EIGHT,
+    ]
     overrides += [] if head == "ssd" else ["loss.kind=yolo"]
     train(config_file.load(ROOT / "pipelines" / "detection" / "bccd_ssd.yaml", overrides), tmp_path)
     scores = evaluate_run(Run(tmp_path), "train")

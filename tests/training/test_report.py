@@ -20,8 +20,16 @@ def watched(first: FirstExamples, *sizes: tuple[int, int], readable: bool = True
     for height, width in sizes:
         mask = np.zeros((1, height, width), np.uint8)
         names = np.array([[name.encode() for name in CLASSES]], object)
-        predictions = {"mask": mask, "image_size": np.array([[height, width]]), "class_names": names}
-        batch = {"image": np.zeros((1, height, width, 3), np.uint8), "targets": {"mask": mask}, "weight": np.float32([readable])}
+        predictions = {
+            "mask": mask,
+            "image_size": np.array([[height, width]]),
+            "class_names": names,
+        }
+        batch = {
+            "image": np.zeros((1, height, width, 3), np.uint8),
+            "targets": {"mask": mask},
+            "weight": np.float32([readable]),
+        }
         first.watch(batch, predictions)
 
 
@@ -35,7 +43,9 @@ def test_examples_come_from_several_batches_and_differ_in_size() -> None:
     assert heights == 3 * [(40, 30)] + 3 * [(20, 50)]
 
 
-def test_no_more_are_kept_than_are_shown_and_fewer_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_are_kept_than_are_shown_and_fewer_of_large_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first = FirstExamples()
     watched(first, *[(2, 2)] * (SHOWN_IMAGES + 3))
     assert sum(len(kept["image"]) for kept in first._kept) == SHOWN_IMAGES

@@ -15,9 +15,13 @@ import pytest
 
 OVERRIDES = (
     # Slow enough to be hit in the middle, and saving so often that a kill loses little.
-    "train.epochs=6", "train.steps_per_call=1", "train.checkpoint_minutes=0.002",
+    "train.epochs=6",
+    "train.steps_per_call=1",
+    "train.checkpoint_minutes=0.002",
     # All that happens within an epoch or a step.
-    "schedule={kind: restarts, cycle_epochs: 1.5, growth: 2, warmup_epochs: 0.5}", "train.snapshots=true", "train.accumulate=2",
+    "schedule={kind: restarts, cycle_epochs: 1.5, growth: 2, warmup_epochs: 0.5}",
+    "train.snapshots=true",
+    "train.accumulate=2",
     "mix=[{op: mixup}, {op: cutmix}]",
 )
 ARGUMENTS = [part for override in OVERRIDES for part in ("--set", override)]
@@ -26,7 +30,9 @@ ARGUMENTS = [part for override in OVERRIDES for part in ("--set", override)]
 def start(arguments: list[str], run: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "cvpipe", "train", *arguments, *ARGUMENTS, "--run", str(run)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for_checkpoint(process: subprocess.Popen[str], run: Path) -> None:
@@ -50,7 +56,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_arguments: lis
     return run
 
 
-@pytest.mark.parametrize("how, code", [(signal.SIGINT, 75), (signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    "how, code", [(signal.SIGINT, 75), (signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)]
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, small_arguments: list[str], uninterrupted: Path, how: signal.Signals, code: int
 ) -> None:
@@ -76,4 +84,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 
 def validation_scores(run: Path) -> list[str]:
-    return [line for line in (run / "metrics.jsonl").read_text().splitlines() if '"split": "validation"' in line]
+    return [
+        line
+        for line in (run / "metrics.jsonl").read_text().splitlines()
+        if '"split": "validation"' in line
+    ]

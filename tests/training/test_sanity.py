@@ -1,4 +1,6 @@
-"""`cvpipe train --sanity`: sound pipelines pass, and what is broken is caught by the check that is meant for it."""
+"""`cvpipe train --sanity`: sound pipelines pass, and what is broken is caught by the check that is
+meant for it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ from cvpipe.training.sanity.overfit import attempt_overfit, overfit
 from cvpipe.training.sanity.rate_range import rate_range, rising_rates, smoothed
 from cvpipe.training.sanity.subject import Subject, calm, some_examples
 
-CHECKS = ["initial loss", "gradient", "activations", "gradient flow", "overfits one batch", "learning rate"]
+CHECKS = [
+    "initial loss",
+    "gradient",
+    "activations",
+    "gradient flow",
+    "overfits one batch",
+    "learning rate",
+]
 Cvpipe = Callable[..., tuple[int, str, str]]
 Layers = list[keras.layers.Layer]
 
@@ -47,7 +56,13 @@ def small_network(first: Layers | None = None, last: Layers | None = None) -> ke
 def subject(model: keras.Model | None = None, *overrides: str) -> Subject:
     config = calm(small_config("optimizer.learning_rate=0.02", *overrides))
     source = digits()["all"]
-    return Subject(model or small_network(), classification, config, source.classes, some_examples(source, config, classification))
+    return Subject(
+        model or small_network(),
+        classification,
+        config,
+        source.classes,
+        some_examples(source, config, classification),
+    )
 
 
 class Doubling(keras.layers.Layer):
@@ -79,9 +94,17 @@ class Noise(keras.layers.Layer):
         return x + tf.cast(keras.random.normal(tf.shape(x), seed=self.seed_generator), x.dtype)
 
 
-@pytest.mark.parametrize("loss", [
-    "{kind: softmax}", "{kind: softmax, label_smoothing: 0.1}", "{kind: hinge}", "{kind: squared_hinge}", "{kind: binary}", "{kind: focal}",
-])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "{kind: softmax}",
+        "{kind: softmax, label_smoothing: 0.1}",
+        "{kind: hinge}",
+        "{kind: squared_hinge}",
+        "{kind: binary}",
+        "{kind: focal}",
+    ],
+)
 def test_the_expected_initial_loss_is_that_of_scores_that_say_nothing(loss: str) -> None:
     config = small_config(f"loss={loss}")
     expected = expected_initial_loss(config.loss, 10)
@@ -93,7 +116,9 @@ def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     plain, weighed = small_config("loss.l2=0"), small_config("loss.l2=0.1")
 
     def judged(config: Config, loss: float, l2: float | None = None) -> str:
-        finding = initial_loss({"loss": loss} if l2 is None else {"l2": l2, "loss": loss + l2}, config, 10)
+        finding = initial_loss(
+            {"loss": loss} if l2 is None else {"l2": l2, "loss": loss + l2}, config, 10
+        )
         assert finding.ok is (finding.advice == "")
         return finding.advice
 
@@ -102,12 +127,18 @@ def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     assert "too large or not finite" in judged(plain, math.nan)
     assert "give their labels away" in judged(plain, 1.0)
     assert "lower loss.l1 or loss.l2" in judged(weighed, math.log(10), 30.0)
-    transferred = plain.model_copy(update={"model": plain.model.model_copy(update={"weights": "runs/other"})})
+    transferred = plain.model_copy(
+        update={"model": plain.model.model_copy(update={"weights": "runs/other"})}
+    )
     assert judged(transferred, 1.0) == ""
 
 
-@pytest.mark.parametrize("layers", [[], ["BatchNormalization"], ["Noise"], ["MaxPooling2D"]], ids=str)
-def test_right_gradients_agree_with_differences_and_the_model_is_left_as_it_was(layers: list[str]) -> None:
+@pytest.mark.parametrize(
+    "layers", [[], ["BatchNormalization"], ["Noise"], ["MaxPooling2D"]], ids=str
+)
+def test_right_gradients_agree_with_differences_and_the_model_is_left_as_it_was(
+    layers: list[str],
+) -> None:
     made = [Noise() if name == "Noise" else getattr(keras.layers, name)() for name in layers]
     own = subject(small_network(made))
     before = [variable.numpy() for variable in own.model.variables]
@@ -119,7 +150,9 @@ def test_right_gradients_agree_with_differences_and_the_model_is_left_as_it_was(
     assert {layer.compute_dtype for layer in own.model.layers} == {"float32"}
 
 
-@pytest.mark.parametrize("loss", ["{kind: hinge}", "{kind: squared_hinge}", "{kind: binary}", "{kind: focal}"])
+@pytest.mark.parametrize(
+    "loss", ["{kind: hinge}", "{kind: squared_hinge}", "{kind: binary}", "{kind: focal}"]
+)
 def test_every_loss_has_the_gradient_of_its_value(loss: str) -> None:
     finding = gradient_check(subject(None, f"loss={loss}"))
     assert finding.ok and finding.measured["median_relative_error"] < 1e-4
@@ -138,23 +171,30 @@ def test_a_layer_that_is_cut_off_gets_no_gradient() -> None:
     assert gradient_flow(sound, {}).ok
     finding = gradient_flow(cut, {})
     assert not finding.ok
-    assert finding.measured["unreached"] == ["conv1/kernel", "conv1/bias", "conv2/kernel", "conv2/bias"]
+    assert finding.measured["unreached"] == [
+        "conv1/kernel",
+        "conv1/bias",
+        "conv2/kernel",
+        "conv2/bias",
+    ]
     assert "None reaches conv1/kernel, conv1/bias, conv2/kernel and others" in finding.advice
 
 
 def test_gradients_that_are_zero_or_not_finite_count_as_missing() -> None:
     zeros = small_network()
     zeros.get_layer("conv2").kernel.assign(tf.zeros_like(zeros.get_layer("conv2").kernel))
-    assert {"conv1/kernel", "conv2/kernel"} <= set(gradient_flow(gradient_norms(subject(zeros)), {}).measured["unreached"])
+    assert {"conv1/kernel", "conv2/kernel"} <= set(
+        gradient_flow(gradient_norms(subject(zeros)), {}).measured["unreached"]
+    )
     huge = small_network()
     huge.get_layer("conv1").kernel.assign(1e30 * huge.get_layer("conv1").kernel)
     huge.get_layer("conv2").kernel.assign(1e30 * huge.get_layer("conv2").kernel)
     assert "conv1/kernel" in gradient_flow(gradient_norms(subject(huge)), {}).measured["not_finite"]
 
 
-@pytest.mark.parametrize("update, advice", [
-    (1e-3, ""), (0.5, "lower"), (math.nan, "lower"), (1e-8, "raise"),
-])
+@pytest.mark.parametrize(
+    "update, advice", [(1e-3, ""), (0.5, "lower"), (math.nan, "lower"), (1e-8, "raise")]
+)
 def test_updates_are_neither_far_too_large_nor_far_too_small(update: float, advice: str) -> None:
     finding = gradient_flow({"a/kernel": 1.0}, {"a/kernel": update})
     assert finding.ok is (advice == "")
@@ -177,17 +217,27 @@ def test_activation_statistics_are_those_of_the_outputs() -> None:
     assert activations(own).ok
 
 
-@pytest.mark.parametrize("change, advice", [
-    (lambda kernel, bias: (kernel * 0 + 0.01, bias), "All channels of conv1 are the same"),
-    (lambda kernel, bias: (kernel * 1e-5, bias), "The signal is lost at conv1"),
-    (lambda kernel, bias: (kernel * 1e5, bias), "The signal grows too large at conv1"),
-    (lambda kernel, bias: (kernel * math.nan, bias), "conv1 is not finite"),
-    (lambda kernel, bias: (kernel, bias - 100 * (np.arange(8) < 5)), "62% of the channels of relu1 are 0"),
-])
-def test_activations_that_can_not_learn_are_suspicious(change: Callable[[Any, Any], tuple[Any, Any]], advice: str) -> None:
+@pytest.mark.parametrize(
+    "change, advice",
+    [
+        (lambda kernel, bias: (kernel * 0 + 0.01, bias), "All channels of conv1 are the same"),
+        (lambda kernel, bias: (kernel * 1e-5, bias), "The signal is lost at conv1"),
+        (lambda kernel, bias: (kernel * 1e5, bias), "The signal grows too large at conv1"),
+        (lambda kernel, bias: (kernel * math.nan, bias), "conv1 is not finite"),
+        (
+            lambda kernel, bias: (kernel, bias - 100 * (np.arange(8) < 5)),
+            "62% of the channels of relu1 are 0",
+        ),
+    ],
+)
+def test_activations_that_can_not_learn_are_suspicious(
+    change: Callable[[Any, Any], tuple[Any, Any]], advice: str
+) -> None:
     model = small_network()
     layer = model.get_layer("conv1")
-    for variable, value in zip((layer.kernel, layer.bias), change(layer.kernel.numpy(), layer.bias.numpy())):
+    for variable, value in zip(
+        (layer.kernel, layer.bias), change(layer.kernel.numpy(), layer.bias.numpy())
+    ):
         variable.assign(value)
     finding = activations(subject(model))
     assert not finding.ok and finding.advice.startswith(advice)
@@ -207,7 +257,9 @@ def test_what_can_not_be_learned_by_heart_is_suspicious() -> None:
     own = subject()
     # The same image under every label.
     same = np.repeat(own.batch["image"][:1], len(own.batch["image"]), axis=0)
-    finding = overfit(attempt_overfit(own._replace(batch={**own.batch, "image": same}), 60), "accuracy")
+    finding = overfit(
+        attempt_overfit(own._replace(batch={**own.batch, "image": same}), 60), "accuracy"
+    )
     assert not finding.ok and finding.measured["accuracy"] < 0.5
 
 
@@ -220,7 +272,9 @@ def test_an_absurd_learning_rate_overfits_nothing(rate: float) -> None:
 
 
 def test_the_first_update_is_that_of_the_full_rate_whatever_the_warm_up() -> None:
-    cold, warmed = (attempt_overfit(subject(None, f"schedule.warmup_epochs={epochs}"), 20) for epochs in (0, 1))
+    cold, warmed = (
+        attempt_overfit(subject(None, f"schedule.warmup_epochs={epochs}"), 20) for epochs in (0, 1)
+    )
     assert warmed.updates == pytest.approx(cold.updates, rel=1e-3)
     assert warmed.losses[1] > cold.losses[1]
 
@@ -245,7 +299,9 @@ def test_the_range_test_finds_where_a_loss_is_lowest() -> None:
     assert finding.ok
 
 
-@pytest.mark.parametrize("rate, advice", [(5.0, "where the loss rises: lower"), (1e-6, "learns slowly: raise")])
+@pytest.mark.parametrize(
+    "rate, advice", [(5.0, "where the loss rises: lower"), (1e-6, "learns slowly: raise")]
+)
 def test_a_rate_far_from_the_valley_is_suspicious(rate: float, advice: str) -> None:
     finding = range_of(valley, rate)
     assert not finding.ok and advice in finding.advice
@@ -260,17 +316,23 @@ def test_a_loss_that_falls_nowhere_is_suspicious() -> None:
 
 def test_smoothing_keeps_what_is_constant_and_forgets_slowly() -> None:
     np.testing.assert_allclose(smoothed(np.full(5, 3.0)), 3.0)
-    np.testing.assert_allclose(smoothed(np.array([1.0, 2.0])), [1.0, (0.9 * 0.1 + 0.1 * 2) / (1 - 0.81)])
+    np.testing.assert_allclose(
+        smoothed(np.array([1.0, 2.0])), [1.0, (0.9 * 0.1 + 0.1 * 2) / (1 - 0.81)]
+    )
 
 
 def test_a_sound_pipeline_passes_every_check_and_gets_a_report_beside_its_run(
     cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
 ) -> None:
     small = ["--set", "prepare.size=[8, 8]", "--set", "train.batch_size=16"]
-    code, out, _ = cvpipe("train", *small_arguments, *small, "--run", tmp_path / "run", "--sanity", "--json")
+    code, out, _ = cvpipe(
+        "train", *small_arguments, *small, "--run", tmp_path / "run", "--sanity", "--json"
+    )
     result = json.loads(out)
     assert code == 0
-    assert {check["name"]: check["ok"] for check in result["checks"]} == dict.fromkeys(CHECKS, True), result
+    assert {check["name"]: check["ok"] for check in result["checks"]} == dict.fromkeys(
+        CHECKS, True
+    ), result
     assert result["ok"] and result["report"] == str(tmp_path / "run-sanity" / "report.md")
     assert [path.name for path in tmp_path.iterdir()] == ["run-sanity"]
     report = (tmp_path / "run-sanity" / "report.md").read_text()
@@ -285,39 +347,76 @@ def test_a_sound_pipeline_passes_every_check_and_gets_a_report_beside_its_run(
 FAST = ["--set", "prepare.size=[32, 32]", "--set", "loss.l2=0", "--sanity", "--sanity-steps", "20"]
 
 
-def test_a_broken_pipeline_is_told_so_line_by_line_the_same_each_time(cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path) -> None:
+def test_a_broken_pipeline_is_told_so_line_by_line_the_same_each_time(
+    cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
+) -> None:
     broken = ["--set", "model={backbone: lenet5, initializer: constant, initializer_value: 0.0}"]
-    results = [cvpipe("train", small_arguments[0], *FAST, *broken, "--run", tmp_path / "run") for _ in range(2)]
+    results = [
+        cvpipe("train", small_arguments[0], *FAST, *broken, "--run", tmp_path / "run")
+        for _ in range(2)
+    ]
     assert results[0] == results[1]
     code, out, _ = results[0]
     assert code == 0
     *lines, last = out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["ok", "ok", "suspicious", "suspicious", "suspicious", "suspicious"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "ok",
+        "ok",
+        "suspicious",
+        "suspicious",
+        "suspicious",
+        "suspicious",
+    ]
     assert last.endswith("report.md")
 
 
-def test_l_bfgs_has_no_learning_rate_to_check(cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path) -> None:
-    overrides = ["augment=[]", "model={backbone: linear, norm: none}", "optimizer={kind: lbfgs}", "schedule={kind: constant}"]
+def test_l_bfgs_has_no_learning_rate_to_check(
+    cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
+) -> None:
+    overrides = [
+        "augment=[]",
+        "model={backbone: linear, norm: none}",
+        "optimizer={kind: lbfgs}",
+        "schedule={kind: constant}",
+    ]
     arguments = [*FAST, *(part for override in overrides for part in ("--set", override))]
-    code, out, _ = cvpipe("train", small_arguments[0], *arguments, "--run", tmp_path / "run", "--json")
+    code, out, _ = cvpipe(
+        "train", small_arguments[0], *arguments, "--run", tmp_path / "run", "--json"
+    )
     assert code == 0 and [check["name"] for check in json.loads(out)["checks"]] == CHECKS[:4]
 
 
-def test_the_command_changes_no_folder_that_holds_something_else(cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path) -> None:
+def test_the_command_changes_no_folder_that_holds_something_else(
+    cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "run-sanity").mkdir()
     (tmp_path / "run-sanity" / "mine.txt").write_text("mine")
-    code, _, err = cvpipe("train", small_arguments[0], *FAST, "--set", "model={backbone: linear}", "--run", tmp_path / "run")
+    code, _, err = cvpipe(
+        "train",
+        small_arguments[0],
+        *FAST,
+        "--set",
+        "model={backbone: linear}",
+        "--run",
+        tmp_path / "run",
+    )
     assert code == 2 and "choose another with --run" in err
     assert [path.name for path in (tmp_path / "run-sanity").iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--fresh"], "--sanity trains nothing"), (["--sanity-steps", "5"], "give at least 20"),
-    (["--set", "data.source={kind: folder, path: nowhere}"], "no such folder"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--fresh"], "--sanity trains nothing"),
+        (["--sanity-steps", "5"], "give at least 20"),
+        (["--set", "data.source={kind: folder, path: nowhere}"], "no such folder"),
+    ],
+)
 def test_wrong_use_leaves_no_folder(
     cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    code, out, err = cvpipe("train", small_arguments[0], "--sanity", *arguments, "--run", tmp_path / "run")
+    code, out, err = cvpipe(
+        "train", small_arguments[0], "--sanity", *arguments, "--run", tmp_path / "run"
+    )
     assert code and not out and message in err
     assert not any(tmp_path.iterdir())

@@ -22,8 +22,15 @@ from cvpipe.training.start import start, take_over
 from cvpipe.training.train import train
 
 DIGITS = tuple("0123456789")
-MOBILE = ("model.backbone=keras/MobileNetV2", "model.width=1", "prepare.size=[32, 32]", "prepare.channels=3", "prepare.mean=[0]",
-          "prepare.std=[1]", "model.dropout=0")
+MOBILE = (
+    "model.backbone=keras/MobileNetV2",
+    "model.width=1",
+    "prepare.size=[32, 32]",
+    "prepare.channels=3",
+    "prepare.mean=[0]",
+    "prepare.std=[1]",
+    "model.dropout=0",
+)
 
 
 def started(*overrides: str, classes: tuple[str, ...] = DIGITS) -> keras.Model:
@@ -35,7 +42,11 @@ def started(*overrides: str, classes: tuple[str, ...] = DIGITS) -> keras.Model:
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
-    return {variable.path: variable.numpy() for variable in model.variables if "seed_generator" not in variable.path}
+    return {
+        variable.path: variable.numpy()
+        for variable in model.variables
+        if "seed_generator" not in variable.path
+    }
 
 
 def assert_taken_over(model: keras.Model, origin: keras.Model, but: str = " ") -> None:
@@ -47,12 +58,17 @@ def assert_taken_over(model: keras.Model, origin: keras.Model, but: str = " ") -
 
 def test_a_run_gives_all_its_weights_where_the_classes_are_the_same(trained_run: Path) -> None:
     run = Run(trained_run)
-    assert_taken_over(started(f"model.weights={trained_run}"), load_model(run, run.checkpoint("best")))
+    assert_taken_over(
+        started(f"model.weights={trained_run}"), load_model(run, run.checkpoint("best"))
+    )
 
 
 def test_other_classes_get_a_fresh_last_layer(trained_run: Path) -> None:
     run = Run(trained_run)
-    before, model = load_model(run, run.checkpoint("best")), started(f"model.weights={trained_run}", classes=("3", "5"))
+    before, model = (
+        load_model(run, run.checkpoint("best")),
+        started(f"model.weights={trained_run}", classes=("3", "5")),
+    )
     for path, value in values(model).items():
         if path.startswith("logits/"):
             assert value.shape[-1] == 2
@@ -70,7 +86,9 @@ def test_a_file_of_weights_gives_what_it_has(trained_run: Path, tmp_path: Path) 
     np.testing.assert_array_equal(fewer.get_layer("stem").kernel, origin.get_layer("stem").kernel)
 
 
-def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_preprocessing(tmp_path: Path) -> None:
+def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_preprocessing(
+    tmp_path: Path,
+) -> None:
     keras.utils.set_random_seed(1)
     published = application("MobileNetV2", input_shape=(32, 32, 3))
     published.save_weights(tmp_path / "mobilenet.weights.h5")
@@ -81,19 +99,32 @@ def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_prepro
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("overrides, sentence", [
-    (["model.width=0.5"], "layer stem: its kernel has the shape [3, 3, 1, 4], the pipeline's [3, 3, 1, 8]"),
-    (["model.backbone=resnet32"], "has nothing for layer stage1_block4_conv1"),
-])
-def test_weights_of_another_network_are_refused_with_the_layer(trained_run: Path, overrides: list[str], sentence: str) -> None:
+@pytest.mark.parametrize(
+    "overrides, sentence",
+    [
+        (
+            ["model.width=0.5"],
+            "layer stem: its kernel has the shape [3, 3, 1, 4], the pipeline's [3, 3, 1, 8]",
+        ),
+        (["model.backbone=resnet32"], "has nothing for layer stage1_block4_conv1"),
+    ],
+)
+def test_weights_of_another_network_are_refused_with_the_layer(
+    trained_run: Path, overrides: list[str], sentence: str
+) -> None:
     with pytest.raises(DataError, match=re.escape(f"model.weights: {trained_run}: {sentence}")):
         started(f"model.weights={trained_run}", *overrides)
 
 
-def test_a_file_of_another_shape_is_refused_with_the_layer(trained_run: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_shape_is_refused_with_the_layer(
+    trained_run: Path, tmp_path: Path
+) -> None:
     run = Run(trained_run)
     load_model(run, run.checkpoint("best")).save_weights(tmp_path / "digits.weights.h5")
-    with pytest.raises(DataError, match="layer stem: the file's shape is .*3, 3, 1, 4.*, the pipeline's .*3, 3, 1, 8"):
+    with pytest.raises(
+        DataError,
+        match="layer stem: the file's shape is .*3, 3, 1, 4.*, the pipeline's .*3, 3, 1, 8",
+    ):
         started(f"model.weights={tmp_path / 'digits.weights.h5'}", "model.width=0.5")
 
 
@@ -101,8 +132,12 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("I am a text file in disguise.")
     (tmp_path / "weights.npz").write_bytes(b"")
     for weights, sentence in {
-        "nowhere": "no run, and no .weights.h5 or .keras file there", tmp_path / "weights.npz": "neither .weights.h5 nor .keras",
-        "imagenet": "no run, and no .weights.h5 or .keras file there; give one of these, or imagenet for keras/",
+        "nowhere": "no run, and no .weights.h5 or .keras file there",
+        tmp_path / "weights.npz": "neither .weights.h5 nor .keras",
+        "imagenet": (
+            "no run, and no .weights.h5 or .keras file there; give one of these, or imagenet for"
+            " keras/"
+        ),
     }.items():
         with pytest.raises(ConfigError, match=sentence):
             started(f"model.weights={weights}")
@@ -110,18 +145,34 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
         started(f"model.weights={tmp_path / 'text.weights.h5'}")
 
 
-@pytest.mark.parametrize("freeze, frozen, free", [
-    (["model.freeze=backbone"], "stage3_block3_conv2/kernel", "logits/kernel"),
-    (["model.freeze=stages", "model.freeze_stages=2"], "stage2_block1_conv1/kernel", "stage3_block1_conv1/kernel"),
-])
+@pytest.mark.parametrize(
+    "freeze, frozen, free",
+    [
+        (["model.freeze=backbone"], "stage3_block3_conv2/kernel", "logits/kernel"),
+        (
+            ["model.freeze=stages", "model.freeze_stages=2"],
+            "stage2_block1_conv1/kernel",
+            "stage3_block1_conv1/kernel",
+        ),
+    ],
+)
 def test_what_is_frozen_stays_as_it_was_and_the_rest_learns(
     trained_run: Path, tmp_path: Path, freeze: list[str], frozen: str, free: str
 ) -> None:
-    config = small_config(f"model.weights={trained_run}", *freeze, "data.only=['3', '5']", "train.epochs=1", "schedule.warmup_epochs=0",
-                          "train.ema=null")
+    config = small_config(
+        f"model.weights={trained_run}",
+        *freeze,
+        "data.only=['3', '5']",
+        "train.epochs=1",
+        "schedule.warmup_epochs=0",
+        "train.ema=null",
+    )
     train(config, tmp_path / "run")
     before, after = Run(trained_run).checkpoint("best"), Run(tmp_path / "run").checkpoint("last")
-    origin, model = values(load_model(Run(trained_run), before)), values(load_model(Run(tmp_path / "run"), after))
+    origin, model = (
+        values(load_model(Run(trained_run), before)),
+        values(load_model(Run(tmp_path / "run"), after)),
+    )
     np.testing.assert_array_equal(model[frozen], origin[frozen])
     # A frozen norm keeps its statistics as well.
     np.testing.assert_array_equal(model["stem_norm/moving_mean"], origin["stem_norm/moving_mean"])
@@ -129,13 +180,18 @@ def test_what_is_frozen_stays_as_it_was_and_the_rest_learns(
 
 
 def test_more_stages_than_there_are_cant_be_frozen(trained_run: Path) -> None:
-    with pytest.raises(ConfigError, match="model.freeze_stages: 4, but resnet20 has the stages stage1, stage2, stage3"):
+    with pytest.raises(
+        ConfigError,
+        match="model.freeze_stages: 4, but resnet20 has the stages stage1, stage2, stage3",
+    ):
         started(f"model.weights={trained_run}", "model.freeze=stages", "model.freeze_stages=4")
 
 
 def test_a_detector_takes_a_classifiers_backbone_over_and_keeps_its_own_head() -> None:
     shared = ("prepare={size: [32, 32], channels: 3}", "model.width=0.125")
-    classifier = classification.build_model(small_config(*shared, "model.backbone=resnet18"), ("a", "b"))
+    classifier = classification.build_model(
+        small_config(*shared, "model.backbone=resnet18"), ("a", "b")
+    )
     pipeline = ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml"
     detector = detection.build_model(config_file.load(pipeline, [*shared]), ("a", "b"))
     before = {variable.path: variable.numpy() for variable in detector.variables}

@@ -1,4 +1,6 @@
-"""Checkpoints: everything comes back bit for bit, and nothing bad is ever written over something good."""
+"""Checkpoints: everything comes back bit for bit, and nothing bad is ever written over something
+good.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,23 @@ def disturbed_state(*overrides: str) -> State:
         variable.assign(random.uniform(1, 9, variable.shape).astype(variable.dtype))
     state.step.assign(123)
     state.rate_factor.assign(0.3)
-    state.best_score, state.evaluations_since_best, state.evaluations_waited, state.converged = 0.1 + 0.2, 4, 2, True
+    state.best_score, state.evaluations_since_best, state.evaluations_waited, state.converged = (
+        0.1 + 0.2,
+        4,
+        2,
+        True,
+    )
     return state
 
 
 @pytest.mark.parametrize(
-    "overrides", [(), ("optimizer={kind: adamw}",), ("optimizer={kind: adagrad}",), ("train.precision=mixed_float16",)]
+    "overrides",
+    [
+        (),
+        ("optimizer={kind: adamw}",),
+        ("optimizer={kind: adagrad}",),
+        ("train.precision=mixed_float16",),
+    ],
 )
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     before = disturbed_state(*overrides).arrays()
@@ -45,7 +58,13 @@ def test_a_state_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ..
 
 def test_a_state_holds_moving_statistics_momentum_averages_and_the_state_of_dropout() -> None:
     names = " ".join(disturbed_state().arrays())
-    for part in ("moving_mean", "momentum", "average", "seed_generator_state", "optimizer/iteration"):
+    for part in (
+        "moving_mean",
+        "momentum",
+        "average",
+        "seed_generator_state",
+        "optimizer/iteration",
+    ):
         assert part in names
 
 
@@ -61,13 +80,19 @@ def test_a_checkpoint_from_before_plateaus_and_full_batches_is_read() -> None:
 def test_building_again_gives_the_same_names_and_bits() -> None:
     first, _ = build_state(small_config(), CLASSES, examples=1000)
     second, _ = build_state(small_config(), CLASSES, examples=1000)
-    assert {k: v.tobytes() for k, v in first.arrays().items()} == {k: v.tobytes() for k, v in second.arrays().items()}
+    assert {k: v.tobytes() for k, v in first.arrays().items()} == {
+        k: v.tobytes() for k, v in second.arrays().items()
+    }
 
 
 def test_another_seed_gives_other_weights() -> None:
     first, _ = build_state(small_config(), CLASSES, examples=1000)
     second, _ = build_state(small_config("seed=1"), CLASSES, examples=1000)
-    kernels = [name for name in first.arrays() if name.endswith("conv1/kernel") and name.startswith("model/")]
+    kernels = [
+        name
+        for name in first.arrays()
+        if name.endswith("conv1/kernel") and name.startswith("model/")
+    ]
     assert kernels
     for name in kernels:
         assert (first.arrays()[name] != second.arrays()[name]).any()
@@ -83,7 +108,9 @@ def test_nothing_that_is_not_finite_is_saved_and_the_old_file_stays(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "last.npz"
     write_checkpoint(file, {"model/a": np.ones(3)})
     before = file.read_bytes()
@@ -114,7 +141,10 @@ def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "last.npz")
 
 
-@pytest.mark.parametrize("overrides, what", [(("model.backbone=resnet32",), "lacks"), (("model.width=0.5",), "has shape")])
+@pytest.mark.parametrize(
+    "overrides, what",
+    [(("model.backbone=resnet32",), "lacks"), (("model.width=0.5",), "has shape")],
+)
 def test_a_checkpoint_of_another_network_is_refused(overrides: tuple[str, ...], what: str) -> None:
     state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
     with pytest.raises(DataError, match=f"last.npz: .*{what}"):
@@ -124,9 +154,15 @@ def test_a_checkpoint_of_another_network_is_refused(overrides: tuple[str, ...], 
 def test_averaged_weights_are_lent_and_given_back() -> None:
     state = disturbed_state()
     before = state.arrays()
-    name = next(name for name in before if name.endswith("stem/kernel") or name.endswith("conv1/kernel"))
+    name = next(
+        name for name in before if name.endswith("stem/kernel") or name.endswith("conv1/kernel")
+    )
     kernel = next(v for v in state.model.trainable_variables if f"model/{v.path}" == name)
-    average = next(v for v in state.optimizer.variables if "average" in v.path and kernel.path.replace("/", "_") in v.path)
+    average = next(
+        v
+        for v in state.optimizer.variables
+        if "average" in v.path and kernel.path.replace("/", "_") in v.path
+    )
     with state.averaged_weights():
         np.testing.assert_array_equal(kernel.numpy(), average.numpy())
     after = state.arrays()

@@ -1,4 +1,6 @@
-"""The train step: what weighs nothing changes nothing, and how steps are grouped in calls doesn't matter."""
+"""The train step: what weighs nothing changes nothing, and how steps are grouped in calls doesn't
+matter.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,12 @@ def trained(
 ) -> tuple[State, list[dict[str, Any]]]:
     """The state after calls of so many steps each, and what they returned."""
     state, _ = build_state(config, CLASSES, examples=1000)
-    run_steps = make_run_steps(state.model, state.optimizer, task, config, tf.distribute.get_strategy(), state.step)
+    run_steps = make_run_steps(
+        state.model, state.optimizer, task, config, tf.distribute.get_strategy(), state.step
+    )
     dataset = tf.data.Dataset.from_generator(
-        lambda: iter(data), output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0])
+        lambda: iter(data),
+        output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0]),
     )
     iterator = iter(dataset)
     return state, [run_steps(iterator, tf.constant(count)) for count in calls]
@@ -49,18 +54,30 @@ def trained(
 
 def lenet(*overrides: str) -> Config:
     """A network without BatchNorm, in which examples don't see each other."""
-    plain = ("model.backbone=lenet5", "model.width=1.0", "model.dropout=0.0", "prepare.size=[32, 32]", "train.ema=null")
+    plain = (
+        "model.backbone=lenet5",
+        "model.width=1.0",
+        "model.dropout=0.0",
+        "prepare.size=[32, 32]",
+        "train.ema=null",
+    )
     return small_config(*plain, *overrides)
 
 
 def mixed(batch: dict[str, Any]) -> dict[str, Any]:
     """As if each image had something of the one at the other end of the batch."""
     other = batch["targets"]["label"][::-1]
-    return {**batch, "partner_targets": {"label": other}, "share": tf.linspace(0.5, 1.0, len(other))}
+    return {
+        **batch,
+        "partner_targets": {"label": other},
+        "share": tf.linspace(0.5, 1.0, len(other)),
+    }
 
 
 def same_bits(first: State, second: State) -> bool:
-    return {k: v.tobytes() for k, v in first.arrays().items()} == {k: v.tobytes() for k, v in second.arrays().items()}
+    return {k: v.tobytes() for k, v in first.arrays().items()} == {
+        k: v.tobytes() for k, v in second.arrays().items()
+    }
 
 
 @pytest.mark.parametrize("calls", [[1, 1, 1, 1, 1], [2, 3], [1, 4]])
@@ -75,7 +92,9 @@ def test_examples_of_weight_zero_change_nothing() -> None:
     few = tf.nest.map_structure(lambda tensor: tensor[:5], full)
     masked = {**full, "weight": tf.constant([1.0] * 5 + [0.0] * 3)}
     (first, [one]), (second, [two]) = trained(lenet(), [few], [1]), trained(lenet(), [masked], [1])
-    np.testing.assert_allclose(float(one["losses"]["loss"]), float(two["losses"]["loss"]), rtol=1e-6)
+    np.testing.assert_allclose(
+        float(one["losses"]["loss"]), float(two["losses"]["loss"]), rtol=1e-6
+    )
     for (name, value), other in zip(first.arrays().items(), second.arrays().values()):
         np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6, err_msg=name)
 
@@ -97,14 +116,18 @@ def test_the_loss_is_the_sum_of_its_named_parts() -> None:
 
 def test_l2_is_taken_of_kernels_alone() -> None:
     state, _ = build_state(lenet("loss.l2=1e-3"), CLASSES, examples=1000)
-    expected = 1e-3 * sum(float((v.numpy() ** 2).sum()) for v in state.model.trainable_variables if v.name == "kernel")
+    expected = 1e-3 * sum(
+        float((v.numpy() ** 2).sum()) for v in state.model.trainable_variables if v.name == "kernel"
+    )
     _, [outcome] = trained(lenet("loss.l2=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_l1_is_taken_of_kernels_alone() -> None:
     state, _ = build_state(lenet("loss.l1=1e-3"), CLASSES, examples=1000)
-    expected = 1e-3 * sum(float(abs(v.numpy()).sum()) for v in state.model.trainable_variables if v.name == "kernel")
+    expected = 1e-3 * sum(
+        float(abs(v.numpy()).sum()) for v in state.model.trainable_variables if v.name == "kernel"
+    )
     _, [outcome] = trained(lenet("loss.l1=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l1"]) == pytest.approx(expected, rel=1e-5)
     assert outcome["losses"].keys() == {"cross_entropy", "l1", "l2", "loss"}
@@ -124,15 +147,24 @@ def test_what_is_frozen_is_neither_moved_nor_regularized(monkeypatch: pytest.Mon
     state, [outcome] = trained(config, batches(1, 8), [1])
     [kernel, bias] = fresh.model.layers[1].variables
     assert kernel.name == "kernel"
-    expected = 1e-3 * sum(float((v.numpy() ** 2).sum()) for v in fresh.model.trainable_variables if v.name == "kernel")
+    expected = 1e-3 * sum(
+        float((v.numpy() ** 2).sum()) for v in fresh.model.trainable_variables if v.name == "kernel"
+    )
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
     for variable, before in zip(state.model.layers[1].variables, (kernel, bias)):
         np.testing.assert_array_equal(variable.numpy(), before.numpy())
 
 
-@pytest.mark.parametrize("options", [
-    ("model.norm=none",), ("model.norm=layer",), ("train.clip_norm=0.1", "loss.l1=1e-4"), ("train.xla=on",), ("mix=[{op: mixup}]",),
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("model.norm=none",),
+        ("model.norm=layer",),
+        ("train.clip_norm=0.1", "loss.l1=1e-4"),
+        ("train.xla=on",),
+        ("mix=[{op: mixup}]",),
+    ],
+)
 def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(options: tuple[str, ...]) -> None:
     [first, second] = batches(2, 12)
     # Parts of unlike weight, one of them none at all: each example counts the same, not each part.
@@ -140,12 +172,18 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(options: tuple[str, 
     if "mix" in options[0]:
         data = [mixed(batch) for batch in data]
     whole, [expected] = trained(lenet("train.batch_size=12", *options), data, [2])
-    parts, [outcome] = trained(lenet("train.batch_size=12", *options, "train.accumulate=3"), data, [2])
+    parts, [outcome] = trained(
+        lenet("train.batch_size=12", *options, "train.accumulate=3"), data, [2]
+    )
     for name, value in expected["losses"].items():
-        np.testing.assert_allclose(float(outcome["losses"][name]), float(value), rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            float(outcome["losses"][name]), float(value), rtol=1e-5, err_msg=name
+        )
     tolerance = 1e-5 if "train.xla=on" in options else 1e-6
     for name, value in whole.arrays().items():
-        np.testing.assert_allclose(parts.arrays()[name], value, rtol=1e-5, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            parts.arrays()[name], value, rtol=1e-5, atol=tolerance, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -162,32 +200,49 @@ def test_parts_give_the_same_bits_however_steps_are_grouped_and_draw_dropout_of_
     state, _ = trained(config, data, [4])
     assert same_bits(state, trained(config, data, [1, 3])[0])
     [drawn] = [value for name, value in state.arrays().items() if "seed_generator" in name]
-    [whole] = [value for name, value in trained(lenet("model.dropout=0.5"), data, [4])[0].arrays().items() if "seed_generator" in name]
+    [whole] = [
+        value
+        for name, value in trained(lenet("model.dropout=0.5"), data, [4])[0].arrays().items()
+        if "seed_generator" in name
+    ]
     assert (drawn != whole).any()
 
 
 def test_the_network_sees_a_part_at_a_time() -> None:
     seen = []
 
-    def loss(outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+    def loss(
+        outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
+    ) -> dict[str, tf.Tensor]:
         seen.append(outputs["logits"].shape[0])
         return classification.loss(outputs, targets, config)
 
-    trained(lenet("train.accumulate=4"), batches(1, 8), [1], SimpleNamespace(loss_names=classification.loss_names, loss=loss))
+    trained(
+        lenet("train.accumulate=4"),
+        batches(1, 8),
+        [1],
+        SimpleNamespace(loss_names=classification.loss_names, loss=loss),
+    )
     assert set(seen) == {2}
 
 
 def test_the_statistics_of_batchnorm_are_those_of_the_parts_one_after_the_other() -> None:
-    config, [batch] = small_config("prepare.size=[32, 32]", "model.dropout=0", "train.accumulate=2"), batches(1, 8)
+    config, [batch] = (
+        small_config("prepare.size=[32, 32]", "model.dropout=0", "train.accumulate=2"),
+        batches(1, 8),
+    )
     by_hand, _ = build_state(config, CLASSES, examples=1000)
     for part in (0, 1):
-        # Every second example: the same examples whatever the number of replicas that share the batch.
+        # Every second example: the same examples whatever the number of replicas that share the
+        # batch.
         by_hand.model(batch["image"][part::2], training=True)
     state, _ = trained(config, [batch], [1])
     statistics = [name for name in state.arrays() if "moving" in name]
     assert statistics
     for name in statistics:
-        np.testing.assert_allclose(state.arrays()[name], by_hand.arrays()[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            state.arrays()[name], by_hand.arrays()[name], rtol=1e-4, atol=1e-5, err_msg=name
+        )
 
 
 def test_a_mixed_example_has_shares_of_two_labels() -> None:
@@ -197,7 +252,10 @@ def test_a_mixed_example_has_shares_of_two_labels() -> None:
     config = lenet("mix=[{op: mixup}]", "loss.l2=0")
     state, _ = build_state(config, CLASSES, examples=1000)
     logits = state.model(batch["image"])["logits"]
-    own, partners = (softmax_cross_entropy(logits, label, config.loss.label_smoothing) for label in (batch["targets"]["label"], other))
+    own, partners = (
+        softmax_cross_entropy(logits, label, config.loss.label_smoothing)
+        for label in (batch["targets"]["label"], other)
+    )
     expected = float(tf.reduce_mean(share * own + (1 - share) * partners))
     _, [outcome] = trained(config, [batch], [1])
     assert float(outcome["losses"]["loss"]) == pytest.approx(expected, rel=1e-5)
@@ -214,7 +272,14 @@ def test_an_error_in_the_input_leaves_exactly_the_steps_before_it() -> None:
     data = batches(3, 8)
     config = small_config("prepare.size=[32, 32]")
     state, _ = build_state(config, CLASSES, examples=1000)
-    run_steps = make_run_steps(state.model, state.optimizer, classification, config, tf.distribute.get_strategy(), state.step)
+    run_steps = make_run_steps(
+        state.model,
+        state.optimizer,
+        classification,
+        config,
+        tf.distribute.get_strategy(),
+        state.step,
+    )
 
     def failing() -> Any:
         yield from data
@@ -222,7 +287,9 @@ def test_an_error_in_the_input_leaves_exactly_the_steps_before_it() -> None:
 
     specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0])
     with pytest.raises(tf.errors.OpError):
-        run_steps(iter(tf.data.Dataset.from_generator(failing, output_signature=specs)), tf.constant(5))
+        run_steps(
+            iter(tf.data.Dataset.from_generator(failing, output_signature=specs)), tf.constant(5)
+        )
     assert int(state.step) == 3
     assert same_bits(state, trained(config, data, [3])[0])
 
@@ -239,11 +306,22 @@ def test_half_precision_keeps_weights_and_logits_in_float32_and_learns(precision
 
 def test_xla_gives_the_same_step_to_rounding() -> None:
     data = batches(2, 8)
-    plain, compiled = (trained(lenet(f"train.xla={choice}"), data, [2])[0].arrays() for choice in ("off", "on"))
+    plain, compiled = (
+        trained(lenet(f"train.xla={choice}"), data, [2])[0].arrays() for choice in ("off", "on")
+    )
     for name, value in plain.items():
         np.testing.assert_allclose(value, compiled[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def test_xla_is_refused_where_max_pooling_has_no_gradient() -> None:
-    with pytest.raises(ConfigError, match="train.xla: on doesn't go with max-pooling .resnet18 has the layer stem_pool.; use auto"):
-        trained(small_config("model.backbone=resnet18", "prepare.size=[32, 32]", "train.xla=on"), batches(1, 8), [1])
+    with pytest.raises(
+        ConfigError,
+        match=(
+            "train.xla: on doesn't go with max-pooling .resnet18 has the layer stem_pool.; use auto"
+        ),
+    ):
+        trained(
+            small_config("model.backbone=resnet18", "prepare.size=[32, 32]", "train.xla=on"),
+            batches(1, 8),
+            [1],
+        )

@@ -18,10 +18,23 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
     return accumulator
 
 
-@pytest.mark.parametrize("name", [
-    "train/loss", "train/cross_entropy", "train/learning_rate", "train/images_per_second", "train/input_wait", "validation/accuracy",
-    "validation/loss", "augmented training images", "predictions", "confusion_matrix", "calibration", "config",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/loss",
+        "train/cross_entropy",
+        "train/learning_rate",
+        "train/images_per_second",
+        "train/input_wait",
+        "validation/accuracy",
+        "validation/loss",
+        "augmented training images",
+        "predictions",
+        "confusion_matrix",
+        "calibration",
+        "config",
+    ],
+)
 def test_tensorboard_shows(events: EventAccumulator, name: str) -> None:
     assert name in events.Tags()["tensors"]
 

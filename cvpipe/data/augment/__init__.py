@@ -36,7 +36,17 @@ from cvpipe.config.augment import (
 from cvpipe.data.attempt import called
 from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
-from cvpipe.data.augment.geometry import elastic, flip, lens, pad_crop, random_resized_crop, rotate, shear, short_side_crop, translate
+from cvpipe.data.augment.geometry import (
+    elastic,
+    flip,
+    lens,
+    pad_crop,
+    random_resized_crop,
+    rotate,
+    shear,
+    short_side_crop,
+    translate,
+)
 from cvpipe.data.augment.partners import copy_paste, mosaic, object_mixup
 from cvpipe.data.augment.policies import auto_augment, rand_augment
 from cvpipe.data.augment.scale_crop import scale_crop
@@ -64,14 +74,18 @@ def augment(
     """Applies the operations in order. Graph code.
 
     Args:
-        example: "image" uint8 [H, W, C], and labels; "boxes" and "mask", as `boxes` and `masks` describe them, move with the image.
-        seed: int64 [2] from `order.example_seed`; the same seed changes the example in the same way.
+        example: "image" uint8 [H, W, C], and labels; "boxes" and "mask", as `boxes` and `masks`
+            describe them, move with the image.
+        seed: int64 [2] from `order.example_seed`; the same seed changes the example in the same
+            way.
         ops: what the pipeline file lists.
         size: height and width of the network's input, for operations that resize.
-        colours: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the covariance of the training set's
+        colours: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the
+            covariance of the training set's
             colours, with pixels in 0…1.
         done: how many of the operations, the first ones, were applied already.
-        partner: for operations that need other examples: graph code that reads number 0 … `partners_needed` − 1, decoded, unaugmented;
+        partner: for operations that need other examples: graph code that reads number 0 …
+            `partners_needed` − 1, decoded, unaugmented;
             called in the branch that uses it, so that an example isn't read for nothing.
 
     Returns:
@@ -128,9 +142,13 @@ def augment(
 
 
 def _joined(
-    example: Example, seed: tf.Tensor, op: Mosaic | CopyPaste | ObjectMixUp, size: tuple[int, int], partner: Callable[[int], Example]
+    example: Example,
+    seed: tf.Tensor,
+    op: Mosaic | CopyPaste | ObjectMixUp,
+    size: tuple[int, int],
+    partner: Callable[[int], Example],
 ) -> Example:
-    """The example together with others, with the operation's probability. "image" becomes float32."""
+    """Mix the example with others at the operation's probability. "image" becomes float32."""
     # Whether, and how, are drawn apart: more draws from the same seed would repeat the first.
     seed, own = tf.unstack(tf.random.split(seed))
     example = {**example, "image": tf.cast(example["image"], tf.float32)}
@@ -144,6 +162,11 @@ def _joined(
             case ObjectMixUp():
                 joined = object_mixup(example, partner(0), own, op.alpha)
         # Branches must have the same shapes, as far as they are known.
-        return {**joined, "image": tf.ensure_shape(joined["image"], [None, None, example["image"].shape[-1]])}
+        return {
+            **joined,
+            "image": tf.ensure_shape(joined["image"], [None, None, example["image"].shape[-1]]),
+        }
 
-    return tf.cond(tf.random.stateless_uniform([], seed) < op.probability, called(join), lambda: example)
+    return tf.cond(
+        tf.random.stateless_uniform([], seed) < op.probability, called(join), lambda: example
+    )

@@ -1,7 +1,8 @@
 """What becomes of objects when their image changes its shape.
 
-An example of a detector has "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax as fractions of the image as it is), and with them "labels"
-int32 [n], "crowd" bool [n] and whatever else the source says of each object, such as "area", which stays that of the stored image.
+An example of a detector has "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax as fractions of the
+image as it is), and with them "labels" int32 [n], "crowd" bool [n] and whatever else the source
+says of each object, such as "area", which stays that of the stored image.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LEAST_VISIBLE = 0.25
 def with_boxes(example: Example, boxes: tf.Tensor) -> Example:
     """The example with its objects at other places.
 
-    Boxes are clipped to the image; objects of which less than LEAST_VISIBLE of their area is inside are left out.
+    Boxes are clipped to the image; objects of which less than LEAST_VISIBLE of their area is inside
+    are left out.
 
     Args:
         example: with "boxes" and what belongs to them; "image" may be anything.
@@ -31,7 +33,9 @@ def with_boxes(example: Example, boxes: tf.Tensor) -> Example:
 
 
 def moved(example: Example, scale: tf.Tensor, offset: tf.Tensor) -> Example:
-    """`with_boxes` for what was scaled and moved, float32 [2] each, down and across; an example without boxes is left alone."""
+    """`with_boxes` for what was scaled and moved, float32 [2] each, down and across; an example
+    without boxes is left alone.
+    """
     if "boxes" not in example:
         return example
     scale, offset = tf.cast(scale, tf.float32), tf.cast(offset, tf.float32)
@@ -39,7 +43,9 @@ def moved(example: Example, scale: tf.Tensor, offset: tf.Tensor) -> Example:
 
 
 def mirrored(example: Example, axis: int, applied: tf.Tensor) -> Example:
-    """The objects of an image that was mirrored top and bottom (axis 0) or left and right (axis 1), if that was `applied`, bool."""
+    """The objects of an image that was mirrored top and bottom (axis 0) or left and right (axis 1),
+    if that was `applied`, bool.
+    """
     if "boxes" not in example:
         return example
     sides = tf.unstack(example["boxes"], axis=-1)
@@ -48,9 +54,11 @@ def mirrored(example: Example, axis: int, applied: tf.Tensor) -> Example:
 
 
 def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor) -> Example:
-    """The objects of an image that went through an affine transform, float32 [8], from output to input, see `warp`.
+    """The objects of an image that went through an affine transform, float32 [8], from output to
+    input, see `warp`.
 
-    A box becomes the smallest that holds its four corners. What a mirrored border repeats of an object is no object.
+    A box becomes the smallest that holds its four corners. What a mirrored border repeats of an
+    object is no object.
     """
     if "boxes" not in example:
         return example
@@ -62,15 +70,25 @@ def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor) -> Example
     y = tf.stack([ymin, ymin, ymax, ymax]) * extent[0] - 0.5 - b2
     determinant = a0 * b1 - a1 * b0
     x, y = (b1 * x - a1 * y) / determinant, (a0 * y - b0 * x) / determinant
-    low, high = ([tf.reduce_min(y, 0), tf.reduce_min(x, 0)], [tf.reduce_max(y, 0), tf.reduce_max(x, 0)])
+    low, high = (
+        [tf.reduce_min(y, 0), tf.reduce_min(x, 0)],
+        [tf.reduce_max(y, 0), tf.reduce_max(x, 0)],
+    )
     return with_boxes(example, (tf.stack(low + high, -1) + 0.5) / tf.tile(extent, [2]))
 
 
 def keep(example: Example, wanted: tf.Tensor) -> Example:
     """The objects for which `wanted`, bool [n], is True; the image stays."""
-    return {key: tf.boolean_mask(value, wanted) if key in COLUMNS else value for key, value in example.items()}
+    return {
+        key: tf.boolean_mask(value, wanted) if key in COLUMNS else value
+        for key, value in example.items()
+    }
 
 
 def together(examples: list[Example]) -> Example:
     """The objects of several examples, one example after the other, and nothing else."""
-    return {key: tf.concat([example[key] for example in examples], 0) for key in COLUMNS if key in examples[0]}
+    return {
+        key: tf.concat([example[key] for example in examples], 0)
+        for key in COLUMNS
+        if key in examples[0]
+    }

@@ -12,10 +12,13 @@ from cvpipe.data.sources import Example
 def colour_jitter(example: Example, seed: tf.Tensor, op: ColourJitter) -> Example:
     """Changes brightness, contrast, saturation and hue, in this order.
 
-    "image" is [H, W, C] in 0…255 and becomes float32 in 0…255; a grey image (C = 1) keeps its lack of saturation and hue.
+    "image" is [H, W, C] in 0…255 and becomes float32 in 0…255; a grey image (C = 1) keeps its lack
+    of saturation and hue.
     """
     image = tf.cast(example["image"], tf.float32)
-    brightness, contrast, saturation, hue = tf.unstack(tf.random.stateless_uniform([4], seed, -1.0, 1.0))
+    brightness, contrast, saturation, hue = tf.unstack(
+        tf.random.stateless_uniform([4], seed, -1.0, 1.0)
+    )
     if op.brightness:
         image = tf.clip_by_value(image * (1 + op.brightness * brightness), 0, 255)
     if op.contrast:
@@ -30,7 +33,9 @@ def colour_jitter(example: Example, seed: tf.Tensor, op: ColourJitter) -> Exampl
 
 
 def grayscale(example: Example, seed: tf.Tensor, op: Grayscale) -> Example:
-    """Takes the colour away with the given probability. "image" is uint8 or float32 [H, W, C] in 0…255 and stays so."""
+    """Takes the colour away with the given probability. "image" is uint8 or float32 [H, W, C] in
+    0…255 and stays so.
+    """
     image = example["image"]
     if image.shape[-1] != 3:
         return example
@@ -38,25 +43,39 @@ def grayscale(example: Example, seed: tf.Tensor, op: Grayscale) -> Example:
 
     def grey() -> tf.Tensor:
         value = _grey(tf.cast(image, tf.float32))
-        return tf.tile(tf.cast(tf.round(value), image.dtype) if image.dtype.is_integer else value, [1, 1, 3])
+        return tf.tile(
+            tf.cast(tf.round(value), image.dtype) if image.dtype.is_integer else value, [1, 1, 3]
+        )
 
     return {**example, "image": tf.cond(taken, grey, lambda: image)}
 
 
-def pca_lighting(example: Example, seed: tf.Tensor, op: PcaLighting, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> Example:
-    """Adds a random multiple of each principal component of the training set's colours (Krizhevsky et al. 2012, section 4.1).
+def pca_lighting(
+    example: Example,
+    seed: tf.Tensor,
+    op: PcaLighting,
+    eigenvalues: np.ndarray,
+    eigenvectors: np.ndarray,
+) -> Example:
+    """Adds a random multiple of each principal component of the training set's colours (Krizhevsky
+    et al. 2012, section 4.1).
 
-    Every pixel gets Σ αᵢ λᵢ pᵢ, α normal with standard deviation `op.std`. A grey image has one component, its brightness.
+    Every pixel gets Σ αᵢ λᵢ pᵢ, α normal with standard deviation `op.std`. A grey image has one
+    component, its brightness.
 
     Args:
         example: "image" uint8 or float32 [H, W, C] in 0…255; becomes float32 in 0…255.
-        eigenvalues: λ, float [C], of the covariance of the training set's colours with pixels in 0…1. The unit matters: with
+        eigenvalues: λ, float [C], of the covariance of the training set's colours with pixels in
+            0…1. The unit matters: with
             pixels in 0…255 the formula would change an image 255 times as much.
         eigenvectors: p, float [C, C], in columns.
     """
     factors = tf.random.stateless_normal([len(eigenvalues)], seed, stddev=op.std)
     change = tf.linalg.matvec(tf.constant(eigenvectors * eigenvalues * 255, tf.float32), factors)
-    return {**example, "image": tf.clip_by_value(tf.cast(example["image"], tf.float32) + change, 0, 255)}
+    return {
+        **example,
+        "image": tf.clip_by_value(tf.cast(example["image"], tf.float32) + change, 0, 255),
+    }
 
 
 def _grey(image: tf.Tensor) -> tf.Tensor:

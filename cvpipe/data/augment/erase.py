@@ -1,4 +1,6 @@
-"""Random covers over parts of an image; nothing else moves or changes: boxes and masks still say what is behind the cover."""
+"""Random covers over parts of an image; nothing else moves or changes: boxes and masks still say
+what is behind the cover.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ from cvpipe.data.sources import Example
 
 
 def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
-    """Covers a rectangle at a random place with the given probability (random erasing, Zhong et al. 2017, algorithm 1).
+    """Covers a rectangle at a random place with the given probability (random erasing, Zhong et al.
+    2017, algorithm 1).
 
-    Areas are spread evenly, aspects evenly on a logarithmic scale over those of `op.aspect` with which the rectangle fits into
-    the image; where none does, the one nearest to them is taken. "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
+    Areas are spread evenly, aspects evenly on a logarithmic scale over those of `op.aspect` with
+    which the rectangle fits into the image; where none does, the one nearest to them is taken.
+    "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
     """
     image = example["image"]
     # The noise needs a stream of its own: more draws from the same would repeat these.
@@ -37,10 +41,11 @@ def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
 
 
 def cutout(example: Example, seed: tf.Tensor, op: Cutout) -> Example:
-    """Covers the part inside the image of a square whose centre is any of its pixels (DeVries and Taylor 2017, section 3).
+    """Covers the part inside the image of a square whose centre is any of its pixels (DeVries and
+    Taylor 2017, section 3).
 
-    Its colour is the image's mean, in place of the paper's zeros: there, images are normalised, and zero is their mean.
-    "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
+    Its colour is the image's mean, in place of the paper's zeros: there, images are normalised, and
+    zero is their mean. "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
     """
     image = example["image"]
     limits = tf.shape(image)[:2]
@@ -49,15 +54,26 @@ def cutout(example: Example, seed: tf.Tensor, op: Cutout) -> Example:
     corner = tf.cast(draws * tf.cast(limits, tf.float64), tf.int32) - side // 2
     top, left = tf.unstack(tf.maximum(corner, 0))
     bottom, right = tf.unstack(tf.minimum(corner + side, limits))
-    return {**example, "image": paste(image, _mean_colour(image, bottom - top, right - left), top, left)}
+    return {
+        **example,
+        "image": paste(image, _mean_colour(image, bottom - top, right - left), top, left),
+    }
 
 
-def _extent(limits: tf.Tensor, op: Erase, area_draw: tf.Tensor, aspect_draw: tf.Tensor) -> tf.Tensor:
+def _extent(
+    limits: tf.Tensor, op: Erase, area_draw: tf.Tensor, aspect_draw: tf.Tensor
+) -> tf.Tensor:
     """Height and width of the rectangle in whole pixels, float64 [2]; at least one pixel."""
     share = op.area[0] + (op.area[1] - op.area[0]) * area_draw
-    # Drawing until one fits, as in the paper, prefers small areas, and ends only if one fits at all.
+    # Drawing until one fits, as in the paper, prefers small areas, and ends only if one fits at
+    # all.
     square = limits[1] / limits[0]
-    low, high = (tf.math.log(tf.clip_by_value(tf.constant(aspect, tf.float64), square * share, square / share)) for aspect in op.aspect)
+    low, high = (
+        tf.math.log(
+            tf.clip_by_value(tf.constant(aspect, tf.float64), square * share, square / share)
+        )
+        for aspect in op.aspect
+    )
     aspect = tf.exp(low + (high - low) * aspect_draw)
     area = share * tf.reduce_prod(limits)
     return tf.clip_by_value(tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect]))), 1, limits)
@@ -81,5 +97,5 @@ def _noise(seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, like: tf.Tensor
 def paste(image: tf.Tensor, cover: tf.Tensor, top: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
     """The image with `cover` in it, its upper left pixel at (top, left)."""
     bottom, right = top + tf.shape(cover)[0], left + tf.shape(cover)[1]
-    rows = tf.concat([image[top: bottom, :left], cover, image[top: bottom, right:]], 1)
+    rows = tf.concat([image[top:bottom, :left], cover, image[top:bottom, right:]], 1)
     return tf.ensure_shape(tf.concat([image[:top], rows, image[bottom:]], 0), image.shape)

@@ -1,5 +1,6 @@
-"""Random changes of geometry. Each takes and returns an example, in which everything moves, see `moves`; `lens` and `elastic` bend, and
-move no boxes."""
+"""Random changes of geometry. Each takes and returns an example, in which everything moves, see
+`moves`; `lens` and `elastic` bend, and move no boxes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +8,17 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.config.augment import Elastic, Flip, Lens, PadCrop, RandomResizedCrop, Rotate, Shear, ShortSideCrop, Translate
+from cvpipe.config.augment import (
+    Elastic,
+    Flip,
+    Lens,
+    PadCrop,
+    RandomResizedCrop,
+    Rotate,
+    Shear,
+    ShortSideCrop,
+    Translate,
+)
 from cvpipe.data.attempt import called
 from cvpipe.data.augment.moves import cropped, mirrored, sampled, warped
 from cvpipe.data.augment.warp import rotation, shearing, translation
@@ -18,7 +29,9 @@ TRIES = 10
 
 
 def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
-    """Mirrors left and right, or top and bottom, with the given probability. "image" is [H, W, C] of any type."""
+    """Mirrors left and right, or top and bottom, with the given probability. "image" is [H, W, C]
+    of any type.
+    """
     applied = tf.random.stateless_uniform([], seed) < op.probability
     return mirrored(example, 1 if op.direction == "horizontal" else 0, applied)
 
@@ -36,27 +49,37 @@ def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
         around = tf.minimum(around, tf.stack([shape[:1] - 1, shape[1:2] - 1, [0]]))
     padded = tf.pad(image, around, mode=op.mode.upper())
     places = tf.shape(padded)[:2] - shape[:2] + 1
-    corner = tf.cast(tf.random.stateless_uniform([2], seed, dtype=tf.float64) * tf.cast(places, tf.float64), tf.int32)
+    corner = tf.cast(
+        tf.random.stateless_uniform([2], seed, dtype=tf.float64) * tf.cast(places, tf.float64),
+        tf.int32,
+    )
     window = tf.slice(padded, tf.concat([corner, [0]], 0), shape)
     begin = corner - tf.convert_to_tensor(around)[:2, 0]
     return cropped(example, tf.ensure_shape(window, image.shape), shape[:2], begin, shape[:2])
 
 
-def random_resized_crop(example: Example, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int]) -> Example:
-    """Crops a random area and aspect ratio and resizes it to `size` (Szegedy et al. 2014, section 6). "image" becomes float32.
+def random_resized_crop(
+    example: Example, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int]
+) -> Example:
+    """Crops a random area and aspect ratio and resizes it to `size` (Szegedy et al. 2014, section
+    6). "image" becomes float32.
 
-    Areas are spread evenly, aspects evenly on a logarithmic scale; where no such crop fits the whole image is taken.
+    Areas are spread evenly, aspects evenly on a logarithmic scale; where no such crop fits the
+    whole image is taken.
     """
     image, extent = example["image"], tf.shape(example["image"])[:2]
     window = random_window(extent, seed, op)
     top, left, height, width = tf.unstack(window)
-    resized = resize_window(image[top: top + height, left: left + width], size)
+    resized = resize_window(image[top : top + height, left : left + width], size)
     return cropped(example, resized, extent, window[:2], window[2:])
 
 
 def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> tf.Tensor:
-    """What `random_resized_crop` crops of an image with these height and width (int32 [2]): its top, left, height and width, int32 [4]."""
-    # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges give it the whole image.
+    """What `random_resized_crop` crops of an image with these height and width (int32 [2]): its
+    top, left, height and width, int32 [4].
+    """
+    # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges
+    # give it the whole image.
     limits = tf.cast(extent, tf.float64)
     draws = tf.random.stateless_uniform([TRIES + 1, 2], seed, dtype=tf.float64)
     area = tf.reduce_prod(limits) * _between(*op.area, draws[1:, 0])
@@ -70,25 +93,33 @@ def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> 
 def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Resizes a crop, uint8 or float32 [H, W, C], without leaving a pixel out: float32 [*size, C].
 
-    Bilinearly where it has at most twice the pixels in height and width; as means over areas where it has more; and where it
-    has more one way and less the other, as `prepare` does it, which takes longer than decoding a photo.
+    Bilinearly where it has at most twice the pixels in height and width; as means over areas where
+    it has more; and where it has more one way and less the other, as `prepare` does it, which takes
+    longer than decoding a photo.
     """
     extent = tf.shape(image)[:2]
     is_much_larger = tf.reduce_any(extent > [2 * length for length in size])
 
     def reduced() -> tf.Tensor:
         is_smaller = tf.reduce_any(extent < size)
-        return tf.cond(is_smaller, lambda: tf.image.resize(image, size, antialias=True), lambda: tf.image.resize(image, size, "area"))
+        return tf.cond(
+            is_smaller,
+            lambda: tf.image.resize(image, size, antialias=True),
+            lambda: tf.image.resize(image, size, "area"),
+        )
 
     resized = tf.cond(is_much_larger, called(reduced), lambda: tf.image.resize(image, size))
     return tf.ensure_shape(resized, [*size, image.shape[-1]])
 
 
-def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: tuple[int, int]) -> Example:
-    """Resizes the short side to a random length and crops `size` at a random place (He et al. 2015, section 3.4).
+def short_side_crop(
+    example: Example, seed: tf.Tensor, op: ShortSideCrop, size: tuple[int, int]
+) -> Example:
+    """Resizes the short side to a random length and crops `size` at a random place (He et al. 2015,
+    section 3.4).
 
-    All lengths in `op.sides`, which are at least those of `size`, are equally likely, and so are all places. "image" becomes
-    float32 [*size, C].
+    All lengths in `op.sides`, which are at least those of `size`, are equally likely, and so are
+    all places. "image" becomes float32 [*size, C].
     """
     image = example["image"]
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
@@ -96,7 +127,8 @@ def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: 
     side = tf.floor(_between(op.sides[0], op.sides[1] + 1, draws[0]))
     resized = tf.round(extent * side / tf.reduce_min(extent))
     corner = tf.floor(draws[1:] * (resized - size + 1))
-    # What tf.image.resize does with antialias=True, but only what the crop shows of it: of a long image, that is little.
+    # What tf.image.resize does with antialias=True, but only what the crop shows of it: of a long
+    # image, that is little.
     crop = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
         size=size,
@@ -105,11 +137,19 @@ def short_side_crop(example: Example, seed: tf.Tensor, op: ShortSideCrop, size: 
         kernel_type="triangle",
         antialias=True,
     )
-    return cropped(example, tf.ensure_shape(crop[0], [*size, image.shape[-1]]), resized, corner, tf.constant(size))
+    return cropped(
+        example,
+        tf.ensure_shape(crop[0], [*size, image.shape[-1]]),
+        resized,
+        corner,
+        tf.constant(size),
+    )
 
 
 def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
-    """Turns around the centre by an angle spread evenly over ±`op.degrees`. "image" becomes float32."""
+    """Turns around the centre by an angle spread evenly over ±`op.degrees`. "image" becomes
+    float32.
+    """
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
@@ -117,7 +157,9 @@ def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
 
 
 def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
-    """Moves by fractions of a pixel too, spread evenly over ±`op.share` of height and of width. "image" becomes float32."""
+    """Moves by fractions of a pixel too, spread evenly over ±`op.share` of height and of width.
+    "image" becomes float32.
+    """
     image = example["image"]
     reach = op.share * tf.cast(tf.shape(image)[:2], tf.float32)
     down, right = tf.unstack(tf.random.stateless_uniform([2], seed, -1.0, 1.0) * reach)
@@ -125,7 +167,9 @@ def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
 
 
 def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
-    """Slants horizontally by an angle spread evenly over ±`op.degrees`, around the centre. "image" becomes float32."""
+    """Slants horizontally by an angle spread evenly over ±`op.degrees`, around the centre. "image"
+    becomes float32.
+    """
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
@@ -135,8 +179,9 @@ def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
 def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     """Bends like a lens (Brown 1966, first radial term). "image" becomes float32.
 
-    What is shown at distance r from the centre comes from r (1 + k r²), with r = 1 at the corners and k spread evenly over
-    ±`op.strength`: at the corners k is the change of scale. k > 0 gives a barrel, k < 0 a pincushion.
+    What is shown at distance r from the centre comes from r (1 + k r²), with r = 1 at the corners
+    and k spread evenly over ±`op.strength`: at the corners k is the change of scale. k > 0 gives a
+    barrel, k < 0 a pincushion.
     """
     image = example["image"]
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -144,20 +189,27 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     middle = (extent - 1) / 2
     y = (tf.range(extent[0]) - middle[0])[:, tf.newaxis]
     x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
-    # Squares, not powers: `y**2` has other bits eagerly than in a graph. The corner of a single pixel is its centre.
-    scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (tf.square(y) + tf.square(x))
+    # Squares, not powers: `y**2` has other bits eagerly than in a graph. The corner of a single
+    # pixel is its centre.
+    scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (
+        tf.square(y) + tf.square(x)
+    )
     return sampled(example, middle[0] + y * scale, middle[1] + x * scale, op.fill)
 
 
 def elastic(example: Example, seed: tf.Tensor, op: Elastic) -> Example:
-    """Bends smoothly and at random (Simard et al. 2003), as U-Net does (Ronneberger et al. 2015, section 3.1). "image" becomes float32.
+    """Bends smoothly and at random (Simard et al. 2003), as U-Net does (Ronneberger et al. 2015,
+    section 3.1). "image" becomes float32.
 
-    Displacements down and across are drawn on a grid of `op.points`², from a normal distribution whose standard deviation is `op.share`
-    of the image's shorter side, and are interpolated bicubically for every pixel.
+    Displacements down and across are drawn on a grid of `op.points`², from a normal distribution
+    whose standard deviation is `op.share` of the image's shorter side, and are interpolated
+    bicubically for every pixel.
     """
     extent = tf.shape(example["image"])[:2]
     drawn = tf.random.stateless_normal([1, op.points, op.points, 2], seed, stddev=op.share)
-    displaced = tf.image.resize(drawn, extent, "bicubic")[0] * tf.cast(tf.reduce_min(extent), tf.float32)
+    displaced = tf.image.resize(drawn, extent, "bicubic")[0] * tf.cast(
+        tf.reduce_min(extent), tf.float32
+    )
     y, x = (tf.range(tf.cast(length, tf.float32)) for length in tf.unstack(extent))
     return sampled(example, y[:, tf.newaxis] + displaced[..., 0], x + displaced[..., 1], op.fill)
 

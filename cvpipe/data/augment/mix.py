@@ -15,23 +15,28 @@ from cvpipe.data.augment.erase import paste
 
 
 def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str, Any]:
-    """Mixes every example with its neighbour in the batch, by one of the operations, all equally likely. Graph code.
+    """Mixes every example with its neighbour in the batch, by one of the operations, all equally
+    likely. Graph code.
 
-    An example stays alone where it, or its neighbour, couldn't be read (weight 0), and at the end of an odd batch.
+    An example stays alone where it, or its neighbour, couldn't be read (weight 0), and at the end
+    of an odd batch.
 
     Args:
-        batch: "image" float32 [b, H, W, C], prepared; "targets" a dict of tensors [b, …]; "weight" float32 [b]; and more.
+        batch: "image" float32 [b, H, W, C], prepared; "targets" a dict of tensors [b, …]; "weight"
+            float32 [b]; and more.
         seeds: int64 [b, 2], one an example, used for nothing else.
         ops: at least one.
 
     Returns:
-        The batch, with "image" mixed, "partner_targets" like "targets", and "share" float32 [b] in 0…1: how much of the image is
+        The batch, with "image" mixed, "partner_targets" like "targets", and "share" float32 [b] in
+        0…1: how much of the image is
         the example's own. The loss is share · loss(targets) + (1 − share) · loss(partner_targets).
     """
     images, weight = batch["image"], batch["weight"]
     positions = tf.range(tf.shape(images)[0])
-    # Examples come in random order, so a neighbour is a random partner; and as long as a replica's share of the batch is even,
-    # pairs stay within it, so that batches are the same whatever the number of replicas.
+    # Examples come in random order, so a neighbour is a random partner; and as long as a replica's
+    # share of the batch is even, pairs stay within it, so that batches are the same whatever the
+    # number of replicas.
     partners = tf.bitwise.bitwise_xor(positions, 1)
     partners = tf.where(partners < tf.size(positions), partners, positions)
     together = (partners != positions) & (weight > 0) & (tf.gather(weight, partners) > 0)
@@ -39,16 +44,32 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
     def mixed(at: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         position, partner, together, seed = at
         image = images[position]
-        return tf.cond(together, lambda: _pair(image, images[partner], seed, ops), lambda: (image, tf.constant(1.0)))
+        return tf.cond(
+            together,
+            lambda: _pair(image, images[partner], seed, ops),
+            lambda: (image, tf.constant(1.0)),
+        )
 
-    # An image at a time: it stays in the processor's cache, and a rectangle is copied, not computed from a mask.
+    # An image at a time: it stays in the processor's cache, and a rectangle is copied, not computed
+    # from a mask.
     spec = (tf.TensorSpec(images.shape[1:], tf.float32), tf.TensorSpec([], tf.float32))
-    image, share = tf.map_fn(mixed, (positions, partners, together, seeds), fn_output_signature=spec)
-    partner_targets = tf.nest.map_structure(lambda target: tf.gather(target, partners), batch["targets"])
-    return {**batch, "image": tf.ensure_shape(image, images.shape), "partner_targets": partner_targets, "share": share}
+    image, share = tf.map_fn(
+        mixed, (positions, partners, together, seeds), fn_output_signature=spec
+    )
+    partner_targets = tf.nest.map_structure(
+        lambda target: tf.gather(target, partners), batch["targets"]
+    )
+    return {
+        **batch,
+        "image": tf.ensure_shape(image, images.shape),
+        "partner_targets": partner_targets,
+        "share": share,
+    }
 
 
-def _pair(image: tf.Tensor, partner: tf.Tensor, seed: tf.Tensor, ops: Sequence[Mix]) -> tuple[tf.Tensor, tf.Tensor]:
+def _pair(
+    image: tf.Tensor, partner: tf.Tensor, seed: tf.Tensor, ops: Sequence[Mix]
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Two images [H, W, C] as one, and how much of it is the first."""
     # The shares need a stream of their own: more draws from the same would repeat these.
     seed, share_seed = tf.unstack(tf.random.split(seed))
@@ -62,7 +83,9 @@ def _pair(image: tf.Tensor, partner: tf.Tensor, seed: tf.Tensor, ops: Sequence[M
             case CutMix():
                 return _cutmix(image, partner, share, draws[1:])
 
-    return tf.switch_case(tf.cast(draws[0] * len(ops), tf.int32), [lambda op=op: branch(op) for op in ops])
+    return tf.switch_case(
+        tf.cast(draws[0] * len(ops), tf.int32), [lambda op=op: branch(op) for op in ops]
+    )
 
 
 def _mixup(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -71,16 +94,22 @@ def _mixup(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor) -> tuple[tf.T
     return share * image + (1 - share) * partner, share
 
 
-def _cutmix(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, centre: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Puts a rectangle of the partner into the image (Yun et al. 2019, section 3.1), around a centre in [0, 1)².
+def _cutmix(
+    image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, centre: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Puts a rectangle of the partner into the image (Yun et al. 2019, section 3.1), around a
+    centre in [0, 1)².
 
-    The rectangle has the partner's share of the area before it is clipped at the image's edges; the share that is returned is what
-    is left of the image in fact.
+    The rectangle has the partner's share of the area before it is clipped at the image's edges; the
+    share that is returned is what is left of the image in fact.
     """
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
     centre, half = centre * extent, extent * tf.sqrt(1 - share) / 2
-    first, last = (tf.cast(tf.clip_by_value(tf.round(edge), 0, extent), tf.int32) for edge in (centre - half, centre + half))
-    cut = partner[first[0]: last[0], first[1]: last[1]]
+    first, last = (
+        tf.cast(tf.clip_by_value(tf.round(edge), 0, extent), tf.int32)
+        for edge in (centre - half, centre + half)
+    )
+    cut = partner[first[0] : last[0], first[1] : last[1]]
     covered = tf.cast(tf.reduce_prod(last - first), tf.float64) / tf.reduce_prod(extent)
     return paste(image, cut, first[0], first[1]), tf.cast(1 - covered, tf.float32)
 
@@ -88,9 +117,11 @@ def _cutmix(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, centre: tf.T
 def beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
     """A number drawn from Beta(alpha, alpha), float64, never NaN."""
     gamma_seed, uniform_seed = tf.unstack(tf.random.split(seed))
-    gammas = tf.random.stateless_gamma([2], gamma_seed, tf.constant(alpha + 1, tf.float64), dtype=tf.float64)
+    gammas = tf.random.stateless_gamma(
+        [2], gamma_seed, tf.constant(alpha + 1, tf.float64), dtype=tf.float64
+    )
     uniforms = 1 - tf.random.stateless_uniform([2], uniform_seed, dtype=tf.float64)
-    # Beta is X / (X + Y) of two Gamma(α), which for a small α are both 0 to any precision. Their logarithms aren't:
-    # Gamma(α) is Gamma(α + 1) · U^(1/α) (Marsaglia and Tsang 2000, section 6).
+    # Beta is X / (X + Y) of two Gamma(α), which for a small α are both 0 to any precision. Their
+    # logarithms aren't: Gamma(α) is Gamma(α + 1) · U^(1/α) (Marsaglia and Tsang 2000, section 6).
     logs = tf.math.log(gammas) + tf.math.log(uniforms) / alpha
     return tf.sigmoid(logs[0] - logs[1])

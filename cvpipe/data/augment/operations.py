@@ -1,8 +1,11 @@
-"""The operations that AutoAugment and RandAugment choose from (Cubuk et al. 2018, table 6), each exact and without chance.
+"""The operations that AutoAugment and RandAugment choose from (Cubuk et al. 2018, table 6), each
+exact and without chance.
 
-All take a uint8 image [H, W, C] in 0…255, C = 1 or 3, and an amount, a float32 scalar in the operation's own unit, and return the
-image as uint8 [H, W, C]. The paper's operations are those of PIL, so colours change as there, to the bit. Pixels move as in the
-authors' code, but are looked up bilinearly: the nearest pixel, as there, leaves torn edges. What comes in from outside is grey (128).
+All take a uint8 image [H, W, C] in 0…255, C = 1 or 3, and an amount, a float32 scalar in the
+operation's own unit, and return the image as uint8 [H, W, C]. The paper's operations are those of
+PIL, so colours change as there, to the bit. Pixels move as in the authors' code, but are looked up
+bilinearly: the nearest pixel, as there, leaves torn edges. What comes in from outside is grey
+(128).
 
 Dimensions: H, W, C of the image.
 """
@@ -25,9 +28,15 @@ def identity(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 def auto_contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     """Stretches every channel to the whole of 0…255 (PIL's ImageOps.autocontrast)."""
-    values, pixels = tf.range(256, dtype=tf.float64)[:, tf.newaxis], tf.reshape(image, [-1, image.shape[-1]])
-    low, high = (tf.cast(extreme(pixels, 0), tf.float64) for extreme in (tf.reduce_min, tf.reduce_max))
-    # In double precision and in PIL's order: the results are cut to whole numbers, and many lie on the edge of the next.
+    values, pixels = (
+        tf.range(256, dtype=tf.float64)[:, tf.newaxis],
+        tf.reshape(image, [-1, image.shape[-1]]),
+    )
+    low, high = (
+        tf.cast(extreme(pixels, 0), tf.float64) for extreme in (tf.reduce_min, tf.reduce_max)
+    )
+    # In double precision and in PIL's order: the results are cut to whole numbers, and many lie on
+    # the edge of the next.
     scale = 255 / tf.maximum(high - low, 1)
     stretched = tf.clip_by_value(values * scale + -low * scale, 0, 255)
     return _looked_up(image, tf.where(high > low, stretched, values))
@@ -50,14 +59,18 @@ def invert(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def solarize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Inverts the pixels from the whole part of `amount` upwards, 0…256: 0 inverts all, 256 none (PIL's ImageOps.solarize)."""
+    """Inverts the pixels from the whole part of `amount` upwards, 0…256: 0 inverts all, 256 none
+    (PIL's ImageOps.solarize).
+    """
     # Flipping all bits is inverting, and takes a fifth of the time of tf.where.
     inverted = tf.cast(tf.cast(image, tf.float32) >= tf.floor(amount), tf.uint8)
     return tf.bitwise.bitwise_xor(image, 255 * inverted)
 
 
 def posterize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Keeps the highest bits of every pixel: the whole part of `amount`, 0…8; more keep all (PIL's ImageOps.posterize)."""
+    """Keeps the highest bits of every pixel: the whole part of `amount`, 0…8; more keep all (PIL's
+    ImageOps.posterize).
+    """
     dropped = 8 - tf.clip_by_value(tf.cast(amount, tf.int32), 0, 8)
     return tf.bitwise.bitwise_and(image, tf.cast(256 - tf.bitwise.left_shift(1, dropped), tf.uint8))
 
@@ -68,7 +81,7 @@ def colour(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiplies contrast by `amount`, around the image's mean grey (PIL's ImageEnhance.Contrast)."""
+    """Multiply contrast by `amount` around the image's mean grey (PIL's ImageEnhance.Contrast)."""
     mean = tf.floor(tf.reduce_mean(tf.cast(_grey(image), tf.float64)) + 0.5)
     return _blend(tf.cast(mean, tf.float32), image, amount)
 
@@ -79,7 +92,9 @@ def brightness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def sharpness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiplies by `amount` what a small blur takes away: 0 blurs, 1 leaves as it is (PIL's ImageEnhance.Sharpness)."""
+    """Multiplies by `amount` what a small blur takes away: 0 blurs, 1 leaves as it is (PIL's
+    ImageEnhance.Sharpness).
+    """
     height, width = tf.unstack(tf.shape(image)[:2])
     pixels = tf.cast(image, tf.float32)
     framed = tf.pad(pixels, [[1, 1], [1, 1], [0, 0]])
@@ -88,7 +103,9 @@ def sharpness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     smooth = tf.floor((neighbours + 4 * pixels) / 13 + 0.5)
     # The outermost pixels have no full neighbourhood and aren't blurred.
     row, column = tf.range(height)[:, tf.newaxis, tf.newaxis], tf.range(width)[:, tf.newaxis]
-    inside = tf.cast((row > 0) & (row < height - 1) & (column > 0) & (column < width - 1), tf.float32)
+    inside = tf.cast(
+        (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1), tf.float32
+    )
     return _blend(pixels + inside * (smooth - pixels), image, amount)
 
 
@@ -123,7 +140,9 @@ def _warped(image: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
 
 
 def _moved(image: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
-    """The image moved down and to the right by shares [2] of its sides: a tenth of the time of a warp."""
+    """The image moved down and to the right by shares [2] of its sides: a tenth of the time of a
+    warp.
+    """
     shape = tf.shape(image)
     pixels = tf.cast(tf.round(shares * tf.cast(shape[:2], tf.float32)), tf.int32)
     around = tf.pad(tf.stack([tf.abs(pixels)] * 2, axis=1), [[0, 1], [0, 0]])
@@ -132,7 +151,9 @@ def _moved(image: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
 
 
 def _looked_up(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """Every pixel replaced by what the table, numbers [256, C] in 0…255, has for its value and channel."""
+    """Every pixel replaced by what the table, numbers [256, C] in 0…255, has for its value and
+    channel.
+    """
     channels = image.shape[-1]
     places = tf.cast(image, tf.int32) * channels + tf.range(channels)
     return tf.gather_nd(tf.reshape(tf.cast(table, tf.uint8), [-1]), places[..., tf.newaxis])
@@ -149,6 +170,8 @@ def _grey(image: tf.Tensor) -> tf.Tensor:
 
 
 def _blend(degenerate: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """From `degenerate` (factor 0) by way of the image (1) to beyond it; cut, not rounded, to whole numbers, as PIL does."""
+    """From `degenerate` (factor 0) by way of the image (1) to beyond it; cut, not rounded, to whole
+    numbers, as PIL does.
+    """
     blended = degenerate + factor * (tf.cast(image, tf.float32) - degenerate)
     return tf.cast(tf.clip_by_value(blended, 0, 255), tf.uint8)

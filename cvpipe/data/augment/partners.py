@@ -1,7 +1,8 @@
 """Several training examples as one, with the objects of all.
 
-An example here is what augmentation makes of one: "image" uint8 or float32 [H, W, C] in 0…255, all of as many channels, and what is said
-of its n objects, see `boxes`. Whatever else the first example holds stays.
+An example here is what augmentation makes of one: "image" uint8 or float32 [H, W, C] in 0…255, all
+of as many channels, and what is said of its n objects, see `boxes`. Whatever else the first example
+holds stays.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ CENTRE = (0.3, 0.7)
 def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) -> Example:
     """Four images around a random centre (Bochkovskiy et al. 2020, section 3.3).
 
-    Each image is resized, its aspect kept, until it fills its quarter, and shows the corner that meets the centre, as if more of it
-    lay beyond the mosaic's edge. Objects of which less than a quarter stays visible are left out.
+    Each image is resized, its aspect kept, until it fills its quarter, and shows the corner that
+    meets the centre, as if more of it lay beyond the mosaic's edge. Objects of which less than a
+    quarter stays visible are left out.
 
     Args:
         examples: four: top left, top right, bottom left, bottom right.
@@ -46,10 +48,12 @@ def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) 
 
 
 def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float = 0.5) -> Example:
-    """Pastes objects of the partner, each with the probability `share`, as rectangles (after Ghiasi et al. 2020).
+    """Pastes objects of the partner, each with the probability `share`, as rectangles (after Ghiasi
+    et al. 2020).
 
-    The partner is stretched to the image's size, and its objects stay where they are in it; what else their boxes show comes along,
-    unlabelled. Crowds aren't pasted. Objects of the image that are covered until less than a quarter is visible are left out.
+    The partner is stretched to the image's size, and its objects stay where they are in it; what
+    else their boxes show comes along, unlabelled. Crowds aren't pasted. Objects of the image that
+    are covered until less than a quarter is visible are left out.
 
     Returns:
         The example, its objects followed by those pasted; "image" has its type.
@@ -63,16 +67,25 @@ def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float
     stretched = tf.cast(tf.round(stretched), image.dtype) if image.dtype.is_integer else stretched
     mixed = tf.where(cover[..., tf.newaxis], stretched, image)
     seen = 1 - _share_covered(cover, example["boxes"])
-    return {**example, **together([keep(example, seen >= LEAST_VISIBLE), pasted]), "image": tf.ensure_shape(mixed, image.shape)}
+    return {
+        **example,
+        **together([keep(example, seen >= LEAST_VISIBLE), pasted]),
+        "image": tf.ensure_shape(mixed, image.shape),
+    }
 
 
-def object_mixup(example: Example, partner: Example, seed: tf.Tensor, alpha: float = 1.5) -> Example:
-    """Blends two images, both in the upper left of a black canvas that holds both, and keeps all objects (Zhang et al. 2019, section 3.1).
+def object_mixup(
+    example: Example, partner: Example, seed: tf.Tensor, alpha: float = 1.5
+) -> Example:
+    """Blends two images, both in the upper left of a black canvas that holds both, and keeps all
+    objects (Zhang et al. 2019, section 3.1).
 
-    The example's share of the pixels is drawn from Beta(alpha, alpha); objects count alike however faint they are.
+    The example's share of the pixels is drawn from Beta(alpha, alpha); objects count alike however
+    faint they are.
 
     Returns:
-        The example with "image" float32, as high and wide as the larger of the two, and the objects of both.
+        The example with "image" float32, as high and wide as the larger of the two, and the objects
+        of both.
     """
     share = tf.cast(beta(seed, alpha), tf.float32)
     extents = [tf.shape(one["image"])[:2] for one in (example, partner)]
@@ -83,11 +96,19 @@ def object_mixup(example: Example, partner: Example, seed: tf.Tensor, alpha: flo
         image = tf.pad(tf.cast(one["image"], tf.float32), [[0, below], [0, right], [0, 0]])
         padded.append({**moved(one, extent / canvas, tf.zeros([2])), "image": image})
     image = share * padded[0]["image"] + (1 - share) * padded[1]["image"]
-    return {**example, **together(padded), "image": tf.ensure_shape(image, [None, None, example["image"].shape[-1]])}
+    return {
+        **example,
+        **together(padded),
+        "image": tf.ensure_shape(image, [None, None, example["image"].shape[-1]]),
+    }
 
 
-def _quarter(example: Example, centre: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]) -> Example:
-    """An image in its quarter of a mosaic, and its objects in all of it; `is_far`, int32 [2]: whether it is below, whether right."""
+def _quarter(
+    example: Example, centre: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]
+) -> Example:
+    """An image in its quarter of a mosaic, and its objects in all of it; `is_far`, int32 [2]:
+    whether it is below, whether right.
+    """
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
     quarter = tf.where(is_far == 1, size - centre, centre)
@@ -95,7 +116,12 @@ def _quarter(example: Example, centre: tf.Tensor, is_far: tf.Tensor, size: tuple
     resized = extent * tf.reduce_max(tf.cast(quarter, tf.float32) / extent)
     begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
     shown = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis], size=quarter, scale=resized / extent, translation=begin, kernel_type="triangle", antialias=True
+        images=image[tf.newaxis],
+        size=quarter,
+        scale=resized / extent,
+        translation=begin,
+        kernel_type="triangle",
+        antialias=True,
     )
     quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * centre, tf.float32)
     # Clipped to the quarter first, since beyond it lies another image.
@@ -115,7 +141,9 @@ def _covered(boxes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor
 
 
 def _share_covered(cover: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """How much of each box, [n, 4], is covered, counted in pixels: float32 [n] in 0…1; 0 for a box that holds no pixel's centre."""
+    """How much of each box, [n, 4], is covered, counted in pixels: float32 [n] in 0…1; 0 for a box
+    that holds no pixel's centre.
+    """
     sums = tf.pad(tf.cumsum(tf.cumsum(tf.cast(cover, tf.int32), 0), 1), [[1, 0], [1, 0]])
     extent = tf.cast(tf.shape(cover), tf.float32)
     edges = tf.cast(tf.round(boxes * tf.tile(extent, [2])), tf.int32)

@@ -1,4 +1,6 @@
-"""Random crops of the network's size from images resized at random, around rare classes if wanted: what segmentation is trained on."""
+"""Random crops of the network's size from images resized at random, around rare classes if wanted:
+what segmentation is trained on.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,14 @@ from cvpipe.geometry.masks import IGNORED
 
 
 def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int, int]) -> Example:
-    """Resizes by a random factor and crops `size` at a random place. "image" becomes float32 [*size, C].
+    """Resizes by a random factor and crops `size` at a random place. "image" becomes float32
+    [*size, C].
 
-    Factors are spread evenly on a logarithmic scale. Where the resized image is smaller than the crop, it lies at a random place inside it,
-    on its mean colour and, of a mask, IGNORED. With the probability `op.balance`, a class is drawn evenly among those in the mask, then one
-    of its pixels, and the crop is laid so that this pixel is in its middle half both ways, or as near as the image's edge allows.
+    Factors are spread evenly on a logarithmic scale. Where the resized image is smaller than the
+    crop, it lies at a random place inside it, on its mean colour and, of a mask, IGNORED. With the
+    probability `op.balance`, a class is drawn evenly among those in the mask, then one of its
+    pixels, and the crop is laid so that this pixel is in its middle half both ways, or as near as
+    the image's edge allows.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     # The class and pixel need a stream of their own: more draws from the same would repeat these.
@@ -39,7 +44,8 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
 
 
 def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The centre of a random pixel of a class that is drawn evenly among those in a mask, uint8 [H, W, 1]: float64 [2], in pixels.
+    """The centre of a random pixel of a class that is drawn evenly among those in a mask, uint8 [H,
+    W, 1]: float64 [2], in pixels.
 
     Any pixel where nothing but IGNORED is there.
     """
@@ -58,8 +64,12 @@ def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.cast(row, tf.float64), tf.cast(column, tf.float64)]) + 0.5
 
 
-def _resized_crop(image: tf.Tensor, resized: tf.Tensor, corner: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The part of `size` that begins at `corner` of an image resized to `resized`, pixels [2] each: float32 [*size, C]."""
+def _resized_crop(
+    image: tf.Tensor, resized: tf.Tensor, corner: tf.Tensor, size: tuple[int, int]
+) -> tf.Tensor:
+    """The part of `size` that begins at `corner` of an image resized to `resized`, pixels [2] each:
+    float32 [*size, C].
+    """
     # What tf.image.resize does with antialias=True, but only what the crop shows of it.
     crop = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
@@ -71,8 +81,12 @@ def _resized_crop(image: tf.Tensor, resized: tf.Tensor, corner: tf.Tensor, size:
     )[0]
 
     def bordered() -> tf.Tensor:
-        places = [corner[axis] + tf.range(length, dtype=tf.float64) for axis, length in enumerate(size)]
-        rows, columns = ((place >= 0) & (place < resized[axis]) for axis, place in enumerate(places))
+        places = [
+            corner[axis] + tf.range(length, dtype=tf.float64) for axis, length in enumerate(size)
+        ]
+        rows, columns = (
+            (place >= 0) & (place < resized[axis]) for axis, place in enumerate(places)
+        )
         return tf.where((rows[:, tf.newaxis] & columns)[..., tf.newaxis], crop, mean_colour(image))
 
     is_smaller = tf.reduce_any(resized < size)

@@ -1,4 +1,5 @@
-"""Random changes of how large objects look: zooming out, cropping a patch around some, and both at once.
+"""Random changes of how large objects look: zooming out, cropping a patch around some, and both at
+once.
 
 Dimensions: n objects, P patches tried.
 """
@@ -21,9 +22,11 @@ PATCHES = 50
 
 
 def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
-    """Zooms out with the given probability: the image on a canvas up to `op.ratio` times as high and wide, at a random place.
+    """Zooms out with the given probability: the image on a canvas up to `op.ratio` times as high
+    and wide, at a random place.
 
-    Ratios are spread evenly, as in SSD (Liu et al. 2015, section 3.6). "image" is uint8 or float32 [H, W, C] and stays so.
+    Ratios are spread evenly, as in SSD (Liu et al. 2015, section 3.6). "image" is uint8 or float32
+    [H, W, C] and stays so.
     """
     image, extent = example["image"], tf.shape(example["image"])[:2]
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
@@ -35,52 +38,79 @@ def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
     def expanded() -> tf.Tensor:
         colour = mean_colour(image)
         colour = tf.cast(tf.round(colour), image.dtype) if image.dtype.is_integer else colour
-        behind = tf.ensure_shape(tf.broadcast_to(colour, [canvas[0], canvas[1], image.shape[-1]]), [None, None, image.shape[-1]])
+        behind = tf.ensure_shape(
+            tf.broadcast_to(colour, [canvas[0], canvas[1], image.shape[-1]]),
+            [None, None, image.shape[-1]],
+        )
         return paste(behind, image, corner[0], corner[1])
 
     larger = tf.cond(ratio > 1, expanded, lambda: image)
-    return cropped(example, tf.ensure_shape(larger, [None, None, image.shape[-1]]), extent, -corner, canvas)
+    return cropped(
+        example, tf.ensure_shape(larger, [None, None, image.shape[-1]]), extent, -corner, canvas
+    )
 
 
 def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
-    """Crops a patch of the image, of which all PATCHES are drawn at once and the first is taken that will do (Liu et al. 2015, 2.2).
+    """Crops a patch of the image, of which all PATCHES are drawn at once and the first is taken
+    that will do (Liu et al. 2015, 2.2).
 
-    With the whole image, any patch, and each smallest IoU in `op.ious` equally likely, a patch will do if its aspect is in
-    `op.aspect`, it has that IoU with an object at least, and holds an object's centre; if there are no objects, its aspect is enough.
-    Objects stay whose centre is inside. "image" is [H, W, C] of any type, "boxes" are needed.
+    With the whole image, any patch, and each smallest IoU in `op.ious` equally likely, a patch will
+    do if its aspect is in `op.aspect`, it has that IoU with an object at least, and holds an
+    object's centre; if there are no objects, its aspect is enough. Objects stay whose centre is
+    inside. "image" is [H, W, C] of any type, "boxes" are needed.
     """
     image, boxes, extent = example["image"], example["boxes"], tf.shape(example["image"])[:2]
     choice_seed, patch_seed = tf.unstack(tf.random.split(seed))
-    choice = tf.cast(tf.random.stateless_uniform([], choice_seed, dtype=tf.float64) * (len(op.ious) + 2), tf.int32)
+    choice = tf.cast(
+        tf.random.stateless_uniform([], choice_seed, dtype=tf.float64) * (len(op.ious) + 2),
+        tf.int32,
+    )
     # The last two: any patch, and the whole image.
     least = tf.gather(tf.constant([*op.ious, 0.0, 2.0], tf.float32), choice)
     draws = tf.random.stateless_uniform([PATCHES, 4], patch_seed, dtype=tf.float64)
     limits = tf.cast(extent, tf.float64)
-    sizes = tf.maximum(tf.round(limits * (op.scale[0] + (op.scale[1] - op.scale[0]) * draws[:, :2])), 1)
+    sizes = tf.maximum(
+        tf.round(limits * (op.scale[0] + (op.scale[1] - op.scale[0]) * draws[:, :2])), 1
+    )
     corners = tf.floor(draws[:, 2:] * (limits - sizes + 1))
     patches = tf.cast(tf.concat([corners, corners + sizes], 1) / tf.tile(limits, [2]), tf.float32)
     aspect = sizes[:, 1] / sizes[:, 0]
     inside, overlap = _centre_inside(patches, boxes), iou(patches, boxes)
-    suits = tf.reduce_any(inside, 1) & (tf.reduce_max(overlap, 1) >= least) | (tf.shape(boxes)[0] == 0) & (least <= 1)
+    suits = tf.reduce_any(inside, 1) & (tf.reduce_max(overlap, 1) >= least) | (
+        tf.shape(boxes)[0] == 0
+    ) & (least <= 1)
     suits &= (aspect >= op.aspect[0]) & (aspect <= op.aspect[1])
     first = tf.argmax(tf.cast(suits, tf.int32))
     size = tf.cast(tf.where(tf.reduce_any(suits), sizes[first], limits), tf.int32)
-    corner = tf.cast(tf.where(tf.reduce_any(suits), corners[first], tf.zeros_like(limits)), tf.int32)
-    patch = image[corner[0]: corner[0] + size[0], corner[1]: corner[1] + size[1]]
+    corner = tf.cast(
+        tf.where(tf.reduce_any(suits), corners[first], tf.zeros_like(limits)), tf.int32
+    )
+    patch = image[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
     stay = ~tf.reduce_any(suits) | inside[first]
-    return {**_shown(keep(example, stay), extent, corner, size), "image": tf.ensure_shape(patch, [None, None, image.shape[-1]])}
+    return {
+        **_shown(keep(example, stay), extent, corner, size),
+        "image": tf.ensure_shape(patch, [None, None, image.shape[-1]]),
+    }
 
 
 def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
-    """Resizes by a random factor and aspect and crops or pads, at a random place, to the size before. "image" becomes float32.
+    """Resizes by a random factor and aspect and crops or pads, at a random place, to the size
+    before. "image" becomes float32.
 
-    Factors and aspects are spread evenly on a logarithmic scale; padding has the image's mean colour.
+    Factors and aspects are spread evenly on a logarithmic scale; padding has the image's mean
+    colour.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
-    scale, aspect = (between_logs(*limits, draw) for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1])))
-    # Whole pixels; and a place at which the smaller of image and canvas is all inside the other, both ways.
-    resized = tf.maximum(tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1)
+    scale, aspect = (
+        between_logs(*limits, draw)
+        for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1]))
+    )
+    # Whole pixels; and a place at which the smaller of image and canvas is all inside the other,
+    # both ways.
+    resized = tf.maximum(
+        tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1
+    )
     corner = tf.round(draws[2:] * (extent - resized))
     colour = mean_colour(image)
     jittered = tf.raw_ops.ScaleAndTranslate(
@@ -108,11 +138,15 @@ def between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
 
 def _shown(example: Example, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor) -> Example:
     """The objects in a patch, clipped; all of them stay, since their centres are inside."""
-    extent, corner, size = (tf.tile(tf.cast(pixels, tf.float32), [2]) for pixels in (extent, corner, size))
+    extent, corner, size = (
+        tf.tile(tf.cast(pixels, tf.float32), [2]) for pixels in (extent, corner, size)
+    )
     return {**example, "boxes": tf.clip_by_value((example["boxes"] * extent - corner) / size, 0, 1)}
 
 
 def _centre_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """Whether the centre of each box [n, 4] lies in each patch [P, 4]: bool [P, n]."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return tf.reduce_all((centres > patches[:, tf.newaxis, :2]) & (centres < patches[:, tf.newaxis, 2:]), -1)
+    return tf.reduce_all(
+        (centres > patches[:, tf.newaxis, :2]) & (centres < patches[:, tf.newaxis, 2:]), -1
+    )

@@ -5,9 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 
-from cvpipe.config.data import Coco, Csv, Data, Digits, DigitScenes, Folder, Idx, Masks, Merge
+from cvpipe.config.data import (
+    Coco,
+    Csv,
+    Data,
+    Digits,
+    DigitScenes,
+    Folder,
+    Idx,
+    Masks,
+    Merge,
+    Tfds,
+    Voc,
+    Yolo,
+    has_boxes,
+)
 from cvpipe.config.data import Source as Section
-from cvpipe.config.data import Tfds, Voc, Yolo, has_boxes
 from cvpipe.data.sources.coco import coco
 from cvpipe.data.sources.csv import csv
 from cvpipe.data.sources.digit_scenes import digit_scenes
@@ -33,7 +46,8 @@ def open_splits(config: Data) -> dict[str, Source]:
     """Opens the data and makes the splits it lacks.
 
     Args:
-        config: which format, where, the classes and shares to use; the same `split_seed` holds out the same examples.
+        config: which format, where, the classes and shares to use; the same `split_seed` holds out
+            the same examples.
 
     Returns:
         "train" and "test", and "validation" unless its share is 0.
@@ -48,15 +62,29 @@ def open_splits(config: Data) -> dict[str, Source]:
     splits = _limited(splits, config.max_objects, place)
     classes = next(iter(splits.values())).classes
     if len(classes) < 2 and not has_boxes(config.source):
-        raise DataError(f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two")
+        raise DataError(
+            f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two"
+        )
     splits = with_test(splits, config.test, seed)
-    splits = _with_fold(splits, config) if config.fold else with_validation(splits, config.validation, seed)
+    splits = (
+        _with_fold(splits, config)
+        if config.fold
+        else with_validation(splits, config.validation, seed)
+    )
     for name, split in list(splits.items()):
         if not len(split) and name == "validation" and not config.fold:
-            log.warning("%s: too few images to hold any out for validation; the last checkpoint counts as the best", place)
+            log.warning(
+                "%s: too few images to hold any out for validation; the last checkpoint counts as"
+                " the best",
+                place,
+            )
             del splits[name]
         elif not len(split):
-            advice = {"test": "raise data.test", "validation": "lower data.fold.of", "train": "lower data.test"}[name]
+            advice = {
+                "test": "raise data.test",
+                "validation": "lower data.fold.of",
+                "train": "lower data.test",
+            }[name]
             raise DataError(f"{place}: no image in the {name} split; add images, or {advice}")
     if config.limit:
         splits["train"] = limit(splits["train"], config.limit, f"{seed} limit")
@@ -65,9 +93,15 @@ def open_splits(config: Data) -> dict[str, Source]:
 
 
 def _limited(splits: dict[str, Source], most: int, place: str) -> dict[str, Source]:
-    """No more than `most` objects in an image; and a warning of everything that was wrong with objects."""
+    """No more than `most` objects in an image; and a warning of everything that was wrong with
+    objects.
+    """
     limited = {
-        name: dataclasses.replace(split, objects=split.objects.at_most(most, split.name_record)) if split.objects else split
+        name: (
+            dataclasses.replace(split, objects=split.objects.at_most(most, split.name_record))
+            if split.objects
+            else split
+        )
         for name, split in splits.items()
     }
     faults = sum_of_faults(split.objects.faults for split in limited.values() if split.objects)
@@ -103,17 +137,26 @@ def _open(section: Section, config: Data) -> dict[str, Source]:
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
-    """Every source holds out what it lacks by itself, so that none is used for one thing more than the others are."""
-    children = [with_test(_open(child, config), config.test, config.split_seed) for child in section.sources]
+    """Every source holds out what it lacks by itself, so that none is used for one thing more than
+    the others are.
+    """
+    children = [
+        with_test(_open(child, config), config.test, config.split_seed) for child in section.sources
+    ]
     if any("validation" in child for child in children) and not config.fold:
-        children = [with_validation(child, config.validation, config.split_seed) for child in children]
+        children = [
+            with_validation(child, config.validation, config.split_seed) for child in children
+        ]
     return merge(children)
 
 
 def _with_fold(splits: dict[str, Source], config: Data) -> dict[str, Source]:
     assert config.fold
     if "validation" in splits:
-        log.warning("%s: its validation split is unused, since data.fold takes its place", _place(config.source))
+        log.warning(
+            "%s: its validation split is unused, since data.fold takes its place",
+            _place(config.source),
+        )
     train, validation = cut_fold(splits["train"], config.fold, f"{config.split_seed} fold")
     return {**splits, "train": train, "validation": validation}
 
@@ -138,4 +181,10 @@ def _warn_of_rare_classes(place: str, train: Source) -> None:
     for name, count in zip(train.classes, train.counts()):
         if count <= 1:
             number = "one" if count == 1 else "no"
-            log.warning("%s: class '%s' has %s %s to train on; its score will mean little, add more", place, name, number, what)
+            log.warning(
+                "%s: class '%s' has %s %s to train on; its score will mean little, add more",
+                place,
+                name,
+                number,
+                what,
+            )

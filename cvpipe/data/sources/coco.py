@@ -1,6 +1,8 @@
-"""COCO's instances in JSON (cocodataset.org/#format-data), in a folder or a zip archive together with the images.
+"""COCO's instances in JSON (cocodataset.org/#format-data), in a folder or a zip archive together
+with the images.
 
-Boxes are [x, y, width, height] in pixels, counted from 0 to where the box ends. Classes stand in the order of their ids.
+Boxes are [x, y, width, height] in pixels, counted from 0 to where the box ends. Classes stand in
+the order of their ids.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from cvpipe.data.orientation import stored_orientation, upright
 from cvpipe.data.sources.coco_masks import paint
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect, faults_in_words
-from cvpipe.data.sources.source import BACKGROUND, Example, Source, among, annotated, mask_in_python, masked
+from cvpipe.data.sources.source import (
+    BACKGROUND,
+    Example,
+    Source,
+    among,
+    annotated,
+    mask_in_python,
+    masked,
+)
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
@@ -29,7 +39,9 @@ log = logging.getLogger(__name__)
 
 # What the lists of the JSON file must say of each entry.
 ENTRIES = {
-    "images": ("id", "file_name", "height", "width"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name"),
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
 }
 WITH_MASKS = {"annotations": ("image_id", "category_id", "segmentation")}
 
@@ -43,19 +55,23 @@ class _Instances(NamedTuple):
 
 
 def coco(config: Coco) -> dict[str, Source]:
-    """The split of each JSON file; records hold the images' bytes, unread until they are asked for; images without objects stay.
+    """The split of each JSON file; records hold the images' bytes, unread until they are asked for;
+    images without objects stay.
 
-    An image that is missing stays a record, a bad one; its objects, and those of images that the JSON file doesn't list, are left
-    out and counted. Masks are painted when they are asked for.
+    An image that is missing stays a record, a bad one; its objects, and those of images that the
+    JSON file doesn't list, are left out and counted. Masks are painted when they are asked for.
 
     Raises:
-        DataError: a file is missing, is no such JSON or lacks something, no image is there, a number is none, or a category is unknown.
+        DataError: a file is missing, is no such JSON or lacks something, no image is there, a
+            number is none, or a category is unknown.
     """
     files = open_files(config.path)
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
     there = set(files.names())
-    instances = {split: _read(files, section.annotations, config.masks) for split, section in given.items()}
+    instances = {
+        split: _read(files, section.annotations, config.masks) for split, section in given.items()
+    }
     trained = instances["train"]
     for other in instances.values():
         _check_categories(other, trained)
@@ -63,11 +79,19 @@ def coco(config: Coco) -> dict[str, Source]:
     warn_of_leaks(config.path, names)
     for split, found in instances.items():
         if not there.intersection(names[split]):
-            raise DataError(f"{files.locate(given[split].images)}: none of the {len(names[split])} images of {found.place} is there; set "
-                            f"data.source's `images` of this split to their folder")
+            raise DataError(
+                f"{files.locate(given[split].images)}: none of the {len(names[split])} images of"
+                f" {found.place} is there; set data.source's `images` of this split to their folder"
+            )
     if config.masks:
-        return {split: _masked_source(files, found, names[split], trained.categories) for split, found in instances.items()}
-    return {split: _source(files, there, found, names[split], trained.categories) for split, found in instances.items()}
+        return {
+            split: _masked_source(files, found, names[split], trained.categories)
+            for split, found in instances.items()
+        }
+    return {
+        split: _source(files, there, found, names[split], trained.categories)
+        for split, found in instances.items()
+    }
 
 
 def _read(files: Files, name: str, masks: bool) -> _Instances:
@@ -77,13 +101,22 @@ def _read(files: Files, name: str, masks: bool) -> _Instances:
     except ValueError as error:
         raise DataError(f"{place}: no JSON ({error}); fetch it again") from None
     lists = {key: content.get(key) if isinstance(content, dict) else None for key in ENTRIES}
-    if not all(isinstance(rows, list) and all(isinstance(row, dict) for row in rows) for rows in lists.values()):
-        raise DataError(f"{place}: no instances of COCO, which have lists named images, annotations and categories; name another file")
+    if not all(
+        isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        for rows in lists.values()
+    ):
+        raise DataError(
+            f"{place}: no instances of COCO, which have lists named images, annotations and"
+            " categories; name another file"
+        )
     if not lists["images"]:
         raise DataError(f"{place}: lists no image; name another file")
     for kind, keys in (ENTRIES | WITH_MASKS if masks else ENTRIES).items():
         _check_entries(place, kind, lists[kind] or [], keys)
-    categories = {row["id"]: str(row["name"]) for row in sorted(lists["categories"] or [], key=lambda row: row["id"])}
+    categories = {
+        row["id"]: str(row["name"])
+        for row in sorted(lists["categories"] or [], key=lambda row: row["id"])
+    }
     if len(set(categories.values())) < len(categories):
         raise DataError(f"{place}: two categories have the same name; name them differently")
     # By id, as COCO's evaluation takes them: where scores tie it makes a difference.
@@ -91,15 +124,24 @@ def _read(files: Files, name: str, masks: bool) -> _Instances:
     return _Instances(place, images, lists["annotations"] or [], categories)
 
 
-def _check_entries(place: str, kind: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-    """That every entry has the keys, that ids are whole numbers, and those of images and categories different."""
+def _check_entries(
+    place: str, kind: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> None:
+    """That every entry has the keys, that ids are whole numbers, and those of images and categories
+    different.
+    """
     for number, row in enumerate(rows):
         for key in keys:
             if key not in row:
                 raise DataError(f"{place}: {kind}[{number}] has no '{key}'; mend or remove it")
             if key.endswith("id") and type(row[key]) is not int:
-                raise DataError(f"{place}: {kind}[{number}] has the {key} {json.dumps(row[key])}, no whole number; mend or remove it")
-    number, times = Counter(row["id"] for row in rows).most_common(1)[0] if rows and "id" in keys else (0, 0)
+                raise DataError(
+                    f"{place}: {kind}[{number}] has the {key} {json.dumps(row[key])}, no whole"
+                    " number; mend or remove it"
+                )
+    number, times = (
+        Counter(row["id"] for row in rows).most_common(1)[0] if rows and "id" in keys else (0, 0)
+    )
     if times > 1:
         raise DataError(f"{place}: {times} of the {kind} have the id {number}; give each its own")
 
@@ -108,42 +150,68 @@ def _check_categories(instances: _Instances, trained: _Instances) -> None:
     """That every annotation's category is one of the training split's."""
     for number, category in instances.categories.items():
         if trained.categories.get(number) != category:
-            raise DataError(f"{instances.place}: the category {number}, '{category}', is not in {trained.place}; "
-                            f"{among(category, trained.categories.values())}")
+            raise DataError(
+                f"{instances.place}: the category {number}, '{category}', is not in"
+                f" {trained.place}; {among(category, trained.categories.values())}"
+            )
     known = instances.categories
     for position, row in enumerate(instances.annotations):
         if row["category_id"] not in known:
             ids = ", ".join(f"{number} {name}" for number, name in list(known.items())[:20])
-            raise DataError(f"{_place(instances, position)}: no category has the id {row['category_id']}; known: {ids}")
+            raise DataError(
+                f"{_place(instances, position)}: no category has the id {row['category_id']};"
+                f" known: {ids}"
+            )
 
 
 def _names(instances: _Instances, section: CocoSplit) -> list[str]:
-    return [posixpath.normpath(posixpath.join(section.images, str(image["file_name"]))) for image in instances.images]
+    return [
+        posixpath.normpath(posixpath.join(section.images, str(image["file_name"])))
+        for image in instances.images
+    ]
 
 
 def _place(instances: _Instances, position: int) -> str:
     row = instances.annotations[position]
-    return f"{instances.place}: annotation {row.get('id', f'at position {position}')} of image {row['image_id']}"
+    return (
+        f"{instances.place}: annotation {row.get('id', f'at position {position}')} of image"
+        f" {row['image_id']}"
+    )
 
 
-def _masked_source(files: Files, instances: _Instances, names: list[str], categories: Mapping[int, str]) -> Source:
+def _masked_source(
+    files: Files, instances: _Instances, names: list[str], categories: Mapping[int, str]
+) -> Source:
     if BACKGROUND in categories.values():
-        raise DataError(f"{instances.place}: a category is called '{BACKGROUND}', as is the first class of masks; rename it")
+        raise DataError(
+            f"{instances.place}: a category is called '{BACKGROUND}', as is the first class of"
+            " masks; rename it"
+        )
     if len(categories) >= IGNORED:
-        raise DataError(f"{instances.place}: {len(categories)} categories; masks tell {IGNORED - 1} apart. Leave some out")
+        raise DataError(
+            f"{instances.place}: {len(categories)} categories; masks tell {IGNORED - 1} apart."
+            " Leave some out"
+        )
     objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in instances.images}
     label_of = {number: label for label, number in enumerate(categories, 1)}
     for row in instances.annotations:
-        objects.setdefault(row["image_id"], []).append({
-            "id": row.get("id"), "label": label_of[row["category_id"]], "iscrowd": bool(row.get("iscrowd")),
-            "segmentation": row["segmentation"],
-        })
+        objects.setdefault(row["image_id"], []).append(
+            {
+                "id": row.get("id"),
+                "label": label_of[row["category_id"]],
+                "iscrowd": bool(row.get("iscrowd")),
+                "segmentation": row["segmentation"],
+            }
+        )
     # As text: Python's lists of numbers would take ten times the memory.
     painted = [json.dumps(objects.pop(image["id"])).encode() for image in instances.images]
     if objects:
         lost = {f"image {number}": {WITHOUT_IMAGE: len(rows)} for number, rows in objects.items()}
         log.warning("%s: %s", instances.place, faults_in_words(lost))
-    extents = [[int(_side(image, key, instances.place)) for key in ("height", "width")] for image in instances.images]
+    extents = [
+        [int(_side(image, key, instances.place)) for key in ("height", "width")]
+        for image in instances.images
+    ]
     read_image = files.reader(names)
 
     def read_record(record: tf.Tensor) -> Example:
@@ -155,15 +223,34 @@ def _masked_source(files: Files, instances: _Instances, names: list[str], catego
     return masked(classes, len(names), read_record, names.__getitem__, files.locate)
 
 
-def _source(files: Files, there: set[str], instances: _Instances, names: list[str], categories: Mapping[int, str]) -> Source:
+def _source(
+    files: Files,
+    there: set[str],
+    instances: _Instances,
+    names: list[str],
+    categories: Mapping[int, str],
+) -> Source:
     name_of = {image["id"]: name for image, name in zip(instances.images, names)}
     # Images that aren't there get no number: their objects are left out.
-    record_of = {image["id"]: record for record, image in enumerate(instances.images) if names[record] in there}
-    record = np.array([record_of.get(row["image_id"], -1) for row in instances.annotations], np.int64)
-    lost = Counter(row["image_id"] for row, found in zip(instances.annotations, record) if found < 0)
+    record_of = {
+        image["id"]: record
+        for record, image in enumerate(instances.images)
+        if names[record] in there
+    }
+    record = np.array(
+        [record_of.get(row["image_id"], -1) for row in instances.annotations], np.int64
+    )
+    lost = Counter(
+        row["image_id"] for row, found in zip(instances.annotations, record) if found < 0
+    )
     shown = np.flatnonzero(record >= 0)
     rows = [instances.annotations[position] for position in shown]
-    extents = np.array([[_side(image, key, instances.place) for key in ("height", "width")] for image in instances.images])
+    extents = np.array(
+        [
+            [_side(image, key, instances.place) for key in ("height", "width")]
+            for image in instances.images
+        ]
+    )
     label_of = {number: label for label, number in enumerate(categories)}
     objects = collect(
         names,
@@ -171,20 +258,32 @@ def _source(files: Files, there: set[str], instances: _Instances, names: list[st
         _corners(instances, shown) / np.tile(extents[record[shown]], 2),
         np.array([label_of[row["category_id"]] for row in rows], np.int32),
         np.array([bool(row.get("iscrowd")) for row in rows], bool),
-        np.array([row["area"] if _is_number(row.get("area")) else -1.0 for row in rows], np.float32),
+        np.array(
+            [row["area"] if _is_number(row.get("area")) else -1.0 for row in rows], np.float32
+        ),
         lambda row: _place(instances, int(shown[row])),
-        {name_of.get(number, f"image {number}"): {WITHOUT_IMAGE: count} for number, count in lost.items()},
+        {
+            name_of.get(number, f"image {number}"): {WITHOUT_IMAGE: count}
+            for number, count in lost.items()
+        },
     )
-    return annotated(tuple(categories.values()), objects, files.reader(names), names.__getitem__, files.locate)
+    return annotated(
+        tuple(categories.values()), objects, files.reader(names), names.__getitem__, files.locate
+    )
 
 
 def _corners(instances: _Instances, positions: np.ndarray) -> np.ndarray:
-    """The boxes of the annotations at these positions as ymin, xmin, ymax, xmax in pixels, float64 [n, 4]."""
+    """The boxes of the annotations at these positions as ymin, xmin, ymax, xmax in pixels, float64
+    [n, 4].
+    """
     boxes = np.zeros([len(positions), 4])
     for number, position in enumerate(positions):
         box = instances.annotations[position]["bbox"]
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise DataError(f"{_place(instances, int(position))}: bbox is {json.dumps(box)}, not four numbers; mend or remove it")
+            raise DataError(
+                f"{_place(instances, int(position))}: bbox is {json.dumps(box)}, not four numbers;"
+                " mend or remove it"
+            )
         boxes[number] = box
     x, y, width, height = boxes.T
     return np.stack([y, x, y + height, x + width], 1)
@@ -192,7 +291,9 @@ def _corners(instances: _Instances, positions: np.ndarray) -> np.ndarray:
 
 def _side(image: Mapping[str, Any], key: str, place: str) -> float:
     if not _is_number(image[key]) or not image[key] > 0:
-        raise DataError(f"{place}: image {image['id']} has the {key} {json.dumps(image[key])}; mend it")
+        raise DataError(
+            f"{place}: image {image['id']} has the {key} {json.dumps(image[key])}; mend it"
+        )
     return float(image[key])
 
 

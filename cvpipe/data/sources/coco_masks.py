@@ -1,4 +1,6 @@
-"""COCO's objects painted into masks: polygons, and runs of pixels as numbers or as text (cocodataset.org/#format-data)."""
+"""COCO's objects painted into masks: polygons, and runs of pixels as numbers or as text
+(cocodataset.org/#format-data).
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ from cvpipe.geometry.masks import IGNORED
 def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     """The mask of an image as it is stored.
 
-    Larger objects are painted first, so that smaller ones before them stay visible; what belongs to a crowd alone is IGNORED.
+    Larger objects are painted first, so that smaller ones before them stay visible; what belongs to
+    a crowd alone is IGNORED.
 
     Args:
-        objects: a JSON list of {"id", "label", "iscrowd", "segmentation"}, the last as in COCO's annotations.
+        objects: a JSON list of {"id", "label", "iscrowd", "segmentation"}, the last as in COCO's
+            annotations.
         height, width: of the image, pixels.
 
     Returns:
@@ -50,20 +54,32 @@ def _runs(row: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
         for polygon in given:
             _check_polygon(polygon, place, max(height, width))
     if isinstance(given, dict) and given.get("size") != [height, width]:
-        raise DataError(f"{place} has runs for the size {given.get('size')}, and its image the size {[height, width]}; mend or remove them")
+        raise DataError(
+            f"{place} has runs for the size {given.get('size')}, and its image the size"
+            f" {[height, width]}; mend or remove them"
+        )
     try:
         runs = segmToRle(given, width, height)
         decode(runs)
     # It is a library in C++: which error it is depends on where it noticed.
     except (ValueError, RuntimeError, TypeError, KeyError):
-        raise DataError(f"{place} has runs of pixels that don't add up to its image; mend or remove the object") from None
+        raise DataError(
+            f"{place} has runs of pixels that don't add up to its image; mend or remove the object"
+        ) from None
     return runs
 
 
 def _check_polygon(polygon: Any, place: str, side: int) -> None:
-    """That it is a list x, y, x, y, … of three corners or more, not far outside the image: the library would go all the way there."""
+    """That it is a list x, y, x, y, … of three corners or more, not far outside the image: the
+    library would go all the way there.
+    """
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
-        raise DataError(f"{place} has a polygon that is no list x, y, x, y, … of at least three corners; mend or remove it")
+        raise DataError(
+            f"{place} has a polygon that is no list x, y, x, y, … of at least three corners; mend"
+            " or remove it"
+        )
     if not all(math.isfinite(value) and -side <= value <= 2 * side for value in polygon):
-        raise DataError(f"{place} has a polygon that reaches far outside the image; mend or remove it")
+        raise DataError(
+            f"{place} has a polygon that reaches far outside the image; mend or remove it"
+        )

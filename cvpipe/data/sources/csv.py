@@ -1,4 +1,6 @@
-"""Tables with a row per image, its path and its label, in a folder or a zip archive together with the images."""
+"""Tables with a row per image, its path and its label, in a folder or a zip archive together with
+the images.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,21 @@ class _Image(NamedTuple):
 
 
 def csv(config: Csv) -> dict[str, Source]:
-    """The split of each table; records hold the files' bytes, unread until they are asked for: a missing file is a bad record.
+    """The split of each table; records hold the files' bytes, unread until they are asked for: a
+    missing file is a bad record.
 
     Raises:
-        DataError: a table or a column is missing, a row is cut short, labels contradict each other or have no name, or a split has
+        DataError: a table or a column is missing, a row is cut short, labels contradict each other
+            or have no name, or a split has
             a label that the training table lacks.
     """
     files = open_files(config.path)
     names = {"train": config.train, "validation": config.validation, "test": config.test}
-    tables = {split: _read(files, name, config.delimiter, config.header) for split, name in names.items() if name}
+    tables = {
+        split: _read(files, name, config.delimiter, config.header)
+        for split, name in names.items()
+        if name
+    }
     images = {split: _images(table, config) for split, table in tables.items()}
     labels = in_order({image.label for image in images["train"]})
     classes = _class_names(files, labels, config, config.names) if config.names else labels
@@ -58,10 +66,16 @@ def csv(config: Csv) -> dict[str, Source]:
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Labels ordered as numbers if all are integers, else by their letters."""
     known = sorted(labels)
-    return tuple(sorted(known, key=int) if all(re.fullmatch("[+-]?[0-9]+", label) for label in known) else known)
+    return tuple(
+        sorted(known, key=int)
+        if all(re.fullmatch("[+-]?[0-9]+", label) for label in known)
+        else known
+    )
 
 
-def _source(files: Files, images: list[_Image], labels: tuple[str, ...], classes: tuple[str, ...]) -> Source:
+def _source(
+    files: Files, images: list[_Image], labels: tuple[str, ...], classes: tuple[str, ...]
+) -> Source:
     names = [image.file for image in images]
     position = {label: number for number, label in enumerate(labels)}
     numbers = np.array([position[image.label] for image in images], np.int32)
@@ -74,7 +88,9 @@ def _read(files: Files, name: str, delimiter: str, header: bool) -> _Table:
         text = files.read(name).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{place}: no text in UTF-8; save it as UTF-8") from None
-    lines = csv_reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines = csv_reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
     try:
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except CsvError as error:
@@ -82,7 +98,10 @@ def _read(files: Files, name: str, delimiter: str, header: bool) -> _Table:
     rows = [(line, cells) for line, cells in rows if any(cells)]
     headings = rows.pop(0)[1] if header and rows else None
     if not rows:
-        raise DataError(f"{place}: no row{' below the headings' if headings else ''}; add some, or name another table")
+        raise DataError(
+            f"{place}: no row{' below the headings' if headings else ''}; add some, or name another"
+            " table"
+        )
     return _Table(place, headings, rows)
 
 
@@ -91,18 +110,27 @@ def _images(table: _Table, config: Csv) -> list[_Image]:
     path_at = _column(table, config.path_column, "data.source.path_column")
     label_at = _column(table, config.label_column, "data.source.label_column")
     if table.headings and PurePosixPath(table.headings[path_at]).suffix.lower() in EXTENSIONS:
-        raise DataError(f"{table.place}: the first row names an image, {table.headings[path_at]}, and has no headings; set "
-                        f"data.source.header: false")
+        raise DataError(
+            f"{table.place}: the first row names an image, {table.headings[path_at]}, and has no"
+            " headings; set data.source.header: false"
+        )
     first: dict[str, _Image] = {}
     for line, cells in table.rows:
         path, label = (_cell(table, line, cells, at) for at in (path_at, label_at))
         image = _Image(line, posixpath.normpath(posixpath.join(config.images, path)), label)
         before = first.setdefault(image.file, image)
         if before.label != label:
-            raise DataError(f"{table.place}:{line}: {path} has the label '{label}' here, but '{before.label}' in line {before.line}; "
-                            f"keep one of the two rows")
+            raise DataError(
+                f"{table.place}:{line}: {path} has the label '{label}' here, but '{before.label}'"
+                f" in line {before.line}; keep one of the two rows"
+            )
     if again := len(table.rows) - len(first):
-        log.warning("%s: %d of %d rows name an image that an earlier row names; they are left out", table.place, again, len(table.rows))
+        log.warning(
+            "%s: %d of %d rows name an image that an earlier row names; they are left out",
+            table.place,
+            again,
+            len(table.rows),
+        )
     return list(first.values())
 
 
@@ -111,38 +139,59 @@ def _column(table: _Table, column: str, key: str) -> int:
     if table.headings and column in table.headings:
         return table.headings.index(column)
     if not column.isdecimal():
-        raise DataError(f"{table.place}: no column '{column}' ({key}); {among(column, table.headings or [])}")
+        raise DataError(
+            f"{table.place}: no column '{column}' ({key}); {among(column, table.headings or [])}"
+        )
     width = len(table.headings or table.rows[0][1])
     if int(column) >= width:
-        raise DataError(f"{table.place}: no column {column} ({key}), there are {width}, counted from 0; set data.source.delimiter to what "
-                        f"stands between columns, or {key} to another")
+        raise DataError(
+            f"{table.place}: no column {column} ({key}), there are {width}, counted from 0; set"
+            f" data.source.delimiter to what stands between columns, or {key} to another"
+        )
     return int(column)
 
 
 def _cell(table: _Table, line: int, cells: list[str], at: int) -> str:
     if at >= len(cells):
-        raise DataError(f"{table.place}:{line}: cut short, column {at}, counted from 0, is missing; mend or remove the row")
+        raise DataError(
+            f"{table.place}:{line}: cut short, column {at}, counted from 0, is missing; mend or"
+            " remove the row"
+        )
     if not cells[at]:
-        raise DataError(f"{table.place}:{line}: column {at}, counted from 0, is empty; mend or remove the row")
+        raise DataError(
+            f"{table.place}:{line}: column {at}, counted from 0, is empty; mend or remove the row"
+        )
     return cells[at]
 
 
-def _class_names(files: Files, labels: tuple[str, ...], config: Csv, names: ClassNames) -> tuple[str, ...]:
+def _class_names(
+    files: Files, labels: tuple[str, ...], config: Csv, names: ClassNames
+) -> tuple[str, ...]:
     """The name of each label."""
     table = _read(files, names.file, config.delimiter, header=True)
-    label_at, name_at = (_column(table, getattr(names, key), f"data.source.names.{key}") for key in ("label", "name"))
+    label_at, name_at = (
+        _column(table, getattr(names, key), f"data.source.names.{key}") for key in ("label", "name")
+    )
     named: dict[str, str] = {}
     for line, cells in table.rows:
         label, name = (_cell(table, line, cells, at) for at in (label_at, name_at))
         if named.setdefault(label, name) != name:
-            raise DataError(f"{table.place}:{line}: the label '{label}' is called '{name}' here, but '{named[label]}' before; keep one")
+            raise DataError(
+                f"{table.place}:{line}: the label '{label}' is called '{name}' here, but"
+                f" '{named[label]}' before; keep one"
+            )
     owner: dict[str, str] = {}
     for label in labels:
         if label not in named:
-            raise DataError(f"{table.place}: the label '{label}' has no name; add a row for it. {among(label, named)}")
+            raise DataError(
+                f"{table.place}: the label '{label}' has no name; add a row for it."
+                f" {among(label, named)}"
+            )
         if owner.setdefault(named[label], label) != label:
-            raise DataError(f"{table.place}: the labels '{owner[named[label]]}' and '{label}' have the same name, '{named[label]}'; "
-                            f"name them differently")
+            raise DataError(
+                f"{table.place}: the labels '{owner[named[label]]}' and '{label}' have the same"
+                f" name, '{named[label]}'; name them differently"
+            )
     return tuple(named[label] for label in labels)
 
 
@@ -150,8 +199,11 @@ def _check_labels(place: str, images: list[_Image], labels: tuple[str, ...], tra
     known = set(labels)
     unknown = next((image for image in images if image.label not in known), None)
     if unknown:
-        raise DataError(f"{place}:{unknown.line}: the label '{unknown.label}' is not in the training table, {training}; "
-                        f"{among(unknown.label, labels)}. Add images of it there, or remove the row")
+        raise DataError(
+            f"{place}:{unknown.line}: the label '{unknown.label}' is not in the training table,"
+            f" {training}; {among(unknown.label, labels)}. Add images of it there, or remove"
+            " the row"
+        )
 
 
 def _warn_of_leaks(path: str, images: dict[str, list[_Image]]) -> None:
@@ -159,5 +211,11 @@ def _warn_of_leaks(path: str, images: dict[str, list[_Image]]) -> None:
     for split, found in images.items():
         both = [image.file for image in found if image.file in trained]
         if both and split != "train":
-            log.warning("%s: %d images of the %s table are in the training table too, such as %s; its scores will be too good",
-                        path, len(both), split, both[0])
+            log.warning(
+                "%s: %d images of the %s table are in the training table too, such as %s; its"
+                " scores will be too good",
+                path,
+                len(both),
+                split,
+                both[0],
+            )

@@ -1,9 +1,12 @@
-"""Scenes of scikit-learn's real digits on cluttered backgrounds, with exact boxes and masks; nothing is downloaded.
+"""Scenes of scikit-learn's real digits on cluttered backgrounds, with exact boxes and masks;
+nothing is downloaded.
 
-A scene is a function of (seed, split, number) alone. Its background is a slope of colour with noise, filled ellipses and bars, and
-lines that are longer than any digit; digits are enlarged bilinearly and painted lighter or darker than what is behind them.
+A scene is a function of (seed, split, number) alone. Its background is a slope of colour with
+noise, filled ellipses and bars, and lines that are longer than any digit; digits are enlarged
+bilinearly and painted lighter or darker than what is behind them.
 
-Dimensions: N scenes of H × W pixels and C channels, T digits in all of them, h, w the height and width of a patch.
+Dimensions: N scenes of H × W pixels and C channels, T digits in all of them, h, w the height and
+width of a patch.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ class Scenes(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def digit_scenes(config: DigitScenes) -> dict[str, Source]:
-    """The splits "train", "validation" and "test"; images are uint8 [H, W, C], and stay in memory, as do masks."""
+    """The splits "train", "validation" and "test"; images are uint8 [H, W, C], and stay in memory,
+    as do masks.
+    """
     return {split: _source(split, config) for split in ("train", "validation", "test")}
 
 
@@ -65,17 +70,25 @@ def compose(config: DigitScenes, split: str) -> Scenes:
     flat = np.concatenate(boxes) / np.array([height, width, height, width])
     names = [_name(split, number) for number in range(count)]
     nothing = np.zeros(len(flat), bool)
-    objects = collect(names, np.array(record), flat, np.concatenate(digits), nothing, nothing - 1.0, str)
+    objects = collect(
+        names, np.array(record), flat, np.concatenate(digits), nothing, nothing - 1.0, str
+    )
     return Scenes(images, masks, objects)
 
 
 def _source(split: str, config: DigitScenes) -> Source:
     scenes = compose(config, split)
-    arrays = {"image": scenes.images, **({"mask": scenes.masks[..., np.newaxis]} if config.masks else {})}
+    arrays = {
+        "image": scenes.images,
+        **({"mask": scenes.masks[..., np.newaxis]} if config.masks else {}),
+    }
     held = {key: in_memory(array) for key, array in arrays.items()}
 
     def read_record(record: tf.Tensor) -> Example:
-        return {key: tf.ensure_shape(tf.gather(held[key], record), array.shape[1:]) for key, array in arrays.items()}
+        return {
+            key: tf.ensure_shape(tf.gather(held[key], record), array.shape[1:])
+            for key, array in arrays.items()
+        }
 
     def name_record(record: int) -> str:
         return _name(split, record)
@@ -96,12 +109,19 @@ def _handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
     first, last = (round(share * len(order)) for share in HANDWRITING[split])
-    return (data.images[order[first:last]] / 16).astype(np.float32), data.target[order[first:last]].astype(np.uint8)
+    return (data.images[order[first:last]] / 16).astype(np.float32), data.target[
+        order[first:last]
+    ].astype(np.uint8)
 
 
 def _background(random: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
-    """float32 [channels, height, width] in about 0…255: NumPy is slow where the last dimension is as short as a pixel."""
-    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)
+    """float32 [channels, height, width] in about 0…255: NumPy is slow where the last dimension is
+    as short as a pixel.
+    """
+    y, x = (
+        np.linspace(-1, 1, height, dtype=np.float32)[:, None],
+        np.linspace(-1, 1, width, dtype=np.float32),
+    )
 
     def colour(low: float, high: float) -> np.ndarray:
         return random.uniform(low, high, [channels, 1, 1]).astype(np.float32)
@@ -111,7 +131,9 @@ def _background(random: np.random.Generator, height: int, width: int, channels: 
     canvas = slope * colour(-40, 40) + colour(-30, 30) + np.float32(random.uniform(40, 215))
     for _ in range(random.integers(MOST_CLUTTER + 1)):
         canvas += _clutter(random, height, width) * colour(-60, 60)
-    return canvas + random.standard_normal([height, width], np.float32) * np.float32(random.uniform(2, 10))
+    return canvas + random.standard_normal([height, width], np.float32) * np.float32(
+        random.uniform(2, 10)
+    )
 
 
 def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -127,14 +149,18 @@ def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray
         return np.clip(np.float32(random.uniform(1, 3)) - abs(across), 0, 1)
     length, breadth = (random.uniform(0.05, 0.25, 2) * side).astype(np.float32)
     if kind == 1:
-        return np.clip((1 - np.hypot(along / length, across / breadth)) * min(length, breadth), 0, 1)
+        return np.clip(
+            (1 - np.hypot(along / length, across / breadth)) * min(length, breadth), 0, 1
+        )
     return np.clip(np.minimum(length - abs(along), breadth - abs(across)), 0, 1)
 
 
 def _paint_digits(
     random: np.random.Generator, canvas: np.ndarray, patches: np.ndarray, config: DigitScenes
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paints digits onto the canvas; says of each pixel whose ink it shows, counted from 1, uint8 [H, W], and which patches they are."""
+    """Paints digits onto the canvas; says of each pixel whose ink it shows, counted from 1, uint8
+    [H, W], and which patches they are.
+    """
     instances = np.zeros(config.size, np.uint8)
     places: list[tuple[int, int, int, int]] = []
     chosen: list[int] = []
@@ -147,7 +173,7 @@ def _paint_digits(
         places.append(place)
         chosen.append(int(random.integers(len(patches))))
         cover = _enlarged(patches[chosen[-1]], height, width)
-        here = np.s_[place[0]: place[2], place[1]: place[3]]
+        here = np.s_[place[0] : place[2], place[1] : place[3]]
         behind = canvas[:, *here]
         behind += cover * (_ink(random, behind, cover) - behind)
         instances[here][cover >= 0.5] = len(chosen)
@@ -155,13 +181,22 @@ def _paint_digits(
 
 
 def _free_place(
-    random: np.random.Generator, extent: tuple[int, ...], size: tuple[int, int], taken: list[tuple[int, int, int, int]]
+    random: np.random.Generator,
+    extent: tuple[int, ...],
+    size: tuple[int, int],
+    taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int] | None:
-    """Top, left, bottom, right of a place that hardly overlaps those taken; None where none was found."""
-    for top, left in random.integers(0, [extent[0] - size[0] + 1, extent[1] - size[1] + 1], (PLACES_TRIED, 2)).tolist():
+    """Top, left, bottom, right of a place that hardly overlaps those taken; None where none was
+    found.
+    """
+    for top, left in random.integers(
+        0, [extent[0] - size[0] + 1, extent[1] - size[1] + 1], (PLACES_TRIED, 2)
+    ).tolist():
         bottom, right = top + size[0], left + size[1]
         shared = [
-            max(min(bottom, b) - max(top, t), 0) * max(min(right, r) - max(left, q), 0) / min(size[0] * size[1], (b - t) * (r - q))
+            max(min(bottom, b) - max(top, t), 0)
+            * max(min(right, r) - max(left, q), 0)
+            / min(size[0] * size[1], (b - t) * (r - q))
             for t, q, b, r in taken
         ]
         if max(shared, default=0) <= OVERLAP:
@@ -170,10 +205,14 @@ def _free_place(
 
 
 def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """A colour that differs from what is behind, float32 [C, 1, 1]: lighter or darker, whichever there is room for."""
+    """A colour that differs from what is behind, float32 [C, 1, 1]: lighter or darker, whichever
+    there is room for.
+    """
     mean = (behind * cover).sum((1, 2), keepdims=True) / cover.sum()
     contrast = random.uniform(*CONTRAST)
-    lighter = mean.mean() + contrast <= 255 and (mean.mean() - contrast < 0 or random.uniform() < 0.5)
+    lighter = mean.mean() + contrast <= 255 and (
+        mean.mean() - contrast < 0 or random.uniform() < 0.5
+    )
     change = contrast * random.uniform(0.7, 1.3, mean.shape) * (1 if lighter else -1)
     return np.clip(mean + change, 0, 255).astype(np.float32)
 
@@ -187,7 +226,9 @@ def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=None)
 def _weights(length: int) -> np.ndarray:
-    """Bilinear interpolation of 8 pixels to `length`, whose centres are half a pixel inside: float32 [length, 8]."""
+    """Bilinear interpolation of 8 pixels to `length`, whose centres are half a pixel inside:
+    float32 [length, 8].
+    """
     centres = np.clip((np.arange(length) + 0.5) * 8 / length - 0.5, 0, 7)
     return np.maximum(0, 1 - abs(centres[:, None] - np.arange(8))).astype(np.float32)
 

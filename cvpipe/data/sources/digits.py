@@ -1,4 +1,6 @@
-"""scikit-learn's handwritten digits: real data that needs no download (Alpaydin and Kaynak 1998, UCI)."""
+"""scikit-learn's handwritten digits: real data that needs no download (Alpaydin and Kaynak 1998,
+UCI).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files by name, alike in a folder and in a zip archive: listed, read whole, or read by number in a graph."""
+"""Files by name, alike in a folder and in a zip archive: listed, read whole, or read by number in a
+graph.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ class FolderFiles:
 
     def names(self) -> list[str]:
         """All files, in order."""
-        return sorted(file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file())
+        return sorted(
+            file.relative_to(self.path).as_posix()
+            for file in self.path.rglob("*")
+            if file.is_file()
+        )
 
     def locate(self, name: str) -> str:
         """What a person would look for."""
@@ -40,7 +46,9 @@ class FolderFiles:
             raise DataError(f"{self.locate(name)}: can't be read: {error.strerror}") from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Graph code: a number (int64 scalar) to the "bytes" of the file with the name of that number."""
+        """Graph code: a number (int64 scalar) to the "bytes" of the file with the name of that
+        number.
+        """
         # An operating system's names may be of any bytes.
         paths = in_memory([os.fsencode(self.locate(name)) for name in names])
         return lambda record: {"bytes": tf.io.read_file(tf.gather(paths, record))}
@@ -51,7 +59,9 @@ class ZipFiles:
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self.path = path
-        self._entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+        self._entries = {
+            entry.filename: entry for entry in archive.infolist() if not entry.is_dir()
+        }
 
     def names(self) -> list[str]:
         """All files, in order."""
@@ -71,8 +81,11 @@ class ZipFiles:
             raise DataError(f"{self.locate(name)}: {error}; fetch it again") from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Graph code: a number (int64 scalar) to the "bytes" of the file with the name of that number."""
-        # Not zipfile's own reading, in which threads wait for each other; and five numbers a file take little memory.
+        """Graph code: a number (int64 scalar) to the "bytes" of the file with the name of that
+        number.
+        """
+        # Not zipfile's own reading, in which threads wait for each other; and five numbers a file
+        # take little memory.
         places, path = np.array([self._place(name) for name in names], np.int64), str(self.path)
 
         def read(record: int) -> bytes:
@@ -85,7 +98,9 @@ class ZipFiles:
         return lambda record: {"bytes": read_in_python(read, record)}
 
     def _place(self, name: str) -> tuple[int, int, int, int, int]:
-        """Where a file begins, its bytes packed and unpacked, its method of packing (-1: encrypted) and its checksum."""
+        """Where a file begins, its bytes packed and unpacked, its method of packing (-1: encrypted)
+        and its checksum.
+        """
         entry = self._entries.get(name)
         if entry is None:
             return -1, 0, 0, 0, 0
@@ -109,15 +124,21 @@ def open_files(path: str) -> Files:
         with zipfile.ZipFile(place) as archive:
             return ZipFiles(place, archive)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: no such folder or zip archive; set data.source.path to where the files are") from None
+        raise DataError(
+            f"{path}: no such folder or zip archive; set data.source.path to where the files are"
+        ) from None
     except zipfile.BadZipFile:
-        raise DataError(f"{path}: neither a folder nor a zip archive; set data.source.path to one of them") from None
+        raise DataError(
+            f"{path}: neither a folder nor a zip archive; set data.source.path to one of them"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def read_at(file: str, offset: int, length: int) -> bytes:
-    """Bytes from the middle of a file, from any thread; raises DataError where it can't be read or ends before."""
+    """Bytes from the middle of a file, from any thread; raises DataError where it can't be read or
+    ends before.
+    """
     try:
         with open(file, "rb", buffering=0) as opened:
             content = os.pread(opened.fileno(), length, offset)
@@ -132,13 +153,20 @@ def _unpacked(archive: str, at: int, packed: int, size: int, method: int, checks
     if at < 0:
         raise DataError("the file is missing")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataError("it can't be unpacked (encrypted, or packed by another method than deflate)")
-    # A local header of 30 bytes, which ends with the lengths of two fields that follow it (APPNOTE.TXT, section 4.3.7).
+        raise DataError(
+            "it can't be unpacked (encrypted, or packed by another method than deflate)"
+        )
+    # A local header of 30 bytes, which ends with the lengths of two fields that follow it
+    # (APPNOTE.TXT, section 4.3.7).
     header = read_at(archive, at, 30)
     lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     content = read_at(archive, at + 30 + lengths, packed)
     try:
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1) if method == zipfile.ZIP_DEFLATED else content
+        content = (
+            zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
+            if method == zipfile.ZIP_DEFLATED
+            else content
+        )
     except zlib.error:
         content = b""
     if len(content) != size or zlib.crc32(content) != checksum:
@@ -149,4 +177,7 @@ def _unpacked(archive: str, at: int, packed: int, size: int, method: int, checks
 def _no_such_file(files: Files, name: str) -> DataError:
     # Among images nobody finds a table.
     alike = [other for other in files.names() if Path(other).suffix == Path(name).suffix]
-    return DataError(f"{files.locate(name)}: no such file; " + (among(name, alike) if alike else f"nothing in {files.path} ends like it"))
+    return DataError(
+        f"{files.locate(name)}: no such file; "
+        + (among(name, alike) if alike else f"nothing in {files.path} ends like it")
+    )

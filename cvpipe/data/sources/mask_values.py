@@ -1,6 +1,8 @@
-"""The labels of mask pictures: which value or colour of a pixel is which class, and sentences about those that are none.
+"""The labels of mask pictures: which value or colour of a pixel is which class, and sentences about
+those that are none.
 
-A pixel's value is what its place in a table of labels is: a grey value or a place in a palette, or a colour as R + 2⁸·G + 2¹⁶·B.
+A pixel's value is what its place in a table of labels is: a grey value or a place in a palette, or
+a colour as R + 2⁸·G + 2¹⁶·B.
 """
 
 from __future__ import annotations
@@ -27,14 +29,17 @@ log = logging.getLogger(__name__)
 GREY = ("1", "L", "I", "I;16")
 # What Pillow multiplies the values of a PNG of fewer than 8 bits by.
 SCALES = {"L;2": 85, "L;4": 17}
-_GREY = ("the mask is grey, but the classes have colours, and not those: leave the colours out of data.source.classes if the mask's values "
-         "are the classes' positions")
+_GREY = (
+    "the mask is grey, but the classes have colours, and not those: leave the colours out of"
+    " data.source.classes if the mask's values are the classes' positions"
+)
 # Masks that are looked at before anything else: a second or two for pictures of a megapixel.
 FIRST_MASKS = 100
 # So many tell that a class they don't show is rare.
 _TELLING = 20
 _SHOWN = 8
-# Nobody chooses so many: they come from compression with loss, or from scaling that mixes neighbours.
+# Nobody chooses so many: they come from compression with loss, or from scaling that mixes
+# neighbours.
 _TOO_MANY = 64
 
 
@@ -56,7 +61,9 @@ class MaskValues:
 def values_of_colours(config: Masks) -> MaskValues:
     """The classes' colours, and those that are ignored."""
     names = {_packed(str(known.colour)): known.name for known in config.classes}
-    return _mask_values(names, [_packed(colour) for colour in config.ignore_colours], by_colour=True)
+    return _mask_values(
+        names, [_packed(colour) for colour in config.ignore_colours], by_colour=True
+    )
 
 
 def values_of_indices(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> MaskValues:
@@ -76,7 +83,8 @@ def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
     """A mask's labels, uint8 [H, W, 1], from the bytes of its file.
 
     Raises:
-        DataError: it is damaged, of another kind than `known`, or some pixels have a value without meaning.
+        DataError: it is damaged, of another kind than `known`, or some pixels have a value without
+            meaning.
     """
     labels, strangers = look_up(open_mask(encoded), known)
     if strangers:
@@ -89,18 +97,32 @@ def open_mask(encoded: bytes) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(encoded), formats=("PNG", "BMP", "WEBP", "JPEG"))
         if picture.width * picture.height > MAX_PIXELS:
-            raise DataError(f"the mask's header says {picture.width} x {picture.height} pixels; allowed are {MAX_PIXELS:,} in all")
+            raise DataError(
+                f"the mask's header says {picture.width} x {picture.height} pixels; allowed are"
+                f" {MAX_PIXELS:,} in all"
+            )
         # Decoding forgets it.
         picture.info["scale"] = SCALES.get(str(picture.tile[0][3]) if picture.tile else "", 1)
         picture.load()
     # Each decoder has its own way to fail.
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ):
         raise DataError("the mask is damaged, cut off or no PNG, BMP, WebP or JPEG") from None
     return picture
 
 
-def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues) -> None:
-    """Looks at some masks, evenly spread over all; those that are damaged are passed over. Classes that none shows are warned of.
+def refuse_strangers(
+    masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues
+) -> None:
+    """Looks at some masks, evenly spread over all; those that are damaged are passed over.
+
+    Classes that none shows are warned of.
 
     Args:
         masks: how many there are.
@@ -108,12 +130,19 @@ def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[
         locate: a number to what to call it.
 
     Raises:
-        DataError: some have values without meaning, or are of another kind than `known`, or none shows a second class where pixels are
+        DataError: some have values without meaning, or are of another kind than `known`, or none
+            shows a second class where pixels are
             ignored.
     """
-    strangers, pixels, strange, looked = Counter[int](), np.zeros(IGNORED + 2, np.int64), list[int](), 0
+    strangers, pixels, strange, looked = (
+        Counter[int](),
+        np.zeros(IGNORED + 2, np.int64),
+        list[int](),
+        0,
+    )
     first = spread(masks, FIRST_MASKS).tolist()
-    # The second class may be a rare one: before it is said that there is none, all masks are looked at.
+    # The second class may be a rare one: before it is said that there is none, all masks are looked
+    # at.
     for number in [*first, *sorted({*range(masks)}.difference(first))]:
         if looked >= len(first) and (strangers or not _lacks_a_second_class(pixels, known)):
             break
@@ -130,23 +159,38 @@ def refuse_strangers(masks: int, read: Callable[[int], bytes], locate: Callable[
         strange += [number] if found else []
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
     if strangers:
-        raise DataError(f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
-                        f"{strangers_in_words(strangers, int(pixels.sum()), known)}")
+        raise DataError(
+            f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
+            f"{strangers_in_words(strangers, int(pixels.sum()), known)}"
+        )
     if _lacks_a_second_class(pixels, known):
-        raise DataError(f"{looked} masks looked at, such as {locate(0)}, {_one_class_in_words(pixels, known)}")
+        raise DataError(
+            f"{looked} masks looked at, such as {locate(0)}, {_one_class_in_words(pixels, known)}"
+        )
     unseen = [name for name, count in zip(known.names.values(), pixels[1:]) if not count]
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
-        log.warning("%d masks looked at, such as %s, show no pixel of: %s%s; add some, or the scores of these classes will mean little",
-                    looked, locate(0), ", ".join(unseen[:_SHOWN]), more)
+        log.warning(
+            "%d masks looked at, such as %s, show no pixel of: %s%s; add some, or the scores of"
+            " these classes will mean little",
+            looked,
+            locate(0),
+            ", ".join(unseen[:_SHOWN]),
+            more,
+        )
 
 
 def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
-    """Whether pixels, counted by their label + 1, are ignored or of one and the same class, though there are more; both occur.
+    """Whether pixels, counted by their label + 1, are ignored or of one and the same class, though
+    there are more; both occur.
 
     Masks without any label are left alone: they teach nothing wrong.
     """
-    return len(known.names) > 1 and pixels[IGNORED + 1] > 0 and np.count_nonzero(pixels[1: IGNORED + 1]) == 1
+    return (
+        len(known.names) > 1
+        and pixels[IGNORED + 1] > 0
+        and np.count_nonzero(pixels[1 : IGNORED + 1]) == 1
+    )
 
 
 def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
@@ -156,12 +200,15 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
     ignored = ", ".join(_in_words(value, known) for value in known.ignored)
     share = _share(pixels[IGNORED + 1] / pixels.sum())
     advice = _how_to_read_ignored(list(known.names)[shown], known)
-    return (f"show only the class {list(known.names.values())[shown]}; {share} of the pixels are ignored, by data.source.{key}: "
-            f"{ignored}. If this is the {what} of a class, {advice}; if not, add masks that show other classes")
+    return (
+        f"show only the class {list(known.names.values())[shown]}; {share} of the pixels are"
+        f" ignored, by data.source.{key}: {ignored}. If this is the {what} of a class, {advice}; if"
+        " not, add masks that show other classes"
+    )
 
 
 def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
-    """How to make an ignored value that of a class; `shown` is the value of the class that is seen."""
+    """Say how to make an ignored value a class; `shown` is the value of the class that is seen."""
     if known.by_colour:
         return "take it out there and write it as that class's colour in data.source.classes"
     anew = "save the masks anew with the classes' positions as values"
@@ -171,12 +218,20 @@ def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
     # Positions can't leave values out, colours can.
     other = next(value for value in known.names if value != shown)
     greys = {shown: f"{shown:02X}" * 3, other: f"{ignored:02X}" * 3}
-    classes = ", ".join(f"{{name: {name}, colour: '#{greys[value]}'}}" for value, name in known.names.items() if value in greys)
-    return f"read grey masks by colours, in a source of the kind masks with data.source.classes: [{classes}], or {anew}"
+    classes = ", ".join(
+        f"{{name: {name}, colour: '#{greys[value]}'}}"
+        for value, name in known.names.items()
+        if value in greys
+    )
+    return (
+        "read grey masks by colours, in a source of the kind masks with data.source.classes:"
+        f" [{classes}], or {anew}"
+    )
 
 
 def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counter[int]]:
-    """Of every pixel the label + 1, uint16 [H, W], 0 where its value has no meaning; and how many pixels have each such value.
+    """Of every pixel the label + 1, uint16 [H, W], 0 where its value has no meaning; and how many
+    pixels have each such value.
 
     Raises:
         DataError: values are expected and the picture has colours, or the other way round.
@@ -185,33 +240,60 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     if known.by_colour and picture.mode.startswith("I"):
         raise DataError(_GREY)
     if not known.by_colour and not is_grey and picture.mode != "P":
-        raise DataError(f"the mask has colours ({picture.mode}), but no class of the pipeline has: give each class its colour in "
-                        f"data.source.classes, or save masks as grey or palette PNGs whose values are the classes' positions")
+        raise DataError(
+            f"the mask has colours ({picture.mode}), but no class of the pipeline has: give each"
+            " class its colour in data.source.classes, or save masks as grey or palette PNGs whose"
+            " values are the classes' positions"
+        )
     values = _colours(picture) if known.by_colour else _indices(picture)
     labels = known.labels[values]
     strange = values[labels == 0]
     # A stray value beside colours of classes is a stranger like any other.
-    if known.by_colour and is_grey and strange.size and not ((labels > 0) & (labels <= IGNORED)).any():
+    if (
+        known.by_colour
+        and is_grey
+        and strange.size
+        and not ((labels > 0) & (labels <= IGNORED)).any()
+    ):
         raise DataError(_GREY)
     numbers, counts = np.unique(strange, return_counts=True)
     return labels, Counter(dict(zip(numbers.tolist(), counts.tolist())))
 
 
 def strangers_in_words(strangers: Counter[int], pixels: int, known: MaskValues) -> str:
-    """Values without meaning, with their share of so many pixels, what is nearest, and how to map or ignore them."""
+    """Values without meaning, with their share of so many pixels, what is nearest, and how to map
+    or ignore them.
+    """
     told = [value for value, _ in strangers.most_common(_SHOWN)]
     what = "colour" if known.by_colour else "value"
-    shares = [f"{_in_words(value, known)}, {_share(strangers[value] / pixels)} of the pixels{_nearest(value, known)}" for value in told]
+    shares = [
+        f"{_in_words(value, known)}, {_share(strangers[value] / pixels)} of the"
+        f" pixels{_nearest(value, known)}"
+        for value in told
+    ]
     more = [f"and {len(strangers) - _SHOWN:,} more"] if len(strangers) > _SHOWN else []
-    number = f"{len(strangers):,} {what}s that no class has" if len(strangers) > 1 else f"a {what} that no class has"
+    number = (
+        f"{len(strangers):,} {what}s that no class has"
+        if len(strangers) > 1
+        else f"a {what} that no class has"
+    )
     if known.by_colour and len(strangers) > _TOO_MANY:
-        advice = "So many come from compression with loss, as in JPEG, or from scaling that mixes neighbours: make the masks anew as PNG"
+        advice = (
+            "So many come from compression with loss, as in JPEG, or from scaling that mixes"
+            " neighbours: make the masks anew as PNG"
+        )
     elif known.by_colour:
         ignored = ", ".join(f"'{_in_words(value, known)}'" for value in [*known.ignored, *told])
-        advice = f"Give each its class in data.source.classes, or set data.source.ignore_colours: [{ignored}]"
+        advice = (
+            "Give each its class in data.source.classes, or set data.source.ignore_colours:"
+            f" [{ignored}]"
+        )
     else:
         ignored = ", ".join(str(value) for value in [*known.ignored, *told])
-        advice = f"Name more classes in data.source.classes, or set data.source.ignore_indices: [{ignored}]"
+        advice = (
+            "Name more classes in data.source.classes, or set data.source.ignore_indices:"
+            f" [{ignored}]"
+        )
     return f"{number}: {'; '.join(shares + more)}. {advice}"
 
 
@@ -222,7 +304,9 @@ def _colours(picture: Image.Image) -> np.ndarray:
 
 def _indices(picture: Image.Image) -> np.ndarray:
     # A PNG has at most 16 bits; Pillow may give them as 32, and one bit as bool.
-    values = np.asarray(picture).astype(np.uint16 if picture.mode.startswith("I") else np.uint8, copy=False)
+    values = np.asarray(picture).astype(
+        np.uint16 if picture.mode.startswith("I") else np.uint8, copy=False
+    )
     return values // picture.info["scale"] if picture.info["scale"] > 1 else values
 
 
@@ -242,7 +326,9 @@ def _nearest(value: int, known: MaskValues) -> str:
     """The class whose colour is nearest, in RGB; nothing for indices, which have no such order."""
     if not known.by_colour:
         return ""
-    red_green_blue = np.array([list(other.to_bytes(3, "little")) for other in (value, *known.names)])
+    red_green_blue = np.array(
+        [list(other.to_bytes(3, "little")) for other in (value, *known.names)]
+    )
     distances = np.square(red_green_blue[1:] - red_green_blue[0]).sum(1)
     nearest = list(known.names)[int(distances.argmin())]
     return f" (nearest: {known.names[nearest]}, {_in_words(nearest, known)})"

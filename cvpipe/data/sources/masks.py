@@ -1,4 +1,6 @@
-"""Images with masks, pictures whose pixels are classes, in a folder or a zip archive; a mask has its image's name but for the extension."""
+"""Images with masks, pictures whose pixels are classes, in a folder or a zip archive; a mask has
+its image's name but for the extension.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import tensorflow as tf
 from cvpipe.config.masks import MaskFolders, Masks
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import by_stem
-from cvpipe.data.sources.mask_values import MaskValues, labels_of, refuse_strangers, values_of_colours, values_of_indices
+from cvpipe.data.sources.mask_values import (
+    MaskValues,
+    labels_of,
+    refuse_strangers,
+    values_of_colours,
+    values_of_indices,
+)
 from cvpipe.data.sources.source import Example, Source, mask_in_python, masked
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError
@@ -27,10 +35,12 @@ class _Pair(NamedTuple):
 
 
 def masks(config: Masks) -> dict[str, Source]:
-    """The splits that have folders; records hold the images' bytes and their masks, unread until they are asked for.
+    """The splits that have folders; records hold the images' bytes and their masks, unread until
+    they are asked for.
 
-    An image without a mask, or a mask without an image, is left out and named in a warning. Some masks are looked at here, so that a
-    value without meaning stops a run before it starts; in others it makes a record a bad one.
+    An image without a mask, or a mask without an image, is left out and named in a warning. Some
+    masks are looked at here, so that a value without meaning stops a run before it starts; in
+    others it makes a record a bad one.
 
     Raises:
         DataError: no image has a mask, or masks have values or colours that no class has.
@@ -39,13 +49,26 @@ def masks(config: Masks) -> dict[str, Source]:
     there = files.names()
     folders = {"train": config.train, "validation": config.validation, "test": config.test}
     pairs = {
-        split: [pair for folder in given for pair in _pairs(files, there, folder)] for split, given in folders.items() if given
+        split: [pair for folder in given for pair in _pairs(files, there, folder)]
+        for split, given in folders.items()
+        if given
     }
     names = tuple(known.name for known in config.classes)
-    known = values_of_colours(config) if config.by_colour else values_of_indices(names, config.ignore_indices)
+    known = (
+        values_of_colours(config)
+        if config.by_colour
+        else values_of_indices(names, config.ignore_indices)
+    )
     drawn = [pair.mask for found in pairs.values() for pair in found]
-    refuse_strangers(len(drawn), lambda number: files.read(drawn[number]), lambda number: files.locate(drawn[number]), known)
-    warn_of_leaks(config.path, {split: [pair.image for pair in found] for split, found in pairs.items()})
+    refuse_strangers(
+        len(drawn),
+        lambda number: files.read(drawn[number]),
+        lambda number: files.locate(drawn[number]),
+        known,
+    )
+    warn_of_leaks(
+        config.path, {split: [pair.image for pair in found] for split, found in pairs.items()}
+    )
     return {split: _source(files, found, names, known) for split, found in pairs.items()}
 
 
@@ -54,17 +77,31 @@ def _pairs(files: Files, there: Sequence[str], folders: MaskFolders) -> list[_Pa
     both = sorted(images.keys() & found.keys())
     if not both:
         seen = f"{len(images)} images and {len(found)} masks there"
-        raise DataError(f"{files.locate(folders.images)}: no image has a mask of its name in {files.locate(folders.masks)} ({seen}); set "
-                        f"data.source's folders to where they are")
-    for own, others, what, lacking in ((images, found, "images", "mask"), (found, images, "masks", "image")):
+        raise DataError(
+            f"{files.locate(folders.images)}: no image has a mask of its name in"
+            f" {files.locate(folders.masks)} ({seen}); set data.source's folders to where they are"
+        )
+    for own, others, what, lacking in (
+        (images, found, "images", "mask"),
+        (found, images, "masks", "image"),
+    ):
         alone = [own[stem] for stem in sorted(own.keys() - others.keys())]
         if alone:
             shown = ", ".join(alone[:_SHOWN])
-            log.warning("%s: %d %s have no %s and are left out, such as %s", files.path, len(alone), what, lacking, shown)
+            log.warning(
+                "%s: %d %s have no %s and are left out, such as %s",
+                files.path,
+                len(alone),
+                what,
+                lacking,
+                shown,
+            )
     return [_Pair(images[stem], found[stem]) for stem in both]
 
 
-def _source(files: Files, pairs: Sequence[_Pair], classes: tuple[str, ...], known: MaskValues) -> Source:
+def _source(
+    files: Files, pairs: Sequence[_Pair], classes: tuple[str, ...], known: MaskValues
+) -> Source:
     images = [pair.image for pair in pairs]
     read_image, read_mask = files.reader(images), files.reader([pair.mask for pair in pairs])
 

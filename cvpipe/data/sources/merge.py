@@ -20,24 +20,42 @@ def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
     """The union of the children's splits; classes stand in the order in which they first appear.
 
     Raises:
-        DataError: masks are of different classes: what one source calls background may be a class of another.
+        DataError: masks are of different classes: what one source calls background may be a class
+            of another.
     """
-    _refuse_other_classes([split for splits in children for split in splits.values() if split.masks])
-    classes = tuple(dict.fromkeys(name for splits in children for split in splits.values() for name in split.classes))
+    _refuse_other_classes(
+        [split for splits in children for split in splits.values() if split.masks]
+    )
+    classes = tuple(
+        dict.fromkeys(
+            name for splits in children for split in splits.values() for name in split.classes
+        )
+    )
     names = dict.fromkeys(name for splits in children for name in splits)
-    return {name: _joined([splits[name].relabel(classes) for splits in children if name in splits]) for name in names}
+    return {
+        name: _joined([splits[name].relabel(classes) for splits in children if name in splits])
+        for name in names
+    }
 
 
 def _joined(parts: Sequence[Source]) -> Source:
     """Records are numbered through, one part after the other."""
     sizes = [int(part.records.max(initial=-1)) + 1 for part in parts]
     starts = np.cumsum([0, *sizes[:-1]])
-    objects = [part.objects.first(size) for part, size in zip(parts, sizes) if part.objects is not None]
+    objects = [
+        part.objects.first(size) for part, size in zip(parts, sizes) if part.objects is not None
+    ]
     readers = _alike([part.read_record for part in parts])
 
     def read_record(record: tf.Tensor) -> Example:
         part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
-        return tf.switch_case(part, [lambda read=read, start=start: read(record - start) for read, start in zip(readers, starts)])
+        return tf.switch_case(
+            part,
+            [
+                lambda read=read, start=start: read(record - start)
+                for read, start in zip(readers, starts)
+            ],
+        )
 
     def in_part(ask: Callable[[Source, int], T]) -> Callable[[int], T]:
         def answer(record: int) -> T:
@@ -61,12 +79,17 @@ def _joined(parts: Sequence[Source]) -> Source:
 def _refuse_other_classes(sources: Sequence[Source]) -> None:
     for one, other in itertools.pairwise(sources):
         if odd := sorted(set(one.classes) ^ set(other.classes)):
-            raise DataError(f"data.source: the class '{odd[0]}' is in some of the merged sources' masks and not in others, which may show "
-                            f"it under another name; give all sources the same classes")
+            raise DataError(
+                f"data.source: the class '{odd[0]}' is in some of the merged sources' masks and not"
+                " in others, which may show it under another name; give all sources the same"
+                " classes"
+            )
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:
-    """Readers whose examples can be batched together: pixels where all have pixels of as many channels, else encoded bytes."""
+    """Readers whose examples can be batched together: pixels where all have pixels of as many
+    channels, else encoded bytes.
+    """
     kinds = {_channels(read) for read in readers}
     return readers if len(kinds) == 1 else [_encoded(read) for read in readers]
 

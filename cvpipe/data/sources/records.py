@@ -1,4 +1,6 @@
-"""Records of TFRecord and ArrayRecord files by number, in any order and from any thread, without holding them in memory."""
+"""Records of TFRecord and ArrayRecord files by number, in any order and from any thread, without
+holding them in memory.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,17 @@ def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callab
     """A function from a number to the record, counted through all parts.
 
     Raises:
-        DataError: the format, "tfrecord" or "array_record", is another, or a file is missing or cut off; so does the function.
+        DataError: the format, "tfrecord" or "array_record", is another, or a file is missing or cut
+            off; so does the function.
     """
     if file_format == "tfrecord":
         return _tfrecord_reader(parts)
     if file_format == "array_record":
         return _array_record_reader(parts)
-    raise DataError(f"{place}: the files are {file_format}; only tfrecord and array_record are read; prepare it as one of them")
+    raise DataError(
+        f"{place}: the files are {file_format}; only tfrecord and array_record are read; prepare it"
+        " as one of them"
+    )
 
 
 def parsed_records(
@@ -57,17 +63,21 @@ def parsed_records(
             yield tf.io.parse_example(examples, features)
         # TensorFlow's message quotes the damaged bytes, which needn't be text.
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-            raise DataError(f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or has no '{wanted}'; remove "
-                            f"the data set and prepare it again") from None
+            raise DataError(
+                f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or"
+                f" has no '{wanted}'; remove the data set and prepare it again"
+            ) from None
 
 
 def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
     files = [os.fspath(part.filename) for part in parts]
     # Of each record the number of its file, its offset and its length.
-    places = np.concatenate([
-        np.insert(_tfrecord_places(file, part.skip + part.take)[part.skip:], 0, number, axis=1)
-        for number, (file, part) in enumerate(zip(files, parts))
-    ])
+    places = np.concatenate(
+        [
+            np.insert(_tfrecord_places(file, part.skip + part.take)[part.skip :], 0, number, axis=1)
+            for number, (file, part) in enumerate(zip(files, parts))
+        ]
+    )
 
     def read(record: int) -> bytes:
         file, offset, length = places[record].tolist()
@@ -79,7 +89,8 @@ def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
 def _tfrecord_places(file: str, records: int) -> np.ndarray:
     """Where the first records of a TFRecord file lie: int64 [records, 2], offset and length.
 
-    A record is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes, and 4 bytes of checksum.
+    A record is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes, and 4 bytes of
+    checksum.
     """
     places, at = np.zeros((records, 2), np.int64), 0
     try:
@@ -89,10 +100,15 @@ def _tfrecord_places(file: str, records: int) -> np.ndarray:
                 length = int.from_bytes(os.pread(opened.fileno(), 8, at), "little")
                 begin, at = at + 12, at + 16 + length
                 if at > size:
-                    raise DataError(f"{file}: cut off or damaged at record {number}; remove the data set and prepare it again")
+                    raise DataError(
+                        f"{file}: cut off or damaged at record {number}; remove the data set and"
+                        " prepare it again"
+                    )
                 places[number] = begin, length
     except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror}); remove the data set and prepare it again") from None
+        raise DataError(
+            f"{file}: can't be read ({error.strerror}); remove the data set and prepare it again"
+        ) from None
     return places
 
 

@@ -16,8 +16,9 @@ import tensorflow as tf
 from cvpipe.data.sources.objects import COLUMNS, Objects
 from cvpipe.geometry.masks import IGNORED
 
-# What a record holds by name; images are "bytes" (scalar string, as in the file) or "image" (uint8 [H, W, C]), and may come with their
-# "mask" (uint8 [H, W, 1], the label of each pixel of the upright image).
+# What a record holds by name; images are "bytes" (scalar string, as in the file) or "image" (uint8
+# [H, W, C]), and may come with their "mask" (uint8 [H, W, 1], the label of each pixel of the
+# upright image).
 Example = dict[str, tf.Tensor]
 # Graph code: a record number (int64 scalar) to what the record holds.
 Reader = Callable[[tf.Tensor], Example]
@@ -36,12 +37,17 @@ class Source:
     classes: tuple[str, ...]
     """Class names; a label is a position in them."""
     labels: np.ndarray
-    """int32 [N], a class each; where there are objects or masks, zeros: examples are held out, cut and limited as if of one class."""
+    """int32 [N], a class each; where there are objects or masks, zeros: examples are held out, cut
+    and limited as if of one class.
+    """
     read_record: Reader
-    """Graph code: a record number (int64 scalar) to its image, as "bytes" or "image", and its "mask" where there are masks. May fail on a
-    bad file."""
+    """Graph code: a record number (int64 scalar) to its image, as "bytes" or "image", and its
+    "mask" where there are masks. May fail on a bad file.
+    """
     name_record: Callable[[int], str]
-    """A record number to a name, the same wherever the data lies: a file's path in the data's folder, or a position in an archive."""
+    """A record number to a name, the same wherever the data lies: a file's path in the data's
+    folder, or a position in an archive.
+    """
     locate_record: Callable[[int], str]
     """A record number to what a person would look for: the name, and where the data lies."""
     records: np.ndarray
@@ -55,11 +61,13 @@ class Source:
         return len(self.records)
 
     def read(self, index: tf.Tensor) -> Example:
-        """Graph code: the example at `index` (int64 scalar, below N): its image and "label" (int32 scalar).
+        """Graph code: the example at `index` (int64 scalar, below N): its image and "label" (int32
+        scalar).
 
-        Where there are objects, n of them, it has no "label" but "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax in 0…1 of the stored
-        image), "labels" int32 [n], "crowd" bool [n] and "area" float32 [n], see `Objects`. Where there are masks, it has a "mask" uint8
-        [h, w, 1]: positions in `classes`, or IGNORED; nobody has compared its size with the image's yet.
+        Where there are objects, n of them, it has no "label" but "boxes" float32 [n, 4] (ymin,
+        xmin, ymax, xmax in 0…1 of the stored image), "labels" int32 [n], "crowd" bool [n] and
+        "area" float32 [n], see `Objects`. Where there are masks, it has a "mask" uint8 [h, w, 1]:
+        positions in `classes`, or IGNORED; nobody has compared its size with the image's yet.
         """
         records, labels, *objects = self._tensors
         record = tf.gather(records, index)
@@ -74,7 +82,11 @@ class Source:
 
     @functools.cached_property
     def _tensors(self) -> list[tf.Tensor]:
-        objects = [self.objects.starts, *(getattr(self.objects, key) for key in COLUMNS)] if self.objects is not None else []
+        objects = (
+            [self.objects.starts, *(getattr(self.objects, key) for key in COLUMNS)]
+            if self.objects is not None
+            else []
+        )
         # Outside the graph that asks: these tensors serve all graphs.
         with tf.init_scope():
             return [in_memory(array) for array in (self.records, self.labels, *objects)]
@@ -93,51 +105,80 @@ class Source:
         return [self.name_record(record) for record in self.records.tolist()]
 
     def digest(self) -> str:
-        """A fingerprint of which examples these are, in which order, with which labels; contents are not read."""
+        """A fingerprint of which examples these are, in which order, with which labels; contents
+        are not read.
+        """
         objects = self.objects
-        told = self.labels if objects is None else [objects.digest(record) for record in self.records.tolist()]
+        told = (
+            self.labels
+            if objects is None
+            else [objects.digest(record) for record in self.records.tolist()]
+        )
         lines = "\n".join(f"{label} {name}" for label, name in zip(told, self.names()))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def describe(self, index: int) -> str:
-        """What an example is said to show: its class, how many objects of which classes, or which share of its mask each class has."""
+        """What an example is said to show: its class, how many objects of which classes, or which
+        share of its mask each class has.
+        """
         if self.masks:
             mask = self.read(tf.constant(index, tf.int64))["mask"].numpy()
             pixels = np.bincount(mask.ravel(), minlength=IGNORED + 1)
-            shares = [f"{name} {share:.1%}" for name, share in zip(self.classes, pixels / mask.size) if share]
+            shares = [
+                f"{name} {share:.1%}"
+                for name, share in zip(self.classes, pixels / mask.size)
+                if share
+            ]
             return ", ".join(shares) or "nothing"
         if self.objects is None:
             return self.classes[self.labels[index]]
-        counts = Counter(self.classes[label] for label in self.objects.labels[self.objects.rows(int(self.records[index]))])
-        return ", ".join(f"{counts[name]} {name}" for name in self.classes if counts[name]) or "nothing"
+        counts = Counter(
+            self.classes[label]
+            for label in self.objects.labels[self.objects.rows(int(self.records[index]))]
+        )
+        return (
+            ", ".join(f"{counts[name]} {name}" for name in self.classes if counts[name])
+            or "nothing"
+        )
 
     def counts(self) -> np.ndarray:
-        """How many examples each class has, or how many objects: int64 [K]; zeros where there are masks: they would have to be read."""
+        """How many examples each class has, or how many objects: int64 [K]; zeros where there are
+        masks: they would have to be read.
+        """
         if self.masks:
             return np.zeros(len(self.classes), np.int64)
         if self.objects is None:
             return np.bincount(self.labels, minlength=len(self.classes))
         rows = [self.objects.labels[self.objects.rows(record)] for record in self.records.tolist()]
-        return np.bincount(np.concatenate([*rows, np.zeros(0, np.int32)]), minlength=len(self.classes))
+        return np.bincount(
+            np.concatenate([*rows, np.zeros(0, np.int32)]), minlength=len(self.classes)
+        )
 
     def subset(self, indices: np.ndarray) -> Source:
         """The examples at `indices` (int [M]), in that order."""
         return dataclasses.replace(self, labels=self.labels[indices], records=self.records[indices])
 
     def relabel(self, classes: tuple[str, ...]) -> Source:
-        """The examples of `classes`, labelled by their positions there; those of other classes are left out.
+        """The examples of `classes`, labelled by their positions there; those of other classes are
+        left out.
 
-        Where there are objects, those of other classes are left out, and all images stay; so with masks, whose pixels of other classes
-        become IGNORED.
+        Where there are objects, those of other classes are left out, and all images stay; so with
+        masks, whose pixels of other classes become IGNORED.
         """
         number = {name: label for label, name in enumerate(classes)}
         position = np.array([number.get(name, -1) for name in self.classes], np.int32)
         if self.objects is not None:
-            return dataclasses.replace(self, classes=classes, objects=self.objects.relabel(position))
+            return dataclasses.replace(
+                self, classes=classes, objects=self.objects.relabel(position)
+            )
         if self.masks:
-            return dataclasses.replace(self, classes=classes, read_record=_relabelled(self.read_record, position))
+            return dataclasses.replace(
+                self, classes=classes, read_record=_relabelled(self.read_record, position)
+            )
         labels = position[self.labels]
-        return dataclasses.replace(self, classes=classes, labels=labels).subset(np.flatnonzero(labels >= 0))
+        return dataclasses.replace(self, classes=classes, labels=labels).subset(
+            np.flatnonzero(labels >= 0)
+        )
 
 
 def whole(
@@ -147,9 +188,18 @@ def whole(
     name_record: Callable[[int], str],
     locate: Callable[[str], str] = str,
 ) -> Source:
-    """All records of a format as one source; `labels` is int32 [R], `locate` says of a name where to look for it."""
+    """All records of a format as one source; `labels` is int32 [R], `locate` says of a name where
+    to look for it.
+    """
     records = np.arange(len(labels), dtype=np.int64)
-    return Source(classes, labels.astype(np.int32), read_record, name_record, lambda record: locate(name_record(record)), records)
+    return Source(
+        classes,
+        labels.astype(np.int32),
+        read_record,
+        name_record,
+        lambda record: locate(name_record(record)),
+        records,
+    )
 
 
 def annotated(
@@ -159,9 +209,13 @@ def annotated(
     name_record: Callable[[int], str],
     locate: Callable[[str], str] = str,
 ) -> Source:
-    """All records of a detection format as one source; the arguments are those of `whole`, with objects in place of labels."""
+    """All records of a detection format as one source; the arguments are those of `whole`, with
+    objects in place of labels.
+    """
     strata = np.zeros(objects.records, np.int32)
-    return dataclasses.replace(whole(classes, strata, read_record, name_record, locate), objects=objects)
+    return dataclasses.replace(
+        whole(classes, strata, read_record, name_record, locate), objects=objects
+    )
 
 
 def masked(
@@ -171,8 +225,12 @@ def masked(
     name_record: Callable[[int], str],
     locate: Callable[[str], str] = str,
 ) -> Source:
-    """All records of a segmentation format as one source; the arguments are those of `whole`, with R in place of labels."""
-    return dataclasses.replace(whole(classes, np.zeros(records, np.int32), read_record, name_record, locate), masks=True)
+    """All records of a segmentation format as one source; the arguments are those of `whole`, with
+    R in place of labels.
+    """
+    return dataclasses.replace(
+        whole(classes, np.zeros(records, np.int32), read_record, name_record, locate), masks=True
+    )
 
 
 def _relabelled(read: Reader, position: np.ndarray) -> Reader:
@@ -190,32 +248,42 @@ def _relabelled(read: Reader, position: np.ndarray) -> Reader:
 
 
 def in_memory(values: np.ndarray | list[bytes]) -> tf.Tensor:
-    """Values as a tensor in the host's memory, once: a NumPy array would be copied into every graph that reads it."""
+    """Values as a tensor in the host's memory, once: a NumPy array would be copied into every graph
+    that reads it.
+    """
     with tf.device("CPU:0"):
         return tf.constant(values)
 
 
 def read_in_python(read: Callable[[int], bytes], record: tf.Tensor) -> tf.Tensor:
-    """Graph code that calls Python: a scalar string, what `read` returns for a record number; see `call_python`."""
+    """Graph code that calls Python: a scalar string, what `read` returns for a record number; see
+    `call_python`.
+    """
     return call_python(read, record, tf.TensorSpec([], tf.string))
 
 
 def mask_in_python(read: Callable[[Any], np.ndarray], value: tf.Tensor) -> tf.Tensor:
-    """Graph code that calls Python: uint8 [H, W, 1], what `read` makes of a record number or of a file's bytes; see `call_python`."""
+    """Graph code that calls Python: uint8 [H, W, 1], what `read` makes of a record number or of a
+    file's bytes; see `call_python`.
+    """
     return call_python(read, value, tf.TensorSpec([None, None, 1], tf.uint8))
 
 
 def call_python(function: Callable[[Any], Any], value: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-    """Graph code that calls Python: a tensor of this shape and type, what `function` returns for a number or a string.
+    """Graph code that calls Python: a tensor of this shape and type, what `function` returns for a
+    number or a string.
 
-    A DataError raised in `function` says what is wrong with the record; in a graph it surfaces as tf.errors.UnknownError. The
-    function must give the same for the same value, and is called from many threads.
+    A DataError raised in `function` says what is wrong with the record; in a graph it surfaces as
+    tf.errors.UnknownError. The function must give the same for the same value, and is called from
+    many threads.
     """
+
     def call(given: Any) -> Any:
         # Bytes come as they are from a graph, and in an array without it.
         return function(given.item() if isinstance(given, np.ndarray | np.integer) else given)
 
-    # Were it taken for stateful, TensorFlow would read one record at a time where it has to be deterministic.
+    # Were it taken for stateful, TensorFlow would read one record at a time where it has to be
+    # deterministic.
     return tf.ensure_shape(tf.numpy_function(call, [value], spec.dtype, stateful=False), spec.shape)
 
 
@@ -224,4 +292,6 @@ def among(wanted: str, known: Iterable[str], most: int = 20) -> str:
     names = list(known)
     near = difflib.get_close_matches(wanted, names, n=1)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (f"did you mean '{near[0]}'? " if near else "") + f"known: {', '.join(names[:most])}{more}"
+    return (
+        f"did you mean '{near[0]}'? " if near else ""
+    ) + f"known: {', '.join(names[:most])}{more}"

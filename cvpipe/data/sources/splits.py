@@ -1,4 +1,6 @@
-"""Which examples are used for what: held out, cut into folds, limited, or chosen by class; all by hash, so that little moves."""
+"""Which examples are used for what: held out, cut into folds, limited, or chosen by class; all by
+hash, so that little moves.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ Splits = dict[str, Source]
 def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
     """Splits a source in two, each class by itself: what stays, and `share` of it held out.
 
-    Examples are ranked by a hash of the seed and their name, so that adding some moves few of the others, wherever the data
-    lies. A class always keeps at least one example; both parts keep the source's order.
+    Examples are ranked by a hash of the seed and their name, so that adding some moves few of the
+    others, wherever the data lies. A class always keeps at least one example; both parts keep the
+    source's order.
     """
     held = np.zeros(len(source), bool)
     for members in _ranked(source, _hashes(source, seed)):
@@ -33,7 +36,8 @@ def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
 def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
     """Splits a source in two: the other folds, and the fold asked for.
 
-    The folds' sizes differ by one at most, and so do those of each class in them; examples are ranked as in `hold_out`.
+    The folds' sizes differ by one at most, and so do those of each class in them; examples are
+    ranked as in `hold_out`.
     """
     chosen = np.zeros(len(source), bool)
     spare = 0
@@ -44,21 +48,26 @@ def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
         sizes[extra] += 1
         spare += len(extra)
         begin = int(sizes[: fold.index].sum())
-        chosen[members[begin: begin + sizes[fold.index]]] = True
+        chosen[members[begin : begin + sizes[fold.index]]] = True
     return source.subset(np.flatnonzero(~chosen)), source.subset(np.flatnonzero(chosen))
 
 
 def limit(source: Source, most: int, seed: str) -> Source:
-    """No more than `most` examples: of each class as many as of the others, or all it has; ranked as in `hold_out`."""
+    """No more than `most` examples: of each class as many as of the others, or all it has; ranked
+    as in `hold_out`.
+    """
     hashes, turn = _hashes(source, seed), np.zeros(len(source), np.int64)
     for members in _ranked(source, hashes):
         turn[members] = np.arange(len(members))
-    # Turn by turn each class gives an example while it has any; a last turn that not all can have goes by hash.
+    # Turn by turn each class gives an example while it has any; a last turn that not all can have
+    # goes by hash.
     return source.subset(np.sort(np.lexsort((hashes, turn))[:most]))
 
 
 def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Splits:
-    """The examples of some classes, labelled in their order; raises DataError for a class that the data lacks."""
+    """The examples of some classes, labelled in their order; raises DataError for a class that the
+    data lacks.
+    """
     known = next(iter(splits.values())).classes
     for name in classes:
         if name not in known:
@@ -76,7 +85,9 @@ def with_test(splits: Splits, share: float, seed: int) -> Splits:
 
 
 def with_validation(splits: Splits, share: float, seed: int) -> Splits:
-    """Holds a validation split out of the training split where there is none, and the share isn't 0."""
+    """Holds a validation split out of the training split where there is none, and the share isn't
+    0.
+    """
     if "validation" in splits or not share:
         return splits
     train, validation = hold_out(splits["train"], share, f"{seed} validation")
@@ -84,13 +95,21 @@ def with_validation(splits: Splits, share: float, seed: int) -> Splits:
 
 
 def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
-    """Warns of every other split that has some of the training split's images, given the names of each split's."""
+    """Warns of every other split that has some of the training split's images, given the names of
+    each split's.
+    """
     trained = set(names.get("train", ()))
     for split, listed in names.items():
         both = [name for name in listed if name in trained]
         if both and split != "train":
-            log.warning("%s: %d images of the %s split are in the training split too, such as %s; its scores will be too good",
-                        place, len(both), split, both[0])
+            log.warning(
+                "%s: %d images of the %s split are in the training split too, such as %s; its"
+                " scores will be too good",
+                place,
+                len(both),
+                split,
+                both[0],
+            )
 
 
 def _ranked(source: Source, hashes: np.ndarray) -> list[np.ndarray]:

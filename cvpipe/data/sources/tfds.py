@@ -1,4 +1,5 @@
-"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index where its files lie; images stay encoded.
+"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index where its files lie;
+images stay encoded.
 
 Dimensions: R records of a split, in the order of its expression.
 """
@@ -18,25 +19,45 @@ import tensorflow as tf
 
 from cvpipe.config.data import Tfds
 from cvpipe.data.orientation import stored_orientation, upright
-from cvpipe.data.sources.mask_values import MaskValues, labels_of, refuse_strangers, values_of_indices
+from cvpipe.data.sources.mask_values import (
+    MaskValues,
+    labels_of,
+    refuse_strangers,
+    values_of_indices,
+)
 from cvpipe.data.sources.records import parsed_records, record_reader
-from cvpipe.data.sources.source import Example, Reader, Source, among, annotated, mask_in_python, masked, read_in_python, whole
+from cvpipe.data.sources.source import (
+    Example,
+    Reader,
+    Source,
+    among,
+    annotated,
+    mask_in_python,
+    masked,
+    read_in_python,
+    whole,
+)
 from cvpipe.data.sources.tfds_objects import object_classes, read_objects
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 
 
 def tfds(config: Tfds) -> dict[str, Source]:
-    """The splits that the pipeline names. Opening them reads every record once, for its label or objects, or some records for their masks.
+    """The splits that the pipeline names.
+
+    Opening them reads every record once, for its label or objects, or some records for their masks.
 
     Raises:
-        DataError: the data set, a split or a feature isn't there, files are damaged, an example has no label, or masks have values that
+        DataError: the data set, a split or a feature isn't there, files are damaged, an example has
+            no label, or masks have values that
             no class has.
     """
     info = _prepared(config).info
     classes = _classes(info, config)
     expressions = {"train": config.train, "validation": config.validation, "test": config.test}
-    files = {split: _instructions(info, split, wanted) for split, wanted in expressions.items() if wanted}
+    files = {
+        split: _instructions(info, split, wanted) for split, wanted in expressions.items() if wanted
+    }
     places = {split: _positions(info, instructions) for split, instructions in files.items()}
     _refuse_overlaps(places, info.full_name)
     return {split: _source(info, files[split], places[split], classes, config) for split in files}
@@ -50,12 +71,19 @@ def _prepared(config: Tfds) -> Any:
         builder = tensorflow_datasets.builder(config.name, data_dir=config.data_dir)
     except tensorflow_datasets.core.DatasetNotFoundError:
         known = among(config.name, tensorflow_datasets.list_builders(with_community_datasets=False))
-        raise DataError(f"data.source.name: TensorFlow Datasets has no '{config.name}', nor is it in {_folder(config)}; {known}") from None
+        raise DataError(
+            f"data.source.name: TensorFlow Datasets has no '{config.name}', nor is it in"
+            f" {_folder(config)}; {known}"
+        ) from None
     except (ValueError, AssertionError, ImportError) as error:
-        raise DataError(f"data.source.name: TensorFlow Datasets can't open '{config.name}': {_beginning(error)}") from None
+        raise DataError(
+            f"data.source.name: TensorFlow Datasets can't open '{config.name}': {_beginning(error)}"
+        ) from None
     if not builder.is_prepared() and not config.download:
-        raise DataError(f"{builder.info.full_name} is not in {_folder(config)}; set data.source.download: true to fetch it, or "
-                        f"data.source.data_dir to where it is")
+        raise DataError(
+            f"{builder.info.full_name} is not in {_folder(config)}; set data.source.download: true"
+            " to fetch it, or data.source.data_dir to where it is"
+        )
     if not builder.is_prepared():
         try:
             # It tells what it does on stdout, which is kept for answers.
@@ -63,7 +91,9 @@ def _prepared(config: Tfds) -> Any:
                 builder.download_and_prepare()
         # What other people's loading code and servers fail with can't be foreseen.
         except Exception as error:
-            raise DataError(f"{builder.info.full_name} can't be fetched: {_beginning(error)}") from error
+            raise DataError(
+                f"{builder.info.full_name} can't be fetched: {_beginning(error)}"
+            ) from error
     return builder
 
 
@@ -83,28 +113,45 @@ def _classes(info: Any, config: Tfds) -> tuple[str, ...]:
     from tensorflow_datasets import features as kinds
 
     features = dict(info.features) if isinstance(info.features, kinds.FeaturesDict) else {}
-    known = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in sorted(features.items()))
-    label = ("objects", kinds.Sequence) if config.objects else ("mask", kinds.Image) if config.mask else ("label", kinds.ClassLabel)
+    known = ", ".join(
+        f"{name} ({type(feature).__name__})" for name, feature in sorted(features.items())
+    )
+    label = (
+        ("objects", kinds.Sequence)
+        if config.objects
+        else ("mask", kinds.Image)
+        if config.mask
+        else ("label", kinds.ClassLabel)
+    )
     for key, kind in (("image", kinds.Image), label):
         name = getattr(config, key)
         if not isinstance(features.get(name), kind):
-            raise DataError(f"data.source.{key}: {info.full_name} has no feature '{name}' of the type {kind.__name__}; it has {known}")
+            raise DataError(
+                f"data.source.{key}: {info.full_name} has no feature '{name}' of the type"
+                f" {kind.__name__}; it has {known}"
+            )
     if features[config.image].np_dtype not in (np.uint8, np.uint16):
-        raise DataError(f"data.source.image: {info.full_name} has images of {np.dtype(features[config.image].np_dtype)}; only uint8 and "
-                        f"uint16 are read")
+        raise DataError(
+            f"data.source.image: {info.full_name} has images of"
+            f" {np.dtype(features[config.image].np_dtype)}; only uint8 and uint16 are read"
+        )
     if config.objects:
         return object_classes(features[config.objects], f"'{config.objects}' of {info.full_name}")
     if config.mask is None:
         return tuple(features[config.label].names)
     mask = features[config.mask]
     if mask.shape[-1] != 1 or mask.np_dtype not in (np.uint8, np.uint16):
-        raise DataError(f"data.source.mask: {info.full_name} has '{config.mask}' as {np.dtype(mask.np_dtype)} of {mask.shape[-1]} "
-                        f"channels; a mask has one, of uint8 or uint16")
+        raise DataError(
+            f"data.source.mask: {info.full_name} has '{config.mask}' as {np.dtype(mask.np_dtype)}"
+            f" of {mask.shape[-1]} channels; a mask has one, of uint8 or uint16"
+        )
     # Some masks bring the names of their values.
     classes = config.classes or tuple(getattr(mask, "names", None) or ())
     if not 0 < len(classes) <= IGNORED:
-        raise DataError(f"data.source.classes: {info.full_name} names {len(classes)} classes of '{config.mask}', not 1 to {IGNORED}; name "
-                        f"them in the order of their values")
+        raise DataError(
+            f"data.source.classes: {info.full_name} names {len(classes)} classes of"
+            f" '{config.mask}', not 1 to {IGNORED}; name them in the order of their values"
+        )
     return classes
 
 
@@ -113,8 +160,13 @@ def _instructions(info: Any, split: str, expression: str) -> list[Any]:
     try:
         instructions = list(info.splits[expression].file_instructions)
     except (ValueError, AssertionError, KeyError) as error:
-        known = f"it has {', '.join(info.splits)}" + ("" if split == "train" else "; null holds some images out")
-        raise DataError(f"data.source.{split}: {info.full_name} has no split '{expression}' ({_beginning(error)}); {known}") from None
+        known = f"it has {', '.join(info.splits)}" + (
+            "" if split == "train" else "; null holds some images out"
+        )
+        raise DataError(
+            f"data.source.{split}: {info.full_name} has no split '{expression}'"
+            f" ({_beginning(error)}); {known}"
+        ) from None
     if not sum(instruction.take for instruction in instructions):
         raise DataError(f"data.source.{split}: '{expression}' of {info.full_name} is empty")
     return instructions
@@ -130,20 +182,32 @@ def _positions(info: Any, instructions: list[Any]) -> list[tuple[str, range]]:
     found = []
     for instruction in instructions:
         split, begin = begins[os.fspath(instruction.filename)]
-        found.append((split, range(begin + instruction.skip, begin + instruction.skip + instruction.take)))
+        found.append(
+            (split, range(begin + instruction.skip, begin + instruction.skip + instruction.take))
+        )
     return found
 
 
 def _refuse_overlaps(places: dict[str, list[tuple[str, range]]], name: str) -> None:
     parts = [(key, split, positions) for key, found in places.items() for split, positions in found]
-    for (key, split, positions), (other_key, other_split, others) in itertools.combinations(parts, 2):
+    for (key, split, positions), (other_key, other_split, others) in itertools.combinations(
+        parts, 2
+    ):
         both = range(max(positions.start, others.start), min(positions.stop, others.stop))
         if key != other_key and split == other_split and both:
-            raise DataError(f"data.source.{key} and data.source.{other_key} of {name} have {len(both)} examples in common, from "
-                            f"{split}[{both[0]}] on; choose expressions that don't overlap")
+            raise DataError(
+                f"data.source.{key} and data.source.{other_key} of {name} have {len(both)} examples"
+                f" in common, from {split}[{both[0]}] on; choose expressions that don't overlap"
+            )
 
 
-def _source(info: Any, instructions: list[Any], places: list[tuple[str, range]], classes: tuple[str, ...], config: Tfds) -> Source:
+def _source(
+    info: Any,
+    instructions: list[Any],
+    places: list[tuple[str, range]],
+    classes: tuple[str, ...],
+    config: Tfds,
+) -> Source:
     read = record_reader(info.file_format.value, instructions, str(info.data_dir))
     ends = np.cumsum([len(positions) for _, positions in places])
     records = int(ends[-1])
@@ -158,23 +222,36 @@ def _source(info: Any, instructions: list[Any], places: list[tuple[str, range]],
 
     if config.mask is not None:
         known = values_of_indices(classes, config.ignore_indices, config.first_value)
-        refuse_strangers(records, _mask_reader(read, config.mask), lambda record: locate(name_record(record)), known)
+        refuse_strangers(
+            records,
+            _mask_reader(read, config.mask),
+            lambda record: locate(name_record(record)),
+            known,
+        )
         return masked(classes, records, _reader(read, config, known), name_record, locate)
     if config.objects is not None:
-        names, feature = [name_record(record) for record in range(records)], info.features[config.objects]
+        names, feature = (
+            [name_record(record) for record in range(records)],
+            info.features[config.objects],
+        )
         objects = read_objects(read, names, config.objects, feature, str(info.data_dir), locate)
         return annotated(classes, objects, _reader(read, config), name_record, locate)
     labels = _labels(read, records, config.label, str(info.data_dir))
     unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(unlabelled):
         first, number = locate(name_record(int(unlabelled[0]))), labels[unlabelled[0]]
-        raise DataError(f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits that are labelled")
+        raise DataError(
+            f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits"
+            " that are labelled"
+        )
     return whole(classes, labels, _reader(read, config), name_record, locate)
 
 
 def _reader(read: Callable[[int], bytes], config: Tfds, known: MaskValues | None = None) -> Reader:
     """The image of a record, and its mask where it is known what the mask's values mean."""
-    wanted = {name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask) if name}
+    wanted = {
+        name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask) if name
+    }
 
     def read_record(record: tf.Tensor) -> Example:
         parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
@@ -191,7 +268,9 @@ def _reader(read: Callable[[int], bytes], config: Tfds, known: MaskValues | None
 def _mask_reader(read: Callable[[int], bytes], feature: str) -> Callable[[int], bytes]:
     def read_mask(record: int) -> bytes:
         try:
-            return tf.io.parse_single_example(read(record), {feature: tf.io.FixedLenFeature([], tf.string)})[feature].numpy()
+            return tf.io.parse_single_example(
+                read(record), {feature: tf.io.FixedLenFeature([], tf.string)}
+            )[feature].numpy()
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
             raise DataError("the example is damaged") from None
 
@@ -199,5 +278,7 @@ def _mask_reader(read: Callable[[int], bytes], feature: str) -> Callable[[int], 
 
 
 def _labels(read: Callable[[int], bytes], records: int, feature: str, place: str) -> np.ndarray:
-    batches = parsed_records(read, records, {feature: tf.io.FixedLenFeature([], tf.int64)}, feature, place)
+    batches = parsed_records(
+        read, records, {feature: tf.io.FixedLenFeature([], tf.int64)}, feature, place
+    )
     return np.concatenate([batch[feature].numpy() for batch in batches])

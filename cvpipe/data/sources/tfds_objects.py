@@ -1,4 +1,5 @@
-"""Objects of TensorFlow Datasets, as voc and coco have them: a sequence of boxes with labels, in the records beside the image.
+"""Objects of TensorFlow Datasets, as voc and coco have them: a sequence of boxes with labels, in
+the records beside the image.
 
 Dimensions: R records, n objects of one.
 """
@@ -29,15 +30,28 @@ def object_classes(feature: Any, where: str) -> tuple[str, ...]:
 
     inner = getattr(feature, "feature", None)
     parts = dict(inner) if isinstance(inner, kinds.FeaturesDict) else {}
-    if not (isinstance(parts.get("bbox"), kinds.BBoxFeature) and isinstance(parts.get("label"), kinds.ClassLabel)):
-        found = ", ".join(f"{name} ({type(part).__name__})" for name, part in sorted(parts.items())) or type(feature).__name__
-        raise DataError(f"data.source.objects: {where} has to be a sequence with a bbox (BBoxFeature) and a label (ClassLabel); "
-                        f"it has {found}")
+    if not (
+        isinstance(parts.get("bbox"), kinds.BBoxFeature)
+        and isinstance(parts.get("label"), kinds.ClassLabel)
+    ):
+        found = (
+            ", ".join(f"{name} ({type(part).__name__})" for name, part in sorted(parts.items()))
+            or type(feature).__name__
+        )
+        raise DataError(
+            f"data.source.objects: {where} has to be a sequence with a bbox (BBoxFeature) and a"
+            f" label (ClassLabel); it has {found}"
+        )
     return tuple(parts["label"].names)
 
 
 def read_objects(
-    read: Callable[[int], bytes], files: Sequence[str], name: str, feature: Any, place: str, locate: Callable[[str], str]
+    read: Callable[[int], bytes],
+    files: Sequence[str],
+    name: str,
+    feature: Any,
+    place: str,
+    locate: Callable[[str], str],
 ) -> Objects:
     """The objects of all records.
 
@@ -56,7 +70,9 @@ def read_objects(
     flags = [flag for flag in CROWD if flag in parts]
     wanted = {"bbox": tf.float32, "label": tf.int64, **dict.fromkeys(flags, tf.int64)}
     if "area" in parts:
-        wanted["area"] = tf.as_dtype(parts["area"].np_dtype if parts["area"].np_dtype == np.int64 else np.float32)
+        wanted["area"] = tf.as_dtype(
+            parts["area"].np_dtype if parts["area"].np_dtype == np.int64 else np.float32
+        )
     kinds = {f"{name}/{part}": tf.io.VarLenFeature(dtype) for part, dtype in wanted.items()}
     found: dict[str, list[np.ndarray]] = {part: [] for part in wanted}
     counts: list[np.ndarray] = []
@@ -70,7 +86,26 @@ def read_objects(
     unknown = np.flatnonzero((labels < 0) | (labels >= parts["label"].num_classes))
     if len(unknown):
         first = locate(files[record[unknown[0]]])
-        raise DataError(f"{first}: an object without a label, one of {len(unknown)} such; choose splits that are labelled")
-    crowd = np.any([every[flag] > 0 for flag in flags], axis=0) if flags else np.zeros(len(labels), bool)
-    area = every["area"].astype(np.float32) if "area" in every else np.full(len(labels), -1, np.float32)
-    return collect(files, record, every["bbox"].reshape(-1, 4), labels, crowd, area, lambda row: locate(files[record[row]]))
+        raise DataError(
+            f"{first}: an object without a label, one of {len(unknown)} such; choose splits that"
+            " are labelled"
+        )
+    crowd = (
+        np.any([every[flag] > 0 for flag in flags], axis=0)
+        if flags
+        else np.zeros(len(labels), bool)
+    )
+    area = (
+        every["area"].astype(np.float32)
+        if "area" in every
+        else np.full(len(labels), -1, np.float32)
+    )
+    return collect(
+        files,
+        record,
+        every["bbox"].reshape(-1, 4),
+        labels,
+        crowd,
+        area,
+        lambda row: locate(files[record[row]]),
+    )

@@ -1,4 +1,5 @@
-"""`cvpipe train --sanity`: what CS231n calls babysitting, on the pipeline's own data, network, loss and optimizer.
+"""`cvpipe train --sanity`: what CS231n calls babysitting, on the pipeline's own data, network, loss
+and optimizer.
 
 Nothing of it changes a run. Everything is a function of the pipeline and its seed, on one device.
 """
@@ -30,7 +31,8 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     """Makes one check after the other.
 
     Args:
-        steps: most train steps of the attempt to overfit, and again of the learning-rate range test.
+        steps: most train steps of the attempt to overfit, and again of the learning-rate range
+            test.
 
     Raises:
         DataError: the data can't be used.
@@ -41,7 +43,9 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     first = next(losses)
     yield initial_loss(first, config, len(source.classes))
     quiet = calm(config)
-    subject = Subject(_fresh(quiet, source).model, task, quiet, source.classes, some_examples(source, quiet, task))
+    subject = Subject(
+        _fresh(quiet, source).model, task, quiet, source.classes, some_examples(source, quiet, task)
+    )
     yield gradient_check(subject)
     yield activations(subject)
     norms = gradient_norms(subject)

@@ -1,4 +1,5 @@
-"""What layers put out at the start: does a signal get through, and are units different and alive? (CS231n, Weight initialization)
+"""What layers put out at the start: does a signal get through, and are units different and alive?
+(CS231n, Weight initialization)
 
 Dimensions: b examples, C channels or units of a layer.
 """
@@ -16,9 +17,11 @@ from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 from cvpipe.training.sanity.subject import Subject
 
-# Inputs have a standard deviation of about 1. Layers that keep it within these bounds neither lose nor drown the signal.
+# Inputs have a standard deviation of about 1. Layers that keep it within these bounds neither lose
+# nor drown the signal.
 LOWEST_STD, HIGHEST_STD = 1e-3, 1e3
-# CS231n calls 40% of a network dead the sign of too high a learning rate; an untrained one should be alive.
+# CS231n calls 40% of a network dead the sign of too high a learning rate; an untrained one should
+# be alive.
 MOST_DEAD = 0.4
 
 
@@ -44,23 +47,47 @@ def activations(subject: Subject) -> Finding:
     stds = [own.std for own in inner.values()]
     says = "there is no layer before the scores"
     if inner:
-        says = (f"standard deviations of {len(inner)} layers lie between {min(stds):.2g} and {max(stds):.2g}; at most "
-                f"{max(own.dead for own in inner.values()):.0%} of a layer's channels are dead")
+        says = (
+            f"standard deviations of {len(inner)} layers lie between {min(stds):.2g} and"
+            f" {max(stds):.2g}; at most {max(own.dead for own in inner.values()):.0%} of a layer's"
+            " channels are dead"
+        )
     advice = _advice(inner)
-    rows = [(name, f"{own.mean:.2e}", f"{own.std:.2e}", f"{own.zeros:.0%}", f"{own.dead:.0%}", "yes" if own.alike else "")
-            for name, own in measured.items()]
-    table = (("layer", "mean", "standard deviation", "zeros", "dead channels", "channels alike"), *rows)
-    lines = {key: np.array([getattr(own, key) for own in measured.values()]) for key in ("mean", "std", "zeros", "dead")}
-    figure = line_plot(np.arange(len(measured)), lines, "layer, from the input to the output", "value", log_y=False)
+    rows = [
+        (
+            name,
+            f"{own.mean:.2e}",
+            f"{own.std:.2e}",
+            f"{own.zeros:.0%}",
+            f"{own.dead:.0%}",
+            "yes" if own.alike else "",
+        )
+        for name, own in measured.items()
+    ]
+    table = (
+        ("layer", "mean", "standard deviation", "zeros", "dead channels", "channels alike"),
+        *rows,
+    )
+    lines = {
+        key: np.array([getattr(own, key) for own in measured.values()])
+        for key in ("mean", "std", "zeros", "dead")
+    }
+    figure = line_plot(
+        np.arange(len(measured)), lines, "layer, from the input to the output", "value", log_y=False
+    )
     numbers = {"layers": {name: own._asdict() for name, own in measured.items()}}
     return Finding("activations", not advice, says, advice, numbers, table, figure)
 
 
 def statistics(subject: Subject) -> dict[str, Statistics]:
-    """What layers with kernels, and activations, put out on the batch in training, by their names."""
+    """Return the outputs, by name, of activations and of layers with kernels on the batch."""
     model = subject.model
     kinds = (keras.layers.Activation, keras.layers.ReLU)
-    shown = [layer for layer in model.layers if isinstance(layer, kinds) or any(map(is_kernel, layer.weights))]
+    shown = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, kinds) or any(map(is_kernel, layer.weights))
+    ]
     inside = keras.Model(model.input, {layer.name: layer.output for layer in shown})
 
     @tf.function
@@ -68,10 +95,18 @@ def statistics(subject: Subject) -> dict[str, Statistics]:
     def measure() -> dict[str, list[tf.Tensor]]:
         # Within one graph, so that what a layer puts out is forgotten once it is measured.
         outputs = inside(subject.batch["image"], training=True)
-        return {name: _measure(tf.cast(output, tf.float32)) for name, output in outputs.items() if isinstance(output, tf.Tensor)}
+        return {
+            name: _measure(tf.cast(output, tf.float32))
+            for name, output in outputs.items()
+            if isinstance(output, tf.Tensor)
+        }
 
     found = measure()
-    values = {name: [value.numpy().item() for value in found[name]] for name in (layer.name for layer in shown) if name in found}
+    values = {
+        name: [value.numpy().item() for value in found[name]]
+        for name in (layer.name for layer in shown)
+        if name in found
+    }
     return {name: Statistics(*own) for name, own in values.items()}
 
 
@@ -87,13 +122,27 @@ def _measure(output: tf.Tensor) -> list[tf.Tensor]:
 def _advice(layers: dict[str, Statistics]) -> str:
     for name, own in layers.items():
         if not np.isfinite(own.std):
-            return f"{name} is not finite: look at the initial weights and at prepare's mean and std"
+            return (
+                f"{name} is not finite: look at the initial weights and at prepare's mean and std"
+            )
         if own.dead > MOST_DEAD:
-            return f"{own.dead:.0%} of the channels of {name} are 0 whatever the image: look at model.initializer and at the images"
+            return (
+                f"{own.dead:.0%} of the channels of {name} are 0 whatever the image: look at"
+                " model.initializer and at the images"
+            )
         if own.alike:
-            return f"All channels of {name} are the same and would stay so: weights have to start out random; look at model.initializer"
+            return (
+                f"All channels of {name} are the same and would stay so: weights have to start out"
+                " random; look at model.initializer"
+            )
         if own.std < LOWEST_STD:
-            return f"The signal is lost at {name} (standard deviation {own.std:.0e}): larger initial weights, or a model.norm"
+            return (
+                f"The signal is lost at {name} (standard deviation {own.std:.0e}): larger initial"
+                " weights, or a model.norm"
+            )
         if own.std > HIGHEST_STD:
-            return f"The signal grows too large at {name} (standard deviation {own.std:.0e}): smaller initial weights, or a model.norm"
+            return (
+                f"The signal grows too large at {name} (standard deviation {own.std:.0e}): smaller"
+                " initial weights, or a model.norm"
+            )
     return ""

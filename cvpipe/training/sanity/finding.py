@@ -28,4 +28,7 @@ class Finding(NamedTuple):
 
     def line(self) -> str:
         """The line that is printed."""
-        return f"{'ok' if self.ok else 'suspicious':<11} {self.name:<18} {self.says}{'' if self.ok else f'. {self.advice}'}"
+        return (
+            f"{'ok' if self.ok else 'suspicious':<11} {self.name:<18}"
+            f" {self.says}{'' if self.ok else f'. {self.advice}'}"
+        )

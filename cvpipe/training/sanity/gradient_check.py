@@ -1,8 +1,10 @@
-"""Is the analytic gradient that of the loss? Compared with centred differences (CS231n, Gradient checks).
+"""Is the analytic gradient that of the loss? Compared with centred differences (CS231n, Gradient
+checks).
 
-Layers compute in float64 for it, with the float32 weights that are there. A ReLU or a maximum has a kink, and a step that crosses one
-gives a difference that is off, the more so the more layers follow. So where the gradients disagree, smaller steps are
-tried. A few weights may still disagree: a kernel is suspicious when all that were tried in it do.
+Layers compute in float64 for it, with the float32 weights that are there. A ReLU or a maximum has a
+kink, and a step that crosses one gives a difference that is off, the more so the more layers
+follow. So where the gradients disagree, smaller steps are tried. A few weights may still disagree:
+a kernel is suspicious when all that were tried in it do.
 """
 
 from __future__ import annotations
@@ -20,61 +22,113 @@ from cvpipe.training.sanity.subject import Subject, loss_and_gradients
 
 # CS231n: a relative error above 1e-2 is wrong, one below 1e-4 is right even where there are kinks.
 TOLERANCE = 1e-3
-# Gradients below it count as zero: float64 resolves a difference of losses near 1 to 1e-16, a thousandth of this times the longest step.
+# Gradients below it count as zero: float64 resolves a difference of losses near 1 to 1e-16, a
+# thousandth of this times the longest step.
 ZERO = 1e-7
-# The shorter, the fewer kinks are crossed, and the less float64 leaves of the difference: the longest that agrees counts.
+# The shorter, the fewer kinks are crossed, and the less float64 leaves of the difference: the
+# longest that agrees counts.
 STEPS = (1e-5, 1e-6, 1e-8)
 EXAMPLES, WEIGHTS, MOST_KERNELS = 4, 2, 32
 
 
 def gradient_check(subject: Subject) -> Finding:
-    """Tries some random weights of every kernel, or of MOST_KERNELS evenly spread ones; the model is afterwards as it was."""
+    """Tries some random weights of every kernel, or of MOST_KERNELS evenly spread ones; the model
+    is afterwards as it was.
+    """
     kernels = [variable for variable in subject.model.trainable_variables if is_kernel(variable)]
-    chosen = [kernels[n] for n in np.unique(np.linspace(0, len(kernels) - 1, min(len(kernels), MOST_KERNELS)).round().astype(int))]
+    chosen = [
+        kernels[n]
+        for n in np.unique(
+            np.linspace(0, len(kernels) - 1, min(len(kernels), MOST_KERNELS)).round().astype(int)
+        )
+    ]
     random = np.random.default_rng(subject.config.seed)
     with _in_float64(subject.model), _same_randomness(subject.model) as again:
-        loss = tf.function(tf.autograph.experimental.do_not_convert(lambda: tf.cast(subject.loss(EXAMPLES), tf.float64)))
+        loss = tf.function(
+            tf.autograph.experimental.do_not_convert(
+                lambda: tf.cast(subject.loss(EXAMPLES), tf.float64)
+            )
+        )
         again()
         _, gradients = loss_and_gradients(subject, EXAMPLES)
-        by_path = {variable.path: gradient for variable, gradient in zip(subject.model.trainable_variables, gradients)}
+        by_path = {
+            variable.path: gradient
+            for variable, gradient in zip(subject.model.trainable_variables, gradients)
+        }
 
         def evaluate() -> float:
             again()
             return float(loss())
 
-        errors = {kernel.path: _errors(kernel, by_path[kernel.path], evaluate, random) for kernel in chosen}
-    tried, kinks = sum(map(len, errors.values())), sum(error > TOLERANCE for own in errors.values() for error in own)
+        errors = {
+            kernel.path: _errors(kernel, by_path[kernel.path], evaluate, random)
+            for kernel in chosen
+        }
+    tried, kinks = (
+        sum(map(len, errors.values())),
+        sum(error > TOLERANCE for own in errors.values() for error in own),
+    )
     wrong = [path for path, own in errors.items() if min(own) > TOLERANCE]
     median = float(np.median([error for own in errors.values() for error in own]))
-    numbers = {"median_relative_error": median, "weights": tried, "disagreeing": kinks, "wrong_kernels": wrong}
-    says = f"numeric and analytic gradients of {tried} weights differ by {median:.0e} (median relative error)"
+    numbers = {
+        "median_relative_error": median,
+        "weights": tried,
+        "disagreeing": kinks,
+        "wrong_kernels": wrong,
+    }
+    says = (
+        f"numeric and analytic gradients of {tried} weights differ by {median:.0e} (median relative"
+        " error)"
+    )
     if kinks:
-        says += f"; {kinks} by more than {TOLERANCE:g}{'' if wrong else ', as next to the kink of a ReLU'}"
-    advice = f"The gradient is wrong at {', '.join(wrong[:3])}: look at the layer's own gradient, and for tf.stop_gradient" if wrong else ""
-    table = (("kernel", "relative errors"), *((path, " ".join(f"{error:.0e}" for error in own)) for path, own in errors.items()))
+        says += (
+            f"; {kinks} by more than"
+            f" {TOLERANCE:g}{'' if wrong else ', as next to the kink of a ReLU'}"
+        )
+    advice = (
+        f"The gradient is wrong at {', '.join(wrong[:3])}: look at the layer's own gradient, and"
+        " for tf.stop_gradient"
+        if wrong
+        else ""
+    )
+    table = (
+        ("kernel", "relative errors"),
+        *((path, " ".join(f"{error:.0e}" for error in own)) for path, own in errors.items()),
+    )
     return Finding("gradient", not wrong, says, advice, numbers, table)
 
 
 def _errors(
-    kernel: keras.Variable, gradient: tf.Tensor | None, loss: Callable[[], float], random: np.random.Generator
+    kernel: keras.Variable,
+    gradient: tf.Tensor | None,
+    loss: Callable[[], float],
+    random: np.random.Generator,
 ) -> list[float]:
     """Relative errors |a − n| / max(|a|, |n|) at WEIGHTS random weights of one kernel."""
     start = kernel.numpy()
-    analytic = np.zeros(start.size) if gradient is None else np.asarray(gradient, np.float64).ravel()
+    analytic = (
+        np.zeros(start.size) if gradient is None else np.asarray(gradient, np.float64).ravel()
+    )
     errors = []
     for place in random.choice(start.size, min(WEIGHTS, start.size), replace=False):
         error = np.inf
         for step in STEPS:
             if error > TOLERANCE:
                 numeric = _numeric(kernel, start, int(place), step, loss)
-                error = min(error, abs(analytic[place] - numeric) / max(abs(analytic[place]), abs(numeric), ZERO))
+                error = min(
+                    error,
+                    abs(analytic[place] - numeric) / max(abs(analytic[place]), abs(numeric), ZERO),
+                )
         errors.append(float(error))
     kernel.assign(start)
     return errors
 
 
-def _numeric(kernel: keras.Variable, start: np.ndarray, place: int, step: float, loss: Callable[[], float]) -> float:
-    # Weights are float32: what lies between the two that are tried is not quite two steps. Large ones need longer steps.
+def _numeric(
+    kernel: keras.Variable, start: np.ndarray, place: int, step: float, loss: Callable[[], float]
+) -> float:
+    # Weights are float32: what lies between the two that are tried is not quite two steps. Large
+    # ones need longer steps.
     step = max(step, 4 * float(np.spacing(np.abs(start.flat[place]))))
     losses, weights = [], []
     for sign in (1, -1):
@@ -109,7 +163,9 @@ def _in_float64(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_randomness(model: keras.Model) -> Iterator[Callable[[], None]]:
-    """Gives a function that puts everything back that a pass through the model changes, so that the next one is the same."""
+    """Gives a function that puts everything back that a pass through the model changes, so that the
+    next one is the same.
+    """
     kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
 
     def again() -> None:

@@ -1,4 +1,6 @@
-"""Do gradients reach every variable, and does a step move weights by a sensible share? (CS231n, Monitoring the learning process)"""
+"""Do gradients reach every variable, and does a step move weights by a sensible share? (CS231n,
+Monitoring the learning process)
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 from cvpipe.training.sanity.subject import Subject, loss_and_gradients
 
-# CS231n: a step should move weights by about 1e-3 of their norm. Far more forgets what was learned, far less learns nothing.
+# CS231n: a step should move weights by about 1e-3 of their norm. Far more forgets what was learned,
+# far less learns nothing.
 LOWEST_UPDATE, HIGHEST_UPDATE = 1e-6, 0.1
 
 
@@ -28,24 +31,54 @@ def gradient_norms(subject: Subject) -> dict[str, float | None]:
         return [None if gradient is None else tf.norm(gradient) for gradient in gradients]
 
     variables = subject.model.trainable_variables
-    return {variable.path: None if norm is None else float(norm) for variable, norm in zip(variables, norms())}
+    return {
+        variable.path: None if norm is None else float(norm)
+        for variable, norm in zip(variables, norms())
+    }
 
 
-def gradient_flow(norms: Mapping[str, float | None], updates: Mapping[str, float] | None) -> Finding:
-    """Judges `gradient_norms` and the `Attempt.updates` of the first step; None where there is no step."""
+def gradient_flow(
+    norms: Mapping[str, float | None], updates: Mapping[str, float] | None
+) -> Finding:
+    """Judges `gradient_norms` and the `Attempt.updates` of the first step; None where there is no
+    step.
+    """
     unreached = [path for path, norm in norms.items() if not norm]
     infinite = [path for path, norm in norms.items() if norm and not np.isfinite(norm)]
     typical = float(np.median(list(updates.values()))) if updates else None
-    says = f"a gradient that is finite and not zero reaches {len(norms) - len(unreached) - len(infinite)} of {len(norms)} variables"
-    if typical is not None:
-        says += f"; a step moves kernels by {typical:.0e} of their norm (median; about 1e-3 is usual)"
-    numbers = {"variables": len(norms), "unreached": unreached, "not_finite": infinite, "median_update": typical}
-    figure = None if not updates else line_plot(
-        np.arange(len(updates)), {"update / weights": np.array(list(updates.values()))}, "kernel, from the input to the output",
-        "share of its norm that a step moves it by", log_y=True,
+    says = (
+        "a gradient that is finite and not zero reaches"
+        f" {len(norms) - len(unreached) - len(infinite)} of {len(norms)} variables"
     )
-    rows = [(path, "none" if norm is None else f"{norm:.2e}", f"{updates[path]:.1e}" if updates and path in updates else "")
-            for path, norm in norms.items()]
+    if typical is not None:
+        says += (
+            f"; a step moves kernels by {typical:.0e} of their norm (median; about 1e-3 is usual)"
+        )
+    numbers = {
+        "variables": len(norms),
+        "unreached": unreached,
+        "not_finite": infinite,
+        "median_update": typical,
+    }
+    figure = (
+        None
+        if not updates
+        else line_plot(
+            np.arange(len(updates)),
+            {"update / weights": np.array(list(updates.values()))},
+            "kernel, from the input to the output",
+            "share of its norm that a step moves it by",
+            log_y=True,
+        )
+    )
+    rows = [
+        (
+            path,
+            "none" if norm is None else f"{norm:.2e}",
+            f"{updates[path]:.1e}" if updates and path in updates else "",
+        )
+        for path, norm in norms.items()
+    ]
     table = (("variable", "gradient's norm", "update / weights"), *rows)
     advice = _advice(unreached, infinite, typical)
     return Finding("gradient flow", not advice, says, advice, numbers, table, figure)
@@ -53,10 +86,15 @@ def gradient_flow(norms: Mapping[str, float | None], updates: Mapping[str, float
 
 def _advice(unreached: list[str], infinite: list[str], typical: float | None) -> str:
     if unreached:
-        return (f"None reaches {', '.join(unreached[:3])}{' and others' if len(unreached) > 3 else ''}: "
-                f"look for a layer that is cut off, weights of zero, or units that are all dead")
+        return (
+            f"None reaches {', '.join(unreached[:3])}{' and others' if len(unreached) > 3 else ''}:"
+            " look for a layer that is cut off, weights of zero, or units that are all dead"
+        )
     if infinite:
-        return f"It is not finite at {', '.join(infinite[:3])}: look at the initial weights and at prepare's mean and std"
+        return (
+            f"It is not finite at {', '.join(infinite[:3])}: look at the initial weights and at"
+            " prepare's mean and std"
+        )
     if typical is not None and not typical <= HIGHEST_UPDATE:
         return "Such steps forget what was learned: lower optimizer.learning_rate"
     if typical is not None and typical < LOWEST_UPDATE:

@@ -1,4 +1,6 @@
-"""Is the loss at the start what an untrained network's has to be? (CS231n, Babysitting the learning process)"""
+"""Is the loss at the start what an untrained network's has to be? (CS231n, Babysitting the learning
+process)
+"""
 
 from __future__ import annotations
 
@@ -11,25 +13,40 @@ from cvpipe.training.sanity.finding import Finding
 
 # How far the measured loss may be from the expected one, as a share of it.
 TOLERANCE = 0.1
-TOO_LARGE = "Scores start out too large or not finite: look at model.initializer and at prepare's mean and std"
+TOO_LARGE = (
+    "Scores start out too large or not finite: look at model.initializer and at prepare's mean"
+    " and std"
+)
 
 
 def initial_loss(losses: Mapping[str, float], config: Config, classes: int) -> Finding:
     """Compares the first step's losses with what the kind of loss and the number of classes imply.
 
     Args:
-        losses: what the first train step says, at initial weights: the parts of the loss, "l1" and "l2" where they are added,
+        losses: what the first train step says, at initial weights: the parts of the loss, "l1" and
+            "l2" where they are added,
             and "loss", their sum.
         classes: number of classes.
     """
     penalties = {name: losses[name] for name in ("l1", "l2") if name in losses}
     penalty = sum(penalties.values())
-    measured, expected = losses["loss"] - penalty, task_module(config.task).expected_initial_loss(config, classes)
+    measured, expected = (
+        losses["loss"] - penalty,
+        task_module(config.task).expected_initial_loss(config, classes),
+    )
     if expected is None:
-        return Finding("initial loss", isfinite(measured), f"{measured:.3f}; what it should be depends on what is in the images",
-                       "" if isfinite(measured) else TOO_LARGE, {"loss": measured, **penalties})
+        return Finding(
+            "initial loss",
+            isfinite(measured),
+            f"{measured:.3f}; what it should be depends on what is in the images",
+            "" if isfinite(measured) else TOO_LARGE,
+            {"loss": measured, **penalties},
+        )
     numbers = {"loss": measured, "expected": expected, **penalties}
-    says = f"{measured:.3f}, and {config.loss.kind} of {classes} classes should start at {expected:.3f}"
+    says = (
+        f"{measured:.3f}, and {config.loss.kind} of {classes} classes should start at"
+        f" {expected:.3f}"
+    )
     if penalties:
         says += f"; {' and '.join(penalties)} add{'s' if len(penalties) == 1 else ''} {penalty:.3f}"
     advice = _advice(measured, expected, penalty, transferred=config.model.weights is not None)
@@ -41,7 +58,10 @@ def _advice(measured: float, expected: float, penalty: float, transferred: bool)
     if not measured <= expected * (1 + TOLERANCE):
         return TOO_LARGE
     if measured < expected * (1 - TOLERANCE) and not transferred:
-        return "An untrained network can't know the answers: look whether images give their labels away"
+        return (
+            "An untrained network can't know the answers: look whether images give their labels"
+            " away"
+        )
     if penalty > measured:
         return "What is added for the size of weights outweighs the data: lower loss.l1 or loss.l2"
     return ""

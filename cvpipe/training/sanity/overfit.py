@@ -30,49 +30,94 @@ class Attempt(NamedTuple):
     expected: float
     """What the first of them should be, or is where it is less, or where nobody can say."""
     score: float
-    """The task's main score on the batch at the end, as training sees it; 0 where answers aren't finite."""
+    """The task's main score on the batch at the end, as training sees it; 0 where answers aren't
+    finite.
+    """
     updates: dict[str, float]
-    """How far the first step would move each kernel at the full learning rate, as a share of its norm, by path; without those of
-    the scores, which start out tiny on purpose."""
+    """How far the first step would move each kernel at the full learning rate, as a share of its
+    norm, by path; without those of the scores, which start out tiny on purpose.
+    """
     examples: int
     """In the batch."""
 
 
 def attempt_overfit(subject: Subject, steps: int) -> Attempt:
-    """Trains the subject's model on its batch alone, by the pipeline's optimizer, until it is learned or for `steps` steps."""
+    """Trains the subject's model on its batch alone, by the pipeline's optimizer, until it is
+    learned or for `steps` steps.
+    """
     config, model = subject.config, subject.model
     highest: float = config.optimizer.learning_rate  # type: ignore[union-attr]
     warm_up = round(WARM_UP * steps) if config.schedule.warmup_epochs else 0
-    optimizer = make_optimizer(config, LearningRate(lambda step: tf.constant(highest), warm_up), model.trainable_variables)
-    run_steps = make_run_steps(model, optimizer, subject.task, config, tf.distribute.get_strategy(), tf.Variable(0, dtype=tf.int64))
+    optimizer = make_optimizer(
+        config, LearningRate(lambda step: tf.constant(highest), warm_up), model.trainable_variables
+    )
+    run_steps = make_run_steps(
+        model,
+        optimizer,
+        subject.task,
+        config,
+        tf.distribute.get_strategy(),
+        tf.Variable(0, dtype=tf.int64),
+    )
     batches = iter(tf.data.Dataset.from_tensors(subject.batch).repeat())
-    kernels = [v for v in model.trainable_variables if is_kernel(v) and v.path.split("/")[0] not in model.output_names]
+    kernels = [
+        v
+        for v in model.trainable_variables
+        if is_kernel(v) and v.path.split("/")[0] not in model.output_names
+    ]
     before = [kernel.numpy() for kernel in kernels]
     implied = subject.task.expected_initial_loss(config, len(subject.classes))
     expected = np.inf if implied is None else implied
     losses: list[float] = []
     updates: dict[str, float] = {}
-    while len(losses) < steps and (not losses or losses[-1] > LEARNED_FULLY * min(expected, losses[0])):
+    while len(losses) < steps and (
+        not losses or losses[-1] > LEARNED_FULLY * min(expected, losses[0])
+    ):
         losses.append(float(run_steps(batches, tf.constant(1))["losses"]["loss"]))
         if len(losses) == 1:
             # The first step of each of our optimizers is proportional to the learning rate.
             moved = max(warm_up, 1)
-            updates = {kernel.path: moved * _relative(kernel.numpy(), start) for kernel, start in zip(kernels, before)}
+            updates = {
+                kernel.path: moved * _relative(kernel.numpy(), start)
+                for kernel, start in zip(kernels, before)
+            }
         if not np.isfinite(losses[-1]):
             break
-    return Attempt(losses, min(expected, losses[0]), _score(subject), updates, len(subject.batch["weight"]))
+    return Attempt(
+        losses, min(expected, losses[0]), _score(subject), updates, len(subject.batch["weight"])
+    )
 
 
 def overfit(attempt: Attempt, score_name: str) -> Finding:
     """Whether loss and score show that the batch is learned."""
     first, last = attempt.losses[0], attempt.losses[-1]
     ok = last <= LEARNED * attempt.expected and attempt.score >= LEAST_SCORE
-    says = (f"in {len(attempt.losses)} steps on {attempt.examples} examples the loss went from {first:.3g} to {last:.3g}, "
-            f"{score_name} to {attempt.score:.2f}")
-    advice = "" if ok else ("A network that can't learn a few examples by heart learns nothing: look at optimizer.learning_rate (see the "
-                            "next check), at the initial weights, and for the same image under several labels")
-    numbers = {"first_loss": first, "last_loss": last, "steps": len(attempt.losses), score_name: attempt.score}
-    figure = line_plot(np.arange(len(attempt.losses)), {"loss": np.array(attempt.losses)}, "step on the same batch", "loss", log_y=True)
+    says = (
+        f"in {len(attempt.losses)} steps on {attempt.examples} examples the loss went from"
+        f" {first:.3g} to {last:.3g}, {score_name} to {attempt.score:.2f}"
+    )
+    advice = (
+        ""
+        if ok
+        else (
+            "A network that can't learn a few examples by heart learns nothing: look at"
+            " optimizer.learning_rate (see the next check), at the initial weights, and for the"
+            " same image under several labels"
+        )
+    )
+    numbers = {
+        "first_loss": first,
+        "last_loss": last,
+        "steps": len(attempt.losses),
+        score_name: attempt.score,
+    }
+    figure = line_plot(
+        np.arange(len(attempt.losses)),
+        {"loss": np.array(attempt.losses)},
+        "step on the same batch",
+        "loss",
+        log_y=True,
+    )
     return Finding("overfits one batch", ok, says, advice, numbers, figure=figure)
 
 
@@ -87,12 +132,21 @@ def _score(subject: Subject) -> float:
         return 0.0
     targets = subject.batch["targets"]
     extent = _size_of_masks(targets["mask"]) if "mask" in targets else subject.batch["extent"]
-    predictions: dict[str, Any] = subject.task.predict(outputs, subject.config, subject.classes, extent)
+    predictions: dict[str, Any] = subject.task.predict(
+        outputs, subject.config, subject.classes, extent
+    )
     metrics = subject.task.metrics(subject.config, subject.classes)
-    metrics.update({name: value.numpy() for name, value in predictions.items()}, targets, subject.batch["weight"])
+    metrics.update(
+        {name: value.numpy() for name, value in predictions.items()},
+        targets,
+        subject.batch["weight"],
+    )
     return float(np.nan_to_num(metrics.result()[subject.task.BEST_BY]))
 
 
 def _size_of_masks(masks: np.ndarray) -> np.ndarray:
-    """Height and width of masks [b, h, w], int32 [b, 2]. Training brings them to one size, other than the images'."""
+    """Height and width of masks [b, h, w], int32 [b, 2].
+
+    Training brings them to one size, other than the images'.
+    """
     return np.tile(np.array(masks.shape[1:], np.int32), (len(masks), 1))

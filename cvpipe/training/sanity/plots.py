@@ -9,16 +9,27 @@ from matplotlib.figure import Figure
 
 
 def line_plot(
-    x: np.ndarray, lines: Mapping[str, np.ndarray], x_label: str, y_label: str, *, log_x: bool = False, log_y: bool = False,
-    marks: Mapping[str, float] = {}, highest_y: float | None = None,
+    x: np.ndarray,
+    lines: Mapping[str, np.ndarray],
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    marks: Mapping[str, float] = {},
+    highest_y: float | None = None,
 ) -> Figure:
-    """Lines [n] over x [n]; `marks` are places on the x axis with their names; what is above `highest_y` isn't shown."""
+    """Lines [n] over x [n]; `marks` are places on the x axis with their names; what is above
+    `highest_y` isn't shown.
+    """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, y in lines.items():
         axes.plot(x, y, marker="." if len(x) < 100 else None, linewidth=0.8, label=name)
     for number, (name, place) in enumerate(marks.items()):
-        axes.axvline(place, linestyle="--", color=f"C{len(lines) + number}", label=f"{name}: {place:.1g}")
+        axes.axvline(
+            place, linestyle="--", color=f"C{len(lines) + number}", label=f"{name}: {place:.1g}"
+        )
     if log_x:
         axes.set_xscale("log")
     if log_y and any((np.asarray(y) > 0).any() for y in lines.values()):

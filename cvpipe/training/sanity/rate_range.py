@@ -1,4 +1,6 @@
-"""The learning-rate range test (Smith 2015, section 3.3): train for a while with a rising rate, and see where the loss falls and rises."""
+"""The learning-rate range test (Smith 2015, section 3.3): train for a while with a rising rate, and
+see where the loss falls and rises.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ SMOOTHING = 0.9
 DIVERGED = 2.0
 # The loss has to fall by this share; less is noise.
 LEAST_FALL = 0.05
-# How far the pipeline's rate may be from where the test is at its best: up to the rate where the loss was lowest times this …
+# How far the pipeline's rate may be from where the test is at its best: up to the rate where the
+# loss was lowest times this …
 ROOM_ABOVE = 5.0
 # … and down to the suggested one divided by this.
 ROOM_BELOW = 100.0
@@ -37,8 +40,11 @@ def rising_rates(steps: int) -> np.ndarray:
     return np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
 
 
-def rising_losses(state: State, source: Source, config: Config, steps: int) -> Iterator[dict[str, float]]:
-    """Trains as the pipeline says, but with the rising rate, and gives each step's losses; ends with the first that is not finite.
+def rising_losses(
+    state: State, source: Source, config: Config, steps: int
+) -> Iterator[dict[str, float]]:
+    """Trains as the pipeline says, but with the rising rate, and gives each step's losses; ends
+    with the first that is not finite.
 
     Raises:
         DataError: more records are bad than the pipeline allows.
@@ -46,12 +52,18 @@ def rising_losses(state: State, source: Source, config: Config, steps: int) -> I
     # An average of weights that are to diverge is of no use.
     config = config.model_copy(update={"train": config.train.model_copy(update={"ema": None})})
     rates = tf.constant(rising_rates(steps))
-    rate = LearningRate(lambda step: tf.gather(rates, tf.minimum(tf.cast(step, tf.int32), steps - 1)), 0)
+    rate = LearningRate(
+        lambda step: tf.gather(rates, tf.minimum(tf.cast(step, tf.int32), steps - 1)), 0
+    )
     optimizer = make_optimizer(config, rate, state.model.trainable_variables)
     task, strategy = task_module(config.task), tf.distribute.get_strategy()
-    run_steps = make_run_steps(state.model, optimizer, task, config, strategy, tf.Variable(0, dtype=tf.int64))
+    run_steps = make_run_steps(
+        state.model, optimizer, task, config, strategy, tf.Variable(0, dtype=tf.int64)
+    )
     quarantine = Quarantine(source, "train", config.data.max_bad_share)
-    batches = iter(training_batches(source, config, task.encode, quarantine, first_step=0, last_step=steps))
+    batches = iter(
+        training_batches(source, config, task.encode, quarantine, first_step=0, last_step=steps)
+    )
     for _ in range(steps):
         outcome = run_steps(batches, tf.constant(1))
         quarantine.check()
@@ -61,7 +73,9 @@ def rising_losses(state: State, source: Source, config: Config, steps: int) -> I
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:
-    """The exponential moving average, corrected for its start as in Adam (Kingma and Ba 2014, section 3)."""
+    """The exponential moving average, corrected for its start as in Adam (Kingma and Ba 2014,
+    section 3).
+    """
     averages, average = [], 0.0
     for step, loss in enumerate(losses, 1):
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -89,22 +103,53 @@ def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
     average = smoothed(finite)
     lowest = int(average.argmin()) if len(average) else 0
     best_rate = float(rates[lowest])
-    # At the lowest point steps are about to get too large; an order of magnitude below, the loss still falls.
+    # At the lowest point steps are about to get too large; an order of magnitude below, the loss
+    # still falls.
     suggested = best_rate / 10
     # The rates of the first tenth are too low to change anything.
-    falls = bool(len(average)) and average[lowest] < (1 - LEAST_FALL) * finite[: 1 + len(rates) // 10].mean()
+    falls = (
+        bool(len(average))
+        and average[lowest] < (1 - LEAST_FALL) * finite[: 1 + len(rates) // 10].mean()
+    )
     rises = "after which it rises" if lowest < len(finite) - 1 else "the highest that was tried"
-    says = f"the loss is lowest at a rate of {best_rate:.1e}, {rises}; a cautious highest is {suggested:.0e}, the pipeline has {rate:g}"
+    says = (
+        f"the loss is lowest at a rate of {best_rate:.1e}, {rises}; a cautious highest is"
+        f" {suggested:.0e}, the pipeline has {rate:g}"
+    )
     advice = ""
     if not falls:
-        says = f"the loss falls at no rate between {LOWEST:g} and {float(rates[max(len(finite) - 1, 0)]):.1e}"
-        advice = "Look at the other checks, at the data and its labels; if they are fine, give the test more steps with --sanity-steps"
+        says = (
+            f"the loss falls at no rate between {LOWEST:g} and"
+            f" {float(rates[max(len(finite) - 1, 0)]):.1e}"
+        )
+        advice = (
+            "Look at the other checks, at the data and its labels; if they are fine, give the test"
+            " more steps with --sanity-steps"
+        )
     elif rate > ROOM_ABOVE * best_rate:
-        advice = f"The pipeline's rate is where the loss rises: lower optimizer.learning_rate to about {suggested:.0e}"
+        advice = (
+            "The pipeline's rate is where the loss rises: lower optimizer.learning_rate to about"
+            f" {suggested:.0e}"
+        )
     elif rate < suggested / ROOM_BELOW:
-        advice = f"The pipeline's rate learns slowly: raise optimizer.learning_rate to about {suggested:.0e}"
-    numbers = {"lowest_at": best_rate, "suggested": suggested if falls else None, "learning_rate": rate, "steps": len(losses)}
+        advice = (
+            "The pipeline's rate learns slowly: raise optimizer.learning_rate to about"
+            f" {suggested:.0e}"
+        )
+    numbers = {
+        "lowest_at": best_rate,
+        "suggested": suggested if falls else None,
+        "learning_rate": rate,
+        "steps": len(losses),
+    }
     lines = {"loss": finite, "smoothed": average}
-    figure = line_plot(rates[: len(finite)], lines, "learning rate", "loss", log_x=True, marks={"suggested": suggested, "pipeline": rate},
-                       highest_y=DIVERGED * float(finite[0]) if len(finite) else None)
+    figure = line_plot(
+        rates[: len(finite)],
+        lines,
+        "learning rate",
+        "loss",
+        log_x=True,
+        marks={"suggested": suggested, "pipeline": rate},
+        highest_y=DIVERGED * float(finite[0]) if len(finite) else None,
+    )
     return Finding("learning rate", not advice, says, advice, numbers, figure=figure)

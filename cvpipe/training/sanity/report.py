@@ -11,9 +11,16 @@ from cvpipe.training.sanity.finding import Finding
 
 
 def write_sanity_report(findings: Sequence[Finding], config: Config, folder: Path) -> None:
-    """Writes report.md and a picture for each finding that has a plot; of an earlier report they are overwritten."""
+    """Writes report.md and a picture for each finding that has a plot; of an earlier report they
+    are overwritten.
+    """
     suspicious = sum(not finding.ok for finding in findings)
-    lines = [f"# Sanity of {config.name}", "", f"{len(findings) - suspicious} of {len(findings)} checks are ok.", ""]
+    lines = [
+        f"# Sanity of {config.name}",
+        "",
+        f"{len(findings) - suspicious} of {len(findings)} checks are ok.",
+        "",
+    ]
     for finding in findings:
         title, said = finding.name.capitalize(), f"{finding.says[0].upper()}{finding.says[1:]}."
         lines += [f"## {title}: {'ok' if finding.ok else 'suspicious'}", "", said, ""]
@@ -24,6 +31,11 @@ def write_sanity_report(findings: Sequence[Finding], config: Config, folder: Pat
             lines += [f"![{title}]({picture})", ""]
         if finding.table:
             head, *rows = finding.table
-            lines += [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows), ""]
+            lines += [
+                " | ".join(head),
+                " | ".join("---" for _ in head),
+                *(" | ".join(row) for row in rows),
+                "",
+            ]
     lines += ["## Made with", "", "```json", json.dumps(config.to_json(), indent=2), "```"]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,5 @@
-"""What is checked: a pipeline without what is random or holds back in its training, with a few of its examples.
+"""What is checked: a pipeline without what is random or holds back in its training, with a few of
+its examples.
 
 Dimensions: b examples in the batch.
 """
@@ -35,23 +36,39 @@ class Subject(NamedTuple):
     """As training gets them, of b examples that can be read."""
 
     def loss(self, examples: int | None = None) -> tf.Tensor:
-        """The mean loss in training of the first examples of the batch, a scalar; without what is added for the size of weights."""
-        image, targets = tf.nest.map_structure(lambda values: values[:examples], (self.batch["image"], self.batch["targets"]))
+        """The mean loss in training of the first examples of the batch, a scalar; without what is
+        added for the size of weights.
+        """
+        image, targets = tf.nest.map_structure(
+            lambda values: values[:examples], (self.batch["image"], self.batch["targets"])
+        )
         parts = self.task.loss(self.model(image, training=True), targets, self.config)
         return tf.add_n([tf.reduce_mean(part) for part in parts.values()])
 
 
 def calm(config: Config) -> Config:
-    """The configuration without augmentation, dropout, regularization and the like, its learning rate constant, in float32."""
+    """The configuration without augmentation, dropout, regularization and the like, its learning
+    rate constant, in float32.
+    """
     loss = config.loss.model_copy(update={"l1": 0.0, "l2": 0.0, "label_smoothing": 0.0})
-    model = config.model.model_copy(update={"dropout": 0.0, "drop_connect": 0.0, "stochastic_depth": 0.0})
+    model = config.model.model_copy(
+        update={"dropout": 0.0, "drop_connect": 0.0, "stochastic_depth": 0.0}
+    )
     decay = {"weight_decay": 0.0} if "weight_decay" in type(config.optimizer).model_fields else {}
-    train = config.train.model_copy(update={"ema": None, "accumulate": 1, "precision": "float32", "snapshots": False})
-    return config.with_one_view().model_copy(update={
-        "augment": (), "mix": (), "loss": loss, "model": model, "train": train,
-        "optimizer": config.optimizer.model_copy(update=decay),
-        "schedule": Constant(kind="constant", warmup_epochs=config.schedule.warmup_epochs),
-    })
+    train = config.train.model_copy(
+        update={"ema": None, "accumulate": 1, "precision": "float32", "snapshots": False}
+    )
+    return config.with_one_view().model_copy(
+        update={
+            "augment": (),
+            "mix": (),
+            "loss": loss,
+            "model": model,
+            "train": train,
+            "optimizer": config.optimizer.model_copy(update=decay),
+            "schedule": Constant(kind="constant", warmup_epochs=config.schedule.warmup_epochs),
+        }
+    )
 
 
 def some_examples(source: Source, config: Config, task: ModuleType) -> Batch:
@@ -62,14 +79,23 @@ def some_examples(source: Source, config: Config, task: ModuleType) -> Batch:
     """
     # Some may be broken.
     chosen = np.random.default_rng(config.seed).permutation(len(source))[: 2 * EXAMPLES]
-    batch = tf.nest.map_structure(lambda values: values[:EXAMPLES], read_examples(source, chosen, config, task.encode))
+    batch = tf.nest.map_structure(
+        lambda values: values[:EXAMPLES], read_examples(source, chosen, config, task.encode)
+    )
     if len(batch["weight"]) < 2:
-        raise DataError(f"of {len(chosen)} training images {len(batch['weight'])} can be read; find out why with: cvpipe data check")
+        raise DataError(
+            f"of {len(chosen)} training images {len(batch['weight'])} can be read; find out why"
+            " with: cvpipe data check"
+        )
     return batch
 
 
-def loss_and_gradients(subject: Subject, examples: int | None = None) -> tuple[tf.Tensor, list[Any]]:
-    """`Subject.loss` and its gradient by each trainable variable; None where none arrives, not even a zero."""
+def loss_and_gradients(
+    subject: Subject, examples: int | None = None
+) -> tuple[tf.Tensor, list[Any]]:
+    """`Subject.loss` and its gradient by each trainable variable; None where none arrives, not even
+    a zero.
+    """
     with tf.GradientTape() as tape:
         loss = subject.loss(examples)
     return loss, tape.gradient(loss, subject.model.trainable_variables)

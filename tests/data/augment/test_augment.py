@@ -10,24 +10,52 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from cvpipe.config.augment import Augmentation, ColourJitter, Flip, PadCrop, PcaLighting, RandomResizedCrop
+from cvpipe.config.augment import (
+    Augmentation,
+    ColourJitter,
+    Flip,
+    PadCrop,
+    PcaLighting,
+    RandomResizedCrop,
+)
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.geometry import flip, pad_crop
 from cvpipe.data.order import example_seed
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 FLIP, PAD_CROP = Flip(op="flip"), PadCrop(op="pad_crop", padding=2)
-ALL = [FLIP, PAD_CROP, RandomResizedCrop(op="random_resized_crop"), ColourJitter(op="colour_jitter", brightness=0.5, hue=0.1), FLIP]
+ALL = [
+    FLIP,
+    PAD_CROP,
+    RandomResizedCrop(op="random_resized_crop"),
+    ColourJitter(op="colour_jitter", brightness=0.5, hue=0.1),
+    FLIP,
+]
 
-# Every operation on its own, so strong and so frequent that it shows; policies, being many, have tests of their own.
+# Every operation on its own, so strong and so frequent that it shows; policies, being many, have
+# tests of their own.
 EVERY: list[dict[str, typing.Any]] = [
-    {"op": "flip", "probability": 1}, {"op": "flip", "direction": "vertical", "probability": 1}, {"op": "pad_crop"},
-    {"op": "pad_crop", "mode": "reflect"}, {"op": "random_resized_crop"}, {"op": "short_side_crop", "sides": [5, 9]},
-    {"op": "rotate", "degrees": 90}, {"op": "rotate", "fill": "reflect"}, {"op": "translate", "share": 1, "fill": "nearest"},
-    {"op": "shear", "degrees": 60}, {"op": "lens", "strength": 0.5}, {"op": "lens", "strength": 0.5, "fill": "reflect"},
-    {"op": "colour_jitter", "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5}, {"op": "pca_lighting", "std": 5},
-    {"op": "grayscale", "probability": 1}, {"op": "erase", "probability": 1}, {"op": "erase", "probability": 1, "fill": "mean"},
-    {"op": "cutout"}, {"op": "scale_jitter"}, {"op": "scale_crop"}, {"op": "elastic", "share": 0.2},
+    {"op": "flip", "probability": 1},
+    {"op": "flip", "direction": "vertical", "probability": 1},
+    {"op": "pad_crop"},
+    {"op": "pad_crop", "mode": "reflect"},
+    {"op": "random_resized_crop"},
+    {"op": "short_side_crop", "sides": [5, 9]},
+    {"op": "rotate", "degrees": 90},
+    {"op": "rotate", "fill": "reflect"},
+    {"op": "translate", "share": 1, "fill": "nearest"},
+    {"op": "shear", "degrees": 60},
+    {"op": "lens", "strength": 0.5},
+    {"op": "lens", "strength": 0.5, "fill": "reflect"},
+    {"op": "colour_jitter", "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5},
+    {"op": "pca_lighting", "std": 5},
+    {"op": "grayscale", "probability": 1},
+    {"op": "erase", "probability": 1},
+    {"op": "erase", "probability": 1, "fill": "mean"},
+    {"op": "cutout"},
+    {"op": "scale_jitter"},
+    {"op": "scale_crop"},
+    {"op": "elastic", "share": 0.2},
     {"op": "elastic", "share": 0.1, "points": 4, "fill": "reflect"},
 ]
 # Of no use without boxes: tried in test_boxes.
@@ -43,7 +71,12 @@ def augmented(ops: Sequence[Augmentation], count: int) -> list[np.ndarray]:
 
     @tf.autograph.experimental.do_not_convert
     def one(index: tf.Tensor) -> tf.Tensor:
-        return augment({"image": tf.constant(IMAGE)}, example_seed(0, tf.constant(0, tf.int64), index), ops, (5, 5))["image"]
+        return augment(
+            {"image": tf.constant(IMAGE)},
+            example_seed(0, tf.constant(0, tf.int64), index),
+            ops,
+            (5, 5),
+        )["image"]
 
     return list(tf.data.Dataset.range(count).map(one).as_numpy_iterator())
 
@@ -54,7 +87,11 @@ def test_no_operations_change_nothing() -> None:
 
 
 def test_operations_are_applied_in_order_each_with_the_next_seed() -> None:
-    expected = pad_crop(flip({"image": tf.constant(IMAGE)}, key(3), FLIP), key(3) + tf.constant([0, 1], tf.int64), PAD_CROP)["image"]
+    expected = pad_crop(
+        flip({"image": tf.constant(IMAGE)}, key(3), FLIP),
+        key(3) + tf.constant([0, 1], tf.int64),
+        PAD_CROP,
+    )["image"]
     np.testing.assert_array_equal(augmented([FLIP, PAD_CROP], 4)[3], expected)
 
 
@@ -86,12 +123,17 @@ def test_examples_are_changed_in_different_ways_and_each_always_in_the_same() ->
 
 def test_every_operation_is_tried_here() -> None:
     union, _ = typing.get_args(Augmentation)
-    names = [typing.get_args(section.model_fields["op"].annotation)[0] for section in typing.get_args(union)]
+    names = [
+        typing.get_args(section.model_fields["op"].annotation)[0]
+        for section in typing.get_args(union)
+    ]
     assert {op["op"] for op in EVERY} | {"rand_augment", "auto_augment"} | WITH_BOXES == set(names)
 
 
 @pytest.mark.parametrize("given", EVERY, ids=lambda given: "-".join(map(str, given.values())))
-def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_graph(given: dict[str, typing.Any]) -> None:
+def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_graph(
+    given: dict[str, typing.Any],
+) -> None:
     op: Augmentation = TypeAdapter(Augmentation).validate_python(given)
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     # The last one is white: what is blended of it must not pass 255.
@@ -100,13 +142,20 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
     def variants(index: tf.Tensor, shape: tf.Tensor) -> dict[str, tf.Tensor]:
         changed = {}
         for channels in (1, 3):
-            image = tf.ensure_shape(tf.constant(noise)[9 - shape[0]:, :shape[1], :channels], [None, None, channels])
+            image = tf.ensure_shape(
+                tf.constant(noise)[9 - shape[0] :, : shape[1], :channels], [None, None, channels]
+            )
             colours = np.full(channels, 0.1), np.eye(channels)
             for dtype in (tf.uint8, tf.float32):
                 example = {"image": tf.cast(image, dtype), "label": index}
-                out = augment(example, example_seed(0, tf.constant(0, tf.int64), index), [op], (5, 5), colours)
+                out = augment(
+                    example, example_seed(0, tf.constant(0, tf.int64), index), [op], (5, 5), colours
+                )
                 assert out["label"] is index
-                assert out["image"].shape[-1] == channels and out["image"].dtype in (tf.uint8, tf.float32)
+                assert out["image"].shape[-1] == channels and out["image"].dtype in (
+                    tf.uint8,
+                    tf.float32,
+                )
                 changed[f"{channels} {dtype.name}"] = out["image"]
         return changed
 
@@ -118,11 +167,17 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
         for name, image in one.items():
             np.testing.assert_array_equal(image, eager[name], err_msg=f"{name} {shape}")
             assert np.isfinite(image).all() and image.min() >= 0 and image.max() <= 255.001
-            assert image.shape[:2] == ((5, 5) if "crop" in given["op"] and given["op"] != "pad_crop" else shape)
+            assert image.shape[:2] == (
+                (5, 5) if "crop" in given["op"] and given["op"] != "pad_crop" else shape
+            )
             # Fractions of a value are rounded where the operation works in integers.
             tolerance = 1 if one[f"{name[0]} uint8"].dtype == np.uint8 else 1e-3
-            np.testing.assert_allclose(one[f"{name[0]} uint8"], one[f"{name[0]} float32"], atol=tolerance)
-        different |= image.shape[:2] != shape or bool((image != noise[9 - shape[0]:, :shape[1]]).any())
+            np.testing.assert_allclose(
+                one[f"{name[0]} uint8"], one[f"{name[0]} float32"], atol=tolerance
+            )
+        different |= image.shape[:2] != shape or bool(
+            (image != noise[9 - shape[0] :, : shape[1]]).any()
+        )
     assert different, "nothing changes"
 
 

@@ -1,4 +1,6 @@
-"""Boxes go where their objects go: a rectangle of a colour of its own is painted, and found again in its box."""
+"""Boxes go where their objects go: a rectangle of a colour of its own is painted, and found again
+in its box.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,18 @@ SHAPE, SIZE, SEEDS = (60, 80), (56, 72), 40
 # Top, left, bottom, right in pixels: in the middle, at an edge, and from side to side.
 RECTANGLES = [(20, 25, 44, 58), (0, 50, 30, 80), (5, 3, 30, 75)]
 MOVES: list[dict[str, Any]] = [
-    {"op": "flip"}, {"op": "flip", "direction": "vertical"}, {"op": "pad_crop", "padding": 25},
-    {"op": "random_resized_crop", "area": [0.3, 1]}, {"op": "short_side_crop", "sides": [72, 100]}, {"op": "translate", "share": 0.6},
+    {"op": "flip"},
+    {"op": "flip", "direction": "vertical"},
+    {"op": "pad_crop", "padding": 25},
+    {"op": "random_resized_crop", "area": [0.3, 1]},
+    {"op": "short_side_crop", "sides": [72, 100]},
+    {"op": "translate", "share": 0.6},
     {"op": "scale_crop"},
-    {"op": "expand", "probability": 0.8, "ratio": 3}, {"op": "iou_crop"}, {"op": "scale_jitter"},
-    {"op": "colour_jitter", "brightness": 0.1}, {"op": "cutout", "size": 0.1},
+    {"op": "expand", "probability": 0.8, "ratio": 3},
+    {"op": "iou_crop"},
+    {"op": "scale_jitter"},
+    {"op": "colour_jitter", "brightness": 0.1},
+    {"op": "cutout", "size": 0.1},
 ]
 TURNS: list[dict[str, Any]] = [{"op": "rotate", "degrees": 40}, {"op": "shear", "degrees": 30}]
 
@@ -34,21 +43,32 @@ def operation(given: dict[str, Any]) -> Augmentation:
     return op
 
 
-def painted(rectangle: tuple[int, ...], shape: tuple[int, int] = SHAPE, channel: int = 0, label: int = 3) -> Example:
+def painted(
+    rectangle: tuple[int, ...], shape: tuple[int, int] = SHAPE, channel: int = 0, label: int = 3
+) -> Example:
     """An image whose only values in a channel are a rectangle's, with its box."""
     image = np.random.default_rng(0).integers(0, 200, (*shape, 3), dtype=np.uint8)
     image[..., channel] = 0
     top, left, bottom, right = rectangle
     image[top:bottom, left:right, channel] = 255
     box = np.array([rectangle], np.float32) / np.tile(shape, 2).astype(np.float32)
-    return {"image": tf.constant(image), "boxes": tf.constant(box), "labels": tf.constant([label]), "crowd": tf.constant([False])}
+    return {
+        "image": tf.constant(image),
+        "boxes": tf.constant(box),
+        "labels": tf.constant([label]),
+        "crowd": tf.constant([False]),
+    }
 
 
 def unknown(example: Example) -> Example:
     """The same, of shapes that a graph doesn't know, as after decoding."""
     image = tf.py_function(lambda: example["image"], [], tf.uint8)
     boxes = tf.py_function(lambda: example["boxes"], [], tf.float32)
-    return {**example, "image": tf.ensure_shape(image, [None, None, 3]), "boxes": tf.ensure_shape(boxes, [None, 4])}
+    return {
+        **example,
+        "image": tf.ensure_shape(image, [None, None, 3]),
+        "boxes": tf.ensure_shape(boxes, [None, 4]),
+    }
 
 
 def seed(number: Any) -> tf.Tensor:
@@ -58,14 +78,20 @@ def seed(number: Any) -> tf.Tensor:
 def in_map(function: Any, count: int = SEEDS) -> list[dict[str, np.ndarray]]:
     """What the function makes of seeds 0 … count − 1 inside a Dataset."""
     function = tf.autograph.experimental.do_not_convert(function)
-    return list(tf.data.Dataset.range(count).map(lambda number: function(seed(number))).as_numpy_iterator())
+    return list(
+        tf.data.Dataset.range(count).map(lambda number: function(seed(number))).as_numpy_iterator()
+    )
 
 
 def found(image: np.ndarray, channel: int = 0) -> np.ndarray:
     """The smallest box, in pixels, around what is painted; zeros where nothing is seen."""
     values = image[..., channel].astype(float)
     rows, columns = np.nonzero(values > 127.5)
-    return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]) if len(rows) else np.zeros(4)
+    return (
+        np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+        if len(rows)
+        else np.zeros(4)
+    )
 
 
 def in_pixels(changed: dict[str, np.ndarray], row: int = 0) -> np.ndarray:
@@ -79,7 +105,9 @@ def side_area(box: np.ndarray) -> float:
 
 @pytest.mark.parametrize("rectangle", RECTANGLES, ids=str)
 @pytest.mark.parametrize("given", MOVES, ids=lambda given: "-".join(map(str, given.values())))
-def test_a_box_is_where_its_rectangle_is_within_a_pixel(given: dict[str, Any], rectangle: tuple[int, ...]) -> None:
+def test_a_box_is_where_its_rectangle_is_within_a_pixel(
+    given: dict[str, Any], rectangle: tuple[int, ...]
+) -> None:
     op, example = operation(given), painted(rectangle)
     stayed = 0
     for changed in in_map(lambda key: augment(unknown(example), key, [op], SIZE)):
@@ -87,18 +115,26 @@ def test_a_box_is_where_its_rectangle_is_within_a_pixel(given: dict[str, Any], r
         if len(changed["boxes"]):
             stayed += 1
             np.testing.assert_allclose(found(changed["image"]), in_pixels(changed), atol=1)
-            assert changed["labels"].tolist() == [3] and changed["boxes"].min() >= 0 and changed["boxes"].max() <= 1
+            assert (
+                changed["labels"].tolist() == [3]
+                and changed["boxes"].min() >= 0
+                and changed["boxes"].max() <= 1
+            )
     assert stayed > SEEDS / 3
 
 
 @pytest.mark.parametrize("rectangle", RECTANGLES, ids=str)
 @pytest.mark.parametrize("given", TURNS, ids=lambda given: given["op"])
-def test_a_box_holds_its_slanted_rectangle_and_no_more_where_all_of_it_is_inside(given: dict[str, Any], rectangle: Any) -> None:
+def test_a_box_holds_its_slanted_rectangle_and_no_more_where_all_of_it_is_inside(
+    given: dict[str, Any], rectangle: Any
+) -> None:
     op, example, inside = operation(given), painted(rectangle), 0
     for changed in in_map(lambda key: augment(unknown(example), key, [op], SIZE)):
         if len(changed["boxes"]):
             box, seen = in_pixels(changed), found(changed["image"])
-            assert seen.any() and (box[:2] <= seen[:2] + 1).all() and (box[2:] >= seen[2:] - 1).all()
+            assert (
+                seen.any() and (box[:2] <= seen[:2] + 1).all() and (box[2:] >= seen[2:] - 1).all()
+            )
             if (box[:2] > 0).all() and (box[2:] < SHAPE).all():
                 inside += 1
                 # The tip of a corner covers less than half of its last pixels.
@@ -106,18 +142,29 @@ def test_a_box_holds_its_slanted_rectangle_and_no_more_where_all_of_it_is_inside
     assert inside > SEEDS / 2 or rectangle != RECTANGLES[0]
 
 
-@pytest.mark.parametrize("given", [*MOVES, *TURNS], ids=lambda given: "-".join(map(str, given.values())))
+@pytest.mark.parametrize(
+    "given", [*MOVES, *TURNS], ids=lambda given: "-".join(map(str, given.values()))
+)
 def test_boxes_are_the_same_eagerly_and_in_a_graph(given: dict[str, Any]) -> None:
     op, example = operation(given), painted(RECTANGLES[0])
-    for number, changed in enumerate(in_map(lambda key: augment(unknown(example), key, [op], SIZE), 5)):
+    for number, changed in enumerate(
+        in_map(lambda key: augment(unknown(example), key, [op], SIZE), 5)
+    ):
         eager = augment(example, seed(number), [op], SIZE)
         np.testing.assert_allclose(changed["boxes"], eager["boxes"], atol=1e-6)
         np.testing.assert_allclose(changed["image"], eager["image"], atol=1e-2)
 
 
-@pytest.mark.parametrize("given", [*MOVES, *TURNS], ids=lambda given: "-".join(map(str, given.values())))
+@pytest.mark.parametrize(
+    "given", [*MOVES, *TURNS], ids=lambda given: "-".join(map(str, given.values()))
+)
 def test_an_image_without_objects_passes(given: dict[str, Any]) -> None:
-    example = {**painted(RECTANGLES[0]), "boxes": tf.zeros([0, 4]), "labels": tf.zeros([0], tf.int32), "crowd": tf.zeros([0], tf.bool)}
+    example = {
+        **painted(RECTANGLES[0]),
+        "boxes": tf.zeros([0, 4]),
+        "labels": tf.zeros([0], tf.int32),
+        "crowd": tf.zeros([0], tf.bool),
+    }
     for changed in in_map(lambda key: augment(unknown(example), key, [operation(given)], SIZE), 8):
         assert changed["boxes"].shape == (0, 4) and np.isfinite(changed["image"]).all()
 
@@ -125,7 +172,9 @@ def test_an_image_without_objects_passes(given: dict[str, Any]) -> None:
 def test_an_object_that_is_mostly_gone_is_left_out_with_all_that_is_said_of_it() -> None:
     example = painted((10, 10, 30, 30), (40, 40))
     example = {**example, "area": tf.constant([7.0]), "name": tf.constant("x")}
-    for changed in in_map(lambda key: augment(example, key, [operation({"op": "translate", "share": 1})], SIZE)):
+    for changed in in_map(
+        lambda key: augment(example, key, [operation({"op": "translate", "share": 1})], SIZE)
+    ):
         visible = side_area(found(changed["image"])) / 400
         kept = len(changed["boxes"])
         assert kept == len(changed["area"]) == len(changed["labels"]) and changed["name"] == b"x"
@@ -142,14 +191,20 @@ def test_patches_hold_centres_and_keep_to_their_smallest_iou() -> None:
         cropped += int(patch < np.prod(SHAPE))
         assert len(changed["boxes"]) == 1, "the only object's centre is in every patch"
         seen = side_area(found(changed["image"]))
-        assert changed["image"].shape[0] >= 0.3 * SHAPE[0] - 1 and 0.45 < changed["image"].shape[1] / changed["image"].shape[0] < 2.2
+        assert (
+            changed["image"].shape[0] >= 0.3 * SHAPE[0] - 1
+            and 0.45 < changed["image"].shape[1] / changed["image"].shape[0] < 2.2
+        )
         assert seen / (patch + object_area - seen) > 0 and seen > 0.2 * object_area
     # A third each: the whole image, any patch, and one with an IoU of one half.
     assert 50 < cropped < 85
 
 
 def test_all_smallest_ious_are_met_by_the_best_object() -> None:
-    example = {**painted(RECTANGLES[0]), "boxes": tf.constant([[0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 0.1, 0.1]])}
+    example = {
+        **painted(RECTANGLES[0]),
+        "boxes": tf.constant([[0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 0.1, 0.1]]),
+    }
     example = {**example, "labels": tf.constant([0, 1]), "crowd": tf.constant([False, False])}
     op, kept = operation({"op": "iou_crop", "ious": [0.9]}), []
     for changed in in_map(lambda key: augment(example, key, [op], SIZE), 60):
@@ -161,7 +216,10 @@ def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_colour() -> None:
     image = np.full([10, 20, 3], [10, 100, 200], np.uint8)
     example = {**painted((0, 0, 10, 20), (10, 20)), "image": tf.constant(image)}
     sizes = []
-    for changed in in_map(lambda key: augment(example, key, [operation({"op": "expand", "probability": 1})], SIZE), 100):
+    for changed in in_map(
+        lambda key: augment(example, key, [operation({"op": "expand", "probability": 1})], SIZE),
+        100,
+    ):
         assert (changed["image"] == [10, 100, 200]).all() and changed["image"].dtype == np.uint8
         height, width = changed["image"].shape[:2]
         assert 10 <= height <= 40 and abs(width - 2 * height) <= 1
@@ -169,10 +227,13 @@ def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_colour() -> None:
     assert min(sizes) < 13 and max(sizes) > 37
 
 
-# -- several examples in one ----------------------------------------------------------------------------------
+# -- several examples in one
+# ----------------------------------------------------------------------------------
 
 PARTNERS: list[dict[str, Any]] = [
-    {"op": "mosaic", "probability": 1}, {"op": "copy_paste", "probability": 1, "share": 1}, {"op": "object_mixup", "probability": 1},
+    {"op": "mosaic", "probability": 1},
+    {"op": "copy_paste", "probability": 1, "share": 1},
+    {"op": "object_mixup", "probability": 1},
 ]
 SHAPES = [(60, 80), (40, 90), (100, 50), (64, 64)]
 
@@ -182,7 +243,9 @@ def test_objects_of_all_four_images_of_a_mosaic_are_where_they_are_seen(painted_
     def four(key: tf.Tensor) -> Example:
         examples = []
         for number, shape in enumerate(SHAPES):
-            middle = tuple(int(share * length) for share, length in zip((0.3, 0.35, 0.7, 0.65), 2 * shape))
+            middle = tuple(
+                int(share * length) for share, length in zip((0.3, 0.35, 0.7, 0.65), 2 * shape)
+            )
             one = painted(middle, shape, label=number)
             silent = tf.constant([0 if number != painted_one else 1, 1, 1], tf.uint8)
             examples.append({**one, "image": one["image"] * silent})
@@ -190,7 +253,9 @@ def test_objects_of_all_four_images_of_a_mosaic_are_where_they_are_seen(painted_
 
     seen = 0
     for changed in in_map(four, 30):
-        assert changed["image"].shape == (96, 128, 3) and len(changed["labels"]) == len(changed["boxes"])
+        assert changed["image"].shape == (96, 128, 3) and len(changed["labels"]) == len(
+            changed["boxes"]
+        )
         for row in np.flatnonzero(changed["labels"] == painted_one).tolist():
             np.testing.assert_allclose(found(changed["image"]), in_pixels(changed, row), atol=1.2)
             seen += 1
@@ -198,7 +263,10 @@ def test_objects_of_all_four_images_of_a_mosaic_are_where_they_are_seen(painted_
 
 
 def test_pasted_objects_are_seen_and_covered_ones_are_left_out() -> None:
-    example, other = painted((10, 10, 40, 40), channel=1, label=1), painted((30, 30, 90, 45), (120, 60), label=2)
+    example, other = (
+        painted((10, 10, 40, 40), channel=1, label=1),
+        painted((30, 30, 90, 45), (120, 60), label=2),
+    )
     example = {**example, "image": example["image"] * tf.constant([0, 1, 1], tf.uint8)}
     given, missing = 0, 0
     for changed in in_map(lambda key: copy_paste(example, other, key, 0.5)):
@@ -211,11 +279,16 @@ def test_pasted_objects_are_seen_and_covered_ones_are_left_out() -> None:
     covering = painted((5, 5, 45, 45), label=2)
     assert copy_paste(example, covering, seed(0), 1.0)["labels"].numpy().tolist() == [2]
     crowd = {**covering, "crowd": tf.constant([True])}
-    np.testing.assert_array_equal(copy_paste(example, crowd, seed(0), 1.0)["image"], example["image"])
+    np.testing.assert_array_equal(
+        copy_paste(example, crowd, seed(0), 1.0)["image"], example["image"]
+    )
 
 
 def test_blended_images_keep_the_objects_of_both() -> None:
-    one, other = painted((10, 20, 50, 70), (60, 80), label=1), painted((30, 5, 90, 45), (100, 50), 1, label=2)
+    one, other = (
+        painted((10, 20, 50, 70), (60, 80), label=1),
+        painted((30, 5, 90, 45), (100, 50), 1, label=2),
+    )
     one = {**one, "image": one["image"] * tf.constant([1, 0, 1], tf.uint8)}
     other = {**other, "image": other["image"] * tf.constant([0, 1, 1], tf.uint8)}
     for changed in in_map(lambda key: object_mixup(one, other, key)):
@@ -223,7 +296,9 @@ def test_blended_images_keep_the_objects_of_both() -> None:
         shares = [changed["image"][..., channel].max() / 255 for channel in (0, 1)]
         assert sum(shares) == pytest.approx(1, abs=1e-4)
         for row, share in enumerate(shares):
-            np.testing.assert_allclose(found(changed["image"] / max(share, 1e-9), row), in_pixels(changed, row), atol=1e-3)
+            np.testing.assert_allclose(
+                found(changed["image"] / max(share, 1e-9), row), in_pixels(changed, row), atol=1e-3
+            )
 
 
 @pytest.mark.parametrize("given", PARTNERS, ids=lambda given: given["op"])
@@ -253,6 +328,17 @@ def test_partners_are_as_many_as_the_greediest_operation_needs() -> None:
 
 def test_every_operation_that_moves_things_is_tried_here() -> None:
     union, _ = typing.get_args(Augmentation)
-    names = {typing.get_args(section.model_fields["op"].annotation)[0] for section in typing.get_args(union)}
-    elsewhere = {"lens", "elastic", "rand_augment", "auto_augment", "pca_lighting", "grayscale", "erase"}
+    names = {
+        typing.get_args(section.model_fields["op"].annotation)[0]
+        for section in typing.get_args(union)
+    }
+    elsewhere = {
+        "lens",
+        "elastic",
+        "rand_augment",
+        "auto_augment",
+        "pca_lighting",
+        "grayscale",
+        "erase",
+    }
     assert names == {given["op"] for given in [*MOVES, *TURNS, *PARTNERS]} | elsewhere

@@ -31,13 +31,17 @@ def seed(number: Any) -> tf.Tensor:
 
 def in_map(image: np.ndarray, op: ColourJitter, count: int) -> list[np.ndarray]:
     """The image under seeds 0 … count − 1."""
-    data = tf.data.Dataset.range(count).map(lambda number: colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"])
+    data = tf.data.Dataset.range(count).map(
+        lambda number: colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"]
+    )
     return list(data.as_numpy_iterator())
 
 
 def reference(image: np.ndarray, op: ColourJitter, number: int) -> np.ndarray:
     """Brightness, contrast, saturation and hue in this order, by the same draws."""
-    brightness, contrast, saturation, hue = tf.random.stateless_uniform([4], seed(number), -1, 1).numpy().astype(float)
+    brightness, contrast, saturation, hue = (
+        tf.random.stateless_uniform([4], seed(number), -1, 1).numpy().astype(float)
+    )
     pixels = np.clip(image / 255 * (1 + op.brightness * brightness), 0, 1)
 
     def grey() -> np.ndarray:
@@ -61,7 +65,11 @@ def test_each_change_is_its_formula(name: str, channels: int) -> None:
     for number, changed in enumerate(in_map(image, op, 8)):
         assert changed.dtype == np.float32
         np.testing.assert_allclose(changed, reference(image, op, number), atol=0.05)
-        np.testing.assert_allclose(colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"], changed, atol=1e-3)
+        np.testing.assert_allclose(
+            colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"],
+            changed,
+            atol=1e-3,
+        )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -72,7 +80,9 @@ def test_no_strength_is_no_change(channels: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_stay_within_bounds_at_full_strength(channels: int) -> None:
-    changed = np.stack(in_map(noise(channels), jitter(brightness=1, contrast=1, saturation=1, hue=0.5), 50))
+    changed = np.stack(
+        in_map(noise(channels), jitter(brightness=1, contrast=1, saturation=1, hue=0.5), 50)
+    )
     assert changed.min() >= 0 and changed.max() <= 255
     assert changed.max() > 250, "nothing gets brighter"
 
@@ -87,7 +97,10 @@ def test_colour_means_nothing_to_a_grey_image(strengths: dict[str, float]) -> No
 
 def test_floats_and_integers_of_the_same_pixels_are_treated_alike() -> None:
     op = jitter(**ALL)
-    assert in_map(noise(3), op, 1)[0].tobytes() == in_map(noise(3).astype(np.float32), op, 1)[0].tobytes()
+    assert (
+        in_map(noise(3), op, 1)[0].tobytes()
+        == in_map(noise(3).astype(np.float32), op, 1)[0].tobytes()
+    )
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
@@ -99,7 +112,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
 
 def test_factors_are_spread_over_their_whole_range() -> None:
     grey = np.full((2, 2, 1), 100, np.uint8)
-    factors = np.array([changed[0, 0, 0] / 100 for changed in in_map(grey, jitter(brightness=0.5), 300)])
+    factors = np.array(
+        [changed[0, 0, 0] / 100 for changed in in_map(grey, jitter(brightness=0.5), 300)]
+    )
     assert 0.5 <= factors.min() < 0.53 and 1.47 < factors.max() <= 1.5
     assert abs(factors.mean() - 1) < 4 * 0.5 / np.sqrt(3 * 300)
 
@@ -113,23 +128,32 @@ def test_labels_stay_as_they_are() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_grayscale_is_luma_in_every_channel(dtype: Any) -> None:
     image = noise(3).astype(dtype)
-    grey = grayscale({"image": tf.constant(image)}, seed(0), Grayscale(op="grayscale", probability=1))["image"].numpy()
+    grey = grayscale(
+        {"image": tf.constant(image)}, seed(0), Grayscale(op="grayscale", probability=1)
+    )["image"].numpy()
     assert grey.dtype == dtype
-    np.testing.assert_allclose(grey, np.repeat((image @ LUMA)[..., None], 3, -1), atol=0.51 if dtype == np.uint8 else 1e-3)
+    np.testing.assert_allclose(
+        grey, np.repeat((image @ LUMA)[..., None], 3, -1), atol=0.51 if dtype == np.uint8 else 1e-3
+    )
     np.testing.assert_allclose(tf.image.rgb_to_grayscale(image), grey[..., :1], atol=1)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
 def test_grayscale_is_as_frequent_as_asked_for(probability: float) -> None:
     op = Grayscale(op="grayscale", probability=probability)
-    data = tf.data.Dataset.range(500).map(lambda number: grayscale({"image": tf.constant(noise(3))}, seed(number), op)["image"])
+    data = tf.data.Dataset.range(500).map(
+        lambda number: grayscale({"image": tf.constant(noise(3))}, seed(number), op)["image"]
+    )
     taken = sum((image != noise(3)).any() for image in data.as_numpy_iterator())
     assert abs(taken - probability * 500) <= 4 * np.sqrt(500 * probability * (1 - probability))
 
 
 def test_a_grey_image_has_no_colour_to_take_away() -> None:
     image = tf.constant(noise(1))
-    assert grayscale({"image": image}, seed(0), Grayscale(op="grayscale", probability=1))["image"] is image
+    assert (
+        grayscale({"image": image}, seed(0), Grayscale(op="grayscale", probability=1))["image"]
+        is image
+    )
 
 
 # Of no order, and no axis among them: a mistaken transpose shows.
@@ -137,18 +161,30 @@ EIGENVALUES = np.array([0.2, 0.01, 0.05])
 EIGENVECTORS = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 
 
-def lit(image: np.ndarray, op: PcaLighting, count: int, eigenvalues: np.ndarray, eigenvectors: np.ndarray) -> np.ndarray:
+def lit(
+    image: np.ndarray,
+    op: PcaLighting,
+    count: int,
+    eigenvalues: np.ndarray,
+    eigenvectors: np.ndarray,
+) -> np.ndarray:
     def one(number: tf.Tensor) -> tf.Tensor:
-        return pca_lighting({"image": tf.constant(image)}, seed(number), op, eigenvalues, eigenvectors)["image"]
+        return pca_lighting(
+            {"image": tf.constant(image)}, seed(number), op, eigenvalues, eigenvectors
+        )["image"]
 
     return np.stack(list(tf.data.Dataset.range(count).map(one).as_numpy_iterator()))
 
 
 def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> None:
     grey = np.full((3, 2, 3), 128, np.uint8)
-    change = lit(grey, PcaLighting(op="pca_lighting", std=0.5), 1000, EIGENVALUES, EIGENVECTORS) / 255 - 128 / 255
+    change = (
+        lit(grey, PcaLighting(op="pca_lighting", std=0.5), 1000, EIGENVALUES, EIGENVECTORS) / 255
+        - 128 / 255
+    )
     assert np.ptp(change, axis=(1, 2)).max() < 1e-6
-    # In the components' coordinates it is independent, with deviations of std times the eigenvalues.
+    # In the components' coordinates it is independent, with deviations of std times the
+    # eigenvalues.
     along = change[:, 0, 0] @ EIGENVECTORS
     np.testing.assert_allclose(along.std(0), 0.5 * EIGENVALUES, rtol=4 / np.sqrt(2 * 1000))
     assert (abs(along.mean(0)) < 4 * 0.5 * EIGENVALUES / np.sqrt(1000)).all()
@@ -156,11 +192,23 @@ def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> No
 
 
 def test_lighting_of_a_grey_image_is_brightness() -> None:
-    change = lit(np.full((2, 2, 1), 128, np.uint8), PcaLighting(op="pca_lighting"), 1000, np.array([0.1]), np.array([[-1.0]])) - 128
+    change = (
+        lit(
+            np.full((2, 2, 1), 128, np.uint8),
+            PcaLighting(op="pca_lighting"),
+            1000,
+            np.array([0.1]),
+            np.array([[-1.0]]),
+        )
+        - 128
+    )
     np.testing.assert_allclose(change.std() / 255, 0.1 * 0.1, rtol=4 / np.sqrt(2 * 1000))
 
 
 def test_lighting_keeps_pixels_within_bounds_and_no_deviation_changes_nothing() -> None:
     strong = lit(noise(3), PcaLighting(op="pca_lighting", std=20), 20, EIGENVALUES, EIGENVECTORS)
     assert strong.dtype == np.float32 and strong.min() == 0 and strong.max() == 255
-    np.testing.assert_array_equal(lit(noise(3), PcaLighting(op="pca_lighting", std=0), 1, EIGENVALUES, EIGENVECTORS)[0], noise(3))
+    np.testing.assert_array_equal(
+        lit(noise(3), PcaLighting(op="pca_lighting", std=0), 1, EIGENVALUES, EIGENVECTORS)[0],
+        noise(3),
+    )

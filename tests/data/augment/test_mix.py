@@ -17,21 +17,36 @@ MIXUP, CUTMIX = MixUp(op="mixup", alpha=0.8), CutMix(op="cutmix")
 
 
 def seeds(examples: int, first: int = 0) -> np.ndarray:
-    return np.stack([np.full(examples, 3), 128 * np.arange(first, first + examples) + 127], -1).astype(np.int64)
+    return np.stack(
+        [np.full(examples, 3), 128 * np.arange(first, first + examples) + 127], -1
+    ).astype(np.int64)
 
 
 def batch(examples: int, height: int = 5, width: int = 4, channels: int = 3) -> dict[str, Any]:
     """Images of noise, no two pixels alike."""
-    image = np.random.default_rng(0).normal(size=(examples, height, width, channels)).astype(np.float32)
+    image = (
+        np.random.default_rng(0).normal(size=(examples, height, width, channels)).astype(np.float32)
+    )
     targets = {"label": np.arange(examples), "box": np.arange(4.0 * examples).reshape(examples, 4)}
-    return {"image": image, "targets": targets, "weight": np.ones(examples, np.float32), "index": np.arange(examples) + 10}
+    return {
+        "image": image,
+        "targets": targets,
+        "weight": np.ones(examples, np.float32),
+        "index": np.arange(examples) + 10,
+    }
 
 
-def mixed(given: dict[str, Any], ops: Sequence[Mix], keys: np.ndarray | None = None) -> dict[str, Any]:
+def mixed(
+    given: dict[str, Any], ops: Sequence[Mix], keys: np.ndarray | None = None
+) -> dict[str, Any]:
     """The batch mixed inside Dataset.map."""
     keys = seeds(len(given["image"])) if keys is None else keys
     data = tf.data.Dataset.from_tensors((given, keys))
-    return next(data.map(tf.autograph.experimental.do_not_convert(lambda one, key: mix(one, key, ops))).as_numpy_iterator())
+    return next(
+        data.map(
+            tf.autograph.experimental.do_not_convert(lambda one, key: mix(one, key, ops))
+        ).as_numpy_iterator()
+    )
 
 
 def swapped(values: np.ndarray) -> np.ndarray:
@@ -42,8 +57,13 @@ def swapped(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_it_is_the_same_bits_eagerly_and_in_a_graph(ops: list[Mix], channels: int) -> None:
     given = batch(4, channels=channels)
-    in_map, eager = mixed(given, ops), mix(tf.nest.map_structure(tf.constant, given), tf.constant(seeds(4)), ops)
-    tf.nest.map_structure(np.testing.assert_array_equal, in_map, tf.nest.map_structure(np.array, eager))
+    in_map, eager = (
+        mixed(given, ops),
+        mix(tf.nest.map_structure(tf.constant, given), tf.constant(seeds(4)), ops),
+    )
+    tf.nest.map_structure(
+        np.testing.assert_array_equal, in_map, tf.nest.map_structure(np.array, eager)
+    )
     assert (in_map["image"] != given["image"]).any()
 
 
@@ -64,12 +84,16 @@ def test_mixup_blends_by_the_share() -> None:
     given = batch(40)
     out = mixed(given, [MIXUP])
     share = out["share"][:, None, None, None]
-    np.testing.assert_allclose(out["image"], share * given["image"] + (1 - share) * swapped(given["image"]), atol=1e-6)
+    np.testing.assert_allclose(
+        out["image"], share * given["image"] + (1 - share) * swapped(given["image"]), atol=1e-6
+    )
     assert len(set(out["share"])) == 40
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (1, 6), (1, 1)])
-def test_cutmix_puts_in_a_rectangle_and_its_share_is_the_pixels_counted(shape: tuple[int, int]) -> None:
+def test_cutmix_puts_in_a_rectangle_and_its_share_is_the_pixels_counted(
+    shape: tuple[int, int],
+) -> None:
     given = batch(200, *shape)
     out = mixed(given, [CUTMIX])
     own = (out["image"] == given["image"]).all(-1)
@@ -95,7 +119,9 @@ def test_a_tiny_alpha_takes_one_of_the_two_images_and_never_nan(alpha: float) ->
 
 
 def test_a_huge_alpha_takes_half_of_each() -> None:
-    np.testing.assert_allclose(mixed(batch(50, 1, 1), [MixUp(op="mixup", alpha=1e9)])["share"], 0.5, atol=1e-3)
+    np.testing.assert_allclose(
+        mixed(batch(50, 1, 1), [MixUp(op="mixup", alpha=1e9)])["share"], 0.5, atol=1e-3
+    )
 
 
 def test_cutmixs_shares_are_those_of_the_papers_rectangles() -> None:
@@ -145,13 +171,17 @@ def test_even_shares_of_a_batch_are_mixed_as_the_whole_is() -> None:
     given, ops = batch(12), [MIXUP, CUTMIX]
     whole = mixed(given, ops)
     for first in (0, 8):
-        part = tf.nest.map_structure(lambda values: values[first: first + 4], given)
+        part = tf.nest.map_structure(lambda values: values[first : first + 4], given)
         out = mixed(part, ops, seeds(4, first))
-        tf.nest.map_structure(lambda one, all: np.testing.assert_array_equal(one, all[first: first + 4]), out, whole)
+        tf.nest.map_structure(
+            lambda one, all: np.testing.assert_array_equal(one, all[first : first + 4]), out, whole
+        )
 
 
 def test_each_example_follows_its_own_seed_alone() -> None:
     given, keys = batch(6), seeds(6)
     keys[2] += 1
-    changed = (mixed(given, [MIXUP], keys)["image"] != mixed(given, [MIXUP])["image"]).any((1, 2, 3))
+    changed = (mixed(given, [MIXUP], keys)["image"] != mixed(given, [MIXUP])["image"]).any(
+        (1, 2, 3)
+    )
     np.testing.assert_array_equal(changed, [False, False, True, False, False, False])

@@ -21,12 +21,31 @@ NOISE = RNG.integers(0, 256, (23, 19, 3), dtype=np.uint8)
 # Low contrast, and other extremes in every channel.
 PALE = (RNG.integers(0, 80, (40, 31, 3)) + [20, 90, 170]).astype(np.uint8)
 FLAT = np.full((4, 5, 3), 77, np.uint8)
-IMAGES = {"noise": NOISE, "pale": PALE, "flat": FLAT, "grey": NOISE[..., :1], "tiny": NOISE[:2, :2], "dot": NOISE[:1, :1]}
+IMAGES = {
+    "noise": NOISE,
+    "pale": PALE,
+    "flat": FLAT,
+    "grey": NOISE[..., :1],
+    "tiny": NOISE[:2, :2],
+    "dot": NOISE[:1, :1],
+}
 # Amounts that change a lot.
 STRONG: dict[Operation, float] = {
-    operations.identity: 0, operations.auto_contrast: 0, operations.equalize: 0, operations.invert: 0, operations.solarize: 100,
-    operations.posterize: 2, operations.colour: 1.72, operations.contrast: 0.3, operations.brightness: 1.72, operations.sharpness: 1.72,
-    operations.rotate: 27, operations.shear_x: 0.3, operations.shear_y: -0.3, operations.translate_x: 0.3, operations.translate_y: -0.4,
+    operations.identity: 0,
+    operations.auto_contrast: 0,
+    operations.equalize: 0,
+    operations.invert: 0,
+    operations.solarize: 100,
+    operations.posterize: 2,
+    operations.colour: 1.72,
+    operations.contrast: 0.3,
+    operations.brightness: 1.72,
+    operations.sharpness: 1.72,
+    operations.rotate: 27,
+    operations.shear_x: 0.3,
+    operations.shear_y: -0.3,
+    operations.translate_x: 0.3,
+    operations.translate_y: -0.4,
 }
 named = pytest.mark.parametrize("operation", STRONG, ids=lambda operation: operation.__name__)
 
@@ -49,8 +68,12 @@ def model_garden() -> ModuleType:
 
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
 def test_histograms_and_bits_are_those_of_pil_to_the_bit(image: np.ndarray) -> None:
-    np.testing.assert_array_equal(result(operations.auto_contrast, image), by_pil(ImageOps.autocontrast, image))
-    np.testing.assert_array_equal(result(operations.equalize, image), by_pil(ImageOps.equalize, image))
+    np.testing.assert_array_equal(
+        result(operations.auto_contrast, image), by_pil(ImageOps.autocontrast, image)
+    )
+    np.testing.assert_array_equal(
+        result(operations.equalize, image), by_pil(ImageOps.equalize, image)
+    )
     np.testing.assert_array_equal(result(operations.invert, image), by_pil(ImageOps.invert, image))
     for threshold in (0, 1, 100, 255, 256):
         expected = by_pil(lambda picture: ImageOps.solarize(picture, threshold), image)
@@ -60,14 +83,25 @@ def test_histograms_and_bits_are_those_of_pil_to_the_bit(image: np.ndarray) -> N
         np.testing.assert_array_equal(result(operations.posterize, image, bits + 0.9), expected)
 
 
-@pytest.mark.parametrize("name, operation", [
-    ("Color", operations.colour), ("Contrast", operations.contrast), ("Brightness", operations.brightness),
-    ("Sharpness", operations.sharpness),
-])
-@pytest.mark.parametrize("image", [image for name, image in IMAGES.items() if name not in ("tiny", "dot")])
-def test_enhancements_are_those_of_pil_to_the_bit(name: str, operation: Operation, image: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    "name, operation",
+    [
+        ("Color", operations.colour),
+        ("Contrast", operations.contrast),
+        ("Brightness", operations.brightness),
+        ("Sharpness", operations.sharpness),
+    ],
+)
+@pytest.mark.parametrize(
+    "image", [image for name, image in IMAGES.items() if name not in ("tiny", "dot")]
+)
+def test_enhancements_are_those_of_pil_to_the_bit(
+    name: str, operation: Operation, image: np.ndarray
+) -> None:
     for factor in (0.1, 0.46, 1, 1.36, 1.9, 5.5):
-        expected = by_pil(lambda picture: getattr(ImageEnhance, name)(picture).enhance(factor), image)
+        expected = by_pil(
+            lambda picture: getattr(ImageEnhance, name)(picture).enhance(factor), image
+        )
         np.testing.assert_array_equal(result(operation, image, factor), expected)
 
 
@@ -83,7 +117,8 @@ def test_what_model_garden_defines_as_pil_does_is_equal(model_garden: ModuleType
         ]
         for ours, theirs in exact:
             np.testing.assert_array_equal(ours, theirs)
-        # Its single precision and its cut instead of rounded grey and blur are 1 apart from PIL, 2 after a factor.
+        # Its single precision and its cut instead of rounded grey and blur are 1 apart from PIL, 2
+        # after a factor.
         close = [
             (result(operations.auto_contrast, image), model_garden.autocontrast(tensor)),
             (result(operations.colour, image, 1.4), model_garden.color(tensor, 1.4)),
@@ -101,15 +136,21 @@ def test_translations_are_whole_pixels_with_grey_behind() -> None:
     down = np.concatenate([np.full((7, 19, 3), 128, np.uint8), NOISE[:-7]])
     np.testing.assert_array_equal(result(operations.translate_y, NOISE, 0.3), down)
     for operation in (operations.translate_x, operations.translate_y):
-        assert (result(operation, NOISE, 1.0) == 128).all() and (result(operation, NOISE, -1.7) == 128).all()
+        assert (result(operation, NOISE, 1.0) == 128).all() and (
+            result(operation, NOISE, -1.7) == 128
+        ).all()
 
 
 @pytest.mark.parametrize("amount", [0.3, -0.12])
 def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
     def moved(image: np.ndarray, matrix: Any, offset: Any = 0.0) -> np.ndarray:
-        """By SciPy, from (row, column) of the output to those of the input, one channel after another."""
+        """By SciPy, from (row, column) of the output to those of the input, one channel after
+        another.
+        """
         channels = [
-            ndimage.affine_transform(channel.astype(float), matrix, offset, order=1, mode="grid-constant", cval=128)
+            ndimage.affine_transform(
+                channel.astype(float), matrix, offset, order=1, mode="grid-constant", cval=128
+            )
             for channel in np.moveaxis(image, -1, 0)
         ]
         return np.stack(channels, -1)
@@ -120,17 +161,29 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
     for image in (NOISE, NOISE[..., :1], PALE):
         centre = (np.array(image.shape[:2]) - 1) / 2
         for ours, scipys in (
-            (result(operations.shear_x, image, amount), moved(image, np.array([[1, 0], [amount, 1]]))),
-            (result(operations.shear_y, image, amount), moved(image, np.array([[1, amount], [0, 1]]))),
-            (result(operations.rotate, image, amount * 100), moved(image, turn, centre - turn @ centre)),
+            (
+                result(operations.shear_x, image, amount),
+                moved(image, np.array([[1, 0], [amount, 1]])),
+            ),
+            (
+                result(operations.shear_y, image, amount),
+                moved(image, np.array([[1, amount], [0, 1]])),
+            ),
+            (
+                result(operations.rotate, image, amount * 100),
+                moved(image, turn, centre - turn @ centre),
+            ),
         ):
-            # Half a level of rounding, and single precision of places times the image's steps of up to 255.
+            # Half a level of rounding, and single precision of places times the image's steps of up
+            # to 255.
             np.testing.assert_allclose(ours, scipys, atol=0.52)
 
 
 @named
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
-def test_every_operation_gives_the_same_bits_eagerly_and_in_a_map_at_any_size(operation: Operation, image: np.ndarray) -> None:
+def test_every_operation_gives_the_same_bits_eagerly_and_in_a_map_at_any_size(
+    operation: Operation, image: np.ndarray
+) -> None:
     amount = STRONG[operation]
 
     @tf.autograph.experimental.do_not_convert
@@ -138,12 +191,17 @@ def test_every_operation_gives_the_same_bits_eagerly_and_in_a_map_at_any_size(op
         return operation(tf.ensure_shape(pixels, [None, None, image.shape[-1]]), strength)
 
     data = tf.data.Dataset.from_generator(
-        lambda: [(image, amount)], output_signature=(tf.TensorSpec(None, tf.uint8), tf.TensorSpec([], tf.float32))
+        lambda: [(image, amount)],
+        output_signature=(tf.TensorSpec(None, tf.uint8), tf.TensorSpec([], tf.float32)),
     )
     [changed] = data.map(one).as_numpy_iterator()
     assert changed.dtype == np.uint8 and changed.shape == image.shape
     np.testing.assert_array_equal(changed, result(operation, image, amount))
-    if image is NOISE and operation is not operations.identity and operation is not operations.auto_contrast:
+    if (
+        image is NOISE
+        and operation is not operations.identity
+        and operation is not operations.auto_contrast
+    ):
         assert (changed != image).any()
 
 
@@ -151,14 +209,32 @@ def test_every_operation_gives_the_same_bits_eagerly_and_in_a_map_at_any_size(op
 def test_a_grey_image_is_treated_as_the_same_grey_in_three_channels(operation: Operation) -> None:
     grey = NOISE[..., :1]
     expected = result(operation, np.repeat(grey, 3, -1), STRONG[operation])
-    np.testing.assert_array_equal(np.repeat(result(operation, grey, STRONG[operation]), 3, -1), expected)
+    np.testing.assert_array_equal(
+        np.repeat(result(operation, grey, STRONG[operation]), 3, -1), expected
+    )
 
 
-@pytest.mark.parametrize("operation, amount", [
-    (operations.rotate, 0), (operations.shear_x, 0), (operations.shear_y, 0), (operations.translate_x, 0), (operations.translate_y, 0),
-    (operations.solarize, 256), (operations.solarize, 700), (operations.posterize, 8), (operations.posterize, 16),
-    (operations.colour, 1), (operations.contrast, 1), (operations.brightness, 1), (operations.sharpness, 1), (operations.identity, 3),
-])
-def test_each_operation_has_an_amount_that_changes_nothing(operation: Operation, amount: float) -> None:
+@pytest.mark.parametrize(
+    "operation, amount",
+    [
+        (operations.rotate, 0),
+        (operations.shear_x, 0),
+        (operations.shear_y, 0),
+        (operations.translate_x, 0),
+        (operations.translate_y, 0),
+        (operations.solarize, 256),
+        (operations.solarize, 700),
+        (operations.posterize, 8),
+        (operations.posterize, 16),
+        (operations.colour, 1),
+        (operations.contrast, 1),
+        (operations.brightness, 1),
+        (operations.sharpness, 1),
+        (operations.identity, 3),
+    ],
+)
+def test_each_operation_has_an_amount_that_changes_nothing(
+    operation: Operation, amount: float
+) -> None:
     for image in IMAGES.values():
         np.testing.assert_array_equal(result(operation, image, amount), image)

@@ -1,4 +1,6 @@
-"""RandAugment and AutoAugment: the published tables and magnitudes, and every outcome as frequent as they say."""
+"""RandAugment and AutoAugment: the published tables and magnitudes, and every outcome as frequent
+as they say.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,24 @@ import tensorflow as tf
 
 from cvpipe.config.augment import AutoAugment, RandAugment
 from cvpipe.data.augment import augment
-from cvpipe.data.augment.operations import colour, identity, invert, posterize, solarize, translate_x, translate_y
-from cvpipe.data.augment.policies import POLICIES, RAND_AUGMENT, RANGES, SIGNED, amount, auto_augment, rand_augment
+from cvpipe.data.augment.operations import (
+    colour,
+    identity,
+    invert,
+    posterize,
+    solarize,
+    translate_x,
+    translate_y,
+)
+from cvpipe.data.augment.policies import (
+    POLICIES,
+    RAND_AUGMENT,
+    RANGES,
+    SIGNED,
+    amount,
+    auto_augment,
+    rand_augment,
+)
 from cvpipe.data.order import example_seed
 
 # Of more than 255 pixels, and not from 0 to 255, or there is nothing to equalize and to stretch.
@@ -39,31 +57,50 @@ def key(index: Any) -> tf.Tensor:
     return example_seed(0, tf.constant(0, tf.int64), tf.cast(index, tf.int64))
 
 
-def images(op: RandAugment | AutoAugment, count: int, image: np.ndarray = IMAGE) -> list[np.ndarray]:
+def images(
+    op: RandAugment | AutoAugment, count: int, image: np.ndarray = IMAGE
+) -> list[np.ndarray]:
     """The image as examples 0 … count − 1, inside Dataset.map, of a size unknown beforehand."""
 
     @tf.autograph.experimental.do_not_convert
     def one(index: tf.Tensor) -> tf.Tensor:
-        unknown = tf.ensure_shape(tf.py_function(lambda: image, [], image.dtype), [None, None, image.shape[-1]])
+        unknown = tf.ensure_shape(
+            tf.py_function(lambda: image, [], image.dtype), [None, None, image.shape[-1]]
+        )
         return augment({"image": unknown}, key(index), [op], (1, 1))["image"]
 
     return list(tf.data.Dataset.range(count).map(one).as_numpy_iterator())
 
 
-def outcomes(operation: Any, level: float) -> list[tuple[float, Callable[[np.ndarray], np.ndarray]]]:
-    """What an operation may do to an image, and how often: either way with a half each, or its one way."""
+def outcomes(
+    operation: Any, level: float
+) -> list[tuple[float, Callable[[np.ndarray], np.ndarray]]]:
+    """What an operation may do to an image, and how often: either way with a half each, or its one
+    way.
+    """
     ways = [1, -1] if operation in SIGNED else [1]
     strengths = [tf.constant(way * amount(operation, level), tf.float32) for way in ways]
-    return [(1 / len(ways), lambda image, strength=strength: operation(tf.constant(image), strength).numpy()) for strength in strengths]
+    return [
+        (
+            1 / len(ways),
+            lambda image, strength=strength: operation(tf.constant(image), strength).numpy(),
+        )
+        for strength in strengths
+    ]
 
 
 def assert_as_frequent(found: list[np.ndarray], expected: dict[bytes, float]) -> None:
-    """Nothing but what is expected, and in its shares: Pearson's statistic within four standard deviations of its mean."""
+    """Nothing but what is expected, and in its shares: Pearson's statistic within four standard
+    deviations of its mean.
+    """
     counts = Counter(image.tobytes() for image in found)
     assert counts.keys() <= expected.keys(), "an image that no operations of the policy lead to"
     assert sum(expected.values()) == pytest.approx(1)
     means = {image: share * len(found) for image, share in expected.items() if share}
-    statistic, freedom = sum((counts[image] - mean) ** 2 / mean for image, mean in means.items()), len(means) - 1
+    statistic, freedom = (
+        sum((counts[image] - mean) ** 2 / mean for image, mean in means.items()),
+        len(means) - 1,
+    )
     assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
 
 
@@ -77,23 +114,44 @@ def test_a_policy_is_25_pairs_of_operations_with_probabilities_and_levels() -> N
                 assert probability in [tenths / 10 for tenths in range(11)] and level in range(10)
 
 
-@pytest.mark.parametrize("ours, theirs", [
-    ("imagenet", "policy_reduced_imagenet"), ("cifar10", "policy_reduced_cifar10"), ("svhn", "policy_svhn"),
-])
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        ("imagenet", "policy_reduced_imagenet"),
+        ("cifar10", "policy_reduced_cifar10"),
+        ("svhn", "policy_svhn"),
+    ],
+)
 def test_policies_are_model_gardens(ours: str, theirs: str, model_garden: ModuleType) -> None:
-    listed = [[(name(operation), *numbers) for operation, *numbers in steps] for steps in POLICIES[ours]]
+    listed = [
+        [(name(operation), *numbers) for operation, *numbers in steps] for steps in POLICIES[ours]
+    ]
     assert listed == getattr(model_garden.AutoAugment, theirs)()
 
 
 def test_rand_augment_has_the_papers_14_operations() -> None:
     assert len(set(RAND_AUGMENT)) == 14
     assert {name(operation) for operation in RAND_AUGMENT} == {
-        "Identity", "AutoContrast", "Equalize", "Rotate", "Solarize", "Color", "Posterize", "Contrast", "Brightness", "Sharpness",
-        "ShearX", "ShearY", "TranslateX", "TranslateY",
+        "Identity",
+        "AutoContrast",
+        "Equalize",
+        "Rotate",
+        "Solarize",
+        "Color",
+        "Posterize",
+        "Contrast",
+        "Brightness",
+        "Sharpness",
+        "ShearX",
+        "ShearY",
+        "TranslateX",
+        "TranslateY",
     }
 
 
-def test_levels_mean_what_they_mean_in_model_garden(model_garden: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_mean_what_they_mean_in_model_garden(
+    model_garden: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(model_garden, "_randomly_negate_tensor", lambda level: level)
     theirs = model_garden.level_to_arg(cutout_const=40.0, translate_const=150.0)
     for operation, level in itertools.product(RANGES, range(1, 31)):
@@ -105,15 +163,24 @@ def test_levels_mean_what_they_mean_in_model_garden(model_garden: ModuleType, mo
             argument = np.clip(argument, -150, 150) / 331
         ours = amount(operation, level)
         # Thresholds and bits are cut by the operations themselves.
-        assert (int(ours) if operation in (solarize, posterize) else ours) == pytest.approx(argument)
+        assert (int(ours) if operation in (solarize, posterize) else ours) == pytest.approx(
+            argument
+        )
 
 
 def test_the_ends_of_the_ranges_are_those_of_the_papers_table() -> None:
     ends = {name(operation): (amount(operation, 0), amount(operation, 10)) for operation in RANGES}
-    enhanced = {kind: pytest.approx((0.1, 1.9)) for kind in ("Color", "Contrast", "Brightness", "Sharpness")}
+    enhanced = {
+        kind: pytest.approx((0.1, 1.9)) for kind in ("Color", "Contrast", "Brightness", "Sharpness")
+    }
     assert ends == enhanced | {
-        "Rotate": (0, 30), "ShearX": (0, 0.3), "ShearY": (0, 0.3), "Solarize": (0, 256), "Posterize": (4, 8),
-        "TranslateX": (0, 150 / 331), "TranslateY": (0, 150 / 331),
+        "Rotate": (0, 30),
+        "ShearX": (0, 0.3),
+        "ShearY": (0, 0.3),
+        "Solarize": (0, 256),
+        "Posterize": (4, 8),
+        "TranslateX": (0, 150 / 331),
+        "TranslateY": (0, 150 / 331),
     }
 
 
@@ -137,13 +204,20 @@ def test_layers_of_rand_augment_are_drawn_independently() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_auto_augment_follows_its_table_in_operations_probabilities_levels_and_order(policy: Any) -> None:
+def test_auto_augment_follows_its_table_in_operations_probabilities_levels_and_order(
+    policy: Any,
+) -> None:
     expected: Counter[bytes] = Counter()
     for (first, p, level), (second, q, other) in POLICIES[policy]:
-        for (one_share, one), (two_share, two) in itertools.product(outcomes(first, level), outcomes(second, other)):
+        for (one_share, one), (two_share, two) in itertools.product(
+            outcomes(first, level), outcomes(second, other)
+        ):
             image = one(IMAGE)
             for share, result in (
-                (p * q, two(image)), (p * (1 - q), image), ((1 - p) * q, two(IMAGE)), ((1 - p) * (1 - q), IMAGE),
+                (p * q, two(image)),
+                (p * (1 - q), image),
+                ((1 - p) * q, two(IMAGE)),
+                ((1 - p) * (1 - q), IMAGE),
             ):
                 expected[result.tobytes()] += share * one_share * two_share / 25
     assert len(expected) > 35
@@ -154,7 +228,10 @@ def test_auto_augment_follows_its_table_in_operations_probabilities_levels_and_o
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_same_seed_gives_the_same_bits_eagerly_and_in_a_map(op: Any, channels: int) -> None:
     image = IMAGE[..., :channels]
-    eager = [augment({"image": tf.constant(image)}, key(index), [op], (1, 1))["image"].numpy() for index in range(12)]
+    eager = [
+        augment({"image": tf.constant(image)}, key(index), [op], (1, 1))["image"].numpy()
+        for index in range(12)
+    ]
     assert [one.tobytes() for one in images(op, 12, image)] == [one.tobytes() for one in eager]
     assert len({one.tobytes() for one in eager}) > 5
 
@@ -166,11 +243,16 @@ def test_images_of_any_size_keep_it(op: Any, shape: tuple[int, ...]) -> None:
         assert changed.shape == shape and changed.dtype == np.uint8
 
 
-@pytest.mark.parametrize("op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"])
+@pytest.mark.parametrize(
+    "op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"]
+)
 def test_floats_are_rounded_and_then_treated_alike(op: Any, function: Any) -> None:
     floats = (IMAGE + np.random.default_rng(1).uniform(-0.4, 0.4, IMAGE.shape)).astype(np.float32)
     for index in range(8):
-        of_floats, of_bytes = (function({"image": tf.constant(image)}, key(index), op)["image"] for image in (floats, IMAGE))
+        of_floats, of_bytes = (
+            function({"image": tf.constant(image)}, key(index), op)["image"]
+            for image in (floats, IMAGE)
+        )
         assert of_floats.dtype == tf.uint8
         np.testing.assert_array_equal(of_floats, of_bytes)
 
@@ -182,12 +264,18 @@ def test_no_magnitude_moves_everything_out_of_sight() -> None:
             assert (outcome(bright) == 255).mean() > 0.3
 
 
-@pytest.mark.parametrize("op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"])
-def test_everything_but_the_image_stays_as_it_is_and_the_shape_is_known(op: Any, function: Any) -> None:
+@pytest.mark.parametrize(
+    "op, function", zip(BOTH, [rand_augment, auto_augment]), ids=["rand_augment", "auto_augment"]
+)
+def test_everything_but_the_image_stays_as_it_is_and_the_shape_is_known(
+    op: Any, function: Any
+) -> None:
     example = {"image": tf.constant(IMAGE), "label": tf.constant(3)}
     changed = function(example, key(0), op)
     assert changed.keys() == example.keys() and changed["label"] is example["label"]
     data = tf.data.Dataset.from_tensors(IMAGE).map(
-        tf.autograph.experimental.do_not_convert(lambda image: function({"image": image}, key(0), op)["image"])
+        tf.autograph.experimental.do_not_convert(
+            lambda image: function({"image": image}, key(0), op)["image"]
+        )
     )
     assert data.element_spec == tf.TensorSpec(IMAGE.shape, tf.uint8)

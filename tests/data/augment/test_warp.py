@@ -10,7 +10,14 @@ import tensorflow as tf
 from scipy.ndimage import map_coordinates
 
 from cvpipe.config.augment import Fill
-from cvpipe.data.augment.warp import rotation, sample, shearing, shearing_vertically, translation, warp
+from cvpipe.data.augment.warp import (
+    rotation,
+    sample,
+    shearing,
+    shearing_vertically,
+    translation,
+    warp,
+)
 
 # SciPy's names for what lies outside.
 MODES = {"constant": "grid-constant", "reflect": "reflect", "nearest": "nearest"}
@@ -36,9 +43,17 @@ def places(transform: tf.Tensor, height: int, width: int) -> tuple[np.ndarray, n
     return (b0 * x + b1 * y + b2) / k, (a0 * x + a1 * y + a2) / k
 
 
-def reference(image: np.ndarray, y: np.ndarray, x: np.ndarray, fill: str, value: float = 0) -> np.ndarray:
+def reference(
+    image: np.ndarray, y: np.ndarray, x: np.ndarray, fill: str, value: float = 0
+) -> np.ndarray:
     channels = np.moveaxis(image.astype(float), -1, 0)
-    return np.stack([map_coordinates(channel, [y, x], order=1, mode=MODES[fill], cval=value) for channel in channels], -1)
+    return np.stack(
+        [
+            map_coordinates(channel, [y, x], order=1, mode=MODES[fill], cval=value)
+            for channel in channels
+        ],
+        -1,
+    )
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -48,7 +63,9 @@ def test_it_is_scipys_interpolation(name: str, fill: Fill) -> None:
         y, x = places(TRANSFORMS[name], 9, 7)
         expected = reference(image, y, x, fill, 40)
         warped = warp(tf.constant(image), TRANSFORMS[name], fill, 40)
-        sampled = sample(tf.constant(image), tf.constant(y, tf.float32), tf.constant(x, tf.float32), fill, 40)
+        sampled = sample(
+            tf.constant(image), tf.constant(y, tf.float32), tf.constant(x, tf.float32), fill, 40
+        )
         assert warped.dtype == sampled.dtype == tf.float32
         np.testing.assert_allclose(warped, expected, atol=2e-3)
         np.testing.assert_allclose(sampled, expected, atol=2e-3)
@@ -59,9 +76,22 @@ def test_it_is_scipys_interpolation(name: str, fill: Fill) -> None:
 def test_the_nearest_pixel_is_scipys_and_keeps_its_value_and_type(name: str, fill: Fill) -> None:
     image = noise(9, 7)
     y, x = places(TRANSFORMS[name], 9, 7)
-    expected = np.stack([map_coordinates(image[..., n], [y, x], order=0, mode=MODES[fill], cval=40) for n in range(3)], -1)
+    expected = np.stack(
+        [
+            map_coordinates(image[..., n], [y, x], order=0, mode=MODES[fill], cval=40)
+            for n in range(3)
+        ],
+        -1,
+    )
     warped = warp(tf.constant(image), TRANSFORMS[name], fill, 40, "nearest")
-    sampled = sample(tf.constant(image), tf.constant(y, tf.float32), tf.constant(x, tf.float32), fill, 40, "nearest")
+    sampled = sample(
+        tf.constant(image),
+        tf.constant(y, tf.float32),
+        tf.constant(x, tf.float32),
+        fill,
+        40,
+        "nearest",
+    )
     # Halfway between two pixels both are nearest.
     is_clear = (np.abs(y % 1 - 0.5) > 1e-4) & (np.abs(x % 1 - 0.5) > 1e-4)
     for given in (warped, sampled):
@@ -75,16 +105,30 @@ def test_thin_images_are_interpolated_too(shape: tuple[int, int], fill: Fill) ->
     image = noise(*shape)
     transform = translation(0.4, -1.3)
     y, x = places(transform, *shape)
-    np.testing.assert_allclose(warp(tf.constant(image), transform, fill), reference(image, y, x, fill), atol=1e-3)
-    np.testing.assert_allclose(sample(tf.constant(image), y.astype("f"), x.astype("f"), fill), reference(image, y, x, fill), atol=1e-3)
+    np.testing.assert_allclose(
+        warp(tf.constant(image), transform, fill), reference(image, y, x, fill), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        sample(tf.constant(image), y.astype("f"), x.astype("f"), fill),
+        reference(image, y, x, fill),
+        atol=1e-3,
+    )
 
 
 def test_places_may_have_another_shape_than_the_image() -> None:
-    image, (y, x) = noise(5, 4), np.random.default_rng(1).uniform(-3, 8, (2, 3, 11)).astype(np.float32)
-    np.testing.assert_allclose(sample(tf.constant(image), y, x, "reflect"), reference(image, y, x, "reflect"), atol=1e-3)
+    image, (y, x) = (
+        noise(5, 4),
+        np.random.default_rng(1).uniform(-3, 8, (2, 3, 11)).astype(np.float32),
+    )
+    np.testing.assert_allclose(
+        sample(tf.constant(image), y, x, "reflect"), reference(image, y, x, "reflect"), atol=1e-3
+    )
 
 
-@pytest.mark.parametrize("transform", [rotation(0.0, 9, 7), translation(0, 0), shearing(0.0, 9, 7), shearing_vertically(0.0, 9, 7)])
+@pytest.mark.parametrize(
+    "transform",
+    [rotation(0.0, 9, 7), translation(0, 0), shearing(0.0, 9, 7), shearing_vertically(0.0, 9, 7)],
+)
 def test_nothing_moved_is_the_same_pixels(transform: tf.Tensor) -> None:
     for fill in FILLS:
         np.testing.assert_array_equal(warp(tf.constant(noise(9, 7)), transform, fill), noise(9, 7))
@@ -94,32 +138,48 @@ def test_nothing_moved_is_the_same_pixels(transform: tf.Tensor) -> None:
 def test_whole_pixels_are_a_shift(down: int, right: int) -> None:
     image = noise(6, 5)
     padded = np.pad(image, [(9, 9), (9, 9), (0, 0)])
-    expected = padded[9 - down: 15 - down, 9 - right: 14 - right]
-    np.testing.assert_array_equal(warp(tf.constant(image), translation(down, right), "constant"), expected)
+    expected = padded[9 - down : 15 - down, 9 - right : 14 - right]
+    np.testing.assert_array_equal(
+        warp(tf.constant(image), translation(down, right), "constant"), expected
+    )
 
 
 @pytest.mark.parametrize("side", [5, 6])
 def test_a_quarter_turn_is_anticlockwise(side: int) -> None:
     image = noise(side, side)
-    np.testing.assert_allclose(warp(tf.constant(image), rotation(np.pi / 2, side, side), "nearest"), np.rot90(image), atol=1e-3)
+    np.testing.assert_allclose(
+        warp(tf.constant(image), rotation(np.pi / 2, side, side), "nearest"),
+        np.rot90(image),
+        atol=1e-3,
+    )
 
 
 def test_half_a_turn_keeps_the_centre_of_any_image() -> None:
     image = noise(6, 5)
-    np.testing.assert_allclose(warp(tf.constant(image), rotation(np.pi, 6, 5), "nearest"), image[::-1, ::-1], atol=1e-3)
+    np.testing.assert_allclose(
+        warp(tf.constant(image), rotation(np.pi, 6, 5), "nearest"), image[::-1, ::-1], atol=1e-3
+    )
 
 
-@pytest.mark.parametrize("make, flip", [(shearing, lambda image: image), (shearing_vertically, lambda image: np.swapaxes(image, 0, 1))])
+@pytest.mark.parametrize(
+    "make, flip",
+    [
+        (shearing, lambda image: image),
+        (shearing_vertically, lambda image: np.swapaxes(image, 0, 1)),
+    ],
+)
 def test_a_slant_of_45_degrees_moves_each_line_a_pixel_more(make: Any, flip: Any) -> None:
     image = noise(5, 5)
     slanted = flip(warp(tf.constant(flip(image)), make(np.pi / 4, 5, 5), "constant").numpy())
     for row, moved in enumerate(range(2, -3, -1)):
-        expected = np.pad(image[row], [(4, 4), (0, 0)])[4 - moved: 9 - moved]
+        expected = np.pad(image[row], [(4, 4), (0, 0)])[4 - moved : 9 - moved]
         np.testing.assert_allclose(slanted[row], expected, atol=1e-3)
 
 
 def test_known_shapes_stay_known_and_unknown_ones_work() -> None:
-    known = tf.data.Dataset.from_tensors(noise(6, 5)).map(lambda image: warp(image, translation(1, 0), "nearest"))
+    known = tf.data.Dataset.from_tensors(noise(6, 5)).map(
+        lambda image: warp(image, translation(1, 0), "nearest")
+    )
     assert known.element_spec.shape == [6, 5, 3]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])

@@ -1,4 +1,6 @@
-"""COCO's JSON: crowds, categories of any ids, images without objects, and everything that can be wrong in it."""
+"""COCO's JSON: crowds, categories of any ids, images without objects, and everything that can be
+wrong in it.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,27 @@ from cvpipe.errors import DataError
 
 INSTANCES: dict[str, Any] = {
     "images": [
-        {"id": 7, "file_name": "b.jpg", "height": 20, "width": 40}, {"id": 3, "file_name": "a.jpg", "height": 10, "width": 10},
+        {"id": 7, "file_name": "b.jpg", "height": 20, "width": 40},
+        {"id": 3, "file_name": "a.jpg", "height": 10, "width": 10},
         {"id": 9, "file_name": "c.jpg", "height": 10, "width": 10},
     ],
     "annotations": [
-        {"id": 1, "image_id": 3, "category_id": 18, "bbox": [1, 2, 3, 4], "area": 7.5, "iscrowd": 0},
-        {"id": 2, "image_id": 7, "category_id": 90, "bbox": [0, 0, 40, 20], "area": 10, "iscrowd": 1},
+        {
+            "id": 1,
+            "image_id": 3,
+            "category_id": 18,
+            "bbox": [1, 2, 3, 4],
+            "area": 7.5,
+            "iscrowd": 0,
+        },
+        {
+            "id": 2,
+            "image_id": 7,
+            "category_id": 90,
+            "bbox": [0, 0, 40, 20],
+            "area": 10,
+            "iscrowd": 1,
+        },
         {"id": 3, "image_id": 3, "category_id": 90, "bbox": [5.5, 5, 4.5, 5]},
     ],
     "categories": [{"id": 90, "name": "toothbrush"}, {"id": 18, "name": "dog"}],
@@ -34,14 +51,23 @@ INSTANCES: dict[str, Any] = {
 
 def write(root: Path, instances: Any = INSTANCES, images: str = "abc") -> Path:
     (root / "photos").mkdir(parents=True)
-    (root / "train.json").write_text(instances if isinstance(instances, str) else json.dumps(instances))
+    (root / "train.json").write_text(
+        instances if isinstance(instances, str) else json.dumps(instances)
+    )
     for name in images:
         (root / "photos" / f"{name}.jpg").write_text(name)
     return root
 
 
 def opened(path: Path, **others: CocoSplit) -> dict[str, Source]:
-    return coco(Coco(kind="coco", path=str(path), train=CocoSplit(annotations="train.json", images="photos"), **others))
+    return coco(
+        Coco(
+            kind="coco",
+            path=str(path),
+            train=CocoSplit(annotations="train.json", images="photos"),
+            **others,
+        )
+    )
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -52,53 +78,118 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 
 def test_images_come_by_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) -> None:
     source = opened(write(tmp_path))["train"]
-    assert (source.classes, source.names()) == (("dog", "toothbrush"), ["photos/a.jpg", "photos/b.jpg", "photos/c.jpg"])
-    two, crowd, none = [{key: value.numpy() for key, value in source.read(tf.constant(n, tf.int64)).items()} for n in range(3)]
-    assert (crowd["bytes"], crowd["boxes"].tolist(), crowd["crowd"].tolist()) == (b"b", [[0, 0, 1, 1]], [True])
+    assert (source.classes, source.names()) == (
+        ("dog", "toothbrush"),
+        ["photos/a.jpg", "photos/b.jpg", "photos/c.jpg"],
+    )
+    two, crowd, none = [
+        {key: value.numpy() for key, value in source.read(tf.constant(n, tf.int64)).items()}
+        for n in range(3)
+    ]
+    assert (crowd["bytes"], crowd["boxes"].tolist(), crowd["crowd"].tolist()) == (
+        b"b",
+        [[0, 0, 1, 1]],
+        [True],
+    )
     np.testing.assert_allclose(two["boxes"], [[0.2, 0.1, 0.6, 0.4], [0.5, 0.55, 1, 1]], rtol=1e-6)
-    assert (two["labels"].tolist(), two["crowd"].tolist(), two["area"].tolist()) == ([0, 1], [False, False], [7.5, -1])
+    assert (two["labels"].tolist(), two["crowd"].tolist(), two["area"].tolist()) == (
+        [0, 1],
+        [False, False],
+        [7.5, -1],
+    )
     assert none["boxes"].shape == (0, 4)
     assert source.objects is not None and not source.objects.faults
 
 
 def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> None:
-    unknown = changed(lambda rows: rows["annotations"].append({"image_id": 77, "category_id": 18, "bbox": [0, 0, 1, 1]}))
+    unknown = changed(
+        lambda rows: rows["annotations"].append(
+            {"image_id": 77, "category_id": 18, "bbox": [0, 0, 1, 1]}
+        )
+    )
     source = opened(write(tmp_path, unknown, images="bc"))["train"]
     assert source.objects is not None and len(source) == 3
-    assert source.objects.faults == {"photos/a.jpg": {"of a missing image, left out": 2}, "image 77": {"of a missing image, left out": 1}}
+    assert source.objects.faults == {
+        "photos/a.jpg": {"of a missing image, left out": 2},
+        "image 77": {"of a missing image, left out": 1},
+    }
     assert source.counts().tolist() == [0, 1]
 
 
-def test_other_splits_have_the_training_splits_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_splits_have_the_training_splits_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path)
-    fewer = changed(lambda rows: rows.update(categories=rows["categories"][:1], annotations=rows["annotations"][1:]))
+    fewer = changed(
+        lambda rows: rows.update(
+            categories=rows["categories"][:1], annotations=rows["annotations"][1:]
+        )
+    )
     (path / "test.json").write_text(json.dumps(fewer))
     with caplog.at_level(logging.WARNING):
         splits = opened(path, test=CocoSplit(annotations="test.json", images="photos"))
-    assert splits["test"].classes == ("dog", "toothbrush") and splits["test"].counts().tolist() == [0, 2]
+    assert splits["test"].classes == ("dog", "toothbrush") and splits["test"].counts().tolist() == [
+        0,
+        2,
+    ]
     assert "3 images of the test split are in the training split too" in caplog.text
-    (path / "test.json").write_text(json.dumps(changed(lambda rows: rows["categories"][1].update(name="dgo"))))
-    with pytest.raises(DataError, match="the category 18, 'dgo', is not in .*train.json; did you mean 'dog'"):
+    (path / "test.json").write_text(
+        json.dumps(changed(lambda rows: rows["categories"][1].update(name="dgo")))
+    )
+    with pytest.raises(
+        DataError, match="the category 18, 'dgo', is not in .*train.json; did you mean 'dog'"
+    ):
         opened(path, test=CocoSplit(annotations="test.json", images="photos"))
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
     "no JSON": ("[1,", "train.json: no JSON .*; fetch it again"),
-    "a list": ([1], "no instances of COCO, which have lists named images, annotations and categories"),
-    "results": ([{"image_id": 1, "category_id": 18, "bbox": [0, 0, 1, 1], "score": 1}], "no instances of COCO"),
+    "a list": (
+        [1],
+        "no instances of COCO, which have lists named images, annotations and categories",
+    ),
+    "results": (
+        [{"image_id": 1, "category_id": 18, "bbox": [0, 0, 1, 1], "score": 1}],
+        "no instances of COCO",
+    ),
     "no list": (changed(lambda rows: rows.pop("categories")), "no instances of COCO"),
     "no images": (changed(lambda rows: rows.update(images=[])), "lists no image"),
-    "no key": (changed(lambda rows: rows["annotations"][1].pop("bbox")), r"annotations\[1\] has no 'bbox'; mend or remove it"),
-    "no id": (changed(lambda rows: rows["images"][1].update(id="x")), r'images\[1\] has the id "x", no whole number'),
-    "an id twice": (changed(lambda rows: rows["images"][1].update(id=9)), "2 of the images have the id 9; give each its own"),
-    "a name twice": (changed(lambda rows: rows["categories"][1].update(name="toothbrush")), "two categories have the same name"),
-    "no category": (changed(lambda rows: rows["annotations"][2].update(category_id=5)),
-                    "annotation 3 of image 3: no category has the id 5; known: 18 dog, 90 toothbrush"),
-    "three numbers": (changed(lambda rows: rows["annotations"][0].update(bbox=[1, 2, 3])), r"annotation 1 of image 3: bbox is \[1, 2, 3\]"),
-    "null": (changed(lambda rows: rows["annotations"][0].update(bbox=[1, 2, 3, None])), r"bbox is \[1, 2, 3, null\], not four numbers"),
-    "NaN": (changed(lambda rows: rows["annotations"][0].update(bbox=[1, 2, 3, float("nan")])),
-            "annotation 1 of image 3: a coordinate isn't a finite number"),
-    "no height": (changed(lambda rows: rows["images"][1].update(height=0)), "image 3 has the height 0; mend it"),
+    "no key": (
+        changed(lambda rows: rows["annotations"][1].pop("bbox")),
+        r"annotations\[1\] has no 'bbox'; mend or remove it",
+    ),
+    "no id": (
+        changed(lambda rows: rows["images"][1].update(id="x")),
+        r'images\[1\] has the id "x", no whole number',
+    ),
+    "an id twice": (
+        changed(lambda rows: rows["images"][1].update(id=9)),
+        "2 of the images have the id 9; give each its own",
+    ),
+    "a name twice": (
+        changed(lambda rows: rows["categories"][1].update(name="toothbrush")),
+        "two categories have the same name",
+    ),
+    "no category": (
+        changed(lambda rows: rows["annotations"][2].update(category_id=5)),
+        "annotation 3 of image 3: no category has the id 5; known: 18 dog, 90 toothbrush",
+    ),
+    "three numbers": (
+        changed(lambda rows: rows["annotations"][0].update(bbox=[1, 2, 3])),
+        r"annotation 1 of image 3: bbox is \[1, 2, 3\]",
+    ),
+    "null": (
+        changed(lambda rows: rows["annotations"][0].update(bbox=[1, 2, 3, None])),
+        r"bbox is \[1, 2, 3, null\], not four numbers",
+    ),
+    "NaN": (
+        changed(lambda rows: rows["annotations"][0].update(bbox=[1, 2, 3, float("nan")])),
+        "annotation 1 of image 3: a coordinate isn't a finite number",
+    ),
+    "no height": (
+        changed(lambda rows: rows["images"][1].update(height=0)),
+        "image 3 has the height 0; mend it",
+    ),
 }
 
 

@@ -26,14 +26,21 @@ SQUARE = [[2, 1, 8, 1, 8, 7, 2, 7]]
 RUNS = {"size": [HEIGHT, WIDTH], "counts": [5, 10, 20, 3, 82]}
 
 
-def painted(*objects: Any, crowd: tuple[int, ...] = (), size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+def painted(
+    *objects: Any, crowd: tuple[int, ...] = (), size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> np.ndarray:
     """The mask of objects with the labels 1, 2, …"""
-    rows = [{"id": n, "label": n, "iscrowd": n in crowd, "segmentation": given} for n, given in enumerate(objects, 1)]
+    rows = [
+        {"id": n, "label": n, "iscrowd": n in crowd, "segmentation": given}
+        for n, given in enumerate(objects, 1)
+    ]
     return paint(json.dumps(rows).encode(), *size)[..., 0]
 
 
 def unrolled(counts: list[int]) -> np.ndarray:
-    ink = np.concatenate([np.full(count, number % 2, np.uint8) for number, count in enumerate(counts)])
+    ink = np.concatenate(
+        [np.full(count, number % 2, np.uint8) for number, count in enumerate(counts)]
+    )
     return ink.reshape(WIDTH, HEIGHT).T
 
 
@@ -66,35 +73,48 @@ def test_runs_are_unrolled_column_by_column_as_numbers_and_as_text() -> None:
 def test_smaller_objects_stay_visible_whatever_the_order() -> None:
     whole, small = [[0, 0, 12, 0, 12, 10, 0, 10]], [[3, 3, 5, 3, 5, 5, 3, 5]]
     first, last = painted(whole, small), painted(small, whole)
-    assert (first == 2).sum() == (last == 1).sum() == 4 and (first == 1).sum() == (last == 2).sum() == 116
+    assert (first == 2).sum() == (last == 1).sum() == 4 and (first == 1).sum() == (
+        last == 2
+    ).sum() == 116
 
 
 def test_crowds_are_ignored_but_where_an_object_is() -> None:
     mask = painted(SQUARE, {"size": [HEIGHT, WIDTH], "counts": [0, 60, 60]}, crowd=(2,))
-    assert (mask == 1).sum() == 36 and (mask == IGNORED).sum() == 60 - 24 and (mask[:, 8:] == 0).all()
+    assert (
+        (mask == 1).sum() == 36 and (mask == IGNORED).sum() == 60 - 24 and (mask[:, 8:] == 0).all()
+    )
 
 
 def test_no_object_leaves_background() -> None:
     assert not painted().any()
 
 
-@pytest.mark.parametrize("given, message", [
-    ([], "annotation 1 has no outline in its segmentation; draw or remove the object"),
-    (None, "has no outline"),
-    ("SQUARE", "has no outline"),
-    ([[1, 1, 5, 1]], "a polygon that is no list x, y, x, y, … of at least three corners"),
-    ([[1, 1, 5, 1, 5, 6, 7]], "a polygon that is no list"),
-    ([["1", 1, 5, 1, 5, 6]], "a polygon that is no list"),
-    ([1, 1, 5, 1, 5, 6], "a polygon that is no list"),
-    ([[1, 1, float("nan"), 1, 5, 6]], "reaches far outside the image"),
-    ([[1, 1, 1e9, 1, 5, 6]], "reaches far outside the image"),
-    ({"size": [WIDTH, HEIGHT], "counts": [120]}, r"runs for the size \[12, 10\], and its image the size \[10, 12\]"),
-    ({"size": [HEIGHT, WIDTH], "counts": [5, 10]}, "runs of pixels that don't add up to its image"),
-    ({"size": [HEIGHT, WIDTH], "counts": [5, 10**6]}, "runs of pixels that don't add up"),
-    ({"size": [HEIGHT, WIDTH], "counts": [5, -10, 125]}, "runs of pixels that don't add up"),
-    ({"size": [HEIGHT, WIDTH], "counts": "zzzz~~~oooo"}, "runs of pixels that don't add up"),
-    ({"size": [HEIGHT, WIDTH]}, "runs of pixels that don't add up"),
-])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ([], "annotation 1 has no outline in its segmentation; draw or remove the object"),
+        (None, "has no outline"),
+        ("SQUARE", "has no outline"),
+        ([[1, 1, 5, 1]], "a polygon that is no list x, y, x, y, … of at least three corners"),
+        ([[1, 1, 5, 1, 5, 6, 7]], "a polygon that is no list"),
+        ([["1", 1, 5, 1, 5, 6]], "a polygon that is no list"),
+        ([1, 1, 5, 1, 5, 6], "a polygon that is no list"),
+        ([[1, 1, float("nan"), 1, 5, 6]], "reaches far outside the image"),
+        ([[1, 1, 1e9, 1, 5, 6]], "reaches far outside the image"),
+        (
+            {"size": [WIDTH, HEIGHT], "counts": [120]},
+            r"runs for the size \[12, 10\], and its image the size \[10, 12\]",
+        ),
+        (
+            {"size": [HEIGHT, WIDTH], "counts": [5, 10]},
+            "runs of pixels that don't add up to its image",
+        ),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, 10**6]}, "runs of pixels that don't add up"),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, -10, 125]}, "runs of pixels that don't add up"),
+        ({"size": [HEIGHT, WIDTH], "counts": "zzzz~~~oooo"}, "runs of pixels that don't add up"),
+        ({"size": [HEIGHT, WIDTH]}, "runs of pixels that don't add up"),
+    ],
+)
 def test_outlines_that_make_no_sense_are_named(given: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         painted(given)
@@ -102,13 +122,21 @@ def test_outlines_that_make_no_sense_are_named(given: Any, message: str) -> None
 
 def instances(**changes: Any) -> dict[str, Any]:
     return {
-        "images": [{"id": n, "file_name": f"{n}.png", "height": HEIGHT, "width": WIDTH} for n in (7, 3)],
+        "images": [
+            {"id": n, "file_name": f"{n}.png", "height": HEIGHT, "width": WIDTH} for n in (7, 3)
+        ],
         "annotations": [
             {"id": 1, "image_id": 3, "category_id": 18, "segmentation": SQUARE},
             {"id": 2, "image_id": 7, "category_id": 90, "segmentation": RUNS, "iscrowd": 1},
-            {"id": 3, "image_id": 7, "category_id": 90, "segmentation": [[0, 0, 2, 0, 2, 10, 0, 10]]},
+            {
+                "id": 3,
+                "image_id": 7,
+                "category_id": 90,
+                "segmentation": [[0, 0, 2, 0, 2, 10, 0, 10]],
+            },
         ],
-        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 18, "name": "dog"}], **changes,
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 18, "name": "dog"}],
+        **changes,
     }
 
 
@@ -120,12 +148,24 @@ def write(root: Path, content: dict[str, Any] | None = None) -> Coco:
 
 
 def masks_of(source: Source) -> list[np.ndarray]:
-    return [row["mask"][..., 0] for row in tf.data.Dataset.range(len(source)).map(source.read, num_parallel_calls=2).as_numpy_iterator()]
+    return [
+        row["mask"][..., 0]
+        for row in (
+            tf.data.Dataset.range(len(source))
+            .map(source.read, num_parallel_calls=2)
+            .as_numpy_iterator()
+        )
+    ]
 
 
-def test_images_come_with_background_first_and_categories_in_the_order_of_their_ids(tmp_path: Path) -> None:
+def test_images_come_with_background_first_and_categories_in_the_order_of_their_ids(
+    tmp_path: Path,
+) -> None:
     source = coco(write(tmp_path))["train"]
-    assert (source.classes, source.names()) == (("background", "dog", "toothbrush"), ["3.png", "7.png"])
+    assert (source.classes, source.names()) == (
+        ("background", "dog", "toothbrush"),
+        ["3.png", "7.png"],
+    )
     dog, brush = masks_of(source)
     np.testing.assert_array_equal(dog, painted(SQUARE))
     expected = np.where(unrolled(RUNS["counts"]) == 1, IGNORED, 0)  # type: ignore[arg-type]
@@ -134,9 +174,13 @@ def test_images_come_with_background_first_and_categories_in_the_order_of_their_
 
 
 def test_chosen_classes_make_the_others_ignored(tmp_path: Path) -> None:
-    source = open_splits(Data(source=write(tmp_path), only=("background", "toothbrush"), test=0.5, validation=0))["train"]
+    source = open_splits(
+        Data(source=write(tmp_path), only=("background", "toothbrush"), test=0.5, validation=0)
+    )["train"]
     [mask] = masks_of(source)
-    assert set(np.unique(mask)) == ({0, IGNORED} if source.names() == ["3.png"] else {0, 1, IGNORED})
+    assert set(np.unique(mask)) == (
+        {0, IGNORED} if source.names() == ["3.png"] else {0, 1, IGNORED}
+    )
 
 
 def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
@@ -144,7 +188,8 @@ def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
     turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     (tmp_path / "3.png").write_bytes(encode(noise(HEIGHT, WIDTH), "JPEG", exif=turned))
     source = coco(config)["train"]
-    # Orientation 6: what is stored as the left is seen at the top, and what is stored as the top at the right.
+    # Orientation 6: what is stored as the left is seen at the top, and what is stored as the top at
+    # the right.
     np.testing.assert_array_equal(masks_of(source)[0], np.rot90(painted(SQUARE), -1))
     assert why_unreadable(source, 0) == "it could be read a moment later"
 
@@ -152,28 +197,54 @@ def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
 def test_an_image_of_another_size_than_the_file_says_is_a_bad_record(tmp_path: Path) -> None:
     config = write(tmp_path)
     (tmp_path / "3.png").write_bytes(encode(noise(HEIGHT, WIDTH + 1), "PNG"))
-    assert why_unreadable(coco(config)["train"], 0) == "the mask is 12 x 10 pixels, and its image 13 x 10"
+    assert (
+        why_unreadable(coco(config)["train"], 0)
+        == "the mask is 12 x 10 pixels, and its image 13 x 10"
+    )
 
 
 def test_an_outline_that_makes_no_sense_makes_a_bad_record(tmp_path: Path) -> None:
-    config = write(tmp_path, instances(annotations=[{"id": 5, "image_id": 3, "category_id": 18, "segmentation": []}]))
+    config = write(
+        tmp_path,
+        instances(annotations=[{"id": 5, "image_id": 3, "category_id": 18, "segmentation": []}]),
+    )
     source = coco(config)["train"]
     assert why_unreadable(source, 0).startswith("annotation 5 has no outline in its segmentation")
     assert not source.read(tf.constant(1, tf.int64))["mask"].numpy().any()
 
 
-def test_objects_of_unknown_images_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    strays = [{"id": n, "image_id": 77, "category_id": 18, "segmentation": SQUARE} for n in range(2)]
+def test_objects_of_unknown_images_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strays = [
+        {"id": n, "image_id": 77, "category_id": 18, "segmentation": SQUARE} for n in range(2)
+    ]
     with caplog.at_level(logging.WARNING):
         coco(write(tmp_path, instances(annotations=strays)))
     assert "of the annotated objects 2 of a missing image, left out: image 77" in caplog.text
 
 
-@pytest.mark.parametrize("content, message", [
-    (instances(annotations=[{"id": 1, "image_id": 3, "category_id": 18, "bbox": [0, 0, 1, 1]}]), r"annotations\[0\] has no 'segmentation'"),
-    (instances(categories=[{"id": 18, "name": "dog"}, {"id": 90, "name": "background"}]), "a category is called 'background'"),
-    (instances(categories=[{"id": n, "name": str(n)} for n in range(255)]), "255 categories; masks tell 254 apart. Leave some out"),
-])
-def test_what_cannot_become_masks_is_refused_when_the_source_is_opened(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (
+            instances(
+                annotations=[{"id": 1, "image_id": 3, "category_id": 18, "bbox": [0, 0, 1, 1]}]
+            ),
+            r"annotations\[0\] has no 'segmentation'",
+        ),
+        (
+            instances(categories=[{"id": 18, "name": "dog"}, {"id": 90, "name": "background"}]),
+            "a category is called 'background'",
+        ),
+        (
+            instances(categories=[{"id": n, "name": str(n)} for n in range(255)]),
+            "255 categories; masks tell 254 apart. Leave some out",
+        ),
+    ],
+)
+def test_what_cannot_become_masks_is_refused_when_the_source_is_opened(
+    tmp_path: Path, content: dict[str, Any], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         coco(write(tmp_path, content))

@@ -57,17 +57,35 @@ def test_a_table_says_which_image_is_what(tmp_path: Path, place: Callable[[Path]
         "test": [("images/4.png", "dog")],
     }
     read = list(tf.data.Dataset.range(3).map(splits["train"].read).as_numpy_iterator())
-    assert [(row["bytes"].decode(), row["label"]) for row in read] == [("images/1.png", 0), ("images/2.png", 1), ("images/3.png", 0)]
-    assert splits["train"].name(1) == (f"{path}/images/2.png" if path.is_dir() else f"{path}:images/2.png")
+    assert [(row["bytes"].decode(), row["label"]) for row in read] == [
+        ("images/1.png", 0),
+        ("images/2.png", 1),
+        ("images/3.png", 0),
+    ]
+    assert splits["train"].name(1) == (
+        f"{path}/images/2.png" if path.is_dir() else f"{path}:images/2.png"
+    )
 
 
 WRITINGS: dict[str, tuple[str | bytes, dict[str, Any]]] = {
     "no header": ("images/1.png,cat\nimages/2.png,dog\n", {"header": False}),
-    "headings": ("id,kind,file\n7,cat,images/1.png\n8,dog,images/2.png\n", {"path_column": "file", "label_column": "kind"}),
-    "positions below headings": ("id,kind,file\n7,cat,images/1.png\n8,dog,images/2.png\n", {"path_column": "2"}),
+    "headings": (
+        "id,kind,file\n7,cat,images/1.png\n8,dog,images/2.png\n",
+        {"path_column": "file", "label_column": "kind"},
+    ),
+    "positions below headings": (
+        "id,kind,file\n7,cat,images/1.png\n8,dog,images/2.png\n",
+        {"path_column": "2"},
+    ),
     "a heading that is a number": ("1,0\ncat,images/1.png\ndog,images/2.png\n", {}),
-    "spaces": (" file , kind \n images/1.png , cat \n images/2.png,  dog\n", {"path_column": "file", "label_column": "kind"}),
-    "Windows": (b"\xef\xbb\xbffile,kind\r\nimages/1.png,cat\r\nimages/2.png,dog\r\n", {"path_column": "file"}),
+    "spaces": (
+        " file , kind \n images/1.png , cat \n images/2.png,  dog\n",
+        {"path_column": "file", "label_column": "kind"},
+    ),
+    "Windows": (
+        b"\xef\xbb\xbffile,kind\r\nimages/1.png,cat\r\nimages/2.png,dog\r\n",
+        {"path_column": "file"},
+    ),
     "semicolons": ("file;kind\nimages/1.png;cat\nimages/2.png;dog", {"delimiter": ";"}),
     "quotes": ('file,kind\n"images/1.png", "cat"\n"images/2.png",dog\n', {}),
     "blank lines": ("\nfile,kind\n\nimages/1.png,cat\n , \nimages/2.png,dog\n\n", {}),
@@ -87,7 +105,9 @@ def test_tables_are_read_however_they_are_written(tmp_path: Path, writing: str) 
 def test_an_absolute_path_is_itself(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere")
     image = tmp_path / "elsewhere" / "images" / "5.png"
-    source = opened(write(tmp_path / "data", train=f"{image},a\nimages/1.png,b\n"), header=False)["train"]
+    source = opened(write(tmp_path / "data", train=f"{image},a\nimages/1.png,b\n"), header=False)[
+        "train"
+    ]
     assert source.name(0) == str(image)
     assert source.read(tf.constant(0, tf.int64))["bytes"].numpy() == b"images/5.png"
 
@@ -101,49 +121,135 @@ NAMED = ClassNames(file="names.csv", label="id", name="called")
 
 
 def test_labels_are_called_by_their_names_in_the_order_of_the_labels(tmp_path: Path) -> None:
-    write(tmp_path, train="p,l\nimages/1.png,10\nimages/2.png,9\n", names="called,id\ncat,10\ndog,9\nunused,11\nunused,12\n")
-    assert rows(opened(tmp_path, names=NAMED)["train"]) == [("images/1.png", "cat"), ("images/2.png", "dog")]
+    write(
+        tmp_path,
+        train="p,l\nimages/1.png,10\nimages/2.png,9\n",
+        names="called,id\ncat,10\ndog,9\nunused,11\nunused,12\n",
+    )
+    assert rows(opened(tmp_path, names=NAMED)["train"]) == [
+        ("images/1.png", "cat"),
+        ("images/2.png", "dog"),
+    ]
     assert opened(tmp_path, names=NAMED)["train"].classes == ("dog", "cat")
 
 
-def test_an_image_named_twice_is_used_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_image_named_twice_is_used_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, train=TRAIN + "images/1.png,cat\n./images/../images/1.png,cat\n")
     with caplog.at_level(logging.WARNING):
         assert opened(tmp_path)["train"].names() == ["images/1.png", "images/2.png", "images/3.png"]
-    assert caplog.messages == [f"{tmp_path}/train.csv: 2 of 5 rows name an image that an earlier row names; they are left out"]
+    assert caplog.messages == [
+        f"{tmp_path}/train.csv: 2 of 5 rows name an image that an earlier row names; they are"
+        " left out"
+    ]
 
 
-def test_an_image_in_two_tables_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_image_in_two_tables_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, train=TRAIN, test=TRAIN[: TRAIN.index("images/3")] + "images/5.png,cat\n")
     with caplog.at_level(logging.WARNING):
         opened(tmp_path, test="test.csv")
-    assert caplog.messages == [f"{tmp_path}: 2 images of the test table are in the training table too, such as images/1.png; "
-                               f"its scores will be too good"]
+    assert caplog.messages == [
+        f"{tmp_path}: 2 images of the test table are in the training table too, such as"
+        " images/1.png; its scores will be too good"
+    ]
 
 
 MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
-    "label in test alone": ({"train": TRAIN, "test": TEST + "images/5.png,cta\n"}, {"test": "test.csv"},
-                            r"test.csv:3: the label 'cta' is not in the training table, .*train.csv; did you mean 'cat'\? known: cat, dog"),
-    "label in validation alone": ({"train": TRAIN, "v": "f,k\n\nimages/5.png,x\n"}, {"validation": "v.csv"},
-                                  r"v.csv:3: the label 'x' is not in .*; known: cat, dog\. Add images of it there, or remove the row"),
-    "two labels": ({"train": TRAIN + "images/1.png,dog\n"}, {}, "train.csv:5: images/1.png has the label 'dog' here, but 'cat' in line 2"),
-    "no such table": ({"train": TRAIN}, {"test": "tset.csv"}, r"tset.csv: no such file; known: train.csv"),
-    "no such heading": ({"train": TRAIN}, {"label_column": "kinds"}, r"no column 'kinds' \(data.source.label_column\); did you mean"),
-    "no such column": ({"train": TRAIN}, {"label_column": "2"}, r"no column 2 \(data.source.label_column\), there are 2, counted"),
-    "other delimiter": ({"train": TRAIN}, {"delimiter": ";"}, r"no column 1 .*, there are 1, counted from 0; set data.source.delim"),
-    "short row": ({"train": TRAIN + "images/4.png\n"}, {}, "train.csv:5: cut short, column 1, counted from 0, is missing; mend or remove"),
-    "no label": ({"train": TRAIN + "images/4.png, \n"}, {}, "train.csv:5: column 1, counted from 0, is empty; mend or remove the row"),
+    "label in test alone": (
+        {"train": TRAIN, "test": TEST + "images/5.png,cta\n"},
+        {"test": "test.csv"},
+        (
+            r"test.csv:3: the label 'cta' is not in the training table, .*train.csv; did you mean"
+            r" 'cat'\? known: cat, dog"
+        ),
+    ),
+    "label in validation alone": (
+        {"train": TRAIN, "v": "f,k\n\nimages/5.png,x\n"},
+        {"validation": "v.csv"},
+        (
+            r"v.csv:3: the label 'x' is not in .*; known: cat, dog\. Add images of it there, or"
+            r" remove the row"
+        ),
+    ),
+    "two labels": (
+        {"train": TRAIN + "images/1.png,dog\n"},
+        {},
+        "train.csv:5: images/1.png has the label 'dog' here, but 'cat' in line 2",
+    ),
+    "no such table": (
+        {"train": TRAIN},
+        {"test": "tset.csv"},
+        r"tset.csv: no such file; known: train.csv",
+    ),
+    "no such heading": (
+        {"train": TRAIN},
+        {"label_column": "kinds"},
+        r"no column 'kinds' \(data.source.label_column\); did you mean",
+    ),
+    "no such column": (
+        {"train": TRAIN},
+        {"label_column": "2"},
+        r"no column 2 \(data.source.label_column\), there are 2, counted",
+    ),
+    "other delimiter": (
+        {"train": TRAIN},
+        {"delimiter": ";"},
+        r"no column 1 .*, there are 1, counted from 0; set data.source.delim",
+    ),
+    "short row": (
+        {"train": TRAIN + "images/4.png\n"},
+        {},
+        "train.csv:5: cut short, column 1, counted from 0, is missing; mend or remove",
+    ),
+    "no label": (
+        {"train": TRAIN + "images/4.png, \n"},
+        {},
+        "train.csv:5: column 1, counted from 0, is empty; mend or remove the row",
+    ),
     "empty": ({"train": ""}, {}, "train.csv: no row; add some"),
-    "headings alone": ({"train": "file,kind\n"}, {}, "train.csv: no row below the headings; add some"),
-    "no headings": ({"train": TRAIN[TRAIN.index("images"):]}, {}, "first row names an image, images/1.png, .* data.source.header: false"),
-    "other encoding": ({"train": "file,kind\n1.png,größe\n".encode("utf-16")}, {}, "train.csv: no text in UTF-8; save it as UTF-8"),
-    "open quote": ({"train": TRAIN + '"images/4.png,cat\n'}, {}, "train.csv:5: no table: unexpected end of data; mend the line"),
-    "label without name": ({"train": TRAIN, "names": "id,called\ncat,Cat\n"}, {"names": NAMED}, "names.csv: the label 'dog' has no name"),
-    "one name for two": ({"train": TRAIN, "names": "id,called\ncat,Pet\ndog,Pet\n"}, {"names": NAMED},
-                         "the labels 'cat' and 'dog' have the same name, 'Pet'; name them differently"),
-    "two names for one": ({"train": TRAIN, "names": "id,called\ncat,Cat\ncat,Pet\ndog,Dog\n"}, {"names": NAMED},
-                          "names.csv:3: the label 'cat' is called 'Pet' here, but 'Cat' before"),
-    "no column of names": ({"train": TRAIN, "names": "id,calls\ncat,Cat\n"}, {"names": NAMED}, r"'called' .*; did you mean"),
+    "headings alone": (
+        {"train": "file,kind\n"},
+        {},
+        "train.csv: no row below the headings; add some",
+    ),
+    "no headings": (
+        {"train": TRAIN[TRAIN.index("images") :]},
+        {},
+        "first row names an image, images/1.png, .* data.source.header: false",
+    ),
+    "other encoding": (
+        {"train": "file,kind\n1.png,größe\n".encode("utf-16")},
+        {},
+        "train.csv: no text in UTF-8; save it as UTF-8",
+    ),
+    "open quote": (
+        {"train": TRAIN + '"images/4.png,cat\n'},
+        {},
+        "train.csv:5: no table: unexpected end of data; mend the line",
+    ),
+    "label without name": (
+        {"train": TRAIN, "names": "id,called\ncat,Cat\n"},
+        {"names": NAMED},
+        "names.csv: the label 'dog' has no name",
+    ),
+    "one name for two": (
+        {"train": TRAIN, "names": "id,called\ncat,Pet\ndog,Pet\n"},
+        {"names": NAMED},
+        "the labels 'cat' and 'dog' have the same name, 'Pet'; name them differently",
+    ),
+    "two names for one": (
+        {"train": TRAIN, "names": "id,called\ncat,Cat\ncat,Pet\ndog,Dog\n"},
+        {"names": NAMED},
+        "names.csv:3: the label 'cat' is called 'Pet' here, but 'Cat' before",
+    ),
+    "no column of names": (
+        {"train": TRAIN, "names": "id,calls\ncat,Cat\n"},
+        {"names": NAMED},
+        r"'called' .*; did you mean",
+    ),
 }
 
 
@@ -155,11 +261,19 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, mistake: str) -> None
     assert str(error.value).startswith(str(tmp_path))
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"header": False, "path_column": "file"}, "path_column is the heading 'file', but header is false"),
-    ({"path_column": "1"}, "path_column and label_column are both '1'; name two columns"),
-])
-def test_a_contradiction_shows_before_any_file_is_read(settings: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"header": False, "path_column": "file"},
+            "path_column is the heading 'file', but header is false",
+        ),
+        ({"path_column": "1"}, "path_column and label_column are both '1'; name two columns"),
+    ],
+)
+def test_a_contradiction_shows_before_any_file_is_read(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Csv(kind="csv", path="anywhere", train="train.csv", **settings)
 
@@ -167,9 +281,16 @@ def test_a_contradiction_shows_before_any_file_is_read(settings: dict[str, Any],
 def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path: Path) -> None:
     table = "".join(f"images/{n}.png,{n % 2}\n" for n in range(60))
     root = write(tmp_path / "data", train=table)
-    sources = [Csv(kind="csv", path=str(path), train="train.csv", header=False) for path in (root, zipped(root))]
+    sources = [
+        Csv(kind="csv", path=str(path), train="train.csv", header=False)
+        for path in (root, zipped(root))
+    ]
     splits = [open_splits(Data(source=source)) for source in sources]
-    assert {name: len(split) for name, split in splits[0].items()} == {"train": 44, "validation": 4, "test": 12}
+    assert {name: len(split) for name, split in splits[0].items()} == {
+        "train": 44,
+        "validation": 4,
+        "test": 12,
+    }
     for name in splits[0]:
         assert splits[0][name].digest() == splits[1][name].digest()
 
@@ -179,17 +300,34 @@ def test_grocery16_is_40_and_20_photos_of_16_classes(shared_data: Path) -> None:
     if not path.exists():
         pytest.skip(f"{path} is absent: the data sets lie beside the project, not in it")
     source = Csv(
-        kind="csv", path=str(path), train=f"{inside}/train_subset.txt", test=f"{inside}/test_subset.txt", images=inside, header=False,
-        names=ClassNames(file=f"{inside}/classes.csv", label="Class ID (int)", name="Class Name (str)"),
+        kind="csv",
+        path=str(path),
+        train=f"{inside}/train_subset.txt",
+        test=f"{inside}/test_subset.txt",
+        images=inside,
+        header=False,
+        names=ClassNames(
+            file=f"{inside}/classes.csv", label="Class ID (int)", name="Class Name (str)"
+        ),
     )
     splits = open_splits(Data(source=source, validation=0))
-    assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {"train": [40] * 16, "test": [20] * 16}
-    assert splits["train"].classes[:2] + splits["train"].classes[-1:] == ("Golden-Delicious", "Granny-Smith", "Vine-Tomato")
+    assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {
+        "train": [40] * 16,
+        "test": [20] * 16,
+    }
+    assert splits["train"].classes[:2] + splits["train"].classes[-1:] == (
+        "Golden-Delicious",
+        "Granny-Smith",
+        "Vine-Tomato",
+    )
     for index in (0, 639):
         image = decode_image(splits["train"].read(tf.constant(index, tf.int64))["bytes"], 3)
         assert sorted(image.shape)[1:] in ([348, 348], [348, 464])
     coarse = csv(source.model_copy(update={"label_column": "2", "names": None}))
-    assert coarse["train"].classes == in_order(coarse["train"].classes) and len(coarse["train"].classes) < 16
+    assert (
+        coarse["train"].classes == in_order(coarse["train"].classes)
+        and len(coarse["train"].classes) < 16
+    )
 
 
 def test_names_may_have_any_character(tmp_path: Path) -> None:

@@ -15,17 +15,26 @@ from cvpipe.data.sources.digit_scenes import HANDWRITING, _handwriting, compose,
 
 
 def section(**settings: Any) -> DigitScenes:
-    return DigitScenes(**{"kind": "digit_scenes", "train": 60, "validation": 10, "test": 20, **settings})
+    return DigitScenes(
+        **{"kind": "digit_scenes", "train": 60, "validation": 10, "test": 20, **settings}
+    )
 
 
 def test_splits_are_as_large_as_asked_for_and_hold_images_with_boxes() -> None:
     splits = digit_scenes(section(size=(96, 128), channels=1))
-    assert {name: len(split) for name, split in splits.items()} == {"train": 60, "validation": 10, "test": 20}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 60,
+        "validation": 10,
+        "test": 20,
+    }
     for split in splits.values():
         assert split.classes == tuple("0123456789")
         for example in tf.data.Dataset.range(len(split)).map(split.read).as_numpy_iterator():
             assert example["image"].shape == (96, 128, 1) and example["image"].dtype == np.uint8
-            assert 1 <= len(example["boxes"]) == len(example["labels"]) <= 6 and not example["crowd"].any()
+            assert (
+                1 <= len(example["boxes"]) == len(example["labels"]) <= 6
+                and not example["crowd"].any()
+            )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -56,8 +65,13 @@ def test_digits_of_a_scene_hardly_overlap_and_the_mask_names_them_all() -> None:
         rows = scenes.objects.rows(number)
         boxes, labels = scenes.objects.boxes[rows] * 128, scenes.objects.labels[rows]
         assert set(np.unique(mask)) - {0} == set(labels + 1)
-        corner, end = np.maximum(boxes[:, None, :2], boxes[:, :2]), np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-        shared = np.maximum(end - corner, 0).prod(-1) - np.diag((boxes[:, 2:] - boxes[:, :2]).prod(-1))
+        corner, end = (
+            np.maximum(boxes[:, None, :2], boxes[:, :2]),
+            np.minimum(boxes[:, None, 2:], boxes[:, 2:]),
+        )
+        shared = np.maximum(end - corner, 0).prod(-1) - np.diag(
+            (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+        )
         assert (shared <= 0.3 * (boxes[:, 2:] - boxes[:, :2]).prod(-1)).all()
 
 
@@ -73,7 +87,9 @@ def test_digits_stand_out_lighter_or_darker() -> None:
 
 
 def test_no_handwriting_is_in_two_splits() -> None:
-    patches = {split: {patch.tobytes() for patch in _handwriting(split, 0)[0]} for split in HANDWRITING}
+    patches = {
+        split: {patch.tobytes() for patch in _handwriting(split, 0)[0]} for split in HANDWRITING
+    }
     assert sum(map(len, patches.values())) == len(set.union(*patches.values())) > 1700
     assert all(set(_handwriting(split, 0)[1]) == set(range(10)) for split in HANDWRITING)
 
@@ -84,5 +100,7 @@ def test_a_digit_can_be_as_large_as_the_scene() -> None:
 
 
 def test_digits_larger_than_the_scene_are_refused() -> None:
-    with pytest.raises(ValidationError, match="digit_sizes must be .* up to the scenes' shorter side, 40"):
+    with pytest.raises(
+        ValidationError, match="digit_sizes must be .* up to the scenes' shorter side, 40"
+    ):
         section(size=(40, 80))

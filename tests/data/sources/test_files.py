@@ -49,7 +49,12 @@ def after_other_bytes(path: Path) -> Path:
     return whole
 
 
-PLACES = {"folder": as_folder, "zip": as_zip, "stored zip": lambda path: as_zip(path, zipfile.ZIP_STORED), "prefix": after_other_bytes}
+PLACES = {
+    "folder": as_folder,
+    "zip": as_zip,
+    "stored zip": lambda path: as_zip(path, zipfile.ZIP_STORED),
+    "prefix": after_other_bytes,
+}
 
 
 @pytest.fixture(params=PLACES)
@@ -67,7 +72,9 @@ def test_files_are_read_by_number_in_a_graph_from_many_threads(opened: Files) ->
     read = opened.reader(chosen)
     dataset = tf.data.Dataset.range(500).map(read, num_parallel_calls=8, deterministic=True)
     assert dataset.element_spec == {"bytes": tf.TensorSpec([], tf.string)}
-    assert [row["bytes"] for row in dataset.as_numpy_iterator()] == [CONTENTS[name] for name in chosen]
+    assert [row["bytes"] for row in dataset.as_numpy_iterator()] == [
+        CONTENTS[name] for name in chosen
+    ]
     assert read(tf.constant(7, tf.int64))["bytes"].numpy() == CONTENTS[chosen[7]]
 
 
@@ -80,7 +87,9 @@ def test_a_missing_file_fails_when_it_is_read_and_no_sooner(opened: Files) -> No
         list(tf.data.Dataset.range(2).map(read))
     with pytest.raises(DataError, match=r"data.*b/empt: no such file; did you mean 'b/empty'"):
         opened.read("b/empt")
-    with pytest.raises(DataError, match=r"no such file; did you mean 'a.txt'\? known: a.txt, b/räumlich.txt"):
+    with pytest.raises(
+        DataError, match=r"no such file; did you mean 'a.txt'\? known: a.txt, b/räumlich.txt"
+    ):
         opened.read("aa.txt")
 
 
@@ -88,7 +97,9 @@ def test_a_folder_gives_files_outside_it_too(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"outside")
     opened = open_files(str(as_folder(tmp_path)))
     names = ["../other.txt", str(tmp_path / "other.txt")]
-    assert [opened.reader(names)(tf.constant(n, tf.int64))["bytes"].numpy() for n in (0, 1)] == [b"outside"] * 2
+    assert [opened.reader(names)(tf.constant(n, tf.int64))["bytes"].numpy() for n in (0, 1)] == [
+        b"outside"
+    ] * 2
     assert opened.locate(names[1]) == str(tmp_path / "other.txt")
 
 
@@ -96,7 +107,7 @@ def test_a_damaged_entry_spoils_no_other(tmp_path: Path) -> None:
     path = as_zip(tmp_path)
     content, packed = path.read_bytes(), zlib.compress(CONTENTS["b/räumlich.txt"], wbits=-15)
     at = content.index(packed[:8])
-    path.write_bytes(content[:at] + b"\xff" * 8 + content[at + 8:])
+    path.write_bytes(content[:at] + b"\xff" * 8 + content[at + 8 :])
     read = open_files(str(path)).reader(NAMES)
     for number, name in enumerate(NAMES):
         if name == "b/räumlich.txt":
@@ -117,7 +128,9 @@ def test_an_archive_that_shrank_or_vanished_is_an_error_of_the_record(tmp_path: 
         read(tf.constant(0, tf.int64))
 
 
-def test_what_is_too_large_is_never_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_never_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = open_files(str(as_zip(tmp_path))).reader(NAMES)
     monkeypatch.setattr(files, "MAX_BYTES", 9_999)
     monkeypatch.setattr(files, "_unpacked", lambda *place: pytest.fail("unpacked"))
@@ -133,7 +146,11 @@ def test_a_method_that_few_archives_use_is_named(tmp_path: Path) -> None:
 
 def test_neither_folder_nor_archive_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no archive")
-    messages = {"missing": "no such folder or zip archive", "file": "neither a folder nor a zip archive", "file/x": "no such"}
+    messages = {
+        "missing": "no such folder or zip archive",
+        "file": "neither a folder nor a zip archive",
+        "file/x": "no such",
+    }
     for name, message in messages.items():
         with pytest.raises(DataError, match=f"{name}: {message}.*data.source.path"):
             open_files(str(tmp_path / name))

@@ -30,24 +30,40 @@ def opened(root: Path) -> dict[str, Source]:
 
 def found(source: Source, root: Path) -> dict[str, str]:
     """File → class name."""
-    return {str(Path(source.name(n)).relative_to(root)): source.classes[source.labels[n]] for n in range(len(source))}
+    return {
+        str(Path(source.name(n)).relative_to(root)): source.classes[source.labels[n]]
+        for n in range(len(source))
+    }
 
 
 def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
-    [(name, source)] = opened(make(tmp_path, "dog/1.jpg", "cat/2.png", "cat/1.jpg", "ant/x.webp")).items()
+    [(name, source)] = opened(
+        make(tmp_path, "dog/1.jpg", "cat/2.png", "cat/1.jpg", "ant/x.webp")
+    ).items()
     assert (name, source.classes) == ("all", ("ant", "cat", "dog"))
-    assert found(source, tmp_path) == {"ant/x.webp": "ant", "cat/1.jpg": "cat", "cat/2.png": "cat", "dog/1.jpg": "dog"}
+    assert found(source, tmp_path) == {
+        "ant/x.webp": "ant",
+        "cat/1.jpg": "cat",
+        "cat/2.png": "cat",
+        "dog/1.jpg": "dog",
+    }
     assert source.name(1) == str(tmp_path / "cat" / "1.jpg")
 
 
 def test_records_are_the_files_bytes_eagerly_and_in_a_graph(tmp_path: Path) -> None:
     source = opened(make(tmp_path, "a/1.jpg", "b/1.jpg", "b/longer name.jpg"))["all"]
     in_map = list(tf.data.Dataset.range(3).map(source.read).as_numpy_iterator())
-    assert [(row["bytes"].decode(), row["label"]) for row in in_map] == [("a/1.jpg", 0), ("b/1.jpg", 1), ("b/longer name.jpg", 1)]
+    assert [(row["bytes"].decode(), row["label"]) for row in in_map] == [
+        ("a/1.jpg", 0),
+        ("b/1.jpg", 1),
+        ("b/longer name.jpg", 1),
+    ]
     assert source.read(tf.constant(2, tf.int64))["bytes"].numpy() == in_map[2]["bytes"]
 
 
-@pytest.mark.parametrize("name", ["größe/été.jpg", "日本/猫.png", "a b/c'd.jpg", "[x]/*.jpg", "a/b\udcff.jpg"])
+@pytest.mark.parametrize(
+    "name", ["größe/été.jpg", "日本/猫.png", "a b/c'd.jpg", "[x]/*.jpg", "a/b\udcff.jpg"]
+)
 def test_names_may_have_any_character(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_bytes(b"content")
@@ -58,14 +74,19 @@ def test_names_may_have_any_character(tmp_path: Path, name: str) -> None:
 
 def test_images_may_lie_deeper_and_have_any_known_ending(tmp_path: Path) -> None:
     files = ["a/x/y/1.JPG", "a/2.Jpeg", "a/3.PNG", "b/4.bmp", "b/x/5.WebP"]
-    source = opened(make(tmp_path, *files, "a/notes.txt", "b/x.gif", "readme.md", "loose.jpg"))["all"]
+    source = opened(make(tmp_path, *files, "a/notes.txt", "b/x.gif", "readme.md", "loose.jpg"))[
+        "all"
+    ]
     assert sorted(found(source, tmp_path)) == sorted(files)
     assert source.classes == ("a", "b")
 
 
 def test_hidden_files_and_folders_are_no_data(tmp_path: Path) -> None:
     hidden = [".git/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", "a/.1.jpg"]
-    assert list(found(opened(make(tmp_path, "a/1.jpg", "b/1.jpg", *hidden))["all"], tmp_path)) == ["a/1.jpg", "b/1.jpg"]
+    assert list(found(opened(make(tmp_path, "a/1.jpg", "b/1.jpg", *hidden))["all"], tmp_path)) == [
+        "a/1.jpg",
+        "b/1.jpg",
+    ]
 
 
 def test_a_hidden_folder_above_the_data_hides_nothing(tmp_path: Path) -> None:
@@ -83,7 +104,15 @@ def test_linked_classes_and_images_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["validation", "val", "valid"])
 def test_split_folders_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
-    make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", "test/b/4.jpg", "test/a/5.jpg")
+    make(
+        tmp_path,
+        "train/a/1.jpg",
+        "train/b/1.jpg",
+        "train/b/2.jpg",
+        f"{name}/a/3.jpg",
+        "test/b/4.jpg",
+        "test/a/5.jpg",
+    )
     splits = open_splits(Data(source=Folder(kind="folder", path=str(tmp_path))))
     assert {split: list(found(source, tmp_path)) for split, source in splits.items()} == {
         "train": ["train/a/1.jpg", "train/b/1.jpg", "train/b/2.jpg"],
@@ -94,7 +123,9 @@ def test_split_folders_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
 
 
 def test_labels_are_those_of_the_training_classes_where_a_split_lacks_some(tmp_path: Path) -> None:
-    splits = opened(make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "test/c/1.jpg"))
+    splits = opened(
+        make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "test/c/1.jpg")
+    )
     np.testing.assert_array_equal(splits["test"].labels, [2])
     assert splits["test"].classes == ("a", "b", "c")
 
@@ -102,23 +133,46 @@ def test_labels_are_those_of_the_training_classes_where_a_split_lacks_some(tmp_p
 def test_missing_splits_are_held_out_of_training(tmp_path: Path) -> None:
     make(tmp_path, *(f"train/{name}/{number}.jpg" for name in "ab" for number in range(20)))
     splits = open_splits(Data(source=Folder(kind="folder", path=str(tmp_path))))
-    assert {name: len(split) for name, split in splits.items()} == {"train": 28, "validation": 4, "test": 8}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 28,
+        "validation": 4,
+        "test": 8,
+    }
 
 
-def test_what_lies_beside_the_splits_is_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_lies_beside_the_splits_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         splits = opened(make(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "raw/a/1.jpg"))
     assert splits.keys() == {"train", "test"}
-    assert caplog.messages == [f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test"]
+    assert caplog.messages == [
+        f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test"
+    ]
 
 
 MISTAKES = {
-    "two of a split": (["train/a/1.jpg", "val/a/1.jpg", "validation/a/1.jpg"], "validation: the same split as .*val; keep one"),
-    "unknown class": (["train/a/1.jpg", "test/b/1.jpg"], "test/b: class 'b' is not in the training split, which has a"),
+    "two of a split": (
+        ["train/a/1.jpg", "val/a/1.jpg", "validation/a/1.jpg"],
+        "validation: the same split as .*val; keep one",
+    ),
+    "unknown class": (
+        ["train/a/1.jpg", "test/b/1.jpg"],
+        "test/b: class 'b' is not in the training split, which has a",
+    ),
     "no class": (["loose.jpg"], "no folder per class inside; expected .*/<class>/<image>"),
-    "no class in train": (["train/1.jpg", "test/a/1.jpg"], "train: no folder per class inside; expected .*train/<class>/<image>"),
-    "empty class": (["a/1.jpg", "b/notes.txt"], r"b: no image inside \(\.bmp, \.jpeg, \.jpg, \.png, \.webp\); add some or"),
-    "empty class in test": (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.txt"], "test/a: no image inside"),
+    "no class in train": (
+        ["train/1.jpg", "test/a/1.jpg"],
+        "train: no folder per class inside; expected .*train/<class>/<image>",
+    ),
+    "empty class": (
+        ["a/1.jpg", "b/notes.txt"],
+        r"b: no image inside \(\.bmp, \.jpeg, \.jpg, \.png, \.webp\); add some or",
+    ),
+    "empty class in test": (
+        ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.txt"],
+        "test/a: no image inside",
+    ),
 }
 
 

@@ -17,13 +17,20 @@ from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.idx import idx
 from cvpipe.errors import DataError
 
-TRAIN, TEST = (np.random.default_rng(n).integers(0, 256, (count, 5, 4), dtype=np.uint8) for n, count in enumerate((12, 6)))
+TRAIN, TEST = (
+    np.random.default_rng(n).integers(0, 256, (count, 5, 4), dtype=np.uint8)
+    for n, count in enumerate((12, 6))
+)
 TRAIN_LABELS, TEST_LABELS = (np.arange(count, dtype=np.uint8) % 3 for count in (12, 6))
 Files = dict[str, bytes]
 
 
 def packed(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 def files() -> Files:
@@ -72,11 +79,16 @@ def opened(path: Path, *classes: str) -> dict[str, Source]:
 
 @pytest.mark.parametrize("place", [as_folder, as_zip])
 @pytest.mark.parametrize("layout", [plain, zipped, nested, with_mac_leftovers])
-def test_every_layout_gives_the_same_splits(tmp_path: Path, layout: Callable[[Files], Files], place: Callable[[Path, Files], Path]) -> None:
+def test_every_layout_gives_the_same_splits(
+    tmp_path: Path, layout: Callable[[Files], Files], place: Callable[[Path, Files], Path]
+) -> None:
     path = place(tmp_path, layout(files()))
     splits = opened(path)
     assert splits.keys() == {"train", "test"}
-    for split, prefix, images, labels in (("train", "train", TRAIN, TRAIN_LABELS), ("test", "t10k", TEST, TEST_LABELS)):
+    for split, prefix, images, labels in (
+        ("train", "train", TRAIN, TRAIN_LABELS),
+        ("test", "t10k", TEST, TEST_LABELS),
+    ):
         source = splits[split]
         assert source.classes == ("0", "1", "2")
         assert source.name(3) == f"{path}:{prefix}[3]"
@@ -85,7 +97,9 @@ def test_every_layout_gives_the_same_splits(tmp_path: Path, layout: Callable[[Fi
         [examples] = read.as_numpy_iterator()
         np.testing.assert_array_equal(examples["image"][..., 0], images)
         np.testing.assert_array_equal(examples["label"], labels)
-        np.testing.assert_array_equal(source.read(tf.constant(2, tf.int64))["image"][..., 0], images[2])
+        np.testing.assert_array_equal(
+            source.read(tf.constant(2, tf.int64))["image"][..., 0], images[2]
+        )
 
 
 def test_classes_have_the_names_that_the_pipeline_gives(tmp_path: Path) -> None:
@@ -105,25 +119,60 @@ def damaged(name: str, content: bytes) -> Files:
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 GZ = zipped(files())[f"{IMAGES}.gz"]
 DAMAGES = {
-    "another type": (damaged(IMAGES, b"\0\0\x0d\x03" + packed(TRAIN)[4:]), f"{IMAGES}: no IDX file of unsigned bytes with 3 dimensions"),
-    "another rank": (damaged(LABELS, packed(TRAIN)), f"{LABELS}: no IDX file of unsigned bytes with 1 dimensions"),
+    "another type": (
+        damaged(IMAGES, b"\0\0\x0d\x03" + packed(TRAIN)[4:]),
+        f"{IMAGES}: no IDX file of unsigned bytes with 3 dimensions",
+    ),
+    "another rank": (
+        damaged(LABELS, packed(TRAIN)),
+        f"{LABELS}: no IDX file of unsigned bytes with 1 dimensions",
+    ),
     "empty": (damaged(IMAGES, b""), f"{IMAGES}: no IDX file"),
     "only magic": (damaged(IMAGES, packed(TRAIN)[:10]), f"{IMAGES}: no IDX file"),
-    "too short": (damaged(IMAGES, packed(TRAIN)[:-7]), r"promises \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again"),
-    "too long": (damaged(IMAGES, packed(TRAIN) + b"x"), r"promises \(12, 5, 4\), 240 bytes, but 241 are there"),
-    "absurd sizes": (damaged(IMAGES, packed(TRAIN)[:4] + b"\xff" * 12), r"promises \(4294967295, 4294967295, 4294967295\)"),
-    "truncated gz": ({**zipped(files()), f"{IMAGES}.gz": GZ[:-20]}, f"{IMAGES}.gz: can't be unpacked .*; fetch it again"),
-    "no gz": ({**zipped(files()), f"{IMAGES}.gz": b"<html>not found</html>"}, f"{IMAGES}.gz: can't be unpacked .*; fetch it again"),
-    "damaged gz": ({**zipped(files()), f"{IMAGES}.gz": GZ[:30] + b"\xff" * 20 + GZ[50:]}, f"{IMAGES}.gz: can't be unpacked"),
-    "one missing": ({k: v for k, v in files().items() if k != LABELS}, f"no file named {LABELS} or {LABELS}.gz"),
-    "other counts": (damaged(LABELS, packed(TRAIN_LABELS[:-1])), "12 train images but 11 labels; the files don't belong together"),
-    "label in test alone": (damaged("t10k-labels-idx1-ubyte", packed(TEST_LABELS + 1)), "label 3 in t10k-labels, .* labels end at 2"),
+    "too short": (
+        damaged(IMAGES, packed(TRAIN)[:-7]),
+        r"promises \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again",
+    ),
+    "too long": (
+        damaged(IMAGES, packed(TRAIN) + b"x"),
+        r"promises \(12, 5, 4\), 240 bytes, but 241 are there",
+    ),
+    "absurd sizes": (
+        damaged(IMAGES, packed(TRAIN)[:4] + b"\xff" * 12),
+        r"promises \(4294967295, 4294967295, 4294967295\)",
+    ),
+    "truncated gz": (
+        {**zipped(files()), f"{IMAGES}.gz": GZ[:-20]},
+        f"{IMAGES}.gz: can't be unpacked .*; fetch it again",
+    ),
+    "no gz": (
+        {**zipped(files()), f"{IMAGES}.gz": b"<html>not found</html>"},
+        f"{IMAGES}.gz: can't be unpacked .*; fetch it again",
+    ),
+    "damaged gz": (
+        {**zipped(files()), f"{IMAGES}.gz": GZ[:30] + b"\xff" * 20 + GZ[50:]},
+        f"{IMAGES}.gz: can't be unpacked",
+    ),
+    "one missing": (
+        {k: v for k, v in files().items() if k != LABELS},
+        f"no file named {LABELS} or {LABELS}.gz",
+    ),
+    "other counts": (
+        damaged(LABELS, packed(TRAIN_LABELS[:-1])),
+        "12 train images but 11 labels; the files don't belong together",
+    ),
+    "label in test alone": (
+        damaged("t10k-labels-idx1-ubyte", packed(TEST_LABELS + 1)),
+        "label 3 in t10k-labels, .* labels end at 2",
+    ),
 }
 
 
 @pytest.mark.parametrize("place", [as_folder, as_zip])
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_named_with_its_place(tmp_path: Path, name: str, place: Callable[[Path, Files], Path]) -> None:
+def test_damage_is_named_with_its_place(
+    tmp_path: Path, name: str, place: Callable[[Path, Files], Path]
+) -> None:
     contents, message = DAMAGES[name]
     with pytest.raises(DataError, match=message) as error:
         opened(place(tmp_path, contents))
@@ -131,7 +180,9 @@ def test_damage_is_named_with_its_place(tmp_path: Path, name: str, place: Callab
 
 
 def test_a_label_beyond_the_named_classes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="label 2 in train-labels, counted from 0, but data.source.classes names 2"):
+    with pytest.raises(
+        DataError, match="label 2 in train-labels, counted from 0, but data.source.classes names 2"
+    ):
         opened(as_folder(tmp_path, files()), "shirt", "shoe")
 
 
@@ -142,7 +193,7 @@ def test_a_damaged_zip_and_what_is_no_zip_are_errors(tmp_path: Path) -> None:
     whole = as_zip(tmp_path, files())
     content = whole.read_bytes()
     at = content.index(TRAIN.tobytes()[:40])
-    whole.write_bytes(content[:at] + bytes(20) + content[at + 20:])
+    whole.write_bytes(content[:at] + bytes(20) + content[at + 20 :])
     with pytest.raises(DataError, match="can't be unpacked"):
         opened(whole)
 
@@ -158,13 +209,21 @@ def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(shared_dat
         pytest.skip(f"{path} is absent: the data sets lie beside the project, not in it")
     source = Idx(kind="idx", path=str(path))
     whole = idx(source)
-    assert {name: np.bincount(split.labels).tolist() for name, split in whole.items()} == {"train": [6000] * 10, "test": [1000] * 10}
+    assert {name: np.bincount(split.labels).tolist() for name, split in whole.items()} == {
+        "train": [6000] * 10,
+        "test": [1000] * 10,
+    }
     splits = open_splits(Data(source=source, validation=0.05))
     assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {
         "train": [5700] * 10,
         "validation": [300] * 10,
         "test": [1000] * 10,
     }
-    mean = np.mean([splits["train"].read(tf.constant(n, tf.int64))["image"].numpy().mean() for n in range(0, 57000, 570)])
+    mean = np.mean(
+        [
+            splits["train"].read(tf.constant(n, tf.int64))["image"].numpy().mean()
+            for n in range(0, 57000, 570)
+        ]
+    )
     # The mean of all training pixels is 0.286 of 255; a sample of 100 images comes near.
     assert mean / 255 == pytest.approx(0.286, abs=0.06)

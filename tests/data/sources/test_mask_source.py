@@ -1,4 +1,6 @@
-"""Folders of images and masks: pairs, splits, what is left out, and what goes through the quarantine."""
+"""Folders of images and masks: pairs, splits, what is left out, and what goes through the
+quarantine.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +41,27 @@ def write(root: Path, count: int = 20, split: str = "train") -> Path:
     for kind in ("images", "masks"):
         (root / split / kind).mkdir(parents=True)
     for number in range(count):
-        (root / split / "images" / f"{number}.jpg").write_bytes(encode(noise(9, 7, seed=number), "JPEG"))
+        (root / split / "images" / f"{number}.jpg").write_bytes(
+            encode(noise(9, 7, seed=number), "JPEG")
+        )
         (root / split / "masks" / f"{number}.png").write_bytes(encode(labels(number), "PNG"))
     return root
 
 
 def section(root: Path, names: tuple[str, ...] = NAMES, **settings: Any) -> Masks:
-    given = {"train": [{"images": "train/images", "masks": "train/masks"}], "classes": [{"name": name} for name in names]}
+    given = {
+        "train": [{"images": "train/images", "masks": "train/masks"}],
+        "classes": [{"name": name} for name in names],
+    }
     return Masks.model_validate({"kind": "masks", "path": str(root), **given, **settings})
 
 
 def read(source: Source) -> list[dict[str, np.ndarray]]:
-    return list(tf.data.Dataset.range(len(source)).map(source.read, num_parallel_calls=4, deterministic=True).as_numpy_iterator())
+    return list(
+        tf.data.Dataset.range(len(source))
+        .map(source.read, num_parallel_calls=4, deterministic=True)
+        .as_numpy_iterator()
+    )
 
 
 def zipped(root: Path) -> Path:
@@ -65,7 +76,9 @@ def zipped(root: Path) -> Path:
 def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool) -> None:
     root = write(tmp_path / "data")
     source = masks(section(zipped(root) if packed else root))["train"]
-    assert (source.classes, source.masks, source.objects) == (NAMES, True, None) and len(source) == 20
+    assert (source.classes, source.masks, source.objects) == (NAMES, True, None) and len(
+        source
+    ) == 20
     for name, example in zip(source.names(), read(source)):
         assert example.keys() == {"bytes", "mask"}
         assert example["bytes"] == (root / name).read_bytes()
@@ -77,22 +90,39 @@ def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool)
 def test_splits_are_held_out_cut_and_limited_as_if_of_one_class(tmp_path: Path) -> None:
     data = section(write(tmp_path))
     splits = open_splits(Data(source=data, limit=10))
-    assert {name: len(split) for name, split in splits.items()} == {"train": 10, "validation": 2, "test": 4}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 10,
+        "validation": 2,
+        "test": 4,
+    }
     folded = open_splits(Data(source=data, fold=Fold(of=4)))
-    assert {name: len(split) for name, split in folded.items()} == {"train": 12, "validation": 4, "test": 4}
+    assert {name: len(split) for name, split in folded.items()} == {
+        "train": 12,
+        "validation": 4,
+        "test": 4,
+    }
     assert not splits["train"].counts().any() and all(split.masks for split in splits.values())
 
 
-def test_several_folders_make_a_split_and_others_are_held_out_where_they_lack(tmp_path: Path) -> None:
+def test_several_folders_make_a_split_and_others_are_held_out_where_they_lack(
+    tmp_path: Path,
+) -> None:
     for split, count in (("a", 3), ("b", 4), ("c", 5)):
         write(tmp_path, count, split)
     folders = {split: {"images": f"{split}/images", "masks": f"{split}/masks"} for split in "abc"}
-    splits = open_splits(Data(source=section(tmp_path, train=[folders["a"], folders["b"]], test=[folders["c"]]), validation=0))
+    splits = open_splits(
+        Data(
+            source=section(tmp_path, train=[folders["a"], folders["b"]], test=[folders["c"]]),
+            validation=0,
+        )
+    )
     assert {name: len(split) for name, split in splits.items()} == {"train": 7, "test": 5}
     assert [name.split("/")[0] for name in splits["train"].names()] == list("aaabbbb")
 
 
-def test_images_of_the_test_split_that_are_trained_on_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_of_the_test_split_that_are_trained_on_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, 3)
     with caplog.at_level(logging.WARNING):
         masks(section(tmp_path, test=[{"images": "train/images", "masks": "train/masks"}]))
@@ -103,18 +133,24 @@ def test_pixels_of_classes_that_are_not_chosen_are_ignored(tmp_path: Path) -> No
     source = open_splits(Data(source=section(write(tmp_path)), only=("road", "sky")))["train"]
     assert source.classes == ("road", "sky")
     for name, example in zip(source.names(), read(source)):
-        np.testing.assert_array_equal(example["mask"], np.array([1, IGNORED, 0])[labels(int(Path(name).stem))])
+        np.testing.assert_array_equal(
+            example["mask"], np.array([1, IGNORED, 0])[labels(int(Path(name).stem))]
+        )
 
 
 def test_an_example_is_described_by_what_its_mask_shows(tmp_path: Path) -> None:
     write(tmp_path, 2)
-    (tmp_path / "train/masks/0.png").write_bytes(encode(np.array([[0, 0, 2, 255]], np.uint8)[..., None], "PNG"))
+    (tmp_path / "train/masks/0.png").write_bytes(
+        encode(np.array([[0, 0, 2, 255]], np.uint8)[..., None], "PNG")
+    )
     (tmp_path / "train/masks/1.png").write_bytes(encode(np.full([2, 2, 1], 255, np.uint8), "PNG"))
     source = masks(section(tmp_path))["train"]
     assert (source.describe(0), source.describe(1)) == ("sky 50.0%, road 25.0%", "nothing")
 
 
-def test_what_has_no_partner_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_has_no_partner_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, 6)
     for number in range(4):
         (tmp_path / "train/masks" / f"{number}.png").unlink()
@@ -124,26 +160,37 @@ def test_what_has_no_partner_is_left_out_and_named(tmp_path: Path, caplog: pytes
         [(_, source)] = masks(section(tmp_path)).items()
     assert source.names() == ["train/images/4.jpg"]
     assert caplog.messages == [
-        f"{tmp_path}: 4 images have no mask and are left out, such as train/images/0.jpg, train/images/1.jpg, train/images/2.jpg",
+        (
+            f"{tmp_path}: 4 images have no mask and are left out, such as train/images/0.jpg,"
+            " train/images/1.jpg, train/images/2.jpg"
+        ),
         f"{tmp_path}: 1 masks have no image and are left out, such as train/masks/5.png",
     ]
 
 
-def test_images_that_differ_in_the_extension_only_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_that_differ_in_the_extension_only_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, 3)
     (tmp_path / "train/images/1.png").write_bytes(encode(noise(9, 7), "PNG"))
     with caplog.at_level(logging.WARNING):
         [(_, source)] = masks(section(tmp_path)).items()
     assert source.names() == [f"train/images/{number}.jpg" for number in range(3)]
     assert caplog.messages == [
-        "train/images: 1 images have the name of another but for the extension and are left out, such as train/images/1.png beside "
-        "train/images/1.jpg; keep one of each name",
+        "train/images: 1 images have the name of another but for the extension and are left out,"
+        " such as train/images/1.png beside train/images/1.jpg; keep one of each name"
     ]
 
 
 def test_no_pair_at_all_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, 3)
-    with pytest.raises(DataError, match=r"train/images: no image has a mask of its name in .*none \(3 images and 0 masks there\); set"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"train/images: no image has a mask of its name in .*none \(3 images and 0 masks"
+            r" there\); set"
+        ),
+    ):
         masks(section(tmp_path, train=[{"images": "train/images", "masks": "none"}]))
 
 
@@ -151,7 +198,9 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
     write(tmp_path, 3)
     for file in (tmp_path / "train/masks").iterdir():
         file.write_bytes(encode(np.zeros([9, 7, 1], np.uint8), "PNG"))
-    with pytest.raises(DataError, match="only the class 'sky'; telling classes apart needs at least two"):
+    with pytest.raises(
+        DataError, match="only the class 'sky'; telling classes apart needs at least two"
+    ):
         open_splits(Data(source=section(tmp_path, ("sky",))))
 
 
@@ -161,7 +210,13 @@ def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: 
     strange[0] = 7
     (tmp_path / "train/masks/3.png").write_bytes(encode(strange, "PNG"))
     (tmp_path / "train/masks/4.png").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"1 of 8 masks looked at, such as .*masks/3.png, have a value that no class has: 7, 1.59% of"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"1 of 8 masks looked at, such as .*masks/3.png, have a value that no class has: 7,"
+            r" 1.59% of"
+        ),
+    ):
         masks(section(tmp_path))
     masks(section(tmp_path, ignore_indices=(255, 7)))
 
@@ -170,19 +225,30 @@ def drawn(root: Path, *values: list[int]) -> Path:
     """Images with masks of one row each."""
     write(root, len(values))
     for number, row in enumerate(values):
-        (root / f"train/masks/{number}.png").write_bytes(encode(np.array([row], np.uint8)[..., None], "PNG"))
+        (root / f"train/masks/{number}.png").write_bytes(
+            encode(np.array([row], np.uint8)[..., None], "PNG")
+        )
     return root
 
 
 def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path: Path) -> None:
     root = drawn(tmp_path, [0, 0, 0, 255], [0, 255, 0, 0])
-    with pytest.raises(DataError, match="2 masks looked at, .*masks/0.png, show only the class ground; 25.00% of the pixels are ignored, "
-                                        "by data.source.ignore_indices: 255. If this is the value of a class, read grey") as error:
+    with pytest.raises(
+        DataError,
+        match=(
+            "2 masks looked at, .*masks/0.png, show only the class ground; 25.00% of the pixels are"
+            " ignored, by data.source.ignore_indices: 255. If this is the value of a class, read"
+            " grey"
+        ),
+    ) as error:
         masks(section(root, ("ground", "object")))
     advised = str(error.value).partition("data.source.classes: ")[2].partition(", or save")[0]
     assert advised == "[{name: ground, colour: '#000000'}, {name: object, colour: '#FFFFFF'}]"
     source = masks(section(root, classes=yaml.safe_load(advised)))["train"]
-    assert [example["mask"].ravel().tolist() for example in read(source)] == [[0, 0, 0, 1], [0, 1, 0, 0]]
+    assert [example["mask"].ravel().tolist() for example in read(source)] == [
+        [0, 0, 0, 1],
+        [0, 1, 0, 0],
+    ]
 
 
 def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: Path) -> None:
@@ -196,26 +262,40 @@ def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: 
 
 def test_a_colour_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
     classes = [{"name": "ground", "colour": "#000000"}, {"name": "object", "colour": "#00FF00"}]
-    advice = "If this is the colour of a class, take it out there and write it as that class's colour in data.source.classes; if not, add"
-    with pytest.raises(DataError, match=f"show only the class ground; 33.33% .*ignore_colours: #FFFFFF. {advice}"):
+    advice = (
+        "If this is the colour of a class, take it out there and write it as that class's colour in"
+        " data.source.classes; if not, add"
+    )
+    with pytest.raises(
+        DataError, match=f"show only the class ground; 33.33% .*ignore_colours: #FFFFFF. {advice}"
+    ):
         masks(section(drawn(tmp_path, [0, 255, 0]), classes=classes, ignore_colours=("#FFFFFF",)))
 
 
-def test_a_second_class_is_looked_for_in_all_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_class_is_looked_for_in_all_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cvpipe.data.sources.mask_values.FIRST_MASKS", 2)
     masks(section(drawn(tmp_path, [0, 255], [0, 255], [0, 1], [0, 255])))
 
 
-def test_classes_that_no_mask_shows_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_that_no_mask_shows_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         masks(section(drawn(tmp_path / "few", *[[0, 1]] * 19)))
         assert not caplog.messages
         masks(section(drawn(tmp_path / "many", *[[0, 1]] * 20)))
         masks(section(drawn(tmp_path / "one class", [0, 0])))
         masks(section(drawn(tmp_path / "no class", [255, 255])))
-    said = [message.partition(" show no pixel of: ")[2].partition(";")[0] for message in caplog.messages]
+    said = [
+        message.partition(" show no pixel of: ")[2].partition(";")[0] for message in caplog.messages
+    ]
     assert said == ["road", "tree, road", "sky, tree, road"]
-    assert caplog.messages[0].startswith(f"20 masks looked at, such as {tmp_path / 'many/train/masks/0.png'}, show no pixel of: road; add")
+    assert caplog.messages[0].startswith(
+        f"20 masks looked at, such as {tmp_path / 'many/train/masks/0.png'}, show no pixel of:"
+        " road; add"
+    )
 
 
 def test_masks_of_another_kind_are_refused_when_the_source_is_opened(tmp_path: Path) -> None:
@@ -236,15 +316,31 @@ def bad(tmp_path: Path, image: bytes, mask: bytes) -> Source:
 GOOD = encode(noise(9, 7), "JPEG")
 
 
-@pytest.mark.parametrize("image, mask, reason", [
-    (GOOD, encode(labels(0, 9, 8), "PNG"), "the mask is 8 x 9 pixels, and its image 7 x 9"),
-    (encode(noise(7, 9), "JPEG", exif=TURNED), encode(labels(0, 7, 9), "PNG"),
-     "the mask is 9 x 7 pixels, and its image 7 x 9 when it stands upright: turn the mask, too"),
-    (GOOD, encode(labels(0) + 7, "PNG"), "the mask has 3 values that no class has: 7, "),
-    (GOOD, encode(labels(0), "PNG")[:40], "the mask is damaged, cut off or no PNG, BMP, WebP or JPEG"),
-    (b"", encode(labels(0), "PNG"), "the file is empty"),
-], ids=["size", "on its side", "values", "damaged", "image"])
-def test_a_bad_mask_makes_a_bad_record(tmp_path: Path, image: bytes, mask: bytes, reason: str) -> None:
+@pytest.mark.parametrize(
+    "image, mask, reason",
+    [
+        (GOOD, encode(labels(0, 9, 8), "PNG"), "the mask is 8 x 9 pixels, and its image 7 x 9"),
+        (
+            encode(noise(7, 9), "JPEG", exif=TURNED),
+            encode(labels(0, 7, 9), "PNG"),
+            (
+                "the mask is 9 x 7 pixels, and its image 7 x 9 when it stands upright: turn the"
+                " mask, too"
+            ),
+        ),
+        (GOOD, encode(labels(0) + 7, "PNG"), "the mask has 3 values that no class has: 7, "),
+        (
+            GOOD,
+            encode(labels(0), "PNG")[:40],
+            "the mask is damaged, cut off or no PNG, BMP, WebP or JPEG",
+        ),
+        (b"", encode(labels(0), "PNG"), "the file is empty"),
+    ],
+    ids=["size", "on its side", "values", "damaged", "image"],
+)
+def test_a_bad_mask_makes_a_bad_record(
+    tmp_path: Path, image: bytes, mask: bytes, reason: str
+) -> None:
     source = bad(tmp_path, image, mask)
     assert why_unreadable(source, 0).startswith(reason)
     assert why_unreadable(source, 1) == "it could be read a moment later"
@@ -261,38 +357,64 @@ def test_masks_are_of_upright_images(tmp_path: Path) -> None:
 
 def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:
     source = bad(tmp_path, GOOD, b"")
-    rows = tf.data.Dataset.range(3).map(lambda n: attempt(lambda one: tf.cast(tf.shape(source.read(one)["mask"]), tf.int64), n))
+    rows = tf.data.Dataset.range(3).map(
+        lambda n: attempt(lambda one: tf.cast(tf.shape(source.read(one)["mask"]), tf.int64), n)
+    )
     assert [bool(readable) for _, readable in rows.as_numpy_iterator()] == [False, True, True]
 
 
 def test_sources_of_the_same_classes_can_be_merged_in_any_order(tmp_path: Path) -> None:
-    one, other = section(write(tmp_path / "one", 4)), section(write(tmp_path / "two", 5), NAMES[::-1])
-    merged = open_splits(Data(source=Merge(kind="merge", sources=(one, other)), validation=0, test=0.2))["train"]
+    one, other = (
+        section(write(tmp_path / "one", 4)),
+        section(write(tmp_path / "two", 5), NAMES[::-1]),
+    )
+    merged = open_splits(
+        Data(source=Merge(kind="merge", sources=(one, other)), validation=0, test=0.2)
+    )["train"]
     assert merged.classes == NAMES and merged.masks
     for index, example in enumerate(read(merged)):
         expected = labels(int(Path(merged.name(index)).stem))
-        np.testing.assert_array_equal(example["mask"], expected if "/one/" in merged.name(index) else 2 - expected)
+        np.testing.assert_array_equal(
+            example["mask"], expected if "/one/" in merged.name(index) else 2 - expected
+        )
 
 
 def test_arrays_and_files_keep_their_masks_when_merged(tmp_path: Path) -> None:
     names = ("background", *"0123456789")
     scenes = DigitScenes(kind="digit_scenes", train=4, validation=1, test=1, masks=True)
-    merged = open_splits(Data(source=Merge(kind="merge", sources=(section(write(tmp_path, 4), names), scenes)), test=0.25))["train"]
+    merged = open_splits(
+        Data(
+            source=Merge(kind="merge", sources=(section(write(tmp_path, 4), names), scenes)),
+            test=0.25,
+        )
+    )["train"]
     rows = read(merged)
     assert rows[0].keys() == {"bytes", "mask"}
-    np.testing.assert_array_equal(np.stack([row["mask"][..., 0] for row in rows[-4:]]), compose(scenes, "train").masks)
+    np.testing.assert_array_equal(
+        np.stack([row["mask"][..., 0] for row in rows[-4:]]), compose(scenes, "train").masks
+    )
 
 
 def test_masks_of_other_classes_do_not_merge(tmp_path: Path) -> None:
-    one, other = section(write(tmp_path / "one", 4)), section(write(tmp_path / "two", 5), ("sky", "tree", "water"))
-    with pytest.raises(DataError, match="the class 'road' is in some of the merged sources' masks and not in others"):
+    one, other = (
+        section(write(tmp_path / "one", 4)),
+        section(write(tmp_path / "two", 5), ("sky", "tree", "water")),
+    )
+    with pytest.raises(
+        DataError,
+        match="the class 'road' is in some of the merged sources' masks and not in others",
+    ):
         open_splits(Data(source=Merge(kind="merge", sources=(one, other))))
-    with pytest.raises(ValidationError, match="some of these sources have boxes and some have none"):
+    with pytest.raises(
+        ValidationError, match="some of these sources have boxes and some have none"
+    ):
         Merge(kind="merge", sources=(one, DigitScenes(kind="digit_scenes")))
 
 
 def test_digit_scenes_have_boxes_or_masks() -> None:
-    config = DigitScenes(kind="digit_scenes", train=5, validation=1, test=1, masks=True, size=(64, 80))
+    config = DigitScenes(
+        kind="digit_scenes", train=5, validation=1, test=1, masks=True, size=(64, 80)
+    )
     assert has_masks(config) and not has_boxes(config)
     source = digit_scenes(config)["train"]
     assert source.classes == ("background", *"0123456789")
@@ -301,16 +423,29 @@ def test_digit_scenes_have_boxes_or_masks() -> None:
         assert example.keys() == {"image", "mask"}
         np.testing.assert_array_equal(example["image"], scenes.images[number])
         np.testing.assert_array_equal(example["mask"][..., 0], scenes.masks[number])
-    assert tf.data.Dataset.range(1).map(source.read).element_spec["mask"] == tf.TensorSpec([64, 80, 1], tf.uint8)
+    assert tf.data.Dataset.range(1).map(source.read).element_spec["mask"] == tf.TensorSpec(
+        [64, 80, 1], tf.uint8
+    )
 
 
-COLOURS = {"Building": "#3C1098", "Land": "#8429F6", "Road": "#6EC1E4", "Vegetation": "#FEDD3A", "Water": "#E2A929"}
+COLOURS = {
+    "Building": "#3C1098",
+    "Land": "#8429F6",
+    "Road": "#6EC1E4",
+    "Vegetation": "#FEDD3A",
+    "Water": "#E2A929",
+}
 
 
 def aerial(*ignored: str) -> Masks:
-    folders = [{"images": f"aerial-tiles1-6/Tile {n}/images", "masks": f"aerial-tiles1-6/Tile {n}/masks"} for n in range(1, 7)]
+    folders = [
+        {"images": f"aerial-tiles1-6/Tile {n}/images", "masks": f"aerial-tiles1-6/Tile {n}/masks"}
+        for n in range(1, 7)
+    ]
     classes = [{"name": name, "colour": colour} for name, colour in COLOURS.items()]
-    return section(AERIAL, train=folders[:5], test=folders[5:], classes=classes, ignore_colours=ignored)
+    return section(
+        AERIAL, train=folders[:5], test=folders[5:], classes=classes, ignore_colours=ignored
+    )
 
 
 @pytest.mark.skipif(not AERIAL.exists(), reason="needs ../shared/data")
@@ -319,8 +454,14 @@ def test_aerial_tiles_are_read_by_their_colours() -> None:
     assert {name: len(split) for name, split in splits.items()} == {"train": 45, "test": 9}
     pixels = np.zeros(256, np.int64)
     for split in splits.values():
-        for example in tf.data.Dataset.range(len(split)).map(split.read, num_parallel_calls=2).as_numpy_iterator():
-            assert example["mask"].shape[:2] == tuple(tf.io.extract_jpeg_shape(example["bytes"])[:2])
+        for example in (
+            tf.data.Dataset.range(len(split))
+            .map(split.read, num_parallel_calls=2)
+            .as_numpy_iterator()
+        ):
+            assert example["mask"].shape[:2] == tuple(
+                tf.io.extract_jpeg_shape(example["bytes"])[:2]
+            )
             pixels += np.bincount(example["mask"].ravel(), minlength=256)
     assert (pixels[:5] > 0).all() and not pixels[5:255].any()
 
@@ -328,6 +469,9 @@ def test_aerial_tiles_are_read_by_their_colours() -> None:
 @pytest.mark.skipif(not AERIAL.exists(), reason="needs ../shared/data")
 def test_a_colour_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share() -> None:
     # In the six tiles that are here; in all eight it is said to cover 0.56 %.
-    message = r"5 of 54 masks looked at, .* colour that no class has: #000000, under 0.01% of the pixels.*\(nearest: Building, #3C1098\)"
+    message = (
+        r"5 of 54 masks looked at, .* colour that no class has: #000000, under 0.01% of the"
+        r" pixels.*\(nearest: Building, #3C1098\)"
+    )
     with pytest.raises(DataError, match=message + r".*ignore_colours: \['#9B9B9B', '#000000'\]"):
         masks(aerial("#9B9B9B"))

@@ -1,4 +1,4 @@
-"""What the pixels of mask pictures mean: every kind of picture, and every value that means nothing."""
+"""Guards the meaning of mask pixels: every kind of picture, every value that means nothing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,17 @@ TABLE[[0, 1, 2, 255]] = [[0, 0, 255], [0x22, 0x8B, 0x22], [0xFE, 0xDD, 0x3A], [9
 
 
 def section(colours: bool, **settings: Any) -> Masks:
-    classes = tuple({"name": name, **({"colour": colour} if colours else {})} for name, colour in COLOURS.items())
-    values = {"kind": "masks", "path": "x", "train": [{"images": "a", "masks": "b"}], "classes": classes, **settings}
+    classes = tuple(
+        {"name": name, **({"colour": colour} if colours else {})}
+        for name, colour in COLOURS.items()
+    )
+    values = {
+        "kind": "masks",
+        "path": "x",
+        "train": [{"images": "a", "masks": "b"}],
+        "classes": classes,
+        **settings,
+    }
     return Masks.model_validate(values)
 
 
@@ -47,20 +56,36 @@ def palette_png(indices: np.ndarray, table: np.ndarray, **options: Any) -> bytes
     return file.getvalue()
 
 
-@pytest.mark.parametrize("encoded", [
-    png(TABLE[LABELS]), png(TABLE[LABELS], "RGBA"), encode(TABLE[LABELS], "BMP"), encode(TABLE[LABELS], "WEBP", lossless=True),
-    palette_png(LABELS, TABLE), palette_png(255 - LABELS, TABLE[::-1].copy()), palette_png(LABELS, TABLE, transparency=0),
-], ids=["RGB", "RGBA", "BMP", "WebP", "palette", "other palette", "transparent"])
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        png(TABLE[LABELS]),
+        png(TABLE[LABELS], "RGBA"),
+        encode(TABLE[LABELS], "BMP"),
+        encode(TABLE[LABELS], "WEBP", lossless=True),
+        palette_png(LABELS, TABLE),
+        palette_png(255 - LABELS, TABLE[::-1].copy()),
+        palette_png(LABELS, TABLE, transparency=0),
+    ],
+    ids=["RGB", "RGBA", "BMP", "WebP", "palette", "other palette", "transparent"],
+)
 def test_colours_become_labels_in_every_kind_of_picture(encoded: bytes) -> None:
     labels = labels_of(encoded, BY_COLOUR)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels[..., 0], LABELS)
 
 
-@pytest.mark.parametrize("encoded", [
-    png(LABELS), palette_png(LABELS, TABLE), palette_png(LABELS, 255 - TABLE), png(LABELS.astype(np.uint16)),
-    encode(LABELS[..., None], "BMP"),
-], ids=["grey", "palette", "other palette", "16 bits", "BMP"])
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        png(LABELS),
+        palette_png(LABELS, TABLE),
+        palette_png(LABELS, 255 - TABLE),
+        png(LABELS.astype(np.uint16)),
+        encode(LABELS[..., None], "BMP"),
+    ],
+    ids=["grey", "palette", "other palette", "16 bits", "BMP"],
+)
 def test_indices_are_labels_whatever_colours_a_palette_has(encoded: bytes) -> None:
     np.testing.assert_array_equal(labels_of(encoded, BY_INDEX)[..., 0], LABELS)
 
@@ -69,7 +94,9 @@ def test_indices_are_labels_whatever_colours_a_palette_has(encoded: bytes) -> No
 def test_indices_of_few_bits_are_not_stretched(bits: int) -> None:
     labels = LABELS % 2 if bits == 1 else LABELS % 3
     # Pillow writes grey of two or four bits for no one: its palettes of as many bits, called grey.
-    encoded = png(labels.astype(bool)) if bits == 1 else palette_png(labels, TABLE[: 2**bits], bits=bits)
+    encoded = (
+        png(labels.astype(bool)) if bits == 1 else palette_png(labels, TABLE[: 2**bits], bits=bits)
+    )
     if bits > 1:
         encoded = as_grey(encoded)
         assert Image.open(io.BytesIO(encoded)).mode == "L"
@@ -83,7 +110,7 @@ def as_grey(encoded: bytes) -> bytes:
     header = bytearray(encoded[16:29])
     header[9] = 0
     palette = encoded.index(b"PLTE") - 4
-    end = palette + 12 + int.from_bytes(encoded[palette: palette + 4], "big")
+    end = palette + 12 + int.from_bytes(encoded[palette : palette + 4], "big")
     return encoded[:8] + chunk(b"IHDR", bytes(header)) + encoded[33:palette] + encoded[end:]
 
 
@@ -91,7 +118,12 @@ def test_indices_may_begin_anywhere_and_many_may_be_ignored() -> None:
     known = values_of_indices(("pet", "background"), (3, 1000), first=1)
     values = np.array([[1, 2, 3, 1000]], np.uint16)
     assert labels_of(png(values), known)[0, :, 0].tolist() == [0, 1, IGNORED, IGNORED]
-    with pytest.raises(DataError, match=r"a value that no class has: 0, 25.00% of the pixels. .*ignore_indices: \[3, 1000, 0\]"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"a value that no class has: 0, 25.00% of the pixels. .*ignore_indices: \[3, 1000, 0\]"
+        ),
+    ):
         labels_of(png(np.array([[0, 1, 2, 1]], np.uint16)), known)
 
 
@@ -102,7 +134,9 @@ def test_a_mask_without_labels_is_fine() -> None:
 
 def test_255_classes_can_be_told_apart() -> None:
     known = values_of_indices([str(number) for number in range(255)], (255,))
-    assert labels_of(png(np.arange(256, dtype=np.uint8)[None]), known).ravel().tolist() == list(range(256))
+    assert labels_of(png(np.arange(256, dtype=np.uint8)[None]), known).ravel().tolist() == list(
+        range(256)
+    )
 
 
 def test_unknown_colours_are_listed_with_shares_the_nearest_class_and_what_to_write() -> None:
@@ -110,32 +144,59 @@ def test_unknown_colours_are_listed_with_shares_the_nearest_class_and_what_to_wr
     colours[0, :], colours[1, :3] = (0, 0, 0), (0xFE, 0xDD, 0x3B)
     with pytest.raises(DataError) as error:
         labels_of(png(colours), BY_COLOUR)
-    assert str(error.value) == (
-        "the mask has 2 colours that no class has: #000000, 5.88% of the pixels (nearest: land, #228B22); #FEDD3B, 0.77% of the pixels "
-        "(nearest: sand, #FEDD3A). Give each its class in data.source.classes, or set data.source.ignore_colours: "
-        "['#090909', '#000000', '#FEDD3B']"
+    assert (
+        str(error.value)
+        == "the mask has 2 colours that no class has: #000000, 5.88% of the pixels (nearest: land,"
+        " #228B22); #FEDD3B, 0.77% of the pixels (nearest: sand, #FEDD3A). Give each its class"
+        " in data.source.classes, or set data.source.ignore_colours: ['#090909', '#000000',"
+        " '#FEDD3B']"
     )
 
 
 def test_a_value_of_16_bits_that_does_not_fit_is_named() -> None:
     values = LABELS.astype(np.uint16)
     values[0, 5] = 4096
-    with pytest.raises(DataError, match="a value that no class has: 4096, 0.26% of the pixels. Name more classes"):
+    with pytest.raises(
+        DataError, match="a value that no class has: 4096, 0.26% of the pixels. Name more classes"
+    ):
         labels_of(png(values), BY_INDEX)
 
 
 def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
-    with pytest.raises(DataError, match=r"; and [0-9,]+ more. So many come from compression with loss, as in JPEG") as error:
+    with pytest.raises(
+        DataError, match=r"; and [0-9,]+ more. So many come from compression with loss, as in JPEG"
+    ) as error:
         labels_of(encode(TABLE[np.kron(LABELS, np.ones((4, 4), np.uint8))], "JPEG"), BY_COLOUR)
     assert len(str(error.value)) < 1000
 
 
-@pytest.mark.parametrize("encoded, known, message", [
-    (png(TABLE[LABELS]), BY_INDEX, r"the mask has colours \(RGB\), but no class of the pipeline has: give each class its colour"),
-    (png(LABELS), BY_COLOUR, "the mask is grey, but the classes have colours, and not those: leave the colours out"),
-    (png(LABELS.astype(np.uint16)), BY_COLOUR, "the mask is grey, but the classes have colours"),
-], ids=["colours", "grey", "16 bits"])
-def test_colours_for_indices_and_the_other_way_round_have_a_sentence_of_their_own(encoded: bytes, known: Any, message: str) -> None:
+@pytest.mark.parametrize(
+    "encoded, known, message",
+    [
+        (
+            png(TABLE[LABELS]),
+            BY_INDEX,
+            (
+                r"the mask has colours \(RGB\), but no class of the pipeline has: give each class"
+                r" its colour"
+            ),
+        ),
+        (
+            png(LABELS),
+            BY_COLOUR,
+            "the mask is grey, but the classes have colours, and not those: leave the colours out",
+        ),
+        (
+            png(LABELS.astype(np.uint16)),
+            BY_COLOUR,
+            "the mask is grey, but the classes have colours",
+        ),
+    ],
+    ids=["colours", "grey", "16 bits"],
+)
+def test_colours_for_indices_and_the_other_way_round_have_a_sentence_of_their_own(
+    encoded: bytes, known: Any, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         labels_of(encoded, known)
 
@@ -143,7 +204,12 @@ def test_colours_for_indices_and_the_other_way_round_have_a_sentence_of_their_ow
 def test_a_stray_value_in_a_grey_mask_is_listed_as_in_a_coloured_one() -> None:
     classes = [{"name": "ground", "colour": "#000000"}, {"name": "road", "colour": "#FFFFFF"}]
     mask = np.array([[0, 255, 160, 0]], np.uint8)
-    with pytest.raises(DataError, match=r"a colour that no class has: #A0A0A0, 25.00% of .* \(nearest: road, #FFFFFF\)\. Give"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"a colour that no class has: #A0A0A0, 25.00% of .* \(nearest: road, #FFFFFF\)\. Give"
+        ),
+    ):
         labels_of(png(mask), values_of_colours(section(True, classes=classes)))
 
 
@@ -156,34 +222,67 @@ def test_what_is_no_mask_is_an_error(name: str) -> None:
 # Pillow's, on the way.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_no_memory_is_taken_for_a_mask_that_is_too_large() -> None:
-    with pytest.raises(DataError, match="the mask's header says 20000 x 6000 pixels; allowed are 100,000,000 in all"):
+    with pytest.raises(
+        DataError,
+        match="the mask's header says 20000 x 6000 pixels; allowed are 100,000,000 in all",
+    ):
         labels_of(black_png(20_000, 6_000), BY_INDEX)
 
 
 def test_a_large_smooth_picture_is_looked_up_as_a_plain_table_would() -> None:
     picture = smooth(40, 50) // 64 * 64
     colours = np.unique(picture.reshape(-1, 3), axis=0)
-    classes = [{"name": str(n), "colour": "#" + bytes(colour).hex()} for n, colour in enumerate(colours)]
+    classes = [
+        {"name": str(n), "colour": "#" + bytes(colour).hex()} for n, colour in enumerate(colours)
+    ]
     table = {tuple(colour): n for n, colour in enumerate(colours.tolist())}
     expected = [[table[tuple(pixel)] for pixel in row] for row in picture.tolist()]
-    np.testing.assert_array_equal(labels_of(png(picture), values_of_colours(section(True, classes=classes)))[..., 0], expected)
+    np.testing.assert_array_equal(
+        labels_of(png(picture), values_of_colours(section(True, classes=classes)))[..., 0], expected
+    )
 
 
 SEA, LAND = {"name": "sea", "colour": "#0000FF"}, {"name": "land"}
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"classes": (SEA, LAND)}, "the class land has no colour, though others have; give each one, in quotes"),
-    ({"classes": (SEA, {"name": "lake", "colour": "#0000ff"})}, "the classes sea and lake have the same colour, #0000ff"),
-    ({"classes": (SEA, {"name": "lake", "colour": "blue"})}, "should match pattern"),
-    ({"classes": (LAND, LAND)}, "two classes have the same name"),
-    ({"classes": (LAND,), "ignore_colours": ("#000000",)}, "ignore_colours is for masks of colours"),
-    ({"classes": (SEA,), "ignore_colours": ("#0000ff",)}, "#0000ff is the colour of sea and in ignore_colours"),
-    ({"classes": (LAND,), "ignore_indices": (0, 255)}, "0 is the value of the class land and in ignore_indices"),
-    ({"classes": tuple({"name": str(n)} for n in range(256))}, "256 classes; a mask can tell 255 apart"),
-    ({"classes": (SEA,), "train": ()}, "at least 1 item"),
-    ({"classes": (SEA,), "train": ({"images": "a", "masks": "./a/"},)}, "images and masks are both in the folder 'a'; put masks into a"),
-])
-def test_a_section_that_cannot_tell_classes_apart_is_refused(settings: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"classes": (SEA, LAND)},
+            "the class land has no colour, though others have; give each one, in quotes",
+        ),
+        (
+            {"classes": (SEA, {"name": "lake", "colour": "#0000ff"})},
+            "the classes sea and lake have the same colour, #0000ff",
+        ),
+        ({"classes": (SEA, {"name": "lake", "colour": "blue"})}, "should match pattern"),
+        ({"classes": (LAND, LAND)}, "two classes have the same name"),
+        (
+            {"classes": (LAND,), "ignore_colours": ("#000000",)},
+            "ignore_colours is for masks of colours",
+        ),
+        (
+            {"classes": (SEA,), "ignore_colours": ("#0000ff",)},
+            "#0000ff is the colour of sea and in ignore_colours",
+        ),
+        (
+            {"classes": (LAND,), "ignore_indices": (0, 255)},
+            "0 is the value of the class land and in ignore_indices",
+        ),
+        (
+            {"classes": tuple({"name": str(n)} for n in range(256))},
+            "256 classes; a mask can tell 255 apart",
+        ),
+        ({"classes": (SEA,), "train": ()}, "at least 1 item"),
+        (
+            {"classes": (SEA,), "train": ({"images": "a", "masks": "./a/"},)},
+            "images and masks are both in the folder 'a'; put masks into a",
+        ),
+    ],
+)
+def test_a_section_that_cannot_tell_classes_apart_is_refused(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         section(False, **settings)

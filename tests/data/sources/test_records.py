@@ -1,4 +1,6 @@
-"""Records by number are the records that TensorFlow writes, whatever part of which file is asked for."""
+"""Records by number are the records that TensorFlow writes, whatever part of which file is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -36,32 +38,56 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_records_are_counted_through_all_parts(files: list[str]) -> None:
-    read = record_reader("tfrecord", [Part(files[2], 3, 9), Part(files[0], 0, 5), Part(files[1], 0, 1)], "here")
+    read = record_reader(
+        "tfrecord", [Part(files[2], 3, 9), Part(files[0], 0, 5), Part(files[1], 0, 1)], "here"
+    )
     expected = CONTENTS[2][3:] + CONTENTS[0][:5] + CONTENTS[1]
     assert [read(number) for number in range(len(expected))] == expected
 
 
 def test_threads_get_what_they_ask_for(files: list[str]) -> None:
-    read = record_reader("tfrecord", [Part(file, 0, len(records)) for file, records in zip(files, CONTENTS)], "here")
+    read = record_reader(
+        "tfrecord", [Part(file, 0, len(records)) for file, records in zip(files, CONTENTS)], "here"
+    )
     every = sum(CONTENTS, [])
     asked = RANDOM.integers(0, len(every), 1000).tolist()
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(read, asked)) == [every[number] for number in asked]
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-30], lambda content: content[:4], lambda content: b"\xff" * len(content)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-30],
+        lambda content: content[:4],
+        lambda content: b"\xff" * len(content),
+    ],
+)
 def test_a_damaged_file_is_named(files: list[str], damage: Callable[[bytes], bytes]) -> None:
     Path(files[0]).write_bytes(damage(Path(files[0]).read_bytes()))
-    with pytest.raises(DataError, match=r"0.tfrecord: cut off or damaged at record \d; remove the data set and prepare it again"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"0.tfrecord: cut off or damaged at record \d; remove the data set and prepare it again"
+        ),
+    ):
         record_reader("tfrecord", [Part(files[0], 0, 7)], "here")
 
 
 def test_a_missing_file_is_named(files: list[str]) -> None:
     Path(files[0]).unlink()
-    with pytest.raises(DataError, match=r"0.tfrecord: can't be read \(No such file or directory\); remove the data set and prepare"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"0.tfrecord: can't be read \(No such file or directory\); remove the data set and"
+            r" prepare"
+        ),
+    ):
         record_reader("tfrecord", [Part(files[0], 0, 7)], "here")
 
 
 def test_a_format_that_cant_be_read_by_number_is_an_error() -> None:
-    with pytest.raises(DataError, match="here: the files are riegeli; only tfrecord and array_record are read"):
+    with pytest.raises(
+        DataError, match="here: the files are riegeli; only tfrecord and array_record are read"
+    ):
         record_reader("riegeli", [], "here")

@@ -26,7 +26,11 @@ def records(splits: dict[str, Source]) -> dict[str, list[int]]:
 
 def labelled(counts: list[int]) -> Source:
     """A source of so many examples of each class, in mixed order."""
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    labels = (
+        np.random.default_rng(0)
+        .permutation(np.repeat(np.arange(len(counts)), counts))
+        .astype(np.int32)
+    )
     return whole(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
 
 
@@ -42,7 +46,9 @@ def photos(folder: Path, counts: dict[str, int]) -> Data:
 def test_digits_are_1797_images_of_ten_classes() -> None:
     [(name, source)] = digits().items()
     assert (name, len(source), source.classes) == ("all", 1797, tuple("0123456789"))
-    np.testing.assert_array_equal(np.bincount(source.labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+    np.testing.assert_array_equal(
+        np.bincount(source.labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    )
     assert source.name(5) == "digits[5]"
 
 
@@ -54,7 +60,9 @@ def test_digits_are_scikit_learns_with_16_as_255() -> None:
     assert read.element_spec["image"] == tf.TensorSpec([None, 8, 8, 1], tf.uint8)
     [examples] = read.as_numpy_iterator()
     np.testing.assert_array_equal(examples["label"], data.target)
-    np.testing.assert_allclose(examples["image"][..., 0] / 255 * 16, data.images, atol=0.5 / 255 * 16)
+    np.testing.assert_allclose(
+        examples["image"][..., 0] / 255 * 16, data.images, atol=0.5 / 255 * 16
+    )
     assert examples["image"].max() == 255
 
 
@@ -63,15 +71,26 @@ def test_a_subset_reads_and_names_its_own_examples() -> None:
     part = source.subset(np.array([40, 7]))
     assert (len(part), part.name(0), part.name(1)) == (2, "digits[40]", "digits[7]")
     for index, original in enumerate([40, 7]):
-        one, other = part.read(tf.constant(index, tf.int64)), source.read(tf.constant(original, tf.int64))
+        one, other = (
+            part.read(tf.constant(index, tf.int64)),
+            source.read(tf.constant(original, tf.int64)),
+        )
         np.testing.assert_array_equal(one["image"], other["image"])
         assert int(one["label"]) == int(other["label"])
 
 
 def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
     source = labelled([5, 5])
-    assert source.digest() == labelled([5, 5]).digest() == dataclasses.replace(source, locate_record="/elsewhere/{}".format).digest()
-    others = [source.subset(np.arange(9)), source.subset(np.arange(10)[::-1]), dataclasses.replace(source, labels=1 - source.labels)]
+    assert (
+        source.digest()
+        == labelled([5, 5]).digest()
+        == dataclasses.replace(source, locate_record="/elsewhere/{}".format).digest()
+    )
+    others = [
+        source.subset(np.arange(9)),
+        source.subset(np.arange(10)[::-1]),
+        dataclasses.replace(source, labels=1 - source.labels),
+    ]
     assert len({source.digest(), *(other.digest() for other in others)}) == 4
 
 
@@ -86,20 +105,26 @@ def test_splits_are_disjoint_and_have_their_shares(validation: float, test: floa
 
 
 def test_a_seed_chooses_the_splits() -> None:
-    first, again, other = (records(open_splits(Data(source=DIGITS, split_seed=seed))) for seed in (0, 0, 1))
+    first, again, other = (
+        records(open_splits(Data(source=DIGITS, split_seed=seed))) for seed in (0, 0, 1)
+    )
     assert first == again
     assert all(first[name] != other[name] for name in first)
 
 
 def test_a_seed_chooses_what_validates_where_the_test_split_is_given(tmp_path: Path) -> None:
-    config = photos(tmp_path, {f"{split}/{name}": 20 for split in ("train", "test") for name in ("cat", "dog")})
+    config = photos(
+        tmp_path, {f"{split}/{name}": 20 for split in ("train", "test") for name in ("cat", "dog")}
+    )
     first, other = (open_splits(config.model_copy(update={"split_seed": seed})) for seed in (0, 1))
     assert records(first)["test"] == records(other)["test"]
     assert records(first)["validation"] != records(other)["validation"]
 
 
 def test_the_test_split_doesnt_depend_on_the_validation_share() -> None:
-    some, none = (records(open_splits(Data(source=DIGITS, validation=share))) for share in (0.2, 0.0))
+    some, none = (
+        records(open_splits(Data(source=DIGITS, validation=share))) for share in (0.2, 0.0)
+    )
     assert some["test"] == none["test"]
     assert none.keys() == {"train", "test"}
 
@@ -109,14 +134,24 @@ def test_a_single_class_is_an_error(tmp_path: Path) -> None:
         open_splits(photos(tmp_path, {"cat": 5}))
 
 
-def test_a_class_with_one_image_is_trained_on_and_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_with_one_image_is_trained_on_and_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(photos(tmp_path, {"cat": 20, "dog": 1}))
-    assert {name: (split.labels == 1).sum() for name, split in splits.items()} == {"train": 1, "validation": 0, "test": 0}
-    assert caplog.messages == [f"{tmp_path}: class 'dog' has one image to train on; its score will mean little, add more"]
+    assert {name: (split.labels == 1).sum() for name, split in splits.items()} == {
+        "train": 1,
+        "validation": 0,
+        "test": 0,
+    }
+    assert caplog.messages == [
+        f"{tmp_path}: class 'dog' has one image to train on; its score will mean little, add more"
+    ]
 
 
-def test_too_few_images_to_validate_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_images_to_validate_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(photos(tmp_path, {"cat": 4, "dog": 4}))
     assert {name: len(split) for name, split in splits.items()} == {"train": 6, "test": 2}
@@ -126,11 +161,14 @@ def test_too_few_images_to_validate_is_a_warning(tmp_path: Path, caplog: pytest.
 @pytest.mark.parametrize("change", [{"test": 0.0}, {"test": 0.001}])
 def test_nothing_to_test_on_is_an_error(tmp_path: Path, change: dict[str, Any]) -> None:
     config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update=change)
-    with pytest.raises(DataError, match="no image in the test split; add images, or raise data.test"):
+    with pytest.raises(
+        DataError, match="no image in the test split; add images, or raise data.test"
+    ):
         open_splits(config)
 
 
-# -- classes, folds and limits together -----------------------------------------------------------------------
+# -- classes, folds and limits together
+# -----------------------------------------------------------------------
 
 
 def names(splits: dict[str, Source]) -> dict[str, set[str]]:
@@ -147,7 +185,10 @@ def test_chosen_classes_are_split_as_they_are_among_all() -> None:
 
 def test_folds_take_the_place_of_the_validation_split_and_leave_the_test_split_alone() -> None:
     plain = open_splits(Data(source=DIGITS))
-    folds = [open_splits(Data(source=DIGITS, validation=0, fold=Fold(of=3, index=index))) for index in range(3)]
+    folds = [
+        open_splits(Data(source=DIGITS, validation=0, fold=Fold(of=3, index=index)))
+        for index in range(3)
+    ]
     trained_on = names(plain)["train"] | names(plain)["validation"]
     for splits in folds:
         assert names(splits)["test"] == names(plain)["test"]
@@ -156,19 +197,35 @@ def test_folds_take_the_place_of_the_validation_split_and_leave_the_test_split_a
     assert sum(len(splits["validation"]) for splits in folds) == len(trained_on)
 
 
-def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    counts = {f"{split}/{name}": 10 for split in ("train", "validation", "test") for name in ("cat", "dog")}
+def test_folds_leave_the_sources_own_validation_split_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = {
+        f"{split}/{name}": 10
+        for split in ("train", "validation", "test")
+        for name in ("cat", "dog")
+    }
     config = photos(tmp_path, counts).model_copy(update={"fold": Fold(of=5, index=1)})
     with caplog.at_level(logging.WARNING):
         splits = open_splits(config)
-    assert {name: len(split) for name, split in splits.items()} == {"train": 16, "validation": 4, "test": 20}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 16,
+        "validation": 4,
+        "test": 20,
+    }
     assert all(name.startswith("train/") for name in splits["validation"].names())
-    assert caplog.messages == [f"{tmp_path}: its validation split is unused, since data.fold takes its place"]
+    assert caplog.messages == [
+        f"{tmp_path}: its validation split is unused, since data.fold takes its place"
+    ]
 
 
 def test_more_folds_than_images_is_an_error(tmp_path: Path) -> None:
-    config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(update={"fold": Fold(of=10, index=9)})
-    with pytest.raises(DataError, match="no image in the validation split; add images, or lower data.fold.of"):
+    config = photos(tmp_path, {"cat": 4, "dog": 4}).model_copy(
+        update={"fold": Fold(of=10, index=9)}
+    )
+    with pytest.raises(
+        DataError, match="no image in the validation split; add images, or lower data.fold.of"
+    ):
         open_splits(config)
 
 
@@ -178,7 +235,9 @@ def test_a_limit_holds_for_training_alone() -> None:
     assert (limited["validation"], limited["test"]) == (every["validation"], every["test"])
 
 
-def test_a_limit_that_leaves_a_class_without_images_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_limit_that_leaves_a_class_without_images_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING):
         open_splits(Data(source=DIGITS, limit=5))
     assert sum("has no image to train on" in message for message in caplog.messages) == 5

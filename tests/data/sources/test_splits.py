@@ -1,4 +1,6 @@
-"""Which examples are used for what: every property that makes a split fair, and what a seed and more images change."""
+"""Which examples are used for what: every property that makes a split fair, and what a seed and
+more images change.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,24 @@ import pytest
 from cvpipe.config.data import Fold
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.source import whole
-from cvpipe.data.sources.splits import choose_classes, cut_fold, hold_out, limit, with_test, with_validation
+from cvpipe.data.sources.splits import (
+    choose_classes,
+    cut_fold,
+    hold_out,
+    limit,
+    with_test,
+    with_validation,
+)
 from cvpipe.errors import DataError
 
 
 def labelled(counts: list[int]) -> Source:
     """A source of so many examples of each class, in mixed order."""
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    labels = (
+        np.random.default_rng(0)
+        .permutation(np.repeat(np.arange(len(counts)), counts))
+        .astype(np.int32)
+    )
     return whole(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
 
 
@@ -24,7 +37,8 @@ def counts_of(source: Source) -> list[int]:
     return np.bincount(source.labels, minlength=len(source.classes)).tolist()
 
 
-# -- holding out --------------------------------------------------------------------------------------------
+# -- holding out
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
@@ -53,12 +67,15 @@ def test_a_class_keeps_at_least_one_example(share: float) -> None:
 
 def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
     source = labelled([50, 50])
-    first, again, other = (hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4"))
+    first, again, other = (
+        hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4")
+    )
     assert first == again != other
 
 
 def test_what_is_held_out_depends_on_names_not_on_places() -> None:
-    # Many more examples of a class: none that was trained on before is tested on now, but for the share that has grown.
+    # Many more examples of a class: none that was trained on before is tested on now, but for the
+    # share that has grown.
     few, many = labelled([100]), labelled([120])
     before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
     kept_for_training = set(few.names()) - before
@@ -74,7 +91,9 @@ def test_names_of_any_bytes_can_be_ranked() -> None:
 
 def test_only_what_a_source_lacks_is_held_out() -> None:
     train, test = labelled([40, 40]), labelled([9, 9])
-    given = with_validation(with_test({"train": train, "validation": test, "test": test}, 0.5, 0), 0.5, 0)
+    given = with_validation(
+        with_test({"train": train, "validation": test, "test": test}, 0.5, 0), 0.5, 0
+    )
     assert given == {"train": train, "validation": test, "test": test}
     whole_set = with_test({"all": train}, 0.25, 0)
     assert {name: len(split) for name, split in whole_set.items()} == {"train": 60, "test": 20}
@@ -82,7 +101,8 @@ def test_only_what_a_source_lacks_is_held_out() -> None:
     assert with_validation(whole_set, 0.0, 0) == whole_set
 
 
-# -- folds --------------------------------------------------------------------------------------------------
+# -- folds
+# --------------------------------------------------------------------------------------------------
 
 
 def folds(source: Source, of: int, seed: str = "0") -> list[tuple[Source, Source]]:
@@ -105,26 +125,37 @@ def test_folds_partition_a_split_evenly_class_by_class(of: int, counts: list[int
 
 def test_folds_are_chosen_by_the_seed() -> None:
     source = labelled([30, 30])
-    first, again, other = ([part.records.tolist() for _, part in folds(source, 3, seed)] for seed in ("0", "0", "1"))
+    first, again, other = (
+        [part.records.tolist() for _, part in folds(source, 3, seed)] for seed in ("0", "0", "1")
+    )
     assert first == again != other
 
 
 def test_more_images_move_few_from_fold_to_fold() -> None:
     few, many = (folds(labelled([count]), 5) for count in (200, 210))
-    before, after = ({name: index for index, (_, part) in enumerate(parts) for name in part.names()} for parts in (few, many))
+    before, after = (
+        {name: index for index, (_, part) in enumerate(parts) for name in part.names()}
+        for parts in (few, many)
+    )
     assert sum(before[name] != after[name] for name in before) <= 20
 
 
-# -- limits -------------------------------------------------------------------------------------------------
+# -- limits
+# -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("counts, most, expected", [
-    ([50, 30, 7, 1], 40, [16, 16, 7, 1]),
-    ([50, 30, 7, 1], 1000, [50, 30, 7, 1]),
-    ([50, 30], 50, [25, 25]),
-    ([50, 3], 50, [47, 3]),
-])
-def test_a_limit_takes_as_many_of_each_class_as_can_be(counts: list[int], most: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(
+    "counts, most, expected",
+    [
+        ([50, 30, 7, 1], 40, [16, 16, 7, 1]),
+        ([50, 30, 7, 1], 1000, [50, 30, 7, 1]),
+        ([50, 30], 50, [25, 25]),
+        ([50, 3], 50, [47, 3]),
+    ],
+)
+def test_a_limit_takes_as_many_of_each_class_as_can_be(
+    counts: list[int], most: int, expected: list[int]
+) -> None:
     limited = limit(labelled(counts), most, "0")
     assert counts_of(limited) == expected
     assert limited.records.tolist() == sorted(limited.records)
@@ -148,12 +179,17 @@ def test_more_images_change_few_of_those_within_the_limit() -> None:
     assert len(before - after) <= 12
 
 
-# -- classes ------------------------------------------------------------------------------------------------
+# -- classes
+# ------------------------------------------------------------------------------------------------
 
 
 def test_chosen_classes_are_labelled_in_their_order_and_nothing_else_is_left() -> None:
     source = labelled([5, 6, 7])
-    chosen = choose_classes({"train": source, "test": source.subset(np.flatnonzero(source.labels == 1))}, ("2", "0"), "digits")
+    chosen = choose_classes(
+        {"train": source, "test": source.subset(np.flatnonzero(source.labels == 1))},
+        ("2", "0"),
+        "digits",
+    )
     assert {split.classes for split in chosen.values()} == {("2", "0")}
     assert counts_of(chosen["train"]) == [7, 5] and len(chosen["test"]) == 0
     for record, label in zip(chosen["train"].records, chosen["train"].labels):
@@ -162,5 +198,8 @@ def test_chosen_classes_are_labelled_in_their_order_and_nothing_else_is_left() -
 
 def test_a_class_that_isnt_there_is_an_error_that_names_the_nearest() -> None:
     source = whole(("cat", "dog"), np.zeros(2), lambda n: {}, str)
-    with pytest.raises(DataError, match=r"data.only: photos has no class 'cta'; did you mean 'cat'\? known: cat, dog"):
+    with pytest.raises(
+        DataError,
+        match=r"data.only: photos has no class 'cta'; did you mean 'cat'\? known: cat, dog",
+    ):
         choose_classes({"all": source}, ("dog", "cta"), "photos")

@@ -1,4 +1,6 @@
-"""Pascal VOC's XML: pixels counted from 1, what people leave out of it, and a real data set with its known faults."""
+"""Pascal VOC's XML: pixels counted from 1, what people leave out of it, and a real data set with
+its known faults.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,16 @@ SIZE = "<size><width>40</width><height>20</height><depth>3</depth></size>"
 
 def item(name: str, *corners: Any, more: str = "") -> str:
     """An object; corners xmin, ymin, xmax, ymax."""
-    sides = "".join(f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corners))
+    sides = "".join(
+        f"<{side}>{value}</{side}>"
+        for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corners)
+    )
     return f"<object><name>{name}</name>{more}<bndbox>{sides}</bndbox></object>"
 
 
-def write(root: Path, annotations: dict[str, str], images: Sequence[str] | None = None, **lists: str) -> Path:
+def write(
+    root: Path, annotations: dict[str, str], images: Sequence[str] | None = None, **lists: str
+) -> Path:
     """XML files of these contents, grey images of 20 × 40, and lists."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
@@ -55,11 +62,17 @@ def opened(path: Path, **settings: Any) -> dict[str, Source]:
 
 def boxes(source: Source, index: int) -> list[list[float]]:
     """In pixels of an image of 20 × 40."""
-    values: list[list[float]] = np.round(source.read(tf.constant(index, tf.int64))["boxes"].numpy() * [20, 40, 20, 40], 3).tolist()
+    values: list[list[float]] = np.round(
+        source.read(tf.constant(index, tf.int64))["boxes"].numpy() * [20, 40, 20, 40], 3
+    ).tolist()
     return values
 
 
-THREE = {"a": SIZE + item("dog", 1, 1, 40, 20) + item("cat", 11, 6, 20, 10), "b": SIZE, "c": SIZE + item("cat", 2, 3, 4, 5)}
+THREE = {
+    "a": SIZE + item("dog", 1, 1, 40, 20) + item("cat", 11, 6, 20, 10),
+    "b": SIZE,
+    "c": SIZE + item("cat", 2, 3, 4, 5),
+}
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
@@ -67,32 +80,51 @@ def test_lists_say_which_image_is_for_what(tmp_path: Path, place: Callable[[Path
     path = place(write(tmp_path / "data", THREE, train="a\nb\n\n", test="c -1\n"))
     splits = opened(path)
     assert {split: source.names() for split, source in splits.items()} == {
-        "train": ["JPEGImages/a.jpg", "JPEGImages/b.jpg"], "test": ["JPEGImages/c.jpg"],
+        "train": ["JPEGImages/a.jpg", "JPEGImages/b.jpg"],
+        "test": ["JPEGImages/c.jpg"],
     }
     assert splits["test"].classes == ("cat", "dog")
-    assert boxes(splits["train"], 0) == [[0, 0, 20, 40], [5, 10, 10, 20]] and boxes(splits["train"], 1) == []
+    assert (
+        boxes(splits["train"], 0) == [[0, 0, 20, 40], [5, 10, 10, 20]]
+        and boxes(splits["train"], 1) == []
+    )
     example = splits["train"].read(tf.constant(0, tf.int64))
-    assert example["labels"].numpy().tolist() == [1, 0] and example["area"].numpy().tolist() == [-1, -1]
+    assert example["labels"].numpy().tolist() == [1, 0] and example["area"].numpy().tolist() == [
+        -1,
+        -1,
+    ]
     assert decode_image(example["bytes"], 3).shape == (20, 40, 3)
 
 
-def test_without_lists_all_annotated_images_are_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_lists_all_annotated_images_are_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path / "data", THREE, images=["a", "b", "c", "d"])
     with caplog.at_level(logging.WARNING):
         splits = opened(path)
     assert splits["all"].names() == ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg"]
-    assert caplog.messages == [f"{path}: 1 images have no annotations and are left out, such as JPEGImages/d.jpg"]
+    assert caplog.messages == [
+        f"{path}: 1 images have no annotations and are left out, such as JPEGImages/d.jpg"
+    ]
 
 
 def test_boxes_that_count_from_0_are_taken_as_they_are(tmp_path: Path) -> None:
-    path = write(tmp_path / "data", {"a": SIZE + item("cat", 0, 0, 40, 20) + item("cat", 2.5, 3, 4, 5)})
+    path = write(
+        tmp_path / "data", {"a": SIZE + item("cat", 0, 0, 40, 20) + item("cat", 2.5, 3, 4, 5)}
+    )
     assert boxes(opened(path, one_based=False)["all"], 0) == [[0, 0, 20, 40], [3, 2.5, 5, 4]]
 
 
 def test_difficult_objects_are_crowd_and_parts_are_no_objects(tmp_path: Path) -> None:
-    part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
+    part = (
+        "<part><name>head</name><bndbox>"
+        "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
+    )
     hard = item("cat", 1, 1, 9, 9, more="<difficult>1</difficult>")
-    path = write(tmp_path / "data", {"a": SIZE + hard + item("cat", 1, 1, 5, 5, more=part + "<difficult>0</difficult>")})
+    path = write(
+        tmp_path / "data",
+        {"a": SIZE + hard + item("cat", 1, 1, 5, 5, more=part + "<difficult>0</difficult>")},
+    )
     example = opened(path)["all"].read(tf.constant(0, tf.int64))
     assert example["crowd"].numpy().tolist() == [True, False] and len(example["labels"]) == 2
 
@@ -107,36 +139,78 @@ def test_where_no_size_is_given_the_image_says_it(tmp_path: Path, size: str, kin
 
 def test_faulty_boxes_are_left_out_and_counted(tmp_path: Path) -> None:
     faulty = [(5, 5, 5, 5), (9, 5, 4, 8), (60, 5, 70, 8), (5, 5, 90, 8), (1, 1, 9, 9), (1, 1, 9, 9)]
-    source = opened(write(tmp_path / "data", {"a": SIZE + "".join(item("cat", *corners) for corners in faulty), "b": SIZE}))["all"]
-    assert source.objects is not None and source.objects.faults == {"Annotations/a.xml": {
-        "without area, left out": 1, "with corners the wrong way round, left out": 1, "outside the image, left out": 1,
-        "clipped to the image": 1, "repeated, left out": 1,
-    }}
+    source = opened(
+        write(
+            tmp_path / "data",
+            {"a": SIZE + "".join(item("cat", *corners) for corners in faulty), "b": SIZE},
+        )
+    )["all"]
+    assert source.objects is not None and source.objects.faults == {
+        "Annotations/a.xml": {
+            "without area, left out": 1,
+            "with corners the wrong way round, left out": 1,
+            "outside the image, left out": 1,
+            "clipped to the image": 1,
+            "repeated, left out": 1,
+        }
+    }
     assert boxes(source, 0) == [[4, 4, 8, 40], [0, 0, 9, 9]]
 
 
-def test_a_missing_image_is_a_bad_record_and_its_objects_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_image_is_a_bad_record_and_its_objects_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path / "data", THREE, images=["b", "c"])
     with caplog.at_level(logging.WARNING):
         source = opened(path)["all"]
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
-    assert source.objects is not None and source.objects.faults == {"Annotations/a.xml": {"of a missing image, left out": 2}}
+    assert source.objects is not None and source.objects.faults == {
+        "Annotations/a.xml": {"of a missing image, left out": 2}
+    }
     assert len(source) == 3 and list(quarantine.names.values()) == ["the file is missing"]
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "no number": ({"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9) + item("dog", 1, "abc", 9, 9)}},
-                  "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', which is no number; mend or remove the object"),
-    "not a number": ({"annotations": {"a": SIZE + item("cat", "nan", 1, 9, 9)}},
-                     "Annotations/a.xml: object 1 .cat.: a coordinate isn't a finite number; mend or remove the object"),
-    "no corner": ({"annotations": {"a": SIZE + item("cat", 1, 1, 9)}}, "object 1 .cat.: bndbox/ymax is '', which is no number"),
-    "no name": ({"annotations": {"a": SIZE + item(" ", 1, 1, 9, 9)}}, "Annotations/a.xml: object 1 has no name; add it"),
+    "no number": (
+        {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9) + item("dog", 1, "abc", 9, 9)}},
+        (
+            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', which is no number; mend or"
+            " remove the object"
+        ),
+    ),
+    "not a number": (
+        {"annotations": {"a": SIZE + item("cat", "nan", 1, 9, 9)}},
+        (
+            "Annotations/a.xml: object 1 .cat.: a coordinate isn't a finite number; mend or remove"
+            " the object"
+        ),
+    ),
+    "no corner": (
+        {"annotations": {"a": SIZE + item("cat", 1, 1, 9)}},
+        "object 1 .cat.: bndbox/ymax is '', which is no number",
+    ),
+    "no name": (
+        {"annotations": {"a": SIZE + item(" ", 1, 1, 9, 9)}},
+        "Annotations/a.xml: object 1 has no name; add it",
+    ),
     "no XML": ({"annotations": {"a": "<b>"}}, "Annotations/a.xml: no XML .*; mend the file"),
-    "no annotation": ({"annotations": THREE, "train": "a\nbb\n"}, "Annotations/bb.xml: no such file; did you mean 'Annotations/b.xml'"),
-    "no image": ({"annotations": THREE, "images": []}, "JPEGImages: none of the 3 annotated images is there; set data.source.images"),
-    "no training list": ({"annotations": THREE, "test": "a\n"}, "Main/train.txt: no such list, but there is ImageSets/Main/test.txt"),
-    "an empty list": ({"annotations": THREE, "train": "\n"}, "Main/train.txt: the list is empty; add names of images, or remove it"),
+    "no annotation": (
+        {"annotations": THREE, "train": "a\nbb\n"},
+        "Annotations/bb.xml: no such file; did you mean 'Annotations/b.xml'",
+    ),
+    "no image": (
+        {"annotations": THREE, "images": []},
+        "JPEGImages: none of the 3 annotated images is there; set data.source.images",
+    ),
+    "no training list": (
+        {"annotations": THREE, "test": "a\n"},
+        "Main/train.txt: no such list, but there is ImageSets/Main/test.txt",
+    ),
+    "an empty list": (
+        {"annotations": THREE, "train": "\n"},
+        "Main/train.txt: the list is empty; add names of images, or remove it",
+    ),
     "nothing": ({"annotations": {}}, "Annotations: no XML file there; set data.source.root"),
 }
 
@@ -150,25 +224,48 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
 
 def test_an_unknown_class_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "data", {"a": SIZE + item("dgo", 1, 1, 9, 9)})
-    with pytest.raises(DataError, match="object 1 .dgo.: data.source.classes has no class 'dgo'; did you mean 'dog'. known: dog, cat"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "object 1 .dgo.: data.source.classes has no class 'dgo'; did you mean 'dog'. known:"
+            " dog, cat"
+        ),
+    ):
         opened(path, classes=("dog", "cat"))
 
 
-def test_images_in_two_splits_and_twice_in_a_list_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_in_two_splits_and_twice_in_a_list_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path / "data", THREE, train="a\nb\na\n", test="a\nc\n")
     with caplog.at_level(logging.WARNING):
         assert len(opened(path)["train"]) == 2
     assert "1 of 3 lines name an image that an earlier line names" in caplog.text
-    assert "1 images of the test split are in the training split too, such as JPEGImages/a.jpg" in caplog.text
+    assert (
+        "1 images of the test split are in the training split too, such as JPEGImages/a.jpg"
+        in caplog.text
+    )
 
 
-def test_bccd_is_read_with_its_own_lists_and_its_two_faults(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bccd_is_read_with_its_own_lists_and_its_two_faults(
+    shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
-        splits = open_splits(Data(source=Voc(kind="voc", path=str(shared_data / "bccd.zip"), root="bccd/BCCD")))
-    assert {name: len(split) for name, split in splits.items()} == {"train": 205, "validation": 87, "test": 72}
+        splits = open_splits(
+            Data(source=Voc(kind="voc", path=str(shared_data / "bccd.zip"), root="bccd/BCCD"))
+        )
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 205,
+        "validation": 87,
+        "test": 72,
+    }
     assert splits["train"].classes == ("Platelets", "RBC", "WBC")
     assert sum(split.counts() for split in splits.values()).tolist() == [361, 4155 - 2, 372]  # type: ignore[union-attr]
     [warning] = caplog.messages
-    assert "2 without area, left out: " in warning and "BloodImage_00338.xml (1" in warning and "BloodImage_00343.xml (1" in warning
+    assert (
+        "2 without area, left out: " in warning
+        and "BloodImage_00338.xml (1" in warning
+        and "BloodImage_00343.xml (1" in warning
+    )
     example = splits["test"].read(tf.constant(0, tf.int64))
     assert decode_image(example["bytes"], 3).shape == (480, 640, 3)

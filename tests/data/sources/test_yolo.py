@@ -18,8 +18,11 @@ from cvpipe.errors import DataError
 
 FILES = {
     "data.yaml": "train: images/train\nnames: [cat, dog]\n",
-    "images/train/a.jpg": "a", "labels/train/a.txt": "1 0.5 0.25 0.2 0.1\n\n0 0.5 0.5 1 1\n",
-    "images/train/b.png": "b", "images/val/c.jpg": "c", "labels/val/c.txt": "",
+    "images/train/a.jpg": "a",
+    "labels/train/a.txt": "1 0.5 0.25 0.2 0.1\n\n0 0.5 0.5 1 1\n",
+    "images/train/b.png": "b",
+    "images/val/c.jpg": "c",
+    "labels/val/c.txt": "",
 }
 
 
@@ -43,15 +46,22 @@ def opened(path: Path, **settings: Any) -> dict[str, Source]:
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
 @pytest.mark.parametrize("layout", ["split inside", "split outside"])
-def test_a_line_is_an_object_in_either_layout(tmp_path: Path, place: Callable[[Path], Path], layout: str) -> None:
-    swapped = {"/".join([*name.split("/")[1::-1], *name.split("/")[2:]]) if "/" in name else name: text for name, text in FILES.items()}
+def test_a_line_is_an_object_in_either_layout(
+    tmp_path: Path, place: Callable[[Path], Path], layout: str
+) -> None:
+    swapped = {
+        "/".join([*name.split("/")[1::-1], *name.split("/")[2:]]) if "/" in name else name: text
+        for name, text in FILES.items()
+    }
     splits = opened(place(write(tmp_path / "data", FILES if layout == "split inside" else swapped)))
     assert {split: len(source) for split, source in splits.items()} == {"train": 2, "validation": 1}
     source = splits["train"]
     assert source.classes == ("cat", "dog")
     example = source.read(tf.constant(0, tf.int64))
     assert example["bytes"].numpy() == b"a" and example["labels"].numpy().tolist() == [1, 0]
-    np.testing.assert_allclose(example["boxes"], [[0.2, 0.4, 0.3, 0.6], [0.0, 0.0, 1.0, 1.0]], atol=1e-7)
+    np.testing.assert_allclose(
+        example["boxes"], [[0.2, 0.4, 0.3, 0.6], [0.0, 0.0, 1.0, 1.0]], atol=1e-7
+    )
     assert source.read(tf.constant(1, tf.int64))["boxes"].shape == (0, 4)
     assert source.objects is not None and not source.objects.faults
 
@@ -64,24 +74,49 @@ def test_classes_come_from_the_pipeline_or_from_a_mapping(tmp_path: Path) -> Non
 
 def test_text_files_without_an_image_are_counted(tmp_path: Path) -> None:
     source = opened(write(tmp_path, {**FILES, "labels/train/z.txt": "0 0.5 0.5 1 1\n"}))["train"]
-    assert source.objects is not None and source.objects.faults == {"labels/train/z.txt": {"of a missing image, left out": 1}}
+    assert source.objects is not None and source.objects.faults == {
+        "labels/train/z.txt": {"of a missing image, left out": 1}
+    }
 
 
 def test_without_split_folders_there_is_one_split(tmp_path: Path) -> None:
-    splits = opened(write(tmp_path, {"images/a.jpg": "a", "labels/a.txt": "0 0.9 0.5 0.4 1\n"}), classes=("cat",))
-    assert splits["all"].objects is not None and splits["all"].objects.faults == {"labels/a.txt": {"clipped to the image": 1}}
+    splits = opened(
+        write(tmp_path, {"images/a.jpg": "a", "labels/a.txt": "0 0.9 0.5 0.4 1\n"}),
+        classes=("cat",),
+    )
+    assert splits["all"].objects is not None and splits["all"].objects.faults == {
+        "labels/a.txt": {"clipped to the image": 1}
+    }
 
 
 MISTAKES: dict[str, tuple[dict[str, str], str]] = {
-    "a short line": ({"labels/train/a.txt": "0 1 1\n"}, "labels/train/a.txt:1: 3 columns; a line must be class, cx, cy, width, height"),
-    "no number": ({"labels/train/a.txt": "\n0 0.5 x 1 1\n"}, "labels/train/a.txt:2: '0 0.5 x 1 1' is no whole number and four numbers"),
-    "a class name": ({"labels/train/a.txt": "cat 0.5 0.5 1 1\n"}, "'cat 0.5 0.5 1 1' is no whole number"),
-    "NaN": ({"labels/train/a.txt": "0 0.5 nan 1 1\n"}, "labels/train/a.txt:1: a coordinate isn't a finite number"),
-    "an unknown class": ({"labels/train/a.txt": "2 0.5 0.5 1 1\n"}, "a.txt:1: no class has the number 2; known: 0 cat, 1 dog"),
+    "a short line": (
+        {"labels/train/a.txt": "0 1 1\n"},
+        "labels/train/a.txt:1: 3 columns; a line must be class, cx, cy, width, height",
+    ),
+    "no number": (
+        {"labels/train/a.txt": "\n0 0.5 x 1 1\n"},
+        "labels/train/a.txt:2: '0 0.5 x 1 1' is no whole number and four numbers",
+    ),
+    "a class name": (
+        {"labels/train/a.txt": "cat 0.5 0.5 1 1\n"},
+        "'cat 0.5 0.5 1 1' is no whole number",
+    ),
+    "NaN": (
+        {"labels/train/a.txt": "0 0.5 nan 1 1\n"},
+        "labels/train/a.txt:1: a coordinate isn't a finite number",
+    ),
+    "an unknown class": (
+        {"labels/train/a.txt": "2 0.5 0.5 1 1\n"},
+        "a.txt:1: no class has the number 2; known: 0 cat, 1 dog",
+    ),
     "no names": ({"data.yaml": "nc: 2\n"}, "data.yaml: no list named names"),
     "no YAML": ({"data.yaml": "names: ["}, "data.yaml: no YAML"),
     "a name twice": ({"data.yaml": "names: [cat, cat]"}, "two classes have the same name"),
-    "a stray image": ({"images/x.jpg": "x"}, "images/x.jpg belongs to no split, though there are folders of some"),
+    "a stray image": (
+        {"images/x.jpg": "x"},
+        "images/x.jpg belongs to no split, though there are folders of some",
+    ),
 }
 
 
@@ -92,11 +127,29 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
         opened(write(tmp_path, {**FILES, **changes}))
 
 
-@pytest.mark.parametrize("without, settings, message", [
-    ("images", {}, "no image in a folder named 'images'; set data.source.images"),
-    ("labels", {}, "no text file in a folder named 'labels'; set data.source.labels"),
-    ("data", {}, "data.yaml: no such file with the class names; set data.source.names to it, or data.source.classes"),
-])
-def test_what_is_missing_is_said(tmp_path: Path, without: str, settings: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(
+    "without, settings, message",
+    [
+        ("images", {}, "no image in a folder named 'images'; set data.source.images"),
+        ("labels", {}, "no text file in a folder named 'labels'; set data.source.labels"),
+        (
+            "data",
+            {},
+            (
+                "data.yaml: no such file with the class names; set data.source.names to it, or"
+                " data.source.classes"
+            ),
+        ),
+    ],
+)
+def test_what_is_missing_is_said(
+    tmp_path: Path, without: str, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
-        opened(write(tmp_path, {name: text for name, text in FILES.items() if not name.startswith(without)}), **settings)
+        opened(
+            write(
+                tmp_path,
+                {name: text for name, text in FILES.items() if not name.startswith(without)},
+            ),
+            **settings,
+        )
