@@ -10,9 +10,13 @@ PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 CVPIPE := $(BIN)/cvpipe
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+CODE := cvpipe tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check train evaluate export predict serve tensorboard test lint bench clean
+.PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
+.PHONY: constraints bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,13 +54,27 @@ serve: $(VENV)/.installed ## answer TensorFlow Serving's REST requests for all e
 tensorboard: $(VENV)/.installed ## show all runs in the browser
 	$(BIN)/tensorboard --logdir runs
 
-test: $(VENV)/.installed-dev ## run every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/.installed-dev ## run every test but the long ones
+	$(PYTEST)
 
-lint: $(VENV)/.installed-dev ## check style and types
-	$(BIN)/python -m flake8 cvpipe tests benchmarks
-	$(BIN)/python -m isort --check-only cvpipe tests benchmarks
+soak: $(VENV)/.installed-dev ## run the long tests
+	$(PYTEST) -m soak
+
+lint: $(VENV)/.installed-dev ## check style, types, the CI workflow and the Dockerfile
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/python -m mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/hadolint Dockerfile
+
+format: $(VENV)/.installed-dev ## sort imports and format the code
+	$(BIN)/ruff check --select I --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+constraints: | $(VENV)/bin/python ## write constraints.txt anew, with the newest versions that setup.cfg allows
+	$(INSTALL) uv
+	$(BIN)/uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
+		--extra dev --extra sweep --no-annotate --custom-compile-command 'make constraints' -o constraints.txt
 
 bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peers, and write benchmarks/results (about an hour)
 	$(BIN)/python benchmarks/input_pipeline.py
@@ -68,23 +86,23 @@ bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peer
 	$(BIN)/python benchmarks/segmentation.py
 
 clean: ## remove .venv and caches; runs and saved_models stay
-	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache
-	find cvpipe tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo 'TensorFlow 2.20 needs Python 3.11, 3.12 or 3.13; say which: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'installing into $(VENV) (a few minutes, once)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@

@@ -16,16 +16,16 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
-from cvpipe.geometry.boxes import to_corners  # noqa: E402
-from cvpipe.geometry.default_boxes import default_boxes, ssd300_layers  # noqa: E402
-from cvpipe.geometry.matching import match  # noqa: E402
-from cvpipe.geometry.suppression import suppress  # noqa: E402
-from cvpipe.metrics.detection import DetectionMetrics  # noqa: E402
-from record import record, row  # noqa: E402
-from turns import median_seconds, timed  # noqa: E402
+from cvpipe.geometry.boxes import to_corners
+from cvpipe.geometry.default_boxes import default_boxes, ssd300_layers
+from cvpipe.geometry.matching import match
+from cvpipe.geometry.suppression import suppress
+from cvpipe.metrics.detection import DetectionMetrics
+from record import record, row
+from turns import median_seconds, timed
 
 ROUNDS = 7
 IMAGES, CLASSES, SLOTS, OVERLAP = 32, 21, 100, 0.45

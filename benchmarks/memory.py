@@ -15,7 +15,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from record import record, row  # noqa: E402
+from record import record, row
 
 IMAGES, STEPS = (10_000, 60_000, 600_000), (100, 1_000)
 SIZE, BATCH, CLASSES = 32, 32, 10

@@ -17,10 +17,10 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from record import record, row  # noqa: E402
-from turns import Contestant, median_seconds, median_turns, timed  # noqa: E402
+from record import record, row
+from turns import Contestant, median_seconds, median_turns, timed
 
 STEPS_FOLDER = Path(__file__).parent / "steps"
 OURS = "cvpipe"

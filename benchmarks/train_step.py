@@ -52,7 +52,7 @@ def contestants(network: str) -> dict[str, Contestant]:
 
 def measure(network: str) -> dict[str, float]:
     """Images a second of each contestant."""
-    size, _, batch_size, steps = NETWORKS[network]
+    _, _, batch_size, steps = NETWORKS[network]
     started = contestants(network)
     seconds = median_turns(started, ROUNDS)
     return {name: batch_size * steps / taken for name, taken in seconds.items()}

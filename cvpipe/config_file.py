@@ -175,11 +175,11 @@ def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ..
     yield at, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield from _lines(value, at + (key.value,))
-            yield at + (key.value,), key.start_mark.line + 1
+            yield from _lines(value, (*at, key.value))
+            yield (*at, key.value), key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _lines(value, at + (index,))
+            yield from _lines(value, (*at, index))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

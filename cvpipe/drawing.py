@@ -30,8 +30,7 @@ def image_grid(
         figsize=(1.5 * columns, (1.5 * min(max(aspect, 0.2), 5) + 0.25) * rows),
         layout="constrained",
     )
-    for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.axis("off")
+    for n, axes in enumerate(_panels(figure, rows, columns).flat):
         if n < len(images):
             _show(axes, images[n])
             colour = "black" if right is None else RIGHT if right[n] else WRONG
@@ -58,13 +57,12 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
     figure = Figure(
         figsize=(3 * columns, 3 * min(max(aspect, 0.2), 5) * rows), layout="constrained"
     )
-    for n, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.axis("off")
+    for n, axes in enumerate(_panels(figure, rows, columns).flat):
         if n >= len(images):
             continue
         _show(axes, images[n])
         for boxes, titles, colour in marks[n]:
-            for (top, left, bottom, right), title in zip(boxes, titles):
+            for (top, left, bottom, right), title in zip(boxes, titles, strict=True):
                 # Pixel i covers i − 0.5 … i + 0.5 here.
                 corner = (left - 0.5, top - 0.5)
                 axes.add_patch(
@@ -103,18 +101,16 @@ def masks_table(
     figure = Figure(
         figsize=(2.2 * len(columns) + 1.6, 2.2 * max(len(shown), 1) + 0.3), layout="constrained"
     )
-    grid = figure.subplots(max(len(shown), 1), len(columns), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for row, own in zip(grid, shown):
-        for axes, image in zip(row, own):
+    grid = _panels(figure, max(len(shown), 1), len(columns))
+    for row, own in zip(grid, shown, strict=False):
+        for axes, image in zip(row, own, strict=True):
             _show(axes, image)
-    for axes, title in zip(grid[0], columns):
+    for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize=8)
     # matplotlib keeps names that begin with _ out of the legend.
     patches = [
         Rectangle((0, 0), 1, 1, color=colour / 255, label=f" {name}")
-        for name, colour in zip(classes[:20], palette())
+        for name, colour in zip(classes[:20], palette(), strict=False)
     ]
     figure.legend(handles=patches, loc="outside right upper", fontsize=7)
     return figure
@@ -161,7 +157,7 @@ def image_table(
             axes.set(xticks=[], yticks=[])
             _show(axes, own[column])
         grid[row, 0].set_ylabel(rows[row], fontsize=8, parse_math=False)
-    for axes, title in zip(grid[0], columns):
+    for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize=8)
     return figure
 
@@ -247,6 +243,15 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     return figure
 
 
+def _panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
+    """Return rows × columns of empty axes without frames, object [rows, columns]."""
+    # Without ticks from the start: matplotlib measures even those of axes that are off.
+    panels = figure.subplots(rows, columns, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
+    for axes in panels.flat:
+        axes.axis("off")
+    return panels
+
+
 def _show(axes: Axes, image: np.ndarray) -> None:
     """An image uint8 [H, W, C], grey or RGB."""
     axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
@@ -262,6 +267,7 @@ def _rotation(classes: Sequence[str]) -> int:
 
 def to_pixels(figure: Figure) -> np.ndarray:
     """The figure as an RGB image, uint8 [H, W, 3]."""
-    canvas = FigureCanvasAgg(figure)
+    # matplotlib's canvases have no types.
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ def write_whole(file: Path, value: Any) -> None:
     """Writes JSON, whole or not at all."""
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(jsonable(value), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, file)
+    partial.replace(file)
 
 
 def jsonable(value: Any) -> Any:

@@ -1,19 +1,28 @@
-"""What tests share: a small real pipeline, trained and exported once per session."""
+"""Fixtures that tests share: small real runs and artefacts, made once for all workers."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker a core: more threads only wait for each other.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
-import pytest  # noqa: E402
+import pytest
+from filelock import FileLock
 
-from cvpipe import config_file  # noqa: E402
-from cvpipe.config import Config  # noqa: E402
-from cvpipe.runtime import prepare_process  # noqa: E402
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.runtime import prepare_process
+
+pytest_plugins = ["budget"]
+Once = Callable[[str, Callable[[Path], Any]], Path]
 
 ROOT = Path(__file__).parent.parent
 # The default pipeline with a network small enough to train in seconds, and everything that has a
@@ -52,24 +61,42 @@ def small_arguments() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of the small pipeline, not to be changed."""
-    from cvpipe.training.train import train
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder once for all workers: `once(name, make)` returns the path that `make` filled.
 
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    train(small_config(), folder)
-    return folder
+    The first worker that asks makes it; the others wait for it. No test may change it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+
+    def made(name: str, make: Callable[[Path], Any]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def artefact(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the version exported from `trained_run`, not to be changed."""
+def trained_run(once: Once) -> Path:
+    """The folder of a finished run of the small pipeline."""
+    from cvpipe.training.train import train
+
+    return once("runs/digits", lambda folder: train(small_config(), folder))
+
+
+@pytest.fixture(scope="session")
+def artefact(trained_run: Path, once: Once) -> Path:
+    """The folder of the version exported from `trained_run`."""
     from cvpipe.export.export import export
     from cvpipe.training.run import Run
 
-    return Path(
-        export(Run(trained_run), tmp_path_factory.mktemp("saved_models") / "digits")["artefact"]
-    )
+    return once("saved_models/digits", lambda folder: export(Run(trained_run), folder)) / "1"
 
 
 @pytest.fixture(scope="session")

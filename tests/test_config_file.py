@@ -637,10 +637,8 @@ def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
         for section in sections
         if "$ref" in section
     ]
-    return (
-        "description" in field
-        or bool(references)
-        and all("description" in section for section in references)
+    return "description" in field or (
+        bool(references) and all("description" in section for section in references)
     )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from cvpipe import config_file  # noqa: E402
-from cvpipe.runtime import prepare_process  # noqa: E402
-from turns import answer, timed  # noqa: E402
+from cvpipe import config_file
+from cvpipe.runtime import prepare_process
+from turns import answer, timed
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import keras
+import tensorflow as tf
 
-from turns import answer, timed  # noqa: E402
+from turns import answer, timed
 
 
 def main(network: str, size: int, classes: int, batch_size: int, steps: int, jit: str) -> None:

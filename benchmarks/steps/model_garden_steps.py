@@ -9,12 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import tensorflow as tf  # noqa: E402
-import tf_keras  # noqa: E402
-from official.vision.configs import image_classification as configs  # noqa: E402
-from official.vision.tasks.image_classification import ImageClassificationTask  # noqa: E402
+import tensorflow as tf
+import tf_keras
+from official.vision.configs import image_classification as configs
+from official.vision.tasks.image_classification import ImageClassificationTask
 
-from turns import answer, timed  # noqa: E402
+from turns import answer, timed
 
 
 def main(size: int, classes: int, batch_size: int, steps: int) -> None:

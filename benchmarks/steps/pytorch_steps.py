@@ -11,10 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from turns import answer, timed  # noqa: E402
+from turns import answer, timed
 
 
 def conv_norm(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:

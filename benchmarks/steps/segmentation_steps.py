@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from turns import answer, timed  # noqa: E402
+from turns import answer, timed
 
 ROOT = Path(__file__).parent.parent.parent
 WIDTHS = (16, 32, 64, 128, 256)
@@ -91,7 +91,7 @@ def keras_steps(
     for level, filters in enumerate(WIDTHS):
         x = convolutions(layers.MaxPooling2D(2)(x) if level else x, filters)
         skips.append(x)
-    for filters, skip in zip(WIDTHS[-2::-1], skips[-2::-1]):
+    for filters, skip in zip(WIDTHS[-2::-1], skips[-2::-1], strict=True):
         x = convolutions(
             layers.Concatenate()([skip, layers.Conv2DTranspose(filters, 2, 2)(x)]), filters
         )

@@ -4,6 +4,7 @@ answered.
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -133,5 +134,5 @@ class Suppress(Section):
 
 
 def _check_strides(strides: tuple[int, ...]) -> None:
-    if any(coarse <= fine for fine, coarse in zip(strides, strides[1:])):
+    if any(coarse <= fine for fine, coarse in itertools.pairwise(strides)):
         raise ValueError("strides must grow: [fine, …, coarse]")

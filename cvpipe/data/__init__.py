@@ -1,0 +1,1 @@
+"""The input pipeline: sources, decoding, augmentation, preparation and streams of batches."""

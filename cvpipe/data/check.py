@@ -163,7 +163,7 @@ def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
 def _classes(source: Source) -> dict[str, Any]:
     counts = source.counts()
     return {
-        "classes": dict(zip(source.classes, counts.tolist())),
+        "classes": dict(zip(source.classes, counts.tolist(), strict=True)),
         "imbalance": float(counts.max() / counts[counts > 0].min()) if counts.any() else 1.0,
     }
 
@@ -176,11 +176,13 @@ def _mask_classes(
     """
     labelled = pixels[: len(source.classes)]
     return {
-        "classes": dict(zip(source.classes, shown.tolist())),
+        "classes": dict(zip(source.classes, shown.tolist(), strict=False)),
         "imbalance": (
             float(labelled.max() / labelled[labelled > 0].min()) if labelled.any() else 1.0
         ),
-        "pixels": dict(zip(source.classes, (labelled / max(labelled.sum(), 1)).tolist())),
+        "pixels": dict(
+            zip(source.classes, (labelled / max(labelled.sum(), 1)).tolist(), strict=True)
+        ),
         "ignored": float(pixels[IGNORED] / max(pixels.sum(), 1)),
         "unlabelled": unlabelled,
     }

@@ -5,6 +5,9 @@ Sizes are checked in the header, before any memory is taken.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from cvpipe.data.orientation import exif_orientation, upright
@@ -32,6 +35,23 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than
             MAX_PIXELS or MAX_BYTES.
     """
+    return (_decode if tf.executing_eagerly() else _decode_in_a_graph)(encoded, channels)
+
+
+def _decode_in_a_graph(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    return _decoder(channels)(encoded)
+
+
+@functools.cache
+def _decoder(channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return decoding as a function that is traced once per process, whichever graphs call it."""
+    file = tf.TensorSpec([], tf.string)
+    return tf.function(
+        lambda encoded: _decode(encoded, channels), input_signature=[file], autograph=False
+    )
+
+
+def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     not_empty = tf.debugging.Assert(encoded != b"", ["the file is empty"])
     # A length is an int32: from 2 GiB on it comes out negative.
     length = tf.strings.length(encoded)

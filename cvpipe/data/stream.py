@@ -148,7 +148,6 @@ def read_examples(
         epoch: augment them exactly as training does in this epoch, counted from 0; None reads them
             as evaluation does.
     """
-
     colours = None if epoch is None else _colours(source, config)
 
     def load(index: tf.Tensor) -> Batch:

@@ -1,0 +1,1 @@
+"""Export of runs as SavedModels, and the gate that checks them."""

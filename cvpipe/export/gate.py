@@ -129,7 +129,7 @@ def _real_images(
             f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend"
             " the data"
         )
-    encoded, images, extents = zip(*taken)
+    encoded, images, extents = zip(*taken, strict=True)
     return (
         list(encoded),
         concatenate_padded([image[np.newaxis] for image in images]),
@@ -152,7 +152,9 @@ def _readable(
             chosen, config, encode, Quarantine(chosen, "checked", 1.0), size
         )
         files = encoded_batches(chosen, config, encode, size)
-        for batch, file in zip(prepared.as_numpy_iterator(), files.as_numpy_iterator()):
+        for batch, file in zip(
+            prepared.as_numpy_iterator(), files.as_numpy_iterator(), strict=True
+        ):
             for n in np.flatnonzero(batch["weight"]):
                 yield file["bytes"][n], batch["image"][n], batch["extent"][n]
 

@@ -52,7 +52,10 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
                 tf.TensorSpec([], tf.bool),
             ),
         )
-        answers = {**predict(image, extent, **dict(zip(settings, chosen))), "valid": valid}
+        answers = {
+            **predict(image, extent, **dict(zip(settings, chosen, strict=True))),
+            "valid": valid,
+        }
         if not pictures:
             return answers
         files = {f"{kind}_bytes": tf.TensorSpec([], tf.string) for kind in pictures}
@@ -91,7 +94,7 @@ def tensor_signature(predict: Predict, settings: Settings) -> Callable[..., Answ
     """
 
     def serve(image: tf.Tensor, *chosen: tf.Tensor) -> Answers:
-        return dict(predict(image, **dict(zip(settings, chosen))))
+        return dict(predict(image, **dict(zip(settings, chosen, strict=True))))
 
     return _with_settings(serve, "image", settings)
 

@@ -1,0 +1,1 @@
+"""Boxes, anchors, matching, suppression, masks and tiles as pure functions."""

@@ -52,9 +52,9 @@ def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
 
 
 def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Generalized IoU of box by box (Rezatofighi et al. 2019, algorithm 1).
+    r"""Generalized IoU of box by box (Rezatofighi et al. 2019, algorithm 1).
 
-    IoU − |C \\ (A ∪ B)| / |C|, C being the smallest box around both.
+    IoU − |C \ (A ∪ B)| / |C|, C being the smallest box around both.
 
     Args:
         boxes_a: float32 [..., 4].

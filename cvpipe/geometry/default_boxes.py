@@ -6,6 +6,7 @@ Dimensions: D default boxes, h × w cells of a layer, n default boxes a cell.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def layers_for(
     scales = [smallest + gap * k for k in range(len(grids) + 1)]
     return tuple(
         Layer(grid, scale, after, tuple(aspects))
-        for grid, scale, after in zip(grids, scales, scales[1:])
+        for grid, (scale, after) in zip(grids, itertools.pairwise(scales), strict=True)
     )
 
 
@@ -98,7 +99,9 @@ def _published(
     aspects = [(2.0,), *[(2.0, 3.0)] * (len(grids) - 3), (2.0,), (2.0,)]
     return tuple(
         Layer((grid, grid), scale, after, ratios, (step / size, step / size))
-        for grid, step, scale, after, ratios in zip(grids, steps, scales, scales[1:], aspects)
+        for grid, step, (scale, after), ratios in zip(
+            grids, steps, itertools.pairwise(scales), aspects, strict=True
+        )
     )
 
 

@@ -68,5 +68,8 @@ def concatenate_padded(parts: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts)
     around = [[(0, 0), *((0, beyond) for beyond in room - part.shape[1:])] for part in parts]
     return np.concatenate(
-        [np.pad(part, sides, constant_values=IGNORED) for part, sides in zip(parts, around)]
+        [
+            np.pad(part, sides, constant_values=IGNORED)
+            for part, sides in zip(parts, around, strict=True)
+        ]
     )

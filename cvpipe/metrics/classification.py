@@ -88,7 +88,9 @@ class ClassificationMetrics:
             "macro_f1": float(f1[truths > 0].mean()) if images else float("nan"),
             "per_class": {
                 name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
-                for name, p, r, f, n in zip(self.classes, precision, recall, f1, truths)
+                for name, p, r, f, n in zip(
+                    self.classes, precision, recall, f1, truths, strict=True
+                )
             },
             "confusion_matrix": self.confusion.tolist(),
             "calibration_bins": self.bins.tolist(),

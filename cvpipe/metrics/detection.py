@@ -89,7 +89,9 @@ class DetectionMetrics:
         """
         detections, objects, pairs = (
             joined(kind, rows)
-            for kind, rows in zip((Detections, Objects, Pairs), zip(*self._parts))
+            for kind, rows in zip(
+                (Detections, Objects, Pairs), zip(*self._parts, strict=True), strict=True
+            )
         )
         tables = CocoTables(detections, objects, self._images, self.classes)
         voc = voc_ap(detections, objects, pairs, len(self.classes))

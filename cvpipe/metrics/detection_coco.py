@@ -82,7 +82,9 @@ def _evaluate(
     truths = [
         {**row, "iscrowd": int(crowd)}
         for row, crowd in zip(
-            _rows(objects.image, objects.label, objects.box, objects.area), objects.crowd
+            _rows(objects.image, objects.label, objects.box, objects.area),
+            objects.crowd,
+            strict=True,
         )
     ]
     answers = [
@@ -90,6 +92,7 @@ def _evaluate(
         for row, score in zip(
             _rows(detections.image, detections.label, detections.box, area(detections.box)),
             detections.score.tolist(),
+            strict=True,
         )
     ]
     evaluation = COCOeval_faster(coco(truths), coco(answers), "bbox")
@@ -105,7 +108,7 @@ def _rows(
     its ids begin at 1.
     """
     xywh = np.round(np.concatenate([box[:, 1::-1], box[:, :1:-1] - box[:, 1::-1]], 1), DECIMALS)
-    columns = zip(image.tolist(), label.tolist(), xywh.tolist(), areas.tolist())
+    columns = zip(image.tolist(), label.tolist(), xywh.tolist(), areas.tolist(), strict=True)
     return [
         {"id": n, "image_id": i, "category_id": k, "bbox": b, "area": a}
         for n, (i, k, b, a) in enumerate(columns, 1)

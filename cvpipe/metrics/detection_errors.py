@@ -78,7 +78,9 @@ def _taken(
         np.lexsort((pairs.object[candidates], -pairs.iou[candidates], of, -detections.score[of]))
     ]
     is_taken, is_right = np.zeros(len(objects.label), bool), np.zeros(len(detections.score), bool)
-    for detection, truth in zip(pairs.detection[order].tolist(), pairs.object[order].tolist()):
+    for detection, truth in zip(
+        pairs.detection[order].tolist(), pairs.object[order].tolist(), strict=True
+    ):
         if not is_right[detection] and not is_taken[truth]:
             is_right[detection] = is_taken[truth] = True
     return is_taken, is_right

@@ -106,7 +106,7 @@ def rows_of(
 
 def joined(kind: type[Rows], parts: Sequence[Rows]) -> Rows:
     """Rows of several batches as one; there must be at least one batch."""
-    return kind(*(np.concatenate(columns) for columns in zip(*parts)))
+    return kind(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def area(boxes: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ class SegmentationMetrics:
                 there and where nobody is to say.
         """
         for answer, truth, counted in zip(
-            predictions["mask"], targets["mask"], np.asarray(weight) > 0
+            predictions["mask"], targets["mask"], np.asarray(weight) > 0, strict=True
         ):
             if counted:
                 self._add(*_within_image(np.asarray(answer), np.asarray(truth)))

@@ -1,0 +1,1 @@
+"""Networks: blocks, backbones and heads."""

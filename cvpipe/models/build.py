@@ -26,7 +26,9 @@ class Backbone(Protocol):
 
     def __call__(
         self, image: keras.KerasTensor, *, width: float, style: Style
-    ) -> dict[int, keras.KerasTensor]: ...
+    ) -> dict[int, keras.KerasTensor]:
+        """Return the feature maps of `image` by stride."""
+        ...
 
 
 def published(name: str) -> Network:

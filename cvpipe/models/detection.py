@@ -34,6 +34,7 @@ from cvpipe.models import detectors
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone
 from cvpipe.models.detection_heads import prior_bias
+from cvpipe.models.pyramid import grids_of
 
 PRIOR = 0.01
 """What the sigmoids of an untrained detector answer: nearly every box is empty (Lin et al. 2017,
@@ -146,12 +147,12 @@ def yolo_grids(config: Config) -> tuple[Grid, ...]:
     head, size = config.model.head, config.prepare.size
     match head:
         case YoloV1():
-            return (Grid(detectors.grids_of(size, [head.stride])[0], ((1.0, 1.0),) * head.boxes),)
+            return (Grid(grids_of(size, [head.stride])[0], ((1.0, 1.0),) * head.boxes),)
         case YoloV2():
-            return (Grid(detectors.grids_of(size, [head.stride])[0], head.anchors),)
+            return (Grid(grids_of(size, [head.stride])[0], head.anchors),)
         case YoloV3():
             share = len(head.anchors) // len(head.strides)
-            grids = detectors.grids_of(size, head.strides)
+            grids = grids_of(size, head.strides)
             return tuple(
                 Grid(grid, head.anchors[n * share : (n + 1) * share])
                 for n, grid in enumerate(grids)

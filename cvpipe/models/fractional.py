@@ -79,13 +79,14 @@ class FractionalMaxPooling(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(name=name)
 
     def call(self, x: Any, training: bool = False) -> Any:
+        """Pool `x`, float [B, H, W, C]; regions are random in training."""
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
             # Regions that reach one pixel further are regions of the maxima of neighbours. (XLA has
             # no deterministic max_pool gradient.)
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
-        sizes = list(zip(x.shape[1:3], regions))
+        sizes = list(zip(x.shape[1:3], regions, strict=True))
         if training:
             return pool_regions(
                 x,

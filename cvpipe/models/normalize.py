@@ -39,6 +39,7 @@ class Normalize(keras.layers.Layer):
         )
 
     def call(self, image: Any) -> Any:
+        """Normalize images, float [B, H, W, C]."""
         x = image - self.mean
         if self.scale is not None:
             x = x * self.scale

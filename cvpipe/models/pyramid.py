@@ -54,6 +54,7 @@ class SpaceToDepth(keras.layers.Layer):
     """
 
     def call(self, x: Any) -> Any:
+        """Return [B, ceil(H / 2), ceil(W / 2), 4 C] for `x`, float [B, H, W, C]."""
         rows, columns = x.shape[1:3]
         if rows % 2 or columns % 2:
             x = tf.pad(x, [[0, 0], [0, rows % 2], [0, columns % 2], [0, 0]])
@@ -165,7 +166,7 @@ def feature_pyramid(
 
 def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """`coarse` with its pixels repeated, cut to the height and width of `fine`."""
-    sizes = list(zip(coarse.shape[1:3], fine.shape[1:3]))
+    sizes = list(zip(coarse.shape[1:3], fine.shape[1:3], strict=True))
     x = keras.layers.UpSampling2D(
         [-(-pixels // before) for before, pixels in sizes], name=f"{name}_upsample"
     )(coarse)

@@ -38,6 +38,7 @@ class Dropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(name=name)
 
     def call(self, x: Any, training: bool = False) -> Any:
+        """Drop values of `x` in training."""
         return _drop(x, self.rate, tf.shape(x), self.seed_generator) if training else x
 
 
@@ -56,6 +57,7 @@ class StochasticDepth(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(name=name)
 
     def call(self, branch: Any, training: bool = False) -> Any:
+        """Drop whole examples of `branch`, float [B, H, W, C], in training."""
         return (
             _drop(branch, self.rate, [tf.shape(branch)[0], 1, 1, 1], self.seed_generator)
             if training
@@ -78,6 +80,7 @@ class DropConnect(keras.layers.Dense):
         self.seed_generator = keras.random.SeedGenerator(name=name)
 
     def call(self, x: Any, training: bool = False) -> Any:
+        """Map `x`, float [B, N], to [B, K]."""
         kernel = tf.convert_to_tensor(self.kernel)
         if training:
             kernel = _drop(kernel, self.rate, kernel.shape, self.seed_generator)

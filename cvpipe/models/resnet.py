@@ -21,7 +21,9 @@ class Branch(Protocol):
 
     def __call__(
         self, x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
-    ) -> keras.KerasTensor: ...
+    ) -> keras.KerasTensor:
+        """Apply the branch to `x`, float [B, H, W, C]."""
+        ...
 
 
 class Shortcut(Protocol):
@@ -29,7 +31,9 @@ class Shortcut(Protocol):
 
     def __call__(
         self, x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
-    ) -> keras.KerasTensor: ...
+    ) -> keras.KerasTensor:
+        """Map `x`, float [B, H, W, C], to the shape of the block's output."""
+        ...
 
 
 def basic(

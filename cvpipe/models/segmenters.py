@@ -68,7 +68,7 @@ def fcn(
     check_grids(maps, grids_of(size, strides))
     maps[-1] = _drop(maps[-1], dropout)
     logits = fcn_head(
-        dict(zip(strides, maps)),
+        dict(zip(strides, maps, strict=True)),
         classes,
         size=size,
         output_stride=output_stride,

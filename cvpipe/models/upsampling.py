@@ -140,6 +140,7 @@ class BilinearUpsampling(keras.layers.Layer):
         self.factor = factor
 
     def call(self, x: Any) -> Any:
+        """Return [B, factor H, factor W, C] for `x`, float [B, H, W, C]."""
         down, across = (tf.constant(self._weights(length), x.dtype) for length in x.shape[1:3])
         return tf.einsum("qw,bhwc->bhqc", across, tf.einsum("ph,bhwc->bpwc", down, x))
 
@@ -157,6 +158,7 @@ class MaxPoolingWithPositions(keras.layers.Layer):
     """`max_pool` by 2: [B, H, W, C] -> values and positions, [B, h, w, C]."""
 
     def call(self, x: Any) -> Any:
+        """Return the maxima and their positions."""
         return max_pool(x, 2)
 
 
@@ -170,6 +172,7 @@ class Unpooling(keras.layers.Layer):
         self.size = size
 
     def call(self, x: Any, positions: Any) -> Any:
+        """Return `x` at the size of the map before pooling."""
         match self.kind:
             case "max":
                 return max_unpool(x, positions, 2, self.size)

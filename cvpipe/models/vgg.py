@@ -31,12 +31,14 @@ class L2Normalization(keras.layers.Layer):
         self.initial = initial
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the scale, one per channel."""
         initializer = keras.initializers.Constant(self.initial)
         self.scale = self.add_weight(
             shape=(input_shape[-1],), initializer=initializer, name="scale"
         )
 
     def call(self, x: Any) -> Any:
+        """Divide `x`, float [B, H, W, C], by the norm of each pixel and scale it."""
         features = keras.ops.cast(x, "float32")
         squares = keras.ops.sum(keras.ops.square(features), axis=-1, keepdims=True)
         # A pixel at which no feature fires stays 0, with a gradient of 0.

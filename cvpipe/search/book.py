@@ -31,8 +31,7 @@ class Book:
         space: Sequence[Dimension],
         best_by: str,
     ):
-        """
-        Args:
+        """Args:
             pipeline: the pipeline file, of which the folder keeps a copy.
             head: what two starts of a sweep must have in common, each under a word for it.
             best_by: the validation score that trials are compared by.

@@ -52,7 +52,7 @@ def _answer_batch(
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
     predictions = ask(artefact.answer, tf.constant(encoded))
     task = task_module(artefact.config.task)
-    for n, (image, content) in enumerate(zip(images, read)):
+    for n, (image, content) in enumerate(zip(images, read, strict=True)):
         if isinstance(content, str):
             yield image, content, {"error": content}
         elif not predictions["valid"][n]:

@@ -100,7 +100,11 @@ def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any
     if len(columns) == 1:
         return {"predictions" if row_form else "outputs": next(iter(columns.values()))}
     if row_form:
-        return {"predictions": [dict(zip(columns, row)) for row in zip(*columns.values())]}
+        return {
+            "predictions": [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+        }
     return {"outputs": columns}
 
 

@@ -177,7 +177,9 @@ def draw_answers(
     titles = [
         f"{classes[answer]} {probability:.0%}"
         + ("" if answer == label else f"\nis {classes[label]}")
-        for label, answer, probability in zip(labels, answers, predictions["probability"])
+        for label, answer, probability in zip(
+            labels, answers, predictions["probability"], strict=True
+        )
     ]
     return drawing.image_grid(pixels, titles, labels == answers)
 
@@ -205,7 +207,7 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     )
     top = [
         {"class_id": i, "class_name": name, "probability": p}
-        for i, name, p in zip(ids, names, probabilities)
+        for i, name, p in zip(ids, names, probabilities, strict=True)
     ]
     return {**top[0], "top": top}
 

@@ -277,7 +277,7 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     )
     objects = [
         {"box": box, "class_id": class_id, "class_name": name.decode(), "score": score}
-        for box, class_id, name, score in zip(*columns)
+        for box, class_id, name, score in zip(*columns, strict=True)
     ]
     return {"objects": objects, "count": count}
 

@@ -197,7 +197,7 @@ def draw_targets(
     """Prepared images uint8 [N, H, W, C] beside their masks."""
     rows = [
         (image, _placed(mask, mask.shape, image, config))
-        for image, mask in zip(pixels, targets["mask"])
+        for image, mask in zip(pixels, targets["mask"], strict=True)
     ]
     return drawing.masks_table(
         [[image, overlay(image, mask).numpy()] for image, mask in rows], ["image", "truth"], classes
@@ -214,7 +214,7 @@ def draw_answers(
     """Prepared images uint8 [N, H, W, C] beside their masks and the answers."""
     rows = []
     for image, true, answer, size in zip(
-        pixels, targets["mask"], predictions["mask"], predictions["image_size"]
+        pixels, targets["mask"], predictions["mask"], predictions["image_size"], strict=True
     ):
         shown = image[: size[0], : size[1]] if config.prepare.resize == "tile" else image
         rows.append(
@@ -251,7 +251,9 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     pixels = predictions["mask"][n][:height, :width].ravel()
     starts = np.flatnonzero(np.diff(pixels, prepend=-1))
     named = zip(
-        (name.decode() for name in predictions["class_names"][n]), predictions["shares"][n].tolist()
+        (name.decode() for name in predictions["class_names"][n]),
+        predictions["shares"][n].tolist(),
+        strict=True,
     )
     shares = {name: share for name, share in sorted(named, key=lambda pair: -pair[1]) if share > 0}
     runs = {

@@ -1,0 +1,1 @@
+"""Training: build, start, step, loop, state and report."""

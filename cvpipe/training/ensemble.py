@@ -89,7 +89,7 @@ def evaluate_ensemble(
     metrics = [trained.task.metrics(trained.config, trained.classes) for _ in members]
 
     def watch(batch: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> None:
-        for predict, metric in zip(alone, metrics):
+        for predict, metric in zip(alone, metrics, strict=True):
             metric.update(
                 ask(predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"]
             )
@@ -100,7 +100,7 @@ def evaluate_ensemble(
     )
     each = [
         {"run": str(run.folder), "checkpoint": checkpoint.stem, **numbers(metric.result())}
-        for (run, checkpoint), metric in zip(members, metrics)
+        for (run, checkpoint), metric in zip(members, metrics, strict=True)
     ]
     return {**scores, "split": split, "members": each}
 

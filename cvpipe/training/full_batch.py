@@ -98,7 +98,7 @@ class Objective:
     def assign(self, weights: np.ndarray) -> None:
         """Puts weights [P] in the model, rounded to float32."""
         ends = np.cumsum([np.prod(variable.shape, dtype=int) for variable in self._variables])
-        for variable, values in zip(self._variables, np.split(weights, ends[:-1])):
+        for variable, values in zip(self._variables, np.split(weights, ends[:-1]), strict=True):
             variable.assign(values.reshape(variable.shape).astype(np.float32))
 
     def __call__(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,7 @@ class Run:
             kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
             partial = self.metrics_file.with_suffix(".partial")
             partial.write_text("".join(kept), encoding="utf-8")
-            os.replace(partial, self.metrics_file)
+            partial.replace(self.metrics_file)
 
     def _check_same(self, config: Config, facts: dict[str, Any]) -> None:
         before, now = _flat(self.config.to_json()), _flat(config.to_json())

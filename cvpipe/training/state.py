@@ -87,7 +87,7 @@ class State:
         try:
             yield
         finally:
-            for variable, value in zip(self.model.trainable_variables, trained):
+            for variable, value in zip(self.model.trainable_variables, trained, strict=True):
                 variable.assign(value)
 
     def use_averaged_weights(self) -> None:
@@ -129,7 +129,7 @@ def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(partial, file)
+        partial.replace(file)
     except OSError as error:
         partial.unlink(missing_ok=True)
         kept = (

@@ -45,7 +45,6 @@ def make_run_steps(
         for input.
         `step` counts each step as soon as it is done, also where an error ends the call.
     """
-
     replicas = strategy.num_replicas_in_sync
     names = [
         *task.loss_names(config),
@@ -148,7 +147,7 @@ def gradients_of(
     # TensorFlow's own zeros fail for Keras's variables.
     return [
         tf.zeros(v.shape) if g is None else g
-        for g, v in zip(tape.gradient(loss, variables), variables)
+        for g, v in zip(tape.gradient(loss, variables), variables, strict=True)
     ]
 
 

@@ -180,8 +180,7 @@ def test_a_bad_file_fails_wherever_its_crop_is(channels: int) -> None:
     for name, file in {**BAD, "a JPEG that claims too much": claiming_too_much()}.items():
         for number in range(SEEDS):
             with pytest.raises(tf.errors.OpError):
-                alone(file, tf.constant(number, tf.int64))
-                pytest.fail(f"{name} was read")
+                print(name, "was read as", alone(file, tf.constant(number, tf.int64)))
 
 
 # -- in the stream

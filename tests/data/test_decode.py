@@ -1,6 +1,4 @@
-"""Bytes to pixels: what PIL says they are, in a graph as well as eagerly, and nothing but a refusal
-for the rest.
-"""
+"""Guards decoding: PIL's pixels, in a graph as well as eagerly, and a refusal of all the rest."""
 
 from __future__ import annotations
 

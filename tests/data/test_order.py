@@ -106,7 +106,7 @@ def test_a_million_examples_need_no_table() -> None:
         tf.constant(10**6, tf.int64), seed=0, examples=1_281_167, batch_size=256
     )
     assert len(set(index.numpy())) == 256
-    assert 0 <= index.numpy().min() and index.numpy().max() < 1_281_167
+    assert index.numpy().min() >= 0 and index.numpy().max() < 1_281_167
     assert set(epoch.numpy()) == {256 * 10**6 // 1_281_167}
 
 

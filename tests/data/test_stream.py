@@ -356,10 +356,10 @@ def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not()
     sizes = [(20, 30), (30, 20), (25, 25), (9, 40), (40, 9)]
     source = with_masks(sizes, [(20, 30), (30, 19), (25, 25), (40, 9), (40, 9)])
     config, quarantine = segmenter(), Quarantine(source, "test", 1.0)
-    evaluated = list(
-        evaluation_batches(source, config, segmentation.truth, quarantine, 5).as_numpy_iterator()
-    )[0]
-    encoded = list(encoded_batches(source, config, segmentation.truth, 5).as_numpy_iterator())[0]
+    (evaluated,) = evaluation_batches(
+        source, config, segmentation.truth, quarantine, 5
+    ).as_numpy_iterator()
+    (encoded,) = encoded_batches(source, config, segmentation.truth, 5).as_numpy_iterator()
     np.testing.assert_array_equal(evaluated["weight"], [1, 0, 1, 0, 1])
     assert [file != b"" for file in encoded["bytes"]] == [True, False, True, False, True] and list(
         quarantine.names

@@ -56,6 +56,14 @@ def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(
     np.testing.assert_allclose(given["probabilities"].sum(-1), 1, rtol=1e-5)
 
 
+def test_an_artefact_names_classes_in_the_order_of_its_run(
+    artefact: Path, trained_run: Path, images: list[bytes]
+) -> None:
+    given, classes = answers(artefact, images), np.array(Run(trained_run).facts["classes"])
+    for ids, names in (("class_id", "class_name"), ("top_class_ids", "top_class_names")):
+        assert given[names].astype(str).tolist() == classes[given[ids]].tolist()
+
+
 def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]) -> None:
     together = answers(artefact, images)
     for n, encoded in enumerate(images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import ceil, sqrt
 
 import keras
@@ -31,9 +32,9 @@ def pooled(x, rows, columns, overlapping):
         [
             [
                 x[:, a : b + reach, c : d + reach].max(axis=(1, 2))
-                for c, d in zip(columns[:-1], columns[1:])
+                for c, d in itertools.pairwise(columns)
             ]
-            for a, b in zip(rows[:-1], rows[1:])
+            for a, b in itertools.pairwise(rows)
         ]
     ).transpose(2, 0, 1, 3)
 
@@ -129,7 +130,7 @@ def test_fmp6_sqrt2_has_the_published_maps_and_parameters():
     sizes = [model.get_layer(f"level{level}").output.shape[1] for level in range(1, 9)]
     assert sizes == [35, 24, 16, 10, 6, 3, 1, 1]
     maps = [1, 32, 64, 96, 128, 160, 192, 224]
-    convolutions = sum(4 * x * y + y for x, y in zip(maps[:-1], maps[1:])) + 224 * 256 + 256
+    convolutions = sum(4 * x * y + y for x, y in itertools.pairwise(maps)) + 224 * 256 + 256
     assert describe("fmp6_sqrt2")["parameters"] == convolutions + 256 * 10 + 10
 
 

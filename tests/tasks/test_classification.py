@@ -1,4 +1,4 @@
-"""The task's contract: answers that agree with themselves, pictures that are drawn."""
+"""Guards classification: answers that agree with themselves, pictures that are drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
+from cvpipe.evaluation import ask, make_predict
 from cvpipe.losses.classification import expected_initial_loss
 from cvpipe.tasks import classification, task_module
 
@@ -35,6 +36,15 @@ def test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted() -> None:
     assert [name.decode() for name in given["class_name"]] == [
         CLASSES[i] for i in given["class_id"]
     ]
+
+
+def test_what_is_evaluated_and_exported_names_classes_in_their_order() -> None:
+    config = small_config("model={backbone: linear, norm: none}")
+    model = classification.build_model(config, CLASSES)
+    predict = make_predict([model], classification, config, CLASSES)
+    given = ask(predict, tf.random.stateless_normal([16, *model.input_shape[1:]], [0, 0]))
+    for ids, names in (("class_id", "class_name"), ("top_class_ids", "top_class_names")):
+        assert given[names].astype(str).tolist() == np.array(CLASSES)[given[ids]].tolist()
 
 
 def test_more_answers_than_classes_are_not_promised() -> None:

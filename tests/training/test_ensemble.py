@@ -46,7 +46,9 @@ def test_one_member_is_no_ensemble(trained_run: Path) -> None:
         load(Run(trained_run)).predict(image),
         load_ensemble(find_members([Run(trained_run)])).predict(image),
     )
-    np.testing.assert_array_equal(alone["probabilities"], member["probabilities"])
+    assert alone.keys() == member.keys()
+    for name in alone:
+        np.testing.assert_array_equal(alone[name], member[name], err_msg=name)
 
 
 def test_an_ensemble_is_scored_with_each_of_its_members(trained_run: Path, other_run: Path) -> None:

@@ -4,6 +4,7 @@ can be stopped.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(
     config = lbfgs("train.epochs=30", "train.evaluate_every=4", "loss.label_smoothing=0")
     result = train(config, tmp_path / "lbfgs")
     assert (result["ended"], result["steps"]) == ("finished", 30)
-    assert len(losses) == 30 and all(after < before for before, after in zip(losses, losses[1:]))
+    assert len(losses) == 30 and all(after < before for before, after in itertools.pairwise(losses))
     assert loss_of(tmp_path / "lbfgs", config) == pytest.approx(losses[-1], rel=1e-6)
     monkeypatch.undo()
     adam = small_config(

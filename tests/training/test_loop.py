@@ -1,4 +1,4 @@
-"""How a training meets bad records, bad numbers, and runs that are already there."""
+"""Guards trainings that meet bad records, bad numbers, and runs that are already there."""
 
 from __future__ import annotations
 
@@ -37,12 +37,18 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def train_photos(photos: Path, run: Path, *overrides: str, **arguments: Any) -> dict[str, Any]:
+# Quick to build, where what is tested is not the network.
+SHALLOW = ("model={backbone: two_layer, dropout: 0.1}", "prepare.size=[8, 8]")
+# BatchNorm and dropout: an example has an effect on others, and there is state beside the weights.
+THIN_RESNET = ("prepare.size=[8, 8]",)
+
+
+def train_photos(
+    photos: Path, run: Path, *overrides: str, network: tuple[str, ...] = SHALLOW, **arguments: Any
+) -> dict[str, Any]:
     source = f"data.source={{kind: folder, path: {photos}}}"
-    config = small_config(
-        source, "train.batch_size=8", "prepare.channels=3", "data.validation=0.2", *overrides
-    )
-    return train(config, run, **arguments)
+    options = ("train.batch_size=8", "prepare.channels=3", "data.validation=0.2")
+    return train(small_config(source, *options, *network, *overrides), run, **arguments)
 
 
 def quarantined(run: Path) -> list[dict[str, str]]:
@@ -77,7 +83,7 @@ def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
     for name in ("dark/03.jpg", "dark/04.jpg"):
         (photos / name).write_bytes(b"garbage")
     options = ("data.validation=0", "data.test=0.1", "data.max_bad_share=0.5")
-    train_photos(photos, tmp_path / "plain", *options)
+    train_photos(photos, tmp_path / "plain", *options, network=THIN_RESNET)
     assert "train" in {row["split"] for row in quarantined(tmp_path / "plain")}
 
     class Guarded(Loop):
@@ -86,7 +92,7 @@ def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
             self.guarded = True
 
     monkeypatch.setattr("cvpipe.training.train.Loop", Guarded)
-    train_photos(photos, tmp_path / "guarded", *options)
+    train_photos(photos, tmp_path / "guarded", *options, network=THIN_RESNET)
     with (
         np.load(tmp_path / "plain/checkpoints/last.npz") as one,
         np.load(tmp_path / "guarded/checkpoints/last.npz") as other,
@@ -181,20 +187,26 @@ def test_a_report_on_another_split_leaves_the_test_splits_alone(
     assert "Scores on the validation split" in (tmp_path / "run/report-validation.md").read_text()
 
 
-# Quick to build, where what is tested is not the network.
-LENET = ("model.backbone=lenet5", "model.width=1", "prepare.size=[32, 32]")
+COSINE = ("schedule={kind: cosine, warmup_epochs: 0.5}",)
+PLATEAU = ("schedule={kind: plateau, factor: 0.5, patience: 1}",)
+RESTARTS = ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=true")
 
 
 @pytest.mark.parametrize(
-    "options",
+    "options, network",
     [
-        ("schedule={kind: cosine, warmup_epochs: 0.5}",),
-        ("schedule={kind: plateau, factor: 0.5, patience: 1}", *LENET),
-        ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=true", *LENET),
+        (PLATEAU, SHALLOW),
+        (RESTARTS, SHALLOW),
+        pytest.param(COSINE, THIN_RESNET, marks=pytest.mark.soak),
+        pytest.param(PLATEAU, THIN_RESNET, marks=pytest.mark.soak),
     ],
 )
 def test_a_run_killed_in_an_evaluation_evaluates_again(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    network: tuple[str, ...],
 ) -> None:
     # With a checkpoint after every call, none may be one from which the evaluation would be left
     # out.
@@ -204,7 +216,7 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
         "train.checkpoint_minutes=1e-9",
         "train.steps_per_call=1",
     )
-    train_photos(photos, tmp_path / "whole", *options)
+    train_photos(photos, tmp_path / "whole", *options, network=network)
     evaluate = Milestones.evaluate
 
     def killed(milestones: Milestones, epoch: int) -> None:
@@ -214,9 +226,9 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
 
     monkeypatch.setattr(Milestones, "evaluate", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_photos(photos, tmp_path / "killed", *options)
+        train_photos(photos, tmp_path / "killed", *options, network=network)
     monkeypatch.setattr(Milestones, "evaluate", evaluate)
-    train_photos(photos, tmp_path / "killed", *options)
+    train_photos(photos, tmp_path / "killed", *options, network=network)
     files = sorted(file.name for file in (tmp_path / "whole/checkpoints").iterdir())
     assert files == sorted(file.name for file in (tmp_path / "killed/checkpoints").iterdir())
     for name in files:
@@ -241,7 +253,6 @@ def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_
         "schedule={kind: restarts, cycle_epochs: 1, growth: 2}",
         "train.snapshots=true",
         "train.evaluate_every=2",
-        *LENET,
     )
     train_photos(photos, tmp_path / "run", *options, "train.epochs=4")
     run = Run(tmp_path / "run")
@@ -273,7 +284,6 @@ def test_the_learning_rate_falls_when_the_score_has_not_risen(photos: Path, tmp_
         "train.epochs=5",
         "optimizer.learning_rate=1e-9",
         "train.ema=null",
-        *LENET,
     )
     scores = [
         row["accuracy"] for row in Run(tmp_path / "run").metrics() if row["split"] == "validation"
@@ -300,9 +310,9 @@ def test_a_mistake_that_shows_late_leaves_no_folder_behind(tmp_path: Path) -> No
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(photos: Path, tmp_path: Path) -> None:
-    with Run(tmp_path / "run").locked():
-        with pytest.raises(UserError, match="another process is training this run"):
-            train_photos(photos, tmp_path / "run")
+    refused = pytest.raises(UserError, match="another process is training this run")
+    with Run(tmp_path / "run").locked(), refused:
+        train_photos(photos, tmp_path / "run")
 
 
 def test_epochs_smaller_than_a_batch_are_evaluated_once_a_step(

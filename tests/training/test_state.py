@@ -154,9 +154,7 @@ def test_a_checkpoint_of_another_network_is_refused(overrides: tuple[str, ...], 
 def test_averaged_weights_are_lent_and_given_back() -> None:
     state = disturbed_state()
     before = state.arrays()
-    name = next(
-        name for name in before if name.endswith("stem/kernel") or name.endswith("conv1/kernel")
-    )
+    name = next(name for name in before if name.endswith(("stem/kernel", "conv1/kernel")))
     kernel = next(v for v in state.model.trainable_variables if f"model/{v.path}" == name)
     average = next(
         v

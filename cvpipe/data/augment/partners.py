@@ -91,7 +91,7 @@ def object_mixup(
     extents = [tf.shape(one["image"])[:2] for one in (example, partner)]
     canvas = tf.maximum(*extents)
     padded = []
-    for one, extent in zip((example, partner), extents):
+    for one, extent in zip((example, partner), extents, strict=True):
         below, right = tf.unstack(canvas - extent)
         image = tf.pad(tf.cast(one["image"], tf.float32), [[0, below], [0, right], [0, 0]])
         padded.append({**moved(one, extent / canvas, tf.zeros([2])), "image": image})

@@ -13,7 +13,6 @@ from cvpipe.config.data import (
     DigitScenes,
     Folder,
     Idx,
-    Masks,
     Merge,
     Tfds,
     Voc,
@@ -21,6 +20,7 @@ from cvpipe.config.data import (
     has_boxes,
 )
 from cvpipe.config.data import Source as Section
+from cvpipe.config.masks import Masks
 from cvpipe.data.sources.coco import coco
 from cvpipe.data.sources.csv import csv
 from cvpipe.data.sources.digit_scenes import digit_scenes
@@ -178,7 +178,7 @@ def _warn_of_rare_classes(place: str, train: Source) -> None:
     if train.masks:
         return
     what = "image" if train.objects is None else "object"
-    for name, count in zip(train.classes, train.counts()):
+    for name, count in zip(train.classes, train.counts(), strict=True):
         if count <= 1:
             number = "one" if count == 1 else "no"
             log.warning(

@@ -230,7 +230,7 @@ def _source(
     names: list[str],
     categories: Mapping[int, str],
 ) -> Source:
-    name_of = {image["id"]: name for image, name in zip(instances.images, names)}
+    name_of = {image["id"]: name for image, name in zip(instances.images, names, strict=True)}
     # Images that aren't there get no number: their objects are left out.
     record_of = {
         image["id"]: record
@@ -241,7 +241,9 @@ def _source(
         [record_of.get(row["image_id"], -1) for row in instances.annotations], np.int64
     )
     lost = Counter(
-        row["image_id"] for row, found in zip(instances.annotations, record) if found < 0
+        row["image_id"]
+        for row, found in zip(instances.annotations, record, strict=True)
+        if found < 0
     )
     shown = np.flatnonzero(record >= 0)
     rows = [instances.annotations[position] for position in shown]

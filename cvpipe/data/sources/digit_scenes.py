@@ -224,7 +224,7 @@ def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.clip((ink - 0.2) / 0.4, 0, 1)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _weights(length: int) -> np.ndarray:
     """Bilinear interpolation of 8 pixels to `length`, whose centres are half a pixel inside:
     float32 [length, 8].

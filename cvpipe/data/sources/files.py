@@ -34,7 +34,8 @@ class FolderFiles:
 
     def locate(self, name: str) -> str:
         """What a person would look for."""
-        return os.path.join(self.path, name)
+        # Sources ask for every record; os.path.join is several times as fast as Path.
+        return os.path.join(self.path, name)  # noqa: PTH118
 
     def read(self, name: str) -> bytes:
         """A file's content; raises DataError where there is none."""
@@ -140,7 +141,7 @@ def read_at(file: str, offset: int, length: int) -> bytes:
     ends before.
     """
     try:
-        with open(file, "rb", buffering=0) as opened:
+        with Path(file).open("rb", buffering=0) as opened:
             content = os.pread(opened.fileno(), length, offset)
     except OSError as error:
         raise DataError(f"{file} can't be read ({error.strerror})") from None

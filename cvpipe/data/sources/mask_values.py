@@ -167,7 +167,9 @@ def refuse_strangers(
         raise DataError(
             f"{looked} masks looked at, such as {locate(0)}, {_one_class_in_words(pixels, known)}"
         )
-    unseen = [name for name, count in zip(known.names.values(), pixels[1:]) if not count]
+    unseen = [
+        name for name, count in zip(known.names.values(), pixels[1:], strict=False) if not count
+    ]
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
@@ -257,7 +259,7 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     ):
         raise DataError(_GREY)
     numbers, counts = np.unique(strange, return_counts=True)
-    return labels, Counter(dict(zip(numbers.tolist(), counts.tolist())))
+    return labels, Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
 
 def strangers_in_words(strangers: Counter[int], pixels: int, known: MaskValues) -> str:

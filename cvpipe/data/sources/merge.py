@@ -43,7 +43,9 @@ def _joined(parts: Sequence[Source]) -> Source:
     sizes = [int(part.records.max(initial=-1)) + 1 for part in parts]
     starts = np.cumsum([0, *sizes[:-1]])
     objects = [
-        part.objects.first(size) for part, size in zip(parts, sizes) if part.objects is not None
+        part.objects.first(size)
+        for part, size in zip(parts, sizes, strict=True)
+        if part.objects is not None
     ]
     readers = _alike([part.read_record for part in parts])
 
@@ -53,7 +55,7 @@ def _joined(parts: Sequence[Source]) -> Source:
             part,
             [
                 lambda read=read, start=start: read(record - start)
-                for read, start in zip(readers, starts)
+                for read, start in zip(readers, starts, strict=True)
             ],
         )
 
@@ -70,7 +72,7 @@ def _joined(parts: Sequence[Source]) -> Source:
         read_record,
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
-        np.concatenate([part.records + start for part, start in zip(parts, starts)]),
+        np.concatenate([part.records + start for part, start in zip(parts, starts, strict=True)]),
         joined(objects) if objects else None,
         parts[0].masks,
     )

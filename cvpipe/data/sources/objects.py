@@ -172,7 +172,9 @@ def joined(parts: Sequence[Objects]) -> Objects:
     """The objects of several sources, whose records are numbered through."""
     ends = np.cumsum([0] + [len(part.labels) for part in parts])
     arrays = {key: np.concatenate([getattr(part, key) for part in parts]) for key in COLUMNS}
-    starts = np.concatenate([[0], *(part.starts[1:] + end for part, end in zip(parts, ends))])
+    starts = np.concatenate(
+        [[0], *(part.starts[1:] + end for part, end in zip(parts, ends, strict=False))]
+    )
     return Objects(**arrays, starts=starts, faults=sum_of_faults([part.faults for part in parts]))
 
 

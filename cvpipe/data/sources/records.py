@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,7 +76,7 @@ def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
     places = np.concatenate(
         [
             np.insert(_tfrecord_places(file, part.skip + part.take)[part.skip :], 0, number, axis=1)
-            for number, (file, part) in enumerate(zip(files, parts))
+            for number, (file, part) in enumerate(zip(files, parts, strict=True))
         ]
     )
 
@@ -94,7 +95,7 @@ def _tfrecord_places(file: str, records: int) -> np.ndarray:
     """
     places, at = np.zeros((records, 2), np.int64), 0
     try:
-        with open(file, "rb", buffering=0) as opened:
+        with Path(file).open("rb", buffering=0) as opened:
             size = os.fstat(opened.fileno()).st_size
             for number in range(records):
                 length = int.from_bytes(os.pread(opened.fileno(), 8, at), "little")

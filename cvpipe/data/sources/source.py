@@ -78,7 +78,10 @@ class Source:
             return example
         starts, *columns = objects
         begin, end = tf.gather(starts, record), tf.gather(starts, record + 1)
-        return {**example, **{key: column[begin:end] for key, column in zip(COLUMNS, columns)}}
+        return {
+            **example,
+            **{key: column[begin:end] for key, column in zip(COLUMNS, columns, strict=True)},
+        }
 
     @functools.cached_property
     def _tensors(self) -> list[tf.Tensor]:
@@ -114,7 +117,7 @@ class Source:
             if objects is None
             else [objects.digest(record) for record in self.records.tolist()]
         )
-        lines = "\n".join(f"{label} {name}" for label, name in zip(told, self.names()))
+        lines = "\n".join(f"{label} {name}" for label, name in zip(told, self.names(), strict=True))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def describe(self, index: int) -> str:
@@ -126,7 +129,7 @@ class Source:
             pixels = np.bincount(mask.ravel(), minlength=IGNORED + 1)
             shares = [
                 f"{name} {share:.1%}"
-                for name, share in zip(self.classes, pixels / mask.size)
+                for name, share in zip(self.classes, pixels / mask.size, strict=False)
                 if share
             ]
             return ", ".join(shares) or "nothing"

@@ -177,7 +177,9 @@ def _positions(info: Any, instructions: list[Any]) -> list[tuple[str, range]]:
     begins = {}
     for split in info.splits.values():
         lengths = split.shard_lengths
-        for file, begin in zip(split.filepaths, np.cumsum([0, *lengths[:-1]]).tolist()):
+        for file, begin in zip(
+            split.filepaths, np.cumsum([0, *lengths[:-1]]).tolist(), strict=False
+        ):
             begins[os.fspath(file)] = split.name, begin
     found = []
     for instruction in instructions:

@@ -1,5 +1,6 @@
-"""What layers put out at the start: does a signal get through, and are units different and alive?
-(CS231n, Weight initialization)
+"""Layer outputs at initialization: signal strength and dead or identical units.
+
+Source: CS231n, Weight initialization.
 
 Dimensions: b examples, C channels or units of a layer.
 """

@@ -53,7 +53,7 @@ def gradient_check(subject: Subject) -> Finding:
         _, gradients = loss_and_gradients(subject, EXAMPLES)
         by_path = {
             variable.path: gradient
-            for variable, gradient in zip(subject.model.trainable_variables, gradients)
+            for variable, gradient in zip(subject.model.trainable_variables, gradients, strict=True)
         }
 
         def evaluate() -> float:

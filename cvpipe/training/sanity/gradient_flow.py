@@ -1,5 +1,6 @@
-"""Do gradients reach every variable, and does a step move weights by a sensible share? (CS231n,
-Monitoring the learning process)
+"""Gradient norms and relative sizes of weight updates.
+
+Source: CS231n, Monitoring the learning process.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def gradient_norms(subject: Subject) -> dict[str, float | None]:
     variables = subject.model.trainable_variables
     return {
         variable.path: None if norm is None else float(norm)
-        for variable, norm in zip(variables, norms())
+        for variable, norm in zip(variables, norms(), strict=True)
     }
 
 

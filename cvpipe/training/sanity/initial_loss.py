@@ -1,5 +1,6 @@
-"""Is the loss at the start what an untrained network's has to be? (CS231n, Babysitting the learning
-process)
+"""Initial loss, compared with that of a network that knows nothing.
+
+Source: CS231n, Babysitting the learning process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Can the network learn a few examples by heart? (CS231n, Babysitting the learning process)"""
+"""Overfitting a few examples, which every working network can do.
+
+Source: CS231n, Babysitting the learning process.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,7 @@ def attempt_overfit(subject: Subject, steps: int) -> Attempt:
             moved = max(warm_up, 1)
             updates = {
                 kernel.path: moved * _relative(kernel.numpy(), start)
-                for kernel, start in zip(kernels, before)
+                for kernel, start in zip(kernels, before, strict=True)
             }
         if not np.isfinite(losses[-1]):
             break

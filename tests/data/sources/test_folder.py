@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +96,8 @@ def test_a_hidden_folder_above_the_data_hides_nothing(tmp_path: Path) -> None:
 def test_linked_classes_and_images_are_read(tmp_path: Path) -> None:
     root = make(tmp_path / "photos", "a/1.jpg")
     make(tmp_path / "elsewhere", "2.jpg")
-    os.symlink(tmp_path / "elsewhere", root / "b")
-    os.symlink(tmp_path / "elsewhere" / "2.jpg", root / "a" / "3.jpg")
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "a" / "3.jpg").symlink_to(tmp_path / "elsewhere" / "2.jpg")
     assert list(found(opened(root)["all"], root)) == ["a/1.jpg", "a/3.jpg", "b/2.jpg"]
 
 

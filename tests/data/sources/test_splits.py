@@ -5,6 +5,7 @@ more images change.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_a_limit_is_kept_exactly_and_classes_differ_by_one(most: int) -> None:
 def test_a_larger_limit_keeps_what_a_smaller_one_took_and_the_seed_chooses() -> None:
     source = labelled([50, 50, 50])
     chosen = [set(limit(source, most, "0").names()) for most in (10, 40, 41, 100)]
-    assert all(smaller < larger for smaller, larger in zip(chosen, chosen[1:]))
+    assert all(smaller < larger for smaller, larger in itertools.pairwise(chosen))
     assert set(limit(source, 40, "1").names()) != chosen[1]
 
 

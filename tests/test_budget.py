@@ -1,0 +1,74 @@
+"""Guards the budget of the suite: what uses too much CPU time fails, wall time never does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+BURN = """
+import subprocess, sys, time
+import pytest
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+def test_a_child_burns():
+    subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.5: pass"])
+
+@pytest.fixture
+def prepared():
+    burn(0.5)
+
+def test_a_fixture_burns(prepared):
+    pass
+
+def test_waits():
+    time.sleep(0.5)
+
+@pytest.mark.soak
+def test_soaks():
+    burn(0.5)
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Four tests: one's child burns CPU time, one's fixture does, one sleeps, one is a soak."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    pytester.makepyfile(BURN)
+    pytester.makeini("[pytest]\nmarkers = soak\naddopts = -p budget")
+    return pytester
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_test_over_its_cpu_time_fails_the_run_by_name(
+    suite: pytest.Pytester, workers: str
+) -> None:
+    done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_test_cpu=0.4", "-n", workers)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.assert_outcomes(passed=3, deselected=0 if workers == "2" else 1)
+    said = done.stdout.str()
+    for name, is_over in (("a_child_burns", True), ("a_fixture_burns", True), ("waits", False)):
+        assert (f"::test_{name} used" in said) is is_over, said
+
+
+def test_a_suite_over_twice_its_cpu_time_fails(suite: pytest.Pytester) -> None:
+    done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_suite_cpu=0.4")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["the suite used * s of CPU time, over twice 0"])
+
+
+def test_a_suite_within_its_cpu_time_passes_however_long_it_waits(suite: pytest.Pytester) -> None:
+    limits = ("budget_suite_cpu=5", "budget_test_cpu=5", "budget_suite_wall=0.001")
+    options = [word for limit in limits for word in ("-o", limit)]
+    assert suite.runpytest_subprocess("-m", "not soak", *options).ret == pytest.ExitCode.OK
+
+
+def test_soaks_have_no_limit(suite: pytest.Pytester) -> None:
+    options = ("-o", "budget_test_cpu=0.1", "-o", "budget_suite_cpu=0.1")
+    assert suite.runpytest_subprocess("-m", "soak", *options).ret == pytest.ExitCode.OK

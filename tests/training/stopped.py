@@ -1,0 +1,51 @@
+"""Runs the command line in a process that sends itself a signal at a named step.
+
+    python stopped.py SIGNAL STEP MOMENT train PIPELINE.yaml ...
+
+MOMENT is "before", "during" or "after" the checkpoint of that step is written: during means that
+it is whole on the disk under its temporary name alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvpipe.cli import main
+from cvpipe.training import milestones
+
+
+def stop_at(step: int, moment: str, number: int) -> None:
+    """Send this process the signal when the checkpoint `last` of the step is written."""
+    write, replace = milestones.write_checkpoint, os.replace
+
+    def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
+        is_it = file.stem == "last" and int(arrays["step"]) == step
+
+        def replace_if_alive(*arguments: Any) -> None:
+            if is_it and moment == "during":
+                os.kill(os.getpid(), number)
+            replace(*arguments)
+
+        if is_it and moment == "before":
+            os.kill(os.getpid(), number)
+        os.replace = replace_if_alive
+        try:
+            write(file, arrays)
+        finally:
+            os.replace = replace
+        if is_it and moment == "after":
+            os.kill(os.getpid(), number)
+
+    milestones.write_checkpoint = write_checkpoint
+
+
+if __name__ == "__main__":
+    name, step, moment, *arguments = sys.argv[1:]
+    stop_at(int(step), moment, signal.Signals[name])
+    sys.exit(main(arguments))
