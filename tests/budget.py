@@ -21,6 +21,7 @@ LIMITS = {
 }
 SHOWN = 20
 SINCE = pytest.StashKey[float]()
+FIXTURES = pytest.StashKey[dict[str, float]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,12 +48,30 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Note the CPU time of a session's fixture apart from that of the first test that asks."""
+    began = cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope == "session":
+            form = f"[{request.param}]" if hasattr(request, "param") else ""
+            name = f"{fixturedef.baseid}::{fixturedef.argname}{form} (fixture)"
+            spent = request.session.stash.setdefault(FIXTURES, {})
+            spent[name] = spent.get(name, 0.0) + cpu_seconds() - began
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Note the CPU time of a phase in its report; xdist sends a report's attributes along."""
     report = yield
     now = cpu_seconds()
-    report.cpu = now - item.stash.get(SINCE, now)
-    item.stash[SINCE] = now
+    fixtures = item.session.stash.get(FIXTURES, {})
+    report.cpu = now - item.stash.get(SINCE, now) - sum(fixtures.values())
+    report.fixtures = fixtures
+    item.stash[SINCE], item.session.stash[FIXTURES] = now, {}
     return report
 
 
@@ -72,6 +91,8 @@ class Budget:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.cpu[report.nodeid] += getattr(report, "cpu", 0.0)
         self.wall[report.nodeid] += report.duration
+        for name, cpu in getattr(report, "fixtures", {}).items():
+            self.cpu[name] += cpu
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.exitstatus == pytest.ExitCode.OK and any(self.broken()):

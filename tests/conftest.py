@@ -25,9 +25,11 @@ pytest_plugins = ["budget"]
 Once = Callable[[str, Callable[[Path], Any]], Path]
 
 ROOT = Path(__file__).parent.parent
+DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
 # The default pipeline with a network small enough to train in seconds, and everything that has a
 # state: BatchNorm, momentum, dropout, averaged weights.
 SMALL = (
+    "model.backbone=resnet8",
     "prepare.size=[16, 16]",
     "model.width=0.25",
     "model.dropout=0.1",
@@ -40,11 +42,14 @@ SMALL = (
 )
 
 
+def soaked(*values: Any) -> list[Any]:
+    """Mark parameters that are left to `make soak`, where others show the same in less time."""
+    return [pytest.param(value, marks=pytest.mark.soak) for value in values]
+
+
 def small_config(*overrides: str) -> Config:
     """The small pipeline, with overrides."""
-    return config_file.load(
-        ROOT / "pipelines" / "classification" / "digits.yaml", [*SMALL, *overrides]
-    )
+    return config_file.load(DIGITS, [*SMALL, *overrides])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,7 +62,7 @@ def process() -> None:
 def small_arguments() -> list[str]:
     """The small pipeline as arguments of `cvpipe train`."""
     pairs = [part for override in SMALL for part in ("--set", override)]
-    return [str(ROOT / "pipelines" / "classification" / "digits.yaml"), *pairs]
+    return [str(DIGITS), *pairs]
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +102,18 @@ def artefact(trained_run: Path, once: Once) -> Path:
     from cvpipe.training.run import Run
 
     return once("saved_models/digits", lambda folder: export(Run(trained_run), folder)) / "1"
+
+
+@pytest.fixture
+def gate_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replay artefacts in the test's process, which saves the start of TensorFlow.
+
+    The fixtures that export an artefact of each task go through the gate's own process.
+    """
+    from cvpipe.export import gate
+    from cvpipe.export.replay import replay
+
+    monkeypatch.setattr(gate, "_replay", lambda folder, requests: replay(str(folder), requests))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,4 @@
-"""Baselines: the pipeline's own images and splits, settings chosen without the test split, and the
-same rows every time.
-"""
+"""Guards baselines: the pipeline's own images and splits, and the same rows every time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command: exit codes, sentences instead of tracebacks, and stdout that a program can read."""
+"""Guards the command line: exit codes, sentences instead of tracebacks, readable stdout."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT
+from conftest import DIGITS, ROOT
 
 Cvpipe = Callable[..., tuple[int, str, str]]
-DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
 
 
 def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
@@ -159,6 +158,12 @@ def test_debug_shows_where_an_error_comes_from() -> None:
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
+def test_a_network_is_described_by_its_name(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "resnet20", "--json")
+    assert code == 0 and [row["name"] for row in json.loads(out)] == ["resnet20"]
+
+
+@pytest.mark.soak
 def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("models", "--json")
     rows = {row["name"]: row for row in json.loads(out)}

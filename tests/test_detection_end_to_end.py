@@ -1,4 +1,4 @@
-"""Detection the whole way: train, evaluate, export, predict, serve."""
+"""Guards the whole way of a detector: train, evaluate, export, predict, serve."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, Once, soaked
 from cvpipe import config_file
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import open_splits
@@ -32,8 +32,9 @@ from test_notebooks import execute, pictures
 
 TINY = (
     "data.source={kind: digit_scenes, size: [96, 128], train: 48, validation: 8, test: 12}",
-    "prepare={size: [64, 64], resize: letterbox}",
-    "model.width=0.125",
+    "prepare={size: [32, 32], resize: letterbox}",
+    "model.backbone=resnet8",
+    "model.width=0.25",
     "train.epochs=2",
     "train.batch_size=8",
     "train.pictures=true",
@@ -43,30 +44,35 @@ TINY = (
     "suppress.max_detections=20",
 )
 HEADS = {
-    "ssd": ("model.head={kind: ssd, strides: [8, 16]}",),
+    "ssd": ("model.head={kind: ssd, strides: [2, 4]}",),
     "yolo": (
+        "prepare={size: [64, 64], resize: letterbox}",
+        "model.backbone=resnet18",
+        "model.width=0.125",
         "model.head={kind: yolo_v2, stride: 16, anchors: [[0.2, 0.15], [0.3, 0.25]]}",
         "loss.kind=yolo",
     ),
 }
 
 
-@pytest.fixture(scope="module", params=HEADS)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(scope="session", params=["ssd", *soaked("yolo")])
+def run(request: pytest.FixtureRequest, once: Once) -> Run:
     """A finished run of a tiny detector."""
-    folder = tmp_path_factory.mktemp("detection") / request.param
     config = config_file.load(
         ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml", [*TINY, *HEADS[request.param]]
     )
-    scores = train(config, folder)
-    assert scores["images"] == 12 and np.isfinite(scores["ap"])
-    return Run(folder)
+
+    def make(folder: Path) -> None:
+        scores = train(config, folder)
+        assert scores["images"] == 12 and np.isfinite(scores["ap"])
+
+    return Run(once(f"runs/detection_{request.param}", make))
 
 
-@pytest.fixture(scope="module")
-def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def exported(run: Run, once: Once) -> Path:
     """The folder of the version exported from `run`."""
-    return Path(export(run, tmp_path_factory.mktemp("saved") / "scenes")["artefact"])
+    return once(f"saved/{run.folder.name}/scenes", lambda folder: export(run, folder)) / "1"
 
 
 def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:

@@ -1,6 +1,4 @@
-"""What annotated images of users can be like, from the command line: nothing of it stops a training
-or spoils its numbers.
-"""
+"""Guards detection against odd annotated images: no training stops, no number is spoiled."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import soaked
 from image_files import encode
 
 Cvpipe = Callable[..., tuple[int, str, str]]
@@ -19,16 +18,16 @@ PIPELINE = """\
 task: detection
 data: {source: {kind: voc, path: DATA}, max_objects: 50, max_bad_share: 0.2}
 augment: [{op: expand}, {op: iou_crop}, {op: mosaic}, {op: flip}]
-prepare: {size: [64, 64]}
-model: {backbone: resnet18, width: 0.125, head: HEAD}
+prepare: {size: [32, 32]}
+model: {backbone: resnet8, width: 0.25, head: HEAD}
 loss: {kind: LOSS}
 optimizer: {kind: adamw, learning_rate: 0.002}
 train: {epochs: 2, batch_size: 4, pictures: false}
 """
 HEADS = {
-    "ssd": ("{kind: ssd, strides: [8, 16]}", "multibox"),
-    "yolo_v1": ("{kind: yolo_v1, stride: 32}", "yolo"),
-    "yolo_v3": ("{kind: yolo_v3, strides: [8, 16], anchors: [[0.1, 0.1], [0.4, 0.4]]}", "yolo"),
+    "ssd": ("{kind: ssd, strides: [2, 4]}", "multibox"),
+    "yolo_v1": ("{kind: yolo_v1, stride: 4}", "yolo"),
+    "yolo_v3": ("{kind: yolo_v3, strides: [2, 4], anchors: [[0.1, 0.1], [0.4, 0.4]]}", "yolo"),
 }
 
 
@@ -88,7 +87,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["ssd", *soaked("yolo_v1", "yolo_v3")])
 def test_odd_images_train_and_evaluate_without_nan(
     head: str, data: Path, tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture
 ) -> None:

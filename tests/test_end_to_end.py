@@ -1,4 +1,4 @@
-"""The whole way, as a user walks it: train, evaluate, export, serve, ask."""
+"""Guards the whole way of a classifier: train, evaluate, export, serve, ask."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def test_the_server_answers_from_bytes_what_evaluation_does(
     )
 
 
+@pytest.mark.soak
 def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(
     shared_data: Path, tmp_path: Path
 ) -> None:

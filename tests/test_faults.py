@@ -1,6 +1,4 @@
-"""What a user's data and machine can do to a training, from the command line: each is a sentence,
-and nothing is lost.
-"""
+"""Guards trainings against users' data and machines: each fault is a sentence, nothing is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ data:
      label_column: colour}
   validation: 0
 prepare: {size: [16, 16], channels: 1}
-model: {backbone: resnet20, width: 0.25}
+model: {backbone: two_layer}
 optimizer: {kind: sgd, learning_rate: 0.05}
 train: {epochs: 1, batch_size: 20, pictures: false}
 """

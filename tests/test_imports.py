@@ -1,4 +1,4 @@
-"""Imports point one way, along the list in CONTRIBUTING.md."""
+"""Guards the direction of imports: one way, along the list in CONTRIBUTING.md."""
 
 from __future__ import annotations
 

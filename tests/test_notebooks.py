@@ -1,6 +1,4 @@
-"""The notebook runs from start to end, shows what it promises and defines nothing; and what it
-alone calls in cvpipe.
-"""
+"""Guards the notebooks: they run, show what they promise and define nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ import pytest
 import tensorflow as tf
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 from conftest import ROOT, small_config
@@ -43,7 +42,10 @@ def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
         timeout=120,
         resources={"metadata": {"path": str(folder)}},
     )
-    return client.execute()
+    try:
+        return client.execute()
+    finally:
+        run_sync(kernel.shutdown_kernel)(now=True)
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

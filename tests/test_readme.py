@@ -1,4 +1,4 @@
-"""Every command of the README works as written."""
+"""Guards the README: its commands, pipelines, links and numbers."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_commands_of_the_readme_work_in_their_order(project: Path) -> None:
     first, *rest = blocks("sh")

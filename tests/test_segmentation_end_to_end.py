@@ -1,6 +1,4 @@
-"""Segmentation the whole way: train, evaluate, export, predict, serve; images resized and images in
-tiles.
-"""
+"""Guards the way of a segmenter, resized or tiled: train, evaluate, export, predict, serve."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, Once, soaked
 from cvpipe import config_file
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import open_splits
@@ -46,7 +44,8 @@ TINY = (
     "data.test=0.4",
     "data.validation=0.2",
     "augment=[{op: scale_crop, balance: 0.5}, {op: flip}]",
-    "model.width=0.125",
+    "model.backbone=resnet8",
+    "model.width=0.25",
     "train.epochs=4",
     "train.batch_size=4",
     "schedule={kind: constant}",
@@ -78,37 +77,41 @@ def picture(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]
     ), mask
 
 
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def squares(once: Once) -> Path:
     """Twenty images of different sizes with masks, some pixels of which are ignored."""
-    folder = tmp_path_factory.mktemp("squares")
+    return once("data/squares", draw_squares)
+
+
+def draw_squares(folder: Path) -> None:
     for part in ("images", "masks"):
-        (folder / part).mkdir()
+        (folder / part).mkdir(parents=True)
     for number in range(20):
         pixels, mask = picture(70 + 7 * (number % 5), 120 - 9 * (number % 4), number)
         mask[:4] = IGNORED
         Image.fromarray(pixels).save(folder / "images" / f"{number:02}.jpg", quality=95)
         Image.fromarray(mask).save(folder / "masks" / f"{number:02}.png")
-    return folder
 
 
-@pytest.fixture(scope="module", params=HOW)
-def run(
-    request: pytest.FixtureRequest, squares: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
+@pytest.fixture(scope="session", params=HOW)
+def run(request: pytest.FixtureRequest, squares: Path, once: Once) -> Run:
     """A finished run of a tiny FCN."""
-    folder = tmp_path_factory.mktemp("segmentation") / request.param.replace(" ", "_")
-    scores = train(
-        config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *HOW[request.param]]), folder
-    )
-    assert scores["images"] == 8 and np.isfinite(scores["mean_iou"])
-    return Run(folder)
+    config = config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *HOW[request.param]])
+
+    def make(folder: Path) -> None:
+        scores = train(config, folder)
+        assert scores["images"] == 8 and np.isfinite(scores["mean_iou"])
+
+    return Run(once(f"runs/segmentation_{request.param.replace(' ', '_')}", make))
 
 
-@pytest.fixture(scope="module")
-def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def exported(run: Run, once: Once) -> Path:
     """The folder of the version exported from `run`."""
-    return Path(export(run, tmp_path_factory.mktemp("saved") / "squares")["artefact"])
+    return once(f"saved/{run.folder.name}/squares", lambda folder: export(run, folder)) / "1"
+
+
+ONE_FORM = pytest.mark.parametrize("run", ["stretched", *soaked("in tiles")], indirect=True)
 
 
 def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
@@ -218,6 +221,7 @@ for height, width in ((64, 64), (2149, 1479), (4000, 4000)):
 """
 
 
+@pytest.mark.soak
 def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(exported: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(exported)],
@@ -236,6 +240,8 @@ def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(expo
     assert extra < 250 and more < 250
 
 
+@ONE_FORM
+@pytest.mark.usefixtures("gate_in_this_process")
 def test_pictures_in_the_answer_show_its_mask(
     run: Run, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -295,6 +301,7 @@ def test_predict_prints_shares_and_runs_and_draws_masks(
     assert (tmp_path / "drawn" / "squares.png.prediction.png").is_file()
 
 
+@ONE_FORM
 def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
     config = calm(run.config)
     source = open_split(config, "train", run.facts)
@@ -314,7 +321,7 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
 @pytest.mark.parametrize(
     "how",
     [
-        *HOW.values(),
+        *soaked(*HOW.values()),
         ("prepare={size: [64, 48], resize: letterbox}", "model.head={kind: fcn, output_stride: 4}"),
     ],
 )
@@ -338,6 +345,7 @@ def test_masks_of_another_size_than_the_network_are_learned_by_heart(
     assert attempt_overfit(subject, 100).score > 0.9
 
 
+@ONE_FORM
 def test_the_notebook_shows_a_segmenter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(run.folder))
     done = execute(ROOT / "notebooks" / "segmentation.ipynb", ROOT)

@@ -1,6 +1,4 @@
-"""Sweeps: what is searched and drawn, how trials are scored and compared, and that a sweep goes on
-where it stopped.
-"""
+"""Guards sweeps: what is drawn, how trials are scored, and that a stopped sweep goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.context import RequestContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-from conftest import ROOT
+from conftest import DIGITS
 from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError, Interrupted, UserError
@@ -33,7 +31,6 @@ from cvpipe.training.run import Run
 from cvpipe.training.train import train
 
 Cvpipe = Callable[..., tuple[int, str, str]]
-DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
 TINY = (
     "prepare.size=[32, 32]",
     "model.backbone=lenet5",
@@ -493,6 +490,7 @@ def test_each_configuration_is_cross_validated_on_every_fold(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.soak
 def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Path) -> None:
     folder, options = (
         tmp_path / "sweep",

@@ -14,6 +14,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 
+def replay(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the answers of both loaders, named `loader/call:signature/answer`."""
+    both = {"v2": replay_v2(artefact, requests), "v1": replay_v1(artefact, requests)}
+    return {
+        f"{loader}/{name}": value
+        for loader, answers in both.items()
+        for name, value in answers.items()
+    }
+
+
 def replay_v2(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Answers through `tf.saved_model.load`."""
     loaded, defaults = tf.saved_model.load(artefact), default_inputs(artefact)
@@ -77,10 +87,4 @@ def _load(file: str) -> dict[str, np.ndarray]:
 if __name__ == "__main__":
     _, artefact, requests_file, answers_file = sys.argv
     requests = _load(requests_file)
-    both = {"v2": replay_v2(artefact, requests), "v1": replay_v1(artefact, requests)}
-    named = {
-        f"{loader}/{name}": value
-        for loader, answers in both.items()
-        for name, value in answers.items()
-    }
-    np.savez(answers_file, **named)  # type: ignore[arg-type]
+    np.savez(answers_file, **replay(artefact, requests))  # type: ignore[arg-type]

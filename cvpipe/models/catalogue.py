@@ -55,6 +55,9 @@ NETWORKS: dict[str, Network] = {
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
         hidden=(84,),
     ),
+    "resnet8": Network(
+        "resnet:resnet8", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"
+    ),
     "resnet20": Network(
         "resnet:resnet20", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"
     ),

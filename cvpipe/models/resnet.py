@@ -1,8 +1,8 @@
 """Residual networks (He et al. 2015): branch → stack → network.
 
-`resnet20` and `resnet32` are section 4.2's for small images, `resnet18`, `resnet34` and `resnet50`
-table 1's. As in torchvision, `resnet50` strides in the 3×3 convolution of a bottleneck, not in the
-1×1 before it.
+`resnet8`, `resnet20` and `resnet32` are section 4.2's for small images; `resnet18`, `resnet34` and
+`resnet50` are table 1's. As in torchvision, `resnet50` strides in the 3×3 convolution of a
+bottleneck, not in the 1×1 before it.
 """
 
 from __future__ import annotations
@@ -114,6 +114,13 @@ def stack(
         x = add_residual(identity, residual, drop=drop, name=block)
         x = keras.layers.Activation("relu", name=f"{block}_relu")(x)
     return x
+
+
+def resnet8(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Section 4.2, n = 1: a block a stage; the features have `resnet20`'s shapes."""
+    return _small(image, 1, width, style)
 
 
 def resnet20(

@@ -1,4 +1,4 @@
-"""`cvpipe data check`: what is in a data set, what is broken, and what is there twice."""
+"""Guards `cvpipe data check`: contents, broken files, and what is there twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cvpipe data check` on masks: pixels of each class, and what is wrong with masks."""
+"""Guards `cvpipe data check` on masks: pixels of each class, and faults of masks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Decoding the crop alone shows what cropping the decoded image shows, from every kind of file, and
-fails where that fails.
-"""
+"""Guards decoding of a crop alone: the pixels, and the faults, of the whole image's crop."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from conftest import small_config
+from conftest import small_config, soaked
 from cvpipe.config.augment import RandomResizedCrop
 from cvpipe.config.data import Folder
 from cvpipe.data.augment.geometry import random_resized_crop, random_window
@@ -242,7 +240,7 @@ def test_the_stream_shows_the_crops_of_the_decoded_images(tmp_path: Path) -> Non
         np.testing.assert_allclose(shown["image"][index], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["truncated JPEG", "empty", "garbage"])
+@pytest.mark.parametrize("how", ["truncated JPEG", *soaked("empty", "garbage")])
 def test_a_bad_file_is_one_bad_record(tmp_path: Path, how: str) -> None:
     files = write_photos(tmp_path)
     good, none = batch_of(tmp_path, "{op: random_resized_crop}", quarantine=True)

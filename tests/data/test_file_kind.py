@@ -1,4 +1,4 @@
-"""The kind of a file, by its bytes."""
+"""Guards the kind of a file, told by its bytes."""
 
 from __future__ import annotations
 

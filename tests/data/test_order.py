@@ -1,4 +1,4 @@
-"""Which example comes when: permutations, and nothing but (seed, step) decides."""
+"""Guards the order of examples: permutations that (seed, step) alone decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos stand upright, as Pillow turns them, and a strange header does no harm."""
+"""Guards Exif orientation: photos stand as Pillow turns them, strange headers do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one resizing and normalization, against arithmetic written out in NumPy."""
+"""Guards the one resizing and normalization, against arithmetic in NumPy."""
 
 from __future__ import annotations
 

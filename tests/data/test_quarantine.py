@@ -1,6 +1,4 @@
-"""Bad records: each named once, with a reason that a person understands, and never more than
-allowed.
-"""
+"""Guards bad records: each named once with its reason, never more than allowed."""
 
 from __future__ import annotations
 

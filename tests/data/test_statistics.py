@@ -1,4 +1,4 @@
-"""What is computed from a training set, against NumPy on all images at once."""
+"""Guards statistics of a training set, against NumPy on all images at once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Batches as a function of (seed, step): sharding, resuming, evaluation, and one bad record among
-good ones.
-"""
+"""Guards batches as a function of (seed, step): shards, resuming, evaluation, bad records."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT, small_config
+from conftest import ROOT, small_config, soaked
 from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.config.data import Folder
@@ -286,7 +284,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return joined(train(source, pipeline())), evaluate(source, pipeline())
 
 
-@pytest.mark.parametrize("how", ["deleted", "empty", "truncated JPEG"])
+@pytest.mark.parametrize("how", ["deleted", *soaked("empty", "truncated JPEG")])
 def test_a_bad_record_keeps_its_slot_and_touches_no_other(
     source: Source, files: list[Path], how: str, good: tuple[Any, Any]
 ) -> None:

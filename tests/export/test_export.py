@@ -131,6 +131,7 @@ def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Pat
     assert about["gate"]["images"] == 64 and about["gate"]["max_difference"] <= 1e-5
 
 
+@pytest.mark.usefixtures("gate_in_this_process")
 def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_path: Path) -> None:
     for version in ("9", "10", "notes"):
         (tmp_path / "digits" / version).mkdir(parents=True)
@@ -153,6 +154,7 @@ def other_predict(trained_run: Path) -> Any:
     return make_predict([state.model], classification, run.config, classes)
 
 
+@pytest.mark.usefixtures("gate_in_this_process")
 def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> None:
     config = Run(trained_run).config
     source = open_split(config, "test", Run(trained_run).facts)
@@ -160,6 +162,7 @@ def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> No
         check_artefact(artefact, other_predict(trained_run), [source], config)
 
 
+@pytest.mark.usefixtures("gate_in_this_process")
 @pytest.mark.parametrize("difference, refused", [(0.0, False), (2e-5, True)])
 def test_the_gate_refuses_the_smallest_difference_that_counts(
     trained_run: Path, artefact: Path, difference: float, refused: bool
@@ -194,6 +197,7 @@ def test_the_gate_refuses_what_cant_be_loaded(
         check_artefact(tmp_path / "broken", trained.predict, [source], trained.config)
 
 
+@pytest.mark.usefixtures("gate_in_this_process")
 def test_a_refused_export_leaves_nothing_behind(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +249,7 @@ def test_an_export_into_a_version_or_a_file_is_refused(
             export(Run(trained_run), place)
 
 
+@pytest.mark.usefixtures("gate_in_this_process")
 def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
     cvpipe: Any, tmp_path: Path
 ) -> None:
@@ -256,7 +261,10 @@ def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
                 tf.io.encode_png(np.full((8, 8, 1), 20 * k + n, np.uint8)).numpy()
             )
     config = small_config(
-        f"data.source={{kind: folder, path: {data}}}", "train.epochs=1", "schedule.warmup_epochs=0"
+        "model={backbone: linear, norm: none}",
+        f"data.source={{kind: folder, path: {data}}}",
+        "train.epochs=1",
+        "schedule.warmup_epochs=0",
     )
     train(config, tmp_path / "run")
     # Fewer than 64 images are held out; all there are take part.

@@ -1,6 +1,4 @@
-"""How far an artefact's answers may be from evaluation's: not at all where they are whole numbers,
-a little where they are computed.
-"""
+"""Guards the gate's tolerances: whole numbers must be equal, computed ones close."""
 
 from __future__ import annotations
 

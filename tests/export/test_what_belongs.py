@@ -1,6 +1,4 @@
-"""What an artefact contains: everything an answer needs, nothing that only training needs; and it
-answers as evaluation does.
-"""
+"""Guards the contents of an artefact: all that an answer needs, nothing that training needs."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from conftest import small_config
+from conftest import Once, small_config
 from cvpipe.export.about import read_about
 from cvpipe.export.artefact import evaluate_artefact, open_artefact
 from cvpipe.export.export import export, export_members
@@ -38,8 +36,8 @@ EVERY_AUGMENTATION = [
 ]
 
 
-@pytest.fixture(scope="module")
-def whitened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture(scope="session")
+def whitened(once: Once) -> tuple[Path, Path]:
     """A run and its artefact with whitening, ten views of two sizes, and everything random that
     training knows.
     """
@@ -56,9 +54,13 @@ def whitened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "data.limit=200",
         "schedule.warmup_epochs=0",
     )
-    folder = tmp_path_factory.mktemp("whitened")
-    train(config, folder / "run")
-    return folder / "run", Path(export(Run(folder / "run"), folder / "model")["artefact"])
+
+    def make(folder: Path) -> None:
+        train(config, folder / "run")
+        export(Run(folder / "run"), folder / "model")
+
+    folder = once("whitened", make)
+    return folder / "run", folder / "model" / "1"
 
 
 def operations(artefact: Path) -> set[str]:
@@ -109,6 +111,7 @@ def test_the_artefact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> Non
     assert f"accuracy | {served['accuracy']:.4f}" in report
 
 
+@pytest.mark.usefixtures("gate_in_this_process")
 def test_an_ensemble_is_one_artefact(trained_run: Path, tmp_path: Path) -> None:
     """Here of a run and of itself, whose mean is what it says alone."""
     members = find_members([Run(trained_run), Run(trained_run)])

@@ -1,4 +1,4 @@
-"""Anchors found among sizes whose groups are known."""
+"""Guards anchors, found among sizes whose groups are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overlaps of boxes against their definitions, and gradients where boxes have no area."""
+"""Guards overlaps of boxes, against their definitions, and their gradients."""
 
 from __future__ import annotations
 

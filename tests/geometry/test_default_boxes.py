@@ -1,4 +1,4 @@
-"""SSD's default boxes against the paper's numbers, and the order that heads rely on."""
+"""Guards SSD's default boxes, against the paper's numbers, and their order."""
 
 from __future__ import annotations
 

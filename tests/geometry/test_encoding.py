@@ -1,4 +1,4 @@
-"""What networks predict for boxes, against the papers' equations and back."""
+"""Guards box encodings, against the papers' equations and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label masks: their colours and their padding."""
+"""Guards the colors and the padding of label masks."""
 
 from __future__ import annotations
 

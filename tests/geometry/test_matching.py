@@ -1,4 +1,4 @@
-"""SSD's matching and mining against brute force, and what must not be matched."""
+"""Guards SSD's matching and mining, against brute force."""
 
 from __future__ import annotations
 

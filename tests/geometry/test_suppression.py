@@ -1,6 +1,4 @@
-"""Suppression against brute force: eager, in a graph, compiled by XLA; ties, nothing, everything
-overlapping.
-"""
+"""Guards suppression, against brute force: eager, in a graph and compiled by XLA."""
 
 from __future__ import annotations
 

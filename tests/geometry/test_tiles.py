@@ -1,4 +1,4 @@
-"""Tiles that overlap, joined again: what they show is the whole, whatever its size."""
+"""Guards overlapping tiles: joined again they show the whole, whatever its size."""
 
 from __future__ import annotations
 

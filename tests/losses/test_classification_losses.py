@@ -1,4 +1,4 @@
-"""Losses against NumPy, one example and one class at a time."""
+"""Guards classification losses, against NumPy, example by example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of detectors against NumPy, box by box."""
+"""Guards detection losses, against NumPy, box by box."""
 
 from __future__ import annotations
 

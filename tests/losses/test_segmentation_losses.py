@@ -1,4 +1,4 @@
-"""Losses of masks against NumPy, one pixel at a time."""
+"""Guards mask losses, against NumPy, pixel by pixel."""
 
 from __future__ import annotations
 

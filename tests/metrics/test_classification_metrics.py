@@ -1,4 +1,4 @@
-"""A classifier's scores against scikit-learn's, and what must not count."""
+"""Guards classification scores, against scikit-learn."""
 
 from __future__ import annotations
 

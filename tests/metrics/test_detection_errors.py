@@ -1,4 +1,4 @@
-"""TIDE's kinds of error, one by one and as a whole."""
+"""Guards TIDE's kinds of error, one by one and as a whole."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A detector's scores against COCO's recorded numbers, pycocotools, Pascal VOC's rules by hand, and
-what must not count.
-"""
+"""Guards detection scores, against COCO's records, pycocotools and Pascal VOC's rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of masks against NumPy, pixel by pixel, and scikit-learn's, and what must not count."""
+"""Guards mask scores, against NumPy pixel by pixel and scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Guards counts of parameters and multiply-adds, against published numbers."""
+
 import json
 
 import keras
@@ -31,7 +33,7 @@ def test_mobilenet_v2_has_keras_applications_parameter_counts_and_torchvisions_m
     assert round(description["macs"] / 1e9, 3) == 0.301
 
 
-@pytest.mark.parametrize("name, n", [("resnet20", 3), ("resnet32", 5)])
+@pytest.mark.parametrize("name, n", [("resnet8", 1), ("resnet20", 3), ("resnet32", 5)])
 def test_cifar_resnets_have_the_parameter_count_and_multiply_adds_of_section_4_2(name, n):
     # (map size, input maps, output maps) of every 3×3 convolution, in the order of the paper's
     # table.

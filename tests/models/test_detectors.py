@@ -1,3 +1,5 @@
+"""Guards detection networks: published parameters and boxes, priors, gradients, precision."""
+
 from functools import cache
 
 import keras
@@ -5,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import soaked
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
@@ -316,7 +319,9 @@ def test_an_image_has_the_same_answers_alone_and_in_a_batch(name):
         )
 
 
-@pytest.mark.parametrize("name", ["ssd on vgg", "ssdlite with a pyramid", "yolo_v2", "yolo_v3"])
+@pytest.mark.parametrize(
+    "name", ["ssd on vgg", *soaked("ssdlite with a pyramid", "yolo_v2", "yolo_v3")]
+)
 def test_xla_computes_the_same_answers(name):
     model = small(name)
     batch = images(model, 2)

@@ -1,4 +1,4 @@
-"""Fractional max-pooling against its definition and against TensorFlow's."""
+"""Guards fractional max-pooling, against its definition and TensorFlow's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How kernels start out, and what becomes of units that start out alike."""
+"""Guards kernel initializers, and units that start out alike."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Guards classification networks: shapes, gradients, initial scores, names of variables."""
+
 import hashlib
 from math import ceil, log
 
@@ -43,6 +45,7 @@ def same_weights_every_time():
 # -- the catalogue
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_of_the_catalogue_builds_as_published(name):
     network = NETWORKS[name]

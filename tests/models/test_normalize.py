@@ -1,4 +1,4 @@
-"""The layer that normalizes by what the training set looks like."""
+"""Guards the layer that normalizes by statistics of the training set."""
 
 from __future__ import annotations
 

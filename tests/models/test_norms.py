@@ -1,4 +1,4 @@
-"""Norms against their definition in NumPy."""
+"""Guards normalization layers, against their definitions in NumPy."""
 
 from __future__ import annotations
 

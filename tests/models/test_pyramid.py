@@ -1,3 +1,5 @@
+"""Guards feature pyramids: shapes, and which map reaches which."""
+
 import keras
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is left out at random: how much, when, and which names its state has."""
+"""Guards layers that drop at random: how much, when, and the names of their state."""
 
 from __future__ import annotations
 

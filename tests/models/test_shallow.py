@@ -1,4 +1,4 @@
-"""The networks that others have to beat."""
+"""Guards the linear and the two-layer network."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Guards transposed convolutions and unpooling, against NumPy."""
+
 import keras
 import numpy as np
 import pytest

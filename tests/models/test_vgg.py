@@ -1,3 +1,5 @@
+"""Guards VGG: the published parameters, shapes and layers."""
+
 from math import ceil, prod
 
 import keras

@@ -1,6 +1,4 @@
-"""A real server on a free port, with a real SavedModel: what TF Serving's REST API promises over
-HTTP.
-"""
+"""Guards the server, on a free port with a real SavedModel: TF Serving's REST API."""
 
 import base64
 import http.client

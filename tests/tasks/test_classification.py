@@ -189,7 +189,7 @@ def test_the_model_section_reaches_the_network() -> None:
     )
     model = classification.build_model(config, CLASSES)
     assert {layer.groups for layer in model.layers if "norm" in layer.name} == {2}
-    assert model.get_layer("stage3_block3_drop").rate == pytest.approx(0.3)
+    assert model.get_layer("stage3_block1_drop").rate == pytest.approx(0.3)
     assert model.get_layer("logits").rate == pytest.approx(0.2)
     np.testing.assert_array_equal(
         model.get_layer("stem").kernel, np.full(model.get_layer("stem").kernel.shape, 0.5)

@@ -1,6 +1,4 @@
-"""The detection task: what is encoded is what is answered, with every head and however images are
-resized.
-"""
+"""Guards the detection task: what is encoded is what is answered, with every head."""
 
 from __future__ import annotations
 

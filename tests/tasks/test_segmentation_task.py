@@ -1,6 +1,4 @@
-"""Segmentation's part of the contract: masks to targets, scores of pixels to masks of the original
-image, whole or in tiles.
-"""
+"""Guards the segmentation task: masks to targets, and scores to masks, whole or tiled."""
 
 from __future__ import annotations
 

@@ -23,24 +23,29 @@ from cvpipe.training import milestones
 def stop_at(step: int, moment: str, number: int) -> None:
     """Send this process the signal when the checkpoint `last` of the step is written."""
     write, replace = milestones.write_checkpoint, os.replace
+    sent = False
+
+    def send(now: str, is_it: bool) -> None:
+        nonlocal sent
+        if is_it and now == moment and not sent:
+            # Once: the same checkpoint is written again when the run stops.
+            sent = True
+            os.kill(os.getpid(), number)
 
     def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
         is_it = file.stem == "last" and int(arrays["step"]) == step
 
         def replace_if_alive(*arguments: Any) -> None:
-            if is_it and moment == "during":
-                os.kill(os.getpid(), number)
+            send("during", is_it)
             replace(*arguments)
 
-        if is_it and moment == "before":
-            os.kill(os.getpid(), number)
+        send("before", is_it)
         os.replace = replace_if_alive
         try:
             write(file, arrays)
         finally:
             os.replace = replace
-        if is_it and moment == "after":
-            os.kill(os.getpid(), number)
+        send("after", is_it)
 
     milestones.write_checkpoint = write_checkpoint
 

@@ -1,4 +1,4 @@
-"""Several devices and several processes train to the weights of one, on the same global batches.
+"""Guards distribution: several devices or processes train to the weights of one, batch by batch.
 
 To float32 rounding, not to the bit: the batch's sums (of gradients, of BatchNorm's statistics) are
 taken per replica and then over replicas, in another order than one device takes them. Dropout is
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ARGUMENTS = [
     "--set",
@@ -65,6 +66,7 @@ def assert_same_training(one: dict[str, np.ndarray], several: dict[str, np.ndarr
             np.testing.assert_allclose(several[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.soak
 def test_two_processes_train_to_the_weights_of_one(
     tmp_path: Path, small_arguments: list[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Several runs that answer as one."""
+"""Guards ensembles: several runs that answer as one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import Once, small_config
 from cvpipe.errors import DataError
 from cvpipe.json_files import write_whole
 from cvpipe.training.ensemble import evaluate_ensemble, find_members, load_ensemble
@@ -21,11 +21,10 @@ from cvpipe.training.train import load, train
 
 
 @pytest.fixture(scope="session")
-def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_run(once: Once) -> Path:
     """A run of the same pipeline from another seed, with another network."""
-    folder = tmp_path_factory.mktemp("other") / "digits"
-    train(small_config("seed=1", "model.width=0.5", "train.epochs=1"), folder)
-    return folder
+    other = ("seed=1", "model={backbone: linear, norm: none}", "train.epochs=1")
+    return once("runs/other", lambda folder: train(small_config(*other), folder))
 
 
 def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities(

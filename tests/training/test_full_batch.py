@@ -1,6 +1,4 @@
-"""Training by L-BFGS: the objective is the whole training set's, the iterations lower it, and a run
-can be stopped.
-"""
+"""Guards L-BFGS: a whole-set objective that falls at each iteration, and can be stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers and clipping against NumPy."""
+"""Guards optimizers and clipping, against NumPy."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ HEADS = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("head", HEADS)
 def test_a_head_learns_eight_real_images_by_heart(
     head: str, tmp_path: Path, shared_data: Path

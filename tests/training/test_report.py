@@ -1,4 +1,4 @@
-"""What a report shows: the first examples of an evaluation, however they are batched."""
+"""Guards reports: the first examples of an evaluation, however they are batched."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import Once
+from conftest import DIGITS, SMALL, Once
 
 OVERRIDES = (
     # A checkpoint after every step.
@@ -25,14 +26,20 @@ OVERRIDES = (
     "train.accumulate=2",
     "mix=[{op: mixup}, {op: cutmix}]",
 )
-ARGUMENTS = [part for override in OVERRIDES for part in ("--set", override)]
+# Dropout's state and, in the ResNet, BatchNorm's beside weights, momentum and averages.
+NETWORKS = {
+    "two_layer": "model={backbone: two_layer, dropout: 0.1}",
+    "resnet20": "model={backbone: resnet20, width: 0.25, dropout: 0.1}",
+}
 STEPS = 13
 
 
-def train(arguments: list[str], run: Path, *stop: str) -> tuple[int, str]:
+def train(network: str, run: Path, *stop: str) -> tuple[int, str]:
     """Run `cvpipe train` in a process of its own, stopped as `stop` says: (exit code, stderr)."""
+    overrides = [*SMALL, *OVERRIDES, NETWORKS[network]]
+    arguments = [part for override in overrides for part in ("--set", override)]
     command = [str(Path(__file__).with_name("stopped.py")), *stop] if stop else ["-m", "cvpipe"]
-    command += ["train", *arguments, *ARGUMENTS, "--run", str(run)]
+    command += ["train", str(DIGITS), *arguments, "--run", str(run)]
     done = subprocess.run(
         [sys.executable, *command],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -59,14 +66,17 @@ def validation_scores(run: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(once: Once, small_arguments: list[str]) -> Path:
-    """The folder of a run that nothing stopped."""
+def uninterrupted(once: Once) -> Callable[[str], Path]:
+    """Return the folder of a network's run that nothing stopped."""
 
-    def make(folder: Path) -> None:
-        code, err = train(small_arguments, folder)
-        assert code == 0, err
+    def finished(network: str) -> Path:
+        def make(folder: Path) -> None:
+            code, err = train(network, folder)
+            assert code == 0, err
 
-    return once("runs/uninterrupted", make)
+        return once(f"runs/uninterrupted-{network}", make)
+
+    return finished
 
 
 def assert_the_same_run(run: Path, uninterrupted: Path) -> None:
@@ -76,49 +86,53 @@ def assert_the_same_run(run: Path, uninterrupted: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, moment, code",
+    "network, name, moment, code",
     [
-        ("SIGTERM", "after", 75),
-        pytest.param("SIGINT", "after", 75, marks=pytest.mark.soak),
-        pytest.param("SIGTERM", "during", 75, marks=pytest.mark.soak),
-        pytest.param("SIGKILL", "before", -9, marks=pytest.mark.soak),
-        pytest.param("SIGKILL", "during", -9, marks=pytest.mark.soak),
-        pytest.param("SIGKILL", "after", -9, marks=pytest.mark.soak),
+        ("two_layer", "SIGTERM", "after", 75),
+        *(
+            pytest.param("resnet20", *how, marks=pytest.mark.soak)
+            for how in (
+                ("SIGTERM", "after", 75),
+                ("SIGINT", "after", 75),
+                ("SIGTERM", "during", 75),
+                ("SIGKILL", "before", -9),
+                ("SIGKILL", "during", -9),
+                ("SIGKILL", "after", -9),
+            )
+        ),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path,
-    small_arguments: list[str],
-    uninterrupted: Path,
+    uninterrupted: Callable[[str], Path],
+    network: str,
     name: str,
     moment: str,
     code: int,
 ) -> None:
-    assert step_of(uninterrupted) == STEPS
-    run, step = tmp_path / "run", 4
-    given, err = train(small_arguments, run, name, str(step), moment)
+    whole, run, step = uninterrupted(network), tmp_path / "run", 4
+    assert step_of(whole) == STEPS
+    given, err = train(network, run, name, str(step), moment)
     assert given == code, err
     # A checkpoint that was not renamed yet is none.
-    stopped_at = (
-        step - 1 if (name, moment) in (("SIGKILL", "before"), ("SIGKILL", "during")) else step
-    )
+    stopped_at = step - 1 if name == "SIGKILL" and moment != "after" else step
     assert step_of(run) == stopped_at
     if code == 75:
         assert f"stopped at step {stopped_at}" in err and "The same command resumes it" in err
-    given, err = train(small_arguments, run)
+    given, err = train(network, run)
     assert given == 0, err
     assert f"resuming at step {stopped_at}" in err
-    assert_the_same_run(run, uninterrupted)
+    assert_the_same_run(run, whole)
 
 
 @pytest.mark.soak
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(
-    tmp_path: Path, small_arguments: list[str], uninterrupted: Path
+    tmp_path: Path, uninterrupted: Callable[[str], Path]
 ) -> None:
     moments = ("before", "during", "after")
     for step in range(2, STEPS, 2):
-        code, err = train(small_arguments, tmp_path, "SIGKILL", str(step), moments[step % 3])
+        code, err = train("resnet20", tmp_path, "SIGKILL", str(step), moments[step % 3])
         assert code == -9, err
-    code, err = train(small_arguments, tmp_path)
+    code, err = train("resnet20", tmp_path)
     assert code == 0, err
-    assert_the_same_run(tmp_path, uninterrupted)
+    assert_the_same_run(tmp_path, uninterrupted("resnet20"))

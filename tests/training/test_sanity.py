@@ -1,6 +1,4 @@
-"""`cvpipe train --sanity`: sound pipelines pass, and what is broken is caught by the check that is
-meant for it.
-"""
+"""Guards `cvpipe train --sanity`: sound pipelines pass, each fault is caught by its check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every schedule against its paper's formula in NumPy."""
+"""Guards schedules, against their papers' formulas in NumPy."""
 
 from __future__ import annotations
 

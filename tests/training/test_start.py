@@ -1,4 +1,4 @@
-"""What a training starts from: weights that were trained before, some of them frozen."""
+"""Guards transfer: trainings that start from weights trained before, some of them frozen."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_prepro
             ["model.width=0.5"],
             "layer stem: its kernel has the shape [3, 3, 1, 4], the pipeline's [3, 3, 1, 8]",
         ),
-        (["model.backbone=resnet32"], "has nothing for layer stage1_block4_conv1"),
+        (["model.backbone=resnet32"], "has nothing for layer stage1_block2_conv1"),
     ],
 )
 def test_weights_of_another_network_are_refused_with_the_layer(
@@ -148,7 +148,7 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "freeze, frozen, free",
     [
-        (["model.freeze=backbone"], "stage3_block3_conv2/kernel", "logits/kernel"),
+        (["model.freeze=backbone"], "stage3_block1_conv2/kernel", "logits/kernel"),
         (
             ["model.freeze=stages", "model.freeze_stages=2"],
             "stage2_block1_conv1/kernel",
@@ -182,7 +182,7 @@ def test_what_is_frozen_stays_as_it_was_and_the_rest_learns(
 def test_more_stages_than_there_are_cant_be_frozen(trained_run: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match="model.freeze_stages: 4, but resnet20 has the stages stage1, stage2, stage3",
+        match="model.freeze_stages: 4, but resnet8 has the stages stage1, stage2, stage3",
     ):
         started(f"model.weights={trained_run}", "model.freeze=stages", "model.freeze_stages=4")
 

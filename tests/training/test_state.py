@@ -1,6 +1,4 @@
-"""Checkpoints: everything comes back bit for bit, and nothing bad is ever written over something
-good.
-"""
+"""Guards checkpoints: all comes back bit for bit, and nothing bad replaces a good one."""
 
 from __future__ import annotations
 

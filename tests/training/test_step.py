@@ -1,6 +1,4 @@
-"""The train step: what weighs nothing changes nothing, and how steps are grouped in calls doesn't
-matter.
-"""
+"""Guards the train step: zero weights change nothing, nor does the grouping of steps in calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TensorBoard finds in a run."""
+"""Guards what TensorBoard finds in a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations in a row: in the pipeline's order, each with randomness of its own."""
+"""Guards operations in a row: in the pipeline's order, each with its own randomness."""
 
 from __future__ import annotations
 

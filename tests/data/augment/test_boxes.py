@@ -1,6 +1,4 @@
-"""Boxes go where their objects go: a rectangle of a colour of its own is painted, and found again
-in its box.
-"""
+"""Guards boxes under augmentation: they go where their objects go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour jitter, lighting and grey against the same arithmetic in NumPy."""
+"""Guards color jitter, lighting and grey, against the same arithmetic in NumPy."""
 
 from __future__ import annotations
 

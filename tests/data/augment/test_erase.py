@@ -1,4 +1,4 @@
-"""Covers: how large, where, how often, and with what."""
+"""Guards erasing: how large, where, how often, and with what."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Flips and crops, of which every part of the image has its turn; turns, moves, slants and bends,
-of which every amount has.
-"""
+"""Guards flips, crops, turns, moves and bends: every part and every amount has its turn."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Labels go where their pixels go: a shape is painted into image and mask alike, and both still
-show it afterwards.
-"""
+"""Guards masks under augmentation: they go where their pixels go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixed examples: every pixel and every label accounted for."""
+"""Guards mixed examples: every pixel and every label is accounted for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The single operations against PIL, Model Garden and SciPy."""
+"""Guards single operations, against PIL, Model Garden and SciPy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""RandAugment and AutoAugment: the published tables and magnitudes, and every outcome as frequent
-as they say.
-"""
+"""Guards RandAugment and AutoAugment: their published tables, magnitudes and frequencies."""
 
 from __future__ import annotations
 

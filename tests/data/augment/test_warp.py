@@ -1,4 +1,4 @@
-"""Moved pixels against SciPy's interpolation, and what each transform means."""
+"""Guards warped pixels, against SciPy's interpolation."""
 
 from __future__ import annotations
 

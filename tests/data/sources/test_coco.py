@@ -1,6 +1,4 @@
-"""COCO's JSON: crowds, categories of any ids, images without objects, and everything that can be
-wrong in it.
-"""
+"""Guards COCO's JSON: crowds, any ids, images without objects, and every fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO's objects as masks: polygons and runs, who is in front, crowds, and what makes no sense."""
+"""Guards COCO's outlines as masks: polygons and runs, order, crowds, nonsense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of images: how people write them, what can be wrong in them, and a real data set."""
+"""Guards tables of images: how people write them, their faults, and a real data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes of digits: the same every time, with boxes and masks that fit to the pixel."""
+"""Guards scenes of digits: the same every time, boxes and masks exact to the pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder and a zip archive of the same files are the same."""
+"""Guards files: a folder and a zip archive of it are the same."""
 
 from __future__ import annotations
 

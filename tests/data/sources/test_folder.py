@@ -1,4 +1,4 @@
-"""A folder per class, as people have them."""
+"""Guards folders of classes, as people have them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MNIST's format: its layouts, its damages, and a real data set."""
+"""Guards MNIST's format: its layouts, its damages, and a real data set."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Folders of images and masks: pairs, splits, what is left out, and what goes through the
-quarantine.
-"""
+"""Guards folders of images and masks: pairs, splits, leftovers, quarantine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several sources as one: nothing is lost, mislabelled or used for two things."""
+"""Guards several sources as one: nothing is lost, mislabeled or used for two things."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What annotations become: boxes inside the image, once each, with a count of everything that was
-changed or left out.
-"""
+"""Guards annotations: boxes inside the image, once each, and a count of every change."""
 
 from __future__ import annotations
 

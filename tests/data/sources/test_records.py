@@ -1,6 +1,4 @@
-"""Records by number are the records that TensorFlow writes, whatever part of which file is asked
-for.
-"""
+"""Guards TFRecords by number: the records that TensorFlow writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: what is held out, what every class keeps, and what a user is told."""
+"""Guards held-out examples: what every class keeps, and what a user is told."""
 
 from __future__ import annotations
 

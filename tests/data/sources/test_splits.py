@@ -1,6 +1,4 @@
-"""Which examples are used for what: every property that makes a split fair, and what a seed and
-more images change.
-"""
+"""Guards splits: every property of a fair one, and the effect of a seed and more images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets: the library's own loading code and files are the reference."""
+"""Guards data sets of TensorFlow Datasets, against the library's own loading code."""
 
 from __future__ import annotations
 

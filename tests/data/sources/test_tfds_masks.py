@@ -1,6 +1,4 @@
-"""Masks of TensorFlow Datasets, in a data set like oxford_iiit_pet: the library's own loading code
-and files are the reference.
-"""
+"""Guards masks of TensorFlow Datasets, against the library's own loading code."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Objects of TensorFlow Datasets, in a data set like coco and voc: the library's own loading code
-and files are the reference.
-"""
+"""Guards objects of TensorFlow Datasets, against the library's own loading code."""
 
 from __future__ import annotations
 

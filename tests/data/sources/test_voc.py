@@ -1,6 +1,4 @@
-"""Pascal VOC's XML: pixels counted from 1, what people leave out of it, and a real data set with
-its known faults.
-"""
+"""Guards Pascal VOC's XML: pixels from 1, what people leave out, and a real data set."""
 
 from __future__ import annotations
 

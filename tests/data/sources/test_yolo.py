@@ -1,4 +1,4 @@
-"""YOLO's text files in both of their layouts, and what can be wrong in a line."""
+"""Guards YOLO's text files in both layouts, and the faults of their lines."""
 
 from __future__ import annotations
 
