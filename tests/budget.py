@@ -139,7 +139,8 @@ class Budget:
         if not self.holds:
             return
         for test in self.slowest():
-            if self.cpu[test] > self.test_cpu:
+            # What a session shares is part of the suite's time alone.
+            if self.cpu[test] > self.test_cpu and not test.endswith("(fixture)"):
                 yield (
                     f"{test} used {self.cpu[test]:.1f} s of CPU time; a test may use"
                     f" {self.test_cpu:.1f}. Make it smaller, or mark it `soak`"

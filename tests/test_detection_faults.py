@@ -22,7 +22,7 @@ prepare: {size: [32, 32]}
 model: {backbone: resnet8, width: 0.25, head: HEAD}
 loss: {kind: LOSS}
 optimizer: {kind: adamw, learning_rate: 0.002}
-train: {epochs: 2, batch_size: 4, pictures: false}
+train: {epochs: 1, batch_size: 4, pictures: false}
 """
 HEADS = {
     "ssd": ("{kind: ssd, strides: [2, 4]}", "multibox"),

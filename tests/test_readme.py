@@ -80,7 +80,8 @@ def test_every_link_of_the_readme_leads_somewhere(link: str) -> None:
 def test_the_makefile_has_every_target_that_is_promised() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = (
-        "help setup check train evaluate export predict serve tensorboard test lint bench clean"
+        "help setup check train evaluate export predict serve tensorboard test soak lint"
+        " format constraints bench clean"
     )
     for target in targets.split():
         assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target

@@ -55,11 +55,8 @@ def train(folder: Path, cvpipe: Cvpipe, classes: str = NAMES, *more: str) -> tup
     return done
 
 
-@pytest.mark.usefixtures("gate_in_this_process")
-def test_odd_masks_train_and_evaluate_without_nan(
-    tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "data"
+def odd_masks(folder: Path) -> Path:
+    """Fourteen plain images, three with odd masks, and two without a partner."""
     for number in range(14):
         write(folder, f"plain{number:02}", square(number))
     # No label at all, values in 16 bits, a mask of another size, and two without a partner.
@@ -68,6 +65,13 @@ def test_odd_masks_train_and_evaluate_without_nan(
     write(folder, "smaller", square(0)[:30])
     (folder / "masks" / "plain00.png").unlink()
     (folder / "images" / "plain01.jpg").unlink()
+    return folder
+
+
+def test_odd_masks_train_and_evaluate_without_nan(
+    tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = odd_masks(tmp_path / "data")
     code, out, err = train(folder, cvpipe)
     assert code == 0, err
     scores: dict[str, Any] = json.loads(out)
@@ -89,6 +93,14 @@ def test_odd_masks_train_and_evaluate_without_nan(
     assert "48 x 30" in noted[0]["reason"] and "48 x 40" in noted[0]["reason"]
     assert "1 images have no mask" in caplog.text and "plain00.jpg" in caplog.text
     assert "1 masks have no image" in caplog.text and "plain01.png" in caplog.text
+
+
+@pytest.mark.soak
+def test_a_run_and_its_artefact_leave_out_the_same_odd_masks(
+    tmp_path: Path, cvpipe: Cvpipe
+) -> None:
+    code, _, err = train(odd_masks(tmp_path / "data"), cvpipe)
+    assert code == 0, err
     code, _, err = cvpipe("export", tmp_path / "run", "--to", tmp_path / "model", "--json")
     assert code == 0, err
     quarantined = []

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2
 
 
 def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
-    tmp_path: Path, small_arguments: list[str]
+    tmp_path: Path, small_arguments: list[str], cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     # Logical devices have to be made before TensorFlow starts, which a command of its own does.
     script = (
@@ -129,7 +130,8 @@ def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    finish(train(small_arguments, tmp_path / "one", {}))
+    code, _, err = cvpipe("train", *small_arguments, *ARGUMENTS, *FEW, "--run", tmp_path / "one")
+    assert code == 0, err
     assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,17 +65,15 @@ def validation_scores(run: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(once: Once) -> Callable[[str], Path]:
-    """Return the folder of a network's run that nothing stopped."""
+def uninterrupted(request: pytest.FixtureRequest, once: Once) -> tuple[str, Path]:
+    """Return a network's name and the folder of its run that nothing stopped."""
+    network = request.param
 
-    def finished(network: str) -> Path:
-        def make(folder: Path) -> None:
-            code, err = train(network, folder)
-            assert code == 0, err
+    def make(folder: Path) -> None:
+        code, err = train(network, folder)
+        assert code == 0, err
 
-        return once(f"runs/uninterrupted-{network}", make)
-
-    return finished
+    return network, once(f"runs/uninterrupted-{network}", make)
 
 
 def assert_the_same_run(run: Path, uninterrupted: Path) -> None:
@@ -86,7 +83,7 @@ def assert_the_same_run(run: Path, uninterrupted: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "network, name, moment, code",
+    "uninterrupted, name, moment, code",
     [
         ("two_layer", "SIGTERM", "after", 75),
         *(
@@ -101,16 +98,12 @@ def assert_the_same_run(run: Path, uninterrupted: Path) -> None:
             )
         ),
     ],
+    indirect=["uninterrupted"],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    tmp_path: Path,
-    uninterrupted: Callable[[str], Path],
-    network: str,
-    name: str,
-    moment: str,
-    code: int,
+    tmp_path: Path, uninterrupted: tuple[str, Path], name: str, moment: str, code: int
 ) -> None:
-    whole, run, step = uninterrupted(network), tmp_path / "run", 4
+    (network, whole), run, step = uninterrupted, tmp_path / "run", 4
     assert step_of(whole) == STEPS
     given, err = train(network, run, name, str(step), moment)
     assert given == code, err
@@ -126,13 +119,15 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("uninterrupted", ["resnet20"], indirect=True)
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(
-    tmp_path: Path, uninterrupted: Callable[[str], Path]
+    tmp_path: Path, uninterrupted: tuple[str, Path]
 ) -> None:
+    network, whole = uninterrupted
     moments = ("before", "during", "after")
     for step in range(2, STEPS, 2):
-        code, err = train("resnet20", tmp_path, "SIGKILL", str(step), moments[step % 3])
+        code, err = train(network, tmp_path, "SIGKILL", str(step), moments[step % 3])
         assert code == -9, err
-    code, err = train("resnet20", tmp_path)
+    code, err = train(network, tmp_path)
     assert code == 0, err
-    assert_the_same_run(tmp_path, uninterrupted("resnet20"))
+    assert_the_same_run(tmp_path, whole)
