@@ -177,6 +177,7 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
     assert found.ok, found.says
 
 
+@pytest.mark.soak
 def test_the_notebook_shows_a_detector(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(run.folder))
     done = execute(ROOT / "notebooks" / "detection.ipynb", ROOT)

@@ -100,6 +100,7 @@ def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.soak
 def test_a_run_and_its_artefact_are_shown(
     trained_run: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_run_and_its_artefact_are_shown(
     assert "the same class for 24 of 24 images" in text(done)
 
 
+@pytest.mark.soak
 def test_colour_photos_are_shown_from_the_notebooks_own_folder_without_an_artefact(
     photos_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

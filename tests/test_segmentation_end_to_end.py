@@ -345,7 +345,7 @@ def test_masks_of_another_size_than_the_network_are_learned_by_heart(
     assert attempt_overfit(subject, 100).score > 0.9
 
 
-@ONE_FORM
+@pytest.mark.soak
 def test_the_notebook_shows_a_segmenter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(run.folder))
     done = execute(ROOT / "notebooks" / "segmentation.ipynb", ROOT)

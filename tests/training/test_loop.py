@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import Once, small_config
 from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.training.loop import Loop, last_step_of
 from cvpipe.training.milestones import Milestones
@@ -23,18 +23,38 @@ from cvpipe.training.train import evaluate_run, train
 IMAGES = 20
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Two classes of twenty small images, one dark, one bright."""
+def draw_photos(folder: Path) -> Path:
+    """Draw two classes of twenty small images, one dark, one bright."""
     random = np.random.default_rng(0)
     for name, brightness in (("dark", 60), ("bright", 180)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True)
         for n in range(IMAGES):
             pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
-            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(
-                tf.io.encode_jpeg(pixels).numpy()
-            )
-    return tmp_path / "photos"
+            (folder / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Photos that the test may change."""
+    return draw_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def trained(once: Once) -> Path:
+    """A folder with "photos", a finished "run" of them, and its scores in "scores.json"."""
+
+    def make(folder: Path) -> None:
+        scores = train_photos(draw_photos(folder / "photos"), folder / "run")
+        (folder / "scores.json").write_text(json.dumps(scores["accuracy"]))
+
+    return once("photos_run", make)
+
+
+@pytest.fixture
+def finished(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The photos, not to be changed, and a copy of their finished run, which may be."""
+    return trained / "photos", shutil.copytree(trained / "run", tmp_path / "run")
 
 
 # Quick to build, where what is tested is not the network.
@@ -132,22 +152,21 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_examples_and_keeps_the_la
             assert all(np.isfinite(arrays[name]).all() for name in arrays)
 
 
-def test_a_finished_run_is_not_trained_again(photos: Path, tmp_path: Path) -> None:
-    first = train_photos(photos, tmp_path / "run")
-    before = (tmp_path / "run/checkpoints/last.npz").read_bytes()
-    second = train_photos(photos, tmp_path / "run")
-    assert (tmp_path / "run/checkpoints/last.npz").read_bytes() == before
-    assert first["accuracy"] == second["accuracy"]
+def test_a_finished_run_is_not_trained_again(trained: Path, finished: tuple[Path, Path]) -> None:
+    photos, run = finished
+    before = (run / "checkpoints/last.npz").read_bytes()
+    again = train_photos(photos, run)
+    assert (run / "checkpoints/last.npz").read_bytes() == before
+    assert again["accuracy"] == json.loads((trained / "scores.json").read_text())
 
 
 def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(
-    photos: Path, tmp_path: Path
+    finished: tuple[Path, Path],
 ) -> None:
-    train_photos(photos, tmp_path / "run")
     with pytest.raises(
         ConfigError, match=r"another configuration: seed \(was 0, now 5\).*--run.*--fresh"
     ):
-        train_photos(photos, tmp_path / "run", "seed=5")
+        train_photos(*finished, "seed=5")
 
 
 def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> None:
@@ -335,10 +354,9 @@ def test_class_names_may_look_like_formulas(photos: Path, tmp_path: Path) -> Non
     assert train_photos(photos, tmp_path / "run", "train.pictures=true")["ended"] == "finished"
 
 
-def test_fresh_moves_the_old_run_aside(photos: Path, tmp_path: Path) -> None:
-    train_photos(photos, tmp_path / "run")
+def test_fresh_moves_the_old_run_aside(finished: tuple[Path, Path], tmp_path: Path) -> None:
     before = (tmp_path / "run/checkpoints/last.npz").read_bytes()
-    train_photos(photos, tmp_path / "run", "seed=5", fresh=True)
+    train_photos(*finished, "seed=5", fresh=True)
     assert (tmp_path / "run.old-1/checkpoints/last.npz").read_bytes() == before
     assert (tmp_path / "run/checkpoints/last.npz").read_bytes() != before
 
