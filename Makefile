@@ -58,7 +58,7 @@ test: $(VENV)/.installed-dev ## run every test but the long ones
 	$(PYTEST)
 
 soak: $(VENV)/.installed-dev ## run the long tests
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700
 
 lint: $(VENV)/.installed-dev ## check style, types, the CI workflow and the Dockerfile
 	$(BIN)/ruff check $(CODE)

@@ -1,11 +1,13 @@
 """A pytest plugin that guards the time of the suite: CPU and wall seconds by file and by test.
 
-CPU time, children included, hardly depends on what else the machine does, so it has limits that
-fail a run. Wall time is printed beside its goal and fails nothing. The limits are in setup.cfg.
+CPU time, children included, depends far less than wall time on what else the machine does, so it
+has limits that fail a run; wall time is printed beside its plan. The limits are in setup.cfg. Long
+tests, marked `soak`, have none of their own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from collections import defaultdict
@@ -15,13 +17,14 @@ from typing import Any
 import pytest
 
 LIMITS = {
-    "budget_test_cpu": "CPU seconds that one test may use: setup, call, teardown and children",
+    "budget_test_cpu": "CPU seconds that a test may use: setup, call, teardown and children",
+    "budget_fixture_cpu": "CPU seconds that a fixture of the session may use, and its children",
     "budget_suite_cpu": "CPU seconds planned for the whole run; twice as many fail it",
     "budget_suite_wall": "wall seconds planned for the whole run; printed only",
 }
 SHOWN = 20
 SINCE = pytest.StashKey[float]()
-FIXTURES = pytest.StashKey[dict[str, float]]()
+FIXTURES = pytest.StashKey[dict[str, tuple[float, float]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,8 +54,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Note the CPU time of a session's fixture apart from that of the first test that asks."""
-    began = cpu_seconds()
+    """Note the seconds of a session's fixture apart from those of the first test that asks."""
+    began, cpu = time.monotonic(), cpu_seconds()
     try:
         return (yield)
     finally:
@@ -60,7 +63,7 @@ def pytest_fixture_setup(
             form = f"[{request.param}]" if hasattr(request, "param") else ""
             name = f"{fixturedef.baseid}::{fixturedef.argname}{form} (fixture)"
             spent = request.session.stash.setdefault(FIXTURES, {})
-            spent[name] = spent.get(name, 0.0) + cpu_seconds() - began
+            spent[name] = cpu_seconds() - cpu, time.monotonic() - began
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,81 +72,90 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     now = cpu_seconds()
     fixtures = item.session.stash.get(FIXTURES, {})
-    report.cpu = now - item.stash.get(SINCE, now) - sum(fixtures.values())
+    report.cpu = now - item.stash.get(SINCE, now) - sum(cpu for cpu, _ in fixtures.values())
     report.fixtures = fixtures
     item.stash[SINCE], item.session.stash[FIXTURES] = now, {}
     return report
+
+
+@dataclasses.dataclass
+class Seconds:
+    """CPU and wall seconds."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    def add(self, cpu: float, wall: float) -> None:
+        self.cpu, self.wall = self.cpu + cpu, self.wall + wall
 
 
 class Budget:
     """Sums seconds by test, prints them, and fails a run that breaks a limit."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.test_cpu, self.suite_cpu, self.suite_wall = (
-            float(config.getini(name)) for name in LIMITS
-        )
-        # Long forms are bounded by their number alone.
-        self.holds = not str(config.option.markexpr).startswith("soak")
-        self.cpu: dict[str, float] = defaultdict(float)
-        self.wall: dict[str, float] = defaultdict(float)
+        self.limits = {name: float(config.getini(name)) for name in LIMITS}
+        self.tests: dict[str, Seconds] = defaultdict(Seconds)
+        # A session's fixture counts towards the suite, not towards the test that asks first.
+        self.fixtures: dict[str, Seconds] = defaultdict(Seconds)
+        self.long: set[str] = set()
         self.began = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.cpu[report.nodeid] += getattr(report, "cpu", 0.0)
-        self.wall[report.nodeid] += report.duration
-        for name, cpu in getattr(report, "fixtures", {}).items():
-            self.cpu[name] += cpu
+        shared = getattr(report, "fixtures", {})
+        for name, seconds in shared.items():
+            self.fixtures[name].add(*seconds)
+        spent = self.tests[report.nodeid]
+        spent.add(getattr(report, "cpu", 0.0), report.duration)
+        spent.add(0.0, -sum(wall for _, wall in shared.values()))
+        if "soak" in report.keywords:
+            self.long.add(report.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.exitstatus == pytest.ExitCode.OK and any(self.broken()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if len(self.cpu) <= SHOWN:
-            lines = []
-        else:
-            lines = [f"{'CPU s':>8}{'wall s':>8}{'tests':>7}  file"]
-            lines += [f"{c:8.1f}{w:8.1f}{n:7}  {file}" for file, n, c, w in self.files()]
-            lines += ["", f"{'CPU s':>8}{'wall s':>8}  slowest tests"]
-            lines += [f"{self.cpu[t]:8.1f}{self.wall[t]:8.1f}  {t}" for t in self.slowest()[:SHOWN]]
-            lines += ["", f"{self.total}"]
-        lines += self.broken()
-        if lines:
-            terminalreporter.section("time")
-        for line in lines:
+        terminalreporter.section("time")
+        if len(self.tests) > SHOWN:
+            for line in self.table():
+                terminalreporter.write_line(line)
+        for line in [self.total(), *self.broken()]:
             terminalreporter.write_line(line)
 
-    @property
+    def table(self) -> Iterator[str]:
+        """Yield the seconds of each file, the slowest first, and of the slowest tests."""
+        files: dict[str, Seconds] = defaultdict(Seconds)
+        for test, spent in [*self.tests.items(), *self.fixtures.items()]:
+            files[test.partition("::")[0]].add(spent.cpu, spent.wall)
+        everything = {**self.tests, **self.fixtures}
+        for title, rows in (("files", files), ("slowest tests and fixtures", everything)):
+            yield f"{'CPU s':>8}{'wall s':>8}  {title}"
+            slowest = sorted(rows, key=lambda row: -rows[row].cpu)
+            for row in slowest if rows is files else slowest[:SHOWN]:
+                yield f"{rows[row].cpu:8.1f}{rows[row].wall:8.1f}  {row}"
+            yield ""
+
+    def cpu(self) -> float:
+        return sum(spent.cpu for spent in [*self.tests.values(), *self.fixtures.values()])
+
     def total(self) -> str:
-        cpu, wall = sum(self.cpu.values()), time.monotonic() - self.began
-        late = "; the machine is slow or busy" if wall > self.suite_wall else ""
+        wall, planned = time.monotonic() - self.began, self.limits["budget_suite_wall"]
+        late = "; the machine is slow or busy" if wall > planned else ""
         return (
-            f"{len(self.cpu)} tests: {cpu:.0f} s of CPU time (planned {self.suite_cpu:.0f}),"
-            f" {wall:.0f} s of wall time (planned {self.suite_wall:.0f}{late})"
+            f"{len(self.tests)} tests: {self.cpu():.0f} s of CPU time"
+            f" (planned {self.limits['budget_suite_cpu']:.0f}),"
+            f" {wall:.0f} s of wall time (planned {planned:.0f}{late})"
         )
-
-    def files(self) -> list[tuple[str, int, float, float]]:
-        """Return (file, tests, CPU seconds, wall seconds), the slowest first."""
-        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-        for test, cpu in self.cpu.items():
-            for place, value in enumerate((1, cpu, self.wall[test])):
-                sums[test.partition("::")[0]][place] += value
-        rows = [(file, int(tests), cpu, wall) for file, (tests, cpu, wall) in sums.items()]
-        return sorted(rows, key=lambda row: -row[2])
-
-    def slowest(self) -> list[str]:
-        return sorted(self.cpu, key=lambda test: -self.cpu[test])
 
     def broken(self) -> Iterator[str]:
         """Yield a sentence for each limit that does not hold."""
-        if not self.holds:
-            return
-        for test in self.slowest():
-            # What a session shares is part of the suite's time alone.
-            if self.cpu[test] > self.test_cpu and not test.endswith("(fixture)"):
-                yield (
-                    f"{test} used {self.cpu[test]:.1f} s of CPU time; a test may use"
-                    f" {self.test_cpu:.1f}. Make it smaller, or mark it `soak`"
-                )
-        if (used := sum(self.cpu.values())) > 2 * self.suite_cpu:
-            yield f"the suite used {used:.0f} s of CPU time, over twice {self.suite_cpu:.0f}"
+        own, shared = self.limits["budget_test_cpu"], self.limits["budget_fixture_cpu"]
+        for rows, most in ((self.tests, own), (self.fixtures, shared)):
+            for row, spent in rows.items():
+                if spent.cpu > most and row not in self.long:
+                    yield (
+                        f"{row} used {spent.cpu:.1f} s of CPU time; it may use {most:.1f}. Make it"
+                        " smaller, or mark what needs it `soak`"
+                    )
+        if self.cpu() > 2 * (planned := self.limits["budget_suite_cpu"]):
+            yield f"the suite used {self.cpu():.0f} s of CPU time, over twice {planned:.0f}"

@@ -95,6 +95,12 @@ def trained_run(once: Once) -> Path:
     return once("runs/digits", lambda folder: train(small_config(), folder))
 
 
+@pytest.fixture
+def run_copy(trained_run: Path, tmp_path: Path) -> Path:
+    """Return a copy of `trained_run` for tests that evaluate it: evaluation writes a report."""
+    return Path(shutil.copytree(trained_run, tmp_path / "digits"))
+
+
 @pytest.fixture(scope="session")
 def artefact(trained_run: Path, once: Once) -> Path:
     """The folder of the version exported from `trained_run`."""
@@ -104,12 +110,14 @@ def artefact(trained_run: Path, once: Once) -> Path:
     return once("saved_models/digits", lambda folder: export(Run(trained_run), folder)) / "1"
 
 
-@pytest.fixture
-def gate_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["in this process", *soaked("in its own")])
+def gate_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay artefacts in the test's process, which saves the start of TensorFlow.
 
-    The fixtures that export an artefact of each task go through the gate's own process.
+    `make soak` repeats the test through the gate's own process.
     """
+    if request.param == "in its own":
+        return
     from cvpipe.export import gate
     from cvpipe.export.replay import replay
 

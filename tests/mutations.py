@@ -72,6 +72,10 @@ MUTATIONS = {
         ("export/gate.py", "if not difference <= allowed", "if difference > allowed"),
         "export/test_gate.py::test_other_numbers_are_held_to_the_last_digits",
     ),
+    "checkpoint-not-atomic": Mutation(
+        ("training/state.py", 'file.with_suffix(".partial")', "file"),
+        "training/test_resume.py::test_a_stopped_run_goes_on_to_the_same_bits",
+    ),
     "dropout-forgotten": Mutation(
         (
             "training/state.py",
@@ -92,8 +96,7 @@ MUTATIONS = {
     ),
     "artefact-class-order": Mutation(
         ("evaluation.py", "(image), config, classes", "(image), config, classes[::-1]"),
-        "tasks/test_classification.py::"
-        "test_what_is_evaluated_and_exported_names_classes_in_their_order",
+        "export/test_export.py::test_an_artefact_names_classes_in_the_order_of_its_run",
     ),
     "quarantine-unwritten": Mutation(
         ("data/quarantine.py", "if line not in text.splitlines()", "if not text"),
@@ -189,9 +192,12 @@ def _python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Without pytest's variables: a worker of xdist shares what other workers made.
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     words, env = [sys.executable, *arguments], {**env, "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, timeout=600
-    )
+    try:
+        return subprocess.run(
+            words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, timeout=600
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MutationError(f"{folder}: the tests did not end within {error.timeout} s") from error
 
 
 if __name__ == "__main__":

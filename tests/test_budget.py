@@ -74,6 +74,13 @@ def test_a_suite_within_its_cpu_time_passes_however_long_it_waits(suite: pytest.
     assert suite.runpytest_subprocess("-m", "not soak", *options).ret == pytest.ExitCode.OK
 
 
-def test_soaks_have_no_limit(suite: pytest.Pytester) -> None:
-    options = ("-o", "budget_test_cpu=0.1", "-o", "budget_suite_cpu=0.1")
-    assert suite.runpytest_subprocess("-m", "soak", *options).ret == pytest.ExitCode.OK
+def test_long_tests_have_no_limit_of_their_own(suite: pytest.Pytester) -> None:
+    done = suite.runpytest_subprocess("-m", "soak", "-o", "budget_test_cpu=0.1")
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.fnmatch_lines(["1 tests: * s of CPU time (planned inf), * s of wall time*"])
+
+
+def test_a_shared_fixture_over_its_cpu_time_fails_the_run(suite: pytest.Pytester) -> None:
+    done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_fixture_cpu=0.4")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["*::shared (fixture) used * s of CPU time*"])

@@ -235,19 +235,19 @@ def test_train_prints_one_json_object_and_nothing_else(
 
 
 def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artefact(
-    cvpipe: Cvpipe, trained_run: Path, artefact: Path
+    cvpipe: Cvpipe, run_copy: Path, artefact: Path
 ) -> None:
-    from_run = json.loads(cvpipe("evaluate", trained_run, "--json")[1])
+    from_run = json.loads(cvpipe("evaluate", run_copy, "--json")[1])
     from_artefact = json.loads(cvpipe("evaluate", artefact.parent, "--json")[1])
     for name in ("accuracy", "top5_accuracy", "images", "quarantined"):
         assert from_run[name] == from_artefact[name]
     assert from_run["loss"] == pytest.approx(from_artefact["loss"], abs=1e-5)
 
 
-def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, trained_run: Path) -> None:
-    validation = json.loads(cvpipe("evaluate", trained_run, "--split", "validation", "--json")[1])
+def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, run_copy: Path) -> None:
+    validation = json.loads(cvpipe("evaluate", run_copy, "--split", "validation", "--json")[1])
     assert validation["split"] == "validation"
-    code, _, err = cvpipe("evaluate", trained_run, "--split", "tset")
+    code, _, err = cvpipe("evaluate", run_copy, "--split", "tset")
     assert code == 2 and "train, test, validation" in err
 
 

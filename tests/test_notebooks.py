@@ -45,7 +45,8 @@ def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
     try:
         return client.execute()
     finally:
-        run_sync(kernel.shutdown_kernel)(now=True)
+        if kernel.has_kernel:
+            run_sync(kernel.shutdown_kernel)(now=True)
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -133,8 +134,10 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
     }
 
 
-def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path) -> None:
-    from_run, from_artefact = evaluate_run(run), evaluate_artefact(exported, "test")
+def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
+    # Evaluation writes a report.
+    copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
+    from_run, from_artefact = evaluate_run(copied), evaluate_artefact(exported, "test")
     assert from_run["pixels"] == from_artefact["pixels"]
     for name in ("mean_iou", "pixel_accuracy", "boundary_iou"):
         assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-4), name

@@ -44,7 +44,7 @@ def _decode_in_a_graph(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 @functools.cache
 def _decoder(channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return decoding as a function that is traced once per process, whichever graphs call it."""
+    """Return decoding as a function of its own: traced once, not by each graph that calls it."""
     file = tf.TensorSpec([], tf.string)
     return tf.function(
         lambda encoded: _decode(encoded, channels), input_signature=[file], autograph=False

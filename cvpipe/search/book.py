@@ -31,7 +31,9 @@ class Book:
         space: Sequence[Dimension],
         best_by: str,
     ):
-        """Args:
+        """Open the book of a sweep, or begin one.
+
+        Args:
             pipeline: the pipeline file, of which the folder keeps a copy.
             head: what two starts of a sweep must have in common, each under a word for it.
             best_by: the validation score that trials are compared by.

@@ -108,8 +108,8 @@ def test_the_tensor_signature_compiles_with_xla(artefact: Path) -> None:
     )
 
 
-def test_the_run_and_its_artefact_score_the_same(trained_run: Path, artefact: Path) -> None:
-    from_run, from_artefact = evaluate_run(Run(trained_run)), evaluate_artefact(artefact, "test")
+def test_the_run_and_its_artefact_score_the_same(run_copy: Path, artefact: Path) -> None:
+    from_run, from_artefact = evaluate_run(Run(run_copy)), evaluate_artefact(artefact, "test")
     assert from_run.keys() == from_artefact.keys()
     for name in (
         "accuracy",
@@ -284,13 +284,11 @@ def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
     assert code == 2 and "only keys of data can be set" in err
 
 
-def test_the_report_names_scores_and_shows_pictures(trained_run: Path) -> None:
-    report = (trained_run / "report.md").read_text()
-    accuracy = evaluate_run(Run(trained_run))["accuracy"]
+def test_the_report_names_scores_and_shows_pictures(run_copy: Path) -> None:
+    report = (run_copy / "report.md").read_text()
+    accuracy = evaluate_run(Run(run_copy))["accuracy"]
     assert f"accuracy | {accuracy:.4f}" in report
     for name in ("curves", "predictions", "confusion_matrix", "calibration"):
         assert f"(pictures/{name}.png)" in report
-        assert (
-            tf.io.decode_png((trained_run / "pictures" / f"{name}.png").read_bytes()).shape[0] > 100
-        )
-    assert json.dumps(Run(trained_run).config.to_json(), indent=2) in report
+        assert tf.io.decode_png((run_copy / "pictures" / f"{name}.png").read_bytes()).shape[0] > 100
+    assert json.dumps(Run(run_copy).config.to_json(), indent=2) in report

@@ -71,6 +71,7 @@ def test_lenet5_maps_have_the_published_sizes():
 @pytest.mark.parametrize(
     "name, strides",
     [
+        ("resnet8", [1, 2, 4]),
         ("resnet20", [1, 2, 4]),
         ("resnet18", [2, 4, 8, 16, 32]),
         ("resnet50", [2, 4, 8, 16, 32]),

@@ -38,7 +38,7 @@ def test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted() -> None:
     ]
 
 
-def test_what_is_evaluated_and_exported_names_classes_in_their_order() -> None:
+def test_evaluation_and_export_name_classes_in_order() -> None:
     config = small_config("model={backbone: linear, norm: none}")
     model = classification.build_model(config, CLASSES)
     predict = make_predict([model], classification, config, CLASSES)

@@ -2,8 +2,8 @@
 
     python stopped.py SIGNAL STEP MOMENT train PIPELINE.yaml ...
 
-MOMENT is "before", "during" or "after" the checkpoint of that step is written: during means that
-it is whole on the disk under its temporary name alone.
+MOMENT is "before", "during" or "after" the checkpoint of that step is written; during: the new file
+is complete but not yet renamed.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import small_config, soaked
 from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
@@ -119,27 +119,34 @@ def loss_of(run: Path, config: Config) -> float:
     return whole(whole.weights())[0]
 
 
+@pytest.mark.parametrize("epochs", [15, *soaked(30)])
 def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
     losses = follow(monkeypatch)
-    config = lbfgs("train.epochs=15", "train.evaluate_every=4", "loss.label_smoothing=0")
+    config = lbfgs(f"train.epochs={epochs}", "train.evaluate_every=4", "loss.label_smoothing=0")
     result = train(config, tmp_path / "lbfgs")
-    assert (result["ended"], result["steps"]) == ("finished", 15)
-    assert len(losses) == 15 and all(after < before for before, after in itertools.pairwise(losses))
+    assert (result["ended"], result["steps"]) == ("finished", epochs)
+    assert len(losses) == epochs and all(
+        after < before for before, after in itertools.pairwise(losses)
+    )
     assert loss_of(tmp_path / "lbfgs", config) == pytest.approx(losses[-1], rel=1e-6)
     monkeypatch.undo()
     adam = small_config(
         *PLAIN,
         "optimizer={kind: adam}",
-        "train.epochs=15",
-        "train.evaluate_every=15",
+        f"train.epochs={epochs}",
+        f"train.evaluate_every={epochs}",
         "loss.label_smoothing=0",
     )
     train(adam, tmp_path / "adam")
     assert losses[-1] < loss_of(tmp_path / "adam", adam)
     rows = [row for row in Run(tmp_path / "lbfgs").metrics() if row["split"] == "validation"]
-    assert [row["step"] for row in rows] == [row["epoch"] for row in rows] == [4, 8, 12, 15]
+    assert (
+        [row["step"] for row in rows]
+        == [row["epoch"] for row in rows]
+        == [*range(4, epochs, 4), epochs]
+    )
     best = max(rows, key=lambda row: (row["accuracy"], row["step"]))
     assert read_checkpoint(tmp_path / "lbfgs/checkpoints/best.npz")["step"] == best["step"]
 

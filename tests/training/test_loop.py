@@ -218,6 +218,7 @@ RESTARTS = ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=tru
         (RESTARTS, SHALLOW),
         pytest.param(COSINE, THIN_RESNET, marks=pytest.mark.soak),
         pytest.param(PLATEAU, THIN_RESNET, marks=pytest.mark.soak),
+        pytest.param(RESTARTS, THIN_RESNET, marks=pytest.mark.soak),
     ],
 )
 def test_a_run_killed_in_an_evaluation_evaluates_again(
