@@ -125,6 +125,7 @@ def test_odd_images_train_and_evaluate_without_nan(
     assert {file: file.read_bytes() for file in data.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.soak
 def test_images_without_any_object_at_all_train_and_evaluate(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:

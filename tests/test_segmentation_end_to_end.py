@@ -94,7 +94,7 @@ def draw_squares(folder: Path) -> None:
         Image.fromarray(mask).save(folder / "masks" / f"{number:02}.png")
 
 
-@pytest.fixture(scope="session", params=HOW)
+@pytest.fixture(scope="session", params=["stretched", *soaked("in tiles")])
 def run(request: pytest.FixtureRequest, squares: Path, once: Once) -> Run:
     """A finished run of a tiny FCN."""
     config = config_file.load(PIPELINE, [SOURCE.format(squares), *TINY, *HOW[request.param]])
@@ -110,9 +110,6 @@ def run(request: pytest.FixtureRequest, squares: Path, once: Once) -> Run:
 def exported(run: Run, once: Once) -> Path:
     """The folder of the version exported from `run`."""
     return once(f"saved/{run.folder.name}/squares", lambda folder: export(run, folder)) / "1"
-
-
-ONE_FORM = pytest.mark.parametrize("run", ["stretched", *soaked("in tiles")], indirect=True)
 
 
 def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
@@ -243,8 +240,7 @@ def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(expo
     assert extra < 250 and more < 250
 
 
-@ONE_FORM
-@pytest.mark.usefixtures("gate_in_this_process")
+@pytest.mark.soak
 def test_pictures_in_the_answer_show_its_mask(
     run: Run, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -304,7 +300,6 @@ def test_predict_prints_shares_and_runs_and_draws_masks(
     assert (tmp_path / "drawn" / "squares.png.prediction.png").is_file()
 
 
-@ONE_FORM
 def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
     config = calm(run.config)
     source = open_split(config, "train", run.facts)

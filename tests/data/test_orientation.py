@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from conftest import soaked
 from cvpipe.data.decode import decode_image
 from cvpipe.data.orientation import exif_orientation, stored_orientation, upright_boxes
 from image_files import encode, noise
@@ -59,7 +60,7 @@ def test_every_orientation_is_turned_as_pillow_does(orientation: int, graph: boo
     assert np.abs(given.numpy().astype(int) - expected).max() <= 2
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("graph", [False, *soaked(True)])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
     # The bright corner and the red one.

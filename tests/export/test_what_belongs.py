@@ -74,10 +74,12 @@ def operations(artefact: Path) -> set[str]:
     }
 
 
+@pytest.mark.soak
 def test_whitening_and_views_pass_the_gate(whitened: tuple[Path, Path]) -> None:
     assert read_about(whitened[1])["gate"]["max_difference"] <= 1e-5
 
 
+@pytest.mark.soak
 def test_nothing_random_is_in_an_artefact(whitened: tuple[Path, Path]) -> None:
     found = operations(whitened[1])
     assert "Conv2D" in found and "DecodePng" in found
@@ -86,6 +88,7 @@ def test_nothing_random_is_in_an_artefact(whitened: tuple[Path, Path]) -> None:
     assert "ImageProjectiveTransformV3" not in found
 
 
+@pytest.mark.soak
 def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(
     whitened: tuple[Path, Path],
 ) -> None:
@@ -105,6 +108,7 @@ def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(
     )
 
 
+@pytest.mark.soak
 def test_the_artefact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> None:
     report = Run(whitened[0]).report("test").read_text(encoding="utf-8")
     served = evaluate_artefact(whitened[1], "test")

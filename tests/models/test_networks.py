@@ -67,7 +67,13 @@ def test_lenet5_maps_have_the_published_sizes():
     assert shapes == {1: (28, 28, 6), 2: (10, 10, 16), 4: (1, 1, 120)}
 
 
-@pytest.mark.parametrize("height, width", [(28, 32), (33, 47), (97, 64), (224, 225)])
+@pytest.mark.parametrize(
+    "height, width",
+    [
+        (33, 47),
+        *(pytest.param(*size, marks=pytest.mark.soak) for size in ((28, 32), (97, 64), (224, 225))),
+    ],
+)
 @pytest.mark.parametrize(
     "name, strides",
     [

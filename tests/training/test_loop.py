@@ -214,8 +214,8 @@ RESTARTS = ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=tru
 @pytest.mark.parametrize(
     "options, network",
     [
-        (PLATEAU, SHALLOW),
         (RESTARTS, SHALLOW),
+        pytest.param(PLATEAU, SHALLOW, marks=pytest.mark.soak),
         pytest.param(COSINE, THIN_RESNET, marks=pytest.mark.soak),
         pytest.param(PLATEAU, THIN_RESNET, marks=pytest.mark.soak),
         pytest.param(RESTARTS, THIN_RESNET, marks=pytest.mark.soak),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import small_config, soaked
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
 from cvpipe.losses.classification import softmax_cross_entropy
@@ -184,7 +184,7 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(options: tuple[str, 
         )
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["mixed_float16", *soaked("mixed_bfloat16")])
 def test_half_precision_learns_in_parts(precision: str) -> None:
     [batch] = batches(1, 16)
     adam = "optimizer={kind: adam, learning_rate: 0.003}"
@@ -292,7 +292,7 @@ def test_an_error_in_the_input_leaves_exactly_the_steps_before_it() -> None:
     assert same_bits(state, trained(config, data, [3])[0])
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["mixed_float16", *soaked("mixed_bfloat16")])
 def test_half_precision_keeps_weights_and_logits_in_float32_and_learns(precision: str) -> None:
     [batch] = batches(1, 16)
     config = lenet(f"train.precision={precision}", "optimizer={kind: adam, learning_rate: 0.003}")
