@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 
@@ -109,3 +110,14 @@ def write_classes(folder: Path, classes: dict[str, list[bytes]]) -> list[Path]:
             files.append(folder / name / f"{number:03}.jpg")
             files[-1].write_bytes(content)
     return files
+
+
+def draw_photos(folder: Path) -> Path:
+    """Draw two classes of twenty small JPEG images, one dark, one bright; return the folder."""
+    random = np.random.default_rng(0)
+    for name, brightness in (("dark", 60), ("bright", 180)):
+        (folder / name).mkdir(parents=True)
+        for n in range(20):
+            pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
+            (folder / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+    return folder

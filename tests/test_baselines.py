@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from conftest import ROOT
+from conftest import DIGITS
 from cvpipe import baselines as module
 from cvpipe import config_file
 from cvpipe.baselines import Images, baselines, vote
@@ -18,7 +18,6 @@ from cvpipe.data.sources import open_splits
 from cvpipe.errors import DataError
 
 Cvpipe = Callable[..., tuple[int, str, str]]
-DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
 # As they lie in scikit-learn: 8×8, and 0…1.
 PLAIN = ("prepare.size=[8, 8]", "prepare.mean=[0]", "prepare.std=[1]", "data.limit=300")
 

@@ -25,6 +25,7 @@ from cvpipe.json_files import jsonable
 from cvpipe.tasks import classification
 from cvpipe.training.run import Run
 from cvpipe.training.train import load, open_split, train
+from image_files import draw_photos
 
 CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
 
@@ -71,14 +72,7 @@ def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run on colour photos, one of them broken, of two classes easily told apart; their path is
     relative to the repository's root.
     """
-    random = np.random.default_rng(0)
-    for name, brightness in (("dark", 60), ("bright", 180)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for n in range(20):
-            pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
-            (tmp_path / "photos" / name / f"{n:02}.jpg").write_bytes(
-                tf.io.encode_jpeg(pixels).numpy()
-            )
+    draw_photos(tmp_path / "photos")
     monkeypatch.chdir(ROOT)
     source = f"data.source={{kind: folder, path: {os.path.relpath(tmp_path / 'photos')}}}"
     overrides = (

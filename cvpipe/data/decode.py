@@ -35,10 +35,8 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than
             MAX_PIXELS or MAX_BYTES.
     """
-    return (_decode if tf.executing_eagerly() else _decode_in_a_graph)(encoded, channels)
-
-
-def _decode_in_a_graph(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    if tf.executing_eagerly():
+        return _decode(encoded, channels)
     return _decoder(channels)(encoded)
 
 

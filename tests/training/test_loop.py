@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from conftest import Once, small_config
 from cvpipe.errors import ConfigError, DataError, UserError
@@ -19,19 +18,7 @@ from cvpipe.training.run import Run
 from cvpipe.training.schedules import after_evaluation
 from cvpipe.training.state import read_checkpoint
 from cvpipe.training.train import evaluate_run, train
-
-IMAGES = 20
-
-
-def draw_photos(folder: Path) -> Path:
-    """Draw two classes of twenty small images, one dark, one bright."""
-    random = np.random.default_rng(0)
-    for name, brightness in (("dark", 60), ("bright", 180)):
-        (folder / name).mkdir(parents=True)
-        for n in range(IMAGES):
-            pixels = random.integers(brightness - 50, brightness + 50, (12, 14, 3), np.uint8)
-            (folder / name / f"{n:02}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
-    return folder
+from image_files import draw_photos
 
 
 @pytest.fixture
