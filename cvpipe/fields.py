@@ -1,0 +1,37 @@
+"""The meaning of a tensor of targets or answers: how it is compared and how it is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+
+class Field(NamedTuple):
+    """What one tensor of targets or answers means, with a first dimension of B images."""
+
+    compare: Literal["exact", "close", "pixels", "counts", "ranked"] = "close"
+    """How the export gate compares two answers. exact: equal. close: equal up to rounding. pixels:
+    labels of which a small share may differ, at ties. counts: shares that follow from such pixels.
+    ranked: a list by falling score, where ties may change places; its scores are compared instead.
+    """
+    padding: int | float | bytes | None = None
+    """Fills up smaller arrays where the images of a batch differ in size; None: all have one size.
+    """
+
+
+def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray:
+    """Concatenate arrays [B, …] along the first axis, padded with `field.padding` to one size."""
+    if field.padding is None:
+        return np.concatenate(arrays)
+    room = np.max([array.shape[1:] for array in arrays], axis=0)
+    padded = [
+        np.pad(
+            array,
+            [(0, 0), *((0, most - length) for most, length in zip(room, array.shape[1:]))],
+            constant_values=field.padding,
+        )
+        for array in arrays
+    ]
+    return np.concatenate(padded)
