@@ -28,7 +28,7 @@ from cvpipe.data.sources.splits import hold_out
 from cvpipe.data.stream import evaluation_batches
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.normalize import Normalize
-from cvpipe.tasks import task_module
+from cvpipe.tasks import load_task
 from cvpipe.training.start import fit_normalization
 
 # Numbers of neighbours to choose from; five are always shown too.
@@ -179,7 +179,7 @@ def _read(
             f" prepare.size=[{height // 2},{width // 2}]"
         )
     quarantine = Quarantine(source, split, config.data.max_bad_share)
-    encode = task_module(config.task).encode
+    encode = load_task(config, source.facts).encode
     values, labels = np.empty((len(source), size), np.float32), np.empty(len(source), np.int32)
     count = 0
     for batch in evaluation_batches(source, config.with_one_view(), encode, quarantine, 256):

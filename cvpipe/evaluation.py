@@ -5,10 +5,8 @@ out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,36 +15,56 @@ from cvpipe.data.prepare import input_spec
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
-from cvpipe.geometry.masks import concatenate_padded
+from cvpipe.errors import ConfigError
+from cvpipe.fields import Field, concatenate_padded
+from cvpipe.tasks.task import Networks, Task, Tensors
 
-# From prepared images, or from bytes, and what else there is to say, to the task's answers by name.
+# Maps images (prepared or encoded) and optional settings to named answers.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
-# Sees every batch with its predictions: for pictures.
+# Sees every batch with its predictions, such as to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
-    """Those of the scores that are a single number."""
+    """Return the scores that are a single number."""
     return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
 
 
-def make_predict(
-    models: Sequence[keras.Model], task: ModuleType, config: Config, classes: tuple[str, ...]
-) -> Predict:
-    """The evaluated graph, which is also what the artefact contains.
+def make_predict(members: Sequence[Networks], task: Task, config: Config) -> Predict:
+    """Build the evaluated graph, which is also what the artefact contains.
 
-    It takes prepared images, as `input_spec(config)` describes them, and their `extent`, int32 [B,
-    2], heights and widths before they were
-    prepared: what has a place in an answer is in those pixels; without, in those of the prepared
-        images. By name it takes other values
-    than the pipeline's for `task.settings`, scalars. It returns the task's answers.
+    It takes what `Task.predict` takes, without the networks. Where an image has several views, and
+    where several members answer together, their outputs are combined by `Task.combine`.
 
-    Where an image has several views, and where several models answer together, the answers are
-    averaged by `task.average`.
+    Args:
+        members: the networks of each model; several answer together.
+
+    Raises:
+        ConfigError: several members, and the task has no mean of several answers.
     """
+    if len(members) > 1 and task.combine is None:
+        raise ConfigError(f"task: {config.task}: several runs can't answer together; give one")
     has_views = len(input_spec(config).shape) > 4
+    networks = members[0]
+    if has_views or len(members) > 1:
+        networks = {"network": _combined([own["network"] for own in members], task, has_views)}
 
-    def outputs_of(model: keras.Model, image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    @tf.function(reduce_retracing=True)
+    @tf.autograph.experimental.do_not_convert
+    def predict(
+        image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Mapping[str, tf.Tensor]:
+        return task.predict(networks, image, extent, **options)
+
+    return predict
+
+
+def _combined(models: Sequence[Any], task: Task, has_views: bool) -> Callable[..., Tensors]:
+    """Return a network whose outputs are those of several models, or views, combined."""
+    combine = task.combine
+    assert combine is not None
+
+    def outputs_of(model: Any, image: tf.Tensor) -> Tensors:
         if not has_views:
             return model(image, training=False)
         # A view at a time, so that memory is bounded by the batch, whatever the number of views.
@@ -58,50 +76,45 @@ def make_predict(
             tf.transpose(image, [1, 0, 2, 3, 4]),
             fn_output_signature=signature,
         )
-        return task.average(views, config)
+        return combine(views)
 
-    def network(image: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        members = [outputs_of(model, image) for model in models]
-        return (
-            members[0]
-            if len(members) == 1
-            else task.average(tf.nest.map_structure(lambda *each: tf.stack(each), *members), config)
-        )
+    def network(image: tf.Tensor, training: bool = False) -> Tensors:
+        assert not training, "members answer together, they don't learn together"
+        outputs = [outputs_of(model, image) for model in models]
+        if len(outputs) == 1:
+            return outputs[0]
+        return combine(tf.nest.map_structure(lambda *each: tf.stack(each), *outputs))
 
-    @tf.function(reduce_retracing=True)
-    @tf.autograph.experimental.do_not_convert
-    def predict(
-        image: tf.Tensor, extent: tf.Tensor | None = None, **settings: tf.Tensor
-    ) -> Mapping[str, tf.Tensor]:
-        if config.prepare.resize == "tile":
-            return task.predict_in_tiles(network, image, config, classes, extent, **settings)
-        return task.predict(network(image), config, classes, extent, **settings)
-
-    return predict
+    return network
 
 
 def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
-    """The answers to a batch, of prepared images with their extents or of bytes, as arrays."""
+    """Return the answers to a batch, prepared images with their extents or bytes, as arrays."""
     return {name: answer.numpy() for name, answer in predict(*batch).items()}
 
 
 def batch_size_of(config: Config) -> int:
-    """How many images are evaluated at once: one where they are answered in tiles, as only that
-    bounds memory, whatever their size.
+    """Return how many images are evaluated at once: one where they keep their own size, as only
+    that bounds memory.
     """
-    return 1 if config.prepare.resize == "tile" else config.train.batch_size
+    fixed = input_spec(config).shape[1:].is_fully_defined()
+    return config.train.batch_size if fixed else 1
 
 
 def evaluate(
     predict: Predict,
     source: Source,
-    task: ModuleType,
+    task: Task,
     config: Config,
     *,
     quarantine: Quarantine,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Evaluates on every readable example of a split.
+    """Evaluate every readable example of a split.
+
+    Args:
+        predict: from `make_predict`.
+        watch: called with every batch and its predictions.
 
     Returns:
         The task's scores, and "quarantined", the number of records that couldn't be read.
@@ -109,8 +122,11 @@ def evaluate(
     Raises:
         DataError: more records are bad than the pipeline allows.
     """
-    metrics = task.metrics(config, source.classes)
-    for batch in evaluation_batches(source, config, task.truth, quarantine, batch_size_of(config)):
+    metrics = task.metrics()
+    batches = evaluation_batches(
+        source, config, task.true_targets, quarantine, batch_size_of(config), task.targets
+    )
+    for batch in batches:
         batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
         predictions = ask(predict, batch["image"], batch["extent"])
         metrics.update(predictions, batch["targets"], batch["weight"])
@@ -121,15 +137,14 @@ def evaluate(
 
 
 def evaluate_each(
-    predict: Predict, source: Source, task: ModuleType, config: Config, *, quarantine: Quarantine
+    predict: Predict, source: Source, task: Task, config: Config, *, quarantine: Quarantine
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Evaluates, and keeps what was answered to each of the N readable examples; not their images,
-    which may be too many.
+    """Evaluate, and keep the answers to each of the N readable examples; not their images, which
+    may be too many.
 
     Returns:
         What `evaluate` returns, and {"index": int64 [N], "targets": the task's, each [N, …],
-        "predictions": likewise},
-        in the source's order; what differs in size is padded, uint8 with IGNORED.
+        "predictions": likewise}, in the source's order, padded to one size.
 
     Raises:
         DataError: as `evaluate` does.
@@ -141,19 +156,36 @@ def evaluate_each(
         kept.append(tf.nest.map_structure(lambda values: values[batch["weight"] > 0], every))
 
     scores = evaluate(predict, source, task, config, quarantine=quarantine, watch=watch)
-    return scores, tf.nest.map_structure(lambda *parts: concatenate_padded(parts), *kept)
+    return scores, {
+        "index": np.concatenate([part["index"] for part in kept]),
+        "targets": joined([part["targets"] for part in kept], task.targets),
+        "predictions": joined([part["predictions"] for part in kept], task.answers),
+    }
+
+
+def joined(
+    parts: Sequence[Mapping[str, np.ndarray]], fields: Mapping[str, Field]
+) -> dict[str, np.ndarray]:
+    """Concatenate batches of named arrays, padded as their fields say."""
+    return {
+        name: concatenate_padded([part[name] for part in parts], fields.get(name, Field()))
+        for name in parts[0]
+    }
 
 
 def evaluate_bytes(
-    answer: Predict, source: Source, task: ModuleType, config: Config, *, quarantine: Quarantine
+    answer: Predict, source: Source, task: Task, config: Config, *, quarantine: Quarantine
 ) -> dict[str, Any]:
-    """Evaluates a served signature, from raw bytes to answers; `answer` takes string [B] and also
+    """Evaluate a served signature, from raw bytes to answers; `answer` takes string [B] and also
     returns "valid".
 
     Returns and raises like `evaluate`.
     """
-    metrics = task.metrics(config, source.classes)
-    for batch in encoded_batches(source, config, task.truth, batch_size_of(config)):
+    metrics = task.metrics()
+    batches = encoded_batches(
+        source, config, task.true_targets, batch_size_of(config), task.targets
+    )
+    for batch in batches:
         predictions = ask(answer, batch["bytes"])
         weight = batch["weight"].numpy()
         for index in batch["index"].numpy()[(weight > 0) & ~predictions["valid"]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 
 class Field(NamedTuple):
@@ -26,12 +27,23 @@ def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray
     if field.padding is None:
         return np.concatenate(arrays)
     room = np.max([array.shape[1:] for array in arrays], axis=0)
-    padded = [
-        np.pad(
-            array,
-            [(0, 0), *((0, most - length) for most, length in zip(room, array.shape[1:]))],
-            constant_values=field.padding,
-        )
+    around = [
+        [(0, 0), *((0, most - length) for most, length in zip(room, array.shape[1:], strict=True))]
         for array in arrays
     ]
-    return np.concatenate(padded)
+    return np.concatenate(
+        [
+            np.pad(array, sides, constant_values=field.padding)
+            for array, sides in zip(arrays, around, strict=True)
+        ]
+    )
+
+
+def pad_to(values: tf.Tensor, room: tf.Tensor, field: Field) -> tf.Tensor:
+    """Pad `values` behind every dimension to at least `room`, int32 [their rank]. Graph code."""
+    beyond = tf.maximum(room - tf.shape(values), 0)
+    return tf.pad(
+        values,
+        tf.stack([tf.zeros_like(beyond), beyond], 1),
+        constant_values=tf.constant(field.padding, values.dtype),
+    )

@@ -7,16 +7,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+from cvpipe.atomic_write import atomic_write
 
-def write_whole(file: Path, value: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(jsonable(value), indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(jsonable(value), indent=2) + "\n"
+    with atomic_write(file) as stream:
+        stream.write(text.encode())
 
 
 def jsonable(value: Any) -> Any:
-    """The value with NaN and infinities, which JSON doesn't have, as None."""
+    """Return the value with None in place of NaN and infinities, which JSON doesn't have."""
     if isinstance(value, dict):
         return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

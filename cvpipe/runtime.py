@@ -12,7 +12,15 @@ from cvpipe.config import Config
 
 
 def prepare_process(config: Config) -> None:
-    """Chooses kernels and determinism for this pipeline, quietly.
+    """Choose kernels and determinism for this pipeline, in a process that builds networks."""
+    prepare_answering(config)
+    import keras
+
+    keras.config.disable_traceback_filtering()
+
+
+def prepare_answering(config: Config) -> None:
+    """Choose kernels and determinism for this pipeline, quietly; imports no Keras.
 
     The kernels can only be chosen before TensorFlow is imported; in a process that has it already
     they stay as they are.
@@ -20,11 +28,9 @@ def prepare_process(config: Config) -> None:
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if config.train.onednn else "0"
-    import keras
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    keras.config.disable_traceback_filtering()
 
 
 def quiet_tensorflow() -> None:

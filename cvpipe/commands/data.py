@@ -61,13 +61,13 @@ def anchors(options: argparse.Namespace) -> int:
     from cvpipe.data.quarantine import Quarantine
     from cvpipe.data.sources import open_splits
     from cvpipe.geometry.anchors import find_anchors
-    from cvpipe.tasks import task_module
+    from cvpipe.tasks import load_task
 
     train = open_splits(config.data)["train"]
     sizes = object_sizes(
         train,
         config,
-        task_module(config.task).encode,
+        load_task(config, train.facts).encode,
         Quarantine(train, "train", config.data.max_bad_share),
     )
     found, fit = find_anchors(sizes, options.anchors, config.seed)
@@ -94,16 +94,21 @@ def check(options: argparse.Namespace) -> int:
     from cvpipe.data.check import check as check_splits
     from cvpipe.data.check_report import contact_sheet, summary, write_report
     from cvpipe.data.sources import open_splits
-    from cvpipe.tasks import task_module
+    from cvpipe.pictures import load_pictures
+    from cvpipe.tasks import load_task
 
     splits = open_splits(config.data)
     folder = options.to or Path(f"{config.name}-check")
     own_folder(folder, "broken.jsonl", "--to")
     result = check_splits(splits, config.prepare.channels, _progress())
-    task = task_module(config.task)
-    write_report(
-        result, contact_sheet(splits["train"], config, task.encode, task.draw_targets), folder
+    train = splits["train"]
+    pictures = load_pictures(config, train.facts)
+    sheet = (
+        contact_sheet(train, config, load_task(config, train.facts).encode, pictures.draw_targets)
+        if pictures
+        else None
     )
+    write_report(result, sheet, folder)
     print_result(
         options,
         {**result, "folder": str(folder)},

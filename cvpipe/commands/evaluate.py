@@ -51,7 +51,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _run(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     prepare_process(run.config)
-    from cvpipe.training.train import evaluate_run
+    from cvpipe.training.report import evaluate_run
 
     report = run.report(options.split)
     scores = evaluate_run(run, options.split, options.overrides)
@@ -60,13 +60,13 @@ def _run(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], list[st
 
 def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     prepare_process(runs[0].config)
-    from cvpipe.tasks import task_module
+    from cvpipe.tasks import load_task
     from cvpipe.training.ensemble import evaluate_ensemble, find_members
 
     result = evaluate_ensemble(
         find_members(runs, options.snapshots), options.split, options.overrides
     )
-    shown = task_module(runs[0].config.task).BEST_BY
+    shown = load_task(runs[0].config, runs[0].facts).best_by.score
     return result, [
         f"member  {member['run']} ({member['checkpoint']})  {shown} {member[shown]:.4f}"
         for member in result["members"]
@@ -84,7 +84,7 @@ def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
             " PIPELINE.yaml"
         ) from None
     prepare_process(artefact_config(folder))
-    from cvpipe.export.artefact import evaluate_artefact
+    from cvpipe.export.score import evaluate_artefact
 
     return {
         **evaluate_artefact(folder, options.split, options.overrides),

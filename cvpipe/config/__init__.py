@@ -8,6 +8,7 @@ here, so that a wrong pipeline is reported before it loads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -304,6 +305,11 @@ class Config(Section):
                 " leave them out"
             )
         return self
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """The optimizers that a task's updates name."""
+        return {"optimizer": self.optimizer}
 
     def with_one_view(self) -> Config:
         """Every image as the network takes it, whatever it is shown as when it is answered."""

@@ -16,13 +16,13 @@ from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import Batch, Encode, read_examples
-from cvpipe.drawing import image_table
+from cvpipe.pictures.drawing import image_table
 
 # Of a thousand broken files, the first few say what is wrong; the others are in the files.
 SHOWN = 5
 SHEET_EXAMPLES, SHEET_EPOCHS, CANDIDATES = 8, 4, 3
-# Prepared images and their targets, with the configuration and the classes, as a picture.
-DrawTargets = Callable[[np.ndarray, Mapping[str, np.ndarray], Config, tuple[str, ...]], Figure]
+# Prepared images uint8 [N, H, W, C] and their targets to a picture.
+DrawTargets = Callable[[np.ndarray, Mapping[str, np.ndarray]], Figure]
 # Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
 LARGE_IMBALANCE = 10
 # In fewer images a class of masks is hardly there, however many pixels it has.
@@ -162,10 +162,7 @@ def contact_sheet(
             for key in ("image", "targets")
         }
         return draw_targets(
-            restore_pixels(tf.constant(every["image"]), config.prepare).numpy(),
-            every["targets"],
-            config,
-            source.classes,
+            restore_pixels(tf.constant(every["image"]), config.prepare).numpy(), every["targets"]
         )
     pixels = np.stack(
         [

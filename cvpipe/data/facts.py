@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Facts(NamedTuple):
@@ -14,3 +15,20 @@ class Facts(NamedTuple):
     """Names of an object's keypoints, in the order of their coordinates."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
     """Pairs of keypoints, such as left and right eye, that change places in a mirror image."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as plain JSON values."""
+        return {
+            "class_names": list(self.class_names),
+            "keypoint_names": list(self.keypoint_names),
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Facts:
+        """Read what `to_json` returned."""
+        return cls(
+            tuple(values["class_names"]),
+            tuple(values["keypoint_names"]),
+            tuple((first, second) for first, second in values["flip_pairs"]),
+        )

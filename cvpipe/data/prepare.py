@@ -167,6 +167,13 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     return tf.reshape(_normalize(tf.stack(crops), config.prepare), shape)
 
 
+def whole_images(config: Prepare) -> Prepare:
+    """Return the section with whole images resized to the network's input, where training crops
+    them and answers come in tiles.
+    """
+    return config.model_copy(update={"resize": "stretch"}) if config.resize == "tile" else config
+
+
 def input_spec(config: Config) -> tf.TensorSpec:
     """A batch as `prepare_views` gives it: float32 [B, H, W, C], or [B, V, H, W, C] where V > 1;
     uint8 [B, any, any, C] for tiles.

@@ -6,8 +6,8 @@ input, V views of an image. A batch is a dict: "image" float32 [b, H, W, C] ([b,
 evaluation, where `prepare_views` gives several); "targets" the task's, each [b, …]; "weight"
 float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b],
 the example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of
-the decoded image. What differs in size, as masks may in evaluation, is padded to the largest of the
-batch, uint8 with IGNORED. Where training mixes examples there are also "partner_targets" and
+the decoded image. What differs in size from image to image, in evaluation, is padded to the largest
+of the batch. Where training mixes examples there are also "partner_targets" and
 "share", see `augment.mix`. The image of an example that couldn't be read is zeros: the loss doesn't
 see it, the statistics of a BatchNorm in training do.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,15 @@ from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image, same_size
 from cvpipe.data.order import batch_order, example_seed
 from cvpipe.data.orientation import stored_orientation, upright_boxes
-from cvpipe.data.prepare import prepare, prepare_views
+from cvpipe.data.prepare import prepare, prepare_views, whole_images
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Example, Source
 from cvpipe.data.statistics import colour_components, spread
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.fields import Field
 
 Batch = dict[str, Any]
-Encode = Callable[[Example, Config], dict[str, tf.Tensor]]
+Encode = Callable[[Example], dict[str, tf.Tensor]]
+Fields = Mapping[str, Field]
 Colours = tuple[np.ndarray, np.ndarray]
 
 # The principal components of colours settle long before a training set is read whole.
@@ -98,7 +99,12 @@ def training_batches(
 
 
 def evaluation_batches(
-    source: Source, config: Config, encode: Encode, quarantine: Quarantine | None, batch_size: int
+    source: Source,
+    config: Config,
+    encode: Encode,
+    quarantine: Quarantine | None,
+    batch_size: int,
+    fields: Fields | None = None,
 ) -> tf.data.Dataset:
     """All examples once, in the source's order, unaugmented; the last batch is filled up with
     weight 0.
@@ -107,11 +113,12 @@ def evaluation_batches(
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
-    return ahead(_batches(_padded_range(len(source), batch_size), load, quarantine, batch_size))
+    examples = _padded_range(len(source), batch_size)
+    return ahead(_batches(examples, load, quarantine, batch_size, fields))
 
 
 def encoded_batches(
-    source: Source, config: Config, encode: Encode, batch_size: int
+    source: Source, config: Config, encode: Encode, batch_size: int, fields: Fields | None = None
 ) -> tf.data.Dataset:
     """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image".
 
@@ -126,18 +133,24 @@ def encoded_batches(
             # The image depends on the mask's size being its own, and the bytes on the image.
             with tf.control_dependencies([_decoded(example, config.prepare.channels)["image"]]):
                 encoded = tf.identity(encoded)
-        return {"bytes": encoded, "targets": encode(_with_upright_boxes(example), config)}
+        return {"bytes": encoded, "targets": encode(_with_upright_boxes(example))}
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         loaded, _ = attempt(read, index)
         return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
     load = tf.autograph.experimental.do_not_convert(load)
-    return ahead(_batched(_padded_range(len(source), batch_size).map(load, PARALLEL), batch_size))
+    examples = _padded_range(len(source), batch_size).map(load, PARALLEL)
+    return ahead(_batched(examples, batch_size, fields))
 
 
 def read_examples(
-    source: Source, indices: np.ndarray, config: Config, encode: Encode, epoch: int | None = None
+    source: Source,
+    indices: np.ndarray,
+    config: Config,
+    encode: Encode,
+    epoch: int | None = None,
+    fields: Fields | None = None,
 ) -> Batch:
     """The chosen examples as one batch of arrays, for people to look at; those that can't be read
     are left out.
@@ -157,7 +170,7 @@ def read_examples(
 
     chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors()
-    readable = _batched(readable, max(len(indices), 1), drop_remainder=False)
+    readable = _batched(readable, max(len(indices), 1), fields, drop_remainder=False)
     nothing = tf.nest.map_structure(
         lambda spec: np.zeros(
             [0, *(length or 0 for length in spec.shape[1:])], spec.dtype.as_numpy_dtype
@@ -173,10 +186,7 @@ def plain_images(
     """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at
     most `batch_size`, H, W, C] each.
     """
-    # What is cropped in training and answered in tiles is taken whole.
-    prepared = (
-        prepared.model_copy(update={"resize": "stretch"}) if prepared.resize == "tile" else prepared
-    )
+    prepared = whole_images(prepared)
 
     def load(index: tf.Tensor) -> tf.Tensor:
         return prepare(_decoded(source.read(index), prepared.channels)["image"], prepared)
@@ -308,12 +318,7 @@ def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode)
 def _loaded(
     example: Example, image: tf.Tensor, index: tf.Tensor, config: Config, encode: Encode
 ) -> Batch:
-    return {
-        "image": image,
-        "targets": encode(example, config),
-        "weight": tf.constant(1.0),
-        "index": index,
-    }
+    return {"image": image, "targets": encode(example), "weight": tf.constant(1.0), "index": index}
 
 
 def _mixed(batch: Batch, config: Config) -> Batch:
@@ -327,6 +332,7 @@ def _batches(
     load: Callable[..., Batch],
     quarantine: Quarantine | None,
     batch_size: int,
+    fields: Fields | None = None,
 ) -> tf.data.Dataset:
     if quarantine is not None:
         load = _guarded(load, quarantine)
@@ -334,20 +340,29 @@ def _batches(
     # read `match`.
     load = tf.autograph.experimental.do_not_convert(load)
     loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
-    return _batched(loaded, batch_size)
+    return _batched(loaded, batch_size, fields)
 
 
 def _batched(
-    examples: tf.data.Dataset, batch_size: int, drop_remainder: bool = True
+    examples: tf.data.Dataset, batch_size: int, fields: Fields | None, drop_remainder: bool = True
 ) -> tf.data.Dataset:
-    """Batches of examples; what differs in size is padded, uint8 with IGNORED."""
+    """Batch examples; targets that differ in size are padded as their fields say, other tensors
+    with zeros.
+    """
     specs = examples.element_spec
     if all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(specs)):
         return examples.batch(batch_size, drop_remainder=drop_remainder)
-    padding = tf.nest.map_structure(
-        lambda spec: tf.constant(IGNORED, tf.uint8) if spec.dtype == tf.uint8 else None, specs
-    )
+    padding = {**tf.nest.map_structure(lambda spec: None, specs)}
+    padding["targets"] = {
+        name: _padding(spec, (fields or {}).get(name, Field()))
+        for name, spec in specs["targets"].items()
+    }
     return examples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
+
+
+def _padding(spec: tf.TensorSpec, field: Field) -> tf.Tensor | None:
+    """Return the value that pads a target; None for zeros or empty strings."""
+    return None if field.padding is None else tf.constant(field.padding, spec.dtype)
 
 
 def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:

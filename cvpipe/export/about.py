@@ -14,6 +14,7 @@ from typing import Any
 
 from cvpipe import config_file
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.errors import DataError
 
 ABOUT = Path("assets.extra") / "cvpipe.json"
@@ -51,21 +52,31 @@ def find_versions(model: Path) -> dict[int, Path]:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What an artefact says of itself.
+    """Return what an artefact says of itself.
 
     Raises:
-        DataError: it was not exported by cvpipe, or the file is damaged.
+        DataError: it was not exported by this version of cvpipe, or the file is damaged.
     """
     try:
-        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
             f"{folder}: {ABOUT} is missing; was this SavedModel exported by cvpipe?"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder / ABOUT}: damaged ({error}); export the run again") from None
+    if "facts" not in about.get("trained_on", {}):
+        raise DataError(
+            f"{folder}: exported by an earlier version of cvpipe; train and export it again"
+        )
+    return about
 
 
 def artefact_config(folder: Path) -> Config:
-    """The configuration inside an artefact."""
+    """Return the configuration inside an artefact."""
     return config_file.parse(json.dumps(read_about(folder)["config"]), str(folder / ABOUT))
+
+
+def artefact_facts(folder: Path) -> Facts:
+    """Return the facts of the data that an artefact was trained on; raises as `read_about` does."""
+    return Facts.from_json(read_about(folder)["trained_on"]["facts"])

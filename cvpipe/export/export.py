@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe import __version__
+from cvpipe.data.known_splits import open_known_splits
 from cvpipe.errors import UserError
 from cvpipe.export.about import ABOUT
-from cvpipe.export.artefact import write_saved_model
-from cvpipe.export.gate import check_artefact
-from cvpipe.json_files import write_whole
+from cvpipe.export.gate import check_artefact, check_requests
+from cvpipe.export.saved_model import write_saved_model
+from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
-from cvpipe.training.train import open_known_splits
 
 
 def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -54,30 +54,34 @@ def export_members(
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
-    trained, facts = load_ensemble(members, overrides), members[0].run.facts
+    trained, known = load_ensemble(members, overrides), members[0].run.known
     # Held-out images first; the others fill up where there are too few.
-    splits = [name for name in ("test", "validation", "train") if name in facts["examples"]]
-    sources = open_known_splits(trained.config, splits, facts)
+    splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
+    sources = open_known_splits(trained.config, splits, known)
     folder.mkdir(parents=True, exist_ok=True)
     # A server takes folders with a number for versions, so nothing sees this one before it is whole
     # and checked.
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
-        write_saved_model(unchecked, trained.models, trained.predict, trained.config)
-        measured = check_artefact(unchecked, trained.predict, sources, trained.config)
+        task = trained.task
+        write_saved_model(unchecked, trained.members, trained.predict, task, trained.config)
+        if task.requests:
+            networks = trained.members[0]
+            measured = check_requests(unchecked, networks, task.requests(networks), task)
+        else:
+            measured = check_artefact(unchecked, trained.predict, sources, task, trained.config)
         about = {
             "cvpipe": __version__,
-            "classes": trained.classes,
             "config": trained.config.to_json(),
             "gate": measured,
-            "trained_on": facts,
+            "trained_on": known,
             "members": [
                 {"checkpoint": str(member.checkpoint), "config": member.run.config.to_json()}
                 for member in members
             ],
         }
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
-        write_whole(unchecked / ABOUT, about)
+        write_json(unchecked / ABOUT, about)
         version = _publish(unchecked, folder)
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)

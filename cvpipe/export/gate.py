@@ -1,4 +1,4 @@
-"""Nothing leaves that answers differently from what was evaluated."""
+"""The gate: no artefact leaves that answers differently from what was evaluated."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.data.decode import decode_image
+from cvpipe.data.prepare import input_spec
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
 from cvpipe.evaluation import Predict, ask, batch_size_of
-from cvpipe.geometry.masks import IGNORED, concatenate_padded, overlay
-from cvpipe.tasks import task_module
+from cvpipe.export.compare import TOLERANCE, Refused, difference
+from cvpipe.fields import Field, concatenate_padded
+from cvpipe.tasks.task import Networks, Request, Task
 
 IMAGES = 64
 # Whole images of any size, seen many times over: few show as much.
-IMAGES_IN_TILES = 4
-TOLERANCE = 1e-5
-# The share of a mask's pixels that may differ, where two classes are all but equally probable.
-PIXELS = 1e-4
+IMAGES_OF_ANY_SIZE = 4
+# Images that keep their own size are padded to be asked together; an extent says how much is image.
+IMAGE = Field(padding=0)
 _REPLAY = Path(__file__).with_name("replay.py")
+Measured = dict[str, int | float]
 
 
 def check_artefact(
-    artefact: Path, predict: Predict, sources: Sequence[Source], config: Config
-) -> dict[str, Any]:
-    """Replays real images from bytes in a fresh process and compares every answer with
-    evaluation's.
+    artefact: Path, predict: Predict, sources: Sequence[Source], task: Task, config: Config
+) -> Measured:
+    """Replay real images from bytes in a fresh process and compare every answer with evaluation's,
+    as `Task.answers` says.
 
     Args:
         artefact: the SavedModel's folder.
         predict: what evaluation uses.
-        sources: 64 readable images, or 4 that are answered in tiles, are taken, from the first
-            source as long as it has any, then from
-            the next; all there are where there are fewer. They are replayed together with one that
-            can't be decoded.
+        sources: 64 readable images, or 4 that keep their own size, are taken, from the first source
+            as long as it has any, then from the next; all there are where there are fewer. They are
+            replayed together with one that can't be decoded.
+        task: the meaning of the answers.
 
     Returns:
-        "images", "tolerance", "max_difference" over all floating-point answers but shares and both
-        loaders, relative where an answer is
-        above 1. Of the masks' pixels at least 99.99 % are the same, and shares are as near.
+        "images", "tolerance", "max_difference" over all answers that are compared as "close" and
+        both loaders, relative where an answer is above 1.
 
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
     """
-    encoded, images, extents = _real_images(sources, config)
+    encoded, images, extents = _real_images(sources, task, config)
     whole, prepared = (
         ask(predict, tf.constant(images), tf.constant(extents)),
         ask(predict, tf.constant(images)),
@@ -67,63 +67,98 @@ def check_artefact(
         "prepared:tensor/image": images,
     }
     answers = _replay(artefact, requests)
-    worst = 0.0
+    many, worst = len(images), 0.0
     for loader in ("v2", "v1"):
-        many = len(images)
         for call, expected, count in (
             ("bytes:serving_default", whole, many),
             ("one:serving_default", whole, 1),
             ("prepared:tensor", prepared, many),
         ):
-            for name, value in expected.items():
-                given = answers[f"{loader}/{call}/{name}"][:count]
-                worst = max(
-                    worst,
-                    _difference(artefact, name, f"{loader} loader, {call}", value[:count], given),
-                )
-        valid = answers[f"{loader}/bytes:serving_default/valid"]
+            first = {name: value[:count] for name, value in expected.items()}
+            given = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
+            worst = max(worst, _compared(artefact, task, f"{loader} loader, {call}", first, given))
+        call = f"{loader}/bytes:serving_default"
+        valid = answers[f"{call}/valid"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(
                 f"{artefact}: refused, because 'valid' doesn't tell a broken image from good ones"
                 f" ({loader} loader)"
             )
-        _check_pictures(artefact, answers, f"{loader}/bytes:serving_default", encoded, config)
-    return {"images": len(images), "tolerance": TOLERANCE, "max_difference": worst}
+        if task.decorate:
+            given = {name: answers[f"{call}/{name}"] for name in whole}
+            added = _decorations(task.decorate, encoded, given, config)
+            found = {name: answers[f"{call}/{name}"][:many] for name in added}
+            _compared(artefact, task, f"{loader} loader", added, found)
+    return {"images": many, "tolerance": TOLERANCE, "max_difference": worst}
 
 
-def _check_pictures(
+def check_requests(
+    artefact: Path, networks: Networks, requests: Sequence[Request], task: Task
+) -> Measured:
+    """Replay the samples of a task's own signatures in a fresh process, and compare every answer
+    with that of the networks.
+
+    Returns and raises like `check_artefact`; "images" is the number of samples.
+    """
+    asked = {
+        f"own:{request.name}/{key}": np.asarray(value)
+        for request in requests
+        for key, value in request.samples.items()
+    }
+    answers = _replay(artefact, asked)
+    worst = 0.0
+    for request, loader in itertools.product(requests, ("v2", "v1")):
+        inputs = {key: tf.constant(value) for key, value in request.samples.items()}
+        expected = {name: value.numpy() for name, value in request.answer(**inputs).items()}
+        call = f"own:{request.name}"
+        given = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
+        worst = max(worst, _compared(artefact, task, f"{loader} loader, {call}", expected, given))
+    samples = sum(len(value) for value in asked.values() if np.ndim(value))
+    return {"images": samples, "tolerance": TOLERANCE, "max_difference": worst}
+
+
+def _compared(
     artefact: Path,
-    answers: Mapping[str, np.ndarray],
+    task: Task,
     call: str,
+    expected: Mapping[str, np.ndarray],
+    given: Mapping[str, np.ndarray],
+) -> float:
+    """Return the largest difference of all answers; raises UserError where one is too large."""
+    worst = 0.0
+    for name, value in expected.items():
+        try:
+            worst = max(worst, difference(value, given[name], task.answers[name]))
+        except Refused as reason:
+            raise UserError(f"{artefact}: refused, because {name} ({call}) {reason}") from None
+    return worst
+
+
+def _decorations(
+    decorate: Callable[[tf.Tensor, dict[str, tf.Tensor]], dict[str, tf.Tensor]],
     encoded: Sequence[bytes],
+    answers: Mapping[str, np.ndarray],
     config: Config,
-) -> None:
-    """Whether PNG files show what the answer beside them says, to the last pixel."""
-    for kind in config.export.png:
-        for n, image in enumerate(encoded):
-            height, width = answers[f"{call}/image_size"][n]
-            mask = answers[f"{call}/mask"][n, :height, :width]
-            expected = (
-                mask[..., np.newaxis]
-                if kind == "mask"
-                else overlay(decode_image(tf.constant(image), config.prepare.channels), mask)
-            )
-            if not np.array_equal(tf.io.decode_png(answers[f"{call}/{kind}_bytes"][n]), expected):
-                raise UserError(
-                    f"{artefact}: refused, because {kind}_bytes of image {n} isn't its mask's"
-                    " picture"
-                )
+) -> dict[str, np.ndarray]:
+    """Return what belongs to images and the answers beside it."""
+    each = []
+    for n, image in enumerate(encoded):
+        pixels = decode_image(tf.constant(image), config.prepare.channels)
+        own = {name: tf.constant(value[n]) for name, value in answers.items()}
+        each.append({name: value.numpy() for name, value in decorate(pixels, own).items()})
+    return {name: np.array([own[name] for own in each], dtype=object) for name in each[0]}
 
 
 def _real_images(
-    sources: Sequence[Source], config: Config
+    sources: Sequence[Source], task: Task, config: Config
 ) -> tuple[list[bytes], np.ndarray, np.ndarray]:
-    """Encoded bytes, the same images as evaluation prepares them, and their extents, spread over
-    whole splits.
+    """Return encoded bytes, the same images as evaluation prepares them, and their extents, spread
+    over whole splits.
     """
-    wanted = IMAGES_IN_TILES if config.prepare.resize == "tile" else IMAGES
+    fixed_size = input_spec(config).shape[1:].is_fully_defined()
+    wanted = IMAGES if fixed_size else IMAGES_OF_ANY_SIZE
     # Of each split more than needed, in case some are bad.
-    taken = list(itertools.islice(_readable(sources, config, 2 * wanted), wanted))
+    taken = list(itertools.islice(_readable(sources, task, config, 2 * wanted), wanted))
     if not taken:
         raise UserError(
             f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend"
@@ -132,26 +167,25 @@ def _real_images(
     encoded, images, extents = zip(*taken, strict=True)
     return (
         list(encoded),
-        concatenate_padded([image[np.newaxis] for image in images]),
+        concatenate_padded([image[np.newaxis] for image in images], IMAGE),
         np.stack(extents),
     )
 
 
 def _readable(
-    sources: Sequence[Source], config: Config, most: int
+    sources: Sequence[Source], task: Task, config: Config, most: int
 ) -> Iterator[tuple[bytes, np.ndarray, np.ndarray]]:
-    """The readable ones of at most `most` images of each source: a file's bytes, the prepared image
-    and its extent.
+    """Yield the readable ones of at most `most` images of each source: a file's bytes, the prepared
+    image and its extent.
     """
-    encode, size = task_module(config.task).encode, batch_size_of(config)
+    size = batch_size_of(config)
     for source in sources:
         if not len(source):
             continue
         chosen = source.subset(np.unique(np.linspace(0, len(source) - 1, most).round().astype(int)))
-        prepared = evaluation_batches(
-            chosen, config, encode, Quarantine(chosen, "checked", 1.0), size
-        )
-        files = encoded_batches(chosen, config, encode, size)
+        quarantine = Quarantine(chosen, "checked", 1.0)
+        prepared = evaluation_batches(chosen, config, task.encode, quarantine, size)
+        files = encoded_batches(chosen, config, task.encode, size)
         for batch, file in zip(
             prepared.as_numpy_iterator(), files.as_numpy_iterator(), strict=True
         ):
@@ -159,7 +193,7 @@ def _readable(
                 yield file["bytes"][n], batch["image"][n], batch["extent"][n]
 
 
-def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _replay(artefact: Path, requests: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as scratch:
         requests_file, answers_file = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
         np.savez(requests_file, **requests)  # type: ignore[arg-type]
@@ -182,59 +216,3 @@ def _replay(artefact: Path, requests: dict[str, np.ndarray]) -> dict[str, np.nda
             )
         with np.load(answers_file, allow_pickle=True) as answers:
             return dict(answers)
-
-
-def _difference(
-    artefact: Path, name: str, call: str, expected: np.ndarray, given: np.ndarray
-) -> float:
-    """How far numbers are apart; what may differ in a few pixels, or not at all, is 0 apart.
-
-    Raises UserError where it is too far.
-    """
-    what = f"{name} ({call})"
-    if expected.dtype == np.uint8:
-        expected = _cut(expected, given.shape)
-    if expected.shape != given.shape:
-        raise UserError(
-            f"{artefact}: refused, because {what} has shape {given.shape}, evaluation's has"
-            f" {expected.shape}"
-        )
-    if expected.dtype == np.uint8:
-        # Of all images together: in a small one, a single pixel is more than the share that is
-        # allowed. Padding is no pixel.
-        share = float((expected != given).sum() / max((expected != IGNORED).sum(), 1))
-        if share > PIXELS:
-            raise UserError(
-                f"{artefact}: refused, because {what} differs from evaluation in {share:.2%} of the"
-                " pixels"
-            )
-        return 0.0
-    if expected.dtype.kind != "f":
-        # One value an image, or its size, is the answer itself. Lists of runners-up, which may
-        # change places where they tie to the last bit, are compared by their probabilities.
-        differs = (expected != given).reshape(len(expected), -1).any(1)
-        if (expected.ndim == 1 or name == "image_size") and differs.any():
-            raise UserError(
-                f"{artefact}: refused, because {what} differs from evaluation for {differs.sum()}"
-                " images"
-            )
-        return 0.0
-    # Of numbers above 1, such as pixels, as a share: float32 has no more digits.
-    apart = np.abs(expected - given) / np.maximum(np.abs(expected), 1)
-    # Shares count a mask's pixels and differ where those do; of all images together, too.
-    follows = name == "shares"
-    difference, allowed = (
-        (float(apart.mean(0).max()), PIXELS) if follows else (float(apart.max()), TOLERANCE)
-    )
-    if not difference <= allowed:
-        raise UserError(
-            f"{artefact}: refused, because {what} differs from evaluation by {difference:.2e};"
-            f" allowed is {allowed:.0e}"
-        )
-    return 0.0 if follows else difference
-
-
-def _cut(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask without padding: an image answered alone isn't padded to the size of others."""
-    part = mask[tuple(slice(length) for length in shape)]
-    return part if (part != IGNORED).sum() == (mask != IGNORED).sum() else mask

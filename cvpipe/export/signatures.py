@@ -1,8 +1,7 @@
-"""What an artefact can be asked: images as bytes, or prepared tensors.
+"""Signatures of an artefact that answers images: as bytes, or as prepared tensors.
 
-Decoding happens before batching, so one bad image is one answer.
-
-Where the task lets whoever asks choose `settings`, they are inputs that may be left out.
+Decoding happens before batching, so one bad image is one answer. A task's options are inputs that
+may be left out.
 
 Dimensions: B images, H, W, C of the network's input, V views of an image where `prepare_views`
 gives several.
@@ -21,20 +20,60 @@ from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
-from cvpipe.export.pictures import png_files
-from cvpipe.geometry.masks import pad_to_room
+from cvpipe.fields import Field, pad_to
+from cvpipe.tasks.task import Task
 
 Answers = dict[str, tf.Tensor]
-Settings = Mapping[str, float | int]
+Options = Mapping[str, float | int]
 
 
-def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Callable[..., Answers]:
-    """`serving_default`: "image_bytes" string [B], encoded images of any size, to the task's
-    answers.
+def image_signatures(
+    predict: Predict, task: Task, config: Config
+) -> dict[str, tuple[Callable[..., Answers], list[tf.TensorSpec]]]:
+    """Return the signatures by name, each with the specs of its inputs.
 
+    `serving_default`: "image_bytes" string [B], encoded images of any size, to the task's answers.
     "valid" bool [B] is False where an image couldn't be decoded; that answer is then the one for an
     all-zero input and means nothing.
+
+    `tensor`: "image" as `input_spec` describes it, decoded and prepared, to the answers, whose
+    places are in the pixels of these images; nothing in it needs a host.
     """
+    chosen = [
+        tf.TensorSpec([], tf.constant(default).dtype, name)
+        for name, default in task.options.items()
+    ]
+    of_bytes = bytes_signature(predict, task, config)
+    of_tensors = tensor_signature(predict, task.options)
+    return {
+        "serving_default": (of_bytes, [tf.TensorSpec([None], tf.string, "image_bytes"), *chosen]),
+        "tensor": (of_tensors, [input_spec(config), *chosen]),
+    }
+
+
+def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..., Answers]:
+    """Return the function of `serving_default`."""
+    prepared, decorate = input_spec(config), task.decorate
+    fixed_size = prepared.shape[1:].is_fully_defined()
+
+    def load(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        decoded = decode_image(encoded, config.prepare.channels)
+        return prepare_views(decoded, config), tf.shape(decoded)[:2]
+
+    def answer_one(encoded: tf.Tensor) -> Answers:
+        # Where images keep their size, one in memory at a time.
+        (image, extent), valid = attempt(load, encoded)
+        answers = predict(image[tf.newaxis], extent[tf.newaxis])
+        answers = {name: value[0] for name, value in answers.items()}
+        added = decorate(image, answers) if decorate else {}
+        return {**answers, **added, "valid": valid}
+
+    def decorate_one(one: tuple[tf.Tensor, Answers]) -> Answers:
+        encoded, answers = one
+        # Decoded once more: of the first time only what the network sees is left.
+        pixels, _ = attempt(lambda encoded: decode_image(encoded, config.prepare.channels), encoded)
+        assert decorate is not None
+        return decorate(pixels, answers)
 
     def serve(image_bytes: tf.Tensor, *chosen: tf.Tensor) -> Answers:
         # TensorFlow's convolutions on CPUs get the shapes of an empty batch wrong, and say so in
@@ -42,8 +81,8 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
         some = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
         with tf.control_dependencies([some]):
             image_bytes = tf.identity(image_bytes)
-        if not prepared.shape[1:].is_fully_defined():
-            return one_by_one(answer, image_bytes)
+        if not fixed_size:
+            return one_by_one(answer_one, image_bytes, task.answers)
         (image, extent), valid = tf.map_fn(
             lambda encoded: attempt(load, encoded),
             image_bytes,
@@ -52,66 +91,36 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
                 tf.TensorSpec([], tf.bool),
             ),
         )
-        answers = {
-            **predict(image, extent, **dict(zip(settings, chosen, strict=True))),
-            "valid": valid,
-        }
-        if not pictures:
-            return answers
-        files = {f"{kind}_bytes": tf.TensorSpec([], tf.string) for kind in pictures}
-        return answers | tf.map_fn(draw, (image_bytes, answers["mask"]), fn_output_signature=files)
+        answers = {**predict(image, extent, **dict(zip(task.options, chosen, strict=True)))}
+        if decorate:
+            one = (tf.TensorSpec([], tf.string), _specs_of_one(answers))
+            added = tf.function(lambda *one: decorate_one(one), autograph=False)
+            files = added.get_concrete_function(*one).structured_outputs
+            answers |= tf.map_fn(
+                decorate_one, (image_bytes, dict(answers)), fn_output_signature=files
+            )
+        return {**answers, "valid": valid}
 
-    prepared, pictures = input_spec(config), config.export.png
-
-    def answer(encoded: tf.Tensor) -> Answers:
-        (image, extent), valid = attempt(load, encoded)
-        answers = predict(image[tf.newaxis], extent[tf.newaxis])
-        files = png_files(image, answers["mask"][0], pictures)
-        return {
-            **answers,
-            **tf.nest.map_structure(lambda file: file[tf.newaxis], files),
-            "valid": valid[tf.newaxis],
-        }
-
-    def draw(one: tuple[tf.Tensor, ...]) -> Answers:
-        encoded, mask = one
-        # Decoded once more: of the first time only what the network sees is left.
-        pixels, _ = attempt(lambda encoded: decode_image(encoded, config.prepare.channels), encoded)
-        return png_files(pixels, mask, pictures)
-
-    def load(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        decoded = decode_image(encoded, config.prepare.channels)
-        return prepare_views(decoded, config), tf.shape(decoded)[:2]
-
-    return _with_settings(serve, "image_bytes", settings)
+    return _with_options(serve, "image_bytes", task.options)
 
 
-def tensor_signature(predict: Predict, settings: Settings) -> Callable[..., Answers]:
-    """`tensor`: "image" as `input_spec` describes it, decoded and prepared, to the answers; nothing
-    in it needs a host.
-
-    Places in the answers are in the pixels of these images.
-    """
+def tensor_signature(predict: Predict, options: Options) -> Callable[..., Answers]:
+    """Return the function of `tensor`."""
 
     def serve(image: tf.Tensor, *chosen: tf.Tensor) -> Answers:
-        return dict(predict(image, **dict(zip(settings, chosen, strict=True))))
+        return dict(predict(image, **dict(zip(options, chosen, strict=True))))
 
-    return _with_settings(serve, "image", settings)
-
-
-def settings_specs(settings: Settings) -> list[tf.TensorSpec]:
-    """What a signature takes besides images: a scalar for each setting."""
-    return [
-        tf.TensorSpec([], tf.constant(default).dtype, name) for name, default in settings.items()
-    ]
+    return _with_options(serve, "image", options)
 
 
-def one_by_one(answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor) -> Answers:
-    """Answers to images string [B], with one image in memory at a time; where they differ in size,
-    smaller ones are padded with IGNORED.
+def one_by_one(
+    answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor, fields: Mapping[str, Field]
+) -> Answers:
+    """Answer images string [B] with one image in memory at a time; answers that differ in size are
+    padded as their fields say.
 
     Args:
-        answer: from one image's bytes, a scalar, to its answers, each [1, …], of known rank.
+        answer: one image's bytes, a scalar, to its answers, each of known rank.
     """
     count, known = (
         tf.shape(image_bytes)[0],
@@ -119,15 +128,15 @@ def one_by_one(answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor) -
     )
     specs = known.structured_outputs
     answers = {
-        name: tf.TensorArray(spec.dtype, count, infer_shape=False, element_shape=spec.shape[1:])
+        name: tf.TensorArray(spec.dtype, count, infer_shape=False, element_shape=spec.shape)
         for name, spec in specs.items()
     }
-    rooms = {name: tf.zeros([spec.shape.rank - 1], tf.int32) for name, spec in specs.items()}
+    rooms = {name: tf.zeros([spec.shape.rank], tf.int32) for name, spec in specs.items()}
 
     def add(
         number: tf.Tensor, answers: dict[str, tf.TensorArray], rooms: Answers
     ) -> tuple[Any, ...]:
-        given = {name: value[0] for name, value in known(image_bytes[number]).items()}
+        given = known(image_bytes[number])
         larger = {name: tf.maximum(room, tf.shape(given[name])) for name, room in rooms.items()}
         return (
             number + 1,
@@ -144,29 +153,34 @@ def one_by_one(answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor) -
 
     def padded(name: str, number: tf.Tensor) -> tf.Tensor:
         value = answers[name].read(number)
-        return (
-            value if specs[name].shape[1:].is_fully_defined() else pad_to_room(value, rooms[name])
-        )
+        if specs[name].shape.is_fully_defined():
+            return value
+        return pad_to(value, rooms[name], fields[name])
 
     def gathered(number: tf.Tensor) -> Answers:
         return {name: padded(name, number) for name in answers}
 
-    signature = {name: tf.TensorSpec(spec.shape[1:], spec.dtype) for name, spec in specs.items()}
+    signature = {name: tf.TensorSpec(spec.shape, spec.dtype) for name, spec in specs.items()}
     return tf.map_fn(
         gathered, tf.range(count), fn_output_signature=signature, parallel_iterations=1
     )
 
 
-def _with_settings(
-    serve: Callable[..., Answers], images: str, settings: Settings
+def _specs_of_one(answers: Mapping[str, tf.Tensor]) -> dict[str, tf.TensorSpec]:
+    """Return the specs of the answers to one image of a batch."""
+    return {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in answers.items()}
+
+
+def _with_options(
+    serve: Callable[..., Answers], images: str, options: Options
 ) -> Callable[..., Answers]:
-    """`serve` with named parameters that have defaults, from which TensorFlow makes those of the
-    signature.
+    """Return `serve` with named parameters that have defaults, from which TensorFlow makes those of
+    the signature.
     """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     named = [
         inspect.Parameter(name, kind, default=tf.constant(default))
-        for name, default in settings.items()
+        for name, default in options.items()
     ]
     serve.__signature__ = inspect.Signature([inspect.Parameter(images, kind), *named])  # type: ignore[attr-defined]
     return serve

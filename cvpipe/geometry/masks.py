@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
@@ -45,31 +43,3 @@ def overlay(pixels: tf.Tensor, mask: tf.Tensor, strength: float = 0.6) -> tf.Ten
         tf.constant(colours), tf.cast(mask, tf.int32)
     )
     return tf.where(mask[..., tf.newaxis] == IGNORED, pixels, covered)
-
-
-def pad_to_room(values: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
-    """`values`, filled up with IGNORED behind every dimension to at least `room`, int32 [their
-    rank]. Graph code.
-    """
-    beyond = tf.maximum(room - tf.shape(values), 0)
-    return tf.pad(
-        values,
-        tf.stack([tf.zeros_like(beyond), beyond], 1),
-        constant_values=tf.constant(IGNORED, values.dtype),
-    )
-
-
-def concatenate_padded(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Batches [B, …] as one; where examples differ in size, smaller ones are filled up with IGNORED
-    as `pad_to_room` does.
-    """
-    room = np.max([part.shape[1:] for part in parts], 0).astype(int)
-    if all(part.shape[1:] == tuple(room) for part in parts):
-        return np.concatenate(parts)
-    around = [[(0, 0), *((0, beyond) for beyond in room - part.shape[1:])] for part in parts]
-    return np.concatenate(
-        [
-            np.pad(part, sides, constant_values=IGNORED)
-            for part, sides in zip(parts, around, strict=True)
-        ]
-    )

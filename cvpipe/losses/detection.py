@@ -27,8 +27,8 @@ for the object (YOLOv3, section 2.1).
 """
 
 
-class Objects(NamedTuple):
-    """What is in the images."""
+class GroundTruth(NamedTuple):
+    """The objects of the images."""
 
     boxes: tf.Tensor
     """float32 [B, M, 4]."""
@@ -39,7 +39,7 @@ class Objects(NamedTuple):
 
     @property
     def is_object(self) -> tf.Tensor:
-        """bool [B, M]: what has to be found."""
+        """bool [B, M]: True for objects that have to be found."""
         return (self.labels >= 0) & ~self.crowd
 
 
@@ -47,7 +47,7 @@ def ssd_loss(
     raw: tf.Tensor,
     logits: tf.Tensor,
     decoded: tf.Tensor,
-    objects: Objects,
+    objects: GroundTruth,
     defaults: tf.Tensor,
     overlap: float,
     section: Loss,
@@ -62,7 +62,7 @@ def ssd_loss(
         raw: float32 [B, D, 4], the offsets predicted.
         logits: float32 [B, D, K + 1] with the background first, for multibox; [B, D, K] for focal.
         decoded: float32 [B, D, 4], the boxes that `raw` means.
-        objects: what is there.
+        objects: the objects of the images.
         defaults: float32 [D, 4], default boxes as [cy, cx, height, width].
         overlap: IoU from which a default box answers for an object.
         section: the configuration.
@@ -105,7 +105,7 @@ def yolo_loss(
     decoded: tf.Tensor,
     objectness: tf.Tensor,
     logits: tf.Tensor,
-    objects: Objects,
+    objects: GroundTruth,
     responsible: tf.Tensor,
     one_class: bool,
     section: Loss,
@@ -120,7 +120,7 @@ def yolo_loss(
         decoded: float32 [B, D, 4], the boxes that `raw` means.
         objectness: float32 [B, D], logits of there being an object.
         logits: float32 [B, D, K].
-        objects: what is there.
+        objects: the objects of the images.
         responsible: int32 [B, M], the box that answers for each object; any for empty slots.
         one_class: whether classes exclude each other (v2's softmax), or are a question of its own
             each (v3).
@@ -162,7 +162,7 @@ def yolo_v1_loss(
     decoded: tf.Tensor,
     objectness: tf.Tensor,
     classes: tf.Tensor,
-    objects: Objects,
+    objects: GroundTruth,
     encoded: tf.Tensor,
     cells: tf.Tensor,
     section: Loss,
@@ -177,7 +177,7 @@ def yolo_v1_loss(
         decoded: float32 [B, S N, 4], the boxes that `raw` means.
         objectness: float32 [B, S N], as predicted.
         classes: float32 [B, S, K], probabilities of the classes as predicted.
-        objects: what is there.
+        objects: the objects of the images.
         encoded: float32 [B, M, 4], what `raw` should be.
         cells: int32 [B, M], the cell 0 … S − 1 of each object.
         section: the configuration.
@@ -215,7 +215,7 @@ def yolo_v1_loss(
 def _objectness_loss(
     objectness: tf.Tensor,
     decoded: tf.Tensor,
-    objects: Objects,
+    objects: GroundTruth,
     responsible: tf.Tensor,
     section: Loss,
 ) -> tf.Tensor:

@@ -11,10 +11,11 @@ from typing import Any
 
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
-from cvpipe.json_files import jsonable, write_whole
+from cvpipe.json_files import jsonable, write_json
 from cvpipe.search.hparams import write_experiment, write_run
 from cvpipe.search.space import Dimension, Range
 from cvpipe.search.trial import Train, run_once
+from cvpipe.tasks.task import BestBy
 from cvpipe.training.run import Run
 
 
@@ -29,7 +30,7 @@ class Book:
         pipeline: Path,
         head: Mapping[str, Any],
         space: Sequence[Dimension],
-        best_by: str,
+        best_by: BestBy,
     ):
         """Open the book of a sweep, or begin one.
 
@@ -41,7 +42,7 @@ class Book:
         Raises:
             ConfigError: the folder holds another sweep, or something that is none.
         """
-        self.folder, self.metric = folder, f"validation {best_by}"
+        self.folder, self.metric = folder, f"validation {best_by.score}"
         self.pipeline = folder / "pipeline.yaml"
         self.trials: list[dict[str, Any]] = []
         """In the order in which they were drawn, as `sweep` returns them, but with "runs" as seen
@@ -91,10 +92,13 @@ class Book:
         self._write()
 
     def ranked(self) -> list[dict[str, Any]]:
-        """The trials, best first, the failed ones last; of equal ones the earlier first."""
-        return sorted(
-            self.trials, key=lambda trial: math.inf if trial["score"] is None else -trial["score"]
-        )
+        """Return the trials, best first, the failed ones last; of equal ones the earlier first."""
+
+        def rank(trial: Mapping[str, Any]) -> float:
+            score = trial["score"]
+            return math.inf if score is None else -self._best_by.merit(score)
+
+        return sorted(self.trials, key=rank)
 
     def result(self) -> dict[str, Any]:
         """What `sweep` returns."""
@@ -139,7 +143,7 @@ class Book:
         return before["runs"]
 
     def _write(self) -> None:
-        write_whole(self._file, {**self._head, "runs": self._runs, **self.result()})
+        write_json(self._file, {**self._head, "runs": self._runs, **self.result()})
 
 
 def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cvpipe.data.known_splits import describe_splits
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, UserError
 from cvpipe.search.book import Book
@@ -28,9 +29,8 @@ from cvpipe.search.draw import Study, narrowed
 from cvpipe.search.plan import Plan
 from cvpipe.search.space import Dimension, Value
 from cvpipe.search.trial import Train, train_in_a_process
-from cvpipe.tasks import task_module
+from cvpipe.tasks import load_task
 from cvpipe.training.run import Run
-from cvpipe.training.train import describe_splits
 
 
 def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         "data": describe_splits(splits)["digests"],
     }
     with Run(folder).locked():
-        book = Book(folder, plan.pipeline, head, space, task_module(config.task).BEST_BY)
+        best_by = load_task(config, splits["train"].facts).best_by
+        book = Book(folder, plan.pipeline, head, space, best_by)
         # The file may be edited while the sweep lasts; and the copy, if it gives no name, would be
         # called by its own.
         copied = dataclasses.replace(

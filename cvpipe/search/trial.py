@@ -16,7 +16,8 @@ from typing import Any
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.interrupt import on_signals
-from cvpipe.json_files import write_whole
+from cvpipe.json_files import write_json
+from cvpipe.tasks.task import BestBy
 from cvpipe.training.run import Run
 
 # Trains a configuration in a folder, or goes on with it there; raises UserError where that fails,
@@ -33,7 +34,7 @@ def train_in_a_process(config: Config, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
-    write_whole(file, config.to_json())
+    write_json(file, config.to_json())
     command = [sys.executable, "-m", "cvpipe", "train", str(file), "--run", str(folder), "--json"]
     last: deque[str] = deque(maxlen=20)
     # In a session of its own, or Ctrl-C on the terminal would reach it twice, which means "at
@@ -64,11 +65,11 @@ def train_in_a_process(config: Config, folder: Path) -> None:
         raise UserError(next(filter(None, reversed(said)), f"ended with code {code}"))
 
 
-def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[str, Any]:
+def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dict[str, Any]:
     """Trains a configuration, or goes on with it, and scores it.
 
     Returns:
-        "score", the highest `best_by` on the validation split; "epoch", where it was reached;
+        "score", the best one on the validation split; "epoch", where it was reached;
         "seconds"; "error", None or why
         it failed, and then there is no score.
 
@@ -93,7 +94,7 @@ def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[s
     rows = [
         row
         for row in run.metrics()
-        if row["split"] == "validation" and row.get(best_by) is not None
+        if row["split"] == "validation" and row.get(best_by.score) is not None
     ]
     if error or not rows:
         return {
@@ -103,5 +104,5 @@ def run_once(config: Config, folder: Path, best_by: str, train: Train) -> dict[s
             "error": error or "no validation score is finite",
         }
     # Of equal scores the later, as in training.
-    best = max(reversed(rows), key=lambda row: row[best_by])
-    return {"score": best[best_by], "epoch": best["epoch"], "seconds": seconds, "error": None}
+    best = max(reversed(rows), key=lambda row: best_by.merit(row[best_by.score]))
+    return {"score": best[best_by.score], "epoch": best["epoch"], "seconds": seconds, "error": None}

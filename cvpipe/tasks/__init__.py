@@ -1,13 +1,17 @@
-"""What can be learned: one module per task, plain functions and two constants (see
-CONTRIBUTING.md).
-"""
+"""Tasks: one file or folder each, with a function `make_task`; see `task.Task`."""
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.tasks.task import Task
 
 
-def task_module(name: str) -> ModuleType:
-    """The module of a task, such as "classification"."""
-    return importlib.import_module(f"cvpipe.tasks.{name}")
+def load_task(config: Config, facts: Facts) -> Task:
+    """Return the pipeline's task, bound to its data's facts."""
+    # A pipeline's `task` is the name of a module here.
+    module = importlib.import_module(f"cvpipe.tasks.{config.task}")
+    task: Task = module.make_task(config, facts)
+    return task

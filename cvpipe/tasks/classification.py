@@ -5,21 +5,20 @@ Dimensions: B images, K classes, k of them named in an answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import keras
-import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
-from cvpipe import drawing
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.data.sources import Example
-from cvpipe.losses.classification import classification_loss, initial_score
-from cvpipe.losses.classification import expected_initial_loss as of_untrained
+from cvpipe.fields import Field
+from cvpipe.losses.classification import classification_loss, expected_initial_loss, initial_score
+from cvpipe.losses.imitation import soft_cross_entropy
 from cvpipe.metrics.classification import ClassificationMetrics
 from cvpipe.models.build import classification_network, make_style
+from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
 
 PART = {
     "softmax": "cross_entropy",
@@ -28,100 +27,102 @@ PART = {
     "binary": "binary_cross_entropy",
     "focal": "focal",
 }
-"""The name of the loss's one part, for each `loss.kind`."""
-BEST_BY = "accuracy"
-"""The validation score whose highest value marks the best checkpoint."""
+"""Name of the loss's only part, for each `loss.kind`."""
+ANSWERS = {
+    "class_id": Field("exact"),
+    "class_name": Field("exact"),
+    "probability": Field("close"),
+    "top_class_ids": Field("ranked"),
+    "top_class_names": Field("ranked"),
+    "top_probabilities": Field("close"),
+    "probabilities": Field("close"),
+}
 
 
-def build_model(
-    config: Config, classes: tuple[str, ...], synchronized: bool = False
-) -> keras.Model:
-    """The network: float32 [B, H, W, C] to {"logits": float32 [B, K]}.
+def make_task(config: Config, facts: Facts) -> Task:
+    """Return classification, bound to a pipeline and its data's facts."""
+    names = facts.class_names
+
+    def predict(
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Tensors:
+        # A class has no place in the image, whatever its extent.
+        return answer(networks["network"](image, training=False), config, names)
+
+    return Task(
+        build=lambda synchronized: {"network": build_network(config, len(names), synchronized)},
+        encode=encode,
+        updates=(supervised(partial(loss, config=config)),),
+        predict=predict,
+        answers=ANSWERS,
+        metrics=lambda: ClassificationMetrics(names),
+        best_by=BestBy("accuracy"),
+        combine=partial(combine, config=config),
+        initial_loss=lambda: expected_initial_loss(config.loss, len(names)),
+        imitate=partial(imitate, config=config),
+    )
+
+
+def build_network(config: Config, num_classes: int, synchronized: bool = False) -> keras.Model:
+    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}.
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
     their number.
     """
     model = config.model
-    input_shape = (*config.prepare.size, config.prepare.channels)
-    style, normalize = (
-        make_style(model, synchronized),
-        None if config.prepare.normalize == "given" else config.prepare,
-    )
     return classification_network(
         model.backbone,
-        input_shape,
-        len(classes),
+        (*config.prepare.size, config.prepare.channels),
+        num_classes,
         width=model.width,
         dropout=model.dropout,
         drop_connect=model.drop_connect,
         bias=initial_score(config.loss),
-        style=style,
-        normalize=normalize,
+        style=make_style(model, synchronized),
+        normalize=None if config.prepare.normalize == "given" else config.prepare,
     )
 
 
-def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
-    """An example's labels as fixed-shape targets: {"label": int32 scalar}."""
+def encode(example: Example) -> Tensors:
+    """Return an example's targets, {"label": int32 scalar}."""
     return {"label": example["label"]}
 
 
-def truth(example: Example, config: Config) -> dict[str, tf.Tensor]:
-    """What evaluation compares answers with: the targets."""
-    return encode(example, config)
+def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
+    """Return the parts of the loss, float32 [B] each."""
+    part = PART[config.loss.kind]
+    return {part: classification_loss(outputs["logits"], targets["label"], config.loss)}
 
 
-def loss_names(config: Config) -> tuple[str, ...]:
-    """The names of what `loss` returns."""
-    return (PART[config.loss.kind],)
-
-
-def loss(
-    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
-) -> dict[str, tf.Tensor]:
-    """Return the parts of the loss, float32 [B] each; the train step weighs and sums them."""
-    return {
-        PART[config.loss.kind]: classification_loss(
-            outputs["logits"], targets["label"], config.loss
-        )
-    }
-
-
-def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
-    """What several networks, or one network for several views of each image, answer together.
+def combine(outputs: Tensors, config: Config) -> Tensors:
+    """Combine the outputs of several networks, or of one network for several views of an image.
 
     Args:
         outputs: {"logits": float32 [M, B, K]} of M networks or views.
 
     Returns:
-        {"logits": float32 [B, K]}, whose probabilities in `predict` are the means of the M
-            probabilities.
+        {"logits": float32 [B, K]}, whose probabilities are the means of the M probabilities.
     """
-    logits = outputs["logits"]
     if _is_one_of_many(config):
-        members = tf.cast(tf.shape(logits)[0], logits.dtype)
-        return {
-            "logits": tf.reduce_logsumexp(tf.nn.log_softmax(logits), axis=0) - tf.math.log(members)
-        }
+        return mean_of_softmax(outputs)
     # The logit ln p − ln(1 − p) of a mean; each mean as a sum of exponentials, so that no tiny
     # probability becomes 0.
+    logits = outputs["logits"]
     yes, no = (tf.reduce_logsumexp(tf.math.log_sigmoid(sign * logits), axis=0) for sign in (1, -1))
     return {"logits": yes - no}
 
 
-def settings(config: Config) -> dict[str, float | int]:
-    """What whoever asks an artefact may choose: nothing."""
-    return {}
+def imitate(outputs: Tensors, teacher: Tensors, temperature: float, config: Config) -> tf.Tensor:
+    """Return the cross-entropy with the teacher's softened probabilities, × T², float32 [B] (Hinton
+    et al. 2015, section 2).
+    """
+    return soft_cross_entropy(
+        outputs["logits"], teacher["logits"], temperature, exclusive=_is_one_of_many(config)
+    )
 
 
-def predict(
-    outputs: dict[str, tf.Tensor],
-    config: Config,
-    classes: tuple[str, ...],
-    extent: tf.Tensor | None = None,
-) -> dict[str, tf.Tensor]:
-    """The answer, the same in evaluation and in the artefact.
-
-    `extent` is unused: a class has no place in the image.
+def answer(outputs: Tensors, config: Config, class_names: tuple[str, ...]) -> Tensors:
+    """Return the answers, the same in evaluation and in the artefact.
 
     Probabilities are the softmax of the scores; for losses binary and focal each class has its own
     sigmoid, and they don't add up to 1. Only cross-entropies ask for probabilities: a hinge loss's,
@@ -129,17 +130,13 @@ def predict(
 
     Returns:
         "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids"
-        int32 [B, k],
-        "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling;
+        int32 [B, k], "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling;
         "probabilities" float32 [B, K].
     """
-    probabilities = (
-        tf.nn.softmax(outputs["logits"])
-        if _is_one_of_many(config)
-        else tf.sigmoid(outputs["logits"])
-    )
-    top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(classes)))
-    names = tf.gather(tf.constant(classes), ids)
+    logits = outputs["logits"]
+    probabilities = tf.nn.softmax(logits) if _is_one_of_many(config) else tf.sigmoid(logits)
+    top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(class_names)))
+    names = tf.gather(tf.constant(class_names), ids)
     return {
         "class_id": ids[:, 0],
         "class_name": names[:, 0],
@@ -149,79 +146,6 @@ def predict(
         "top_probabilities": top,
         "probabilities": probabilities,
     }
-
-
-def metrics(config: Config, classes: tuple[str, ...]) -> ClassificationMetrics:
-    """What evaluation accumulates."""
-    return ClassificationMetrics(classes)
-
-
-def draw_targets(
-    pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
-) -> Figure:
-    """Images uint8 [N, H, W, C] under their classes."""
-    return drawing.image_grid(pixels, [classes[label] for label in targets["label"]])
-
-
-def draw_answers(
-    pixels: np.ndarray,
-    targets: Mapping[str, np.ndarray],
-    predictions: Mapping[str, np.ndarray],
-    config: Config,
-    classes: tuple[str, ...],
-) -> Figure:
-    """Images uint8 [N, H, W, C] under the answers, green and red, with the true class where an
-    answer is wrong.
-    """
-    labels, answers = targets["label"], predictions["class_id"]
-    titles = [
-        f"{classes[answer]} {probability:.0%}"
-        + ("" if answer == label else f"\nis {classes[label]}")
-        for label, answer, probability in zip(
-            labels, answers, predictions["probability"], strict=True
-        )
-    ]
-    return drawing.image_grid(pixels, titles, labels == answers)
-
-
-def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
-    """Pictures of what `metrics` counted: the confusion matrix and how far probabilities can be
-    trusted.
-    """
-    return {
-        "confusion_matrix": drawing.confusion_matrix(
-            np.array(scores["confusion_matrix"]), list(scores["per_class"])
-        ),
-        "calibration": drawing.reliability(np.array(scores["calibration_bins"])),
-    }
-
-
-def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """The nth of a batch of answers for people and programs: class_id, class_name, probability, and
-    top, a list of the same.
-    """
-    names = [name.decode() for name in predictions["top_class_names"][n]]
-    ids, probabilities = (
-        predictions["top_class_ids"][n].tolist(),
-        predictions["top_probabilities"][n].tolist(),
-    )
-    top = [
-        {"class_id": i, "class_name": name, "probability": p}
-        for i, name, p in zip(ids, names, probabilities, strict=True)
-    ]
-    return {**top[0], "top": top}
-
-
-def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
-    """One image uint8 [H, W, C] under one answer of `to_answer`."""
-    return drawing.image_grid(
-        pixels[np.newaxis], [f"{answer['class_name']} {answer['probability']:.1%}"]
-    )
-
-
-def expected_initial_loss(config: Config, classes: int) -> float | None:
-    """What an untrained network should lose; without what l1 and l2 add."""
-    return of_untrained(config.loss, classes)
 
 
 def _is_one_of_many(config: Config) -> bool:

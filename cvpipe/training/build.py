@@ -1,4 +1,4 @@
-"""A run's model and optimizer: fresh, or as a checkpoint has them."""
+"""A run's networks and optimizers: fresh, or as a checkpoint has them."""
 
 from __future__ import annotations
 
@@ -10,46 +10,66 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.models.freeze import freeze
 from cvpipe.runtime import seed_weights
-from cvpipe.tasks import task_module
-from cvpipe.training.loop import last_step_of
-from cvpipe.training.optimizers import make_optimizer
+from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Task
+from cvpipe.training.optimizers import make_optimizer, variables_by_optimizer
 from cvpipe.training.run import Run
-from cvpipe.training.schedules import LearningRate, make_schedule
+from cvpipe.training.schedules import LearningRate, last_step_of, make_schedule
 from cvpipe.training.state import State, read_checkpoint
 
 
 def build_state(
-    config: Config,
-    classes: tuple[str, ...],
-    examples: int,
-    strategy: tf.distribute.Strategy | None = None,
+    config: Config, task: Task, examples: int, strategy: tf.distribute.Strategy | None = None
 ) -> tuple[State, LearningRate]:
-    """Return a fresh model, optimizer and learning-rate schedule: same seed, same bits."""
+    """Build fresh networks, optimizers and learning-rate schedule: same seed, same bits.
+
+    Args:
+        examples: number of training examples.
+        strategy: None for the one in scope.
+    """
     strategy = strategy or tf.distribute.get_strategy()
     seed_weights(config)
     with strategy.scope():
-        model = task_module(config.task).build_model(
-            config, classes, synchronized=strategy.num_replicas_in_sync > 1
-        )
-        freeze(model, config.model)
+        networks = task.build(strategy.num_replicas_in_sync > 1)
+        for name, network in networks.items():
+            if name not in task.frozen:
+                freeze(network, config.model)
         schedule = make_schedule(
             config,
             examples / config.train.batch_size,
             last_step_of(config.train.epochs, config, examples),
         )
-        optimizer = make_optimizer(config, schedule, model.trainable_variables)
+    return fresh_state(config, task, networks, schedule, strategy), schedule
+
+
+def fresh_state(
+    config: Config,
+    task: Task,
+    networks: dict[str, keras.Model],
+    schedule: LearningRate,
+    strategy: tf.distribute.Strategy | None = None,
+) -> State:
+    """Return a state before its first step, with fresh optimizers."""
+    moved = variables_by_optimizer(task, networks)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        optimizers = {
+            name: make_optimizer(config, config.optimizers[name], schedule, variables)
+            for name, variables in moved.items()
+        }
     # The step belongs to the process, not to a replica: the loop on the host counts it.
-    return (
-        State(model, optimizer, tf.Variable(0, dtype=tf.int64, name="step"), schedule.factor),
-        schedule,
-    )
+    step = tf.Variable(0, dtype=tf.int64, name="step")
+    return State(networks, optimizers, moved, step, schedule.factor, frozen=task.frozen)
 
 
-def load_model(run: Run, checkpoint: Path) -> keras.Model:
-    """The run's model at one of its checkpoints, with averaged weights where the pipeline keeps an
-    average; raises like `load`.
+def load_networks(run: Run, checkpoint: Path) -> dict[str, keras.Model]:
+    """Return the run's networks at one of its checkpoints, with averaged weights where the pipeline
+    keeps an average.
+
+    Raises:
+        DataError: there is no checkpoint, or it is damaged.
     """
-    state, _ = build_state(run.config, tuple(run.facts["classes"]), run.facts["examples"]["train"])
+    task = load_task(run.config, run.facts)
+    state, _ = build_state(run.config, task, run.known["examples"]["train"])
     state.restore(read_checkpoint(checkpoint), checkpoint)
     state.use_averaged_weights()
-    return state.model
+    return state.networks

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvpipe.config_file import with_data
+from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.errors import DataError
 from cvpipe.evaluation import ask, evaluate, make_predict, numbers
-from cvpipe.tasks import task_module
-from cvpipe.training.build import load_model
+from cvpipe.training.build import load_networks
 from cvpipe.training.run import Run
-from cvpipe.training.train import Trained, open_split
+from cvpipe.training.trained import Trained, answering_together
 
 # The sections that all members must share: how an image comes in, and what the answer is.
 SHARED = ("task", "prepare", "test_time", "export")
@@ -65,9 +64,8 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
     first = members[0].run
     for member in members[1:]:
         _check_fits(first, member.run)
-    config, classes = with_data(first.config, overrides, ANSWERED), tuple(first.facts["classes"])
-    models, task = tuple(load_model(*member) for member in members), task_module(config.task)
-    return Trained(models, make_predict(models, task, config, classes), task, config, classes)
+    networks = [load_networks(*member) for member in members]
+    return answering_together(networks, first, overrides, ANSWERED)
 
 
 def evaluate_ensemble(
@@ -80,13 +78,9 @@ def evaluate_ensemble(
         numbers.
     """
     trained = load_ensemble(members, overrides)
-    source = open_split(trained.config, split, members[0].run.facts)
-
-    alone = [
-        make_predict([model], trained.task, trained.config, trained.classes)
-        for model in trained.models
-    ]
-    metrics = [trained.task.metrics(trained.config, trained.classes) for _ in members]
+    source = open_split(trained.config, split, members[0].run.known)
+    alone = [make_predict([own], trained.task, trained.config) for own in trained.members]
+    metrics = [trained.task.metrics() for _ in members]
 
     def watch(batch: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> None:
         for predict, metric in zip(alone, metrics, strict=True):
@@ -117,12 +111,12 @@ def _check_fits(first: Run, run: Run) -> None:
     if kind != other:
         differs = f"loss.kind {other} and {kind} mean different probabilities"
         raise DataError(f"{run.folder}: can't answer together with {first.folder}: {differs}")
-    if run.facts["classes"] != first.facts["classes"]:
+    if run.facts != first.facts:
         raise DataError(
             f"{run.folder}: knows other classes than {first.folder},"
-            f" {', '.join(run.facts['classes'])}"
+            f" {', '.join(run.facts.class_names)}"
         )
-    if run.facts["digests"].get("test") != first.facts["digests"].get("test"):
+    if run.known["digests"].get("test") != first.known["digests"].get("test"):
         raise DataError(
             f"{run.folder}: holds out other test images than {first.folder}, which one may have"
             " seen in training; give both the same data and data.split_seed"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -25,11 +24,11 @@ from cvpipe.data.sources import Source
 from cvpipe.data.stream import evaluation_batches
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.interrupt import stop_on_signals
-from cvpipe.training.milestones import Milestones
-from cvpipe.training.progress import Progress
-from cvpipe.training.setup import Setup
-from cvpipe.training.step import gradients_of, regularization
+from cvpipe.tasks.task import Task
+from cvpipe.training.parts import Parts
+from cvpipe.training.step import gradients_of, regularization, step_seed
 from cvpipe.training.strategy import uses_xla
+from cvpipe.training.validation import patience_is_over, validate
 
 # A fall of the loss that is less than this, relative to a loss above 1, can't be told from the
 # rounding of float32.
@@ -49,13 +48,16 @@ class Objective:
 
     def __init__(
         self,
-        model: keras.Model,
-        task: ModuleType,
+        network: keras.Model,
+        task: Task,
         config: Config,
         source: Source,
         quarantine: Quarantine,
     ):
-        self._variables, self._quarantine = model.trainable_variables, quarantine
+        self._variables, self._quarantine = network.trainable_variables, quarantine
+        [update] = task.updates
+        # As in evaluation: a BatchNorm that came with frozen weights keeps its statistics.
+        networks = {"network": lambda image, training: network(image, training=False)}
         self.losses: dict[str, float] = {}
         # A person may ask for several views of an image in evaluation; what is learned from is one.
         batches = evaluation_batches(
@@ -67,16 +69,16 @@ class Objective:
         )
         self._batches = batches.cache() if small else batches
 
-        @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy(), model))
+        seed = step_seed(config, tf.constant(0))
+
+        @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy(), network))
         @tf.autograph.experimental.do_not_convert
         def sums(batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
             weight = tf.cast(batch["weight"], tf.float64)
             with tf.GradientTape() as tape:
-                # As in evaluation: a BatchNorm that came with frozen weights keeps its statistics.
-                losses = task.loss(model(batch["image"], training=False), batch["targets"], config)
                 losses = {
                     name: tf.reduce_sum(tf.cast(loss, tf.float64) * weight)
-                    for name, loss in losses.items()
+                    for name, loss in update.losses(networks, batch, seed).items()
                 }
                 total = tf.add_n(list(losses.values()))
             return losses, gradients_of(total, self._variables, tape)
@@ -131,142 +133,127 @@ class Objective:
         return self.losses["loss"], gradient / examples + _flat(gradients)
 
 
-class FullBatch:
-    """One training by L-BFGS (Liu and Nocedal 1989), from wherever its state is to its end; a step
-    is an iteration, an epoch too.
+def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
+    """Raise ConfigError where the task or the devices don't go with L-BFGS."""
+    if strategy.num_replicas_in_sync > 1:
+        raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
+    if [update.moves for update in task.updates] != [("network",)]:
+        raise ConfigError(
+            "optimizer.kind: lbfgs minimizes one loss of one network, and this task has several;"
+            " choose another optimizer"
+        )
+
+
+def train_full_batch(parts: Parts) -> str:
+    """Train by L-BFGS (Liu and Nocedal 1989), from wherever the state is to the end; a step is an
+    iteration, an epoch too.
+
+    Returns:
+        Why it ended: "finished", "finished: converged" or "stopped early".
+
+    Raises:
+        Interrupted: asked to stop; everything but L-BFGS's estimate of the curvature is saved.
+        UserError: the loss is not finite, or too many records are bad.
     """
-
-    def __init__(self, setup: Setup, section: Lbfgs):
-        if setup.strategy.num_replicas_in_sync > 1:
-            raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
-        self.setup, self.section = setup, section
-        self.config, self.run, self.state, self.predict = (
-            setup.config,
-            setup.run,
-            setup.state,
-            setup.predict,
-        )
-        source = setup.splits["train"]
-        self.objective = Objective(
-            self.state.model, setup.task, self.config, source, setup.quarantines["train"]
-        )
-        self.progress = Progress(self.config.train.epochs, len(source), 1)
-
-    def train(self) -> str:
-        """Trains to the end.
-
-        Returns:
-            Why it ended: "finished", "finished: converged" or "stopped early".
-
-        Raises:
-            Interrupted: asked to stop; everything but L-BFGS's estimate of the curvature is saved.
-            UserError: the loss is not finite, or too many records are bad.
-        """
-        self.milestones = Milestones(self.setup, self.progress)
-        reached, epochs = int(self.state.step), self.config.train.epochs
-        if reached == 0:
-            self.milestones.showing.start(self.predict)
-        if not (self.state.converged or self.milestones.patience_is_over() or reached >= epochs):
-            if reached:
-                self.progress.note(
-                    f"resuming at iteration {reached} of {epochs}; the curvature, which can't be"
-                    " saved, is estimated anew"
-                )
-            with stop_on_signals() as stop:
-                self._minimize(stop)
-        self.milestones.showing.close()
-        if self.state.converged:
-            return "finished: converged"
-        return "stopped early" if int(self.state.step) < epochs else "finished"
-
-    def _minimize(self, stop: threading.Event) -> None:
-        iterate = self.objective.weights()
-        began = time.monotonic()
-
-        def stop_if_asked() -> None:
-            if stop.is_set():
-                # The model has whatever weights a line search was trying.
-                self.objective.assign(iterate)
-                self.milestones.save("last")
-                raise Interrupted(
-                    f"stopped at iteration {int(self.state.step)} of {self.config.train.epochs};"
-                    " its weights are saved. The same command goes on from them"
-                )
-
-        def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            loss, gradient = self.objective(weights, stop_if_asked)
-            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
-                self.objective.assign(iterate)
-                raise self._not_finite()
-            return loss, gradient
-
-        def iterated(intermediate_result: scipy.optimize.OptimizeResult) -> None:
-            nonlocal iterate, began
-            iterate = intermediate_result.x.copy()
-            self.objective.assign(iterate)
-            self.state.step.assign_add(1)
-            self._take_in(time.monotonic() - began)
-            began = time.monotonic()
-            if self.milestones.patience_is_over():
-                raise StopIteration
-            stop_if_asked()
-
-        result = scipy.optimize.minimize(
-            loss_and_gradient,
-            iterate,
-            jac=True,
-            method="L-BFGS-B",
-            callback=iterated,
-            options={
-                "maxcor": self.section.history,
-                "maxiter": self.config.train.epochs - int(self.state.step),
-                "maxfun": 10**9,
-                "ftol": SMALLEST_FALL,
-            },
-        )
-        if result.status in (CONVERGED, NO_LOWER_POINT):
-            self.objective.assign(iterate)
-            self.state.converged = True
-            self.progress.note(
-                f"converged after {int(self.state.step)} iterations"
-                f" ({result.message.strip().lower()})"
+    state, epochs = parts.state, parts.config.train.epochs
+    reached = int(state.step)
+    if not (state.converged or patience_is_over(parts.config, state) or reached >= epochs):
+        if reached:
+            parts.log.note(
+                f"resuming at iteration {reached} of {epochs}; the curvature, which can't be"
+                " saved, is estimated anew"
             )
-            if not self._evaluation_is_due():
-                self.milestones.evaluate(int(self.state.step))
-            self.milestones.save("last")
+        with stop_on_signals() as stop:
+            _minimize(parts, stop)
+    if state.converged:
+        return "finished: converged"
+    return "stopped early" if int(state.step) < epochs else "finished"
 
-    def _take_in(self, seconds: float) -> None:
-        """Shows an iteration, and evaluates and saves where that is due."""
-        step = int(self.state.step)
-        rate = self.progress.update(step, self.objective.losses["loss"], 1, seconds, 0.0)
-        self.milestones.showing.trained(
-            step, step, 1, {**self.objective.losses, "images_per_second": rate["images_per_second"]}
-        )
-        if self._evaluation_is_due():
-            self.milestones.evaluate(step)
-            self.milestones.save("last")
-        elif self.milestones.checkpoint_is_due():
-            self.milestones.save("last")
 
-    def _evaluation_is_due(self) -> bool:
-        """Whether the iteration just done is one of those after which there is an evaluation."""
-        step = int(self.state.step)
-        return step > 0 and (
-            step % self.config.train.evaluate_every == 0 or step == self.config.train.epochs
-        )
+def _minimize(parts: Parts, stop: threading.Event) -> None:
+    state, config = parts.state, parts.config
+    objective = Objective(
+        state.networks["network"],
+        parts.task,
+        config,
+        parts.splits["train"],
+        parts.quarantines["train"],
+    )
+    iterate = objective.weights()
+    began = time.monotonic()
 
-    def _not_finite(self) -> UserError:
-        last = self.run.checkpoint("last")
-        kept = (
-            f"{last} still holds the last good state"
-            if last.exists()
-            else "no checkpoint was written"
+    def stop_if_asked() -> None:
+        if stop.is_set():
+            # The network has whatever weights a line search was trying.
+            objective.assign(iterate)
+            parts.checkpointer.save("last")
+            raise Interrupted(
+                f"stopped at iteration {int(state.step)} of {config.train.epochs};"
+                " its weights are saved. The same command goes on from them"
+            )
+
+    def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = objective(weights, stop_if_asked)
+        if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+            objective.assign(iterate)
+            raise UserError(
+                f"the loss is not finite near the weights of iteration {int(state.step)};"
+                f" {parts.run.kept()}. Start with a model.initializer of smaller weights, add"
+                " loss.l2, or use another optimizer.kind"
+            )
+        return loss, gradient
+
+    def iterated(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        nonlocal iterate, began
+        iterate = intermediate_result.x.copy()
+        objective.assign(iterate)
+        state.step.assign_add(1)
+        _take_in(parts, objective.losses, time.monotonic() - began)
+        began = time.monotonic()
+        if patience_is_over(config, state):
+            raise StopIteration
+        stop_if_asked()
+
+    assert isinstance(config.optimizer, Lbfgs)
+    result = scipy.optimize.minimize(
+        loss_and_gradient,
+        iterate,
+        jac=True,
+        method="L-BFGS-B",
+        callback=iterated,
+        options={
+            "maxcor": config.optimizer.history,
+            "maxiter": config.train.epochs - int(state.step),
+            "maxfun": 10**9,
+            "ftol": SMALLEST_FALL,
+        },
+    )
+    if result.status in (CONVERGED, NO_LOWER_POINT):
+        objective.assign(iterate)
+        state.converged = True
+        parts.log.note(
+            f"converged after {int(state.step)} iterations ({result.message.strip().lower()})"
         )
-        return UserError(
-            f"the loss is not finite near the weights of iteration {int(self.state.step)}; {kept}."
-            " Start with a model.initializer of smaller weights, add loss.l2, or use another"
-            " optimizer.kind"
-        )
+        if not _evaluation_is_due(parts):
+            validate(parts, int(state.step))
+        parts.checkpointer.save("last")
+
+
+def _take_in(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
+    """Log an iteration, and evaluate and save where that is due."""
+    step = int(parts.state.step)
+    parts.log.trained(step, 1, losses, seconds, epoch=step)
+    if _evaluation_is_due(parts):
+        validate(parts, step)
+        parts.checkpointer.save("last")
+    elif parts.checkpointer.is_due():
+        parts.checkpointer.save("last")
+
+
+def _evaluation_is_due(parts: Parts) -> bool:
+    """True if the iteration just done is one of those after which there is an evaluation."""
+    step, train = int(parts.state.step), parts.config.train
+    return step > 0 and (step % train.evaluate_every == 0 or step == train.epochs)
 
 
 def _flat(values: list[Any]) -> np.ndarray:

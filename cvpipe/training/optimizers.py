@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.config.optimizer import AdaGrad, Adam, AdamW, Lbfgs, RmsProp, Sgd
+from cvpipe.config.optimizer import AdaGrad, Adam, AdamW, Lbfgs, Optimizer, RmsProp, Sgd
 from cvpipe.losses.kernels import is_kernel
+from cvpipe.tasks.task import Task, Update
 from cvpipe.training.schedules import LearningRate
 
 
+def moved_variables(update: Update, networks: Mapping[str, keras.Model]) -> list[keras.Variable]:
+    """Return the variables that an update moves, network by network."""
+    return [v for name in update.moves for v in networks[name].trainable_variables]
+
+
+def variables_by_optimizer(
+    task: Task, networks: Mapping[str, keras.Model]
+) -> dict[str, list[keras.Variable]]:
+    """Return the variables that each optimizer of the task's updates moves."""
+    moved: dict[str, list[keras.Variable]] = {}
+    for update in task.updates:
+        known = moved.setdefault(update.optimizer, [])
+        known += [v for v in moved_variables(update, networks) if all(v is not k for k in known)]
+    return moved
+
+
 def make_optimizer(
-    config: Config, schedule: LearningRate, variables: list[keras.Variable]
+    config: Config, chosen: Optimizer, schedule: LearningRate, variables: list[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    """The optimizer, built for `variables`; weight decay, where there is any, spares biases and
+    """Make an optimizer, built for `variables`; weight decay, where there is any, spares biases and
     norms.
 
     Call it in the strategy's scope. Where gradients are clipped on several replicas, each has to be
     given their mean over all replicas: see `step.py`.
     """
-    chosen = config.optimizer
     common: dict[str, Any] = {
         "use_ema": config.train.ema is not None,
         "ema_momentum": config.train.ema or 0.0,

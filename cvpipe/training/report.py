@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,32 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe.config import Config
+from cvpipe.data.known_splits import open_split
 from cvpipe.data.prepare import restore_pixels
-from cvpipe.drawing import curves
-from cvpipe.evaluation import numbers
-from cvpipe.geometry.masks import concatenate_padded
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.evaluation import evaluate, joined, numbers
+from cvpipe.fields import Field, concatenate_padded
+from cvpipe.pictures import Pictures, load_pictures
+from cvpipe.pictures.drawing import curves
+from cvpipe.tasks.task import Task
 from cvpipe.training.run import Run
+from cvpipe.training.trained import load
 
 SHOWN_IMAGES = 32
 # Of large images fewer are shown: each value takes one to four bytes.
 SHOWN_VALUES = 50_000_000
+# Images that keep their own size are padded to be shown together.
+IMAGE = Field(padding=0)
 
 
 class FirstExamples:
-    """The first readable examples that an evaluation sees, with their answers: `watch` is what
-    `evaluate` takes.
-    """
+    """The first readable examples of an evaluation with their answers; `evaluate` takes `watch`."""
 
     def __init__(self) -> None:
         self._kept: list[dict[str, Any]] = []
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keeps some of a batch, as long as there are few and they are small."""
+        """Keep some of a batch, as long as there are few and they are small."""
         images = [kept["image"] for kept in self._kept]
         left = SHOWN_IMAGES - sum(map(len, images))
         shown = np.flatnonzero(batch["weight"])[:left]
@@ -45,40 +49,66 @@ class FirstExamples:
             }
             self._kept.append(tf.nest.map_structure(lambda values: values[shown], every))
 
-    def draw(self, task: ModuleType, config: Config, classes: tuple[str, ...]) -> Figure | None:
-        """A picture of them; None where nothing could be read."""
+    def draw(self, pictures: Pictures, task: Task, config: Config) -> Figure | None:
+        """Draw them; None where nothing could be read."""
         if not self._kept:
             return None
-        every = tf.nest.map_structure(lambda *parts: concatenate_padded(parts), *self._kept)
-        images = every["image"]
+        images = concatenate_padded([kept["image"] for kept in self._kept], IMAGE)
         # Of several views a person sees the first, the middle of the image.
         pixels = restore_pixels(
             tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare
         ).numpy()
-        return task.draw_answers(pixels, every["targets"], every["predictions"], config, classes)
+        targets = joined([kept["targets"] for kept in self._kept], task.targets)
+        answers = joined([kept["predictions"] for kept in self._kept], task.answers)
+        return pictures.draw_answers(pixels, targets, answers)
+
+
+def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Score the checkpoint of a run that would be exported, on one split, and write the report.
+
+    Returns:
+        What `evaluation.evaluate` does, and "split".
+    """
+    trained = load(run, run.config.export.checkpoint, overrides)
+    source = open_split(trained.config, split, run.known)
+    quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
+    first = FirstExamples()
+    scores = evaluate(
+        trained.predict,
+        source,
+        trained.task,
+        trained.config,
+        quarantine=quarantine,
+        watch=first.watch,
+    )
+    figures = {"curves": curves(run.metrics(), trained.task.best_by.score)}
+    if pictures := load_pictures(trained.config, trained.facts):
+        answers = first.draw(pictures, trained.task, trained.config)
+        figures |= {"predictions": answers} if answers else {}
+        figures |= pictures.draw_scores(scores)
+    write_report(run, split, scores, figures)
+    return {**scores, "split": split}
 
 
 def write_report(
-    run: Run, task: ModuleType, split: str, scores: Mapping[str, Any], answers: Figure | None
+    run: Run, split: str, scores: Mapping[str, Any], figures: Mapping[str, Figure]
 ) -> None:
-    """Writes report.md and its pictures from the run's metrics and the scores of one split."""
-    predictions = {"predictions": answers} if answers else {}
-    pictures = {
-        "curves": curves(run.metrics(), task.BEST_BY),
-        **predictions,
-        **task.draw_scores(scores),
-    }
+    """Write report.md from the scores of one split, and its pictures.
+
+    Args:
+        figures: by name, in the report's order.
+    """
     folder = run.pictures(split)
     folder.mkdir(exist_ok=True)
-    for name, figure in pictures.items():
+    for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=100)
-    facts = run.facts
+    known = run.known
     lines = [
         f"# {run.config.name}",
         "",
         (
-            f"Scores on the {split} split ({facts['examples'][split]} examples); training had"
-            f" {facts['examples']['train']}."
+            f"Scores on the {split} split ({known['examples'][split]} examples); training had"
+            f" {known['examples']['train']}."
         ),
         "",
         *_table(
@@ -87,7 +117,7 @@ def write_report(
         "",
         *(
             line
-            for name in pictures
+            for name in figures
             for line in (
                 f"## {_title(name)}",
                 "",
@@ -102,7 +132,7 @@ def write_report(
         ),
         "## Made with",
         "",
-        ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+        ", ".join(f"{name} {version}" for name, version in run.versions.items()),
         "",
         "```json",
         json.dumps(run.config.to_json(), indent=2),
@@ -112,8 +142,8 @@ def write_report(
 
 
 def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The lines of a Markdown table, one a class, from a score's "per_class"; "–" where a score is
-    undefined.
+    """Return the lines of a Markdown table, one a class, from a score's "per_class"; "–" where a
+    score is undefined.
     """
     columns = list(next(iter(scores.values())))
     return _table(

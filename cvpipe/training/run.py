@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe import __version__, config_file
+from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.data.known_splits import KnownData
 from cvpipe.errors import ConfigError, DataError, UserError
-from cvpipe.json_files import jsonable, write_whole
+from cvpipe.json_files import jsonable, write_json
 
 
 class Run:
@@ -31,7 +34,7 @@ class Run:
     def __init__(self, folder: str | Path, writes: bool = True):
         self.folder, self.writes = Path(folder), writes
         self.config_file = self.folder / "config.json"
-        self.facts_file = self.folder / "run.json"
+        self.known_file = self.folder / "run.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.quarantine_file = self.folder / "quarantine.jsonl"
         self.events = self.folder / "events"
@@ -74,29 +77,44 @@ class Run:
             ) from None
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What run.json says: classes, examples and digests by split, versions.
+    def known(self) -> KnownData:
+        """The run's memory of its data.
 
         Raises:
-            DataError: the file is missing or damaged.
+            DataError: run.json is missing or damaged.
         """
-        try:
-            return json.loads(self.facts_file.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise DataError(
-                f"{self.facts_file}: missing or damaged ({error}); restore it, or train again with"
-                " --fresh"
-            ) from None
+        values = self._read_known()
+        return KnownData(
+            facts=values["facts"], examples=values["examples"], digests=values["digests"]
+        )
 
-    def start(self, config: Config, facts: dict[str, Any], fresh: bool) -> bool:
-        """Makes the folder ready; a run of the same configuration in it is resumed.
+    @property
+    def facts(self) -> Facts:
+        """The facts of the run's data; raises as `known` does."""
+        return Facts.from_json(self.known["facts"])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The packages that the run was started with; raises as `known` does."""
+        versions: dict[str, str] = self._read_known()["versions"]
+        return versions
+
+    def kept(self) -> str:
+        """Say in an error which checkpoint is left."""
+        last = self.checkpoint("last")
+        if last.exists():
+            return f"{last} still holds the last good state"
+        return "no checkpoint was written"
+
+    def start(self, config: Config, known: KnownData, fresh: bool) -> bool:
+        """Make the folder ready; a run of the same configuration in it is resumed.
 
         Args:
-            facts: what the data says of itself: "classes", and by split "examples" and "digests".
+            known: of the data, from `describe_splits`.
             fresh: move a run that exists aside (nothing is deleted) and start anew.
 
         Returns:
-            Whether there is a checkpoint to resume from.
+            True if there is a checkpoint to resume from.
 
         Raises:
             ConfigError: the folder holds a run of another configuration or other classes, or
@@ -105,7 +123,7 @@ class Run:
         if fresh and self.writes and self.folder.exists():
             self.folder.rename(_free_name(self.folder))
         if self.checkpoint("last").exists():
-            self._check_same(config, facts)
+            self._check_same(config, known)
             return True
         # Without a checkpoint nothing can be lost: a run that failed at once may be started again
         # with another configuration.
@@ -116,8 +134,8 @@ class Run:
             )
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.config_file, config.to_json())
-            write_whole(self.facts_file, {**facts, "versions": _versions()})
+            write_json(self.config_file, config.to_json())
+            write_json(self.known_file, {**known, "versions": _versions()})
         return False
 
     @contextlib.contextmanager
@@ -162,11 +180,22 @@ class Run:
         """Drops the lines of steps that will be done again."""
         if self.writes and self.metrics_file.exists():
             kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
-            partial = self.metrics_file.with_suffix(".partial")
-            partial.write_text("".join(kept), encoding="utf-8")
-            partial.replace(self.metrics_file)
+            with atomic_write(self.metrics_file) as stream:
+                stream.write("".join(kept).encode())
 
-    def _check_same(self, config: Config, facts: dict[str, Any]) -> None:
+    def _read_known(self) -> dict[str, Any]:
+        try:
+            values = json.loads(self.known_file.read_text(encoding="utf-8"))
+            if not {"facts", "examples", "digests", "versions"} <= values.keys():
+                raise KeyError("written by another version of cvpipe")
+            return values
+        except (OSError, json.JSONDecodeError, KeyError) as error:
+            raise DataError(
+                f"{self.known_file}: missing or damaged ({error}); restore it, or train again with"
+                " --fresh"
+            ) from None
+
+    def _check_same(self, config: Config, known: KnownData) -> None:
         before, now = _flat(self.config.to_json()), _flat(config.to_json())
         changed = [
             key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
@@ -180,12 +209,13 @@ class Run:
                 " its own folder with --run, or start anew with --fresh, which moves the old one"
                 " aside"
             )
-        for key, value in facts.items():
-            if self.facts.get(key) != jsonable(value):
+        kept = self.known
+        for key in ("facts", "examples", "digests"):
+            if kept[key] != known[key]:
                 raise ConfigError(
                     f"{self.folder}: the data changed since this run began ({key} were"
-                    f" {self.facts.get(key)}, now {value}), and what it was trained on may be in"
-                    " the test split now. Restore the data, or start anew with --fresh"
+                    f" {kept[key]}, now {known[key]}), and what it was trained on may be in the"
+                    " test split now. Restore the data, or start anew with --fresh"
                 )
 
 

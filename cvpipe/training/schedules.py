@@ -99,6 +99,11 @@ def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> L
     return LearningRate(rate, round(schedule.warmup_epochs * steps_per_epoch))
 
 
+def last_step_of(epoch: int | float, config: Config, examples: int) -> int:
+    """Return the number of steps after which every example has been seen `epoch` times."""
+    return -int(-epoch * examples // config.train.batch_size)
+
+
 def cycle_ends(schedule: Restarts, steps_per_epoch: float, total_steps: int) -> list[int]:
     """The numbers of steps after which a cosine ends, rising; the last is at least `total_steps`,
     which may cut it off.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.data.sources import Source
 from cvpipe.data.statistics import normalization, spread
 from cvpipe.data.stream import plain_images
@@ -20,8 +22,10 @@ from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
 from cvpipe.models.catalogue import application_of
 from cvpipe.models.freeze import ADDED
-from cvpipe.tasks import task_module
-from cvpipe.training.build import load_model
+from cvpipe.models.normalize import Normalize
+from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Task
+from cvpipe.training.build import load_networks
 from cvpipe.training.run import Run
 
 log = logging.getLogger(__name__)
@@ -29,8 +33,10 @@ log = logging.getLogger(__name__)
 SAME_NETWORK = "take the network, width and channels that the weights were trained with"
 
 
-def start(model: keras.Model, source: Source, config: Config) -> None:
-    """Makes a freshly built model ready for its first step.
+def initialize(
+    networks: Mapping[str, keras.Model], source: Source, config: Config, task: Task
+) -> None:
+    """Make freshly built networks ready for their first step.
 
     Args:
         source: the training split.
@@ -39,18 +45,28 @@ def start(model: keras.Model, source: Source, config: Config) -> None:
         ConfigError: `model.weights` names nothing that can be loaded.
         DataError: the weights belong to another network; the layer is named.
     """
-    fit_normalization(model, source, config)
+    trained = {name: own for name, own in networks.items() if name not in task.frozen}
+    for network in trained.values():
+        fit_normalization(network, source, config)
     if config.model.weights is not None:
-        take_over(model, _trained_before(config, source.classes), config.model.weights)
+        if len(trained) > 1:
+            raise ConfigError(
+                f"model.weights: task: {config.task} has several networks, which can't start from"
+                " given weights; leave it out"
+            )
+        for network in trained.values():
+            weights = _trained_before(config, source.facts)
+            take_over(network, weights, config.model.weights)
 
 
 def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
-    """Computes what the model's first layer normalizes by from the training images, where it has
-    such a layer.
+    """Compute the statistics of the model's first layer from the training images, where it has one
+    that normalizes.
     """
-    if config.prepare.normalize != "given":
+    first = [layer for layer in model.layers if isinstance(layer, Normalize)]
+    if first:
         images = plain_images(source, config.prepare, spread(len(source)))
-        model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
+        first[0].set_statistics(normalization(images, config.prepare))
 
 
 def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
@@ -81,7 +97,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
             )
 
 
-def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
     """Weights by their paths, without the last layer's where it told other classes apart."""
     origin = config.model.weights or ""
     network = application_of(config.model.backbone)
@@ -89,7 +105,7 @@ def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.nd
         return _by_path(published_weights(network, config.prepare.size))
     path = Path(origin)
     if (path / "config.json").is_file():
-        return _of_run(Run(path), config, classes)
+        return _of_run(Run(path), config, facts)
     if not path.is_file():
         also = ", or imagenet for keras/… backbones" if not network else ""
         raise ConfigError(
@@ -107,23 +123,25 @@ def _trained_before(config: Config, classes: tuple[str, ...]) -> dict[str, np.nd
         return _by_path(_loaded(application(network, input_shape=(*config.prepare.size, 3)), path))
     # The file doesn't name its classes: as many as its last layer has units.
     outputs = _units_of_last_layer(path)
-    return _by_path(
-        _loaded(
-            task_module(config.task).build_model(config, tuple(map(str, range(outputs)))), path
-        ),
-        outputs == len(classes),
-    )
+    saved = load_task(config, Facts(tuple(map(str, range(outputs)))))
+    [network] = saved.build(False).values()
+    return _by_path(_loaded(network, path), outputs == len(facts.class_names))
 
 
-def _of_run(run: Run, config: Config, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _of_run(run: Run, config: Config, facts: Facts) -> dict[str, np.ndarray]:
     if run.config.prepare != config.prepare:
         log.warning(
             "model.weights: %s was trained on images prepared otherwise (its 'prepare' section"
             " differs)",
             run.folder,
         )
-    model = load_model(run, run.checkpoint(run.config.export.checkpoint))
-    return _by_path(model, tuple(run.facts["classes"]) == classes)
+    networks = load_networks(run, run.checkpoint(run.config.export.checkpoint))
+    if len(networks) > 1:
+        raise DataError(
+            f"model.weights: {run.folder}: a run of several networks; give a run of one"
+        )
+    [network] = networks.values()
+    return _by_path(network, run.facts == facts)
 
 
 def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,31 +14,42 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.atomic_write import atomic_write
 from cvpipe.errors import DataError, UserError
 
 
 @dataclasses.dataclass
 class State:
-    """Model, optimizer and the loop's own memory."""
+    """Networks, optimizers and the loop's own memory."""
 
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
+    networks: dict[str, keras.Model]
+    optimizers: dict[str, keras.optimizers.Optimizer]
+    moved: dict[str, list[keras.Variable]]
+    """The variables that each optimizer moves."""
     step: tf.Variable
     """int64 scalar: steps done."""
     rate_factor: tf.Variable
     """float32 scalar: what plateaus have left of the learning rate, see `schedules.LearningRate`.
     """
     best_score: float = float("-inf")
-    """Highest validation score so far."""
+    """Best validation score so far; where lower scores are better, its negative."""
     evaluations_since_best: int = 0
     evaluations_waited: int = 0
     """Since the best score or the learning rate's last fall on a plateau."""
     converged: bool = False
-    """Whether a full-batch training has come to its end, however few iterations that took."""
+    """True once a full-batch training has come to its end, however few iterations that took."""
+    frozen: tuple[str, ...] = ()
+    """Networks that are no part of a checkpoint."""
+
+    @property
+    def trained(self) -> dict[str, keras.Model]:
+        """The networks that aren't frozen."""
+        return {name: own for name, own in self.networks.items() if name not in self.frozen}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The whole state by name, bit for bit; `model/…` and `optimizer/…` are variables by their
-        paths.
+        """Return the whole state by name, bit for bit.
+
+        Variables are named `networks/NETWORK/PATH` and `optimizers/OPTIMIZER/PATH`.
         """
         memory = {
             "step": self.step.numpy(),
@@ -55,10 +65,10 @@ class State:
         }
 
     def restore(self, arrays: dict[str, np.ndarray], origin: Path) -> None:
-        """Takes the state over from `arrays`.
+        """Take the state over from `arrays`.
 
         Raises:
-            DataError: names or shapes differ from this model's and optimizer's.
+            DataError: names or shapes differ from this state's.
         """
         variables = self._variables()
         _check_names(set(variables), {name for name in arrays if "/" in name}, origin)
@@ -72,44 +82,48 @@ class State:
         self.step.assign(arrays["step"])
         self.best_score = float(arrays["best_score"])
         self.evaluations_since_best = int(arrays["evaluations_since_best"])
-        # Runs from before there were plateaus and full-batch trainings lack these.
-        self.rate_factor.assign(arrays.get("rate_factor", 1.0))
-        self.evaluations_waited = int(arrays.get("evaluations_waited", 0))
-        self.converged = bool(arrays.get("converged", False))
+        self.rate_factor.assign(arrays["rate_factor"])
+        self.evaluations_waited = int(arrays["evaluations_waited"])
+        self.converged = bool(arrays["converged"])
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within it the model has the averaged weights, where an average is kept; afterwards the
-        trained ones, bit for bit.
+        """Lend the networks their averaged weights, where an average is kept; afterwards they have
+        the trained ones, bit for bit.
         """
-        trained = [variable.numpy() for variable in self.model.trainable_variables]
+        variables = [v for moved in self.moved.values() for v in moved]
+        trained = [variable.numpy() for variable in variables]
         self.use_averaged_weights()
         try:
             yield
         finally:
-            for variable, value in zip(self.model.trainable_variables, trained, strict=True):
+            for variable, value in zip(variables, trained, strict=True):
                 variable.assign(value)
 
     def use_averaged_weights(self) -> None:
-        """Puts the averaged weights in the model, where an average is kept, for good."""
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if optimizer.use_ema:
-            optimizer.finalize_variable_values(self.model.trainable_variables)
+        """Put the averaged weights in the networks, where an average is kept, for good."""
+        for name, optimizer in self.optimizers.items():
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            if inner.use_ema:
+                inner.finalize_variable_values(self.moved[name])
 
     def _variables(self) -> dict[str, keras.Variable]:
         # Raw variables by path: tf.train.Checkpoint leaves out the state of Keras 3's seed
         # generators (dropout).
-        named = {f"model/{v.path}": v for v in self.model.variables}
-        named.update({f"optimizer/{v.path}": v for v in self.optimizer.variables})
-        assert len(named) == len(self.model.variables) + len(self.optimizer.variables), (
+        parts = {
+            **{f"networks/{name}": own for name, own in self.trained.items()},
+            **{f"optimizers/{name}": own for name, own in self.optimizers.items()},
+        }
+        named = {f"{part}/{v.path}": v for part, own in parts.items() for v in own.variables}
+        assert len(named) == sum(len(own.variables) for own in parts.values()), (
             "two variables share a path"
         )
         return named
 
 
 def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a checkpoint in place of `file`, which keeps its old content whole until the new one
-    is whole.
+    """Write a checkpoint in place of `file`, which keeps its old content whole until the new one is
+    whole.
 
     Raises:
         UserError: a value is not finite (nothing is written), or the disk is full (the old file
@@ -123,15 +137,10 @@ def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
             " optimizer.learning_rate"
         )
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
     try:
-        with partial.open("wb") as stream:
+        with atomic_write(file) as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         kept = (
             "the checkpoint before it is untouched" if file.exists() else "there is no earlier one"
         )
@@ -143,7 +152,7 @@ def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
-    """Reads a checkpoint; the file's checksums are verified.
+    """Read a checkpoint; the file's checksums are verified.
 
     Raises:
         DataError: there is none, or it is damaged.

@@ -42,12 +42,12 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run's files; all processes compute the same."""
+    """True if this process writes the run's files; all processes compute the same."""
     return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Whether other processes take part, which must then make the same calls in the same order."""
+    """True if other processes take part, which must then make the same calls in the same order."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -77,23 +77,21 @@ def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
         )
 
 
-def any_process(strategy: tf.distribute.Strategy, wish: bool) -> bool:
-    """Whether any of the processes wishes something; all of them must ask at the same place, and
-    all get the same answer.
-    """
-    return wish if not is_multi_worker(strategy) else _sum_over_replicas(strategy, int(wish)) > 0
+def any_worker(strategy: tf.distribute.Strategy, value: bool) -> bool:
+    """True on every worker if any worker passes True. A collective: all workers must call it."""
+    return value if not is_multi_worker(strategy) else _sum_over_replicas(strategy, int(value)) > 0
 
 
-def chiefs_word(strategy: tf.distribute.Strategy, value: bool) -> bool:
-    """The chief's value in every process; the others wait here for the chief."""
-    return any_process(strategy, value and is_chief(strategy))
+def broadcast_from_chief(strategy: tf.distribute.Strategy, value: bool) -> bool:
+    """Return the chief's value on every worker. A collective: all workers must call it."""
+    return any_worker(strategy, value and is_chief(strategy))
 
 
 def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:
     return int(strategy.reduce("SUM", strategy.run(lambda: tf.constant(value)), axis=None))
 
 
-def uses_xla(config: Config, strategy: tf.distribute.Strategy, model: keras.Model) -> bool:
+def uses_xla(config: Config, strategy: tf.distribute.Strategy, *networks: keras.Model) -> bool:
     """Whether to ask for XLA.
 
     TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
@@ -108,7 +106,8 @@ def uses_xla(config: Config, strategy: tf.distribute.Strategy, model: keras.Mode
         if config.train.xla == "on" and not isinstance(strategy, tf.distribute.TPUStrategy):
             raise ConfigError("train.xla: on works with one device only; use auto")
         return False
-    pools = [layer.name for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+    layers = [layer for network in networks for layer in network.layers]
+    pools = [layer.name for layer in layers if isinstance(layer, keras.layers.MaxPooling2D)]
     if pools and config.train.xla == "on":
         raise ConfigError(
             f"train.xla: on doesn't go with max-pooling ({config.model.backbone} has the layer"

@@ -10,7 +10,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe.config import Config
-from cvpipe.drawing import to_pixels
+from cvpipe.pictures.drawing import to_pixels
 
 
 class Summaries:

@@ -1,190 +1,305 @@
-"""From a configuration to a trained run, and from a run back to its model."""
+"""One training, from a configuration to its report."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Sequence
+import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-import keras
+import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.config.optimizer import Lbfgs, Plateau
-from cvpipe.config_file import with_data
+from cvpipe.config.optimizer import Lbfgs, Plateau, Restarts
+from cvpipe.data.known_splits import describe_splits
+from cvpipe.data.order import batch_order
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
-from cvpipe.errors import ConfigError, DataError
-from cvpipe.evaluation import Predict, evaluate, make_predict
-from cvpipe.tasks import task_module
-from cvpipe.training.build import build_state, load_model
-from cvpipe.training.full_batch import FullBatch
-from cvpipe.training.loop import Loop
-from cvpipe.training.report import FirstExamples, write_report
+from cvpipe.data.stream import training_batches
+from cvpipe.errors import ConfigError, Interrupted, UserError
+from cvpipe.evaluation import make_predict
+from cvpipe.interrupt import stop_on_signals
+from cvpipe.json_files import write_json
+from cvpipe.tasks import load_task
+from cvpipe.training.build import build_state
+from cvpipe.training.checkpointer import Checkpointer
+from cvpipe.training.full_batch import check_full_batch, train_full_batch
+from cvpipe.training.parts import Parts
+from cvpipe.training.progress import Progress
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
-from cvpipe.training.setup import Setup
-from cvpipe.training.start import start
+from cvpipe.training.run_log import RunLog
+from cvpipe.training.schedules import cycle_ends, last_step_of
+from cvpipe.training.start import initialize
 from cvpipe.training.state import read_checkpoint
-from cvpipe.training.strategy import check_batch_size, chiefs_word, is_chief, make_strategy
+from cvpipe.training.step import RunSteps, make_run_steps
+from cvpipe.training.strategy import (
+    any_worker,
+    broadcast_from_chief,
+    check_batch_size,
+    is_chief,
+    is_multi_worker,
+    make_strategy,
+)
+from cvpipe.training.validation import patience_is_over, validate
 
-log = logging.getLogger(__name__)
-
-
-class Trained(NamedTuple):
-    """The model of a run, or the models of an ensemble, with the weights to use."""
-
-    models: tuple[keras.Model, ...]
-    predict: Predict
-    task: ModuleType
-    config: Config
-    classes: tuple[str, ...]
+# Errors that reading a record can end in; any other, such as memory that runs out, is no fault of a
+# record.
+RECORD_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnimplementedError,
+    tf.errors.UnknownError,
+)
 
 
 def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
-    """Trains a pipeline, or goes on with the run in `folder`, then scores it on the test split and
-    writes the report.
+    """Train a pipeline, or go on with the run in `folder`; then score it on the test split and
+    write the report.
+
+    Args:
+        fresh: move a run that exists aside and start anew.
 
     Returns:
         The test split's scores, and "run", "report", "steps" and "ended" (why).
 
     Raises:
-        UserError: see `Loop.train`, `FullBatch.train`, `Run.start` and `open_splits`.
+        Interrupted: asked to stop; everything is saved.
+        UserError: the data or the pipeline can't be used, the loss is not finite, or too many
+            records are bad.
     """
-    task = task_module(config.task)
+    # == Data, networks, optimizers. Everything that can be wrong with a pipeline shows before its
+    # folder is made.
     strategy = make_strategy(config.train.strategy)
     check_batch_size(config, strategy)
     splits = open_splits(config.data)
-    classes = splits["train"].classes
-    if "validation" not in splits:
-        if config.train.early_stopping:
-            raise ConfigError(
-                "train.early_stopping: needs a validation split; raise data.validation, or leave"
-                " early_stopping out"
-            )
-        if isinstance(config.schedule, Plateau):
-            raise ConfigError(
-                "schedule.kind: plateau needs a validation split; raise data.validation, or choose"
-                " another schedule"
-            )
+    _check_validation(config, splits)
+    source = splits["train"]
+    task = load_task(config, source.facts)
     run = Run(folder, writes=is_chief(strategy))
-    # All that can be wrong with a pipeline shows before its folder is made.
-    state, schedule = build_state(config, classes, len(splits["train"]), strategy)
-    predict = make_predict([state.model], task, config, classes)
+    state, schedule = build_state(config, task, len(source), strategy)
+    predict = make_predict([state.networks], task, config)
     quarantines = {
         name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file)
         for name, split in splits.items()
     }
-    setup = Setup(config, run, task, splits, strategy, state, predict, quarantines)
-    loop = (
-        FullBatch(setup, config.optimizer)
-        if isinstance(config.optimizer, Lbfgs)
-        else Loop(setup, schedule)
-    )
+    run_steps = None
+    if isinstance(config.optimizer, Lbfgs):
+        check_full_batch(task, strategy)
+        progress = Progress(config.train.epochs, len(source), 1)
+    else:
+        run_steps = make_run_steps(state, task, config, strategy)
+        steps = last_step_of(config.train.epochs, config, len(source))
+        batch_size = config.train.batch_size
+        progress = Progress(steps, batch_size, len(source) / batch_size)
+
     with run.locked() if run.writes else contextlib.nullcontext():
-        # The chief alone looks at the folder and changes it; it has to be one that all workers
-        # share.
-        if chiefs_word(strategy, run.writes and run.start(config, describe_splits(splits), fresh)):
+        # == Start or resume. The chief alone looks at the folder and changes it; it has to be one
+        # that all workers share.
+        resumes = run.writes and run.start(config, describe_splits(splits), fresh)
+        if broadcast_from_chief(strategy, resumes):
             state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
         else:
-            start(state.model, splits["train"], config)
+            initialize(state.networks, source, config, task)
         run.forget_metrics_after(int(state.step))
-        ended = loop.train()
+
+        # == Train.
+        checkpointer = Checkpointer(config, run, strategy, state)
+        log = RunLog(config, run, task, splits, progress)
+        if not int(state.step):
+            log.start(predict)
+        parts = Parts(
+            config,
+            run,
+            task,
+            splits,
+            strategy,
+            state,
+            schedule,
+            predict,
+            quarantines,
+            checkpointer,
+            log,
+        )
+        ended = train_steps(parts, run_steps) if run_steps else train_full_batch(parts)
+        log.close()
+
+        # == End.
         result = {"run": str(folder), "steps": int(state.step), "ended": ended}
-        return (
-            {**evaluate_run(run), "report": str(run.report("test")), **result}
-            if run.writes
-            else result
-        )
+        if not run.writes:
+            return result
+        return {**evaluate_run(run), "report": str(run.report("test")), **result}
 
 
-def describe_splits(splits: dict[str, Source]) -> dict[str, Any]:
-    """What a run remembers of its data: "classes", and by split "examples" (how many) and "digests"
-    (which).
-    """
-    return {
-        "classes": splits["train"].classes,
-        "examples": {name: len(split) for name, split in splits.items()},
-        "digests": {name: split.digest() for name, split in splits.items()},
-    }
-
-
-def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
-    """The run's model at a checkpoint, "best" or "last", with averaged weights where the pipeline
-    keeps an average.
-
-    Args:
-        overrides: `data.key=value` each, such as where the data lies now.
-
-    Raises:
-        DataError: there is no run or no checkpoint, or it is damaged.
-    """
-    config, classes = with_data(run.config, overrides), tuple(run.facts["classes"])
-    model, task = load_model(run, run.checkpoint(which)), task_module(config.task)
-    return Trained((model,), make_predict([model], task, config, classes), task, config, classes)
-
-
-def open_split(config: Config, split: str, facts: dict[str, Any]) -> Source:
-    """One of what `open_known_splits` opens, and raises."""
-    return open_known_splits(config, [split], facts)[0]
-
-
-def open_known_splits(config: Config, names: Sequence[str], facts: dict[str, Any]) -> list[Source]:
-    """The named splits of the data a model was trained on; `facts` is what its run remembers of
-    them.
-
-    Raises:
-        ConfigError: the data has no such split.
-        DataError: the data's classes are not those the model knows, or what it was trained on may
-            be in the split now.
-    """
-    splits = open_splits(config.data)
-    for name in names:
-        if name not in splits:
-            raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")
-    now = describe_splits(splits)
-    if list(now["classes"]) != facts["classes"]:
-        changed = (
-            f"the model knows {', '.join(facts['classes'])}; the data has"
-            f" {', '.join(now['classes'])}"
-        )
-        raise DataError(f"the data's classes changed: {changed}. Restore the data")
-    changed_splits = {name for name in splits if now["digests"][name] != facts["digests"].get(name)}
-    for name in names:
-        if name in changed_splits and "train" in changed_splits:
-            raise DataError(
-                "the data changed since the model was trained, and images it was trained on may be"
-                f" in the {name} split now. Restore the data, or train again"
-            )
-        if name in changed_splits:
-            log.warning(
-                "the %s split has other images than when the model was trained; they are used as"
-                " they are",
-                name,
-            )
-    return [splits[name] for name in names]
-
-
-def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Scores the checkpoint of a run that would be exported, on one split, and writes the report.
+def train_steps(parts: Parts, run_steps: RunSteps) -> str:
+    """Train step by step, from wherever the state is to the end.
 
     Returns:
-        What `evaluation.evaluate` does, and "split".
+        Why it ended: "finished" or "stopped early".
     """
-    trained = load(run, run.config.export.checkpoint, overrides)
-    source = open_split(trained.config, split, run.facts)
-    quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
-    first = FirstExamples()
-    scores = evaluate(
-        trained.predict,
-        source,
-        trained.task,
-        trained.config,
-        quarantine=quarantine,
-        watch=first.watch,
+    config, state, checkpointer = parts.config, parts.state, parts.checkpointer
+    examples = len(parts.splits["train"])
+    total_steps = last_step_of(config.train.epochs, config, examples)
+    if int(state.step):
+        parts.log.note(f"resuming at step {int(state.step)} of {total_steps}")
+
+    # == Input. One stream for the whole training: a new one has to fill up first. Several replicas
+    # can't be told to do half a step again, so there every record is read guardedly from the start.
+    guarded = parts.strategy.num_replicas_in_sync > 1
+    batches = _batches(parts, total_steps, guarded)
+
+    with stop_on_signals() as stop:
+        for milestone in _milestones_ahead(config, examples, int(state.step)):
+            if patience_is_over(config, state):
+                break
+
+            # == Steps. The first call is one step, to learn how long one takes; then calls last
+            # about a second, so that Ctrl-C is prompt.
+            size = 1
+            while (step := int(state.step)) < milestone.step:
+                if any_worker(parts.strategy, stop.is_set()):
+                    checkpointer.save("last")
+                    raise Interrupted(
+                        f"stopped at step {step} of {total_steps}; everything is saved. The same"
+                        " command resumes it"
+                    )
+                began = time.monotonic()
+                try:
+                    outcome = run_steps(batches, tf.constant(min(size, milestone.step - step)))
+                except RECORD_ERRORS:
+                    if guarded:
+                        raise
+                    # A record can't be read. The stream's state is the step: go on from there,
+                    # guardedly.
+                    guarded = True
+                    batches = _batches(parts, total_steps, guarded)
+                    continue
+                seconds = time.monotonic() - began
+                step, steps = int(state.step), int(outcome["steps"])
+                losses = {name: float(sum_) / steps for name, sum_ in outcome["losses"].items()}
+                if not bool(outcome["finite"]):
+                    raise _not_finite(parts, step - 1)
+                parts.quarantines["train"].check()
+                parts.log.trained(
+                    step,
+                    steps,
+                    losses,
+                    seconds,
+                    epoch=step * config.train.batch_size / examples,
+                    waited=float(outcome["waited"]),
+                    learning_rate=float(parts.schedule(step - 1)),
+                )
+                size = _next_size(parts, steps, seconds)
+                # Not after the last step: what comes next is an evaluation, and a run resumed from
+                # here would leave it out.
+                if checkpointer.is_due() and step < milestone.step:
+                    checkpointer.save("last")
+
+            # == Evaluation and checkpoints. "last" comes last: until then a run that is killed does
+            # all of this again, to the same bits.
+            if milestone.epoch is not None:
+                validate(parts, milestone.epoch)
+            if milestone.snapshot is not None:
+                checkpointer.save(f"snapshot-{milestone.snapshot}")
+            checkpointer.save("last")
+
+    # == End.
+    return "stopped early" if int(state.step) < total_steps else "finished"
+
+
+class Milestone(NamedTuple):
+    """A step after which the loop evaluates or saves."""
+
+    step: int
+    epoch: int | None
+    """The epoch to evaluate as, where there is an evaluation."""
+    snapshot: int | None
+    """The number of the snapshot, counted from 1, where one is taken."""
+
+
+def _milestones_ahead(config: Config, examples: int, step: int) -> list[Milestone]:
+    """Return the evaluations and snapshots after `step`, in order; there is an evaluation after the
+    last step.
+    """
+    epochs, every = config.train.epochs, config.train.evaluate_every
+    total_steps = last_step_of(epochs, config, examples)
+    # Where a batch holds several epochs, several end with the same step.
+    evaluations = {
+        last_step_of(epoch, config, examples): epoch
+        for epoch in [*range(every, epochs, every), epochs]
+    }
+    snapshots: dict[int, int] = {}
+    if config.train.snapshots and isinstance(config.schedule, Restarts):
+        ends = cycle_ends(config.schedule, examples / config.train.batch_size, total_steps)
+        snapshots = {end: number for number, end in enumerate(ends, 1) if end <= total_steps}
+    steps = sorted(end for end in evaluations.keys() | snapshots.keys() if end > step)
+    return [Milestone(end, evaluations.get(end), snapshots.get(end)) for end in steps]
+
+
+def _batches(parts: Parts, last_step: int, guarded: bool) -> Any:
+    """Return an iterator of batches from the state's step on, for every replica of this process."""
+    quarantine = parts.quarantines["train"] if guarded else None
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        own = context.num_replicas_in_sync // context.num_input_pipelines
+        return training_batches(
+            parts.splits["train"],
+            parts.config,
+            parts.task.encode,
+            quarantine,
+            first_step=int(parts.state.step),
+            last_step=last_step,
+            shards=context.num_replicas_in_sync,
+            first_shard=context.input_pipeline_id * own,
+            own_shards=own,
+        )
+
+    return iter(parts.strategy.distribute_datasets_from_function(batches))
+
+
+def _next_size(parts: Parts, steps: int, seconds: float) -> int:
+    """Return the number of steps of the next call."""
+    most = parts.config.train.steps_per_call
+    if is_multi_worker(parts.strategy):
+        # Workers agree after every call, so all must make the same calls.
+        return min(most, 10)
+    return max(1, min(most, int(steps / seconds)))
+
+
+def _check_validation(config: Config, splits: dict[str, Source]) -> None:
+    if "validation" in splits:
+        return
+    if config.train.early_stopping:
+        raise ConfigError(
+            "train.early_stopping: needs a validation split; raise data.validation, or leave"
+            " early_stopping out"
+        )
+    if isinstance(config.schedule, Plateau):
+        raise ConfigError(
+            "schedule.kind: plateau needs a validation split; raise data.validation, or choose"
+            " another schedule"
+        )
+
+
+def _not_finite(parts: Parts, step: int) -> UserError:
+    """Return the error that says where a loss stopped being finite; `step` is counted from 0."""
+    source, run = parts.splits["train"], parts.run
+    index, _ = batch_order(
+        tf.constant(step, tf.int64),
+        seed=parts.config.seed,
+        examples=len(source),
+        batch_size=parts.config.train.batch_size,
     )
-    write_report(
-        run, trained.task, split, scores, first.draw(trained.task, trained.config, trained.classes)
+    names = [source.name(int(i)) for i in index]
+    rate = float(parts.schedule(step))
+    file = run.folder / "not_finite.json"
+    if run.writes:
+        write_json(file, {"step": step, "learning_rate": rate, "examples": names})
+    return UserError(
+        f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
+        f" {', '.join(names[:4])}, … all in {file}); {run.kept()}. Lower optimizer.learning_rate,"
+        " add schedule.warmup_epochs, or look at these examples"
     )
-    return {**scores, "split": split}

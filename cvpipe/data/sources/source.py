@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.facts import Facts
 from cvpipe.data.sources.objects import COLUMNS, Objects
 from cvpipe.geometry.masks import IGNORED
 
@@ -59,6 +60,11 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def facts(self) -> Facts:
+        """The names that labels stand for."""
+        return Facts(self.classes)
 
     def read(self, index: tf.Tensor) -> Example:
         """Graph code: the example at `index` (int64 scalar, below N): its image and "label" (int32

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.losses.kernels import is_kernel
+from cvpipe.training.sanity.case import SanityCase
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
-from cvpipe.training.sanity.subject import Subject
 
 # Inputs have a standard deviation of about 1. Layers that keep it within these bounds neither lose
 # nor drown the signal.
@@ -39,10 +39,10 @@ class Statistics(NamedTuple):
     """Whether there are several channels, and all the same."""
 
 
-def activations(subject: Subject) -> Finding:
+def activations(case: SanityCase) -> Finding:
     """Looks at every layer with a kernel and every activation."""
-    measured = statistics(subject)
-    outputs = set(subject.model.output_names)
+    measured = statistics(case)
+    outputs = set(case.model.output_names)
     # Scores are meant to start out small.
     inner = {name: own for name, own in measured.items() if name not in outputs}
     stds = [own.std for own in inner.values()]
@@ -80,9 +80,9 @@ def activations(subject: Subject) -> Finding:
     return Finding("activations", not advice, says, advice, numbers, table, figure)
 
 
-def statistics(subject: Subject) -> dict[str, Statistics]:
+def statistics(case: SanityCase) -> dict[str, Statistics]:
     """Return the outputs, by name, of activations and of layers with kernels on the batch."""
-    model = subject.model
+    model = case.model
     kinds = (keras.layers.Activation, keras.layers.ReLU)
     shown = [
         layer
@@ -95,7 +95,7 @@ def statistics(subject: Subject) -> dict[str, Statistics]:
     @tf.autograph.experimental.do_not_convert
     def measure() -> dict[str, list[tf.Tensor]]:
         # Within one graph, so that what a layer puts out is forgotten once it is measured.
-        outputs = inside(subject.batch["image"], training=True)
+        outputs = inside(case.batch["image"], training=True)
         return {
             name: _measure(tf.cast(output, tf.float32))
             for name, output in outputs.items()

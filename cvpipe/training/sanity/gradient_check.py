@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.losses.kernels import is_kernel
+from cvpipe.training.sanity.case import SanityCase, loss_and_gradients
 from cvpipe.training.sanity.finding import Finding
-from cvpipe.training.sanity.subject import Subject, loss_and_gradients
 
 # CS231n: a relative error above 1e-2 is wrong, one below 1e-4 is right even where there are kinks.
 TOLERANCE = 1e-3
@@ -31,29 +31,29 @@ STEPS = (1e-5, 1e-6, 1e-8)
 EXAMPLES, WEIGHTS, MOST_KERNELS = 4, 2, 32
 
 
-def gradient_check(subject: Subject) -> Finding:
+def gradient_check(case: SanityCase) -> Finding:
     """Tries some random weights of every kernel, or of MOST_KERNELS evenly spread ones; the model
     is afterwards as it was.
     """
-    kernels = [variable for variable in subject.model.trainable_variables if is_kernel(variable)]
+    kernels = [variable for variable in case.model.trainable_variables if is_kernel(variable)]
     chosen = [
         kernels[n]
         for n in np.unique(
             np.linspace(0, len(kernels) - 1, min(len(kernels), MOST_KERNELS)).round().astype(int)
         )
     ]
-    random = np.random.default_rng(subject.config.seed)
-    with _in_float64(subject.model), _same_randomness(subject.model) as again:
+    random = np.random.default_rng(case.config.seed)
+    with _in_float64(case.model), _same_randomness(case.model) as again:
         loss = tf.function(
             tf.autograph.experimental.do_not_convert(
-                lambda: tf.cast(subject.loss(EXAMPLES), tf.float64)
+                lambda: tf.cast(case.loss(EXAMPLES), tf.float64)
             )
         )
         again()
-        _, gradients = loss_and_gradients(subject, EXAMPLES)
+        _, gradients = loss_and_gradients(case, EXAMPLES)
         by_path = {
             variable.path: gradient
-            for variable, gradient in zip(subject.model.trainable_variables, gradients, strict=True)
+            for variable, gradient in zip(case.model.trainable_variables, gradients, strict=True)
         }
 
         def evaluate() -> float:

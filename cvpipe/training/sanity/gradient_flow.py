@@ -10,16 +10,16 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.training.sanity.case import SanityCase, loss_and_gradients
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
-from cvpipe.training.sanity.subject import Subject, loss_and_gradients
 
 # CS231n: a step should move weights by about 1e-3 of their norm. Far more forgets what was learned,
 # far less learns nothing.
 LOWEST_UPDATE, HIGHEST_UPDATE = 1e-6, 0.1
 
 
-def gradient_norms(subject: Subject) -> dict[str, float | None]:
+def gradient_norms(case: SanityCase) -> dict[str, float | None]:
     """The norm of the loss's gradient by each trainable variable, by path; None where none arrives.
 
     What is added for the size of weights has no part in it: it would hide that a layer is cut off.
@@ -28,10 +28,10 @@ def gradient_norms(subject: Subject) -> dict[str, float | None]:
     @tf.function
     @tf.autograph.experimental.do_not_convert
     def norms() -> list[tf.Tensor | None]:
-        _, gradients = loss_and_gradients(subject)
+        _, gradients = loss_and_gradients(case)
         return [None if gradient is None else tf.norm(gradient) for gradient in gradients]
 
-    variables = subject.model.trainable_variables
+    variables = case.model.trainable_variables
     return {
         variable.path: None if norm is None else float(norm)
         for variable, norm in zip(variables, norms(), strict=True)

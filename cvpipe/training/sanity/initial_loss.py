@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from math import isfinite
 
 from cvpipe.config import Config
-from cvpipe.tasks import task_module
 from cvpipe.training.sanity.finding import Finding
 
 # How far the measured loss may be from the expected one, as a share of it.
@@ -20,21 +19,21 @@ TOO_LARGE = (
 )
 
 
-def initial_loss(losses: Mapping[str, float], config: Config, classes: int) -> Finding:
+def initial_loss(
+    losses: Mapping[str, float], expected: float | None, config: Config, classes: int
+) -> Finding:
     """Compares the first step's losses with what the kind of loss and the number of classes imply.
 
     Args:
         losses: what the first train step says, at initial weights: the parts of the loss, "l1" and
             "l2" where they are added,
             and "loss", their sum.
+        expected: loss of a network that knows nothing; None where nobody can say.
         classes: number of classes.
     """
     penalties = {name: losses[name] for name in ("l1", "l2") if name in losses}
     penalty = sum(penalties.values())
-    measured, expected = (
-        losses["loss"] - penalty,
-        task_module(config.task).expected_initial_loss(config, classes),
-    )
+    measured = losses["loss"] - penalty
     if expected is None:
         return Finding(
             "initial loss",

@@ -5,16 +5,16 @@ Source: CS231n, Babysitting the learning process.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from cvpipe.losses.kernels import is_kernel
-from cvpipe.training.optimizers import make_optimizer
+from cvpipe.training.build import fresh_state
+from cvpipe.training.sanity.case import SanityCase
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
-from cvpipe.training.sanity.subject import Subject
 from cvpipe.training.schedules import LearningRate
 from cvpipe.training.step import make_run_steps
 
@@ -44,32 +44,24 @@ class Attempt(NamedTuple):
     """In the batch."""
 
 
-def attempt_overfit(subject: Subject, steps: int) -> Attempt:
-    """Trains the subject's model on its batch alone, by the pipeline's optimizer, until it is
+def attempt_overfit(case: SanityCase, steps: int) -> Attempt:
+    """Trains the case's model on its batch alone, by the pipeline's optimizer, until it is
     learned or for `steps` steps.
     """
-    config, model = subject.config, subject.model
+    config, model = case.config, case.model
     highest: float = config.optimizer.learning_rate  # type: ignore[union-attr]
     warm_up = round(WARM_UP * steps) if config.schedule.warmup_epochs else 0
-    optimizer = make_optimizer(
-        config, LearningRate(lambda step: tf.constant(highest), warm_up), model.trainable_variables
-    )
-    run_steps = make_run_steps(
-        model,
-        optimizer,
-        subject.task,
-        config,
-        tf.distribute.get_strategy(),
-        tf.Variable(0, dtype=tf.int64),
-    )
-    batches = iter(tf.data.Dataset.from_tensors(subject.batch).repeat())
+    rate = LearningRate(lambda step: tf.constant(highest), warm_up)
+    state = fresh_state(config, case.task, {"network": model}, rate)
+    run_steps = make_run_steps(state, case.task, config, tf.distribute.get_strategy())
+    batches = iter(tf.data.Dataset.from_tensors(case.batch).repeat())
     kernels = [
         v
         for v in model.trainable_variables
         if is_kernel(v) and v.path.split("/")[0] not in model.output_names
     ]
     before = [kernel.numpy() for kernel in kernels]
-    implied = subject.task.expected_initial_loss(config, len(subject.classes))
+    implied = case.task.initial_loss()
     expected = np.inf if implied is None else implied
     losses: list[float] = []
     updates: dict[str, float] = {}
@@ -87,7 +79,7 @@ def attempt_overfit(subject: Subject, steps: int) -> Attempt:
         if not np.isfinite(losses[-1]):
             break
     return Attempt(
-        losses, min(expected, losses[0]), _score(subject), updates, len(subject.batch["weight"])
+        losses, min(expected, losses[0]), _score(case), updates, len(case.batch["weight"])
     )
 
 
@@ -129,27 +121,18 @@ def _relative(now: np.ndarray, before: np.ndarray) -> float:
     return float(np.linalg.norm(now - before)) / norm if norm else 0.0
 
 
-def _score(subject: Subject) -> float:
-    outputs = subject.model(subject.batch["image"], training=True)
+def _score(case: SanityCase) -> float:
+    outputs = case.model(case.batch["image"], training=True)
     if not all(np.isfinite(output).all() for output in tf.nest.flatten(outputs)):
         return 0.0
-    targets = subject.batch["targets"]
-    extent = _size_of_masks(targets["mask"]) if "mask" in targets else subject.batch["extent"]
-    predictions: dict[str, Any] = subject.task.predict(
-        outputs, subject.config, subject.classes, extent
+    targets, extent = case.batch["targets"], case.batch["extent"]
+    if case.task.target_extent:
+        extent = case.task.target_extent(targets)
+    predictions = case.task.predict(
+        {"network": lambda image, training: outputs}, case.batch["image"], extent
     )
-    metrics = subject.task.metrics(subject.config, subject.classes)
+    metrics = case.task.metrics()
     metrics.update(
-        {name: value.numpy() for name, value in predictions.items()},
-        targets,
-        subject.batch["weight"],
+        {name: value.numpy() for name, value in predictions.items()}, targets, case.batch["weight"]
     )
-    return float(np.nan_to_num(metrics.result()[subject.task.BEST_BY]))
-
-
-def _size_of_masks(masks: np.ndarray) -> np.ndarray:
-    """Height and width of masks [b, h, w], int32 [b, 2].
-
-    Training brings them to one size, other than the images'.
-    """
-    return np.tile(np.array(masks.shape[1:], np.int32), (len(masks), 1))
+    return float(np.nan_to_num(metrics.result()[case.task.best_by.score]))

@@ -13,8 +13,8 @@ from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
-from cvpipe.tasks import task_module
-from cvpipe.training.optimizers import make_optimizer
+from cvpipe.tasks.task import Task
+from cvpipe.training.build import fresh_state
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 from cvpipe.training.schedules import LearningRate
@@ -41,7 +41,7 @@ def rising_rates(steps: int) -> np.ndarray:
 
 
 def rising_losses(
-    state: State, source: Source, config: Config, steps: int
+    state: State, source: Source, task: Task, config: Config, steps: int
 ) -> Iterator[dict[str, float]]:
     """Trains as the pipeline says, but with the rising rate, and gives each step's losses; ends
     with the first that is not finite.
@@ -55,11 +55,8 @@ def rising_losses(
     rate = LearningRate(
         lambda step: tf.gather(rates, tf.minimum(tf.cast(step, tf.int32), steps - 1)), 0
     )
-    optimizer = make_optimizer(config, rate, state.model.trainable_variables)
-    task, strategy = task_module(config.task), tf.distribute.get_strategy()
-    run_steps = make_run_steps(
-        state.model, optimizer, task, config, strategy, tf.Variable(0, dtype=tf.int64)
-    )
+    state = fresh_state(config, task, state.networks, rate)
+    run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
     quarantine = Quarantine(source, "train", config.data.max_bad_share)
     batches = iter(
         training_batches(source, config, task.encode, quarantine, first_step=0, last_step=steps)

@@ -6,7 +6,6 @@ Dimensions: b examples in the batch.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
@@ -18,37 +17,38 @@ from cvpipe.config.optimizer import Constant
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import Batch, read_examples
 from cvpipe.errors import DataError
+from cvpipe.tasks.task import Task
+from cvpipe.training.step import step_seed
 
 # CS231n takes 20 examples to overfit.
 EXAMPLES = 32
 
 
-class Subject(NamedTuple):
+class SanityCase(NamedTuple):
     """A fresh model, and one batch to try it on."""
 
     model: keras.Model
     """float32 [b, H, W, C] to the task's outputs."""
-    task: ModuleType
+    task: Task
     config: Config
-    """As `calm` leaves it."""
-    classes: tuple[str, ...]
+    """As `without_regularization` leaves it."""
     batch: Batch
     """As training gets them, of b examples that can be read."""
 
     def loss(self, examples: int | None = None) -> tf.Tensor:
-        """The mean loss in training of the first examples of the batch, a scalar; without what is
-        added for the size of weights.
+        """Return the mean loss in training of the first examples of the batch, a scalar, without
+        penalties for the size of weights.
         """
-        image, targets = tf.nest.map_structure(
-            lambda values: values[:examples], (self.batch["image"], self.batch["targets"])
-        )
-        parts = self.task.loss(self.model(image, training=True), targets, self.config)
+        batch = tf.nest.map_structure(lambda values: values[:examples], self.batch)
+        [update] = self.task.updates
+        seed = step_seed(self.config, tf.constant(0))
+        parts = update.losses({"network": self.model}, batch, seed)
         return tf.add_n([tf.reduce_mean(part) for part in parts.values()])
 
 
-def calm(config: Config) -> Config:
-    """The configuration without augmentation, dropout, regularization and the like, its learning
-    rate constant, in float32.
+def without_regularization(config: Config) -> Config:
+    """Return the configuration without augmentation, dropout, regularization and the like, its
+    learning rate constant, in float32.
     """
     loss = config.loss.model_copy(update={"l1": 0.0, "l2": 0.0, "label_smoothing": 0.0})
     model = config.model.model_copy(
@@ -71,8 +71,8 @@ def calm(config: Config) -> Config:
     )
 
 
-def some_examples(source: Source, config: Config, task: ModuleType) -> Batch:
-    """At most EXAMPLES random examples, the same for the same seed, as a batch of arrays.
+def some_examples(source: Source, config: Config, task: Task) -> Batch:
+    """Read at most EXAMPLES random examples, the same for the same seed, as a batch of arrays.
 
     Raises:
         DataError: of these not even two can be read.
@@ -91,11 +91,11 @@ def some_examples(source: Source, config: Config, task: ModuleType) -> Batch:
 
 
 def loss_and_gradients(
-    subject: Subject, examples: int | None = None
+    case: SanityCase, examples: int | None = None
 ) -> tuple[tf.Tensor, list[Any]]:
-    """`Subject.loss` and its gradient by each trainable variable; None where none arrives, not even
-    a zero.
+    """Return `SanityCase.loss` and its gradient by each trainable variable; None where none arrives,
+    not even a zero.
     """
     with tf.GradientTape() as tape:
-        loss = subject.loss(examples)
-    return loss, tape.gradient(loss, subject.model.trainable_variables)
+        loss = case.loss(examples)
+    return loss, tape.gradient(loss, case.model.trainable_variables)

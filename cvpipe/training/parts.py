@@ -1,8 +1,7 @@
-"""What a training is made of, whichever way it minimizes."""
+"""The parts of one training, whichever way it minimizes."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -11,20 +10,27 @@ from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.evaluation import Predict
+from cvpipe.tasks.task import Task
+from cvpipe.training.checkpointer import Checkpointer
 from cvpipe.training.run import Run
+from cvpipe.training.run_log import RunLog
+from cvpipe.training.schedules import LearningRate
 from cvpipe.training.state import State
 
 
-class Setup(NamedTuple):
-    """One training, before it starts or goes on."""
+class Parts(NamedTuple):
+    """One training, in a folder that is ready for it."""
 
     config: Config
     run: Run
-    task: ModuleType
+    task: Task
     splits: dict[str, Source]
     strategy: tf.distribute.Strategy
     state: State
+    schedule: LearningRate
     predict: Predict
-    """The evaluated graph of the state's model."""
+    """The evaluated graph of the state's networks."""
     quarantines: dict[str, Quarantine]
     """By split."""
+    checkpointer: Checkpointer
+    log: RunLog

@@ -1,0 +1,24 @@
+"""A class of an image as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
+    """Return the nth of a batch of answers: class_id, class_name, probability, and top, a list of
+    the same.
+    """
+    names = [name.decode() for name in predictions["top_class_names"][n]]
+    ids, probabilities = (
+        predictions["top_class_ids"][n].tolist(),
+        predictions["top_probabilities"][n].tolist(),
+    )
+    top = [
+        {"class_id": i, "class_name": name, "probability": p}
+        for i, name, p in zip(ids, names, probabilities, strict=True)
+    ]
+    return {**top[0], "top": top}

@@ -1,0 +1,32 @@
+"""Scores of an artefact, fed with raw bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cvpipe.config_file import with_data
+from cvpipe.data.known_splits import open_split
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.evaluation import evaluate_bytes
+from cvpipe.export.about import read_about
+from cvpipe.export.artefact import open_artefact
+from cvpipe.tasks import load_task
+
+
+def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Score an artefact on a split of the data it was trained on.
+
+    Args:
+        overrides: `data.key=value` each, such as where the data lies now.
+
+    Returns:
+        What `evaluation.evaluate_bytes` does, and "split".
+    """
+    artefact = open_artefact(folder)
+    config = with_data(artefact.config, overrides)
+    source = open_split(config, split, read_about(folder)["trained_on"])
+    quarantine = Quarantine(source, split, config.data.max_bad_share)
+    task = load_task(config, artefact.facts)
+    return {**evaluate_bytes(artefact, source, task, config, quarantine=quarantine), "split": split}

@@ -1,0 +1,38 @@
+"""Pictures of a task's examples, answers and scores: one file per task, drawn by matplotlib."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Pictures(NamedTuple):
+    """The pictures of a task, bound to a pipeline and to the facts of its data."""
+
+    draw_targets: Callable[[np.ndarray, Arrays], Figure]
+    """Prepared images uint8 [N, H, W, C] with their targets."""
+    draw_answers: Callable[[np.ndarray, Arrays, Arrays], Figure]
+    """Prepared images uint8 [N, H, W, C] with their targets and the answers."""
+    draw_scores: Callable[[Mapping[str, Any]], dict[str, Figure]]
+    """Figures by name of what the task's metrics counted."""
+    draw_answer: Callable[[np.ndarray, Mapping[str, Any]], Figure]
+    """One image uint8 [H, W, C] with one answer of `answers.to_answer`."""
+
+
+def load_pictures(config: Config, facts: Facts) -> Pictures | None:
+    """Return the pictures of the pipeline's task; None where it has no file here."""
+    name = f"cvpipe.pictures.{config.task}"
+    if importlib.util.find_spec(name) is None:
+        return None
+    pictures: Pictures = importlib.import_module(name).make_pictures(config, facts)
+    return pictures

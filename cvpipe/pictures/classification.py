@@ -1,0 +1,63 @@
+"""Pictures of classification: images under their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.pictures import Arrays, Pictures, drawing
+
+
+def make_pictures(config: Config, facts: Facts) -> Pictures:
+    """Return the pictures of a classifier."""
+    return Pictures(
+        partial(draw_targets, facts=facts),
+        partial(draw_answers, facts=facts),
+        draw_scores,
+        draw_answer,
+    )
+
+
+def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure:
+    """Draw images uint8 [N, H, W, C] under their classes."""
+    return drawing.image_grid(pixels, [facts.class_names[label] for label in targets["label"]])
+
+
+def draw_answers(
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, facts: Facts
+) -> Figure:
+    """Draw images uint8 [N, H, W, C] under the answers, green and red, with the true class where
+    an answer is wrong.
+    """
+    names = facts.class_names
+    labels, answers = targets["label"], predictions["class_id"]
+    titles = [
+        f"{names[answer]} {probability:.0%}" + ("" if answer == label else f"\nis {names[label]}")
+        for label, answer, probability in zip(
+            labels, answers, predictions["probability"], strict=True
+        )
+    ]
+    return drawing.image_grid(pixels, titles, labels == answers)
+
+
+def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw the confusion matrix and the calibration of probabilities."""
+    return {
+        "confusion_matrix": drawing.confusion_matrix(
+            np.array(scores["confusion_matrix"]), list(scores["per_class"])
+        ),
+        "calibration": drawing.reliability(np.array(scores["calibration_bins"])),
+    }
+
+
+def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
+    """Draw one image uint8 [H, W, C] under one answer of `to_answer`."""
+    return drawing.image_grid(
+        pixels[np.newaxis], [f"{answer['class_name']} {answer['probability']:.1%}"]
+    )

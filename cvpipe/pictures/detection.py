@@ -1,0 +1,107 @@
+"""Pictures of detection: boxes over images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe.answers.detection import to_answer
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import place_boxes
+from cvpipe.pictures import Arrays, Pictures, drawing
+
+DRAWN_SCORE = 0.3
+"""Lowest score that is drawn: the low threshold of average precision would fill pictures with
+doubts.
+"""
+
+
+def make_pictures(config: Config, facts: Facts) -> Pictures:
+    """Return the pictures of a detector."""
+    return Pictures(
+        partial(draw_targets, config=config, facts=facts),
+        partial(draw_answers, config=config, facts=facts),
+        draw_scores,
+        draw_answer,
+    )
+
+
+def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Config, facts: Facts) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] with their objects."""
+    return drawing.boxes_grid(
+        pixels, [[_truth(targets, n, pixels.shape[1:3], config, facts)] for n in range(len(pixels))]
+    )
+
+
+def draw_answers(
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Config, facts: Facts
+) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] with their objects in gray and the answers, from a
+    score of DRAWN_SCORE, in green over them.
+    """
+    size = pixels.shape[1:3]
+    marks = []
+    for n in range(len(pixels)):
+        answers = to_answer(predictions, n)
+        shown = [found for found in answers["objects"] if found["score"] >= DRAWN_SCORE]
+        extent = predictions["image_size"][n]
+        boxes = np.array([found["box"] for found in shown], np.float32).reshape(-1, 4) / np.tile(
+            extent, 2
+        ).astype(np.float32)
+        answered = drawing.Marks(
+            _placed(boxes, extent, size, config), [_title(found) for found in shown], drawing.RIGHT
+        )
+        marks.append([_truth(targets, n, size, config, facts)._replace(colour="#8c959f"), answered])
+    return drawing.boxes_grid(pixels, marks)
+
+
+def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw precision over recall of each class, and the kinds of errors."""
+    measured, errors = scores["precision_recall"], dict(scores["errors"])
+    threshold = errors.pop("score_threshold")
+    return {
+        "precision_recall": drawing.precision_recall(
+            measured["recall"], {"all": measured["precision"], **measured["per_class"]}
+        ),
+        "errors": drawing.bars(errors, f"answers from a score of {threshold:g}, or objects"),
+    }
+
+
+def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
+    """Draw one image uint8 [H, W, C] with one answer, from a score of DRAWN_SCORE."""
+    shown = [found for found in answer["objects"] if found["score"] >= DRAWN_SCORE]
+    boxes = np.array([found["box"] for found in shown]).reshape(-1, 4)
+    return drawing.boxes_grid(
+        pixels[np.newaxis],
+        [[drawing.Marks(boxes, [_title(found) for found in shown], drawing.RIGHT)]],
+    )
+
+
+def _truth(
+    targets: Arrays, n: int, size: tuple[int, ...], config: Config, facts: Facts
+) -> drawing.Marks:
+    filled = targets["labels"][n] >= 0
+    boxes = _placed(targets["boxes"][n][filled], targets["extent"][n], size, config)
+    return drawing.Marks(
+        boxes, [facts.class_names[label] for label in targets["labels"][n][filled]], drawing.RIGHT
+    )
+
+
+def _placed(
+    boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Config
+) -> np.ndarray:
+    """Return boxes [n, 4], fractions of an image, in pixels of its prepared version."""
+    placed = place_boxes(
+        tf.constant(boxes)[tf.newaxis], tf.constant(extent)[tf.newaxis], config.prepare
+    )[0]
+    return placed.numpy() * np.tile(size, 2)
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    return f"{found['class_name']} {found['score']:.0%}"

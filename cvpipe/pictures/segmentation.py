@@ -1,0 +1,92 @@
+"""Pictures of segmentation: images beside their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import prepare_mask
+from cvpipe.geometry.masks import overlay
+from cvpipe.pictures import Arrays, Pictures, drawing
+
+
+def make_pictures(config: Config, facts: Facts) -> Pictures:
+    """Return the pictures of a segmenter."""
+    return Pictures(
+        partial(draw_targets, config=config, facts=facts),
+        partial(draw_answers, config=config, facts=facts),
+        draw_scores,
+        draw_answer,
+    )
+
+
+def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Config, facts: Facts) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] beside their masks."""
+    rows = [
+        (image, _placed(mask, mask.shape, image, config))
+        for image, mask in zip(pixels, targets["mask"], strict=True)
+    ]
+    return drawing.masks_table(
+        [[image, overlay(image, mask).numpy()] for image, mask in rows],
+        ["image", "truth"],
+        facts.class_names,
+    )
+
+
+def draw_answers(
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Config, facts: Facts
+) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] beside their masks and the answers."""
+    rows = []
+    for image, true, answer, size in zip(
+        pixels, targets["mask"], predictions["mask"], predictions["image_size"], strict=True
+    ):
+        shown = image[: size[0], : size[1]] if config.prepare.resize == "tile" else image
+        rows.append(
+            [
+                shown,
+                *(
+                    overlay(shown, _placed(mask, size, shown, config)).numpy()
+                    for mask in (true, answer)
+                ),
+            ]
+        )
+    return drawing.masks_table(rows, ["image", "truth", "answer"], facts.class_names)
+
+
+def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw which classes are taken for which, and the IoU of each."""
+    counts = np.array(scores["confusion_matrix"])
+    shares = np.round(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
+    ious = {name: float(np.nan_to_num(own["iou"])) for name, own in scores["per_class"].items()}
+    return {
+        "confusion_matrix": drawing.confusion_matrix(shares, list(ious)),
+        "class_iou": drawing.bars(ious, "IoU"),
+    }
+
+
+def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
+    """Draw one image uint8 [H, W, C] under one answer of `to_answer`."""
+    runs = answer["mask"]
+    mask = np.repeat(np.array(runs["labels"], np.uint8), runs["lengths"]).reshape(
+        answer["image_size"]
+    )
+    title = ", ".join(f"{name} {share:.0%}" for name, share in answer["shares"].items())
+    return drawing.image_grid(overlay(pixels, mask).numpy()[np.newaxis], [title])
+
+
+def _placed(
+    mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Config
+) -> np.ndarray:
+    """Return the part of a mask that is `size`, uint8 [H, W], where its prepared image shows it."""
+    part = tf.constant(mask[: size[0], : size[1], np.newaxis])
+    if config.prepare.resize == "tile" or part.shape[:2] == image.shape[:2]:
+        return tf.image.resize(part, image.shape[:2], "nearest")[..., 0].numpy()
+    return prepare_mask(part, config.prepare)[..., 0].numpy()

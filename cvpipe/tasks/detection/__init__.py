@@ -1,0 +1,199 @@
+"""Detection: the objects of an image, a box and a class each.
+
+Dimensions: B images, M slots for objects, S slots of an answer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.detection import Ssd, YoloV1, YoloV2
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import place_boxes, restore_boxes
+from cvpipe.data.sources import Example
+from cvpipe.fields import Field
+from cvpipe.geometry.boxes import clip
+from cvpipe.geometry.suppression import suppress
+from cvpipe.losses.detection import GroundTruth, ssd_loss, yolo_loss, yolo_v1_loss
+from cvpipe.losses.imitation import mean_squares
+from cvpipe.metrics.detection import DetectionMetrics
+from cvpipe.models.build import make_style
+from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
+from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
+from cvpipe.tasks.detection.decode import decode, decode_boxes
+from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, supervised
+
+ANSWERS = {
+    "boxes": Field("close"),
+    "class_ids": Field("ranked"),
+    "class_names": Field("ranked"),
+    "scores": Field("close"),
+    "count": Field("exact"),
+    "image_size": Field("exact"),
+}
+
+
+def make_task(config: Config, facts: Facts) -> Task:
+    """Return detection, bound to a pipeline and its data's facts."""
+    names = facts.class_names
+
+    def predict(
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Tensors:
+        return answer(networks["network"](image, training=False), config, names, extent, **options)
+
+    return Task(
+        build=lambda synchronized: {"network": build_network(config, len(names), synchronized)},
+        encode=partial(encode, config=config),
+        updates=(supervised(partial(loss, config=config)),),
+        predict=predict,
+        answers=ANSWERS,
+        metrics=lambda: DetectionMetrics(names),
+        best_by=BestBy("ap50"),
+        options=options_of(config),
+        imitate=mean_squares,
+    )
+
+
+def build_network(config: Config, num_classes: int, synchronized: bool = False) -> keras.Model:
+    """Build the network: float32 [B, H, W, C] to raw outputs by name, see `models.detectors`.
+
+    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
+    their number.
+    """
+    return detection_network(config, num_classes, make_style(config.model, synchronized))
+
+
+def encode(example: Example, config: Config) -> Tensors:
+    """Return an example's objects as targets of fixed shape, M = `data.max_objects`; boxes are
+    fractions of the image before it is resized.
+
+    Returns:
+        "boxes" float32 [M, 4], zeros in empty slots; "labels" int32 [M], −1 there; "crowd" bool
+        [M]; "area" float32 [M], pixels² of the object's outline or −1 where it is unknown;
+        "extent" int32 [2], the image's height and width, zeros where it isn't decoded.
+    """
+    most = config.data.max_objects
+
+    def padded(values: tf.Tensor, empty: Any) -> tf.Tensor:
+        values = values[:most]
+        room = [[0, most - tf.shape(values)[0]], *[[0, 0]] * (values.shape.rank - 1)]
+        return tf.ensure_shape(
+            tf.pad(values, room, constant_values=empty), [most, *values.shape[1:]]
+        )
+
+    extent = tf.shape(example["image"])[:2] if "image" in example else tf.zeros([2], tf.int32)
+    return {
+        "boxes": padded(example["boxes"], 0.0),
+        "labels": padded(example["labels"], -1),
+        "crowd": padded(example["crowd"], False),
+        "area": padded(example["area"], -1.0),
+        "extent": extent,
+    }
+
+
+def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
+    """Return the parts of the loss, float32 [B] each."""
+    placed = clip(place_boxes(targets["boxes"], targets["extent"], config.prepare))
+    objects = GroundTruth(
+        placed, tf.convert_to_tensor(targets["labels"]), tf.convert_to_tensor(targets["crowd"])
+    )
+    raw, decoded = outputs["boxes"], decode_boxes(outputs["boxes"], config)
+    match config.model.head:
+        case Ssd() as head:
+            return ssd_loss(
+                raw,
+                outputs["logits"],
+                decoded,
+                objects,
+                tf.constant(ssd_defaults(config)),
+                head.overlap,
+                config.loss,
+            )
+        case YoloV1():
+            cells, encoded = yolo_v1_targets(placed, *yolo_grids(config))
+            return yolo_v1_loss(
+                raw,
+                decoded,
+                outputs["objectness"],
+                outputs["logits"],
+                objects,
+                encoded,
+                cells,
+                config.loss,
+            )
+        case head:
+            index, encoded = yolo_targets(placed, yolo_grids(config))
+            return yolo_loss(
+                raw,
+                encoded,
+                decoded,
+                outputs["objectness"],
+                outputs["logits"],
+                objects,
+                index,
+                isinstance(head, YoloV2),
+                config.loss,
+            )
+
+
+def options_of(config: Config) -> dict[str, float | int]:
+    """Serving-time options and their defaults."""
+    chosen = config.suppress
+    return {
+        "score_threshold": chosen.score_threshold,
+        "iou_threshold": chosen.iou_threshold,
+        "max_detections": chosen.max_detections,
+    }
+
+
+def answer(
+    outputs: Tensors,
+    config: Config,
+    class_names: tuple[str, ...],
+    extent: tf.Tensor | None = None,
+    **options: tf.Tensor,
+) -> Tensors:
+    """Return the answers, the same in evaluation and in the artefact.
+
+    Args:
+        extent: int32 [B, 2], height and width of the images before they were resized; None: those
+            of the network's input.
+        options: other values than the defaults of `options_of`.
+
+    Returns:
+        "boxes" float32 [B, S, 4], ymin, xmin, ymax, xmax in pixels of those images, S =
+        `suppress.max_detections`; "class_ids" int32 [B, S] and "class_names" string [B, S];
+        "scores" float32 [B, S] in 0…1, falling; "count" int32 [B], the number of answers among the
+        S: behind them are zeros, ids −1 and empty names. "image_size" int32 [B, 2] is `extent`.
+    """
+    boxes, scores = decode(outputs, config)
+    extent = (
+        tf.tile([config.prepare.size], [tf.shape(boxes)[0], 1])
+        if extent is None
+        else tf.convert_to_tensor(extent)
+    )
+    whole = clip(restore_boxes(boxes, extent, config.prepare))
+    chosen = config.suppress
+    found = suppress(
+        whole,
+        scores,
+        kind=chosen.kind,
+        slots=chosen.max_detections,
+        candidates=chosen.candidates,
+        **{**options_of(config), **options},
+    )
+    names = tf.gather(tf.constant(["", *class_names]), found["classes"] + 1)
+    return {
+        "boxes": found["boxes"] * tf.tile(tf.cast(extent, tf.float32), [1, 2])[:, tf.newaxis],
+        "class_ids": found["classes"],
+        "class_names": names,
+        "scores": found["scores"],
+        "count": found["count"],
+        "image_size": extent,
+    }

@@ -1,0 +1,59 @@
+"""Decoding: from the raw outputs of a detector to boxes and scores.
+
+Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, D
+boxes, K classes.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.detection import Ssd, YoloV1, YoloV2
+from cvpipe.geometry.encoding import decode_ssd, decode_yolo, decode_yolo1
+from cvpipe.models.detection import ssd_defaults, yolo_grids
+
+
+def decode(outputs: dict[str, tf.Tensor], config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode raw outputs to boxes, float32 [B, D, 4], not clipped, and their scores of each class,
+    float32 [B, D, K] in 0…1.
+    """
+    return decode_boxes(outputs["boxes"], config), _scores(outputs, config)
+
+
+def decode_boxes(raw: tf.Tensor, config: Config) -> tf.Tensor:
+    """Decode a head's raw "boxes" to corners of the same shape, float32 [B, D, 4]; not clipped."""
+    if isinstance(config.model.head, Ssd):
+        return decode_ssd(raw, tf.constant(ssd_defaults(config)))
+    found, begin = [], 0
+    for grid in yolo_grids(config):
+        of_grid = tf.reshape(
+            raw[:, begin : begin + grid.boxes], [-1, *grid.size, len(grid.anchors), 4]
+        )
+        is_first = isinstance(config.model.head, YoloV1)
+        boxes = (
+            decode_yolo1(of_grid) if is_first else decode_yolo(of_grid, tf.constant(grid.anchors))
+        )
+        found.append(tf.reshape(boxes, [-1, grid.boxes, 4]))
+        begin += grid.boxes
+    return tf.concat(found, axis=1)
+
+
+def _scores(outputs: dict[str, tf.Tensor], config: Config) -> tf.Tensor:
+    logits = outputs["logits"]
+    match config.model.head:
+        case Ssd():
+            return (
+                tf.nn.softmax(logits)[..., 1:]
+                if config.loss.kind == "multibox"
+                else tf.sigmoid(logits)
+            )
+        case YoloV1() as head:
+            # Trained by squares, these are probabilities themselves (section 2), and may stray from
+            # 0…1.
+            classes = tf.repeat(tf.clip_by_value(logits, 0, 1), head.boxes, axis=1)
+            return classes * tf.clip_by_value(outputs["objectness"], 0, 1)[..., tf.newaxis]
+        case YoloV2():
+            return tf.nn.softmax(logits) * tf.sigmoid(outputs["objectness"])[..., tf.newaxis]
+        case _:
+            return tf.sigmoid(logits) * tf.sigmoid(outputs["objectness"])[..., tf.newaxis]

@@ -1,0 +1,107 @@
+"""Segmentation: the class of every pixel.
+
+Dimensions: B images, H, W the largest height and width among them, K classes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.segmentation import DeconvNet, Fcn, SegNet, Unet
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import prepare_mask
+from cvpipe.data.sources import Example
+from cvpipe.fields import Field
+from cvpipe.losses.imitation import soft_cross_entropy
+from cvpipe.losses.segmentation import expected_initial_loss, segmentation_loss
+from cvpipe.metrics.segmentation import SegmentationMetrics
+from cvpipe.models.build import make_style
+from cvpipe.models.segmentation import segmentation_network
+from cvpipe.tasks.segmentation.answer import MASK, answer, answer_in_tiles
+from cvpipe.tasks.segmentation.png import png_files
+from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
+
+ANSWERS = {
+    "mask": MASK,
+    "image_size": Field("exact"),
+    "class_names": Field("exact"),
+    "shares": Field("counts"),
+    "mean_probabilities": Field("close"),
+    "mask_bytes": Field("exact"),
+    "overlay_bytes": Field("exact"),
+}
+
+
+def make_task(config: Config, facts: Facts) -> Task:
+    """Return segmentation, bound to a pipeline and its data's facts."""
+    names = facts.class_names
+
+    def predict(
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Tensors:
+        network = partial(networks["network"], training=False)
+        if config.prepare.resize == "tile":
+            return answer_in_tiles(network, image, config, names, extent)
+        return answer(network(image), config, names, extent)
+
+    def decorate(pixels: tf.Tensor, answers: Tensors) -> Tensors:
+        return png_files(pixels, answers["mask"], config.export.png)
+
+    return Task(
+        build=lambda synchronized: {"network": build_network(config, len(names), synchronized)},
+        encode=partial(encode, config=config),
+        truth=truth,
+        target_extent=lambda targets: tf.tile(
+            [targets["mask"].shape[1:]], [len(targets["mask"]), 1]
+        ),
+        targets={"mask": MASK},
+        updates=(supervised(partial(loss, config=config)),),
+        predict=predict,
+        answers=ANSWERS,
+        metrics=lambda: SegmentationMetrics(names),
+        best_by=BestBy("mean_iou"),
+        combine=mean_of_softmax,
+        initial_loss=lambda: expected_initial_loss(config.loss, len(names)),
+        imitate=imitate,
+        decorate=decorate if config.export.png else None,
+    )
+
+
+def build_network(config: Config, num_classes: int, synchronized: bool = False) -> keras.Model:
+    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}, see
+    `models.segmenters`.
+
+    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
+    their number.
+    """
+    return segmentation_network(config, num_classes, make_style(config.model, synchronized))
+
+
+def encode(example: Example, config: Config) -> Tensors:
+    """Return the mask that training compares outputs with: {"mask": uint8 [h, w]}."""
+    head = config.model.head
+    assert isinstance(head, Fcn | Unet | SegNet | DeconvNet)
+    height, width = config.prepare.size
+    size = (-(-height // head.output_stride), -(-width // head.output_stride))
+    return {"mask": prepare_mask(example["mask"], config.prepare, size)[..., 0]}
+
+
+def truth(example: Example) -> Tensors:
+    """Return an example's mask as it stands: {"mask": uint8 [its height, its width]}."""
+    return {"mask": example["mask"][..., 0]}
+
+
+def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
+    """Return the parts of the loss, float32 [B] each."""
+    return segmentation_loss(outputs["logits"], targets["mask"], config.loss)
+
+
+def imitate(outputs: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
+    """Return the cross-entropy with the teacher's softened probabilities, × T², the mean over
+    pixels, float32 [B] (Hinton et al. 2015, section 2).
+    """
+    return soft_cross_entropy(outputs["logits"], teacher["logits"], temperature)

@@ -1,0 +1,54 @@
+"""Trained models of a run, or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cvpipe.config import Config
+from cvpipe.config_file import with_data
+from cvpipe.data.facts import Facts
+from cvpipe.evaluation import Predict, make_predict
+from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Networks, Task
+from cvpipe.training.build import load_networks
+from cvpipe.training.run import Run
+
+
+class Trained(NamedTuple):
+    """The networks of a run, or of an ensemble's members, with the weights to use."""
+
+    members: tuple[Networks, ...]
+    predict: Predict
+    task: Task
+    config: Config
+    facts: Facts
+
+
+def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
+    """Return the run's model at a checkpoint, "best" or "last", with averaged weights where the
+    pipeline keeps an average.
+
+    Args:
+        overrides: `data.key=value` each, such as where the data lies now.
+
+    Raises:
+        DataError: there is no run or no checkpoint, or it is damaged.
+    """
+    return answering_together([load_networks(run, run.checkpoint(which))], run, overrides)
+
+
+def answering_together(
+    members: Sequence[Networks],
+    run: Run,
+    overrides: Sequence[str] = (),
+    answered: tuple[str, ...] = (),
+) -> Trained:
+    """Return members as one model, with the configuration and the data of `run`.
+
+    Args:
+        answered: keys besides those of data that overrides may set.
+    """
+    config, facts = with_data(run.config, overrides, answered), run.facts
+    task = load_task(config, facts)
+    return Trained(tuple(members), make_predict(members, task, config), task, config, facts)

@@ -1,0 +1,66 @@
+"""Evaluations within a training, and what they decide: the best checkpoint, plateaus, patience."""
+
+from __future__ import annotations
+
+import math
+
+from cvpipe.config import Config
+from cvpipe.config.optimizer import Plateau
+from cvpipe.evaluation import evaluate
+from cvpipe.training.parts import Parts
+from cvpipe.training.schedules import after_evaluation
+from cvpipe.training.state import State
+
+
+def validate(parts: Parts, epoch: int) -> None:
+    """Score the validation split, where there is one; keep the best checkpoint, and count the
+    evaluations since.
+    """
+    if "validation" not in parts.splits:
+        return
+    config, state, best_by = parts.config, parts.state, parts.task.best_by
+    with state.averaged_weights():
+        scores = evaluate(
+            parts.predict,
+            parts.splits["validation"],
+            parts.task,
+            config,
+            quarantine=parts.quarantines["validation"],
+            watch=parts.log.watch,
+        )
+    parts.log.evaluated(int(state.step), epoch, scores)
+    score = scores[best_by.score]
+    merit = best_by.merit(score)
+    # Of equal scores the later one counts: its learning rate is lower. Patience waits for a better
+    # one.
+    is_best, gained = merit >= state.best_score, merit > state.best_score
+    state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
+    shown = (
+        "is undefined: there is nothing to find"
+        if math.isnan(score)
+        else f"{score:.4f}{'  (best so far)' if is_best else ''}"
+    )
+    parts.log.note(f"epoch {epoch}/{config.train.epochs}  validation {best_by.score} {shown}")
+    _fall_on_plateau(parts, gained)
+    if is_best:
+        state.best_score = merit
+        parts.checkpointer.save("best")
+
+
+def patience_is_over(config: Config, state: State) -> bool:
+    """True if `train.early_stopping` has waited long enough for a better score."""
+    stopping = config.train.early_stopping
+    return stopping is not None and state.evaluations_since_best >= stopping.patience
+
+
+def _fall_on_plateau(parts: Parts, gained: bool) -> None:
+    if not isinstance(parts.config.schedule, Plateau):
+        return
+    state, before = parts.state, float(parts.state.rate_factor)
+    factor, state.evaluations_waited = after_evaluation(
+        parts.config.schedule, before, state.evaluations_waited, gained
+    )
+    if factor != before:
+        # Outside of any replica, so that the copies of all of them change.
+        state.rate_factor.assign(factor)
+        parts.log.note(f"no better score: the learning rate falls to {factor:.2g} of the highest")
