@@ -7,32 +7,35 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 75 interrupted and
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
 
 from cvpipe import __version__
-from cvpipe.commands import (
-    baselines,
-    data,
-    evaluate,
-    export,
-    models,
-    predict,
-    schema,
-    serve,
-    sweep,
-    train,
-)
 from cvpipe.errors import Interrupted, UserError
 
-# In the order in which --help lists them.
-COMMANDS = (train, evaluate, export, predict, serve, data, sweep, baselines, models, schema)
+# Files of `commands`, in the order in which --help lists them.
+COMMANDS = (
+    "train",
+    "evaluate",
+    "export",
+    "predict",
+    "serve",
+    "data",
+    "sweep",
+    "baselines",
+    "models",
+    "schema",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    """Run one command; return its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    # Answering an image shouldn't wait for the imports of all other commands.
+    named = [name for name in COMMANDS if name == next(iter(words), None)]
+    options = _parser(named or COMMANDS).parse_args(words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return options.command(options)
@@ -72,14 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cvpipe", description="From labelled images to a served answer on one static graph."
+        prog="cvpipe", description="From labeled images to a served answer on one static graph."
     )
     parser.add_argument("--version", action="version", version=f"cvpipe {__version__}")
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="name"
     )
-    for command in COMMANDS:
-        command.add(commands)
+    for name in names:
+        importlib.import_module(f"cvpipe.commands.{name}").add(commands)
     return parser

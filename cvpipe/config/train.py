@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.section import Count, Positive, Section
+from cvpipe.config.section import Count, Positive, Probability, Section
 
 
 class EarlyStopping(Section):
@@ -14,6 +14,19 @@ class EarlyStopping(Section):
 
     patience: Count = 5
     """Evaluations without a new best score before the run stops."""
+
+
+class Teacher(Section):
+    """Distillation: also learn to answer as a trained run does (Hinton et al. 2015)."""
+
+    run: str
+    """The teacher's folder, such as runs/large. Relative to where the command runs."""
+    temperature: Positive = 4.0
+    """Softens the probabilities of classes, so that those of wrong classes teach, too; unused for
+    detection, which imitates raw outputs.
+    """
+    weight: Probability = 0.5
+    """Share of the loss that is the distance from the teacher; the rest is the pipeline's own."""
 
 
 class Train(Section):
@@ -46,6 +59,8 @@ class Train(Section):
     """Decay of an exponential moving average of the weights (Polyak), used in evaluation and
     export; leave out for none.
     """
+    teacher: Teacher | None = None
+    """A run that teaches this one; leave out for none."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy: arithmetic in half precision, weights and answers in float32."""
     xla: Literal["auto", "on", "off"] = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 
 class Facts(NamedTuple):
@@ -32,3 +32,14 @@ class Facts(NamedTuple):
             tuple(values["keypoint_names"]),
             tuple((first, second) for first, second in values["flip_pairs"]),
         )
+
+
+class KnownData(TypedDict):
+    """What a run or an artefact remembers of its data, as plain JSON values."""
+
+    facts: dict[str, Any]
+    """Of `Facts`."""
+    examples: dict[str, int]
+    """Number of examples by split."""
+    digests: dict[str, str]
+    """Fingerprint of the choice of examples by split."""

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
 
 from cvpipe.config import Config
-from cvpipe.data.facts import Facts
+from cvpipe.data.facts import Facts, KnownData
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
-
-
-class KnownData(TypedDict):
-    """What a run or an artefact remembers of its data, as plain JSON values."""
-
-    facts: dict[str, Any]
-    """Of `Facts`."""
-    examples: dict[str, int]
-    """Number of examples by split."""
-    digests: dict[str, str]
-    """Fingerprint of the choice of examples by split."""
 
 
 def describe_splits(splits: Mapping[str, Source]) -> KnownData:

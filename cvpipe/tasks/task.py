@@ -25,6 +25,8 @@ Networks = Mapping[str, Callable[..., Any]]
 # (networks, batch, seed) to the parts of a loss by name, float32 [b] each. `seed`, int64 [2], is
 # for stateless random ops; it differs for every step, update and replica.
 Losses = Callable[[Networks, Batch, tf.Tensor], Tensors]
+# (outputs, a teacher's outputs, temperature) to the distance between both, float32 [b].
+Imitate = Callable[[Tensors, Tensors, float], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +139,8 @@ class Task:
     """
     initial_loss: Callable[[], float | None] = lambda: None
     """Loss of an untrained network; None where it depends on the images."""
-    imitate: Callable[[Tensors, Tensors, float], tf.Tensor] | None = None
-    """(outputs, a teacher's outputs, temperature) to the distance between both, float32 [b]; None
-    where a task can't be taught by another network.
-    """
+    imitate: Imitate | None = None
+    """None where a task can't be taught by another network."""
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
     """Graph code: adds answers that need the decoded image. Takes uint8 [h, w, C] and the answers
     to it, without their first dimension; returns scalar strings by name.

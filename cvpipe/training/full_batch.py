@@ -137,6 +137,10 @@ def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
     """Raise ConfigError where the task or the devices don't go with L-BFGS."""
     if strategy.num_replicas_in_sync > 1:
         raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
+    if task.frozen:
+        raise ConfigError(
+            "train.teacher doesn't go with optimizer.kind: lbfgs; choose another optimizer"
+        )
     if [update.moves for update in task.updates] != [("network",)]:
         raise ConfigError(
             "optimizer.kind: lbfgs minimizes one loss of one network, and this task has several;"

@@ -19,8 +19,7 @@ from typing import Any
 from cvpipe import __version__, config_file
 from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
-from cvpipe.data.facts import Facts
-from cvpipe.data.known_splits import KnownData
+from cvpipe.data.facts import Facts, KnownData
 from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.json_files import jsonable, write_json
 

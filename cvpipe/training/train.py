@@ -23,6 +23,7 @@ from cvpipe.json_files import write_json
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.checkpointer import Checkpointer
+from cvpipe.training.distillation import with_teacher
 from cvpipe.training.full_batch import check_full_batch, train_full_batch
 from cvpipe.training.parts import Parts
 from cvpipe.training.progress import Progress
@@ -78,7 +79,8 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     splits = open_splits(config.data)
     _check_validation(config, splits)
     source = splits["train"]
-    task = load_task(config, source.facts)
+    with strategy.scope():
+        task = with_teacher(load_task(config, source.facts), config, source.facts)
     run = Run(folder, writes=is_chief(strategy))
     state, schedule = build_state(config, task, len(source), strategy)
     predict = make_predict([state.networks], task, config)

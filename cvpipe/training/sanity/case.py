@@ -93,8 +93,8 @@ def some_examples(source: Source, config: Config, task: Task) -> Batch:
 def loss_and_gradients(
     case: SanityCase, examples: int | None = None
 ) -> tuple[tf.Tensor, list[Any]]:
-    """Return `SanityCase.loss` and its gradient by each trainable variable; None where none arrives,
-    not even a zero.
+    """Return `SanityCase.loss` and its gradient by each trainable variable; None where none
+    arrives, not even a zero.
     """
     with tf.GradientTape() as tape:
         loss = case.loss(examples)

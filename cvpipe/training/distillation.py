@@ -1,0 +1,116 @@
+"""Distillation: a trained network teaches another one (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.train import Teacher
+from cvpipe.data.facts import Facts
+from cvpipe.data.stream import Batch
+from cvpipe.errors import ConfigError, DataError
+from cvpipe.tasks.task import Imitate, Networks, Task, Tensors, Update
+from cvpipe.training.build import load_networks
+from cvpipe.training.run import Run
+
+PREFIX = "teacher_"
+
+
+def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
+    """Return the task as taught by the run that `train.teacher` names; the task itself where there
+    is no teacher.
+
+    Call it in the strategy's scope: it loads the teacher's networks.
+
+    Raises:
+        ConfigError: the task can't be taught.
+        DataError: there is no such run, or it is of another task, other classes or other images.
+    """
+    teacher = config.train.teacher
+    if teacher is None:
+        return task
+    if task.imitate is None:
+        raise ConfigError(
+            f"train.teacher: task: {config.task} can't be taught by another run; leave it out"
+        )
+    run = Run(teacher.run)
+    _check_fits(run, config, facts)
+    networks = load_networks(run, run.checkpoint(run.config.export.checkpoint))
+    return distilled(task, task.imitate, networks, teacher)
+
+
+def distilled(
+    task: Task, imitate: Imitate, teachers: Mapping[str, keras.Model], section: Teacher
+) -> Task:
+    """Return a task whose networks also learn to answer as their teachers do.
+
+    The loss is (1 − weight) × the task's own + weight × the distance from the teacher's outputs for
+    the same inputs. Teachers are frozen, and no part of a checkpoint.
+
+    Args:
+        imitate: the task's distance between outputs; see `Task.imitate`.
+        teachers: a trained network for each of the task's.
+    """
+    frozen = {f"{PREFIX}{name}": teacher for name, teacher in teachers.items()}
+    for teacher in frozen.values():
+        teacher.trainable = False
+    return dataclasses.replace(
+        task,
+        build=lambda synchronized: {**task.build(synchronized), **frozen},
+        updates=tuple(_taught(update, imitate, section) for update in task.updates),
+        frozen=(*task.frozen, *frozen),
+    )
+
+
+def _taught(update: Update, imitate: Imitate, section: Teacher) -> Update:
+    def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
+        calls: list[tuple[str, tuple[Any, ...], Tensors]] = []
+
+        def watched(name: str) -> Any:
+            def student(*inputs: Any, training: bool) -> Tensors:
+                outputs = networks[name](*inputs, training=training)
+                calls.append((name, inputs, outputs))
+                return outputs
+
+            return student
+
+        # What the task's own losses ask its networks, the teachers are asked too.
+        students = {name: watched(name) for name in update.moves}
+        own = update.losses({**networks, **students}, batch, seed)
+        distances = [
+            imitate(
+                outputs, networks[f"{PREFIX}{name}"](*inputs, training=False), section.temperature
+            )
+            for name, inputs, outputs in calls
+        ]
+        share = section.weight
+        return {
+            **{name: (1 - share) * part for name, part in own.items()},
+            "teacher": share * tf.add_n(distances),
+        }
+
+    return dataclasses.replace(update, losses=losses)
+
+
+def _check_fits(run: Run, config: Config, facts: Facts) -> None:
+    taught = run.config
+    if taught.task != config.task:
+        raise DataError(
+            f"train.teacher.run: {run.folder}: its task is {taught.task}, the pipeline's"
+            f" {config.task}; give a run of the same task"
+        )
+    if run.facts != facts:
+        raise DataError(
+            f"train.teacher.run: {run.folder}: knows other classes than the pipeline's data,"
+            f" {', '.join(run.facts.class_names)}; give a run of the same data"
+        )
+    if taught.prepare != config.prepare:
+        raise DataError(
+            f"train.teacher.run: {run.folder}: was trained on images prepared otherwise; give the"
+            " pipeline the same 'prepare' section"
+        )
