@@ -101,6 +101,15 @@ def batch_size_of(config: Config) -> int:
     return config.train.batch_size if fixed else 1
 
 
+def batches_of(
+    source: Source, task: Task, config: Config, quarantine: Quarantine
+) -> tf.data.Dataset:
+    """Return the batches that `evaluate` reads; making them takes the time of tracing a graph."""
+    return evaluation_batches(
+        source, config, task.true_targets, quarantine, batch_size_of(config), task.targets
+    )
+
+
 def evaluate(
     predict: Predict,
     source: Source,
@@ -109,12 +118,14 @@ def evaluate(
     *,
     quarantine: Quarantine,
     watch: Watch | None = None,
+    batches: tf.data.Dataset | None = None,
 ) -> dict[str, Any]:
     """Evaluate every readable example of a split.
 
     Args:
         predict: from `make_predict`.
         watch: called with every batch and its predictions.
+        batches: from `batches_of`, where the split is evaluated several times.
 
     Returns:
         The task's scores, and "quarantined", the number of records that couldn't be read.
@@ -123,10 +134,7 @@ def evaluate(
         DataError: more records are bad than the pipeline allows.
     """
     metrics = task.metrics()
-    batches = evaluation_batches(
-        source, config, task.true_targets, quarantine, batch_size_of(config), task.targets
-    )
-    for batch in batches:
+    for batch in batches or batches_of(source, task, config, quarantine):
         batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
         predictions = ask(predict, batch["image"], batch["extent"])
         metrics.update(predictions, batch["targets"], batch["weight"])

@@ -32,5 +32,7 @@ class Parts(NamedTuple):
     """The evaluated graph of the state's networks."""
     quarantines: dict[str, Quarantine]
     """By split."""
+    validation: tf.data.Dataset | None
+    """Batches of the validation split, where there is one."""
     checkpointer: Checkpointer
     log: RunLog

@@ -17,7 +17,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
 from cvpipe.errors import ConfigError, Interrupted, UserError
-from cvpipe.evaluation import make_predict
+from cvpipe.evaluation import batches_of, make_predict
 from cvpipe.interrupt import stop_on_signals
 from cvpipe.json_files import write_json
 from cvpipe.tasks import load_task
@@ -109,6 +109,11 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         run.forget_metrics_after(int(state.step))
 
         # == Train.
+        validation = (
+            batches_of(splits["validation"], task, config, quarantines["validation"])
+            if "validation" in splits
+            else None
+        )
         checkpointer = Checkpointer(config, run, strategy, state)
         log = RunLog(config, run, task, splits, progress)
         if not int(state.step):
@@ -123,6 +128,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
             schedule,
             predict,
             quarantines,
+            validation,
             checkpointer,
             log,
         )

@@ -27,6 +27,7 @@ def validate(parts: Parts, epoch: int) -> None:
             config,
             quarantine=parts.quarantines["validation"],
             watch=parts.log.watch,
+            batches=parts.validation,
         )
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]
