@@ -17,8 +17,8 @@ from typing import Any
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
+from cvpipe.data.graph import or_zeros
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
 from cvpipe.export.pictures import png_files
@@ -45,7 +45,7 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
         if not prepared.shape[1:].is_fully_defined():
             return one_by_one(answer, image_bytes)
         (image, extent), valid = tf.map_fn(
-            lambda encoded: attempt(load, encoded),
+            lambda encoded: or_zeros(load, encoded),
             image_bytes,
             fn_output_signature=(
                 (tf.TensorSpec(prepared.shape[1:]), tf.TensorSpec([2], tf.int32)),
@@ -64,7 +64,7 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
     prepared, pictures = input_spec(config), config.export.png
 
     def answer(encoded: tf.Tensor) -> Answers:
-        (image, extent), valid = attempt(load, encoded)
+        (image, extent), valid = or_zeros(load, encoded)
         answers = predict(image[tf.newaxis], extent[tf.newaxis])
         files = png_files(image, answers["mask"][0], pictures)
         return {
@@ -76,7 +76,9 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
     def draw(one: tuple[tf.Tensor, ...]) -> Answers:
         encoded, mask = one
         # Decoded once more: of the first time only what the network sees is left.
-        pixels, _ = attempt(lambda encoded: decode_image(encoded, config.prepare.channels), encoded)
+        pixels, _ = or_zeros(
+            lambda encoded: decode_image(encoded, config.prepare.channels), encoded
+        )
         return png_files(pixels, mask, pictures)
 
     def load(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

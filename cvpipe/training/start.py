@@ -14,7 +14,7 @@ import numpy as np
 
 from cvpipe.config import Config
 from cvpipe.data.sources import Source
-from cvpipe.data.statistics import normalization, spread
+from cvpipe.data.statistics import evenly_spaced, normalization
 from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
@@ -49,7 +49,7 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
     such a layer.
     """
     if config.prepare.normalize != "given":
-        images = plain_images(source, config.prepare, spread(len(source)))
+        images = plain_images(source, config.prepare, evenly_spaced(len(source)))
         model.get_layer("normalize").set_statistics(normalization(images, config.prepare))
 
 
