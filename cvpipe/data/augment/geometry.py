@@ -135,7 +135,7 @@ def short_side_crop(
     crop = resize_and_place(image, size, resized / extent, -corner)
     return cropped(
         example,
-        tf.ensure_shape(crop[0], [*size, image.shape[-1]]),
+        tf.ensure_shape(crop, [*size, image.shape[-1]]),
         resized,
         corner,
         tf.constant(size),
