@@ -134,11 +134,7 @@ def short_side_crop(
     # image, that is little.
     crop = resize_and_place(image, size, resized / extent, -corner)
     return cropped(
-        example,
-        tf.ensure_shape(crop, [*size, image.shape[-1]]),
-        resized,
-        corner,
-        tf.constant(size),
+        example, tf.ensure_shape(crop, [*size, image.shape[-1]]), resized, corner, tf.constant(size)
     )
 
 
