@@ -42,7 +42,7 @@ def train(images: int, steps: int) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from cvpipe.data.sources.source import whole
+    from cvpipe.data.sources.constructors import classification_source
     from cvpipe.data.stream import training_batches
     from cvpipe.tasks import classification
     from cvpipe.training.step import make_run_steps
@@ -54,7 +54,7 @@ def train(images: int, steps: int) -> float:
         return {"bytes": tf.io.encode_jpeg(tf.cast(tf.image.resize(coarse, [128, 160]), tf.uint8))}
 
     classes = tuple(map(str, range(CLASSES)))
-    source = whole(
+    source = classification_source(
         classes,
         np.arange(images, dtype=np.int32) % CLASSES,
         make_photo,

@@ -3,6 +3,11 @@
 Everything else is a bug of ours and keeps its traceback.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something outside the program is wrong; the message says what, where, and what to do."""
@@ -24,3 +29,12 @@ class Interrupted(UserError):
     """The run was asked to stop; everything is saved and the same command resumes it."""
 
     exit_code = 75
+
+
+def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
+    """Return the end of an error about an unknown name: the nearest one, and those that exist."""
+    names = list(known)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    nearest = f"did you mean '{near[0]}'? " if near else ""
+    return f"{nearest}known: {', '.join(names[:most])}{more}"

@@ -112,7 +112,11 @@ MUTATIONS = {
         "test_a_loss_equals_its_definition_and_so_does_its_gradient",
     ),
     "mirrored-boxes-stay": Mutation(
-        ("data/augment/moves.py", "boxes.mirrored(example, axis, applied)", "example"),
+        (
+            "data/annotations/boxes.py",
+            "sides[axis], sides[axis + 2] = 1 - sides[axis + 2], 1 - sides[axis]",
+            "pass",
+        ),
         "data/augment/test_boxes.py::"
         "test_a_box_is_where_its_rectangle_is_within_a_pixel[flip-(20, 25, 44, 58)]",
     ),

@@ -16,6 +16,7 @@ from cvpipe import config_file
 from cvpipe.baselines import Images, baselines, vote
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import DataError
+from labels import labels_of
 
 Cvpipe = Callable[..., tuple[int, str, str]]
 # As they lie in scikit-learn: 8×8, and 0…1.
@@ -124,7 +125,7 @@ def test_statistics_of_the_training_set_normalize_as_the_networks_first_layer_do
     train = open_splits(config.data)["train"]
     images = module._read(train, "train", config, module._normalization(train, config))
     np.testing.assert_allclose(images.values.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_array_equal(images.labels, train.labels)
+    np.testing.assert_array_equal(images.labels, labels_of(train))
     assert images.values.shape == (300, 64) and images.values.std() > 0.1
 
 

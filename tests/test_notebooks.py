@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from conftest import ROOT, small_config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import open_splits
-from cvpipe.data.sources.source import whole
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.stream import evaluation_batches, read_examples, training_batches
 from cvpipe.evaluation import evaluate, evaluate_each
 from cvpipe.json_files import jsonable
@@ -26,6 +26,7 @@ from cvpipe.tasks import classification
 from cvpipe.training.run import Run
 from cvpipe.training.train import load, open_split, train
 from image_files import draw_photos
+from labels import labels_of
 
 CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
 
@@ -165,7 +166,7 @@ def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
 def test_images_that_cant_be_read_are_not_shown() -> None:
     config = small_config()
     files = [tf.io.encode_png(np.full((8, 8, 1), 9, np.uint8)).numpy(), b"garbage", b""]
-    source = whole(
+    source = classification_source(
         ("a", "b"), np.array([0, 1, 1]), lambda record: {"bytes": tf.gather(files, record)}, str
     )
     for chosen, readable in (([1, 0, 2, 0], [0, 0]), ([1], []), ([], [])):
@@ -184,5 +185,5 @@ def test_every_answer_of_an_evaluation_is_kept_once_and_in_order(trained_run: Pa
     # The last batch is filled up with repetitions, which don't count.
     assert len(test) % trained.config.train.batch_size
     np.testing.assert_array_equal(answers["index"], np.arange(len(test)))
-    np.testing.assert_array_equal(answers["targets"]["label"], test.labels)
-    assert np.mean(answers["predictions"]["class_id"] == test.labels) == scores["accuracy"]
+    np.testing.assert_array_equal(answers["targets"]["label"], labels_of(test))
+    assert np.mean(answers["predictions"]["class_id"] == labels_of(test)) == scores["accuracy"]

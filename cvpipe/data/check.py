@@ -2,27 +2,29 @@
 
 Dimensions: N examples of all splits together.
 
-Memory holds some 40 bytes an example, however large the images are. A mask is part of its example:
-one of another size than its image makes it a broken one.
+Memory holds some 40 bytes an example, however large the images are. An annotation that doesn't fit
+to its image makes the example a broken one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.attempt import attempt
-from cvpipe.data.decode import decode_image, same_size
+from cvpipe.data.annotations import checked, measure
+from cvpipe.data.annotations.annotation import Tally
+from cvpipe.data.decode import decode_image
+from cvpipe.data.example import Example
 from cvpipe.data.file_kind import file_kind
+from cvpipe.data.graph import or_zeros
 from cvpipe.data.quarantine import why_unreadable
-from cvpipe.data.sources import Example, Source
-from cvpipe.data.stream import PARALLEL, ahead
-from cvpipe.geometry.masks import IGNORED
+from cvpipe.data.sources.source import Source
+from cvpipe.data.stream import PARALLEL, prefetch
 
 BATCH = 64
 # The kinds of groups of records with the same content, see `check`.
@@ -45,20 +47,14 @@ def check(
         watch: told, every now and then, how many of how many examples are read.
 
     Returns:
-        "clean": whether there are no broken files, no leaks and no contradictions. "splits": for
-            each, "examples", "broken" (their
-        number), "classes" ({name: examples, or objects, or images whose masks show it}),
-        "imbalance" (the largest class over the smallest
-        that has any, of masks by their pixels), "sizes" ({"smallest", "median", "largest": [H, W]},
-        by number of pixels; empty where
-        nothing can be read) and "kinds" ({"JPEG RGB": files}). Of masks also "pixels" ({name: its
-        share of all pixels that have a label}),
-        "ignored" (the share of all pixels that have none) and "unlabelled" (how many masks have no
-        label at all).
-        "broken": a list of {"split", "record", "reason"}. "leaks", "contradictions", "repeated":
-            lists of groups of records with the
-        same content, each a list of {"split", "record", "class"}: such that span splits, such that
-        span classes, and all others.
+        "clean": True if there are no broken files, no leaks and no contradictions.
+        "splits": for each, "examples", "broken" (their number), "sizes" ({"smallest", "median",
+            "largest": [H, W]}, by number of pixels; empty where nothing can be read), "kinds"
+            ({"JPEG RGB": files}), and the findings of its annotations, see `Tally.result`.
+        "broken": a list of {"split", "record", "reason"}.
+        "leaks", "contradictions", "repeated": lists of groups of records with the same content,
+            each a list of {"split", "record", "class"}: such that span splits, such that span
+            classes, and all others.
     """
     examples = sum(map(len, splits.values()))
     digests = np.zeros([examples, 2], np.int64)
@@ -67,11 +63,7 @@ def check(
     first = 0
     for name, source in splits.items():
         sizes, kinds, unreadable = [], Counter[str](), []
-        shown, pixels, unlabelled = (
-            np.zeros(IGNORED + 1, np.int64),
-            np.zeros(IGNORED + 1, np.int64),
-            0,
-        )
+        tallies = [each.tally(source.records, source.facts) for each in source.annotations]
         for start, batch in _measured(source, channels):
             readable = batch["readable"]
             stop = start + len(readable)
@@ -79,9 +71,8 @@ def check(
             sizes.append(batch["size"][readable])
             kinds.update(kind.decode() for kind in batch["kind"][readable])
             unreadable += (start + np.flatnonzero(~readable)).tolist()
-            shown += (batch["pixels"] > 0).sum(0)
-            pixels += batch["pixels"].sum(0)
-            unlabelled += int((readable & ~batch["pixels"][:, :IGNORED].any(1)).sum())
+            for tally in tallies:
+                tally.add(batch, readable)
             watch(first + stop, examples)
         broken += [
             {"split": name, "record": source.name(index), "reason": why_unreadable(source, index)}
@@ -90,11 +81,7 @@ def check(
         found[name] = {
             "examples": len(source),
             "broken": len(unreadable),
-            **(
-                _mask_classes(source, shown, pixels, unlabelled)
-                if source.masks
-                else _classes(source)
-            ),
+            **_findings(tallies),
             "sizes": _sizes(np.concatenate(sizes)),
             "kinds": dict(kinds.most_common()),
         }
@@ -109,36 +96,29 @@ def check(
 
 
 def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Batches with the position of their first example: "readable" bool [B], and "size" int32 [B,
-    2], "digest", "kind" of such; "pixels" int64 [B, 256], of each mask how many have which label,
-    zeros where there are no masks.
+    """Yield batches with the position of their first example: "readable" bool [B], and of those
+    that are "size" int32 [B, 2], "digest", "kind", and the measures of their annotations.
     """
 
-    def measure(index: tf.Tensor) -> Example:
+    def look(index: tf.Tensor) -> Example:
         example = source.read(index)
         content = example["bytes"] if "bytes" in example else example["image"]
         image = decode_image(content, channels) if "bytes" in example else content
+        image = checked(example, image)
         digest, kind = tf.numpy_function(_look_at, [content], [tf.int64, tf.string])
-        measured = {
+        return {
+            **measure(example),
             "size": tf.shape(image)[:2],
             "digest": tf.ensure_shape(digest, [2]),
             "kind": tf.ensure_shape(kind, []),
         }
-        if "mask" not in example:
-            return {**measured, "pixels": tf.zeros([IGNORED + 1], tf.int64)}
-        with tf.control_dependencies([same_size(example["mask"], image)]):
-            labels = tf.reshape(tf.cast(example["mask"], tf.int32), [-1])
-        pixels = tf.math.bincount(
-            labels, minlength=IGNORED + 1, maxlength=IGNORED + 1, dtype=tf.int64
-        )
-        return {**measured, "pixels": tf.ensure_shape(pixels, [IGNORED + 1])}
 
     @tf.autograph.experimental.do_not_convert
     def guarded(index: tf.Tensor) -> Example:
-        measured, readable = attempt(measure, index)
+        measured, readable = or_zeros(look, index)
         return {**measured, "readable": readable}
 
-    batches = ahead(
+    batches = prefetch(
         tf.data.Dataset.range(len(source)).map(guarded, PARALLEL, deterministic=True).batch(BATCH)
     )
     for number, batch in enumerate(batches.as_numpy_iterator()):
@@ -160,32 +140,14 @@ def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
     )
 
 
-def _classes(source: Source) -> dict[str, Any]:
-    counts = source.counts()
-    return {
-        "classes": dict(zip(source.classes, counts.tolist(), strict=True)),
-        "imbalance": float(counts.max() / counts[counts > 0].min()) if counts.any() else 1.0,
-    }
-
-
-def _mask_classes(
-    source: Source, shown: np.ndarray, pixels: np.ndarray, unlabelled: int
-) -> dict[str, Any]:
-    """`shown` and `pixels`, int64 [256]: how many masks have each label, and how many pixels of
-    all.
-    """
-    labelled = pixels[: len(source.classes)]
-    return {
-        "classes": dict(zip(source.classes, shown.tolist(), strict=False)),
-        "imbalance": (
-            float(labelled.max() / labelled[labelled > 0].min()) if labelled.any() else 1.0
-        ),
-        "pixels": dict(
-            zip(source.classes, (labelled / max(labelled.sum(), 1)).tolist(), strict=True)
-        ),
-        "ignored": float(pixels[IGNORED] / max(pixels.sum(), 1)),
-        "unlabelled": unlabelled,
-    }
+def _findings(tallies: Sequence[Tally]) -> dict[str, Any]:
+    """Join the findings of a split's annotations; there are always those that a report reads."""
+    found: dict[str, Any] = {"classes": {}, "imbalance": 1.0, "counted": "images"}
+    notes: list[str] = []
+    for result in (tally.result() for tally in tallies):
+        notes += result.pop("notes", [])
+        found |= result
+    return {**found, "notes": notes}
 
 
 def _sizes(sizes: np.ndarray) -> dict[str, list[int]]:

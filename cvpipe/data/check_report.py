@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from cvpipe.config import Config
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
 from cvpipe.data.prepare import restore_pixels
-from cvpipe.data.sources import Source
+from cvpipe.data.sources.source import Source
 from cvpipe.data.stream import Batch, Encode, read_examples
 from cvpipe.pictures.drawing import image_table
 
@@ -25,8 +25,6 @@ SHEET_EXAMPLES, SHEET_EPOCHS, CANDIDATES = 8, 4, 3
 DrawTargets = Callable[[np.ndarray, Mapping[str, np.ndarray]], Figure]
 # Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
 LARGE_IMBALANCE = 10
-# In fewer images a class of masks is hardly there, however many pixels it has.
-FEW_IMAGES = 5
 MEANINGS = {
     LEAKS: (
         "leaks: the same image in several splits, so that scores look better than they are; keep it"
@@ -56,19 +54,17 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             f"  files    {', '.join(files) or 'none'}",
         ]
         if split["imbalance"] > LARGE_IMBALANCE:
-            what = "pixels" if "pixels" in split else "images"
             lines.append(
-                f"  the largest class has {split['imbalance']:.0f} times the {what} of the"
-                " smallest: look at the scores per class"
+                f"  the largest class has {split['imbalance']:.0f} times the {split['counted']} of"
+                " the smallest: look at the scores per class"
             )
         lines += [
             f"  class '{label}' has no image here"
             for label, count in split["classes"].items()
             if not count
         ]
-        if "pixels" in split:
-            lines += _pixels(split)
-    lines += _some(
+        lines += [f"  {note}" for note in split["notes"]]
+    lines += _titled(
         f"broken: {len(result['broken'])}",
         [f"{row['record']} ({row['split']}): {row['reason']}" for row in result["broken"]],
     )
@@ -80,27 +76,10 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             )
             for group in result[kind]
         ]
-        lines += _some(f"{title}: {len(groups)} ({explanation})", groups)
+        lines += _titled(f"{title}: {len(groups)} ({explanation})", groups)
     lines.append("clean" if result["clean"] else "not clean")
     # Bytes of a file's name that are no UTF-8 can't be printed.
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
-
-
-def _pixels(split: Mapping[str, Any]) -> list[str]:
-    """What there is to say of a split's masks."""
-    shares = ", ".join(f"{label} {share:.2%}" for label, share in split["pixels"].items())
-    few = [
-        f"  class '{label}' is in {count} of {split['examples']} images only: add some, or its"
-        " score will mean little"
-        for label, count in split["classes"].items()
-        if 0 < count < FEW_IMAGES
-    ]
-    empty = (
-        [f"  {split['unlabelled']} masks have no label: their images teach nothing"]
-        if split["unlabelled"]
-        else []
-    )
-    return [f"  pixels   {shares}; ignored {split['ignored']:.2%} of all", *few, *empty]
 
 
 def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
@@ -140,13 +119,15 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
 def contact_sheet(
     source: Source, config: Config, encode: Encode, draw_targets: DrawTargets
 ) -> Figure | None:
-    """An example of each of several classes, or some with objects or masks, plain and as training
-    sees it in its first epochs; None where none can be read. `encode` and `draw_targets` are the
-    task's.
+    """Draw some examples plain and as training sees them in its first epochs; None if none can be
+    read.
+
+    Annotations that have a place in the image are drawn over it; otherwise there is an example of
+    each of several classes. `encode` and `draw_targets` are the task's.
     """
     # Several views of an image in evaluation are no part of training.
     config = config.with_one_view()
-    plain = _one_a_class(source, config, encode)
+    plain = _some(source, config, encode)
     chosen = plain["index"]
     if not len(chosen):
         return None
@@ -154,7 +135,7 @@ def contact_sheet(
         plain,
         *(read_examples(source, chosen, config, encode, epoch) for epoch in range(SHEET_EPOCHS)),
     ]
-    if not source.single_label:
+    if source.has_places:
         every = {
             key: tf.nest.map_structure(
                 lambda *each: np.concatenate(each), *(version[key] for version in versions)
@@ -172,32 +153,31 @@ def contact_sheet(
         axis=1,
     )
     columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
-    return image_table(
-        list(pixels), [source.classes[label] for label in source.labels[chosen]], columns
-    )
+    return image_table(list(pixels), [source.describe(index) for index in chosen], columns)
 
 
-def _one_a_class(source: Source, config: Config, encode: Encode) -> Batch:
-    """An example of each of at most SHEET_EXAMPLES classes, or half as many with objects or masks,
-    that can be read, unaugmented.
+def _some(source: Source, config: Config, encode: Encode) -> Batch:
+    """Read SHEET_EXAMPLES examples, one of each class, or half as many with places; unaugmented,
+    and only such that can be read.
     """
-    if not source.single_label:
+    if source.has_places:
         first_ones = read_examples(
             source, np.arange(min(len(source), CANDIDATES * SHEET_EXAMPLES)), config, encode
         )
         return tf.nest.map_structure(lambda values: values[: SHEET_EXAMPLES // 2], first_ones)
+    strata = source.strata()
     # Twice the classes and a few of each, since some may be broken; all at once, because building
     # the graph takes most of the time.
     candidates = [
-        np.flatnonzero(source.labels == label)[:CANDIDATES]
-        for label in range(min(2 * SHEET_EXAMPLES, len(source.classes)))
+        np.flatnonzero(strata == stratum)[:CANDIDATES]
+        for stratum in np.unique(strata)[: 2 * SHEET_EXAMPLES]
     ]
     readable = read_examples(source, np.concatenate(candidates), config, encode)
-    _, first = np.unique(source.labels[readable["index"]], return_index=True)
+    _, first = np.unique(strata[readable["index"]], return_index=True)
     return tf.nest.map_structure(lambda values: values[first[:SHEET_EXAMPLES]], readable)
 
 
-def _some(title: str, items: Sequence[str]) -> list[str]:
+def _titled(title: str, items: Sequence[str]) -> list[str]:
     """A title with the first few of its items; nothing where there are none."""
     more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return [title, *(f"  {item}" for item in items[:SHOWN]), *more] if items else []

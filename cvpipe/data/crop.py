@@ -16,9 +16,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cvpipe.config.augment import RandomResizedCrop
-from cvpipe.data.attempt import called
 from cvpipe.data.augment.geometry import random_window, resize_window
 from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed
+from cvpipe.data.graph import noinline_branch
 from cvpipe.data.orientation import exif_orientation, turns, upright
 
 # By how much libjpeg can reduce an image while decoding it.
@@ -52,11 +52,13 @@ def decode_random_crop(
         extent = tf.cond(
             is_upright,
             lambda: shape[:2],
-            called(lambda: tf.where(turns(orientation)[0], shape[1::-1], shape[:2])),
+            noinline_branch(lambda: tf.where(turns(orientation)[0], shape[1::-1], shape[:2])),
         )
         window = random_window(extent, seed, op)
         stored = tf.cond(
-            is_upright, lambda: window, called(lambda: _stored_window(window, extent, orientation))
+            is_upright,
+            lambda: window,
+            noinline_branch(lambda: _stored_window(window, extent, orientation)),
         )
         image = _decode_window(encoded, stored, _reduction(window, size), shape[2] == 4, channels)
         return resize_window(upright(image, orientation), size)
@@ -67,7 +69,7 @@ def decode_random_crop(
         return resize_window(image[top : top + height, left : left + width], size)
 
     return tf.ensure_shape(
-        tf.cond(_is_whole_jpeg(encoded), only_the_window, called(whole)), [*size, channels]
+        tf.cond(_is_whole_jpeg(encoded), only_the_window, noinline_branch(whole)), [*size, channels]
     )
 
 
@@ -130,4 +132,4 @@ def _decode_window(
             reduction - 1, [lambda ratio=ratio: decode(reduced, ratio) for ratio in _REDUCTIONS[1:]]
         )
 
-    return tf.cond(reduction == 0, lambda: decode(window, 1), called(decode_reduced))
+    return tf.cond(reduction == 0, lambda: decode(window, 1), noinline_branch(decode_reduced))

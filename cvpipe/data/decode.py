@@ -186,18 +186,6 @@ def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
     )
 
 
-def same_size(mask: tf.Tensor, image: tf.Tensor) -> tf.Operation:
-    """Fails where a mask [h, w, 1] isn't as large as its image [H, W, C], which stands upright."""
-    (h, w), (height, width) = (tf.unstack(tf.shape(each)[:2]) for each in (mask, image))
-    on_its_side = (h == width) & (w == height) & (h != w)
-    said = [w, "x", h, "pixels, and its image", width, "x", height]
-    turned_alike = tf.debugging.Assert(
-        ~on_its_side, ["the mask is", *said, "when it stands upright: turn the mask, too"]
-    )
-    with tf.control_dependencies([turned_alike]):
-        return tf.debugging.Assert((h == height) & (w == width), ["the mask is", *said])
-
-
 def _refuse(channels: int) -> tf.Tensor:
     known = tf.debugging.Assert(
         False, ["no JPEG, PNG, BMP or WebP image (GIF and other formats are refused)"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cvpipe.data.seeds import SEEDS_PER_EXAMPLE
+
 
 def batch_order(
     step: tf.Tensor, *, seed: int, examples: int, batch_size: int
@@ -52,13 +54,11 @@ def _keys(seed: int, first_epoch: tf.Tensor, epochs: int) -> tf.Tensor:
 
 
 def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """The key of everything random about one example in one epoch, for stateless random ops.
+    """Return the key of everything random about one example in one epoch.
 
     Returns:
-        int64 [2], another for every (seed, epoch, index) with seed < 2³¹, epoch < 2³², index < 2⁵⁶.
-        The lowest 7 bits of
-        the second number are 0: operation n of an augmentation adds n to it, the choice of other
-        examples
-        for it 120 and more, the mixing of examples 127.
+        int64 [2] for stateless random ops, another for every (seed, epoch, index) with
+        seed < 2³¹, epoch < 2³², index < 2⁵⁶. It begins a block of seeds, which `cvpipe.data.seeds`
+        divides.
     """
-    return tf.stack([tf.constant(seed << 32, tf.int64) + epoch, index * 128])
+    return tf.stack([tf.constant(seed << 32, tf.int64) + epoch, index * SEEDS_PER_EXAMPLE])

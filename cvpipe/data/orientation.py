@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.data.attempt import called
+from cvpipe.data.graph import noinline_branch
 
 # Exif comes before the image; thumbnails inside it may make it as large as a segment can be, and
 # others may precede it.
@@ -42,7 +42,9 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
         tf.strings.substr(start, 18, 2) == b"\xff\xdb"
     )
     return tf.cond(
-        has_jfif_alone, lambda: tf.constant(1), called(lambda: _searched_orientation(encoded))
+        has_jfif_alone,
+        lambda: tf.constant(1),
+        noinline_branch(lambda: _searched_orientation(encoded)),
     )
 
 
@@ -86,7 +88,7 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         mirrored = tf.cond(left_right, lambda: tf.reverse(transposed, [1]), lambda: transposed)
         return tf.cond(top_bottom, lambda: tf.reverse(mirrored, [0]), lambda: mirrored)
 
-    return tf.cond(orientation == 1, lambda: image, called(turned))
+    return tf.cond(orientation == 1, lambda: image, noinline_branch(turned))
 
 
 def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
@@ -95,25 +97,6 @@ def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """
     is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
     return tf.cond(is_jpeg, lambda: exif_orientation(encoded), lambda: tf.constant(1))
-
-
-def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors boxes as `upright` does the image they belong to.
-
-    Args:
-        boxes: float32 [n, 4], ymin, xmin, ymax, xmax as fractions of the image as it is stored.
-        orientation: int32 scalar in 1…8.
-
-    Returns:
-        float32 [n, 4], fractions of the upright image.
-    """
-    transpose, left_right, top_bottom = turns(orientation)
-    ymin, xmin, ymax, xmax = tf.unstack(
-        tf.where(transpose, tf.gather(boxes, [1, 0, 3, 2], axis=-1), boxes), axis=-1
-    )
-    xmin, xmax = tf.where(left_right, 1 - xmax, xmin), tf.where(left_right, 1 - xmin, xmax)
-    ymin, ymax = tf.where(top_bottom, 1 - ymax, ymin), tf.where(top_bottom, 1 - ymin, ymax)
-    return tf.stack([ymin, xmin, ymax, xmax], -1)
 
 
 def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:

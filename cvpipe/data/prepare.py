@@ -12,6 +12,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.prepare import Prepare, TestTime
 from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.pixels import resize_and_place
 
 
 def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
@@ -125,15 +126,8 @@ def restore_rows(
     # Where a value lies is at (its place / cells − offset) / scale, in fractions of the image.
     shift = -offset / scale * pixels - tf.stack([tf.cast(begin, tf.float32), 0.0])
     size = tf.stack([rows, extent[1]])
-    resized = tf.raw_ops.ScaleAndTranslate(
-        images=values[tf.newaxis],
-        size=size,
-        scale=pixels / (cells * scale),
-        translation=shift,
-        kernel_type="triangle",
-        antialias=False,
-    )
-    return tf.ensure_shape(resized[0], [rows, None, values.shape[-1]])
+    resized = resize_and_place(values, size, pixels / (cells * scale), shift, antialias=False)
+    return tf.ensure_shape(resized, [rows, None, values.shape[-1]])
 
 
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cvpipe.data.decode import FORMATS, decode_image, same_size
-from cvpipe.data.sources import Example, Source
+from cvpipe.data.annotations import checked
+from cvpipe.data.decode import FORMATS, decode_image
+from cvpipe.data.example import Example
+from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -66,11 +68,9 @@ class Quarantine:
 
 @tf.function(reduce_retracing=True)
 def _decode(example: Example) -> tf.Tensor:
-    """A graph, because only there an assertion's message has its values in one line."""
+    """Decode an example in a graph, where the values of an assertion stand in one line."""
     image = decode_image(example["bytes"], 3) if "bytes" in example else example["image"]
-    if "mask" in example:
-        same_size(example["mask"], image)
-    return image
+    return checked(example, image)
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:

@@ -13,15 +13,15 @@ import numpy as np
 
 from cvpipe.config.prepare import Prepare
 
-# Of a larger training set this many images, evenly spread over it, are looked at: no statistic
+# Of a larger training set this many images, evenly spaced over it, are looked at: no statistic
 # needs more.
 MOST_IMAGES = 20_000
 # A channel that never changes is left as it is, not divided by its deviation of zero.
 LEAST_DEVIATION = 1e-6
 
 
-def spread(examples: int, most: int = MOST_IMAGES) -> np.ndarray:
-    """At most `most` of the positions 0 … examples − 1, evenly spread, int64."""
+def evenly_spaced(examples: int, most: int = MOST_IMAGES) -> np.ndarray:
+    """At most `most` of the positions 0 … examples − 1, evenly spaced, int64."""
     return np.unique(np.linspace(0, examples - 1, min(examples, most)).round().astype(np.int64))
 
 

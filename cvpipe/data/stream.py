@@ -25,27 +25,28 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.augment import PcaLighting, RandomResizedCrop
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.attempt import attempt
+from cvpipe.data.annotations import checked, image_checks, placed_kinds, upright
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.mix import mix
 from cvpipe.data.crop import decode_random_crop
-from cvpipe.data.decode import decode_image, same_size
+from cvpipe.data.decode import decode_image
+from cvpipe.data.example import Example
+from cvpipe.data.graph import or_zeros
 from cvpipe.data.order import batch_order, example_seed
-from cvpipe.data.orientation import stored_orientation, upright_boxes
 from cvpipe.data.prepare import prepare, prepare_views, whole_images
 from cvpipe.data.quarantine import Quarantine
-from cvpipe.data.sources import Example, Source
-from cvpipe.data.statistics import colour_components, spread
+from cvpipe.data.seeds import MIX_SEED, PARTNER_SEED
+from cvpipe.data.sources.source import Source
+from cvpipe.data.statistics import colour_components, evenly_spaced
 from cvpipe.fields import Field
 
 Batch = dict[str, Any]
 Encode = Callable[[Example], dict[str, tf.Tensor]]
 Fields = Mapping[str, Field]
-Colours = tuple[np.ndarray, np.ndarray]
+Colors = tuple[np.ndarray, np.ndarray]
 
-# The principal components of colours settle long before a training set is read whole.
-COLOUR_IMAGES = 1_000
-PARTNER_SEEDS = 120
+# The principal components of colors settle long before a training set is read whole.
+COLOR_IMAGES = 1_000
 # Examples that are loaded at once.
 PARALLEL = os.cpu_count() or 1
 
@@ -74,7 +75,7 @@ def training_batches(
             the first.
     """
     batch_size, share = config.train.batch_size, config.train.batch_size // shards
-    colours = _colours(source, config)
+    colors = _colors(source, config)
 
     def order(step: tf.Tensor) -> tf.data.Dataset:
         index, epoch = batch_order(
@@ -85,7 +86,7 @@ def training_batches(
 
     def load(index: tf.Tensor, epoch: tf.Tensor) -> Batch:
         loaded = _augmented(
-            source, index, epoch, config, encode, colours, careful=quarantine is not None
+            source, index, epoch, config, encode, colors, careful=quarantine is not None
         )
         return {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mix else loaded
 
@@ -95,7 +96,7 @@ def training_batches(
     if config.mix:
         mixed = tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config))
         batches = batches.map(mixed, num_parallel_calls=PARALLEL, deterministic=True)
-    return ahead(batches)
+    return prefetch(batches)
 
 
 def evaluation_batches(
@@ -114,7 +115,7 @@ def evaluation_batches(
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
     examples = _padded_range(len(source), batch_size)
-    return ahead(_batches(examples, load, quarantine, batch_size, fields))
+    return prefetch(_batches(examples, load, quarantine, batch_size, fields))
 
 
 def encoded_batches(
@@ -123,25 +124,25 @@ def encoded_batches(
     """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image".
 
     A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that
-    out. Neither does one whose mask isn't as large as the image; only for that is it decoded.
+    out. So does one with an annotation that doesn't fit to its image; only for that is it decoded.
     """
 
     def read(index: tf.Tensor) -> Batch:
         example = source.read(index)
         encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
-        if "mask" in example:
-            # The image depends on the mask's size being its own, and the bytes on the image.
-            with tf.control_dependencies([_decoded(example, config.prepare.channels)["image"]]):
+        checks = image_checks(example, lambda: _image(example, config.prepare.channels))
+        if checks:
+            with tf.control_dependencies(checks):
                 encoded = tf.identity(encoded)
-        return {"bytes": encoded, "targets": encode(_with_upright_boxes(example))}
+        return {"bytes": encoded, "targets": encode(upright(example))}
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
-        loaded, _ = attempt(read, index)
+        loaded, _ = or_zeros(read, index)
         return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
     load = tf.autograph.experimental.do_not_convert(load)
     examples = _padded_range(len(source), batch_size).map(load, PARALLEL)
-    return ahead(_batched(examples, batch_size, fields))
+    return prefetch(_batched(examples, batch_size, fields))
 
 
 def read_examples(
@@ -161,12 +162,12 @@ def read_examples(
         epoch: augment them exactly as training does in this epoch, counted from 0; None reads them
             as evaluation does.
     """
-    colours = None if epoch is None else _colours(source, config)
+    colors = None if epoch is None else _colors(source, config)
 
     def load(index: tf.Tensor) -> Batch:
         if epoch is None:
             return _evaluated(source, index, config, encode)
-        return _augmented(source, index, epoch, config, encode, colours, careful=True)
+        return _augmented(source, index, epoch, config, encode, colors, careful=True)
 
     chosen = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     readable = chosen.map(tf.autograph.experimental.do_not_convert(load)).ignore_errors()
@@ -195,11 +196,11 @@ def plain_images(
     loaded = chosen.map(
         tf.autograph.experimental.do_not_convert(load), PARALLEL, deterministic=True
     )
-    return ahead(loaded.ignore_errors().batch(batch_size)).as_numpy_iterator()
+    return prefetch(loaded.ignore_errors().batch(batch_size)).as_numpy_iterator()
 
 
-def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches made while others are worked on, two of them at most, and without autotuning.
+def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Make at most two batches while others are worked on, without autotuning.
 
     TensorFlow 2.20's autotuning can sleep through being told to end, as it looks whether it has
     been cancelled before that is set; letting go of a stream then takes what is left of its nap, up
@@ -210,10 +211,10 @@ def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.prefetch(2).with_options(options)
 
 
-def _colours(source: Source, config: Config) -> Colours | None:
-    """What `augment` needs to know of the training set's colours."""
+def _colors(source: Source, config: Config) -> Colors | None:
+    """Return the color components of the training set if some operation of it needs them."""
     return (
-        _measured_colours(source, config.prepare)
+        _measured_colors(source, config.prepare)
         if any(isinstance(op, PcaLighting) for op in config.augment)
         else None
     )
@@ -221,10 +222,10 @@ def _colours(source: Source, config: Config) -> Colours | None:
 
 # A training that goes on guardedly builds its stream anew, and reads the images once.
 @functools.lru_cache(maxsize=1)
-def _measured_colours(source: Source, prepared: Prepare) -> Colours:
+def _measured_colors(source: Source, prepared: Prepare) -> Colors:
     # Undone: the components are those of pixels in [0, 1].
     plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
-    return colour_components(plain_images(source, plain, spread(len(source), COLOUR_IMAGES)))
+    return colour_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
 
 
 def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
@@ -233,11 +234,8 @@ def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
 
 
 def _decoded(example: Example, channels: int) -> Example:
-    example = _with_upright_boxes(example)
-    image = decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
-    if "mask" in example:
-        with tf.control_dependencies([same_size(example["mask"], image)]):
-            image = tf.identity(image)
+    image = checked(example, _image(example, channels))
+    example = upright(example)
     if image.shape[-1] == 1 and channels == 3:
         image = tf.image.grayscale_to_rgb(image)
     elif image.shape[-1] == 3 and channels == 1:
@@ -245,13 +243,9 @@ def _decoded(example: Example, channels: int) -> Example:
     return {**{key: value for key, value in example.items() if key != "bytes"}, "image": image}
 
 
-def _with_upright_boxes(example: Example) -> Example:
-    if "bytes" not in example or "boxes" not in example:
-        return example
-    return {
-        **example,
-        "boxes": upright_boxes(example["boxes"], stored_orientation(example["bytes"])),
-    }
+def _image(example: Example, channels: int) -> tf.Tensor:
+    """Return the upright image, uint8 [H, W, C]; an array keeps its channels."""
+    return decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
 
 
 def _augmented(
@@ -260,11 +254,13 @@ def _augmented(
     epoch: tf.Tensor | int,
     config: Config,
     encode: Encode,
-    colours: Colours | None,
+    colors: Colors | None,
     careful: bool,
 ) -> Batch:
-    """`careful` looks first whether another example that joins this one can be read, and takes this
-    one for it where it can't.
+    """Load a training example.
+
+    `careful` tries to read another example before it joins this one, and takes this one in its
+    place if that fails.
     """
     example, seed, ops, size = (
         source.read(index),
@@ -274,11 +270,10 @@ def _augmented(
     )
 
     def partner(number: int) -> Example:
-        # Of the numbers that belong to an example, operations count from 0 and mixing has the last.
-        draw = seed + tf.constant([0, PARTNER_SEEDS + number], tf.int64)
+        draw = seed + tf.constant([0, PARTNER_SEED + number], tf.int64)
         other = tf.random.stateless_uniform([], draw, 0, len(source), tf.int64)
         if careful:
-            _, readable = attempt(
+            _, readable = or_zeros(
                 lambda chosen: tf.size(
                     _decoded(source.read(chosen), config.prepare.channels)["image"]
                 ),
@@ -287,21 +282,17 @@ def _augmented(
             other = tf.where(readable, other, index)
         return _decoded(source.read(other), config.prepare.channels)
 
-    if (
-        "bytes" in example
-        and "boxes" not in example
-        and "mask" not in example
-        and ops
-        and isinstance(ops[0], RandomResizedCrop)
-    ):
+    first = ops[0] if ops else None
+    is_free = "bytes" in example and not placed_kinds(example)
+    if is_free and isinstance(first, RandomResizedCrop):
         # The same crop as that of the decoded image, in much less time.
         example["image"] = decode_random_crop(
-            example.pop("bytes"), seed, ops[0], size, config.prepare.channels
+            example.pop("bytes"), seed, first, size, config.prepare.channels
         )
-        example = augment(example, seed, ops, size, colours, done=1)
+        example = augment(example, seed, ops, size, colors, done=1)
     else:
         example = augment(
-            _decoded(example, config.prepare.channels), seed, ops, size, colours, partner=partner
+            _decoded(example, config.prepare.channels), seed, ops, size, colors, partner=partner
         )
     return _loaded(example, prepare(example["image"], config.prepare), index, config, encode)
 
@@ -323,8 +314,7 @@ def _loaded(
 
 def _mixed(batch: Batch, config: Config) -> Batch:
     seeds = batch.pop("seed")
-    # The 128 numbers that belong to an example: augmentations count from 0, mixing takes the last.
-    return mix(batch, seeds + tf.constant([0, 127], tf.int64), config.mix)
+    return mix(batch, seeds + tf.constant([0, MIX_SEED], tf.int64), config.mix)
 
 
 def _batches(
@@ -375,7 +365,7 @@ def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[...
         return index
 
     def guarded(index: tf.Tensor, *rest: tf.Tensor) -> Batch:
-        batch, readable = attempt(load, index, *rest)
+        batch, readable = or_zeros(load, index, *rest)
         noted = tf.cond(
             readable,
             lambda: index,

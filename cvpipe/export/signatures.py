@@ -16,8 +16,8 @@ from typing import Any
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
+from cvpipe.data.graph import or_zeros
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
 from cvpipe.fields import Field, pad_to
@@ -62,7 +62,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
 
     def answer_one(encoded: tf.Tensor) -> Answers:
         # Where images keep their size, one in memory at a time.
-        (image, extent), valid = attempt(load, encoded)
+        (image, extent), valid = or_zeros(load, encoded)
         answers = predict(image[tf.newaxis], extent[tf.newaxis])
         answers = {name: value[0] for name, value in answers.items()}
         added = decorate(image, answers) if decorate else {}
@@ -71,7 +71,9 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
     def decorate_one(one: tuple[tf.Tensor, Answers]) -> Answers:
         encoded, answers = one
         # Decoded once more: of the first time only what the network sees is left.
-        pixels, _ = attempt(lambda encoded: decode_image(encoded, config.prepare.channels), encoded)
+        pixels, _ = or_zeros(
+            lambda encoded: decode_image(encoded, config.prepare.channels), encoded
+        )
         assert decorate is not None
         return decorate(pixels, answers)
 
@@ -84,7 +86,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         if not fixed_size:
             return one_by_one(answer_one, image_bytes, task.answers)
         (image, extent), valid = tf.map_fn(
-            lambda encoded: attempt(load, encoded),
+            lambda encoded: or_zeros(load, encoded),
             image_bytes,
             fn_output_signature=(
                 (tf.TensorSpec(prepared.shape[1:]), tf.TensorSpec([2], tf.int32)),

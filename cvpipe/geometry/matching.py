@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from cvpipe.geometry.boxes import area, iou, pairwise_intersection
 
-BACKGROUND = -1
+UNMATCHED = -1
 """No object's default box."""
-IGNORED = -2
+IN_CROWD = -2
 """A default box in a crowd region: neither an object's nor background."""
 
 Overlap = Callable[[tf.Tensor], tf.Tensor]
@@ -48,7 +48,7 @@ def match(
         threshold: in (0, 1].
 
     Returns:
-        int32 [B, D]: the object's slot, `BACKGROUND` or `IGNORED`.
+        int32 [B, D]: the object's slot, `UNMATCHED` or `IN_CROWD`.
     """
     is_object = (labels >= 0) & ~crowd
     used = _used(is_object)
@@ -59,10 +59,10 @@ def match(
         )
 
     best, index, choice, gain = _best(overlap, tf.shape(labels), tf.shape(defaults)[0], used)
-    index = tf.where(best >= threshold, index, BACKGROUND)
+    index = tf.where(best >= threshold, index, UNMATCHED)
     index = tf.where(
-        (index == BACKGROUND) & _in_crowd(defaults, boxes, (labels >= 0) & crowd, threshold),
-        IGNORED,
+        (index == UNMATCHED) & _in_crowd(defaults, boxes, (labels >= 0) & crowd, threshold),
+        IN_CROWD,
         index,
     )
     return _give(index, _settle(overlap, choice, gain, used))
@@ -128,7 +128,7 @@ def _best(
             tf.where(columns == slot, most[:, tf.newaxis], gain),
         )
 
-    start = (0, tf.zeros(dense), tf.fill(dense, BACKGROUND), tf.fill(slots, -1), tf.zeros(slots))
+    start = (0, tf.zeros(dense), tf.fill(dense, UNMATCHED), tf.fill(slots, -1), tf.zeros(slots))
     return tf.while_loop(lambda slot, *_: slot < used, add, start)[1:]
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from cvpipe.config.loss import Loss
 from cvpipe.geometry.boxes import ciou, diou, giou, iou, to_corners
 from cvpipe.geometry.encoding import encode_ssd
-from cvpipe.geometry.matching import BACKGROUND, hard_negatives, match
+from cvpipe.geometry.matching import UNMATCHED, hard_negatives, match
 from cvpipe.losses.classification import focal
 
 Losses = dict[str, tf.Tensor]
@@ -78,12 +78,12 @@ def ssd_loss(
     if section.kind == "multibox":
         wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label + 1, logits=logits)
         hardest = hard_negatives(
-            tf.stop_gradient(wrong), positive, index == BACKGROUND, section.negatives
+            tf.stop_gradient(wrong), positive, index == UNMATCHED, section.negatives
         )
         of_class = tf.where(positive | hardest, wrong, 0)
     else:
         of_class = tf.where(
-            index >= BACKGROUND, focal(logits, label, section.focal_gamma, section.focal_alpha), 0
+            index >= UNMATCHED, focal(logits, label, section.focal_gamma, section.focal_alpha), 0
         )
     # Boxes without an object have no target; any finite one keeps NaN out of the gradient.
     target = tf.where(positive[..., tf.newaxis], target, to_corners(defaults))

@@ -14,7 +14,7 @@ import numpy as np
 
 from cvpipe.metrics.detection_coco import CocoTables
 from cvpipe.metrics.detection_errors import count_errors
-from cvpipe.metrics.detection_rows import Detections, Objects, Pairs, joined, rows_of
+from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs, joined, rows_of
 from cvpipe.metrics.detection_voc import voc_ap
 
 
@@ -28,10 +28,10 @@ class DetectionMetrics:
         self._images = self._detections = self._objects = 0
         # A batch of nothing, so that a result of nothing is one too.
         none, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
-        self._parts: list[tuple[Detections, Objects, Pairs]] = [
+        self._parts: list[tuple[Detections, GroundTruth, Pairs]] = [
             (
                 Detections(none, none, np.zeros(0), boxes),
-                Objects(none, none, boxes, np.zeros(0, bool), np.zeros(0)),
+                GroundTruth(none, none, boxes, np.zeros(0, bool), np.zeros(0)),
                 Pairs(none, none, np.zeros(0), np.zeros(0)),
             )
         ]
@@ -90,7 +90,7 @@ class DetectionMetrics:
         detections, objects, pairs = (
             joined(kind, rows)
             for kind, rows in zip(
-                (Detections, Objects, Pairs), zip(*self._parts, strict=True), strict=True
+                (Detections, GroundTruth, Pairs), zip(*self._parts, strict=True), strict=True
             )
         )
         tables = CocoTables(detections, objects, self._images, self.classes)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvpipe.metrics.classification import mean_of_defined
-from cvpipe.metrics.detection_rows import Detections, Objects, area
+from cvpipe.metrics.detection_rows import Detections, GroundTruth, area
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SIZES = ("all", "small", "medium", "large")
@@ -30,7 +30,7 @@ class CocoTables:
     """
 
     def __init__(
-        self, detections: Detections, objects: Objects, images: int, classes: Sequence[str]
+        self, detections: Detections, objects: GroundTruth, images: int, classes: Sequence[str]
     ):
         evaluation = _evaluate(detections, objects, images, classes)
         self.precision = _undefined_as_nan(evaluation["precision"])
@@ -64,7 +64,7 @@ class CocoTables:
 
 
 def _evaluate(
-    detections: Detections, objects: Objects, images: int, classes: Sequence[str]
+    detections: Detections, objects: GroundTruth, images: int, classes: Sequence[str]
 ) -> dict[str, np.ndarray]:
     # Here: evaluation only imports it once it has something to score.
     from faster_coco_eval import COCO, COCOeval_faster

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvpipe.metrics.detection_rows import LEAST_OVERLAP, Detections, Objects, Pairs
+from cvpipe.metrics.detection_rows import LEAST_OVERLAP, Detections, GroundTruth, Pairs
 
 FOREGROUND = 0.5
 """t_f: the IoU from which a detection finds an object. t_b, below which it finds nothing, is
@@ -17,7 +17,7 @@ FOREGROUND = 0.5
 
 
 def count_errors(
-    detections: Detections, objects: Objects, pairs: Pairs, score_threshold: float
+    detections: Detections, objects: GroundTruth, pairs: Pairs, score_threshold: float
 ) -> dict[str, int]:
     """How many detections with at least this score are right or wrong, and how; and how many
     objects are missed.
@@ -68,7 +68,7 @@ def count_errors(
 
 
 def _taken(
-    detections: Detections, objects: Objects, pairs: Pairs, candidates: np.ndarray
+    detections: Detections, objects: GroundTruth, pairs: Pairs, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which objects are taken, bool [O], and which detections have one, bool [D], among candidate
     pairs.

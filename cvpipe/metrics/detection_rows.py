@@ -31,7 +31,7 @@ class Detections(NamedTuple):
     """float64 [D, 4]: corners in pixels."""
 
 
-class Objects(NamedTuple):
+class GroundTruth(NamedTuple):
     """What is there."""
 
     image: np.ndarray
@@ -52,21 +52,21 @@ class Pairs(NamedTuple):
     detection: np.ndarray
     """int64 [P]: rows of `Detections`."""
     object: np.ndarray
-    """int64 [P]: rows of `Objects`."""
+    """int64 [P]: rows of `GroundTruth`."""
     iou: np.ndarray
     """float64 [P]."""
     inside: np.ndarray
     """float64 [P]: the share of the detection's area that lies in the object."""
 
 
-Rows = TypeVar("Rows", Detections, Objects, Pairs)
+Rows = TypeVar("Rows", Detections, GroundTruth, Pairs)
 
 
 def rows_of(
     predictions: Mapping[str, np.ndarray],
     targets: Mapping[str, np.ndarray],
     first: tuple[int, int, int],
-) -> tuple[Detections, Objects, Pairs]:
+) -> tuple[Detections, GroundTruth, Pairs]:
     """A batch as rows.
 
     Args:
@@ -94,7 +94,7 @@ def rows_of(
         np.asarray(predictions["scores"], np.float64)[is_answer],
         boxes[is_answer],
     )
-    objects = Objects(
+    objects = GroundTruth(
         np.broadcast_to(image, is_object.shape)[is_object],
         np.asarray(targets["labels"], np.int64)[is_object],
         truths[is_object],

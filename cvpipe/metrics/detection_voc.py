@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvpipe.metrics.detection_rows import Detections, Objects, Pairs
+from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs
 
 IOU = 0.5
 
 
-def voc_ap(detections: Detections, objects: Objects, pairs: Pairs, classes: int) -> np.ndarray:
+def voc_ap(detections: Detections, objects: GroundTruth, pairs: Pairs, classes: int) -> np.ndarray:
     """Average precision of every class at IoU 0.5, by both rules.
 
     Every detection, by falling score, stands for the object of its class that it overlaps most. It
@@ -51,7 +51,7 @@ def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
 
 
 def _verdicts(
-    detections: Detections, objects: Objects, pairs: Pairs
+    detections: Detections, objects: GroundTruth, pairs: Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether each detection is right, bool [D], and whether it counts, bool [D]."""
     own = np.flatnonzero(

@@ -16,7 +16,7 @@ import numpy as np
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources import Source
-from cvpipe.data.statistics import normalization, spread
+from cvpipe.data.statistics import evenly_spaced, normalization
 from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
@@ -65,7 +65,7 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
     """
     first = [layer for layer in model.layers if isinstance(layer, Normalize)]
     if first:
-        images = plain_images(source, config.prepare, spread(len(source)))
+        images = plain_images(source, config.prepare, evenly_spaced(len(source)))
         first[0].set_statistics(normalization(images, config.prepare))
 
 

@@ -18,13 +18,15 @@ from cvpipe.data import check_report
 from cvpipe.data.check import check
 from cvpipe.data.check_report import contact_sheet, summary, write_report
 from cvpipe.data.decode import decode_image
+from cvpipe.data.graph import in_memory
 from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
-from cvpipe.data.sources.source import in_memory, whole
 from cvpipe.drawing import to_pixels
 from cvpipe.tasks import classification
 from image_files import BAD, encode, noise, write_classes
+from labels import labels_of
 
 
 def png(seed: int, height: int = 6, width: int = 5) -> bytes:
@@ -131,7 +133,7 @@ def arrays(images: np.ndarray, labels: list[int]) -> Source:
     def read(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.ensure_shape(tf.gather(held, record), images.shape[1:])}
 
-    return whole(("x", "y"), np.array(labels), read, lambda record: str(record))
+    return classification_source(("x", "y"), np.array(labels), read, lambda record: str(record))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
     ):
         pixels = check_report.restore_pixels(batch["image"], config.prepare).numpy()
         for row, label in zip(shown, range(8)):
-            first = int(np.flatnonzero(source.labels == label)[0])
+            first = int(np.flatnonzero(labels_of(source) == label)[0])
             place = int(np.flatnonzero(batch["index"].numpy() == first)[0])
             np.testing.assert_array_equal(row[1 + epoch], pixels[place])
     assert any((row[1] != row[2]).any() for row in shown)

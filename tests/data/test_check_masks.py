@@ -43,11 +43,7 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
         opened(tmp_path, [mask([0, 0, 255, 255]), mask([0, 1], [1, 1]), mask([255, 255])]), 3
     )
     train: dict[str, Any] = result["splits"]["train"]
-    assert result["clean"] and (train["examples"], train["broken"], train["unlabelled"]) == (
-        3,
-        0,
-        1,
-    )
+    assert result["clean"] and (train["examples"], train["broken"], train["unlabeled"]) == (3, 0, 1)
     assert train["classes"] == {"a": 2, "b": 1, "c": 0}
     assert (
         train["pixels"] == {"a": 0.5, "b": 0.5, "c": 0}

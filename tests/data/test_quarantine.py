@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.data import Csv, Folder
-from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
+from cvpipe.data.graph import or_zeros
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.csv import csv
@@ -99,7 +99,7 @@ def test_a_table_with_bad_files_is_opened_and_each_is_named_when_it_is_read(
 
     @tf.autograph.experimental.do_not_convert
     def load(index: tf.Tensor) -> tf.Tensor:
-        return attempt(
+        return or_zeros(
             lambda index: tf.image.resize(decode_image(source.read(index)["bytes"], 3), [8, 8]),
             index,
         )

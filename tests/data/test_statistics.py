@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.statistics import colour_components, normalization, spread
+from cvpipe.data.statistics import colour_components, evenly_spaced, normalization
 
 SIZE = (4, 5)
 
@@ -95,6 +95,6 @@ def test_colours_have_the_components_of_their_covariance(images: np.ndarray) -> 
 
 
 def test_a_spread_begins_and_ends_with_the_set() -> None:
-    np.testing.assert_array_equal(spread(5, 10), np.arange(5))
-    some = spread(1000, 10)
+    np.testing.assert_array_equal(evenly_spaced(5, 10), np.arange(5))
+    some = evenly_spaced(1000, 10)
     assert len(some) == 10 and some[0] == 0 and some[-1] == 999

@@ -17,14 +17,15 @@ from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import prepare
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
+from cvpipe.data.sources.constructors import classification_source, segmentation_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
-from cvpipe.data.sources.source import masked, whole
 from cvpipe.data.statistics import normalization
 from cvpipe.data.stream import encoded_batches, evaluation_batches, plain_images, training_batches
 from cvpipe.tasks import segmentation
 from cvpipe.tasks.classification import encode as encode_labels
 from image_files import BAD, encode, noise, smooth, write_classes
+from labels import labels_of
 
 EXAMPLES = 11
 
@@ -126,7 +127,7 @@ def test_every_epoch_shows_every_example_once_with_its_label(source: Source) -> 
     whole = joined(train(source, pipeline(f"train.batch_size={EXAMPLES}"), last=3))
     for epoch in np.split(whole["index"], 3):
         assert sorted(epoch) == list(range(EXAMPLES))
-    np.testing.assert_array_equal(whole["targets"]["label"], source.labels[whole["index"]])
+    np.testing.assert_array_equal(whole["targets"]["label"], labels_of(source)[whole["index"]])
     np.testing.assert_array_equal(whole["weight"], np.ones(3 * EXAMPLES))
 
 
@@ -192,7 +193,7 @@ def test_evaluation_covers_every_example_once_and_fills_up_with_weight_0(
     assert len(whole["index"]) % batch_size == 0
     np.testing.assert_array_equal(whole["index"][whole["weight"] == 1], np.arange(examples))
     np.testing.assert_array_equal(whole["weight"], np.arange(len(whole["weight"])) < examples)
-    np.testing.assert_array_equal(whole["targets"]["label"][:examples], part.labels)
+    np.testing.assert_array_equal(whole["targets"]["label"][:examples], labels_of(part))
 
 
 def test_evaluation_shows_files_decoded_and_prepared_and_nothing_else(
@@ -233,7 +234,7 @@ def test_grey_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> No
 
 def test_rgb_arrays_become_grey_where_the_pipeline_says_so() -> None:
     images = np.stack([noise(6, 6, seed=n) for n in range(4)])
-    source = whole(
+    source = classification_source(
         ("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str
     )
     grey = evaluate(
@@ -257,7 +258,7 @@ def with_masks(sizes: list[tuple[int, int]], sizes_of_masks: list[tuple[int, int
             "mask": tf.io.decode_png(tf.gather(masks, record), 1),
         }
 
-    return masked(("ground", "square"), len(sizes), read, str)
+    return segmentation_source(("ground", "square"), len(sizes), read, str)
 
 
 def segmenter(*overrides: str) -> Config:

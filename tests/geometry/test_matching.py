@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cvpipe.geometry.boxes import to_corners
 from cvpipe.geometry.default_boxes import default_boxes, layers_for, ssd300_layers
-from cvpipe.geometry.matching import BACKGROUND, IGNORED, hard_negatives, match
+from cvpipe.geometry.matching import IN_CROWD, UNMATCHED, hard_negatives, match
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.float32:
@@ -26,13 +26,13 @@ def matched_by_hand(
     """One image's answer, pair after pair as the authors' code does it."""
     objects = [m for m in range(len(boxes)) if labels[m] >= 0 and not crowd[m]]
     ious = {(m, d): overlap(boxes[m], defaults[d]) for m in objects for d in range(len(defaults))}
-    index = np.full(len(defaults), BACKGROUND)
+    index = np.full(len(defaults), UNMATCHED)
     left = dict(ious)
     while left and max(left.values()) > 0:
         m, d = max(left, key=lambda pair: (left[pair], -pair[0], -pair[1]))
         index[d] = m
         left = {pair: value for pair, value in left.items() if pair[0] != m and pair[1] != d}
-    for d in np.flatnonzero(index == BACKGROUND):
+    for d in np.flatnonzero(index == UNMATCHED):
         best = max(objects, key=lambda m: (ious[m, d], -m), default=None)
         if best is not None and ious[best, d] >= threshold:
             index[d] = best
@@ -46,7 +46,7 @@ def matched_by_hand(
                 )
             )
             if shared > 0 and shared >= threshold * np.prod(defaults[d, 2:] - defaults[d, :2]):
-                index[d] = IGNORED
+                index[d] = IN_CROWD
     return index
 
 
@@ -126,16 +126,16 @@ def test_no_objects_and_objects_of_no_area_are_all_background() -> None:
     defaults = to_corners(default_boxes(layers_for([(4, 4)], 0.3, 0.6)))
     boxes, crowd = np.zeros((2, 3, 4), np.float32), np.zeros((2, 3), bool)
     labels = np.int32([[-1, -1, -1], [0, 1, -1]])
-    assert (match(defaults, boxes, labels, crowd).numpy() == BACKGROUND).all()
+    assert (match(defaults, boxes, labels, crowd).numpy() == UNMATCHED).all()
 
 
 def test_a_crowd_region_is_never_positive_and_an_object_inside_it_is() -> None:
     defaults = np.float32([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0.25, 0.25, 1, 0.75]])
     boxes = np.float32([[[0, 0, 0.5, 1], [0, 0, 0.5, 0.5]]])
     given = match(defaults, boxes, np.zeros((1, 2), np.int32), np.array([[True, False]]))
-    assert given.numpy().tolist() == [[1, BACKGROUND, BACKGROUND]]
+    assert given.numpy().tolist() == [[1, UNMATCHED, UNMATCHED]]
     alone = match(defaults, boxes[:, :1], np.zeros((1, 1), np.int32), np.array([[True]]))
-    assert alone.numpy().tolist() == [[IGNORED, BACKGROUND, BACKGROUND]]
+    assert alone.numpy().tolist() == [[IN_CROWD, UNMATCHED, UNMATCHED]]
 
 
 def test_matching_is_allowed_where_operations_must_be_deterministic() -> None:

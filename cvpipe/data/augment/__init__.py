@@ -1,8 +1,9 @@
-"""Random, stateless, label-aware changes to training examples."""
+"""Random, stateless changes to training examples, in which annotations follow the image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +34,6 @@ from cvpipe.config.augment import (
     ShortSideCrop,
     Translate,
 )
-from cvpipe.data.attempt import called
 from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
 from cvpipe.data.augment.geometry import (
@@ -51,15 +51,22 @@ from cvpipe.data.augment.partners import copy_paste, mosaic, object_mixup
 from cvpipe.data.augment.policies import auto_augment, rand_augment
 from cvpipe.data.augment.scale_crop import scale_crop
 from cvpipe.data.augment.zoom import expand, iou_crop, scale_jitter
-from cvpipe.data.sources import Example
-
-# Operations that need other examples, and how many.
-PARTNERS = {Mosaic: 3, CopyPaste: 1, ObjectMixUp: 1}
+from cvpipe.data.example import Example
+from cvpipe.data.graph import noinline_branch
 
 
-def partners_needed(ops: Sequence[Augmentation]) -> int:
-    """How many other examples `augment` may ask for."""
-    return max((PARTNERS.get(type(op), 0) for op in ops), default=0)
+class Surroundings(NamedTuple):
+    """Things beside the example that operations may ask for."""
+
+    size: tuple[int, int]
+    """Height and width of the network's input."""
+    colors: tuple[np.ndarray, np.ndarray] | None
+    """Eigenvalues [C] and eigenvectors [C, C], in columns, of the training set's colors."""
+    partner: Callable[[int], Example] | None
+    """Reads another example by a number that it gives it: 0, 1, …"""
+
+
+Operation = Callable[[Example, tf.Tensor, Any, Surroundings], Example]
 
 
 def augment(
@@ -67,106 +74,113 @@ def augment(
     seed: tf.Tensor,
     ops: Sequence[Augmentation],
     size: tuple[int, int],
-    colours: tuple[np.ndarray, np.ndarray] | None = None,
+    colors: tuple[np.ndarray, np.ndarray] | None = None,
     done: int = 0,
     partner: Callable[[int], Example] | None = None,
 ) -> Example:
-    """Applies the operations in order. Graph code.
+    """Apply the operations in order. Graph code.
 
     Args:
-        example: "image" uint8 [H, W, C], and labels; "boxes" and "mask", as `boxes` and `masks`
-            describe them, move with the image.
+        example: "image" uint8 [H, W, C] and annotations, which move with it.
         seed: int64 [2] from `order.example_seed`; the same seed changes the example in the same
             way.
-        ops: what the pipeline file lists.
+        ops: the pipeline file's list.
         size: height and width of the network's input, for operations that resize.
-        colours: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the
-            covariance of the training set's
-            colours, with pixels in 0…1.
-        done: how many of the operations, the first ones, were applied already.
-        partner: for operations that need other examples: graph code that reads number 0 …
-            `partners_needed` − 1, decoded, unaugmented;
-            called in the branch that uses it, so that an example isn't read for nothing.
+        colors: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the
+            covariance of the training set's colors, with pixels in 0…1.
+        done: the number of operations, the first ones, that were applied already.
+        partner: for operations that need other examples: graph code that reads another one, decoded
+            and unaugmented, by a number 0, 1, …; called in the branch that uses it, so that an
+            example isn't read for nothing.
 
     Returns:
         The example; "image" is uint8 or float32 in 0…255.
     """
+    around = Surroundings(size, colors, partner)
     for number, op in list(enumerate(ops))[done:]:
         op_seed = seed + tf.constant([0, number], tf.int64)
-        match op:
-            case Flip():
-                example = flip(example, op_seed, op)
-            case PadCrop():
-                example = pad_crop(example, op_seed, op)
-            case RandomResizedCrop():
-                example = random_resized_crop(example, op_seed, op, size)
-            case ShortSideCrop():
-                example = short_side_crop(example, op_seed, op, size)
-            case Rotate():
-                example = rotate(example, op_seed, op)
-            case Translate():
-                example = translate(example, op_seed, op)
-            case Shear():
-                example = shear(example, op_seed, op)
-            case Expand():
-                example = expand(example, op_seed, op)
-            case IouCrop():
-                example = iou_crop(example, op_seed, op)
-            case ScaleJitter():
-                example = scale_jitter(example, op_seed, op)
-            case Mosaic() | CopyPaste() | ObjectMixUp():
-                assert partner is not None, f"{op.op} needs other examples"
-                example = _joined(example, op_seed, op, size, partner)
-            case ScaleCrop():
-                example = scale_crop(example, op_seed, op, size)
-            case Lens():
-                example = lens(example, op_seed, op)
-            case Elastic():
-                example = elastic(example, op_seed, op)
-            case ColourJitter():
-                example = colour_jitter(example, op_seed, op)
-            case PcaLighting():
-                assert colours is not None, "pca_lighting needs the colours of the training set"
-                example = pca_lighting(example, op_seed, op, *colours)
-            case Grayscale():
-                example = grayscale(example, op_seed, op)
-            case Erase():
-                example = erase(example, op_seed, op)
-            case Cutout():
-                example = cutout(example, op_seed, op)
-            case RandAugment():
-                example = rand_augment(example, op_seed, op)
-            case AutoAugment():
-                example = auto_augment(example, op_seed, op)
+        example = OPERATIONS[type(op)](example, op_seed, op, around)
     return example
 
 
-def _joined(
-    example: Example,
-    seed: tf.Tensor,
-    op: Mosaic | CopyPaste | ObjectMixUp,
-    size: tuple[int, int],
-    partner: Callable[[int], Example],
+def _plain(operation: Callable[[Example, tf.Tensor, Any], Example]) -> Operation:
+    return lambda example, seed, op, around: operation(example, seed, op)
+
+
+def _sized(operation: Callable[[Example, tf.Tensor, Any, tuple[int, int]], Example]) -> Operation:
+    return lambda example, seed, op, around: operation(example, seed, op, around.size)
+
+
+def _lighting(example: Example, seed: tf.Tensor, op: PcaLighting, around: Surroundings) -> Example:
+    assert around.colors is not None, "pca_lighting needs the colors of the training set"
+    return pca_lighting(example, seed, op, *around.colors)
+
+
+def _mosaic(example: Example, seed: tf.Tensor, op: Mosaic, around: Surroundings) -> Example:
+    return mosaic([example, *(_partner(around, number) for number in range(3))], seed, around.size)
+
+
+def _copy_paste(example: Example, seed: tf.Tensor, op: CopyPaste, around: Surroundings) -> Example:
+    return copy_paste(example, _partner(around, 0), seed, op.share)
+
+
+def _object_mixup(
+    example: Example, seed: tf.Tensor, op: ObjectMixUp, around: Surroundings
 ) -> Example:
-    """Mix the example with others at the operation's probability. "image" becomes float32."""
-    # Whether, and how, are drawn apart: more draws from the same seed would repeat the first.
-    seed, own = tf.unstack(tf.random.split(seed))
-    example = {**example, "image": tf.cast(example["image"], tf.float32)}
+    return object_mixup(example, _partner(around, 0), seed, op.alpha)
 
-    def join() -> Example:
-        match op:
-            case Mosaic():
-                joined = mosaic([example, *map(partner, range(3))], own, size)
-            case CopyPaste():
-                joined = copy_paste(example, partner(0), own, op.share)
-            case ObjectMixUp():
-                joined = object_mixup(example, partner(0), own, op.alpha)
-        # Branches must have the same shapes, as far as they are known.
-        return {
-            **joined,
-            "image": tf.ensure_shape(joined["image"], [None, None, example["image"].shape[-1]]),
-        }
 
-    return tf.cond(
-        tf.random.stateless_uniform([], seed) < op.probability, called(join), lambda: example
-    )
+def _partner(around: Surroundings, number: int) -> Example:
+    assert around.partner is not None, "the operation needs other examples"
+    return around.partner(number)
+
+
+def _joining(operation: Operation) -> Operation:
+    """Apply an operation that reads other examples at its probability. "image" becomes float32."""
+
+    def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
+        # If, and how, are drawn apart: more draws from the same seed would repeat the first.
+        seed, own = tf.unstack(tf.random.split(seed))
+        example = {**example, "image": tf.cast(example["image"], tf.float32)}
+
+        def join() -> Example:
+            joined = operation(example, own, op, around)
+            # Branches must have the same shapes, as far as they are known.
+            shape = [None, None, example["image"].shape[-1]]
+            return {**joined, "image": tf.ensure_shape(joined["image"], shape)}
+
+        return tf.cond(
+            tf.random.stateless_uniform([], seed) < op.probability,
+            noinline_branch(join),
+            lambda: example,
+        )
+
+    return apply
+
+
+OPERATIONS: dict[type, Operation] = {
+    Flip: _plain(flip),
+    PadCrop: _plain(pad_crop),
+    RandomResizedCrop: _sized(random_resized_crop),
+    ShortSideCrop: _sized(short_side_crop),
+    Rotate: _plain(rotate),
+    Translate: _plain(translate),
+    Shear: _plain(shear),
+    Expand: _plain(expand),
+    IouCrop: _plain(iou_crop),
+    ScaleJitter: _plain(scale_jitter),
+    ScaleCrop: _sized(scale_crop),
+    Mosaic: _joining(_mosaic),
+    CopyPaste: _joining(_copy_paste),
+    ObjectMixUp: _joining(_object_mixup),
+    Lens: _plain(lens),
+    Elastic: _plain(elastic),
+    ColourJitter: _plain(colour_jitter),
+    PcaLighting: _lighting,
+    Grayscale: _plain(grayscale),
+    Erase: _plain(erase),
+    Cutout: _plain(cutout),
+    RandAugment: _plain(rand_augment),
+    AutoAugment: _plain(auto_augment),
+}
+"""The function of each operation of `cvpipe.config.augment`."""

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.augment import ColourJitter, Grayscale, PcaLighting
-from cvpipe.data.sources import Example
+from cvpipe.data.example import Example
 
 
 def colour_jitter(example: Example, seed: tf.Tensor, op: ColourJitter) -> Example:

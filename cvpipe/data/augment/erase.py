@@ -1,5 +1,5 @@
-"""Random covers over parts of an image; nothing else moves or changes: boxes and masks still say
-what is behind the cover.
+"""Random covers over parts of an image; annotations stay, and still describe what is behind the
+cover.
 """
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cvpipe.config.augment import Cutout, Erase
-from cvpipe.data.sources import Example
+from cvpipe.data.example import Example
+from cvpipe.geometry.pixels import mean_canvas, paste
 
 
 def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
@@ -32,7 +33,7 @@ def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
             case "zeros":
                 cover = tf.zeros([height, width, image.shape[-1]], image.dtype)
             case "mean":
-                cover = _mean_colour(image, height, width)
+                cover = mean_canvas(image, height, width)
             case "noise":
                 cover = _noise(noise_seed, height, width, image)
         return paste(image, cover, top, left)
@@ -56,7 +57,7 @@ def cutout(example: Example, seed: tf.Tensor, op: Cutout) -> Example:
     bottom, right = tf.unstack(tf.minimum(corner + side, limits))
     return {
         **example,
-        "image": paste(image, _mean_colour(image, bottom - top, right - left), top, left),
+        "image": paste(image, mean_canvas(image, bottom - top, right - left), top, left),
     }
 
 
@@ -79,12 +80,6 @@ def _extent(
     return tf.clip_by_value(tf.round(tf.sqrt(tf.stack([area / aspect, area * aspect]))), 1, limits)
 
 
-def _mean_colour(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    mean = tf.reduce_mean(tf.cast(image, tf.float32), [0, 1])
-    mean = tf.cast(tf.round(mean), image.dtype) if image.dtype.is_integer else mean
-    return tf.broadcast_to(mean, [height, width, image.shape[-1]])
-
-
 def _noise(seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Whole numbers in 0…255, all equally likely."""
     values = height * width * like.shape[-1]
@@ -92,10 +87,3 @@ def _noise(seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, like: tf.Tensor
     numbers = tf.random.stateless_uniform([-(-values // 4)], seed, None, None, tf.uint32)
     noise = tf.reshape(tf.bitcast(numbers, tf.uint8), [-1])[:values]
     return tf.cast(tf.reshape(noise, [height, width, like.shape[-1]]), like.dtype)
-
-
-def paste(image: tf.Tensor, cover: tf.Tensor, top: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
-    """The image with `cover` in it, its upper left pixel at (top, left)."""
-    bottom, right = top + tf.shape(cover)[0], left + tf.shape(cover)[1]
-    rows = tf.concat([image[top:bottom, :left], cover, image[top:bottom, right:]], 1)
-    return tf.ensure_shape(tf.concat([image[:top], rows, image[bottom:]], 0), image.shape)

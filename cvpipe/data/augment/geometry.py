@@ -1,5 +1,5 @@
-"""Random changes of geometry. Each takes and returns an example, in which everything moves, see
-`moves`; `lens` and `elastic` bend, and move no boxes.
+"""Random changes of geometry. Each takes and returns an example, in which everything moves as
+`moves` says.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from cvpipe.config.augment import (
     ShortSideCrop,
     Translate,
 )
-from cvpipe.data.attempt import called
 from cvpipe.data.augment.moves import cropped, mirrored, sampled, warped
-from cvpipe.data.augment.warp import rotation, shearing, translation
-from cvpipe.data.sources import Example
+from cvpipe.data.example import Example
+from cvpipe.data.graph import noinline_branch
+from cvpipe.geometry.pixels import resize_and_place
+from cvpipe.geometry.warp import rotation, shearing, translation
 
 # How often a crop is drawn anew that doesn't fit into the image.
 TRIES = 10
@@ -108,7 +109,9 @@ def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
             lambda: tf.image.resize(image, size, "area"),
         )
 
-    resized = tf.cond(is_much_larger, called(reduced), lambda: tf.image.resize(image, size))
+    resized = tf.cond(
+        is_much_larger, noinline_branch(reduced), lambda: tf.image.resize(image, size)
+    )
     return tf.ensure_shape(resized, [*size, image.shape[-1]])
 
 
@@ -129,20 +132,9 @@ def short_side_crop(
     corner = tf.floor(draws[1:] * (resized - size + 1))
     # What tf.image.resize does with antialias=True, but only what the crop shows of it: of a long
     # image, that is little.
-    crop = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis],
-        size=size,
-        scale=tf.cast(resized / extent, tf.float32),
-        translation=tf.cast(-corner, tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )
+    crop = resize_and_place(image, size, resized / extent, -corner)
     return cropped(
-        example,
-        tf.ensure_shape(crop[0], [*size, image.shape[-1]]),
-        resized,
-        corner,
-        tf.constant(size),
+        example, tf.ensure_shape(crop, [*size, image.shape[-1]]), resized, corner, tf.constant(size)
     )
 
 

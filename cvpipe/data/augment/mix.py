@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from cvpipe.config.augment import CutMix, Mix, MixUp
-from cvpipe.data.augment.erase import paste
+from cvpipe.geometry.pixels import paste
 
 
 def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str, Any]:

@@ -1,75 +1,104 @@
-"""What moves an image moves everything that has a place in it: objects as `boxes` says, a label
-mask as `masks` does.
+"""Moves of an image together with all annotations that have a place in it.
+
+Each function takes an example with an "image" [H, W, C] and returns one; every kind of annotation
+says for itself how it follows, see `cvpipe.data.annotations.annotation`. Objects that can't be seen
+any more are left out.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
+
 import tensorflow as tf
 
 from cvpipe.config.augment import Fill
-from cvpipe.data.augment import boxes, masks
-from cvpipe.data.augment.warp import sample, warp
-from cvpipe.data.sources import Example
+from cvpipe.data.annotations import keep_objects, placed_kinds
+from cvpipe.data.annotations.annotation import Change
+from cvpipe.data.example import Example
+from cvpipe.geometry.warp import sample, warp
 
 
 def mirrored(example: Example, axis: int, applied: tf.Tensor) -> Example:
-    """The example mirrored top and bottom (axis 0) or left and right (axis 1) if that is `applied`,
-    bool.
-    """
-    grids = {key: example[key] for key in ("image", "mask") if key in example}
-    turned = tf.cond(
-        applied,
-        lambda: {key: tf.reverse(grid, [axis]) for key, grid in grids.items()},
-        lambda: grids,
-    )
-    return {**boxes.mirrored(example, axis, applied), **turned}
+    """Mirror the example top and bottom (axis 0) or left and right (axis 1) if `applied`, bool."""
+    kinds = placed_kinds(example)
+    placed = [key for kind in kinds for key in kind.placed if key in example]
+    before = {key: example[key] for key in ("image", *placed)}
+
+    def mirror() -> Example:
+        turned = {"image": tf.reverse(example["image"], [axis])}
+        for kind in kinds:
+            turned |= kind.mirrored(example, axis)
+        return turned
+
+    return {**example, **tf.cond(applied, mirror, lambda: before)}
 
 
-def moved(example: Example, image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Example:
-    """The example with an image that was scaled and moved.
+def moved(
+    example: Example, image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, drop: bool = True
+) -> Example:
+    """Return the example with an image that was scaled and moved.
 
     Args:
         example: as it was.
-        image: what its image has become, of any size.
+        image: the image as it is now, of any size.
         scale, offset: [2], down and across: what was at p is at p × scale + offset now, in
-        fractions of the image then and now.
+            fractions of the image then and now.
+        drop: False keeps objects that can't be seen any more.
     """
     scale, offset = tf.cast(scale, tf.float64), tf.cast(offset, tf.float64)
-    return {
-        **masks.moved(boxes.moved(example, scale, offset), tf.shape(image)[:2], scale, offset),
-        "image": image,
-    }
+    size = tf.shape(image)[:2]
+    changes = [kind.moved(example, size, scale, offset) for kind in placed_kinds(example)]
+    return _changed(example, image, changes, drop)
 
 
 def cropped(
-    example: Example, image: tf.Tensor, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor
+    example: Example,
+    image: tf.Tensor,
+    extent: tf.Tensor,
+    corner: tf.Tensor,
+    size: tf.Tensor,
+    *,
+    drop: bool = True,
 ) -> Example:
-    """`moved` for the part of an image that begins at `corner` and has `size`; what lies outside
-    the image is part of no object.
+    """Return the example with the part of its image that begins at `corner` and has `size`.
 
     Args:
         example: as it was.
-        image: what shows that part, with as many pixels or resized.
-        extent, corner, size: numbers [2], down and across, in pixels of the whole image, or of what
-        it would be after resizing.
+        image: shows that part, with as many pixels or resized.
+        extent, corner, size: numbers [2], down and across, in pixels of the whole image, or of the
+            image that resizing would make of it. The part may reach beyond the image.
+        drop: as in `moved`.
     """
     extent, corner, size = (tf.cast(pixels, tf.float64) for pixels in (extent, corner, size))
-    return moved(example, image, extent / size, -corner / size)
+    return moved(example, image, extent / size, -corner / size, drop=drop)
 
 
 def warped(example: Example, transform: tf.Tensor, fill: Fill) -> Example:
-    """The example through an affine transform, float32 [8], see `warp`. "image" becomes float32."""
+    """Send the example through an affine transform, float32 [8]; see `cvpipe.geometry.warp`.
+
+    "image" becomes float32.
+    """
     image = example["image"]
-    around = boxes.warped(example, transform, tf.shape(image)[:2])
-    return {**masks.warped(around, transform, fill), "image": warp(image, transform, fill)}
+    extent = tf.shape(image)[:2]
+    changes = [kind.warped(example, transform, extent, fill) for kind in placed_kinds(example)]
+    return _changed(example, warp(image, transform, fill), changes)
 
 
 def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Example:
-    """The example looked up at other places, float32 [H, W] each, see `sample`; boxes stay. "image"
-    becomes float32.
-    """
+    """Look the example up at other places, float32 [H, W] each. "image" becomes float32."""
     image = example["image"]
-    return {
-        **masks.sampled(example, y, x, fill),
-        "image": tf.ensure_shape(sample(image, y, x, fill), image.shape),
-    }
+    changes = [kind.sampled(example, y, x, fill) for kind in placed_kinds(example)]
+    return _changed(example, tf.ensure_shape(sample(image, y, x, fill), image.shape), changes)
+
+
+def _changed(
+    example: Example, image: tf.Tensor, changes: Iterable[Change], drop: bool = True
+) -> Example:
+    example, shown = {**example, "image": image}, []
+    for change in changes:
+        example |= change.tensors
+        shown += [change.shown] if change.shown is not None else []
+    if not (drop and shown):
+        return example
+    return keep_objects(example, functools.reduce(tf.logical_and, shown))

@@ -16,7 +16,7 @@ import math
 
 import tensorflow as tf
 
-from cvpipe.data.augment.warp import rotation, warp
+from cvpipe.geometry.warp import rotation, warp
 
 OUTSIDE = 128
 

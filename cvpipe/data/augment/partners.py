@@ -1,8 +1,8 @@
 """Several training examples as one, with the objects of all.
 
 An example here is what augmentation makes of one: "image" uint8 or float32 [H, W, C] in 0…255, all
-of as many channels, and what is said of its n objects, see `boxes`. Whatever else the first example
-holds stays.
+of as many channels, and the annotations of its n objects. Whatever else the first example holds
+stays.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from cvpipe.data.augment.boxes import LEAST_VISIBLE, keep, moved, together
+from cvpipe.data.annotations import join_objects, keep_objects
+from cvpipe.data.annotations.boxes import LEAST_VISIBLE
 from cvpipe.data.augment.mix import beta
-from cvpipe.data.sources import Example
+from cvpipe.data.augment.moves import moved
+from cvpipe.data.example import Example
 from cvpipe.geometry.boxes import area
+from cvpipe.geometry.pixels import resize_and_place
 
 # Between which shares of height and width the centre of a mosaic lies.
 CENTRE = (0.3, 0.7)
@@ -44,7 +47,7 @@ def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) 
     images = [quarter["image"] for quarter in quarters]
     rows = [tf.concat(images[:2], 1), tf.concat(images[2:], 1)]
     image = tf.ensure_shape(tf.concat(rows, 0), [*size, examples[0]["image"].shape[-1]])
-    return {**examples[0], **together(quarters), "image": image}
+    return {**examples[0], **join_objects(quarters), "image": image}
 
 
 def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float = 0.5) -> Example:
@@ -61,7 +64,7 @@ def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     draws = tf.random.stateless_uniform([tf.shape(partner["boxes"])[0]], seed)
-    pasted = keep(partner, (draws < share) & ~partner["crowd"])
+    pasted = keep_objects(partner, (draws < share) & ~partner["crowd"])
     cover = _covered(pasted["boxes"], height, width)
     stretched = tf.image.resize(partner["image"], [height, width])
     stretched = tf.cast(tf.round(stretched), image.dtype) if image.dtype.is_integer else stretched
@@ -69,7 +72,7 @@ def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float
     seen = 1 - _share_covered(cover, example["boxes"])
     return {
         **example,
-        **together([keep(example, seen >= LEAST_VISIBLE), pasted]),
+        **join_objects([keep_objects(example, seen >= LEAST_VISIBLE), pasted]),
         "image": tf.ensure_shape(mixed, image.shape),
     }
 
@@ -94,11 +97,11 @@ def object_mixup(
     for one, extent in zip((example, partner), extents, strict=True):
         below, right = tf.unstack(canvas - extent)
         image = tf.pad(tf.cast(one["image"], tf.float32), [[0, below], [0, right], [0, 0]])
-        padded.append({**moved(one, extent / canvas, tf.zeros([2])), "image": image})
+        padded.append(moved(one, image, extent / canvas, tf.zeros([2])))
     image = share * padded[0]["image"] + (1 - share) * padded[1]["image"]
     return {
         **example,
-        **together(padded),
+        **join_objects(padded),
         "image": tf.ensure_shape(image, [None, None, example["image"].shape[-1]]),
     }
 
@@ -106,28 +109,24 @@ def object_mixup(
 def _quarter(
     example: Example, centre: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]
 ) -> Example:
-    """An image in its quarter of a mosaic, and its objects in all of it; `is_far`, int32 [2]:
-    whether it is below, whether right.
+    """Return an image in its quarter of a mosaic, with objects in fractions of all of it.
+
+    `is_far`, int32 [2], is 1 for a quarter below, and 1 for one at the right.
     """
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
     quarter = tf.where(is_far == 1, size - centre, centre)
-    # What is before the centre ends there, what is behind it begins there.
+    # A quarter before the center ends there, one behind it begins there.
     resized = extent * tf.reduce_max(tf.cast(quarter, tf.float32) / extent)
     begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
-    shown = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis],
-        size=quarter,
-        scale=resized / extent,
-        translation=begin,
-        kernel_type="triangle",
-        antialias=True,
-    )
+    shown = tf.clip_by_value(resize_and_place(image, quarter, resized / extent, begin), 0, 255)
     quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * centre, tf.float32)
     # Clipped to the quarter first, since beyond it lies another image.
-    inside = moved(example, resized / quarter, begin / quarter)
-    boxes = inside["boxes"] * tf.tile(quarter / size, [2]) + tf.tile(corner / size, [2])
-    return {**inside, "boxes": boxes, "image": tf.clip_by_value(shown[0], 0, 255)}
+    inside = moved(example, shown, resized / quarter, begin / quarter)
+    scale, offset = quarter / size, corner / size
+    boxes = inside["boxes"] * tf.tile(scale, [2]) + tf.tile(offset, [2])
+    # All of the quarter is in the mosaic: nothing is dropped, and boxes needn't be clipped again.
+    return {**moved(inside, shown, scale, offset, drop=False), "boxes": boxes}
 
 
 def _covered(boxes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:

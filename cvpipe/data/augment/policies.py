@@ -29,7 +29,7 @@ from cvpipe.data.augment.operations import (
     translate_y,
 )
 from cvpipe.data.augment.policy_tables import CIFAR10, IMAGENET, SVHN, Operation, Policy
-from cvpipe.data.sources import Example
+from cvpipe.data.example import Example
 
 # The K = 14 operations of RandAugment (section 3.1 and figure 2).
 RAND_AUGMENT: tuple[Operation, ...] = (

@@ -1,5 +1,5 @@
-"""Random crops of the network's size from images resized at random, around rare classes if wanted:
-what segmentation is trained on.
+"""Random crops of the network's size from images resized at random, around rare classes of a mask
+if wanted.
 """
 
 from __future__ import annotations
@@ -7,11 +7,12 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cvpipe.config.augment import ScaleCrop
-from cvpipe.data.attempt import called
 from cvpipe.data.augment.moves import cropped
-from cvpipe.data.augment.zoom import between_logs, mean_colour
-from cvpipe.data.sources import Example
+from cvpipe.data.augment.zoom import between_logs
+from cvpipe.data.example import Example
+from cvpipe.data.graph import noinline_branch
 from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.pixels import mean_color, resize_and_place
 
 
 def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int, int]) -> Example:
@@ -38,7 +39,7 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
             place = random_pixel(example["mask"], pixel_seed) * resized / extent
             return tf.clip_by_value(tf.round(place - (0.25 + 0.5 * draws[1:3]) * size), low, high)
 
-        corner = tf.cond(draws[3] < op.balance, called(around_a_class), lambda: corner)
+        corner = tf.cond(draws[3] < op.balance, noinline_branch(around_a_class), lambda: corner)
     pixels = _resized_crop(image, resized, corner, size)
     return cropped(example, pixels, resized, corner, tf.constant(size))
 
@@ -71,14 +72,8 @@ def _resized_crop(
     float32 [*size, C].
     """
     # What tf.image.resize does with antialias=True, but only what the crop shows of it.
-    crop = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis],
-        size=size,
-        scale=tf.cast(resized / tf.cast(tf.shape(image)[:2], tf.float64), tf.float32),
-        translation=tf.cast(-corner, tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )[0]
+    extent = tf.cast(tf.shape(image)[:2], tf.float64)
+    crop = resize_and_place(image, size, resized / extent, -corner)
 
     def bordered() -> tf.Tensor:
         places = [
@@ -87,7 +82,7 @@ def _resized_crop(
         rows, columns = (
             (place >= 0) & (place < resized[axis]) for axis, place in enumerate(places)
         )
-        return tf.where((rows[:, tf.newaxis] & columns)[..., tf.newaxis], crop, mean_colour(image))
+        return tf.where((rows[:, tf.newaxis] & columns)[..., tf.newaxis], crop, mean_color(image))
 
     is_smaller = tf.reduce_any(resized < size)
     return tf.ensure_shape(tf.cond(is_smaller, bordered, lambda: crop), [*size, image.shape[-1]])

@@ -11,11 +11,11 @@ import math
 import tensorflow as tf
 
 from cvpipe.config.augment import Expand, IouCrop, ScaleJitter
-from cvpipe.data.augment.boxes import keep
-from cvpipe.data.augment.erase import paste
+from cvpipe.data.annotations import keep_objects
 from cvpipe.data.augment.moves import cropped, moved
-from cvpipe.data.sources import Example
+from cvpipe.data.example import Example
 from cvpipe.geometry.boxes import iou
+from cvpipe.geometry.pixels import mean_canvas, mean_color, paste, resize_and_place
 
 # How many patches are tried until one overlaps enough; where none does the image stays whole.
 PATCHES = 50
@@ -36,11 +36,8 @@ def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
     corner = tf.cast(draws[2:] * tf.cast(canvas - extent + 1, tf.float64), tf.int32)
 
     def expanded() -> tf.Tensor:
-        colour = mean_colour(image)
-        colour = tf.cast(tf.round(colour), image.dtype) if image.dtype.is_integer else colour
         behind = tf.ensure_shape(
-            tf.broadcast_to(colour, [canvas[0], canvas[1], image.shape[-1]]),
-            [None, None, image.shape[-1]],
+            mean_canvas(image, canvas[0], canvas[1]), [None, None, image.shape[-1]]
         )
         return paste(behind, image, corner[0], corner[1])
 
@@ -86,11 +83,10 @@ def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
         tf.where(tf.reduce_any(suits), corners[first], tf.zeros_like(limits)), tf.int32
     )
     patch = image[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
-    stay = ~tf.reduce_any(suits) | inside[first]
-    return {
-        **_shown(keep(example, stay), extent, corner, size),
-        "image": tf.ensure_shape(patch, [None, None, image.shape[-1]]),
-    }
+    patch = tf.ensure_shape(patch, [None, None, image.shape[-1]])
+    kept = keep_objects(example, ~tf.reduce_any(suits) | inside[first])
+    shown = cropped(kept, patch, extent, corner, size, drop=False)
+    return {**shown, "boxes": _boxes_inside(kept["boxes"], extent, corner, size)}
 
 
 def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
@@ -112,23 +108,12 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
         tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1
     )
     corner = tf.round(draws[2:] * (extent - resized))
-    colour = mean_colour(image)
-    jittered = tf.raw_ops.ScaleAndTranslate(
-        # Outside are zeros: they stand for the mean colour.
-        images=tf.cast(image, tf.float32)[tf.newaxis] - colour,
-        size=tf.shape(image)[:2],
-        scale=tf.cast(resized / extent, tf.float32),
-        translation=tf.cast(corner, tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )
-    pixels = tf.clip_by_value(jittered[0] + colour, 0, 255)
+    color = mean_color(image)
+    # Outside are zeros: they stand for the mean color.
+    around_zero = tf.cast(image, tf.float32) - color
+    jittered = resize_and_place(around_zero, tf.shape(image)[:2], resized / extent, corner)
+    pixels = tf.clip_by_value(jittered + color, 0, 255)
     return moved(example, tf.ensure_shape(pixels, image.shape), resized / extent, corner / extent)
-
-
-def mean_colour(image: tf.Tensor) -> tf.Tensor:
-    """Of an image [H, W, C]: float32 [C]."""
-    return tf.reduce_mean(tf.cast(image, tf.float32), [0, 1])
 
 
 def between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
@@ -136,12 +121,16 @@ def between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
     return tf.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
 
 
-def _shown(example: Example, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor) -> Example:
-    """The objects in a patch, clipped; all of them stay, since their centres are inside."""
+def _boxes_inside(
+    boxes: tf.Tensor, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor
+) -> tf.Tensor:
+    """Return boxes [n, 4] as fractions of a patch, clipped; in whole pixels before the division,
+    which is more exact than a scale and an offset.
+    """
     extent, corner, size = (
         tf.tile(tf.cast(pixels, tf.float32), [2]) for pixels in (extent, corner, size)
     )
-    return {**example, "boxes": tf.clip_by_value((example["boxes"] * extent - corner) / size, 0, 1)}
+    return tf.clip_by_value((boxes * extent - corner) / size, 0, 1)
 
 
 def _centre_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 from cvpipe.config.data import (
@@ -21,6 +20,8 @@ from cvpipe.config.data import (
 )
 from cvpipe.config.data import Source as Section
 from cvpipe.config.masks import Masks
+from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
+from cvpipe.data.example import Example
 from cvpipe.data.sources.coco import coco
 from cvpipe.data.sources.csv import csv
 from cvpipe.data.sources.digit_scenes import digit_scenes
@@ -29,8 +30,7 @@ from cvpipe.data.sources.folder import folder
 from cvpipe.data.sources.idx import idx
 from cvpipe.data.sources.masks import masks
 from cvpipe.data.sources.merge import merge
-from cvpipe.data.sources.objects import faults_in_words, sum_of_faults
-from cvpipe.data.sources.source import Example, Source
+from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import choose_classes, cut_fold, limit, with_test, with_validation
 from cvpipe.data.sources.tfds import tfds
 from cvpipe.data.sources.voc import voc
@@ -92,19 +92,14 @@ def open_splits(config: Data) -> dict[str, Source]:
     return splits
 
 
-def _limited(splits: dict[str, Source], most: int, place: str) -> dict[str, Source]:
-    """No more than `most` objects in an image; and a warning of everything that was wrong with
-    objects.
+def _limited(splits: dict[str, Source], objects: int, place: str) -> dict[str, Source]:
+    """Return the splits with no more than so many objects in an image, and warn of everything that
+    was wrong with annotations.
     """
-    limited = {
-        name: (
-            dataclasses.replace(split, objects=split.objects.at_most(most, split.name_record))
-            if split.objects
-            else split
-        )
-        for name, split in splits.items()
-    }
-    faults = sum_of_faults(split.objects.faults for split in limited.values() if split.objects)
+    limited = {name: split.at_most(objects) for name, split in splits.items()}
+    faults = sum_of_faults(
+        annotation.faults for split in limited.values() for annotation in split.annotations
+    )
     if faults:
         log.warning("%s: %s", place, faults_in_words(faults))
     return limited
@@ -175,16 +170,17 @@ def _place(section: Section) -> str:
 
 
 def _warn_of_rare_classes(place: str, train: Source) -> None:
-    if train.masks:
-        return
-    what = "image" if train.objects is None else "object"
-    for name, count in zip(train.classes, train.counts(), strict=True):
-        if count <= 1:
-            number = "one" if count == 1 else "no"
-            log.warning(
-                "%s: class '%s' has %s %s to train on; its score will mean little, add more",
-                place,
-                name,
-                number,
-                what,
-            )
+    for annotation in train.annotations:
+        counts = annotation.counts(train.records, len(train.classes))
+        if counts is None:
+            continue
+        for name, count in zip(train.classes, counts, strict=True):
+            if count <= 1:
+                number = "one" if count == 1 else "no"
+                log.warning(
+                    "%s: class '%s' has %s %s to train on; its score will mean little, add more",
+                    place,
+                    name,
+                    number,
+                    annotation.noun,
+                )

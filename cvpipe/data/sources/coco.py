@@ -18,21 +18,17 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Coco, CocoSplit
+from cvpipe.data.annotations.faults import faults_in_words
+from cvpipe.data.annotations.mask import BACKGROUND_NAME, mask_in_python
+from cvpipe.data.example import Example
 from cvpipe.data.orientation import stored_orientation, upright
 from cvpipe.data.sources.coco_masks import paint
+from cvpipe.data.sources.constructors import detection_source, segmentation_source
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect, faults_in_words
-from cvpipe.data.sources.source import (
-    BACKGROUND,
-    Example,
-    Source,
-    among,
-    annotated,
-    mask_in_python,
-    masked,
-)
+from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
+from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
 
 log = logging.getLogger(__name__)
@@ -152,7 +148,7 @@ def _check_categories(instances: _Instances, trained: _Instances) -> None:
         if trained.categories.get(number) != category:
             raise DataError(
                 f"{instances.place}: the category {number}, '{category}', is not in"
-                f" {trained.place}; {among(category, trained.categories.values())}"
+                f" {trained.place}; {suggest(category, trained.categories.values())}"
             )
     known = instances.categories
     for position, row in enumerate(instances.annotations):
@@ -182,9 +178,9 @@ def _place(instances: _Instances, position: int) -> str:
 def _masked_source(
     files: Files, instances: _Instances, names: list[str], categories: Mapping[int, str]
 ) -> Source:
-    if BACKGROUND in categories.values():
+    if BACKGROUND_NAME in categories.values():
         raise DataError(
-            f"{instances.place}: a category is called '{BACKGROUND}', as is the first class of"
+            f"{instances.place}: a category is called '{BACKGROUND_NAME}', as is the first class of"
             " masks; rename it"
         )
     if len(categories) >= IGNORED:
@@ -219,8 +215,10 @@ def _masked_source(
         mask = mask_in_python(lambda number: paint(painted[number], *extents[number]), record)
         return {**example, "mask": upright(mask, stored_orientation(example["bytes"]))}
 
-    classes = (BACKGROUND, *categories.values())
-    return masked(classes, len(names), read_record, names.__getitem__, files.locate)
+    class_names = (BACKGROUND_NAME, *categories.values())
+    return segmentation_source(
+        class_names, len(names), read_record, names.__getitem__, files.locate
+    )
 
 
 def _source(
@@ -254,7 +252,7 @@ def _source(
         ]
     )
     label_of = {number: label for label, number in enumerate(categories)}
-    objects = collect(
+    boxes = collect(
         names,
         record[shown],
         _corners(instances, shown) / np.tile(extents[record[shown]], 2),
@@ -269,8 +267,8 @@ def _source(
             for number, count in lost.items()
         },
     )
-    return annotated(
-        tuple(categories.values()), objects, files.reader(names), names.__getitem__, files.locate
+    return detection_source(
+        tuple(categories.values()), boxes, files.reader(names), names.__getitem__, files.locate
     )
 
 

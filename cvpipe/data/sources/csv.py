@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cvpipe.config.data import ClassNames, Csv
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import EXTENSIONS
-from cvpipe.data.sources.source import Source, among, whole
-from cvpipe.errors import DataError
+from cvpipe.data.sources.source import Source
+from cvpipe.errors import DataError, suggest
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ def _source(
     names = [image.file for image in images]
     position = {label: number for number, label in enumerate(labels)}
     numbers = np.array([position[image.label] for image in images], np.int32)
-    return whole(classes, numbers, files.reader(names), names.__getitem__, files.locate)
+    return classification_source(
+        classes, numbers, files.reader(names), names.__getitem__, files.locate
+    )
 
 
 def _read(files: Files, name: str, delimiter: str, header: bool) -> _Table:
@@ -140,7 +143,7 @@ def _column(table: _Table, column: str, key: str) -> int:
         return table.headings.index(column)
     if not column.isdecimal():
         raise DataError(
-            f"{table.place}: no column '{column}' ({key}); {among(column, table.headings or [])}"
+            f"{table.place}: no column '{column}' ({key}); {suggest(column, table.headings or [])}"
         )
     width = len(table.headings or table.rows[0][1])
     if int(column) >= width:
@@ -185,7 +188,7 @@ def _class_names(
         if label not in named:
             raise DataError(
                 f"{table.place}: the label '{label}' has no name; add a row for it."
-                f" {among(label, named)}"
+                f" {suggest(label, named)}"
             )
         if owner.setdefault(named[label], label) != label:
             raise DataError(
@@ -201,7 +204,7 @@ def _check_labels(place: str, images: list[_Image], labels: tuple[str, ...], tra
     if unknown:
         raise DataError(
             f"{place}:{unknown.line}: the label '{unknown.label}' is not in the training table,"
-            f" {training}; {among(unknown.label, labels)}. Add images of it there, or remove"
+            f" {training}; {suggest(unknown.label, labels)}. Add images of it there, or remove"
             " the row"
         )
 

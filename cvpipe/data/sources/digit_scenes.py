@@ -18,8 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import DigitScenes
-from cvpipe.data.sources.objects import Objects, collect
-from cvpipe.data.sources.source import BACKGROUND, Example, Source, annotated, in_memory, masked
+from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.mask import BACKGROUND_NAME
+from cvpipe.data.example import Example
+from cvpipe.data.graph import in_memory
+from cvpipe.data.sources.constructors import detection_source, segmentation_source
+from cvpipe.data.sources.objects import collect
+from cvpipe.data.sources.source import Source
 
 CLASSES = tuple("0123456789")
 # The share of all digits that each split draws from, in order: none is seen in two.
@@ -39,7 +44,7 @@ class Scenes(NamedTuple):
     """uint8 [N, H, W, C]."""
     masks: np.ndarray
     """uint8 [N, H, W]: 0 for background, else the digit + 1."""
-    objects: Objects
+    boxes: Boxes
     """The digits; each box is the smallest that holds every pixel of the digit in the mask."""
 
 
@@ -70,10 +75,10 @@ def compose(config: DigitScenes, split: str) -> Scenes:
     flat = np.concatenate(boxes) / np.array([height, width, height, width])
     names = [_name(split, number) for number in range(count)]
     nothing = np.zeros(len(flat), bool)
-    objects = collect(
+    collected = collect(
         names, np.array(record), flat, np.concatenate(digits), nothing, nothing - 1.0, str
     )
-    return Scenes(images, masks, objects)
+    return Scenes(images, masks, collected)
 
 
 def _source(split: str, config: DigitScenes) -> Source:
@@ -94,8 +99,9 @@ def _source(split: str, config: DigitScenes) -> Source:
         return _name(split, record)
 
     if config.masks:
-        return masked((BACKGROUND, *CLASSES), len(scenes.images), read_record, name_record)
-    return annotated(CLASSES, scenes.objects, read_record, name_record)
+        class_names = (BACKGROUND_NAME, *CLASSES)
+        return segmentation_source(class_names, len(scenes.images), read_record, name_record)
+    return detection_source(CLASSES, scenes.boxes, read_record, name_record)
 
 
 def _name(split: str, number: int) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.sources.source import Source, in_memory, whole
+from cvpipe.data.graph import in_memory
+from cvpipe.data.sources.constructors import classification_source
+from cvpipe.data.sources.source import Source
 
 
 def digits() -> dict[str, Source]:
@@ -21,4 +23,7 @@ def digits() -> dict[str, Source]:
         return {"image": tf.ensure_shape(tf.gather(images, record), [8, 8, 1])}
 
     classes = tuple(str(name) for name in data.target_names)
-    return {"all": whole(classes, data.target, read_record, lambda record: f"digits[{record}]")}
+    source = classification_source(
+        classes, data.target, read_record, lambda record: f"digits[{record}]"
+    )
+    return {"all": source}

@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.decode import MAX_BYTES, TOO_LONG
-from cvpipe.data.sources.source import Reader, among, in_memory, read_in_python
-from cvpipe.errors import DataError
+from cvpipe.data.example import Reader
+from cvpipe.data.graph import in_memory, read_in_python
+from cvpipe.errors import DataError, suggest
 
 
 class FolderFiles:
@@ -180,5 +181,5 @@ def _no_such_file(files: Files, name: str) -> DataError:
     alike = [other for other in files.names() if Path(other).suffix == Path(name).suffix]
     return DataError(
         f"{files.locate(name)}: no such file; "
-        + (among(name, alike) if alike else f"nothing in {files.path} ends like it")
+        + (suggest(name, alike) if alike else f"nothing in {files.path} ends like it")
     )

@@ -12,8 +12,9 @@ from pathlib import Path, PurePath, PurePosixPath
 import numpy as np
 
 from cvpipe.config.data import Folder
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import FolderFiles
-from cvpipe.data.sources.source import Source, whole
+from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,6 @@ def _split(path: Path, classes: tuple[str, ...], root: Path) -> Source:
             counts,
         )
     place = FolderFiles(root)
-    return whole(
+    return classification_source(
         classes, np.array(labels, np.int32), place.reader(files), files.__getitem__, place.locate
     )

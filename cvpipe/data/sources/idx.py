@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Idx
+from cvpipe.data.graph import in_memory
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.source import Source, in_memory, whole
+from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
 # Split → how the files' names begin.
@@ -71,7 +73,7 @@ def _source(
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.ensure_shape(tf.gather(pixels, record), images.shape[1:])}
 
-    return whole(
+    return classification_source(
         classes,
         labels,
         read_record,

@@ -20,7 +20,7 @@ from PIL import Image
 
 from cvpipe.config.masks import Masks
 from cvpipe.data.decode import MAX_PIXELS
-from cvpipe.data.statistics import spread
+from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 
@@ -86,9 +86,11 @@ def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
         DataError: it is damaged, of another kind than `known`, or some pixels have a value without
             meaning.
     """
-    labels, strangers = look_up(open_mask(encoded), known)
-    if strangers:
-        raise DataError(f"the mask has {strangers_in_words(strangers, labels.size, known)}")
+    labels, unknown_values = look_up(open_mask(encoded), known)
+    if unknown_values:
+        raise DataError(
+            f"the mask has {unknown_values_in_words(unknown_values, labels.size, known)}"
+        )
     return (labels - 1).astype(np.uint8)[..., np.newaxis]
 
 
@@ -117,10 +119,10 @@ def open_mask(encoded: bytes) -> Image.Image:
     return picture
 
 
-def refuse_strangers(
+def refuse_unknown_values(
     masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues
 ) -> None:
-    """Looks at some masks, evenly spread over all; those that are damaged are passed over.
+    """Looks at some masks, evenly spaced over all; those that are damaged are passed over.
 
     Classes that none shows are warned of.
 
@@ -134,17 +136,17 @@ def refuse_strangers(
             shows a second class where pixels are
             ignored.
     """
-    strangers, pixels, strange, looked = (
+    unknown_values, pixels, strange, looked = (
         Counter[int](),
         np.zeros(IGNORED + 2, np.int64),
         list[int](),
         0,
     )
-    first = spread(masks, FIRST_MASKS).tolist()
+    first = evenly_spaced(masks, FIRST_MASKS).tolist()
     # The second class may be a rare one: before it is said that there is none, all masks are looked
     # at.
     for number in [*first, *sorted({*range(masks)}.difference(first))]:
-        if looked >= len(first) and (strangers or not _lacks_a_second_class(pixels, known)):
+        if looked >= len(first) and (unknown_values or not _lacks_a_second_class(pixels, known)):
             break
         looked += 1
         try:
@@ -155,13 +157,13 @@ def refuse_strangers(
             labels, found = look_up(picture, known)
         except DataError as error:
             raise DataError(f"{locate(number)}: {error}") from None
-        strangers.update(found)
+        unknown_values.update(found)
         strange += [number] if found else []
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
-    if strangers:
+    if unknown_values:
         raise DataError(
             f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
-            f"{strangers_in_words(strangers, int(pixels.sum()), known)}"
+            f"{unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
         )
     if _lacks_a_second_class(pixels, known):
         raise DataError(
@@ -250,7 +252,7 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     values = _colours(picture) if known.by_colour else _indices(picture)
     labels = known.labels[values]
     strange = values[labels == 0]
-    # A stray value beside colours of classes is a stranger like any other.
+    # A stray value beside colours of classes is unknown like any other.
     if (
         known.by_colour
         and is_grey
@@ -262,24 +264,24 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     return labels, Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
 
-def strangers_in_words(strangers: Counter[int], pixels: int, known: MaskValues) -> str:
+def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: MaskValues) -> str:
     """Values without meaning, with their share of so many pixels, what is nearest, and how to map
     or ignore them.
     """
-    told = [value for value, _ in strangers.most_common(_SHOWN)]
+    told = [value for value, _ in unknown_values.most_common(_SHOWN)]
     what = "colour" if known.by_colour else "value"
     shares = [
-        f"{_in_words(value, known)}, {_share(strangers[value] / pixels)} of the"
+        f"{_in_words(value, known)}, {_share(unknown_values[value] / pixels)} of the"
         f" pixels{_nearest(value, known)}"
         for value in told
     ]
-    more = [f"and {len(strangers) - _SHOWN:,} more"] if len(strangers) > _SHOWN else []
+    more = [f"and {len(unknown_values) - _SHOWN:,} more"] if len(unknown_values) > _SHOWN else []
     number = (
-        f"{len(strangers):,} {what}s that no class has"
-        if len(strangers) > 1
+        f"{len(unknown_values):,} {what}s that no class has"
+        if len(unknown_values) > 1
         else f"a {what} that no class has"
     )
-    if known.by_colour and len(strangers) > _TOO_MANY:
+    if known.by_colour and len(unknown_values) > _TOO_MANY:
         advice = (
             "So many come from compression with loss, as in JPEG, or from scaling that mixes"
             " neighbours: make the masks anew as PNG"

@@ -11,16 +11,19 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.masks import MaskFolders, Masks
+from cvpipe.data.annotations.mask import mask_in_python
+from cvpipe.data.example import Example
+from cvpipe.data.sources.constructors import segmentation_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import by_stem
 from cvpipe.data.sources.mask_values import (
     MaskValues,
     labels_of,
-    refuse_strangers,
+    refuse_unknown_values,
     values_of_colours,
     values_of_indices,
 )
-from cvpipe.data.sources.source import Example, Source, mask_in_python, masked
+from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError
 
@@ -60,7 +63,7 @@ def masks(config: Masks) -> dict[str, Source]:
         else values_of_indices(names, config.ignore_indices)
     )
     drawn = [pair.mask for found in pairs.values() for pair in found]
-    refuse_strangers(
+    refuse_unknown_values(
         len(drawn),
         lambda number: files.read(drawn[number]),
         lambda number: files.locate(drawn[number]),
@@ -109,4 +112,4 @@ def _source(
         mask = mask_in_python(lambda encoded: labels_of(encoded, known), read_mask(record)["bytes"])
         return {**read_image(record), "mask": mask}
 
-    return masked(classes, len(pairs), read_record, images.__getitem__, files.locate)
+    return segmentation_source(classes, len(pairs), read_record, images.__getitem__, files.locate)

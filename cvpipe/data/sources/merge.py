@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.sources.objects import joined
-from cvpipe.data.sources.source import Example, Reader, Source
+from cvpipe.data.annotations.annotation import Annotation
+from cvpipe.data.example import Example, Reader
+from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
 T = TypeVar("T")
 
 
 def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
-    """The union of the children's splits; classes stand in the order in which they first appear.
+    """Return the union of the children's splits; classes stand in the order in which they first
+    appear.
 
     Raises:
-        DataError: masks are of different classes: what one source calls background may be a class
-            of another.
+        DataError: the annotations of the children can't be joined.
     """
-    _refuse_other_classes(
-        [split for splits in children for split in splits.values() if split.masks]
-    )
-    classes = tuple(
-        dict.fromkeys(
-            name for splits in children for split in splits.values() for name in split.classes
-        )
-    )
+    every = [split for splits in children for split in splits.values()]
+    for kind in _kinds(every):
+        if fault := kind.merge_fault([split.facts for split in every]):
+            raise DataError(f"data.source: {fault}")
+    class_names = tuple(dict.fromkeys(name for split in every for name in split.classes))
     names = dict.fromkeys(name for splits in children for name in splits)
     return {
-        name: _joined([splits[name].relabel(classes) for splits in children if name in splits])
+        name: _joined([splits[name].relabel(class_names) for splits in children if name in splits])
         for name in names
     }
+
+
+def _kinds(sources: Sequence[Source]) -> list[type[Annotation]]:
+    """Return the kinds of annotation of the sources, which are the same for all."""
+    kinds, *others = [list(map(type, source.annotations)) for source in sources]
+    assert all(other == kinds for other in others), "pipelines merge only sources of like kinds"
+    return kinds
 
 
 def _joined(parts: Sequence[Source]) -> Source:
     """Records are numbered through, one part after the other."""
     sizes = [int(part.records.max(initial=-1)) + 1 for part in parts]
     starts = np.cumsum([0, *sizes[:-1]])
-    objects = [
-        part.objects.first(size)
-        for part, size in zip(parts, sizes, strict=True)
-        if part.objects is not None
-    ]
     readers = _alike([part.read_record for part in parts])
 
     def read_record(record: tf.Tensor) -> Example:
@@ -66,26 +65,15 @@ def _joined(parts: Sequence[Source]) -> Source:
 
         return answer
 
+    of_each_kind = zip(*(part.annotations for part in parts), strict=True)
     return Source(
-        parts[0].classes,
-        np.concatenate([part.labels for part in parts]),
+        parts[0].facts,
+        tuple(type(several[0]).join(several, sizes) for several in of_each_kind),
         read_record,
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts, strict=True)]),
-        joined(objects) if objects else None,
-        parts[0].masks,
     )
-
-
-def _refuse_other_classes(sources: Sequence[Source]) -> None:
-    for one, other in itertools.pairwise(sources):
-        if odd := sorted(set(one.classes) ^ set(other.classes)):
-            raise DataError(
-                f"data.source: the class '{odd[0]}' is in some of the merged sources' masks and not"
-                " in others, which may show it under another name; give all sources the same"
-                " classes"
-            )
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:

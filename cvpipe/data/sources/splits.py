@@ -1,5 +1,5 @@
-"""Which examples are used for what: held out, cut into folds, limited, or chosen by class; all by
-hash, so that little moves.
+"""Choices of examples: held out, cut into folds, limited, or of some classes; all by hash, so that
+little moves. A class here is a stratum of the source: all examples may be of one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cvpipe.config.data import Fold
-from cvpipe.data.sources.source import Source, among
-from cvpipe.errors import DataError
+from cvpipe.data.sources.source import Source
+from cvpipe.errors import DataError, suggest
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Spli
     known = next(iter(splits.values())).classes
     for name in classes:
         if name not in known:
-            raise DataError(f"data.only: {place} has no class '{name}'; {among(name, known)}")
+            raise DataError(f"data.only: {place} has no class '{name}'; {suggest(name, known)}")
     return {name: split.relabel(classes) for name, split in splits.items()}
 
 
@@ -113,8 +113,9 @@ def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
 
 
 def _ranked(source: Source, hashes: np.ndarray) -> list[np.ndarray]:
-    """By class, the positions of its examples in the order of their hashes."""
-    members = (np.flatnonzero(source.labels == label) for label in range(len(source.classes)))
+    """Return, for each class, the positions of its examples in the order of their hashes."""
+    strata = source.strata()
+    members = (np.flatnonzero(strata == stratum) for stratum in np.unique(strata))
     return [positions[np.argsort(hashes[positions], kind="stable")] for positions in members]
 
 

@@ -18,27 +18,25 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Tfds
+from cvpipe.data.annotations.mask import mask_in_python
+from cvpipe.data.example import Example, Reader
+from cvpipe.data.graph import read_in_python
 from cvpipe.data.orientation import stored_orientation, upright
+from cvpipe.data.sources.constructors import (
+    classification_source,
+    detection_source,
+    segmentation_source,
+)
 from cvpipe.data.sources.mask_values import (
     MaskValues,
     labels_of,
-    refuse_strangers,
+    refuse_unknown_values,
     values_of_indices,
 )
 from cvpipe.data.sources.records import parsed_records, record_reader
-from cvpipe.data.sources.source import (
-    Example,
-    Reader,
-    Source,
-    among,
-    annotated,
-    mask_in_python,
-    masked,
-    read_in_python,
-    whole,
-)
+from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.tfds_objects import object_classes, read_objects
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
 
 
@@ -70,7 +68,9 @@ def _prepared(config: Tfds) -> Any:
     try:
         builder = tensorflow_datasets.builder(config.name, data_dir=config.data_dir)
     except tensorflow_datasets.core.DatasetNotFoundError:
-        known = among(config.name, tensorflow_datasets.list_builders(with_community_datasets=False))
+        known = suggest(
+            config.name, tensorflow_datasets.list_builders(with_community_datasets=False)
+        )
         raise DataError(
             f"data.source.name: TensorFlow Datasets has no '{config.name}', nor is it in"
             f" {_folder(config)}; {known}"
@@ -224,20 +224,22 @@ def _source(
 
     if config.mask is not None:
         known = values_of_indices(classes, config.ignore_indices, config.first_value)
-        refuse_strangers(
+        refuse_unknown_values(
             records,
             _mask_reader(read, config.mask),
             lambda record: locate(name_record(record)),
             known,
         )
-        return masked(classes, records, _reader(read, config, known), name_record, locate)
+        return segmentation_source(
+            classes, records, _reader(read, config, known), name_record, locate
+        )
     if config.objects is not None:
         names, feature = (
             [name_record(record) for record in range(records)],
             info.features[config.objects],
         )
-        objects = read_objects(read, names, config.objects, feature, str(info.data_dir), locate)
-        return annotated(classes, objects, _reader(read, config), name_record, locate)
+        boxes = read_objects(read, names, config.objects, feature, str(info.data_dir), locate)
+        return detection_source(classes, boxes, _reader(read, config), name_record, locate)
     labels = _labels(read, records, config.label, str(info.data_dir))
     unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(unlabelled):
@@ -246,7 +248,7 @@ def _source(
             f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits"
             " that are labelled"
         )
-    return whole(classes, labels, _reader(read, config), name_record, locate)
+    return classification_source(classes, labels, _reader(read, config), name_record, locate)
 
 
 def _reader(read: Callable[[int], bytes], config: Tfds, known: MaskValues | None = None) -> Reader:

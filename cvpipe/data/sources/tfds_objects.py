@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.sources.objects import Objects, collect
+from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.records import parsed_records
 from cvpipe.errors import DataError
 
@@ -52,7 +53,7 @@ def read_objects(
     feature: Any,
     place: str,
     locate: Callable[[str], str],
-) -> Objects:
+) -> Boxes:
     """The objects of all records.
 
     Args:

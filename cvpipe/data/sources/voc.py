@@ -20,12 +20,13 @@ import tensorflow as tf
 
 from cvpipe.config.data import Voc
 from cvpipe.data.decode import FORMATS, decode_image
+from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import by_stem
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
-from cvpipe.data.sources.source import Source, among, annotated
+from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, suggest
 
 log = logging.getLogger(__name__)
 
@@ -229,10 +230,10 @@ def _source(files: Files, images: Sequence[_Image], classes: tuple[str, ...]) ->
     ):
         raise DataError(
             f"{unknown.place}: data.source.classes has no class '{unknown.name}';"
-            f" {among(unknown.name, classes)}"
+            f" {suggest(unknown.name, classes)}"
         )
     extents = np.array([image.extent for _, image, _ in rows]).reshape(-1, 2)
-    objects = collect(
+    boxes = collect(
         [image.annotations for image in images],
         np.array([record for record, _, _ in rows], np.int64),
         np.array([item.corners for _, _, item in rows]).reshape(-1, 4) / np.tile(extents, 2),
@@ -247,4 +248,4 @@ def _source(files: Files, images: Sequence[_Image], classes: tuple[str, ...]) ->
         },
     )
     names = [image.name for image in images]
-    return annotated(classes, objects, files.reader(names), names.__getitem__, files.locate)
+    return detection_source(classes, boxes, files.reader(names), names.__getitem__, files.locate)

@@ -16,10 +16,11 @@ import numpy as np
 import yaml
 
 from cvpipe.config.data import Yolo
+from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import EXTENSIONS, SPLITS
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
-from cvpipe.data.sources.source import Source, annotated
+from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
 
@@ -136,7 +137,7 @@ def _source(
     }
     values = np.array([row[1:] for _, (_, row) in rows]).reshape(-1, 4)
     centre, half = values[:, 1::-1], values[:, :1:-1] / 2
-    objects = collect(
+    boxes = collect(
         own,
         np.array([record for record, _ in rows], np.int64),
         np.concatenate([centre - half, centre + half], 1),
@@ -146,7 +147,7 @@ def _source(
         lambda row: rows[row][1][0],
         {file: {WITHOUT_IMAGE: count} for file, count in lost.items() if count},
     )
-    return annotated(classes, objects, files.reader(images), images.__getitem__, files.locate)
+    return detection_source(classes, boxes, files.reader(images), images.__getitem__, files.locate)
 
 
 def _rows(files: Files, name: str, classes: Sequence[str]) -> list[tuple[str, tuple[float, ...]]]:

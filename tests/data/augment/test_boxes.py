@@ -11,8 +11,8 @@ import tensorflow as tf
 from pydantic import TypeAdapter
 
 from cvpipe.config.augment import Augmentation
-from cvpipe.data.augment import augment, partners_needed
-from cvpipe.data.augment.boxes import LEAST_VISIBLE
+from cvpipe.data.annotations.boxes import LEAST_VISIBLE
+from cvpipe.data.augment import augment
 from cvpipe.data.augment.partners import copy_paste, mosaic, object_mixup
 from cvpipe.data.sources import Example
 
@@ -228,10 +228,11 @@ def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_colour() -> None:
 # -- several examples in one
 # ----------------------------------------------------------------------------------
 
-PARTNERS: list[dict[str, Any]] = [
-    {"op": "mosaic", "probability": 1},
-    {"op": "copy_paste", "probability": 1, "share": 1},
-    {"op": "object_mixup", "probability": 1},
+# With the number of other examples that each needs.
+PARTNERS: list[tuple[dict[str, Any], int]] = [
+    ({"op": "mosaic", "probability": 1}, 3),
+    ({"op": "copy_paste", "probability": 1, "share": 1}, 1),
+    ({"op": "object_mixup", "probability": 1}, 1),
 ]
 SHAPES = [(60, 80), (40, 90), (100, 50), (64, 64)]
 
@@ -299,8 +300,10 @@ def test_blended_images_keep_the_objects_of_both() -> None:
             )
 
 
-@pytest.mark.parametrize("given", PARTNERS, ids=lambda given: given["op"])
-def test_operations_ask_for_partners_where_they_need_them(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("given, others", PARTNERS, ids=["mosaic", "copy_paste", "object_mixup"])
+def test_operations_ask_for_partners_where_they_need_them(
+    given: dict[str, Any], others: int
+) -> None:
     op, asked, example = operation(given), set(), painted(RECTANGLES[0])
 
     def partner(number: int) -> Example:
@@ -308,7 +311,7 @@ def test_operations_ask_for_partners_where_they_need_them(given: dict[str, Any])
         return painted(RECTANGLES[1], label=number)
 
     in_a_graph = in_map(lambda key: augment(unknown(example), key, [op], SIZE, partner=partner), 3)
-    assert len(asked) == partners_needed([op]) and len(in_a_graph[0]["labels"]) >= 1
+    assert asked == set(range(others)) and len(in_a_graph[0]["labels"]) >= 1
     eager = augment(example, seed(1), [op], SIZE, partner=partner)
     np.testing.assert_allclose(in_a_graph[1]["image"], eager["image"], atol=1e-2)
     np.testing.assert_allclose(in_a_graph[1]["boxes"], eager["boxes"], atol=1e-6)
@@ -317,11 +320,6 @@ def test_operations_ask_for_partners_where_they_need_them(given: dict[str, Any])
     np.testing.assert_array_equal(unchanged["image"], example["image"])
     with pytest.raises(AssertionError, match="needs other examples"):
         augment(example, seed(1), [op], SIZE)
-
-
-def test_partners_are_as_many_as_the_greediest_operation_needs() -> None:
-    assert partners_needed([operation(given) for given in MOVES]) == 0
-    assert partners_needed([operation(given) for given in PARTNERS]) == 3
 
 
 def test_every_operation_that_moves_things_is_tried_here() -> None:
@@ -339,4 +337,5 @@ def test_every_operation_that_moves_things_is_tried_here() -> None:
         "grayscale",
         "erase",
     }
-    assert names == {given["op"] for given in [*MOVES, *TURNS, *PARTNERS]} | elsewhere
+    partners = [given for given, _ in PARTNERS]
+    assert names == {given["op"] for given in [*MOVES, *TURNS, *partners]} | elsewhere

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.data import Coco, CocoSplit
+from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.coco import coco
 from cvpipe.errors import DataError
@@ -96,7 +97,7 @@ def test_images_come_by_their_ids_with_boxes_crowds_and_areas(tmp_path: Path) ->
         [7.5, -1],
     )
     assert none["boxes"].shape == (0, 4)
-    assert source.objects is not None and not source.objects.faults
+    assert not source.annotation(Boxes).faults
 
 
 def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -106,8 +107,8 @@ def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_p
         )
     )
     source = opened(write(tmp_path, unknown, images="bc"))["train"]
-    assert source.objects is not None and len(source) == 3
-    assert source.objects.faults == {
+    assert len(source) == 3
+    assert source.annotation(Boxes).faults == {
         "photos/a.jpg": {"of a missing image, left out": 2},
         "image 77": {"of a missing image, left out": 1},
     }

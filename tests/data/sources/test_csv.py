@@ -17,6 +17,7 @@ from cvpipe.data.decode import decode_image
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.csv import csv, in_order
 from cvpipe.errors import DataError
+from labels import labels_of
 
 TRAIN = "file,kind\nimages/1.png,cat\nimages/2.png,dog\nimages/3.png,cat\n"
 TEST = "file,kind\nimages/4.png,dog\n"
@@ -45,7 +46,7 @@ def opened(path: Path, **settings: Any) -> dict[str, Source]:
 
 def rows(source: Source) -> list[tuple[str, str]]:
     """Name and class of every example."""
-    return [(name, source.classes[label]) for name, label in zip(source.names(), source.labels)]
+    return [(name, source.classes[label]) for name, label in zip(source.names(), labels_of(source))]
 
 
 @pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
@@ -311,7 +312,7 @@ def test_grocery16_is_40_and_20_photos_of_16_classes(shared_data: Path) -> None:
         ),
     )
     splits = open_splits(Data(source=source, validation=0))
-    assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {
+    assert {name: np.bincount(labels_of(split)).tolist() for name, split in splits.items()} == {
         "train": [40] * 16,
         "test": [20] * 16,
     }

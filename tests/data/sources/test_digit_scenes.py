@@ -42,7 +42,7 @@ def test_a_scene_depends_on_seed_split_and_number_alone(channels: int) -> None:
     few, many = (compose(section(train=count, channels=channels), "train") for count in (5, 9))
     np.testing.assert_array_equal(few.images, many.images[:5])
     np.testing.assert_array_equal(few.masks, many.masks[:5])
-    np.testing.assert_array_equal(few.objects.boxes, many.objects.boxes[: few.objects.starts[5]])
+    np.testing.assert_array_equal(few.boxes.boxes, many.boxes.boxes[: few.boxes.starts[5]])
     other = compose(section(train=5, channels=channels, seed=1), "train")
     assert (few.images != other.images).any((1, 2, 3)).all()
     assert len({image.tobytes() for image in many.images}) == 9
@@ -51,9 +51,9 @@ def test_a_scene_depends_on_seed_split_and_number_alone(channels: int) -> None:
 def test_a_box_holds_all_of_a_digits_mask_and_no_row_or_column_more() -> None:
     # One digit a scene: whatever is in the mask is its ink.
     scenes = compose(section(most_digits=1), "train")
-    boxes = np.rint(scenes.objects.boxes * 128).astype(int)
-    np.testing.assert_allclose(scenes.objects.boxes * 128, boxes, atol=1e-4)
-    for mask, box, label in zip(scenes.masks, boxes, scenes.objects.labels):
+    boxes = np.rint(scenes.boxes.boxes * 128).astype(int)
+    np.testing.assert_allclose(scenes.boxes.boxes * 128, boxes, atol=1e-4)
+    for mask, box, label in zip(scenes.masks, boxes, scenes.boxes.labels):
         assert set(np.unique(mask)) == {0, label + 1}
         [rows, columns] = find_objects(mask.clip(0, 1))[0]
         assert [rows.start, columns.start, rows.stop, columns.stop] == box.tolist()
@@ -62,8 +62,8 @@ def test_a_box_holds_all_of_a_digits_mask_and_no_row_or_column_more() -> None:
 def test_digits_of_a_scene_hardly_overlap_and_the_mask_names_them_all() -> None:
     scenes = compose(section(), "train")
     for number, mask in enumerate(scenes.masks):
-        rows = scenes.objects.rows(number)
-        boxes, labels = scenes.objects.boxes[rows] * 128, scenes.objects.labels[rows]
+        rows = scenes.boxes.rows(number)
+        boxes, labels = scenes.boxes.boxes[rows] * 128, scenes.boxes.labels[rows]
         assert set(np.unique(mask)) - {0} == set(labels + 1)
         corner, end = (
             np.maximum(boxes[:, None, :2], boxes[:, :2]),
@@ -96,7 +96,7 @@ def test_no_handwriting_is_in_two_splits() -> None:
 
 def test_a_digit_can_be_as_large_as_the_scene() -> None:
     scenes = compose(section(size=(20, 24), digit_sizes=(20, 20), train=5), "train")
-    assert scenes.objects.records == 5 and (np.diff(scenes.objects.starts) >= 1).all()
+    assert len(scenes.boxes.starts) == 6 and (np.diff(scenes.boxes.starts) >= 1).all()
 
 
 def test_digits_larger_than_the_scene_are_refused() -> None:

@@ -16,6 +16,7 @@ from cvpipe.config.data import Data, Idx
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.idx import idx
 from cvpipe.errors import DataError
+from labels import labels_of
 
 TRAIN, TEST = (
     np.random.default_rng(n).integers(0, 256, (count, 5, 4), dtype=np.uint8)
@@ -209,12 +210,12 @@ def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(shared_dat
         pytest.skip(f"{path} is absent: the data sets lie beside the project, not in it")
     source = Idx(kind="idx", path=str(path))
     whole = idx(source)
-    assert {name: np.bincount(split.labels).tolist() for name, split in whole.items()} == {
+    assert {name: np.bincount(labels_of(split)).tolist() for name, split in whole.items()} == {
         "train": [6000] * 10,
         "test": [1000] * 10,
     }
     splits = open_splits(Data(source=source, validation=0.05))
-    assert {name: np.bincount(split.labels).tolist() for name, split in splits.items()} == {
+    assert {name: np.bincount(labels_of(split)).tolist() for name, split in splits.items()} == {
         "train": [5700] * 10,
         "validation": [300] * 10,
         "test": [1000] * 10,

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from conftest import ROOT
 from cvpipe.config.data import Data, DigitScenes, Fold, Masks, Merge, has_boxes, has_masks
-from cvpipe.data.attempt import attempt
+from cvpipe.data.annotations.mask import Mask
+from cvpipe.data.graph import or_zeros
 from cvpipe.data.quarantine import Quarantine, why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.digit_scenes import compose, digit_scenes
@@ -74,7 +75,7 @@ def zipped(root: Path) -> Path:
 def test_images_come_with_the_masks_of_their_names(tmp_path: Path, packed: bool) -> None:
     root = write(tmp_path / "data")
     source = masks(section(zipped(root) if packed else root))["train"]
-    assert (source.classes, source.masks, source.objects) == (NAMES, True, None) and len(
+    assert (source.classes, [type(one) for one in source.annotations]) == (NAMES, [Mask]) and len(
         source
     ) == 20
     for name, example in zip(source.names(), read(source)):
@@ -99,7 +100,7 @@ def test_splits_are_held_out_cut_and_limited_as_if_of_one_class(tmp_path: Path) 
         "validation": 4,
         "test": 4,
     }
-    assert not splits["train"].counts().any() and all(split.masks for split in splits.values())
+    assert not splits["train"].counts().any()
 
 
 def test_several_folders_make_a_split_and_others_are_held_out_where_they_lack(
@@ -356,7 +357,7 @@ def test_masks_are_of_upright_images(tmp_path: Path) -> None:
 def test_a_mask_that_cannot_be_read_fails_no_stream(tmp_path: Path) -> None:
     source = bad(tmp_path, GOOD, b"")
     rows = tf.data.Dataset.range(3).map(
-        lambda n: attempt(lambda one: tf.cast(tf.shape(source.read(one)["mask"]), tf.int64), n)
+        lambda n: or_zeros(lambda one: tf.cast(tf.shape(source.read(one)["mask"]), tf.int64), n)
     )
     assert [bool(readable) for _, readable in rows.as_numpy_iterator()] == [False, True, True]
 
@@ -369,7 +370,7 @@ def test_sources_of_the_same_classes_can_be_merged_in_any_order(tmp_path: Path) 
     merged = open_splits(
         Data(source=Merge(kind="merge", sources=(one, other)), validation=0, test=0.2)
     )["train"]
-    assert merged.classes == NAMES and merged.masks
+    assert merged.classes == NAMES
     for index, example in enumerate(read(merged)):
         expected = labels(int(Path(merged.name(index)).stem))
         np.testing.assert_array_equal(

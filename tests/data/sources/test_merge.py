@@ -14,10 +14,11 @@ from cvpipe.config.data import Data, Digits, Fold, Folder, Merge
 from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.merge import merge
-from cvpipe.data.sources.source import whole
 from cvpipe.errors import DataError
+from labels import labels_of
 
 DIGITS = Digits(kind="digits")
 
@@ -38,12 +39,12 @@ def splits_of(*sources: Any, **settings: Any) -> dict[str, Source]:
 
 def examples(source: Source) -> list[tuple[str, str]]:
     """Place and class of every example, in order."""
-    return [(source.name(n), source.classes[label]) for n, label in enumerate(source.labels)]
+    return [(source.name(n), source.classes[label]) for n, label in enumerate(labels_of(source))]
 
 
 def pixels_of(shape: tuple[int, ...], values: list[int]) -> Source:
     images = np.stack([np.full(shape, value, np.uint8) for value in values])
-    return whole(
+    return classification_source(
         ("a", "b"),
         np.zeros(len(values)),
         lambda n: {"image": tf.ensure_shape(tf.gather(images, n), shape)},
@@ -84,7 +85,7 @@ def test_records_are_those_of_the_sources(tmp_path: Path) -> None:
         assert [row["bytes"] for row in rows] == [
             Path(split.name(n)).read_bytes() for n in range(len(split))
         ]
-        assert [row["label"] for row in rows] == split.labels.tolist()
+        assert [row["label"] for row in rows] == labels_of(split).tolist()
         assert (
             split.read(tf.constant(len(split) - 1, tf.int64))["bytes"].numpy() == rows[-1]["bytes"]
         )

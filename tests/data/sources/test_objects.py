@@ -12,10 +12,12 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from cvpipe.config.data import Data, Digits, DigitScenes, Fold, Merge
+from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.faults import faults_in_words
 from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.merge import merge
-from cvpipe.data.sources.objects import Objects, collect, faults_in_words, joined
-from cvpipe.data.sources.source import annotated
+from cvpipe.data.sources.objects import collect
 from cvpipe.errors import DataError
 
 SCENES = DigitScenes(
@@ -29,7 +31,7 @@ SCENES = DigitScenes(
 )
 
 
-def collected(*annotations: tuple[int, int, tuple[float, ...]], records: int = 3) -> Objects:
+def collected(*annotations: tuple[int, int, tuple[float, ...]], records: int = 3) -> Boxes:
     """Of annotations (record, label, box)."""
     record, labels, boxes = zip(*annotations) if annotations else ((), (), ())
     rows = len(record)
@@ -44,11 +46,11 @@ def collected(*annotations: tuple[int, int, tuple[float, ...]], records: int = 3
     )
 
 
-def source_of(objects: Objects, classes: tuple[str, ...] = ("cat", "dog")) -> Source:
+def source_of(objects: Boxes, classes: tuple[str, ...] = ("cat", "dog")) -> Source:
     def read_record(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"image": tf.fill([2, 2, 1], tf.cast(record, tf.uint8))}
 
-    return annotated(classes, objects, read_record, "{}.png".format)
+    return detection_source(classes, objects, read_record, "{}.png".format)
 
 
 def rows(source: Source, index: int) -> list[tuple[str, float]]:
@@ -209,9 +211,7 @@ def test_merged_sources_join_classes_by_name_and_number_records_through() -> Non
         [("cat", 0.0)],
         [("owl", 0.25), ("cat", 0.75)],
     ]
-    assert merged.objects is not None and merged.objects.faults == {
-        "2.xml": {"outside the image, left out": 1}
-    }
+    assert merged.annotation(Boxes).faults == {"2.xml": {"outside the image, left out": 1}}
     assert [
         int(merged.read(tf.constant(n, tf.int64))["image"].numpy().max()) for n in range(3)
     ] == [1, 0, 1]
@@ -219,7 +219,7 @@ def test_merged_sources_join_classes_by_name_and_number_records_through() -> Non
 
 def test_joined_objects_are_those_of_the_parts() -> None:
     parts = [collected((0, 0, WHOLE)), collected(), collected((2, 1, WHOLE), (0, 1, WHOLE))]
-    both = joined(parts)
+    both = Boxes.join(parts, [3, 3, 3])
     assert both.starts.tolist() == [0, 1, 1, 1, 1, 1, 1, 2, 2, 3] and both.labels.tolist() == [
         0,
         1,
@@ -256,9 +256,7 @@ def test_what_is_wrong_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> No
         splits = open_splits(Data(source=SCENES, max_objects=1))
     [warning] = [message for message in caplog.messages if "beyond data.max_objects" in message]
     assert warning.startswith("digit_scenes: of the annotated objects")
-    assert all(
-        len(split.objects.labels) == len(split) for split in splits.values() if split.objects
-    )
+    assert all(len(split.annotation(Boxes).labels) == len(split) for split in splits.values())
 
 
 def test_a_class_without_objects_to_train_on_is_warned_of(

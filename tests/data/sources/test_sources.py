@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.data import Data, Digits, Fold, Folder
+from cvpipe.data.annotations.label import Label
 from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.digits import digits
-from cvpipe.data.sources.source import whole
 from cvpipe.errors import DataError
+from labels import labels_of
 
 DIGITS = Digits(kind="digits")
 
@@ -31,7 +33,7 @@ def labelled(counts: list[int]) -> Source:
         .permutation(np.repeat(np.arange(len(counts)), counts))
         .astype(np.int32)
     )
-    return whole(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
+    return classification_source(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
 
 
 def photos(folder: Path, counts: dict[str, int]) -> Data:
@@ -47,7 +49,7 @@ def test_digits_are_1797_images_of_ten_classes() -> None:
     [(name, source)] = digits().items()
     assert (name, len(source), source.classes) == ("all", 1797, tuple("0123456789"))
     np.testing.assert_array_equal(
-        np.bincount(source.labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+        np.bincount(labels_of(source)), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     )
     assert source.name(5) == "digits[5]"
 
@@ -89,7 +91,7 @@ def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
     others = [
         source.subset(np.arange(9)),
         source.subset(np.arange(10)[::-1]),
-        dataclasses.replace(source, labels=1 - source.labels),
+        dataclasses.replace(source, annotations=(Label(1 - labels_of(source)),)),
     ]
     assert len({source.digest(), *(other.digest() for other in others)}) == 4
 
@@ -139,7 +141,7 @@ def test_a_class_with_one_image_is_trained_on_and_warned_of(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(photos(tmp_path, {"cat": 20, "dog": 1}))
-    assert {name: (split.labels == 1).sum() for name, split in splits.items()} == {
+    assert {name: (labels_of(split) == 1).sum() for name, split in splits.items()} == {
         "train": 1,
         "validation": 0,
         "test": 0,
@@ -178,8 +180,8 @@ def names(splits: dict[str, Source]) -> dict[str, set[str]]:
 def test_chosen_classes_are_split_as_they_are_among_all() -> None:
     every, chosen = (open_splits(Data(source=DIGITS, only=only)) for only in ((), ("7", "1")))
     for name, split in chosen.items():
-        assert split.classes == ("7", "1") and set(split.labels) == {0, 1}
-        of_all = every[name].subset(np.flatnonzero(np.isin(every[name].labels, [1, 7])))
+        assert split.classes == ("7", "1") and set(labels_of(split)) == {0, 1}
+        of_all = every[name].subset(np.flatnonzero(np.isin(labels_of(every[name]), [1, 7])))
         assert split.names() == of_all.names()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cvpipe.config.data import Fold
 from cvpipe.data.sources import Source
-from cvpipe.data.sources.source import whole
+from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.splits import (
     choose_classes,
     cut_fold,
@@ -20,6 +20,7 @@ from cvpipe.data.sources.splits import (
     with_validation,
 )
 from cvpipe.errors import DataError
+from labels import labels_of
 
 
 def labelled(counts: list[int]) -> Source:
@@ -29,11 +30,11 @@ def labelled(counts: list[int]) -> Source:
         .permutation(np.repeat(np.arange(len(counts)), counts))
         .astype(np.int32)
     )
-    return whole(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
+    return classification_source(tuple(map(str, range(len(counts)))), labels, lambda n: {}, str)
 
 
 def counts_of(source: Source) -> list[int]:
-    return np.bincount(source.labels, minlength=len(source.classes)).tolist()
+    return np.bincount(labels_of(source), minlength=len(source.classes)).tolist()
 
 
 # -- holding out
@@ -53,15 +54,15 @@ def test_every_class_is_held_out_by_the_same_share(share: float) -> None:
     counts = [50, 30, 7, 2]
     stay, held = hold_out(labelled(counts), share, "0 1")
     for label, count in enumerate(counts):
-        assert abs((held.labels == label).sum() - share * count) <= 0.5
-        assert (stay.labels == label).sum() + (held.labels == label).sum() == count
+        assert abs((labels_of(held) == label).sum() - share * count) <= 0.5
+        assert (labels_of(stay) == label).sum() + (labels_of(held) == label).sum() == count
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 def test_a_class_keeps_at_least_one_example(share: float) -> None:
     stay, held = hold_out(labelled([1, 2, 3, 0]), share, "0 1")
-    np.testing.assert_array_equal(np.bincount(stay.labels, minlength=4)[:3] >= 1, True)
-    assert not (held.labels == 0).any()
+    np.testing.assert_array_equal(np.bincount(labels_of(stay), minlength=4)[:3] >= 1, True)
+    assert not (labels_of(held) == 0).any()
 
 
 def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
@@ -185,18 +186,18 @@ def test_more_images_change_few_of_those_within_the_limit() -> None:
 def test_chosen_classes_are_labelled_in_their_order_and_nothing_else_is_left() -> None:
     source = labelled([5, 6, 7])
     chosen = choose_classes(
-        {"train": source, "test": source.subset(np.flatnonzero(source.labels == 1))},
+        {"train": source, "test": source.subset(np.flatnonzero(labels_of(source) == 1))},
         ("2", "0"),
         "digits",
     )
     assert {split.classes for split in chosen.values()} == {("2", "0")}
     assert counts_of(chosen["train"]) == [7, 5] and len(chosen["test"]) == 0
-    for record, label in zip(chosen["train"].records, chosen["train"].labels):
-        assert source.classes[source.labels[record]] == ("2", "0")[label]
+    for record, label in zip(chosen["train"].records, labels_of(chosen["train"])):
+        assert source.classes[labels_of(source)[record]] == ("2", "0")[label]
 
 
 def test_a_class_that_isnt_there_is_an_error_that_names_the_nearest() -> None:
-    source = whole(("cat", "dog"), np.zeros(2), lambda n: {}, str)
+    source = classification_source(("cat", "dog"), np.zeros(2), lambda n: {}, str)
     with pytest.raises(
         DataError,
         match=r"data.only: photos has no class 'cta'; did you mean 'cat'\? known: cat, dog",

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.data import Data, Voc
+from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
@@ -143,7 +144,7 @@ def test_faulty_boxes_are_left_out_and_counted(tmp_path: Path) -> None:
             {"a": SIZE + "".join(item("cat", *corners) for corners in faulty), "b": SIZE},
         )
     )["all"]
-    assert source.objects is not None and source.objects.faults == {
+    assert source.annotation(Boxes).faults == {
         "Annotations/a.xml": {
             "without area, left out": 1,
             "with corners the wrong way round, left out": 1,
@@ -163,7 +164,7 @@ def test_a_missing_image_is_a_bad_record_and_its_objects_are_counted(
         source = opened(path)["all"]
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
-    assert source.objects is not None and source.objects.faults == {
+    assert source.annotation(Boxes).faults == {
         "Annotations/a.xml": {"of a missing image, left out": 2}
     }
     assert len(source) == 3 and list(quarantine.names.values()) == ["the file is missing"]

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.data import Yolo
+from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.yolo import yolo
 from cvpipe.errors import DataError
@@ -63,7 +64,7 @@ def test_a_line_is_an_object_in_either_layout(
         example["boxes"], [[0.2, 0.4, 0.3, 0.6], [0.0, 0.0, 1.0, 1.0]], atol=1e-7
     )
     assert source.read(tf.constant(1, tf.int64))["boxes"].shape == (0, 4)
-    assert source.objects is not None and not source.objects.faults
+    assert not source.annotation(Boxes).faults
 
 
 def test_classes_come_from_the_pipeline_or_from_a_mapping(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_classes_come_from_the_pipeline_or_from_a_mapping(tmp_path: Path) -> Non
 
 def test_text_files_without_an_image_are_counted(tmp_path: Path) -> None:
     source = opened(write(tmp_path, {**FILES, "labels/train/z.txt": "0 0.5 0.5 1 1\n"}))["train"]
-    assert source.objects is not None and source.objects.faults == {
+    assert source.annotation(Boxes).faults == {
         "labels/train/z.txt": {"of a missing image, left out": 1}
     }
 
@@ -84,9 +85,7 @@ def test_without_split_folders_there_is_one_split(tmp_path: Path) -> None:
         write(tmp_path, {"images/a.jpg": "a", "labels/a.txt": "0 0.9 0.5 0.4 1\n"}),
         classes=("cat",),
     )
-    assert splits["all"].objects is not None and splits["all"].objects.faults == {
-        "labels/a.txt": {"clipped to the image": 1}
-    }
+    assert splits["all"].annotation(Boxes).faults == {"labels/a.txt": {"clipped to the image": 1}}
 
 
 MISTAKES: dict[str, tuple[dict[str, str], str]] = {

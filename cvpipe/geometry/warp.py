@@ -121,13 +121,6 @@ def shearing(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor
     return _around_centre(1.0, tf.tan(angle), 0.0, 1.0, height, width)
 
 
-def shearing_vertically(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Slants the image's content by `angle` radians, what is left of the centre down, around the
-    centre: float32 [8].
-    """
-    return _around_centre(1.0, 0.0, tf.tan(angle), 1.0, height, width)
-
-
 def _neighbours(
     place: tf.Tensor, length: tf.Tensor, fill: Fill
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

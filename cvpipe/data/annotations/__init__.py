@@ -1,0 +1,78 @@
+"""Kinds of annotation: a file each, and the one place that names them all.
+
+The functions here ask every kind that an example has; nobody else needs to know which these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from cvpipe.data.annotations.annotation import Annotation
+from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.label import Label
+from cvpipe.data.annotations.mask import Mask
+from cvpipe.data.example import Example
+
+KINDS: tuple[type[Annotation], ...] = (Label, Boxes, Mask)
+
+
+def kinds_of(example: Example) -> list[type[Annotation]]:
+    """Return the kinds of annotation that an example has."""
+    return [kind for kind in KINDS if kind.is_in(example)]
+
+
+def placed_kinds(example: Example) -> list[type[Annotation]]:
+    """Return the kinds of an example's annotations that move with its image."""
+    return [kind for kind in kinds_of(example) if kind.placed]
+
+
+def upright(example: Example) -> Example:
+    """Turn annotations as decoding the example's "bytes" turns its image. Graph code."""
+    turned = dict(example)
+    for kind in kinds_of(example):
+        turned |= kind.upright(example)
+    return turned
+
+
+def image_checks(example: Example, image: Callable[[], tf.Tensor]) -> list[tf.Operation]:
+    """Return assertions that an example's annotations fit to its image. Graph code.
+
+    Args:
+        example: as its source reads it.
+        image: returns the upright image, uint8 [H, W, C]; called only if some kind looks at it.
+    """
+    return [check for kind in kinds_of(example) for check in kind.image_checks(example, image)]
+
+
+def checked(example: Example, image: tf.Tensor) -> tf.Tensor:
+    """Return the image; fails if some annotation doesn't fit to it. Graph code."""
+    checks = image_checks(example, lambda: image)
+    if not checks:
+        return image
+    with tf.control_dependencies(checks):
+        return tf.identity(image)
+
+
+def measure(example: Example) -> Example:
+    """Return what `cvpipe data check` counts of an example: tensors of fixed shapes. Graph code."""
+    measured: Example = {}
+    for kind in kinds_of(example):
+        measured |= kind.measure(example)
+    return measured
+
+
+def keep_objects(example: Example, wanted: tf.Tensor) -> Example:
+    """Return the example with the objects for which `wanted`, bool [n], is True. Graph code."""
+    columns = {key for kind in KINDS for key in kind.per_object}
+    return {
+        key: tf.boolean_mask(value, wanted) if key in columns else value
+        for key, value in example.items()
+    }
+
+
+def join_objects(examples: Sequence[Example]) -> Example:
+    """Return the objects of several examples, one example after the other, and nothing else."""
+    columns = [key for kind in KINDS for key in kind.per_object if key in examples[0]]
+    return {key: tf.concat([example[key] for example in examples], 0) for key in columns}

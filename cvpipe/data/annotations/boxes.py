@@ -1,0 +1,213 @@
+"""Objects: their boxes and classes.
+
+An example has "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax in 0…1, as fractions of the image),
+"labels" int32 [n], "crowd" bool [n] and "area" float32 [n]; the latter stays that of the stored
+image. Other kinds may say more of the same objects, such as their keypoints.
+
+Dimensions: R records, T objects in all of them, n objects of an example, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config.augment import Fill
+from cvpipe.data.annotations.annotation import Annotation, Change
+from cvpipe.data.annotations.faults import Faults, sum_of_faults
+from cvpipe.data.example import Example, Reader
+from cvpipe.data.facts import Facts
+from cvpipe.data.graph import in_memory
+from cvpipe.data.orientation import stored_orientation, turns
+from cvpipe.geometry.boxes import area
+
+# An object of which less of its area stays visible is no longer one to find.
+LEAST_VISIBLE = 0.25
+EXCESS = "beyond data.max_objects, left out"
+_COLUMNS = ("boxes", "labels", "crowd", "area")
+
+
+# Arrays have no equality of use here: two are the same only if they are one.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Boxes(Annotation):
+    """The objects of all records, one record after the other."""
+
+    boxes: np.ndarray
+    """float32 [T, 4]: ymin, xmin, ymax, xmax in 0…1, as fractions of the stored image's height and
+    width; never without area.
+    """
+    labels: np.ndarray
+    """int32 [T]: positions in the class names."""
+    crowd: np.ndarray
+    """bool [T]: a region of many, or an object too hard to judge by; neither is learned nor scored.
+    """
+    area: np.ndarray
+    """float32 [T]: pixels² of the object's outline, where the format says them; else −1."""
+    starts: np.ndarray
+    """int64 [R + 1]: the rows of record r are starts[r] … starts[r + 1] − 1."""
+    faults: Faults = dataclasses.field(default_factory=dict)
+    more: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """Further columns, [T, …] each, by the name that an example has for them: those of another kind
+    that says more of the same objects.
+    """
+
+    keys = _COLUMNS
+    placed = ("boxes",)
+    per_object = _COLUMNS
+    noun = "object"
+
+    def rows(self, record: int) -> slice:
+        """Return the rows of a record's objects."""
+        return slice(int(self.starts[record]), int(self.starts[record + 1]))
+
+    def keep(self, wanted: np.ndarray) -> Boxes:
+        """Return the objects for which `wanted`, bool [T], is True; all records stay."""
+        starts = np.concatenate([[0], np.cumsum(wanted)])[self.starts]
+        return self._with({key: rows[wanted] for key, rows in self.columns().items()}, starts)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return everything that is known of the objects, [T, …] each."""
+        return {**{key: getattr(self, key) for key in _COLUMNS}, **self.more}
+
+    def _with(self, columns: Mapping[str, np.ndarray], starts: np.ndarray) -> Boxes:
+        more = {key: columns[key] for key in self.more}
+        boxes, labels, crowd, area = (columns[key] for key in _COLUMNS)
+        return Boxes(boxes, labels, crowd, area, starts, self.faults, more)
+
+    def digests(self, records: np.ndarray) -> list[str]:
+        return [self._digest(self.rows(record)) for record in records.tolist()]
+
+    def _digest(self, rows: slice) -> str:
+        content = b"".join(column[rows].tobytes() for column in self.columns().values())
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
+        counts = Counter(facts.class_names[label] for label in self.labels[self.rows(record)])
+        said = [f"{counts[name]} {name}" for name in facts.class_names if counts[name]]
+        return ", ".join(said) or "nothing"
+
+    def read(self, record: tf.Tensor) -> Example:
+        starts, columns = self._tensors
+        begin, end = tf.gather(starts, record), tf.gather(starts, record + 1)
+        return {key: column[begin:end] for key, column in columns.items()}
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[tf.Tensor, Example]:
+        # Outside the graph that asks: these tensors serve all graphs.
+        with tf.init_scope():
+            return in_memory(self.starts), {
+                key: in_memory(column) for key, column in self.columns().items()
+            }
+
+    def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray:
+        rows = [self.labels[self.rows(record)] for record in records.tolist()]
+        return np.bincount(np.concatenate([*rows, np.zeros(0, np.int32)]), minlength=num_classes)
+
+    def relabel(self, position: np.ndarray) -> Boxes:
+        """Turn label l into position[l]; objects for which that is −1 are left out."""
+        labels = position.astype(np.int32)[self.labels]
+        return dataclasses.replace(self, labels=labels).keep(labels >= 0)
+
+    def at_most(self, objects: int, name_record: Callable[[int], str]) -> Boxes:
+        """Keep the first objects of each record, in the files' order."""
+        counts = np.diff(self.starts)
+        excess = np.flatnonzero(counts > objects)
+        if not len(excess):
+            return self
+        turn = np.arange(len(self.labels)) - np.repeat(self.starts[:-1], counts)
+        faults = {
+            name_record(int(record)): {EXCESS: int(counts[record]) - objects} for record in excess
+        }
+        return dataclasses.replace(
+            self.keep(turn < objects), faults=sum_of_faults([self.faults, faults])
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Boxes:
+        firsts = [part._first(size) for part, size in zip(parts, sizes, strict=True)]
+        ends = np.cumsum([0] + [len(part.labels) for part in firsts])
+        later = [part.starts[1:] + end for part, end in zip(firsts, ends, strict=False)]
+        columns = {
+            key: np.concatenate([part.columns()[key] for part in firsts])
+            for key in firsts[0].columns()
+        }
+        joined = firsts[0]._with(columns, np.concatenate([[0], *later]))
+        faults = sum_of_faults([part.faults for part in firsts])
+        return dataclasses.replace(joined, faults=faults)
+
+    def _first(self, records: int) -> Boxes:
+        end = int(self.starts[records])
+        columns = {key: column[:end] for key, column in self.columns().items()}
+        return self._with(columns, self.starts[: records + 1])
+
+    @staticmethod
+    def upright(example: Example) -> Example:
+        if "bytes" not in example:
+            return {}
+        return {"boxes": upright_boxes(example["boxes"], stored_orientation(example["bytes"]))}
+
+    @staticmethod
+    def mirrored(example: Example, axis: int) -> Example:
+        sides = tf.unstack(example["boxes"], axis=-1)
+        sides[axis], sides[axis + 2] = 1 - sides[axis + 2], 1 - sides[axis]
+        return {"boxes": tf.stack(sides, -1)}
+
+    @staticmethod
+    def moved(example: Example, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Change:
+        scale, offset = tf.cast(scale, tf.float32), tf.cast(offset, tf.float32)
+        return _clipped(example["boxes"] * tf.tile(scale, [2]) + tf.tile(offset, [2]))
+
+    @staticmethod
+    def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
+        """Enclose the four corners of each box; a mirror image in the border is no object."""
+        extent = tf.cast(extent, tf.float32)
+        (a0, a1, a2), (b0, b1, b2) = tf.unstack(transform[:3]), tf.unstack(transform[3:6])
+        ymin, xmin, ymax, xmax = tf.unstack(example["boxes"], axis=-1)
+        # The first pixel's center, not its edge, is at 0 there.
+        x = tf.stack([xmin, xmax, xmin, xmax]) * extent[1] - 0.5 - a2
+        y = tf.stack([ymin, ymin, ymax, ymax]) * extent[0] - 0.5 - b2
+        determinant = a0 * b1 - a1 * b0
+        x, y = (b1 * x - a1 * y) / determinant, (a0 * y - b0 * x) / determinant
+        low, high = (
+            [tf.reduce_min(y, 0), tf.reduce_min(x, 0)],
+            [tf.reduce_max(y, 0), tf.reduce_max(x, 0)],
+        )
+        return _clipped((tf.stack(low + high, -1) + 0.5) / tf.tile(extent, [2]))
+
+    @staticmethod
+    def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
+        """Leave boxes where they are: bending moves them by no rule."""
+        return Change({})
+
+
+def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turn and mirror boxes as `orientation.upright` does the image they belong to.
+
+    Args:
+        boxes: float32 [n, 4], ymin, xmin, ymax, xmax as fractions of the image as it is stored.
+        orientation: int32 scalar in 1…8.
+
+    Returns:
+        float32 [n, 4], fractions of the upright image.
+    """
+    transpose, left_right, top_bottom = turns(orientation)
+    ymin, xmin, ymax, xmax = tf.unstack(
+        tf.where(transpose, tf.gather(boxes, [1, 0, 3, 2], axis=-1), boxes), axis=-1
+    )
+    xmin, xmax = tf.where(left_right, 1 - xmax, xmin), tf.where(left_right, 1 - xmin, xmax)
+    ymin, ymax = tf.where(top_bottom, 1 - ymax, ymin), tf.where(top_bottom, 1 - ymin, ymax)
+    return tf.stack([ymin, xmin, ymax, xmax], -1)
+
+
+def _clipped(boxes: tf.Tensor) -> Change:
+    """Clip boxes, float32 [n, 4], to the image; objects that are mostly outside aren't shown."""
+    clipped = tf.clip_by_value(boxes, 0, 1)
+    seen = area(clipped)
+    return Change({"boxes": clipped}, (seen > 0) & (seen >= LEAST_VISIBLE * area(boxes)))

@@ -1,0 +1,33 @@
+"""Faults of annotations in the files: counted by file and told in one sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+Faults = Mapping[str, Mapping[str, int]]
+"""Number of annotations by file and fault: {"Annotations/1.xml": {"without area, left out": 2}}."""
+_SHOWN = 5
+
+
+def sum_of_faults(several: Iterable[Faults]) -> dict[str, dict[str, int]]:
+    """Add up faults, file by file."""
+    total: dict[str, Counter[str]] = {}
+    for faults in several:
+        for file, counts in faults.items():
+            total.setdefault(file, Counter()).update(counts)
+    return {file: dict(counts) for file, counts in total.items()}
+
+
+def faults_in_words(faults: Faults) -> str:
+    """Say how many annotations have which fault, and name the first few files."""
+    total = Counter[str]()
+    for counts in faults.values():
+        total.update(counts)
+    said = "; ".join(f"{count:,} {fault}" for fault, count in total.most_common())
+    files = [
+        f"{file} ({', '.join(f'{count} {fault}' for fault, count in counts.items())})"
+        for file, counts in sorted(faults.items())
+    ]
+    more = f" and {len(files) - _SHOWN:,} more files" if len(files) > _SHOWN else ""
+    return f"of the annotated objects {said}: {', '.join(files[:_SHOWN])}{more}"

@@ -1,0 +1,64 @@
+"""One class an image.
+
+An example has "label", int32 scalar, a position in the class names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.data.annotations.annotation import Annotation
+from cvpipe.data.example import Example, Reader
+from cvpipe.data.facts import Facts
+from cvpipe.data.graph import in_memory
+
+
+# Arrays have no equality of use here: two are the same only if they are one.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Label(Annotation):
+    """The labels of all records."""
+
+    labels: np.ndarray
+    """int32 [R]; −1 for records of a class that was left out."""
+
+    keys = ("label",)
+
+    def digests(self, records: np.ndarray) -> list[str]:
+        return [str(label) for label in self.labels[records].tolist()]
+
+    def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
+        return facts.class_names[self.labels[record]]
+
+    def read(self, record: tf.Tensor) -> Example:
+        return {"label": tf.gather(self._labels, record)}
+
+    @functools.cached_property
+    def _labels(self) -> tf.Tensor:
+        # Outside the graph that asks: the tensor serves all graphs.
+        with tf.init_scope():
+            return in_memory(self.labels)
+
+    def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray:
+        return np.bincount(self.labels[records], minlength=num_classes)
+
+    def strata(self, records: np.ndarray) -> np.ndarray:
+        return self.labels[records]
+
+    def relabel(self, position: np.ndarray) -> Label:
+        # The −1 behind the last position is that of labels that are −1 already.
+        return Label(np.append(position, -1).astype(np.int32)[self.labels])
+
+    def stay(self, records: np.ndarray) -> np.ndarray:
+        return self.labels[records] >= 0
+
+    @classmethod
+    def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Label:
+        return Label(
+            np.concatenate([part.labels[:size] for part, size in zip(parts, sizes, strict=True)])
+        )

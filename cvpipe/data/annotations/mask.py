@@ -1,0 +1,198 @@
+"""A class for every pixel.
+
+An example has "mask" uint8 [H, W, 1]: positions in the class names, or IGNORED. It lies over the
+upright image. Classes don't blend: a moved mask has the label of the nearest pixel everywhere, and
+IGNORED where the image shows nothing of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config.augment import Fill
+from cvpipe.data.annotations.annotation import Annotation, Change, Tally, imbalance
+from cvpipe.data.example import Example, Reader
+from cvpipe.data.facts import Facts
+from cvpipe.data.graph import call_python
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.geometry.warp import sample, warp
+
+BACKGROUND_NAME = "background"
+"""Name of the first class of masks that mark objects."""
+# In fewer images a class is hardly there, however many pixels it has.
+FEW_IMAGES = 5
+_ROUNDING = 1e-6
+
+
+class Mask(Annotation):
+    """Masks that `read_record` yields beside the image; nothing is held in memory."""
+
+    keys = ("mask",)
+    placed = ("mask",)
+    noun = "pixel"
+
+    def digests(self, records: np.ndarray) -> list[str]:
+        """Return the same for all: masks aren't read for it."""
+        return ["mask"] * len(records)
+
+    def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
+        mask = read_record(tf.constant(record, tf.int64))["mask"].numpy()
+        pixels = np.bincount(mask.ravel(), minlength=IGNORED + 1)
+        shares = [
+            f"{name} {share:.1%}"
+            for name, share in zip(facts.class_names, pixels / mask.size, strict=False)
+            if share
+        ]
+        return ", ".join(shares) or "nothing"
+
+    def relabel_reader(self, read_record: Reader, position: np.ndarray) -> Reader:
+        """Pixels of classes that are left out become IGNORED."""
+        if np.array_equal(position, np.arange(len(position))):
+            return read_record
+        table = np.full(IGNORED + 1, IGNORED, np.uint8)
+        table[: len(position)] = np.where(position < 0, IGNORED, position)
+
+        def relabeled(record: tf.Tensor) -> Example:
+            example = read_record(record)
+            return {**example, "mask": tf.gather(table, tf.cast(example["mask"], tf.int32))}
+
+        return relabeled
+
+    @classmethod
+    def merge_fault(cls, facts: Sequence[Facts]) -> str | None:
+        """Refuse different classes: what one source calls background may be a class of another."""
+        for one, other in itertools.pairwise(facts):
+            if odd := sorted(set(one.class_names) ^ set(other.class_names)):
+                return (
+                    f"the class '{odd[0]}' is in some of the merged sources' masks and not in"
+                    " others, which may show it under another name; give all sources the same"
+                    " classes"
+                )
+        return None
+
+    @classmethod
+    def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Mask:
+        return parts[0]
+
+    def tally(self, records: np.ndarray, facts: Facts) -> Tally:
+        return _Pixels(facts.class_names)
+
+    @staticmethod
+    def image_checks(example: Example, image: Callable[[], tf.Tensor]) -> list[tf.Operation]:
+        return [_same_size(example["mask"], image())]
+
+    @staticmethod
+    def measure(example: Example) -> Example:
+        """Return "pixels", int64 [256]: how many pixels have which label."""
+        labels = tf.reshape(tf.cast(example["mask"], tf.int32), [-1])
+        pixels = tf.math.bincount(
+            labels, minlength=IGNORED + 1, maxlength=IGNORED + 1, dtype=tf.int64
+        )
+        return {"pixels": tf.ensure_shape(pixels, [IGNORED + 1])}
+
+    @staticmethod
+    def mirrored(example: Example, axis: int) -> Example:
+        return {"mask": tf.reverse(example["mask"], [axis])}
+
+    @staticmethod
+    def moved(example: Example, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Change:
+        shown = example["mask"]
+        for axis in (0, 1):
+            length = tf.shape(example["mask"])[axis]
+            centers = (tf.range(size[axis], dtype=tf.float64) + 0.5) / tf.cast(
+                size[axis], tf.float64
+            )
+            places = (centers - offset[axis]) / scale[axis] * tf.cast(length, tf.float64)
+            # Halfway between two pixels, as when an image is halved, is the second's, however the
+            # quotient is rounded.
+            nearest = tf.cast(tf.floor(places + _ROUNDING), tf.int32)
+            # One pixel of IGNORED on both sides stands for all that is outside.
+            around = tf.pad(
+                shown,
+                [[1, 1] if axis == side else [0, 0] for side in range(3)],
+                constant_values=IGNORED,
+            )
+            shown = tf.gather(around, tf.clip_by_value(nearest + 1, 0, length + 1), axis=axis)
+        return Change({"mask": tf.ensure_shape(shown, [None, None, 1])})
+
+    @staticmethod
+    def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
+        """Follow the image's pixels; a mirrored border mirrors labels too."""
+        return Change({"mask": warp(example["mask"], transform, fill, IGNORED, "nearest")})
+
+    @staticmethod
+    def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
+        return Change({"mask": sample(example["mask"], y, x, fill, IGNORED, "nearest")})
+
+
+class _Pixels(Tally):
+    """Pixels of each class in all masks, and images that show it."""
+
+    def __init__(self, class_names: tuple[str, ...]):
+        self._class_names = class_names
+        self._shown = np.zeros(IGNORED + 1, np.int64)
+        self._pixels = np.zeros(IGNORED + 1, np.int64)
+        self._images = self._unlabeled = 0
+
+    def add(self, measured: Mapping[str, np.ndarray], readable: np.ndarray) -> None:
+        pixels = measured["pixels"][readable]
+        self._images += len(readable)
+        self._shown += (pixels > 0).sum(0)
+        self._pixels += pixels.sum(0)
+        self._unlabeled += int((~pixels[:, :IGNORED].any(1)).sum())
+
+    def result(self) -> dict[str, Any]:
+        """Beside what a report reads: "pixels" ({name: its share of all labeled pixels}), "ignored"
+        (the share of all pixels without a label) and "unlabeled" (masks without any label).
+        """
+        labeled = self._pixels[: len(self._class_names)]
+        found = {
+            "classes": dict(zip(self._class_names, self._shown.tolist(), strict=False)),
+            "imbalance": imbalance(labeled),
+            "counted": "pixels",
+            "pixels": dict(
+                zip(self._class_names, (labeled / max(labeled.sum(), 1)).tolist(), strict=True)
+            ),
+            "ignored": float(self._pixels[IGNORED] / max(self._pixels.sum(), 1)),
+            "unlabeled": self._unlabeled,
+        }
+        return {**found, "notes": self._notes(found)}
+
+    def _notes(self, found: Mapping[str, Any]) -> list[str]:
+        shares = ", ".join(f"{name} {share:.2%}" for name, share in found["pixels"].items())
+        few = [
+            f"class '{name}' is in {count} of {self._images} images only: add some, or its score"
+            " will mean little"
+            for name, count in found["classes"].items()
+            if 0 < count < FEW_IMAGES
+        ]
+        empty = (
+            [f"{self._unlabeled} masks have no label: their images teach nothing"]
+            if self._unlabeled
+            else []
+        )
+        return [f"pixels   {shares}; ignored {found['ignored']:.2%} of all", *few, *empty]
+
+
+def mask_in_python(read: Callable[[Any], np.ndarray], value: tf.Tensor) -> tf.Tensor:
+    """Call Python from a graph: the mask, uint8 [H, W, 1], that `read` makes of a record number or
+    of a file's bytes. `call_python` says what it may do.
+    """
+    return call_python(read, value, tf.TensorSpec([None, None, 1], tf.uint8))
+
+
+def _same_size(mask: tf.Tensor, image: tf.Tensor) -> tf.Operation:
+    """Fail unless a mask [h, w, 1] is as large as its image [H, W, C], which stands upright."""
+    (h, w), (height, width) = (tf.unstack(tf.shape(each)[:2]) for each in (mask, image))
+    on_its_side = (h == width) & (w == height) & (h != w)
+    said = [w, "x", h, "pixels, and its image", width, "x", height]
+    turned_alike = tf.debugging.Assert(
+        ~on_its_side, ["the mask is", *said, "when it stands upright: turn the mask, too"]
+    )
+    with tf.control_dependencies([turned_alike]):
+        return tf.debugging.Assert((h == height) & (w == width), ["the mask is", *said])
