@@ -27,7 +27,7 @@ for the object (YOLOv3, section 2.1).
 """
 
 
-class GroundTruth(NamedTuple):
+class BoxTargets(NamedTuple):
     """The objects of the images."""
 
     boxes: tf.Tensor
@@ -47,7 +47,7 @@ def ssd_loss(
     raw: tf.Tensor,
     logits: tf.Tensor,
     decoded: tf.Tensor,
-    objects: GroundTruth,
+    objects: BoxTargets,
     defaults: tf.Tensor,
     overlap: float,
     section: Loss,
@@ -105,7 +105,7 @@ def yolo_loss(
     decoded: tf.Tensor,
     objectness: tf.Tensor,
     logits: tf.Tensor,
-    objects: GroundTruth,
+    objects: BoxTargets,
     responsible: tf.Tensor,
     one_class: bool,
     section: Loss,
@@ -162,7 +162,7 @@ def yolo_v1_loss(
     decoded: tf.Tensor,
     objectness: tf.Tensor,
     classes: tf.Tensor,
-    objects: GroundTruth,
+    objects: BoxTargets,
     encoded: tf.Tensor,
     cells: tf.Tensor,
     section: Loss,
@@ -215,7 +215,7 @@ def yolo_v1_loss(
 def _objectness_loss(
     objectness: tf.Tensor,
     decoded: tf.Tensor,
-    objects: GroundTruth,
+    objects: BoxTargets,
     responsible: tf.Tensor,
     section: Loss,
 ) -> tf.Tensor:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from cvpipe.config.loss import Loss
 from cvpipe.geometry.boxes import to_corners
 from cvpipe.geometry.encoding import decode_ssd, encode_ssd
-from cvpipe.losses.detection import GroundTruth, ssd_loss, yolo_loss, yolo_v1_loss
+from cvpipe.losses.detection import BoxTargets, ssd_loss, yolo_loss, yolo_v1_loss
 
 RANDOM = np.random.default_rng(0)
 # [cy, cx, height, width] of nine default boxes in a 3×3 grid.
@@ -21,14 +21,14 @@ DEFAULTS = np.array(
 CLASSES = 3
 
 
-def some_objects() -> GroundTruth:
+def some_objects() -> BoxTargets:
     """Two objects and an empty slot; none; one and a crowd."""
     boxes = np.zeros((3, 3, 4), np.float32)
     boxes[0, :2] = [[0.06, 0.04, 0.36, 0.33], [0.62, 0.38, 0.97, 0.66]]
     boxes[2, :2] = [[0.35, 0.35, 0.7, 0.65], [0.0, 0.0, 1.0, 0.36]]
     labels = np.array([[1, 2, -1], [-1, -1, -1], [0, 1, -1]], np.int32)
     crowd = np.array([[False] * 3, [False] * 3, [False, True, False]])
-    return GroundTruth(*map(tf.constant, (boxes, labels, crowd)))
+    return BoxTargets(*map(tf.constant, (boxes, labels, crowd)))
 
 
 def softmax_loss(logits: np.ndarray, label: int) -> float:
@@ -36,7 +36,7 @@ def softmax_loss(logits: np.ndarray, label: int) -> float:
 
 
 def loss_of_ssd(
-    raw: np.ndarray, logits: np.ndarray, objects: GroundTruth, section: Loss
+    raw: np.ndarray, logits: np.ndarray, objects: BoxTargets, section: Loss
 ) -> dict[str, np.ndarray]:
     decoded = decode_ssd(tf.constant(raw), tf.constant(DEFAULTS))
     losses = ssd_loss(
@@ -111,7 +111,7 @@ def test_boxes_that_are_right_cost_nothing(box: str) -> None:
 @pytest.mark.parametrize("kind", ["multibox", "focal"])
 @pytest.mark.parametrize("box", ["offsets", "ciou"])
 def test_gradients_are_finite_also_without_any_object(kind: str, box: str) -> None:
-    nothing = GroundTruth(tf.zeros([2, 3, 4]), tf.fill([2, 3], -1), tf.zeros([2, 3], tf.bool))
+    nothing = BoxTargets(tf.zeros([2, 3, 4]), tf.fill([2, 3], -1), tf.zeros([2, 3], tf.bool))
     raw = tf.Variable(tf.zeros([2, 9, 4]))
     logits = tf.Variable(tf.zeros([2, 9, CLASSES + (kind == "multibox")]))
     with tf.GradientTape() as tape:
@@ -160,7 +160,7 @@ def test_yolo_is_the_papers_sum_over_objects_and_boxes() -> None:
         np.testing.assert_allclose(given[name], values, rtol=2e-5, err_msg=name)
 
 
-def max_overlap(box: np.ndarray, objects: GroundTruth, image: int) -> float:
+def max_overlap(box: np.ndarray, objects: BoxTargets, image: int) -> float:
     best = 0.0
     for label, other in zip(objects.labels[image].numpy(), objects.boxes[image].numpy()):
         if label < 0:
@@ -179,7 +179,7 @@ def max_overlap(box: np.ndarray, objects: GroundTruth, image: int) -> float:
 
 def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> None:
     boxes = tf.constant([[[0.2, 0.2, 0.6, 0.6]]])
-    objects = GroundTruth(boxes, tf.constant([[1]]), tf.constant([[False]]))
+    objects = BoxTargets(boxes, tf.constant([[1]]), tf.constant([[False]]))
     # One cell with two boxes, the second of which fits exactly.
     decoded = tf.constant([[[0.0, 0.0, 0.2, 0.2], [0.2, 0.2, 0.6, 0.6]]])
     raw = tf.constant([[[9.0] * 4, [0.4, 0.4, 0.4**0.5, 0.4**0.5]]])

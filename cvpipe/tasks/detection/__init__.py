@@ -19,7 +19,7 @@ from cvpipe.data.sources import Example
 from cvpipe.fields import Field
 from cvpipe.geometry.boxes import clip
 from cvpipe.geometry.suppression import suppress
-from cvpipe.losses.detection import GroundTruth, ssd_loss, yolo_loss, yolo_v1_loss
+from cvpipe.losses.detection import BoxTargets, ssd_loss, yolo_loss, yolo_v1_loss
 from cvpipe.losses.imitation import mean_squares
 from cvpipe.metrics.detection import DetectionMetrics
 from cvpipe.models.build import make_style
@@ -100,7 +100,7 @@ def encode(example: Example, config: Config) -> Tensors:
 def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     placed = clip(place_boxes(targets["boxes"], targets["extent"], config.prepare))
-    objects = GroundTruth(
+    objects = BoxTargets(
         placed, tf.convert_to_tensor(targets["labels"]), tf.convert_to_tensor(targets["crowd"])
     )
     raw, decoded = outputs["boxes"], decode_boxes(outputs["boxes"], config)
