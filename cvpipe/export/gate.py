@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config import Config
+from cvpipe.config import Config, Segmentation
 from cvpipe.data.decode import decode_image
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
@@ -87,7 +87,8 @@ def check_artefact(
                 f"{artefact}: refused, because 'valid' doesn't tell a broken image from good ones"
                 f" ({loader} loader)"
             )
-        _check_pictures(artefact, answers, f"{loader}/bytes:serving_default", encoded, config)
+        if isinstance(config, Segmentation):
+            _check_pictures(artefact, answers, f"{loader}/bytes:serving_default", encoded, config)
     return {"images": len(images), "tolerance": TOLERANCE, "max_difference": worst}
 
 
@@ -96,9 +97,9 @@ def _check_pictures(
     answers: Mapping[str, np.ndarray],
     call: str,
     encoded: Sequence[bytes],
-    config: Config,
+    config: Segmentation,
 ) -> None:
-    """Whether PNG files show what the answer beside them says, to the last pixel."""
+    """Check that PNG files show what the answer beside them says, to the last pixel."""
     for kind in config.export.png:
         for n, image in enumerate(encoded):
             height, width = answers[f"{call}/image_size"][n]

@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cvpipe.config import Config
+from cvpipe.config import Config, Segmentation
 from cvpipe.data.attempt import attempt
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import input_spec, prepare_views
@@ -61,7 +61,8 @@ def bytes_signature(predict: Predict, config: Config, settings: Settings) -> Cal
         files = {f"{kind}_bytes": tf.TensorSpec([], tf.string) for kind in pictures}
         return answers | tf.map_fn(draw, (image_bytes, answers["mask"]), fn_output_signature=files)
 
-    prepared, pictures = input_spec(config), config.export.png
+    prepared = input_spec(config)
+    pictures = config.export.png if isinstance(config, Segmentation) else ()
 
     def answer(encoded: tf.Tensor) -> Answers:
         (image, extent), valid = attempt(load, encoded)

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config import Config
-from cvpipe.config.detection import Ssd, YoloV1, YoloV2, YoloV3
+from cvpipe.config import Detection
+from cvpipe.config.detection import MultiboxLoss
+from cvpipe.config.detection_heads import Ssd, YoloV1, YoloV2, YoloV3
 from cvpipe.geometry.default_boxes import (
     Layer,
     default_boxes,
@@ -56,7 +57,7 @@ class Grid(NamedTuple):
         return prod(self.size) * len(self.anchors)
 
 
-def detection_network(config: Config, classes: int, style: Style) -> keras.Model:
+def detection_network(config: Detection, classes: int, style: Style) -> keras.Model:
     """The detector, with fresh weights: float32 [B, H, W, C] to raw outputs by name, see
     `detectors`.
 
@@ -69,7 +70,7 @@ def detection_network(config: Config, classes: int, style: Style) -> keras.Model
     bias = prior_bias(PRIOR)
     match head:
         case Ssd():
-            background = config.loss.kind == "multibox"
+            background = isinstance(config.loss, MultiboxLoss)
             return detectors.ssd(
                 body,
                 shape,
@@ -119,13 +120,9 @@ def detection_network(config: Config, classes: int, style: Style) -> keras.Model
                 style=style,
                 normalize=normalize,
             )
-        case _:
-            raise AssertionError(
-                "the configuration sees to it that a detector has a head that predicts boxes"
-            )
 
 
-def ssd_layers(config: Config) -> tuple[Layer, ...]:
+def ssd_layers(config: Detection) -> tuple[Layer, ...]:
     """Where SSD's default boxes are, a layer for each feature map."""
     head = config.model.head
     assert isinstance(head, Ssd)
@@ -135,12 +132,12 @@ def ssd_layers(config: Config) -> tuple[Layer, ...]:
     return layers_for(grids, head.smallest, head.largest, head.aspects)
 
 
-def ssd_defaults(config: Config) -> np.ndarray:
+def ssd_defaults(config: Detection) -> np.ndarray:
     """SSD's default boxes, float32 [D, 4]: [cy, cx, height, width]."""
     return default_boxes(ssd_layers(config))
 
 
-def yolo_grids(config: Config) -> tuple[Grid, ...]:
+def yolo_grids(config: Detection) -> tuple[Grid, ...]:
     """The maps of YOLO's heads, from fine to coarse; the first version has boxes without anchors,
     whose sizes here mean nothing.
     """
@@ -161,14 +158,14 @@ def yolo_grids(config: Config) -> tuple[Grid, ...]:
             raise AssertionError("not a YOLO head")
 
 
-def decode(outputs: dict[str, tf.Tensor], config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+def decode(outputs: dict[str, tf.Tensor], config: Detection) -> tuple[tf.Tensor, tf.Tensor]:
     """The boxes that raw outputs mean, float32 [B, D, 4], not clipped, and their scores of each
     class, float32 [B, D, K] in 0…1.
     """
     return decode_boxes(outputs["boxes"], config), _scores(outputs, config)
 
 
-def decode_boxes(raw: tf.Tensor, config: Config) -> tf.Tensor:
+def decode_boxes(raw: tf.Tensor, config: Detection) -> tf.Tensor:
     """The boxes, corners float32 [B, D, 4], that a head's raw "boxes" of this shape mean; not
     clipped.
     """
@@ -229,13 +226,13 @@ def yolo_v1_targets(boxes: tf.Tensor, grid: Grid) -> tuple[tf.Tensor, tf.Tensor]
     return _flat(cells, grid), encode_yolo1(boxes, cells, grid.size)
 
 
-def _scores(outputs: dict[str, tf.Tensor], config: Config) -> tf.Tensor:
+def _scores(outputs: dict[str, tf.Tensor], config: Detection) -> tf.Tensor:
     logits = outputs["logits"]
     match config.model.head:
         case Ssd():
             return (
                 tf.nn.softmax(logits)[..., 1:]
-                if config.loss.kind == "multibox"
+                if isinstance(config.loss, MultiboxLoss)
                 else tf.sigmoid(logits)
             )
         case YoloV1() as head:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe import drawing
-from cvpipe.config import Config
+from cvpipe.config import Classification
 from cvpipe.data.sources import Example
 from cvpipe.losses.classification import classification_loss, initial_score
 from cvpipe.losses.classification import expected_initial_loss as of_untrained
@@ -34,7 +34,7 @@ BEST_BY = "accuracy"
 
 
 def build_model(
-    config: Config, classes: tuple[str, ...], synchronized: bool = False
+    config: Classification, classes: tuple[str, ...], synchronized: bool = False
 ) -> keras.Model:
     """The network: float32 [B, H, W, C] to {"logits": float32 [B, K]}.
 
@@ -60,23 +60,23 @@ def build_model(
     )
 
 
-def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
+def encode(example: Example, config: Classification) -> dict[str, tf.Tensor]:
     """An example's labels as fixed-shape targets: {"label": int32 scalar}."""
     return {"label": example["label"]}
 
 
-def truth(example: Example, config: Config) -> dict[str, tf.Tensor]:
+def truth(example: Example, config: Classification) -> dict[str, tf.Tensor]:
     """What evaluation compares answers with: the targets."""
     return encode(example, config)
 
 
-def loss_names(config: Config) -> tuple[str, ...]:
+def loss_names(config: Classification) -> tuple[str, ...]:
     """The names of what `loss` returns."""
     return (PART[config.loss.kind],)
 
 
 def loss(
-    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
+    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Classification
 ) -> dict[str, tf.Tensor]:
     """Return the parts of the loss, float32 [B] each; the train step weighs and sums them."""
     return {
@@ -86,7 +86,7 @@ def loss(
     }
 
 
-def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+def average(outputs: dict[str, tf.Tensor], config: Classification) -> dict[str, tf.Tensor]:
     """What several networks, or one network for several views of each image, answer together.
 
     Args:
@@ -108,14 +108,14 @@ def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tenso
     return {"logits": yes - no}
 
 
-def settings(config: Config) -> dict[str, float | int]:
+def settings(config: Classification) -> dict[str, float | int]:
     """What whoever asks an artefact may choose: nothing."""
     return {}
 
 
 def predict(
     outputs: dict[str, tf.Tensor],
-    config: Config,
+    config: Classification,
     classes: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
@@ -151,13 +151,16 @@ def predict(
     }
 
 
-def metrics(config: Config, classes: tuple[str, ...]) -> ClassificationMetrics:
+def metrics(config: Classification, classes: tuple[str, ...]) -> ClassificationMetrics:
     """What evaluation accumulates."""
     return ClassificationMetrics(classes)
 
 
 def draw_targets(
-    pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
+    pixels: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    config: Classification,
+    classes: tuple[str, ...],
 ) -> Figure:
     """Images uint8 [N, H, W, C] under their classes."""
     return drawing.image_grid(pixels, [classes[label] for label in targets["label"]])
@@ -167,7 +170,7 @@ def draw_answers(
     pixels: np.ndarray,
     targets: Mapping[str, np.ndarray],
     predictions: Mapping[str, np.ndarray],
-    config: Config,
+    config: Classification,
     classes: tuple[str, ...],
 ) -> Figure:
     """Images uint8 [N, H, W, C] under the answers, green and red, with the true class where an
@@ -219,11 +222,11 @@ def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     )
 
 
-def expected_initial_loss(config: Config, classes: int) -> float | None:
+def expected_initial_loss(config: Classification, classes: int) -> float | None:
     """What an untrained network should lose; without what l1 and l2 add."""
     return of_untrained(config.loss, classes)
 
 
-def _is_one_of_many(config: Config) -> bool:
+def _is_one_of_many(config: Classification) -> bool:
     """True if the classes exclude each other in the loss; False if each is its own question."""
     return config.loss.kind not in ("binary", "focal")

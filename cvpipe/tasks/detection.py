@@ -14,8 +14,9 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe import drawing
-from cvpipe.config import Config
-from cvpipe.config.detection import Ssd, YoloV1, YoloV2
+from cvpipe.config import Detection
+from cvpipe.config.detection import YoloLoss
+from cvpipe.config.detection_heads import Ssd, YoloV1, YoloV2
 from cvpipe.data.prepare import place_boxes, restore_boxes
 from cvpipe.data.sources import Example
 from cvpipe.errors import ConfigError
@@ -43,7 +44,7 @@ doubts.
 
 
 def build_model(
-    config: Config, classes: tuple[str, ...], synchronized: bool = False
+    config: Detection, classes: tuple[str, ...], synchronized: bool = False
 ) -> keras.Model:
     """The network: float32 [B, H, W, C] to raw outputs by name, see `models.detectors`.
 
@@ -53,7 +54,7 @@ def build_model(
     return detection_network(config, len(classes), make_style(config.model, synchronized))
 
 
-def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
+def encode(example: Example, config: Detection) -> dict[str, tf.Tensor]:
     """An example's objects as targets of fixed shape, M = `data.max_objects`; boxes are fractions
     of the image before it is resized.
 
@@ -82,12 +83,12 @@ def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
     }
 
 
-def truth(example: Example, config: Config) -> dict[str, tf.Tensor]:
+def truth(example: Example, config: Detection) -> dict[str, tf.Tensor]:
     """What evaluation compares answers with: the targets."""
     return encode(example, config)
 
 
-def loss_names(config: Config) -> tuple[str, ...]:
+def loss_names(config: Detection) -> tuple[str, ...]:
     """The names of what `loss` returns."""
     return (
         ("class", "box") if isinstance(config.model.head, Ssd) else ("class", "box", "objectness")
@@ -95,7 +96,7 @@ def loss_names(config: Config) -> tuple[str, ...]:
 
 
 def loss(
-    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
+    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Detection
 ) -> dict[str, tf.Tensor]:
     """Return the parts of the loss, float32 [B] each; the train step weighs and sums them."""
     placed = clip(place_boxes(targets["boxes"], targets["extent"], config.prepare))
@@ -103,45 +104,39 @@ def loss(
         placed, tf.convert_to_tensor(targets["labels"]), tf.convert_to_tensor(targets["crowd"])
     )
     raw, decoded = outputs["boxes"], decode_boxes(outputs["boxes"], config)
-    match config.model.head:
-        case Ssd() as head:
-            return ssd_loss(
-                raw,
-                outputs["logits"],
-                decoded,
-                objects,
-                tf.constant(ssd_defaults(config)),
-                head.overlap,
-                config.loss,
-            )
-        case YoloV1():
-            cells, encoded = yolo_v1_targets(placed, *yolo_grids(config))
-            return yolo_v1_loss(
-                raw,
-                decoded,
-                outputs["objectness"],
-                outputs["logits"],
-                objects,
-                encoded,
-                cells,
-                config.loss,
-            )
-        case head:
-            index, encoded = yolo_targets(placed, yolo_grids(config))
-            return yolo_loss(
-                raw,
-                encoded,
-                decoded,
-                outputs["objectness"],
-                outputs["logits"],
-                objects,
-                index,
-                isinstance(head, YoloV2),
-                config.loss,
-            )
+    head, weights = config.model.head, config.loss
+    if isinstance(head, Ssd):
+        assert not isinstance(weights, YoloLoss), "the pipeline refuses other losses"
+        return ssd_loss(
+            raw,
+            outputs["logits"],
+            decoded,
+            objects,
+            tf.constant(ssd_defaults(config)),
+            head.overlap,
+            weights,
+        )
+    assert isinstance(weights, YoloLoss), "the pipeline refuses other losses"
+    if isinstance(head, YoloV1):
+        cells, encoded = yolo_v1_targets(placed, *yolo_grids(config))
+        return yolo_v1_loss(
+            raw, decoded, outputs["objectness"], outputs["logits"], objects, encoded, cells, weights
+        )
+    index, encoded = yolo_targets(placed, yolo_grids(config))
+    return yolo_loss(
+        raw,
+        encoded,
+        decoded,
+        outputs["objectness"],
+        outputs["logits"],
+        objects,
+        index,
+        isinstance(head, YoloV2),
+        weights,
+    )
 
 
-def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+def average(outputs: dict[str, tf.Tensor], config: Detection) -> dict[str, tf.Tensor]:
     """Detectors don't answer together: there is no mean of two lists of boxes.
 
     Raises:
@@ -150,9 +145,9 @@ def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tenso
     raise ConfigError("task: detection: several runs can't answer together; give one")
 
 
-def settings(config: Config) -> dict[str, float | int]:
+def settings(config: Detection) -> dict[str, float | int]:
     """What whoever asks an artefact may choose, with its defaults."""
-    chosen = config.suppress
+    chosen = config.model.head.suppress
     return {
         "score_threshold": chosen.score_threshold,
         "iou_threshold": chosen.iou_threshold,
@@ -162,7 +157,7 @@ def settings(config: Config) -> dict[str, float | int]:
 
 def predict(
     outputs: dict[str, tf.Tensor],
-    config: Config,
+    config: Detection,
     classes: tuple[str, ...],
     extent: tf.Tensor | None = None,
     **asked: tf.Tensor,
@@ -189,7 +184,7 @@ def predict(
         else tf.convert_to_tensor(extent)
     )
     whole = clip(restore_boxes(boxes, extent, config.prepare))
-    chosen = config.suppress
+    chosen = config.model.head.suppress
     found = suppress(
         whole,
         scores,
@@ -209,13 +204,16 @@ def predict(
     }
 
 
-def metrics(config: Config, classes: tuple[str, ...]) -> DetectionMetrics:
+def metrics(config: Detection, classes: tuple[str, ...]) -> DetectionMetrics:
     """What evaluation accumulates."""
     return DetectionMetrics(classes)
 
 
 def draw_targets(
-    pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
+    pixels: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    config: Detection,
+    classes: tuple[str, ...],
 ) -> Figure:
     """Prepared images uint8 [N, H, W, C] with their objects."""
     return drawing.boxes_grid(
@@ -228,7 +226,7 @@ def draw_answers(
     pixels: np.ndarray,
     targets: Mapping[str, np.ndarray],
     predictions: Mapping[str, np.ndarray],
-    config: Config,
+    config: Detection,
     classes: tuple[str, ...],
 ) -> Figure:
     """Prepared images uint8 [N, H, W, C] with their objects in grey, and the answers, from a score
@@ -292,7 +290,7 @@ def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     )
 
 
-def expected_initial_loss(config: Config, classes: int) -> float | None:
+def expected_initial_loss(config: Detection, classes: int) -> float | None:
     """None: what an untrained detector should lose depends on what is in the images."""
     return None
 
@@ -301,7 +299,7 @@ def _truth(
     targets: Mapping[str, np.ndarray],
     n: int,
     size: tuple[int, ...],
-    config: Config,
+    config: Detection,
     classes: tuple[str, ...],
 ) -> drawing.Marks:
     filled = targets["labels"][n] >= 0
@@ -312,7 +310,7 @@ def _truth(
 
 
 def _placed(
-    boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Config
+    boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Detection
 ) -> np.ndarray:
     """Boxes [n, 4], fractions of an image, in pixels of its prepared version."""
     placed = place_boxes(

@@ -14,8 +14,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe import drawing
-from cvpipe.config import Config
-from cvpipe.config.segmentation import DeconvNet, Fcn, SegNet, Unet
+from cvpipe.config import Segmentation
 from cvpipe.data.prepare import prepare_mask, prepare_tile, restore_rows
 from cvpipe.data.sources import Example
 from cvpipe.geometry.masks import overlay, pad_to_room
@@ -33,7 +32,7 @@ Network = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 
 def build_model(
-    config: Config, classes: tuple[str, ...], synchronized: bool = False
+    config: Segmentation, classes: tuple[str, ...], synchronized: bool = False
 ) -> keras.Model:
     """The network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}, see
     `models.segmenters`.
@@ -44,32 +43,32 @@ def build_model(
     return segmentation_network(config, len(classes), make_style(config.model, synchronized))
 
 
-def encode(example: Example, config: Config) -> dict[str, tf.Tensor]:
+def encode(example: Example, config: Segmentation) -> dict[str, tf.Tensor]:
     """Return the mask that training compares answers with: {"mask": uint8 [h, w]}."""
-    stride = _head(config).output_stride
+    stride = config.model.head.output_stride
     height, width = config.prepare.size
     size = (-(-height // stride), -(-width // stride))
     return {"mask": prepare_mask(example["mask"], config.prepare, size)[..., 0]}
 
 
-def truth(example: Example, config: Config) -> dict[str, tf.Tensor]:
+def truth(example: Example, config: Segmentation) -> dict[str, tf.Tensor]:
     """An example's mask as it stands, for evaluation: {"mask": uint8 [its height, its width]}."""
     return {"mask": example["mask"][..., 0]}
 
 
-def loss_names(config: Config) -> tuple[str, ...]:
+def loss_names(config: Segmentation) -> tuple[str, ...]:
     """The names of what `loss` returns."""
     return losses.part_names(config.loss)
 
 
 def loss(
-    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
+    outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Segmentation
 ) -> dict[str, tf.Tensor]:
     """Return the parts of the loss, float32 [B] each; the train step weighs and sums them."""
     return losses.segmentation_loss(outputs["logits"], targets["mask"], config.loss)
 
 
-def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+def average(outputs: dict[str, tf.Tensor], config: Segmentation) -> dict[str, tf.Tensor]:
     """What several networks answer together: {"logits": float32 [M, B, h, w, K]} to the logits of
     their mean probabilities.
     """
@@ -78,14 +77,14 @@ def average(outputs: dict[str, tf.Tensor], config: Config) -> dict[str, tf.Tenso
     return {"logits": tf.reduce_logsumexp(tf.nn.log_softmax(logits), axis=0) - tf.math.log(members)}
 
 
-def settings(config: Config) -> dict[str, float | int]:
+def settings(config: Segmentation) -> dict[str, float | int]:
     """What whoever asks an artefact may choose: nothing."""
     return {}
 
 
 def predict(
     outputs: dict[str, tf.Tensor],
-    config: Config,
+    config: Segmentation,
     classes: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
@@ -135,7 +134,7 @@ def predict(
 def predict_in_tiles(
     network: Network,
     images: tf.Tensor,
-    config: Config,
+    config: Segmentation,
     classes: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
@@ -186,13 +185,16 @@ def predict_in_tiles(
     return _answers(masks, sums, extent, classes)
 
 
-def metrics(config: Config, classes: tuple[str, ...]) -> SegmentationMetrics:
+def metrics(config: Segmentation, classes: tuple[str, ...]) -> SegmentationMetrics:
     """What evaluation accumulates."""
     return SegmentationMetrics(classes)
 
 
 def draw_targets(
-    pixels: np.ndarray, targets: Mapping[str, np.ndarray], config: Config, classes: tuple[str, ...]
+    pixels: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    config: Segmentation,
+    classes: tuple[str, ...],
 ) -> Figure:
     """Prepared images uint8 [N, H, W, C] beside their masks."""
     rows = [
@@ -208,7 +210,7 @@ def draw_answers(
     pixels: np.ndarray,
     targets: Mapping[str, np.ndarray],
     predictions: Mapping[str, np.ndarray],
-    config: Config,
+    config: Segmentation,
     classes: tuple[str, ...],
 ) -> Figure:
     """Prepared images uint8 [N, H, W, C] beside their masks and the answers."""
@@ -273,14 +275,9 @@ def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
     return drawing.image_grid(overlay(pixels, mask).numpy()[np.newaxis], [title])
 
 
-def expected_initial_loss(config: Config, classes: int) -> float | None:
+def expected_initial_loss(config: Segmentation, classes: int) -> float | None:
     """What an untrained network should lose; without what l1 and l2 add."""
     return losses.expected_initial_loss(config.loss, classes)
-
-
-def _head(config: Config) -> Fcn | Unet | SegNet | DeconvNet:
-    assert isinstance(config.model.head, Fcn | Unet | SegNet | DeconvNet)
-    return config.model.head
 
 
 def _finish(probabilities: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -318,7 +315,7 @@ def _answers(
 
 
 def _placed(
-    mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Config
+    mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Segmentation
 ) -> np.ndarray:
     """The part of a mask that is `size`, uint8 [H, W], where its prepared image shows it."""
     part = tf.constant(mask[: size[0], : size[1], np.newaxis])

@@ -158,7 +158,7 @@ def _losses(
     losses.
     """
     losses = task.loss(outputs, batch["targets"], config)
-    if not config.mix:
+    if not config.mixing:
         return losses
     partners, share = task.loss(outputs, batch["partner_targets"], config), batch["share"]
     return {name: share * loss + (1 - share) * partners[name] for name, loss in losses.items()}

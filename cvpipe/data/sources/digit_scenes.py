@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import DigitScenes
+from cvpipe.config.data import DigitSceneMasks, DigitScenes
 from cvpipe.data.sources.objects import Objects, collect
 from cvpipe.data.sources.source import BACKGROUND, Example, Source, annotated, in_memory, masked
 
@@ -77,10 +77,10 @@ def compose(config: DigitScenes, split: str) -> Scenes:
 
 
 def _source(split: str, config: DigitScenes) -> Source:
-    scenes = compose(config, split)
+    scenes, with_masks = compose(config, split), isinstance(config, DigitSceneMasks)
     arrays = {
         "image": scenes.images,
-        **({"mask": scenes.masks[..., np.newaxis]} if config.masks else {}),
+        **({"mask": scenes.masks[..., np.newaxis]} if with_masks else {}),
     }
     held = {key: in_memory(array) for key, array in arrays.items()}
 
@@ -93,7 +93,7 @@ def _source(split: str, config: DigitScenes) -> Source:
     def name_record(record: int) -> str:
         return _name(split, record)
 
-    if config.masks:
+    if with_masks:
         return masked((BACKGROUND, *CLASSES), len(scenes.images), read_record, name_record)
     return annotated(CLASSES, scenes.objects, read_record, name_record)
 
