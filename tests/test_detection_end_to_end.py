@@ -42,7 +42,7 @@ TINY = (
     "schedule={kind: constant}",
     # Without it an untrained network answers so many boxes of all but equal scores that their order
     # is chance.
-    "suppress.max_detections=20",
+    "model.head.suppress.max_detections=20",
 )
 HEADS = {
     "ssd": ("model.head={kind: ssd, strides: [2, 4]}",),

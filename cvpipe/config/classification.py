@@ -89,7 +89,9 @@ class FocalLoss(Loss):
     """Weight of the true class; the others weigh 1 − this."""
 
 
-ClassificationLoss = SoftmaxLoss | HingeLoss | SquaredHingeLoss | BinaryLoss | FocalLoss
+ClassificationLoss = Annotated[
+    SoftmaxLoss | HingeLoss | SquaredHingeLoss | BinaryLoss | FocalLoss, Field(discriminator="kind")
+]
 
 
 class ClassificationExport(Export):
@@ -116,7 +118,7 @@ class Classification(Config):
     """The views of an image whose answers are averaged, in evaluation and in the artefact."""
     model: ClassificationModel
     """The network."""
-    loss: Annotated[ClassificationLoss, Field(discriminator="kind")] = SoftmaxLoss(kind="softmax")
+    loss: ClassificationLoss = SoftmaxLoss(kind="softmax")
     """What is minimized, by its `kind`."""
     export: ClassificationExport = ClassificationExport()
     """What the SavedModel holds and answers."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
-from cvpipe.config.section import Count, Section, Share
+from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
 
 
@@ -350,6 +350,8 @@ BoxSource = Annotated[
 MaskSource = Annotated[
     DigitSceneMasks | CocoMasks | Masks | TfdsMasks | MergedMasks, Field(discriminator="kind")
 ]
+for merged in (MergedLabels, MergedBoxes, MergedMasks):
+    merged.model_rebuild()
 
 
 class Fold(Section):
@@ -408,5 +410,7 @@ class Data(Section):
     @model_validator(mode="after")
     def _enough_classes(self) -> Data:
         if 0 < len(self.only) < self.least_classes:
-            raise ValueError("only: one class can't be told from others; name at least two")
+            raise misfit(
+                "data.only", "data.only: one class can't be told from others; name at least two"
+            )
         return self

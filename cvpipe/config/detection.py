@@ -94,7 +94,7 @@ class YoloLoss(BoxLoss):
 
 
 SsdLoss = MultiboxLoss | FocalBoxLoss
-DetectionLoss = SsdLoss | YoloLoss
+DetectionLoss = Annotated[SsdLoss | YoloLoss, Field(discriminator="kind")]
 
 
 class Detection(Config):
@@ -110,7 +110,7 @@ class Detection(Config):
     """What every image goes through, in training, evaluation and in the exported artefact alike."""
     model: DetectionModel
     """The network."""
-    loss: Annotated[DetectionLoss, Field(discriminator="kind")]
+    loss: DetectionLoss
     """What is minimized, by its `kind`: multibox or focal for an ssd head, yolo for the others."""
 
     @model_validator(mode="after")

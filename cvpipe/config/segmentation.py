@@ -118,7 +118,9 @@ class PixelFocalLoss(PixelLoss):
     """γ: how much less an easy pixel weighs."""
 
 
-SegmentationLoss = PixelSoftmaxLoss | PixelFocalLoss | DiceLoss
+SegmentationLoss = Annotated[
+    PixelSoftmaxLoss | PixelFocalLoss | DiceLoss, Field(discriminator="kind")
+]
 
 
 class SegmentationExport(Export):
@@ -144,9 +146,7 @@ class Segmentation(Config):
     """What every image goes through, in training, evaluation and in the exported artefact alike."""
     model: SegmentationModel
     """The network."""
-    loss: Annotated[SegmentationLoss, Field(discriminator="kind")] = PixelSoftmaxLoss(
-        kind="softmax"
-    )
+    loss: SegmentationLoss = PixelSoftmaxLoss(kind="softmax")
     """What is minimized, by its `kind`."""
     export: SegmentationExport = SegmentationExport()
     """What the SavedModel holds and answers."""
