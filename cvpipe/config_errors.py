@@ -26,7 +26,7 @@ class Mistake(NamedTuple):
     place: Location
     """The key to look at."""
     sentence: str
-    """What is wrong and what to do."""
+    """The mistake, and the way to mend it."""
 
 
 def mistakes(failure: ValidationError, values: dict[str, Any]) -> list[Mistake]:
@@ -105,16 +105,16 @@ def _explain(error: dict[str, Any], at: Location, values: dict[str, Any]) -> str
 def _explain_unknown_key(key: str, at: Location, values: dict[str, Any]) -> str:
     *around, name = at
     parent = tuple(around)
-    mapping = _value(values, parent)
-    for tag in TAGS[:2]:
-        own = mapping.get(tag)
-        owners = [
-            str(_tag_of(section))
-            for section in _alternatives(parent, values, values["task"])
-            if name in section.model_fields
-        ]
-        if own and owners:
-            return f"'{key}' is for {tag}: {_either(owners)}, not for {tag}: {own}; leave it out"
+    mapping, here = _value(values, parent), values["task"]
+    owners = [
+        str(_tag_of(section))
+        for section in _alternatives(parent, values, here)
+        if name in section.model_fields
+    ]
+    tag = next((tag for tag in ("kind", "op") if tag in mapping), None)
+    if tag and owners:
+        own = mapping[tag]
+        return f"'{key}' is for {tag}: {_either(owners)}, not for {tag}: {own}; leave it out"
     others = [
         task
         for task in _tasks()
@@ -123,9 +123,7 @@ def _explain_unknown_key(key: str, at: Location, values: dict[str, Any]) -> str:
     if others:
         return f"'{key}' is for {_not_this(others, values)}; leave it out"
     known = [
-        field
-        for section in _sections(parent, values, values["task"])[:1]
-        for field in section.model_fields
+        field for section in _sections(parent, values, here)[:1] for field in section.model_fields
     ]
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
     return f"unknown key '{key}'; " + (
@@ -236,7 +234,7 @@ def _below(sections: Sequence[type[BaseModel]], part: str | int) -> list[type[Ba
 
 
 def _fields(at: Location, values: Any, task: str) -> list[FieldInfo]:
-    """What a pipeline of that task may have as the key at a location."""
+    """The fields that the key at a location may be of in a pipeline of that task."""
     return [
         section.model_fields[at[-1]]
         for section in _sections(at[:-1], values, task)
@@ -280,7 +278,7 @@ def _value(values: Any, at: Location) -> Any:
 
 
 def _child(values: Any, part: str | int) -> Any:
-    """What is under a key or at a position; None where nothing is."""
+    """Return the value under a key or at a position; None where nothing is."""
     if isinstance(values, dict):
         return values.get(part)
     return values[part] if isinstance(values, list) and isinstance(part, int) else None

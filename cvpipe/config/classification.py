@@ -21,14 +21,14 @@ ClassificationAugmentation = Annotated[
 
 
 class ClassificationData(Data):
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
 
     source: LabelSource
     """The format, by its `kind`, and where the files are."""
 
 
 class ClassificationPrepare(Prepare):
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
 
     resize: Literal["stretch", "crop", "letterbox"] = "stretch"
     """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle
@@ -84,7 +84,7 @@ class FocalLoss(Loss):
     kind: Literal["focal"]
     """Which loss."""
     focal_gamma: NonNegative = 2.0
-    """How much less an easy example weighs."""
+    """γ: the larger, the less an easy example weighs."""
     focal_alpha: Share = 0.25
     """Weight of the true class; the others weigh 1 − this."""
 
@@ -98,30 +98,30 @@ class ClassificationExport(Export):
     """The SavedModel."""
 
     top_k: Count = 5
-    """How many of the most probable classes an answer names; at most the number of classes."""
+    """Number of most probable classes that an answer names; at most the number of classes."""
 
 
 class Classification(Config):
     """A pipeline that learns one class per image."""
 
     task: Literal["classification"]
-    """What is learned."""
+    """Task of the pipeline."""
     data: ClassificationData
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
     augment: tuple[ClassificationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     mix: tuple[Mix, ...] = ()
     """Random mixing of two prepared training images; of several, each pair takes one at random."""
     prepare: ClassificationPrepare
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
     test_time: TestTime = TestTime()
     """The views of an image whose answers are averaged, in evaluation and in the artefact."""
     model: ClassificationModel
     """The network."""
     loss: ClassificationLoss = SoftmaxLoss(kind="softmax")
-    """What is minimized, by its `kind`."""
+    """Objective, by its `kind`."""
     export: ClassificationExport = ClassificationExport()
-    """What the SavedModel holds and answers."""
+    """Contents and answers of the SavedModel."""
 
     @property
     def mixing(self) -> tuple[Mix, ...]:

@@ -372,7 +372,7 @@ class Fold(Section):
 
 
 class Data(Section):
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
 
     least_classes: ClassVar[int] = 2
     """The fewest classes that can be learned."""

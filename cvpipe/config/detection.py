@@ -23,7 +23,7 @@ DetectionAugmentation = Annotated[
 
 
 class DetectionData(Data):
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
 
     least_classes: ClassVar[int] = 1
 
@@ -36,7 +36,7 @@ class DetectionData(Data):
 
 
 class DetectionPrepare(Prepare):
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
     """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
@@ -49,19 +49,19 @@ class DetectionModel(Model):
     """The network; its number of classes comes from the data."""
 
     head: DetectionHead
-    """What predicts boxes from the backbone's feature maps, by its `kind`."""
+    """Head that predicts boxes from the backbone's feature maps, by its `kind`."""
 
 
 class BoxLoss(Loss):
     """A loss of boxes and their classes."""
 
     box: Literal["offsets", "giou", "diou", "ciou"] = "offsets"
-    """How far a box is off: offsets, by its coordinates as the head's paper does (smooth L1 for
+    """Error of a box: offsets, by its coordinates as the head's paper does (smooth L1 for
     ssd, squares for yolo), or by an IoU that also tells apart boxes that don't touch (Rezatofighi
     et al. 2019; Zheng et al. 2019).
     """
     box_weight: NonNegative = 1.0
-    """What boxes weigh against classes."""
+    """Weight of boxes against classes."""
 
 
 class MultiboxLoss(BoxLoss):
@@ -79,7 +79,7 @@ class FocalBoxLoss(BoxLoss):
     kind: Literal["focal"]
     """Which loss."""
     focal_gamma: NonNegative = 2.0
-    """How much less an easy box weighs."""
+    """γ: the larger, the less an easy box weighs."""
     focal_alpha: Share = 0.25
     """Weight of the true class; the others weigh 1 − this."""
 
@@ -90,7 +90,7 @@ class YoloLoss(BoxLoss):
     kind: Literal["yolo"]
     """Which loss."""
     empty_weight: NonNegative = 0.5
-    """What a box without an object weighs against one with an object (Redmon et al. 2015: 0.5)."""
+    """Weight of a box without an object against one with an object (Redmon et al. 2015: 0.5)."""
 
 
 SsdLoss = MultiboxLoss | FocalBoxLoss
@@ -101,17 +101,17 @@ class Detection(Config):
     """A pipeline that learns what is where in an image."""
 
     task: Literal["detection"]
-    """What is learned."""
+    """Task of the pipeline."""
     data: DetectionData
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
     augment: tuple[DetectionAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: DetectionPrepare
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
     model: DetectionModel
     """The network."""
     loss: DetectionLoss
-    """What is minimized, by its `kind`: multibox or focal for an ssd head, yolo for the others."""
+    """Objective, by its `kind`: multibox or focal for an ssd head, yolo for the others."""
 
     @model_validator(mode="after")
     def _loss_is_the_heads(self) -> Self:

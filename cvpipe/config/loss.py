@@ -1,4 +1,4 @@
-"""What every loss has; the losses of a task stand with it."""
+"""Keys of every loss; the losses of a task stand with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cvpipe.config.section import NonNegative, Section
 
 
 class Loss(Section):
-    """How far answers are from the truth, and what is added to it."""
+    """Distance between answers and the truth, and penalties that are added to it."""
 
     kind: str
     """Which loss."""

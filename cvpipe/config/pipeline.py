@@ -22,29 +22,29 @@ class Config(Section):
     """One pipeline: one experiment. The base of every task's own class, which narrows it."""
 
     task: str
-    """What is learned."""
+    """Task of the pipeline."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Name of the run and the served model; the file's name where it is left out."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Same seed, same bits: weights, order, augmentation."""
     data: Data
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
     augment: tuple[Augmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: Prepare
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
     model: Model
     """The network."""
     loss: Loss
-    """What is minimized, by its `kind`."""
+    """Objective, by its `kind`."""
     optimizer: Optimizer
-    """How it is minimized, by its `kind`."""
+    """Optimizer, by its `kind`."""
     schedule: Schedule = Constant(kind="constant")
-    """How the learning rate changes, by its `kind`."""
+    """Schedule of the learning rate, by its `kind`."""
     train: Train
-    """How long, on what, and how it is saved."""
+    """Length, devices and checkpoints of the training."""
     export: Export = Export()
-    """What the SavedModel holds and answers."""
+    """Contents and answers of the SavedModel."""
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:

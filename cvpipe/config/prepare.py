@@ -17,14 +17,14 @@ MAX_WHITENED_VALUES = 4096
 
 
 class Prepare(Section):
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
 
     size: tuple[Count, Count]
     """Height and width of the network's input, pixels."""
     channels: Literal[1, 3] = 3
     """1: grey, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
-    """How an image gets `size`; each task allows some of these."""
+    """Way to bring an image to `size`; each task allows some of these."""
     normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
     """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard
     deviation; image, the mean image; pca or zca, the mean image, then whitening (for small images).

@@ -33,14 +33,14 @@ Crop = BalancedScaleCrop | RandomResizedCrop | ShortSideCrop
 
 
 class SegmentationData(Data):
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
 
     source: MaskSource
     """The format, by its `kind`, and where the files are."""
 
 
 class SegmentationPrepare(Prepare):
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
 
     resize: Literal["stretch", "letterbox", "tile"] = "stretch"
     """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
@@ -68,7 +68,7 @@ class SegmentationModel(Model):
     """The network; its number of classes comes from the data."""
 
     head: SegmentationHead
-    """What tells the class of every pixel from the backbone's feature maps, by its `kind`."""
+    """Head that tells the class of every pixel from the backbone's feature maps, by its `kind`."""
 
     @model_validator(mode="after")
     def _mirrors_vgg16(self) -> Self:
@@ -91,7 +91,7 @@ class PixelLoss(Loss):
     """A mean over the pixels of an image."""
 
     class_weights: tuple[Positive, ...] = ()
-    """What a pixel of each class weighs, in the order of the classes; all the same by default."""
+    """Weight of a pixel of each class, in the order of the classes; all the same by default."""
     dice_weight: NonNegative = 0.0
     """So many times the Dice loss is added."""
     hard_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -115,7 +115,7 @@ class PixelFocalLoss(PixelLoss):
     kind: Literal["focal"]
     """Which loss."""
     focal_gamma: NonNegative = 2.0
-    """γ: how much less an easy pixel weighs."""
+    """γ: the larger, the less an easy pixel weighs."""
 
 
 SegmentationLoss = Annotated[
@@ -137,19 +137,19 @@ class Segmentation(Config):
     """A pipeline that learns the class of every pixel."""
 
     task: Literal["segmentation"]
-    """What is learned."""
+    """Task of the pipeline."""
     data: SegmentationData
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
     augment: tuple[SegmentationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: SegmentationPrepare
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
     model: SegmentationModel
     """The network."""
     loss: SegmentationLoss = PixelSoftmaxLoss(kind="softmax")
-    """What is minimized, by its `kind`."""
+    """Objective, by its `kind`."""
     export: SegmentationExport = SegmentationExport()
-    """What the SavedModel holds and answers."""
+    """Contents and answers of the SavedModel."""
 
     def with_one_view(self) -> Self:
         """Return a copy that shows an image whole, even if it is answered in tiles."""

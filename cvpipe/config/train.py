@@ -17,7 +17,7 @@ class EarlyStopping(Section):
 
 
 class Train(Section):
-    """How long, on what, and how it is saved."""
+    """Length, devices and checkpoints of the training."""
 
     epochs: Count
     """Passes over the training split."""
