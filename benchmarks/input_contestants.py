@@ -35,10 +35,10 @@ def cvpipe(folder: Path) -> Iterator[Any]:
     """The batches of `cvpipe train`: the folder source, Exif orientation, checks, labels, and the
     same bits for the same seed.
     """
-    from cvpipe.config import Config
+    from cvpipe.config import Classification
     from cvpipe.runtime import prepare_process
 
-    config = Config.model_validate(
+    config = Classification.model_validate(
         {
             "name": "input",
             "task": "classification",

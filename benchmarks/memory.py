@@ -23,10 +23,10 @@ SIZE, BATCH, CLASSES = 32, 32, 10
 
 def train(images: int, steps: int) -> float:
     """Trains on so many images for so many steps; the process's peak of resident memory, MiB."""
-    from cvpipe.config import Config
+    from cvpipe.config import Classification
     from cvpipe.runtime import prepare_process
 
-    config = Config.model_validate(
+    config = Classification.model_validate(
         {
             "name": "memory",
             "task": "classification",

@@ -1,5 +1,5 @@
-"""Pipeline files in, checked configurations out; every mistake becomes a sentence with file, line,
-key and fix.
+"""Reads pipeline files, applies overrides and checks both; a mistake becomes a sentence with file,
+line, key and fix.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter, ValidationError
 
+from cvpipe import config as pipelines
 from cvpipe.config import Config
+from cvpipe.config_errors import mistakes
 from cvpipe.errors import ConfigError
-
-# The keys that say which kind a mapping is.
-TAGS = ("kind", "op")
 
 
 class _Loader(yaml.SafeLoader):
@@ -229,18 +227,15 @@ def _check(
     try:
         # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML
         # has and JSON lacks is text.
-        return Config.model_validate_json(json.dumps(values, default=str), strict=True)
+        return TypeAdapter(pipelines.Pipeline).validate_json(
+            json.dumps(values, default=str), strict=True
+        )
     except ValidationError as failure:
-        sentences = []
-        # Unknown keys first: one is often the reason why another is missing.
-        for error in sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden"):
-            at = _location(error["loc"], values)
-            # What is wrong between sections begins with the key to look at.
-            place = at or tuple(str(error.get("ctx", {}).get("error", "")).split(" ")[0].split("."))
-            sentences.append(
-                f"{_where(place, path, lines, overrides)}: {_explain(dict(error), at, values)}"
-            )
-        raise ConfigError("\n".join(dict.fromkeys(sentences))) from None
+        said = [
+            f"{_where(mistake.place, path, lines, overrides)}: {mistake.sentence}"
+            for mistake in mistakes(failure, values)
+        ]
+        raise ConfigError("\n".join(dict.fromkeys(said))) from None
 
 
 def _where(
@@ -265,152 +260,3 @@ def _where(
 def _below(at: tuple[Any, ...], key: str) -> bool:
     """Whether a location is at a dotted key or below it."""
     return (".".join(map(str, at)) + ".").startswith(key + ".")
-
-
-def _location(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """Pydantic's location without the kinds of mappings, which it puts after their places and the
-    file doesn't have.
-    """
-    at: list[Any] = []
-    entered = False
-    for part in loc:
-        if entered and part in [values.get(tag) for tag in TAGS]:
-            entered = False
-            continue
-        at.append(part)
-        if isinstance(values, dict):
-            values = values.get(part)
-        elif isinstance(values, list) and part < len(values):
-            values = values[part]
-        entered = isinstance(values, dict)
-    return tuple(at)
-
-
-def _explain(error: dict[str, Any], at: tuple[Any, ...], values: dict[str, Any]) -> str:
-    key, kind, context = ".".join(map(str, at)), error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        keys = _known_keys(at[:-1], values)
-        near = difflib.get_close_matches(str(at[-1]).lower(), keys, n=1, cutoff=0.5)
-        return f"unknown key '{key}'; " + (
-            f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(keys)}"
-        )
-    if kind == "missing":
-        return f"'{key}' is missing; add it ({_meaning(at, values)})"
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        tag = context["discriminator"].strip("'")
-        known = context.get("expected_tags") or ", ".join(f"'{name}'" for name in _tags(at, values))
-        given = (
-            f"'{context['tag']}' is not a known {tag}"
-            if "tag" in context
-            else f"no '{tag}' is given"
-        )
-        near = difflib.get_close_matches(
-            str(context.get("tag", "")), re.findall(r"'([^']+)'", known), n=1
-        )
-        return (
-            f"'{key}': {given}; "
-            + (f"did you mean '{near[0]}'? " if near else "")
-            + f"known: {known}"
-        )
-    if kind == "value_error":
-        text, _, names = str(context["error"]).partition("|")
-        if names:
-            near = difflib.get_close_matches(str(error["input"]), names.split("|"), n=1)
-            known = names.replace("|", ", ")
-            return (
-                f"'{key}': {text} '{error['input']}'; "
-                + (f"did you mean '{near[0]}'? " if near else "")
-                + f"known: {known}"
-            )
-        return f"'{key}': {text}" if key else text
-    given = json.dumps(error["input"], ensure_ascii=False)
-    if kind in ("too_short", "too_long"):
-        bound, limit = (
-            ("at least", context["min_length"])
-            if kind == "too_short"
-            else ("at most", context["max_length"])
-        )
-        return (
-            f"'{key}' should have {bound} {limit} {'item' if limit == 1 else 'items'}, not {given}"
-            f" ({_meaning(at, values)})"
-        )
-    said = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid ", "")
-    for term, plain in {
-        "an object": "a mapping",
-        "an array": "a list",
-        "a array": "a list",
-        "a integer": "an integer",
-    }.items():
-        said = said.replace(term, plain)
-    quoted = (
-        f'; write it as "{error["input"]}"'
-        if kind == "string_type" and isinstance(error["input"], (int, float))
-        else ""
-    )
-    return f"'{key}' {said}, not {given}{quoted} ({_meaning(at, values)})"
-
-
-def _known_keys(at: tuple[Any, ...], values: Any) -> list[str]:
-    """The keys a pipeline file may have in the mapping at a location."""
-    section = _section(at, values)
-    return list(section.model_fields) if section else []
-
-
-def _meaning(at: tuple[Any, ...], values: Any) -> str:
-    """What a key is for, in one line."""
-    at = at[:-1] if at and isinstance(at[-1], int) else at
-    section = _section(at[:-1], values)
-    field: FieldInfo | None = section.model_fields.get(str(at[-1])) if section and at else None
-    text = field.description if field else None
-    if field and get_origin(field.annotation) is not tuple and (kinds := _tags(at, values)):
-        text = f"its kind is one of {', '.join(kinds)}"
-    return (text or "see cvpipe schema").split("\n")[0].rstrip(".")
-
-
-def _tags(at: tuple[Any, ...], values: Any) -> list[str]:
-    """The kinds a mapping at a location can be of."""
-    at = at[:-1] if isinstance(at[-1], int) else at
-    section = _section(at[:-1], values)
-    members = _members(section.model_fields[at[-1]].annotation) if section else []
-    return [
-        get_args(m.model_fields[tag].annotation)[0]
-        for m in members
-        for tag in TAGS
-        if tag in m.model_fields
-    ]
-
-
-def _members(annotation: Any) -> list[type[BaseModel]]:
-    """The sections an annotation allows, looking through unions, lists and Annotated."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [m for part in get_args(annotation) for m in _members(part)]
-
-
-def _section(at: tuple[Any, ...], values: Any) -> type[BaseModel] | None:
-    """Return the section class of the mapping at a location, chosen by its tag in a union."""
-    section: type[BaseModel] = Config
-    candidates: list[type[BaseModel]] = []
-    for part in at:
-        values = values[part] if isinstance(values, list) else values.get(part)
-        if isinstance(part, int):
-            members = candidates
-        elif part in section.model_fields:
-            members = candidates = _members(section.model_fields[part].annotation)
-        else:
-            return None
-        if isinstance(values, dict):
-            tag = next((values[t] for t in TAGS if t in values), None)
-            matching = [
-                m
-                for m in members
-                if any(
-                    t in m.model_fields and tag in get_args(m.model_fields[t].annotation)
-                    for t in TAGS
-                )
-            ]
-            members = matching or members
-        if not members:
-            return None
-        section = members[0]
-    return section

@@ -107,7 +107,7 @@ MUTATIONS = {
         "data/test_stream.py::test_a_bad_last_record_is_counted_once_however_often_it_fills_up",
     ),
     "smoothing-ignored": Mutation(
-        ("losses/classification.py", "logits, labels, section.label_smoothing", "logits, labels"),
+        ("losses/classification.py", "logits, labels, loss.label_smoothing", "logits, labels"),
         "losses/test_classification_losses.py::"
         "test_a_loss_equals_its_definition_and_so_does_its_gradient",
     ),

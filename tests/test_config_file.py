@@ -6,15 +6,21 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import jsonschema
 import pytest
+from pydantic import Field, TypeAdapter
 
 from conftest import ROOT
 from cvpipe import config_file
-from cvpipe.config import Config
+from cvpipe.config import Classification, Config, Pipeline
+from cvpipe.config.augment import Augmentation, Flip
+from cvpipe.config.detection import DetectionData
+from cvpipe.config.optimizer import Optimizer
+from cvpipe.config.section import Count
 from cvpipe.config.train import EarlyStopping
 from cvpipe.errors import ConfigError
 
@@ -96,7 +102,25 @@ FILES = {
     "key of another kind": (
         "{kind: digits}",
         "{kind: digits, path: x}",
-        "p.yaml:3: unknown key 'data.source.path'; known here: kind",
+        (
+            "p.yaml:3: 'data.source.path' is for kind: idx, folder or csv, not for kind: digits;"
+            " leave it out"
+        ),
+    ),
+    "unknown key of a section with one": (
+        "{kind: digits}",
+        "{kind: digits, zzz: x}",
+        "p.yaml:3: unknown key 'data.source.zzz'; known here: kind",
+    ),
+    "key of another operation": (
+        "padding: 1",
+        "degrees: 1",
+        "p.yaml:6: 'augment.0.degrees' is for op: rotate or shear, not for op: pad_crop; leave it",
+    ),
+    "no task": (
+        "task: classification\n",
+        "",
+        "p.yaml: 'task' is missing; add it ('classification', 'detection' or 'segmentation')",
     ),
     "no number": (
         "epochs: 20",
@@ -235,6 +259,11 @@ FILES = {
         "warmup_epochs: 1",
         "warmup_epochs: 20",
         "p.yaml:16: schedule.warmup_epochs (20) must be below train.epochs (20)",
+    ),
+    "rule between an operation and a section": (
+        "op: pad_crop\n    padding: 1",
+        "op: flip\n  - op: short_side_crop\n    sides: [16, 32]",
+        ("p.yaml:7: augment.1.sides must be at least 32, the longer side of prepare.size"),
     ),
     "key given twice": (
         "epochs: 20",
@@ -388,7 +417,50 @@ OVERRIDES = {
     "data.source={kind: idx}": (
         "'data.source.path' is missing; add it (A folder with the four files"
     ),
-    "loss.l3=1": "unknown key 'loss.l3'; did you mean 'l2'?",
+    "loss={kind: softmax, l3: 1}": "unknown key 'loss.l3'; did you mean 'l2'?",
+    "loss.l2=1": "'loss': no 'kind' is given; known: 'softmax', 'hinge', 'squared_hinge',",
+    "loss={kind: hinge, label_smoothing: 0.1}": (
+        "'loss.label_smoothing' is for kind: softmax, not for kind: hinge; leave it out"
+    ),
+    "loss={kind: softmax, dice_weight: 1}": (
+        "'loss.dice_weight' is for task: segmentation, not for task: classification; leave it out"
+    ),
+    "loss={kind: dice}": (
+        "'loss': kind: dice is for task: segmentation, not for task: classification; known:"
+        " 'softmax', 'hinge', 'squared_hinge', 'binary', 'focal'"
+    ),
+    "data.max_objects=3": (
+        "'data.max_objects' is for task: detection, not for task: classification; leave it out"
+    ),
+    "data.source={kind: voc, path: x}": (
+        "'data.source': kind: voc is for task: detection, not for task: classification; known:"
+        " 'digits', 'idx', 'folder', 'csv', 'tfds', 'merge'"
+    ),
+    "data.source={kind: digit_scenes}": (
+        "'data.source': kind: digit_scenes is for task: detection or segmentation, not for task:"
+        " classification; known: 'digits', "
+    ),
+    "augment=[{op: flip}, {op: mosaic}]": (
+        "'augment.1': op: mosaic is for task: detection, not for task: classification; known:"
+        " 'flip', "
+    ),
+    "augment=[{op: scale_crop, balance: 0.5}]": (
+        "'augment.0.balance' is for task: segmentation, not for task: classification; leave it out"
+    ),
+    "prepare.resize=tile": (
+        "'prepare.resize' should be 'stretch', 'crop' or 'letterbox', not \"tile\", which is for"
+        " task: segmentation (stretch: to `size`"
+    ),
+    "prepare.overlap=8": (
+        "'prepare.overlap' is for task: segmentation, not for task: classification; leave it out"
+    ),
+    "model.head={kind: fcn}": (
+        "'model.head' is for task: detection or segmentation, not for task: classification; leave"
+    ),
+    "export.png=[mask]": (
+        "'export.png' is for task: segmentation, not for task: classification; leave it out"
+    ),
+    "data.only=[a]": "data.only: one class can't be told from others; name at least two",
     "name=a b": (
         "'name' should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not \"a b\" (Name of the run"
         " and the served model"
@@ -622,15 +694,18 @@ def test_a_configuration_cant_be_changed(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
+SCHEMA = TypeAdapter(Pipeline).json_schema()
+
+
 def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every field of every section: its dotted name and its schema."""
-    for name, section in {"Config": schema, **schema["$defs"]}.items():
+    for name, section in schema["$defs"].items():
         for key, field in section["properties"].items():
             yield f"{name}.{key}", field
 
 
 def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
-    """Whether a field, or else each section it may be, says what it is."""
+    """True if a field, or else each section it may be, says what it is."""
     sections = [field, *field.get("oneOf", [])]
     references = [
         schema["$defs"][section["$ref"].rpartition("/")[2]]
@@ -643,29 +718,120 @@ def described(field: dict[str, Any], schema: dict[str, Any]) -> bool:
 
 
 def test_every_field_of_the_schema_says_what_it_is() -> None:
-    schema = Config.model_json_schema()
     # What kind a section is, its own description says.
     silent = [
         name
-        for name, field in fields(schema)
-        if not described(field, schema) and "const" not in field
+        for name, field in fields(SCHEMA)
+        if not described(field, SCHEMA) and "const" not in field
     ]
     assert silent == []
-    assert len(list(fields(schema))) > 50
+    assert len(list(fields(SCHEMA))) > 50
 
 
 def test_every_section_says_what_it_is() -> None:
-    assert [
-        name
-        for name, section in Config.model_json_schema()["$defs"].items()
-        if "description" not in section
-    ] == []
+    assert [name for name, section in SCHEMA["$defs"].items() if "description" not in section] == []
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_the_schema_accepts_every_shipped_pipeline(path: Path) -> None:
+    jsonschema.validate(config_file.load(path).to_json(), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "task, section, key",
+    [
+        ("detection", "Detection", "mix"),
+        ("segmentation", "SegmentationModel", "drop_connect"),
+        ("detection", "DetectionPrepare", "overlap"),
+        ("classification", "ClassificationExport", "png"),
+    ],
+)
+def test_the_schema_offers_only_what_fits_the_task(task: str, section: str, key: str) -> None:
+    assert SCHEMA["discriminator"]["mapping"][task] == f"#/$defs/{task.capitalize()}"
+    offered = SCHEMA["$defs"][section]
+    assert key not in offered["properties"] and offered["additionalProperties"] is False
+
+
+# -- a task of one's own
+# ------------------------------------------------------------------------------------
+
+
+class Stroke(Augmentation):
+    """Draw a stroke."""
+
+    op: Literal["stroke"]
+    """Which operation."""
+
+
+class Sketching(Config):
+    """A pipeline of a task that cvpipe doesn't have."""
+
+    task: Literal["sketching"]
+    """What is learned."""
+    data: DetectionData
+    """Where the images come from."""
+    augment: tuple[Annotated[Flip | Stroke, Field(discriminator="op")], ...] = ()
+    """Random changes to training images."""
+    strokes: Count = 3
+    """How many strokes a sketch has."""
+    critic: Optimizer
+    """How the second network is trained."""
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        return {"artist": self.optimizer, "critic": self.critic}
+
+
+SKETCHING = """\
+task: sketching
+data: {source: {kind: digit_scenes}, max_objects: 3}
+augment: [{op: flip}, {op: stroke}]
+prepare: {size: [32, 32]}
+model: {backbone: lenet5}
+loss: {kind: some}
+strokes: 5
+optimizer: {kind: adam}
+critic: {kind: sgd}
+train: {epochs: 2, batch_size: 4}
+"""
+
+
+@pytest.fixture
+def sketching(monkeypatch: pytest.MonkeyPatch) -> None:
+    union = Annotated[Classification | Sketching, Field(discriminator="task")]
+    monkeypatch.setattr("cvpipe.config.Pipeline", union)
+
+
+@pytest.mark.usefixtures("sketching")
+def test_a_pipeline_of_another_task_loads_and_comes_back_from_json(tmp_path: Path) -> None:
+    config = config_file.load(write(tmp_path, SKETCHING))
+    assert isinstance(config, Sketching) and config.strokes == 5
+    assert [type(op) for op in config.augment] == [Flip, Stroke]
+    assert {name: one.kind for name, one in config.optimizers.items()} == {
+        "artist": "adam",
+        "critic": "sgd",
+    }
+    assert config_file.parse(json.dumps(config.to_json()), "config.json") == config
+
+
+@pytest.mark.usefixtures("sketching")
+def test_mistakes_know_of_another_task(tmp_path: Path) -> None:
+    assert complaint(write(tmp_path, BASE + "strokes: 3\n")) == (
+        "p.yaml:20: 'strokes' is for task: sketching, not for task: classification; leave it out"
+    )
+    assert "augment doesn't go with optimizer.kind: lbfgs" in complaint(
+        write(tmp_path, SKETCHING), "critic={kind: lbfgs}"
+    )
+    assert complaint(write(tmp_path, SKETCHING), "task=sketchin").endswith(
+        "'task' should be 'classification' or 'sketching', not \"sketchin\""
+    )
 
 
 def test_loading_a_pipeline_doesnt_load_tensorflow() -> None:
     script = (
-        "import sys; from cvpipe import config_file; from cvpipe.config import Config\n"
-        "config_file.load(sys.argv[1]); Config.model_json_schema()\n"
+        "import sys; from cvpipe import config_file; from cvpipe.config import Pipeline\n"
+        "from pydantic import TypeAdapter\n"
+        "config_file.load(sys.argv[1]); TypeAdapter(Pipeline).json_schema()\n"
         "print(sorted({'tensorflow', 'keras', 'sklearn', 'matplotlib'} & sys.modules.keys()))"
     )
     done = subprocess.run(

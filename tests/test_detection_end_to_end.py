@@ -40,10 +40,10 @@ TINY = (
     "train.batch_size=8",
     "train.pictures=true",
     "schedule={kind: constant}",
-    # Without it an untrained network answers so many boxes of all but equal scores that their order
-    # is chance.
-    "suppress.max_detections=20",
 )
+# Without it an untrained network answers so many boxes of all but equal scores that their order is
+# chance.
+FEW_ANSWERS = "model.head.suppress.max_detections=20"
 HEADS = {
     "ssd": ("model.head={kind: ssd, strides: [2, 4]}",),
     "yolo": (
@@ -60,7 +60,8 @@ HEADS = {
 def run(request: pytest.FixtureRequest, once: Once) -> Run:
     """A finished run of a tiny detector."""
     config = config_file.load(
-        ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml", [*TINY, *HEADS[request.param]]
+        ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml",
+        [*TINY, *HEADS[request.param], FEW_ANSWERS],
     )
 
     def make(folder: Path) -> None:

@@ -16,6 +16,7 @@ ORDER = [
     {"json_files", "interrupt"},
     {"models.catalogue"},
     {"config"},
+    {"config_errors"},
     {"config_file"},
     {"runtime"},
     {"geometry"},

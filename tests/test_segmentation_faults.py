@@ -22,7 +22,7 @@ data:
 augment: [{op: scale_crop, balance: 0.5}, {op: flip}]
 prepare: {size: [32, 32]}
 model: {backbone: resnet8, width: 0.25, head: {kind: fcn, output_stride: 4}}
-loss: {dice_weight: 1, hard_pixels: 0.5}
+loss: {kind: softmax, dice_weight: 1, hard_pixels: 0.5}
 optimizer: {kind: adamw, learning_rate: 0.002}
 train: {epochs: 2, batch_size: 2, pictures: false}
 """

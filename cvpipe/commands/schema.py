@@ -22,7 +22,9 @@ def add(commands: Any) -> None:
 
 def schema(options: argparse.Namespace) -> int:
     """Prints the schema."""
-    from cvpipe.config import Config
+    from pydantic import TypeAdapter
 
-    print(json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False))
+    from cvpipe.config import Pipeline
+
+    print(json.dumps(TypeAdapter(Pipeline).json_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -1,4 +1,7 @@
-"""Random changes to training images, by their `op`, and the mixing of two images into one."""
+"""Random changes to training images, by their `op`, and the mixing of two images into one.
+
+Each task lists the operations that move what it learns along with the image.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 Fill = Literal["constant", "reflect", "nearest"]
 
 
-class Flip(Section):
+class Augmentation(Section):
+    """A random change to a training image."""
+
+    op: str
+    """Which operation."""
+
+
+class Flip(Augmentation):
     """Mirror left and right, or top and bottom."""
 
     op: Literal["flip"]
@@ -23,7 +33,7 @@ class Flip(Section):
     """How often."""
 
 
-class PadCrop(Section):
+class PadCrop(Augmentation):
     """Pad on all sides, then crop the original size at a random place (He et al. 2015, section
     4.2).
     """
@@ -36,7 +46,7 @@ class PadCrop(Section):
     """Pad with zeros, or with the mirrored image."""
 
 
-class RandomResizedCrop(Section):
+class RandomResizedCrop(Augmentation):
     """Crop a random area and aspect ratio, resized to the network's input (Szegedy et al. 2014,
     section 6).
     """
@@ -54,7 +64,7 @@ class RandomResizedCrop(Section):
         return self
 
 
-class ShortSideCrop(Section):
+class ShortSideCrop(Augmentation):
     """Resize the short side to a random length, then crop the network's input at a random place (He
     et al. 2015, section 3.4).
     """
@@ -74,7 +84,7 @@ class ShortSideCrop(Section):
         return self
 
 
-class Rotate(Section):
+class Rotate(Augmentation):
     """Turn around the centre by a uniformly random angle."""
 
     op: Literal["rotate"]
@@ -85,7 +95,7 @@ class Rotate(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
-class Translate(Section):
+class Translate(Augmentation):
     """Move by a uniformly random distance."""
 
     op: Literal["translate"]
@@ -96,7 +106,7 @@ class Translate(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
-class Shear(Section):
+class Shear(Augmentation):
     """Slant horizontally by a uniformly random angle, around the centre."""
 
     op: Literal["shear"]
@@ -107,7 +117,7 @@ class Shear(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
-class Expand(Section):
+class Expand(Augmentation):
     """Put the image onto a larger canvas of its mean colour, so that objects look smaller (SSD, Liu
     et al. 2015, section 3.6).
     """
@@ -120,7 +130,7 @@ class Expand(Section):
     """The canvas has up to so many times the image's height and width."""
 
 
-class IouCrop(Section):
+class IouCrop(Augmentation):
     """Crop a patch that overlaps with an object by a chosen share at least (SSD, Liu et al. 2015,
     section 2.2, "Data augmentation").
 
@@ -145,7 +155,7 @@ class IouCrop(Section):
         return self
 
 
-class ScaleJitter(Section):
+class ScaleJitter(Augmentation):
     """Resize by a random factor and aspect, then crop or pad with the mean colour to the size
     before (Redmon and Farhadi 2018).
     """
@@ -163,9 +173,9 @@ class ScaleJitter(Section):
         return self
 
 
-class Mosaic(Section):
+class Mosaic(Augmentation):
     """Four training images in one, around a random centre (YOLOv4, Bochkovskiy et al. 2020, section
-    3.3); for detection.
+    3.3).
     """
 
     op: Literal["mosaic"]
@@ -174,9 +184,9 @@ class Mosaic(Section):
     """How often."""
 
 
-class CopyPaste(Section):
+class CopyPaste(Augmentation):
     """Paste objects of another training image, within their boxes (after Ghiasi et al. 2020, who
-    cut along masks); for detection.
+    cut along masks).
     """
 
     op: Literal["copy_paste"]
@@ -187,9 +197,9 @@ class CopyPaste(Section):
     """How likely each object of the other image is pasted."""
 
 
-class ObjectMixUp(Section):
+class ObjectMixUp(Augmentation):
     """Blend two training images and keep the objects of both (Zhang et al. 2019, Bag of Freebies,
-    section 3.1); for detection.
+    section 3.1).
     """
 
     op: Literal["object_mixup"]
@@ -200,7 +210,7 @@ class ObjectMixUp(Section):
     """The share of the other image is drawn from Beta(alpha, alpha)."""
 
 
-class Lens(Section):
+class Lens(Augmentation):
     """Bend like a lens: barrel or pincushion distortion by a uniformly random amount (Brown 1966,
     first radial term).
     """
@@ -213,7 +223,7 @@ class Lens(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
-class Elastic(Section):
+class Elastic(Augmentation):
     """Bend smoothly and at random, by displacements drawn on a coarse grid (Simard et al. 2003;
     Ronneberger et al. 2015, U-Net).
     """
@@ -233,21 +243,15 @@ class Elastic(Section):
     """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
 
 
-class ScaleCrop(Section):
+class ScaleCrop(Augmentation):
     """Resize by a random factor, then crop the network's input at a random place; what is smaller
     gets a border of the mean colour.
-
-    The border is ignored where masks are learned.
     """
 
     op: Literal["scale_crop"]
     """Which operation."""
     scale: Range = (0.5, 2.0)
     """Smallest and largest factor; halving is as likely as doubling."""
-    balance: Probability = 0.0
-    """For segmentation: how often the crop is laid around a pixel of a class drawn among those in
-    the image, so that rare ones are seen.
-    """
 
     @model_validator(mode="after")
     def _ordered(self) -> ScaleCrop:
@@ -255,7 +259,18 @@ class ScaleCrop(Section):
         return self
 
 
-class ColourJitter(Section):
+class BalancedScaleCrop(ScaleCrop):
+    """Resize by a random factor, then crop the network's input at a random place, or around a rare
+    class; what is smaller gets a border of the mean colour, which is ignored.
+    """
+
+    balance: Probability = 0.0
+    """Probability that the crop is laid around a pixel of a class drawn among those in the image,
+    so that rare ones are seen.
+    """
+
+
+class ColourJitter(Augmentation):
     """Change brightness, contrast, saturation and hue, in this order, each by a uniform random
     amount.
     """
@@ -272,7 +287,7 @@ class ColourJitter(Section):
     """Hue turns by −h to +h of the full circle; colour images only."""
 
 
-class PcaLighting(Section):
+class PcaLighting(Augmentation):
     """Add multiples of the principal components of the training set's colours (Krizhevsky et al.
     2012, section 4.1).
     """
@@ -283,7 +298,7 @@ class PcaLighting(Section):
     """Standard deviation of the random factors."""
 
 
-class Grayscale(Section):
+class Grayscale(Augmentation):
     """Take the colour away; the number of channels stays."""
 
     op: Literal["grayscale"]
@@ -292,7 +307,7 @@ class Grayscale(Section):
     """How often."""
 
 
-class Erase(Section):
+class Erase(Augmentation):
     """Cover a rectangle of random area and aspect ratio (random erasing, Zhong et al. 2017)."""
 
     op: Literal["erase"]
@@ -312,7 +327,7 @@ class Erase(Section):
         return self
 
 
-class Cutout(Section):
+class Cutout(Augmentation):
     """Cover a square whose centre is anywhere in the image, so that some of it may lie outside
     (DeVries and Taylor 2017).
     """
@@ -323,7 +338,7 @@ class Cutout(Section):
     """Side of the square as a share of the image's shorter side."""
 
 
-class RandAugment(Section):
+class RandAugment(Augmentation):
     """A few random operations, all of the same magnitude (Cubuk et al. 2019, RandAugment)."""
 
     op: Literal["rand_augment"]
@@ -336,7 +351,7 @@ class RandAugment(Section):
     """
 
 
-class AutoAugment(Section):
+class AutoAugment(Augmentation):
     """A policy that was found by search: two operations with their probabilities and magnitudes
     (Cubuk et al. 2018, AutoAugment).
     """
@@ -347,32 +362,23 @@ class AutoAugment(Section):
     """The data set that the policy was found on (the paper's appendix)."""
 
 
-Augmentation = Annotated[
+# These change any image, whatever is learned from it.
+AnyImage = (
     Flip
     | PadCrop
     | RandomResizedCrop
     | ShortSideCrop
-    | ScaleCrop
     | Rotate
     | Translate
     | Shear
-    | Lens
-    | Elastic
     | Expand
-    | IouCrop
     | ScaleJitter
-    | Mosaic
-    | CopyPaste
-    | ObjectMixUp
     | ColourJitter
     | PcaLighting
     | Grayscale
     | Erase
     | Cutout
-    | RandAugment
-    | AutoAugment,
-    Field(discriminator="op"),
-]
+)
 
 
 class MixUp(Section):

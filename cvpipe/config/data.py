@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
-from cvpipe.config.section import Count, Section, Share
+from cvpipe.config.section import Count, Section, Share, misfit
+from cvpipe.config.source import Source
 
 
-class Digits(Section):
+class Digits(Source):
     """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes, part of the package."""
 
     kind: Literal["digits"]
     """Which format."""
 
 
-class Idx(Section):
+class Idx(Source):
     """MNIST's format: gzip'd or plain IDX files named like train-images-idx3-ubyte.gz."""
 
     kind: Literal["idx"]
@@ -36,7 +37,7 @@ class Idx(Section):
         return all_different(names)
 
 
-class Folder(Section):
+class Folder(Source):
     """A folder per class, its images inside; or train/, validation/ and test/ folders of such
     folders.
     """
@@ -58,7 +59,7 @@ class ClassNames(Section):
     """Heading of the column with their names."""
 
 
-class Csv(Section):
+class Csv(Source):
     """Tables with a row per image: its path and its label."""
 
     kind: Literal["csv"]
@@ -105,7 +106,7 @@ class Csv(Section):
         return self
 
 
-class Tfds(Section):
+class Tfds(Source):
     """A data set of TensorFlow Datasets, by its name."""
 
     kind: Literal["tfds"]
@@ -127,39 +128,44 @@ class Tfds(Section):
     """The test split; null to hold some images out."""
     image: str = "image"
     """The feature with the image."""
+
+
+class TfdsLabels(Tfds):
+    """A data set of TensorFlow Datasets, by its name, whose images have a class each."""
+
     label: str = "label"
-    """The feature with the class; unused where there are `objects` or a `mask`."""
-    objects: str | None = None
-    """For detection: the feature with the objects, such as objects in coco and voc: a sequence with
-    a bbox and a label each.
-    """
-    mask: str | None = None
-    """For segmentation: the feature with the mask, such as segmentation_mask."""
+    """The feature with the class."""
+
+
+class TfdsObjects(Tfds):
+    """A data set of TensorFlow Datasets, by its name, whose images show objects."""
+
+    objects: str = "objects"
+    """The feature with the objects: a sequence with a bbox and a label each."""
+
+
+class TfdsMasks(Tfds):
+    """A data set of TensorFlow Datasets, by its name, whose images have a mask each."""
+
+    mask: str
+    """The feature with the mask, such as segmentation_mask."""
     classes: tuple[str, ...] = ()
-    """Class names of the mask in the order of its values; empty: those that the feature brings."""
+    """Class names in the order of the mask's values; empty: those that the feature brings."""
     first_value: Annotated[int, Field(ge=0)] = 0
     """The mask's value of the first class; 1 for oxford_iiit_pet."""
     ignore_indices: tuple[Index, ...] = (255,)
     """Values of the mask that are neither learned nor scored."""
 
     @model_validator(mode="after")
-    def _classes_are_the_masks(self) -> Tfds:
-        if self.objects is not None and self.mask is not None:
-            raise ValueError(
-                "objects are for detection and mask is for segmentation; name one of the two"
-            )
-        if self.classes and self.mask is None:
-            raise ValueError(
-                "classes are those of a mask, and there is none; name its feature as mask, or leave"
-                " them out"
-            )
+    def _values_tell_classes(self) -> TfdsMasks:
         check_mask_classes(self.classes, self.ignore_indices, self.first_value)
         return self
 
 
-class DigitScenes(Section):
-    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds; for detection, or with
-    masks for segmentation. Drawn when opened, nothing is downloaded.
+class DigitScenes(Source):
+    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with their boxes.
+
+    Drawn when opened, nothing is downloaded.
     """
 
     kind: Literal["digit_scenes"]
@@ -180,8 +186,6 @@ class DigitScenes(Section):
     """Smallest and largest height of a digit, pixels, some of it margin."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Chooses the scenes."""
-    masks: bool = False
-    """For segmentation: give each scene a mask, background and ten digits, in place of boxes."""
 
     @model_validator(mode="after")
     def _digits_fit(self) -> DigitScenes:
@@ -194,8 +198,16 @@ class DigitScenes(Section):
         return self
 
 
-class Voc(Section):
-    """Pascal VOC's layout, for detection: an XML file of objects per image, and lists of the images
+class DigitSceneMasks(DigitScenes):
+    """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with masks of
+    background and ten digits.
+
+    Drawn when opened, nothing is downloaded.
+    """
+
+
+class Voc(Source):
+    """Pascal VOC's layout: an XML file of objects per image, and lists of the images
     of each split.
     """
 
@@ -241,10 +253,8 @@ class CocoSplit(Section):
     """
 
 
-class Coco(Section):
-    """COCO's instances in JSON, for detection, or with masks for segmentation; crowd regions are
-    neither learned nor scored.
-    """
+class Coco(Source):
+    """COCO's instances in JSON, with their boxes; crowd regions are neither learned nor scored."""
 
     kind: Literal["coco"]
     """Which format."""
@@ -256,14 +266,16 @@ class Coco(Section):
     """The validation split; leave out to hold some training images out."""
     test: CocoSplit | None = None
     """The test split; leave out to hold some images out."""
-    masks: bool = False
-    """For segmentation: paint the objects' polygons and runs of pixels into a mask, background
-    first, in place of boxes.
+
+
+class CocoMasks(Coco):
+    """COCO's instances in JSON, whose polygons and runs of pixels are painted into a mask,
+    background first; crowd regions are neither learned nor scored.
     """
 
 
-class Yolo(Section):
-    """YOLO's text files, for detection: beside images/ a folder labels/ with a file per image,
+class Yolo(Source):
+    """YOLO's text files: beside images/ a folder labels/ with a file per image,
     "class cx cy width height" a line.
     """
 
@@ -292,7 +304,7 @@ class Yolo(Section):
         return all_different(names)
 
 
-class Merge(Section):
+class Merge(Source):
     """Several sources as one: classes are joined by name, splits by their purpose."""
 
     kind: Literal["merge"]
@@ -300,51 +312,46 @@ class Merge(Section):
     sources: Annotated[tuple[Source, ...], Field(min_length=2)]
     """The sources, each with its own `kind`."""
 
-    @model_validator(mode="after")
-    def _alike(self) -> Merge:
-        for what, has in (("boxes", has_boxes), ("masks", has_masks)):
-            if len({has(source) for source in self.sources}) > 1:
-                raise ValueError(
-                    f"some of these sources have {what} and some have none; merge those that do"
-                    " apart from those that don't"
-                )
-        return self
+
+class MergedLabels(Merge):
+    """Several sources of images with a class each as one: classes are joined by name, splits by
+    their purpose.
+    """
+
+    sources: Annotated[tuple[LabelSource, ...], Field(min_length=2)]
+    """The sources, each with its own `kind`."""
 
 
-Source = Annotated[
-    Digits | Idx | Folder | Csv | Tfds | DigitScenes | Voc | Coco | Yolo | Masks | Merge,
-    Field(discriminator="kind"),
+class MergedBoxes(Merge):
+    """Several sources of images with boxes as one: classes are joined by name, splits by their
+    purpose.
+    """
+
+    sources: Annotated[tuple[BoxSource, ...], Field(min_length=2)]
+    """The sources, each with its own `kind`."""
+
+
+class MergedMasks(Merge):
+    """Several sources of images with masks as one: classes are joined by name, splits by their
+    purpose.
+    """
+
+    sources: Annotated[tuple[MaskSource, ...], Field(min_length=2)]
+    """The sources, each with its own `kind`."""
+
+
+# The sources of each kind of annotation.
+LabelSource = Annotated[
+    Digits | Idx | Folder | Csv | TfdsLabels | MergedLabels, Field(discriminator="kind")
 ]
-
-
-def has_boxes(source: Source) -> bool:
-    """Whether a source says what is where in its images, and not what an image is."""
-    match source:
-        case Voc() | Yolo():
-            return True
-        case DigitScenes() | Coco():
-            return not source.masks
-        case Tfds():
-            return source.objects is not None
-        case Merge():
-            return all(has_boxes(child) for child in source.sources)
-        case _:
-            return False
-
-
-def has_masks(source: Source) -> bool:
-    """Whether a source gives a mask with every image."""
-    match source:
-        case Masks():
-            return True
-        case DigitScenes() | Coco():
-            return source.masks
-        case Tfds():
-            return source.mask is not None
-        case Merge():
-            return all(has_masks(child) for child in source.sources)
-        case _:
-            return False
+BoxSource = Annotated[
+    DigitScenes | Voc | Coco | Yolo | TfdsObjects | MergedBoxes, Field(discriminator="kind")
+]
+MaskSource = Annotated[
+    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | MergedMasks, Field(discriminator="kind")
+]
+for merged in (MergedLabels, MergedBoxes, MergedMasks):
+    merged.model_rebuild()
 
 
 class Fold(Section):
@@ -365,7 +372,10 @@ class Fold(Section):
 
 
 class Data(Section):
-    """Where the labelled images come from."""
+    """Source of the labeled images, and the splits made of it."""
+
+    least_classes: ClassVar[int] = 2
+    """The fewest classes that can be learned."""
 
     source: Source
     """The format, by its `kind`, and where the files are."""
@@ -386,10 +396,6 @@ class Data(Section):
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None
     """Train on no more images than this, as many of each class as can be, chosen by the seed."""
-    max_objects: Count = 100
-    """For detection: objects in an image beyond so many, in the order of its annotations, are left
-    out, counted and reported.
-    """
     max_bad_share: Share = 0.05
     """The run stops when more than this share of a split's records can't be read.
 
@@ -402,7 +408,9 @@ class Data(Section):
         return all_different(names)
 
     @model_validator(mode="after")
-    def _two_classes(self) -> Data:
-        if len(self.only) == 1 and not has_boxes(self.source):
-            raise ValueError("only: one class can't be told from others; name at least two")
+    def _enough_classes(self) -> Data:
+        if 0 < len(self.only) < self.least_classes:
+            raise misfit(
+                "data.only", "data.only: one class can't be told from others; name at least two"
+            )
         return self

@@ -1,138 +1,126 @@
-"""What detection adds to a pipeline: which head predicts boxes, and which of its boxes are
-answered.
-"""
+"""The pipeline of detection: what is where in an image."""
 
 from __future__ import annotations
 
-import itertools
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.section import Count, Positive, Probability, Section
+from cvpipe.config.augment import AnyImage, CopyPaste, IouCrop, Mosaic, ObjectMixUp, ScaleCrop
+from cvpipe.config.data import BoxSource, Data
+from cvpipe.config.detection_heads import DetectionHead, Ssd
+from cvpipe.config.loss import Loss
+from cvpipe.config.model import Model
+from cvpipe.config.pipeline import Config
+from cvpipe.config.prepare import Prepare
+from cvpipe.config.section import Count, NonNegative, Share, misfit
 
-Strides = Annotated[tuple[Count, ...], Field(min_length=1)]
-Anchor = tuple[Positive, Positive]
+# Bent boxes are no boxes, and policies choose their operations while the graph runs: of both
+# there is none here.
+DetectionAugmentation = Annotated[
+    AnyImage | ScaleCrop | IouCrop | Mosaic | CopyPaste | ObjectMixUp, Field(discriminator="op")
+]
 
 
-class Ssd(Section):
-    """Default boxes in the cells of several feature maps, each moved, scaled and classified (Liu et
-    al. 2015).
+class DetectionData(Data):
+    """Source of the labeled images, and the splits made of it."""
+
+    least_classes: ClassVar[int] = 1
+
+    source: BoxSource
+    """The format, by its `kind`, and where the files are."""
+    max_objects: Count = 100
+    """Objects in an image beyond so many, in the order of its annotations, are left out, counted
+    and reported.
     """
 
-    kind: Literal["ssd"]
-    """Which head."""
-    layout: Literal["even", "ssd300", "ssd512"] = "even"
-    """Default boxes and feature maps: the paper's for images of 300×300 or 512×512 on ssd_vgg16,
-    or, even, by what follows.
+
+class DetectionPrepare(Prepare):
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+
+    resize: Literal["stretch", "letterbox"] = "stretch"
+    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
+    middle of `size`; what is left over has the colour of `mean`, or middle grey where the training
+    set gives it. There is no crop, which would cut objects off.
     """
-    strides: Strides = (8, 16)
-    """For even: which feature maps of the backbone are used, by their strides; then coarser ones
-    are added, each half as large.
+
+
+class DetectionModel(Model):
+    """The network; its number of classes comes from the data."""
+
+    head: DetectionHead
+    """Head that predicts boxes from the backbone's feature maps, by its `kind`."""
+
+
+class BoxLoss(Loss):
+    """A loss of boxes and their classes."""
+
+    box: Literal["offsets", "giou", "diou", "ciou"] = "offsets"
+    """Error of a box: offsets, by its coordinates as the head's paper does (smooth L1 for
+    ssd, squares for yolo), or by an IoU that also tells apart boxes that don't touch (Rezatofighi
+    et al. 2019; Zheng et al. 2019).
     """
-    coarsest: Count = 1
-    """For even: no map is added once the longer side has so few cells."""
-    smallest: Probability = 0.1
-    """For even: side of the finest map's default boxes, as a share of the image."""
-    largest: Probability = 0.9
-    """For even: side of the coarsest map's; those between are spread evenly."""
-    aspects: tuple[Positive, ...] = (2.0,)
-    """For even: widths over heights of default boxes besides the two squares; each stands for its
-    inverse too.
-    """
-    separable: bool = False
-    """Convolutions of head and added maps per channel, then 1×1: SSDLite (Sandler et al. 2018,
-    section 6.2).
-    """
-    pyramid: Annotated[int, Field(ge=0)] = 0
-    """Channels, at width 1, of a feature pyramid over the backbone's maps (Lin et al. 2016: 256); 0
-    for none.
-    """
-    overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """IoU with an object from which a default box answers for it; the best one does in any case."""
+    box_weight: NonNegative = 1.0
+    """Weight of boxes against classes."""
+
+
+class MultiboxLoss(BoxLoss):
+    """SSD's softmax with background (Liu et al. 2015)."""
+
+    kind: Literal["multibox"]
+    """Which loss."""
+    negatives: NonNegative = 3.0
+    """Boxes without an object that are learned from, the hardest ones, for each box with one."""
+
+
+class FocalBoxLoss(BoxLoss):
+    """A cross-entropy of its own for each class; easy boxes weigh less (Lin et al. 2017)."""
+
+    kind: Literal["focal"]
+    """Which loss."""
+    focal_gamma: NonNegative = 2.0
+    """γ: the larger, the less an easy box weighs."""
+    focal_alpha: Share = 0.25
+    """Weight of the true class; the others weigh 1 − this."""
+
+
+class YoloLoss(BoxLoss):
+    """The loss of the head's paper (Redmon et al. 2015; Redmon and Farhadi 2016, 2018)."""
+
+    kind: Literal["yolo"]
+    """Which loss."""
+    empty_weight: NonNegative = 0.5
+    """Weight of a box without an object against one with an object (Redmon et al. 2015: 0.5)."""
+
+
+SsdLoss = MultiboxLoss | FocalBoxLoss
+DetectionLoss = Annotated[SsdLoss | YoloLoss, Field(discriminator="kind")]
+
+
+class Detection(Config):
+    """A pipeline that learns what is where in an image."""
+
+    task: Literal["detection"]
+    """Task of the pipeline."""
+    data: DetectionData
+    """Source of the labeled images, and the splits made of it."""
+    augment: tuple[DetectionAugmentation, ...] = ()
+    """Random changes to training images, in this order."""
+    prepare: DetectionPrepare
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    model: DetectionModel
+    """The network."""
+    loss: DetectionLoss
+    """Objective, by its `kind`: multibox or focal for an ssd head, yolo for the others."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Ssd:
-        _check_strides(self.strides)
-        if not 0 < self.smallest <= self.largest:
-            raise ValueError("smallest must be above 0 and at most largest")
-        return self
-
-
-class YoloV1(Section):
-    """A grid; each cell answers for the object whose center lies in it (Redmon et al. 2015)."""
-
-    kind: Literal["yolo_v1"]
-    """Which head."""
-    stride: Annotated[int, Field(ge=2)] = 64
-    """Pixels between two cells, an even number: the paper's 448×448 image has 7×7."""
-    boxes: Count = 2
-    """Boxes of a cell."""
-
-
-class YoloV2(Section):
-    """Anchors in every cell of one grid, and a passthrough from the map twice as fine (Redmon and
-    Farhadi 2016).
-    """
-
-    kind: Literal["yolo_v2"]
-    """Which head."""
-    stride: Annotated[int, Field(ge=2)] = 32
-    """Pixels between two cells, an even number."""
-    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
-    """Heights and widths of typical objects, as shares of the network's input: cvpipe data anchors
-    PIPELINE finds them.
-    """
-
-
-class YoloV3(Section):
-    """Anchors in every cell of several grids (Redmon and Farhadi 2018)."""
-
-    kind: Literal["yolo_v3"]
-    """Which head."""
-    strides: Strides = (8, 16, 32)
-    """Pixels between two cells of each grid, from fine to coarse."""
-    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
-    """Heights and widths of typical objects, as shares of the network's input, from small to large:
-    as many for each grid.
-    """
-
-    @model_validator(mode="after")
-    def _shared_out(self) -> YoloV3:
-        _check_strides(self.strides)
-        if len(self.anchors) % len(self.strides):
-            raise ValueError(
-                f"{len(self.anchors)} anchors can't be shared out evenly among {len(self.strides)}"
-                " strides"
+    def _loss_is_the_heads(self) -> Self:
+        head = self.model.head
+        if isinstance(head, Ssd) == isinstance(self.loss, YoloLoss):
+            choice = "multibox or focal" if isinstance(head, Ssd) else "yolo"
+            raise misfit(
+                "loss.kind",
+                f"loss.kind: {self.loss.kind} doesn't go with model.head: {head.kind}; choose"
+                f" {choice}",
             )
         return self
-
-
-DetectionHead = Ssd | YoloV1 | YoloV2 | YoloV3
-
-
-class Suppress(Section):
-    """Which of a detector's boxes are answered: of those that cover each other only the best."""
-
-    kind: Literal["classwise", "agnostic", "soft"] = "classwise"
-    """classwise: a box is dropped for a better one of its class. agnostic: of any class. soft: its
-    score falls instead, the more they overlap (Bodla et al. 2017, linear).
-    """
-    score_threshold: Probability = 0.01
-    """Boxes below are not answered.
-
-    Average precision wants a low one, people a high one: whoever asks an artefact can say another.
-    """
-    iou_threshold: Probability = 0.5
-    """Overlap from which the worse of two boxes is dropped; whoever asks can say another."""
-    max_detections: Count = 100
-    """Most boxes of an image; whoever asks can say fewer."""
-    candidates: Count = 400
-    """How many of an image's highest scores, over all boxes and classes, are looked at; bounds time
-    and memory.
-    """
-
-
-def _check_strides(strides: tuple[int, ...]) -> None:
-    if any(coarse <= fine for fine, coarse in itertools.pairwise(strides)):
-        raise ValueError("strides must grow: [fine, …, coarse]")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cvpipe.config.section import Section
+from cvpipe.config.source import Source
 
 # As in HTML.
 Colour = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
@@ -44,8 +45,8 @@ class MaskClass(Section):
     """Its colour in the masks, such as '#3C1098', in quotes."""
 
 
-class Masks(Section):
-    """Images with masks, for segmentation: pictures of the same size whose pixels are classes, as
+class Masks(Source):
+    """Images with masks: pictures of the same size whose pixels are classes, as
     values or as colours.
     """
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from cvpipe.config.detection import DetectionHead
 from cvpipe.config.section import Count, Finite, Section, Share
-from cvpipe.config.segmentation import DeconvNet, SegmentationHead, SegNet
 from cvpipe.models.catalogue import APPLICATIONS, NETWORKS
-
-Head = Annotated[DetectionHead | SegmentationHead, Field(discriminator="kind")]
 
 
 class Model(Section):
@@ -21,16 +18,10 @@ class Model(Section):
     """One of the names that `cvpipe models` lists, or keras/ and a network of Keras Applications,
     such as keras/MobileNetV2.
     """
-    head: Head | None = None
-    """What predicts boxes, for detection, or the class of every pixel, for segmentation, from the
-    backbone's feature maps, by its `kind`. Classification has a head of its own.
-    """
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
     """Multiplies the channels of every layer of the backbone."""
     dropout: Share = 0.0
     """Share of features dropped before the last layer; for segmentation, of the coarsest map."""
-    drop_connect: Share = 0.0
-    """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
     stochastic_depth: Share = 0.0
     """How often the last residual block is left out in training; earlier ones less, in proportion
     (Huang et al. 2016).
@@ -66,17 +57,10 @@ class Model(Section):
     def _known(cls, name: str) -> str:
         known = [*NETWORKS, *(f"keras/{application}" for application in APPLICATIONS)]
         if name not in known:
-            raise ValueError(f"unknown backbone|{'|'.join(known)}")
-        return name
-
-    @model_validator(mode="after")
-    def _mirrors_vgg16(self) -> Model:
-        if isinstance(self.head, SegNet | DeconvNet) and self.backbone != "vgg16":
-            raise ValueError(
-                f"head: {self.head.kind} mirrors VGG16; set backbone to vgg16, or take head fcn or"
-                f" unet for {self.backbone}"
+            raise PydanticCustomError(
+                "unknown", "unknown backbone '{name}'", {"name": name, "known": known}
             )
-        return self
+        return name
 
     @model_validator(mode="after")
     def _deviates(self) -> Model:

@@ -17,24 +17,14 @@ MAX_WHITENED_VALUES = 4096
 
 
 class Prepare(Section):
-    """What every image goes through, in training, evaluation and in the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
 
     size: tuple[Count, Count]
     """Height and width of the network's input, pixels."""
     channels: Literal[1, 3] = 3
     """1: grey, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
-    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle
-    out. letterbox: keep the aspect, show everything in the middle of `size`; what is left over has
-    the colour of `mean`, or middle grey where the training set gives it. tile: for segmentation,
-    answer images of any size as they are, in tiles of `size`; training crops them, by op:
-    scale_crop.
-    """
-    overlap: Count = 64
-    """For tile: pixels that neighbouring tiles have in common; they fade into each other. At most
-    half of `size`; where `size` less this is a multiple of the coarsest stride, such as 32, all
-    tiles are seen alike.
-    """
+    """Way to bring an image to `size`; each task allows some of these."""
     normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
     """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard
     deviation; image, the mean image; pca or zca, the mean image, then whitening (for small images).
@@ -52,8 +42,8 @@ class Prepare(Section):
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """What pixels in [0, 1] are reduced by and then divided by before the network; 0 and 1
-        where its first layer normalizes.
+        """(mean, std) applied to pixels in [0, 1]; (0, 1) if the network's first layer
+        normalizes.
         """
         return (self.mean, self.std) if self.normalize == "given" else ((0.0,), (1.0,))
 
@@ -66,15 +56,6 @@ class Prepare(Section):
                     f"{key} has {given} values for {self.channels} channels; give one, or one a"
                     " channel"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _tiles_reach_further_than_they_overlap(self) -> Prepare:
-        if self.resize == "tile" and 2 * self.overlap > min(self.size):
-            raise ValueError(
-                f"overlap: {self.overlap} is more than half of the tiles' size, {min(self.size)};"
-                " give less"
-            )
         return self
 
     @model_validator(mode="after")

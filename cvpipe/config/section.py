@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -19,3 +20,13 @@ class Section(BaseModel):
     """One mapping of a pipeline file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def misfit(key: str, sentence: str) -> PydanticCustomError:
+    """Return the error that sections don't fit together.
+
+    Args:
+        key: the key to change, dotted from the top of the pipeline file, such as `prepare.resize`.
+        sentence: what is wrong and what to do.
+    """
+    return PydanticCustomError("misfit", "{sentence}", {"key": key, "sentence": sentence})

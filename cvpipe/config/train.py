@@ -30,7 +30,7 @@ class Teacher(Section):
 
 
 class Train(Section):
-    """How long, on what, and how it is saved."""
+    """Length, devices and checkpoints of the training."""
 
     epochs: Count
     """Passes over the training split."""
@@ -91,10 +91,3 @@ class Export(Section):
 
     checkpoint: Literal["best", "last"] = "best"
     """Which weights."""
-    top_k: Count = 5
-    """How many of the most probable classes an answer names; at most the number of classes."""
-    png: tuple[Literal["mask", "overlay"], ...] = ()
-    """For segmentation: pictures that `serving_default` answers too, PNG files in the image's size.
-    mask: mask_bytes, the label of each pixel as a shade of grey. overlay: overlay_bytes, the image
-    under the colours of its classes.
-    """

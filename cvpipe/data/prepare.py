@@ -147,7 +147,7 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     """
     if config.prepare.resize == "tile":
         return image
-    test_time, shape = config.test_time, input_spec(config).shape[1:]
+    test_time, shape = config.viewing, input_spec(config).shape[1:]
     if test_time.views == "one":
         return prepare(image, config.prepare)
     if test_time.views == "mirrored":
@@ -174,8 +174,8 @@ def input_spec(config: Config) -> tf.TensorSpec:
     """
     if config.prepare.resize == "tile":
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
-    sides = len(config.test_time.sides)
-    views = {"one": 1, "mirrored": 2, "centre": sides, "ten": 10 * sides}[config.test_time.views]
+    sides = len(config.viewing.sides)
+    views = {"one": 1, "mirrored": 2, "centre": sides, "ten": 10 * sides}[config.viewing.views]
     shape = (*config.prepare.size, config.prepare.channels)
     return tf.TensorSpec([None, *(shape if views == 1 else (views, *shape))], name="image")
 

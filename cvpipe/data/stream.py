@@ -88,12 +88,14 @@ def training_batches(
         loaded = _augmented(
             source, index, epoch, config, encode, colors, careful=quarantine is not None
         )
-        return {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mix else loaded
+        return (
+            {**loaded, "seed": example_seed(config.seed, epoch, index)} if config.mixing else loaded
+        )
 
     steps = tf.data.Dataset.range(first_step, last_step)
     # A step at a time in order; only the loading of examples runs in parallel.
     batches = _batches(steps.flat_map(order), load, quarantine, share)
-    if config.mix:
+    if config.mixing:
         mixed = tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config))
         batches = batches.map(mixed, num_parallel_calls=PARALLEL, deterministic=True)
     return prefetch(batches)
@@ -314,7 +316,7 @@ def _loaded(
 
 def _mixed(batch: Batch, config: Config) -> Batch:
     seeds = batch.pop("seed")
-    return mix(batch, seeds + tf.constant([0, MIX_SEED], tf.int64), config.mix)
+    return mix(batch, seeds + tf.constant([0, MIX_SEED], tf.int64), config.mixing)
 
 
 def _batches(

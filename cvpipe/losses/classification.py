@@ -9,7 +9,14 @@ from math import exp, log, log1p
 
 import tensorflow as tf
 
-from cvpipe.config.loss import Loss
+from cvpipe.config.classification import (
+    BinaryLoss,
+    ClassificationLoss,
+    FocalLoss,
+    HingeLoss,
+    SoftmaxLoss,
+    SquaredHingeLoss,
+)
 
 FOCAL_PRIOR = 0.01
 """What a network trained with the focal loss answers for every class at first (Lin et al. 2017,
@@ -17,25 +24,23 @@ section 4.1: π).
 """
 
 
-def classification_loss(logits: tf.Tensor, labels: tf.Tensor, section: Loss) -> tf.Tensor:
+def classification_loss(
+    logits: tf.Tensor, labels: tf.Tensor, loss: ClassificationLoss
+) -> tf.Tensor:
     """The loss that the configuration names: float32 [B] from logits float32 [B, K] and labels
     int32 [B] in 0…K−1.
     """
-    match section.kind:
-        case "softmax":
-            return softmax_cross_entropy(logits, labels, section.label_smoothing)
-        case "hinge":
+    match loss:
+        case SoftmaxLoss():
+            return softmax_cross_entropy(logits, labels, loss.label_smoothing)
+        case HingeLoss():
             return hinge(logits, labels)
-        case "squared_hinge":
+        case SquaredHingeLoss():
             return squared_hinge(logits, labels)
-        case "binary":
+        case BinaryLoss():
             return binary_cross_entropy(logits, labels)
-        case "focal":
-            return focal(logits, labels, section.focal_gamma, section.focal_alpha)
-        case _:
-            raise AssertionError(
-                f"the configuration sees to it that {section.kind} isn't for classification"
-            )
+        case FocalLoss():
+            return focal(logits, labels, loss.focal_gamma, loss.focal_alpha)
 
 
 def softmax_cross_entropy(
@@ -120,43 +125,35 @@ def focal(
     return tf.reduce_sum(balance * easiness * tf.nn.softplus(-signed), axis=-1)
 
 
-def initial_score(section: Loss) -> float:
+def initial_score(loss: ClassificationLoss) -> float:
     """What the last layer's biases start out as: 0, but for focal the score whose sigmoid is
     `FOCAL_PRIOR`.
     """
-    return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if section.kind == "focal" else 0.0
+    return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if isinstance(loss, FocalLoss) else 0.0
 
 
-def expected_initial_loss(section: Loss, classes: int) -> float:
+def expected_initial_loss(loss: ClassificationLoss, classes: int) -> float:
     """The loss of an untrained network, whose scores are all about `initial_score`; without what l1
     and l2 add.
 
     Args:
-        section: the configuration of the loss.
+        loss: the configuration of the loss.
         classes: K.
     """
-    score = initial_score(section)
-    match section.kind:
-        case "softmax":
+    score = initial_score(loss)
+    match loss:
+        case SoftmaxLoss():
             return log(classes)
-        case "hinge" | "squared_hinge":
+        case HingeLoss() | SquaredHingeLoss():
             return classes - 1.0
-        case "binary":
+        case BinaryLoss():
             return classes * log(2)
-        case "focal":
-            right = (
-                section.focal_alpha * (1 + exp(score)) ** -section.focal_gamma * log1p(exp(-score))
-            )
+        case FocalLoss():
+            right = loss.focal_alpha * (1 + exp(score)) ** -loss.focal_gamma * log1p(exp(-score))
             others = (
-                (1 - section.focal_alpha)
-                * (1 + exp(-score)) ** -section.focal_gamma
-                * log1p(exp(score))
+                (1 - loss.focal_alpha) * (1 + exp(-score)) ** -loss.focal_gamma * log1p(exp(score))
             )
             return right + (classes - 1) * others
-        case _:
-            raise AssertionError(
-                f"the configuration sees to it that {section.kind} isn't for classification"
-            )
 
 
 def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from cvpipe.config.loss import Loss
+from cvpipe.config.detection import MultiboxLoss, SsdLoss, YoloLoss
 from cvpipe.geometry.boxes import ciou, diou, giou, iou, to_corners
 from cvpipe.geometry.encoding import encode_ssd
 from cvpipe.geometry.matching import UNMATCHED, hard_negatives, match
@@ -50,7 +50,7 @@ def ssd_loss(
     objects: BoxTargets,
     defaults: tf.Tensor,
     overlap: float,
-    section: Loss,
+    loss: SsdLoss,
 ) -> Losses:
     """SSD's loss (Liu et al. 2015, equation 1), with a softmax or RetinaNet's focal loss; both
     parts over the image's matched boxes.
@@ -65,7 +65,7 @@ def ssd_loss(
         objects: the objects of the images.
         defaults: float32 [D, 4], default boxes as [cy, cx, height, width].
         overlap: IoU from which a default box answers for an object.
-        section: the configuration.
+        loss: the configuration.
 
     Returns:
         "class" and "box", float32 [B]; without objects both are 0, but for focal's class.
@@ -75,24 +75,24 @@ def ssd_loss(
     positive, slot = index >= 0, tf.maximum(index, 0)
     label = tf.where(positive, tf.gather(objects.labels, slot, batch_dims=1), -1)
     target = tf.gather(boxes, slot, batch_dims=1)
-    if section.kind == "multibox":
+    if isinstance(loss, MultiboxLoss):
         wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label + 1, logits=logits)
         hardest = hard_negatives(
-            tf.stop_gradient(wrong), positive, index == UNMATCHED, section.negatives
+            tf.stop_gradient(wrong), positive, index == UNMATCHED, loss.negatives
         )
         of_class = tf.where(positive | hardest, wrong, 0)
     else:
         of_class = tf.where(
-            index >= UNMATCHED, focal(logits, label, section.focal_gamma, section.focal_alpha), 0
+            index >= UNMATCHED, focal(logits, label, loss.focal_gamma, loss.focal_alpha), 0
         )
     # Boxes without an object have no target; any finite one keeps NaN out of the gradient.
     target = tf.where(positive[..., tf.newaxis], target, to_corners(defaults))
-    if section.box == "offsets":
+    if loss.box == "offsets":
         off = tf.reduce_sum(_smooth_l1(raw - encode_ssd(target, defaults)), axis=-1)
     else:
-        off = 1 - _OVERLAPS[section.box](decoded, target)
+        off = 1 - _OVERLAPS[loss.box](decoded, target)
     matched = tf.maximum(tf.reduce_sum(tf.cast(positive, raw.dtype), axis=1), 1)
-    of_box = section.box_weight * tf.where(positive, off, 0)
+    of_box = loss.box_weight * tf.where(positive, off, 0)
     return {
         "class": tf.reduce_sum(of_class, axis=1) / matched,
         "box": tf.reduce_sum(of_box, axis=1) / matched,
@@ -108,7 +108,7 @@ def yolo_loss(
     objects: BoxTargets,
     responsible: tf.Tensor,
     one_class: bool,
-    section: Loss,
+    loss: YoloLoss,
 ) -> Losses:
     """The loss of YOLOv2 and v3 (Redmon and Farhadi 2016, section 2; 2018, sections 2.1 and 2.2),
     summed over an image.
@@ -124,7 +124,7 @@ def yolo_loss(
         responsible: int32 [B, M], the box that answers for each object; any for empty slots.
         one_class: whether classes exclude each other (v2's softmax), or are a question of its own
             each (v3).
-        section: the configuration.
+        loss: the configuration.
 
     Returns:
         "class", "box" and "objectness", float32 [B].
@@ -141,7 +141,7 @@ def yolo_loss(
         of_class = tf.reduce_sum(
             tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits), axis=-1
         )
-    if section.box == "offsets":
+    if loss.box == "offsets":
         predicted = tf.concat([tf.sigmoid(raw[..., :2]), raw[..., 2:]], axis=-1)
         # As in the authors' code, small objects count up to twice as much: the same error costs
         # them more of their IoU.
@@ -149,11 +149,11 @@ def yolo_loss(
         target = tf.cast(tf.where(objects.is_object[..., tf.newaxis], encoded, 0), raw.dtype)
         off = (2 - height * width) * tf.reduce_sum(tf.square(predicted - target), axis=-1)
     else:
-        off = 1 - _OVERLAPS[section.box](own, boxes)
+        off = 1 - _OVERLAPS[loss.box](own, boxes)
     return {
         "class": tf.reduce_sum(filled * of_class, axis=1),
-        "box": section.box_weight * tf.reduce_sum(filled * off, axis=1),
-        "objectness": _objectness_loss(objectness, decoded, objects, responsible, section),
+        "box": loss.box_weight * tf.reduce_sum(filled * off, axis=1),
+        "objectness": _objectness_loss(objectness, decoded, objects, responsible, loss),
     }
 
 
@@ -165,7 +165,7 @@ def yolo_v1_loss(
     objects: BoxTargets,
     encoded: tf.Tensor,
     cells: tf.Tensor,
-    section: Loss,
+    loss: YoloLoss,
 ) -> Losses:
     """YOLOv1's loss, squares throughout (Redmon et al. 2015, equation 3), summed over an image.
 
@@ -180,7 +180,7 @@ def yolo_v1_loss(
         objects: the objects of the images.
         encoded: float32 [B, M, 4], what `raw` should be.
         cells: int32 [B, M], the cell 0 … S − 1 of each object.
-        section: the configuration.
+        loss: the configuration.
 
     Returns:
         "class", "box" and "objectness", float32 [B].
@@ -203,11 +203,11 @@ def yolo_v1_loss(
     answer = tf.gather(objectness, responsible, batch_dims=1)
     empty = tf.cast(1 - _marked(responsible, objects.is_object, decoded.shape[1]), raw.dtype)
     of_objectness = tf.reduce_sum(filled * tf.square(answer - reached), axis=1)
-    of_empty = section.empty_weight * tf.reduce_sum(empty * tf.square(objectness), axis=1)
+    of_empty = loss.empty_weight * tf.reduce_sum(empty * tf.square(objectness), axis=1)
     # Equation 3's λ of 5 is part of the method; box_weight comes on top.
     return {
         "class": tf.reduce_sum(filled * wrong, axis=1),
-        "box": 5 * section.box_weight * tf.reduce_sum(filled * off, axis=1),
+        "box": 5 * loss.box_weight * tf.reduce_sum(filled * off, axis=1),
         "objectness": of_objectness + of_empty,
     }
 
@@ -217,14 +217,14 @@ def _objectness_loss(
     decoded: tf.Tensor,
     objects: BoxTargets,
     responsible: tf.Tensor,
-    section: Loss,
+    loss: YoloLoss,
 ) -> tf.Tensor:
     """float32 [B]."""
     truth = tf.cast(_marked(responsible, objects.is_object, objectness.shape[1]), objectness.dtype)
     overlaps = iou(tf.cast(tf.stop_gradient(decoded), tf.float32), objects.boxes)
     overlaps = tf.where((objects.labels >= 0)[:, tf.newaxis], overlaps, 0)
     forgiven = tf.cast(tf.reduce_max(overlaps, axis=-1) >= FORGIVEN, objectness.dtype)
-    weight = tf.maximum(truth, section.empty_weight * (1 - forgiven))
+    weight = tf.maximum(truth, loss.empty_weight * (1 - forgiven))
     return tf.reduce_sum(
         weight * tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=objectness), axis=1
     )

@@ -13,7 +13,13 @@ from math import log
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.loss import Loss
+from cvpipe.config.segmentation import (
+    DiceLoss,
+    PixelFocalLoss,
+    PixelLoss,
+    PixelSoftmaxLoss,
+    SegmentationLoss,
+)
 from cvpipe.errors import ConfigError
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.matching import hard_negatives
@@ -24,12 +30,15 @@ PART = {"softmax": "cross_entropy", "focal": "focal", "dice": "dice"}
 _LEAST_DOUBT = 1e-7
 
 
-def part_names(section: Loss) -> tuple[str, ...]:
+def part_names(loss: SegmentationLoss) -> tuple[str, ...]:
     """The names of what `segmentation_loss` returns."""
-    return (PART[section.kind], "dice") if _adds_dice(section) else (PART[section.kind],)
+    adds_dice = isinstance(loss, PixelLoss) and loss.dice_weight > 0
+    return (PART[loss.kind], "dice") if adds_dice else (PART[loss.kind],)
 
 
-def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict[str, tf.Tensor]:
+def segmentation_loss(
+    logits: tf.Tensor, mask: tf.Tensor, loss: SegmentationLoss
+) -> dict[str, tf.Tensor]:
     """The parts of the loss that the configuration names.
 
     An image's cross-entropy or focal loss is the mean over its pixels that aren't ignored, weighted
@@ -40,7 +49,7 @@ def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict
     Args:
         logits: float32 [B, h, w, K].
         mask: uint8 [B, h, w], labels 0 … K − 1, or IGNORED.
-        section: the configuration.
+        loss: the configuration.
 
     Returns:
         float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1,
@@ -50,11 +59,10 @@ def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict
         ConfigError: `class_weights` are neither none nor one a class.
     """
     classes = logits.shape[-1]
-    if section.class_weights and len(section.class_weights) != classes:
-        number = len(section.class_weights)
+    if isinstance(loss, PixelLoss) and len(loss.class_weights) not in (0, classes):
         raise ConfigError(
-            f"loss.class_weights: {number} numbers for {classes} classes; give one a class, or"
-            " leave it out"
+            f"loss.class_weights: {len(loss.class_weights)} numbers for {classes} classes; give one"
+            " a class, or leave it out"
         )
     images = tf.shape(logits)[0]
     scores = tf.reshape(logits, [images, -1, classes])
@@ -63,27 +71,19 @@ def segmentation_loss(logits: tf.Tensor, mask: tf.Tensor, section: Loss) -> dict
     labels = tf.where(valid, labels, 0)
     probabilities, truth = tf.nn.softmax(scores), tf.one_hot(labels, classes, dtype=scores.dtype)
     wrong = cross_entropy(scores, probabilities, truth)
-    match section.kind:
-        case "dice":
+    match loss:
+        case DiceLoss():
             return {"dice": soft_dice(probabilities, wrong, truth, valid)}
-        case "softmax":
-            cost = (
-                _smoothed(wrong, scores, section.label_smoothing)
-                if section.label_smoothing
-                else wrong
-            )
-        case "focal":
-            cost = focal(wrong, section.focal_gamma)
-        case _:
-            raise AssertionError(
-                f"the configuration sees to it that {section.kind} isn't for segmentation"
-            )
-    parts = {PART[section.kind]: _mean(cost, labels, valid, section)}
-    return (
-        {**parts, "dice": section.dice_weight * soft_dice(probabilities, wrong, truth, valid)}
-        if _adds_dice(section)
-        else parts
-    )
+        case PixelSoftmaxLoss() if loss.label_smoothing:
+            cost = _smoothed(wrong, scores, loss.label_smoothing)
+        case PixelSoftmaxLoss():
+            cost = wrong
+        case PixelFocalLoss():
+            cost = focal(wrong, loss.focal_gamma)
+    parts = {PART[loss.kind]: _mean(cost, labels, valid, loss)}
+    if loss.dice_weight:
+        parts["dice"] = loss.dice_weight * soft_dice(probabilities, wrong, truth, valid)
+    return parts
 
 
 def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
@@ -156,23 +156,19 @@ def soft_dice(
     return tf.math.divide_no_nan(tf.reduce_sum(shown * (1 - overlap), -1), tf.reduce_sum(shown, -1))
 
 
-def expected_initial_loss(section: Loss, classes: int) -> float | None:
+def expected_initial_loss(loss: SegmentationLoss, classes: int) -> float | None:
     """The loss of an untrained network, whose scores are all about equal; None where it depends on
     the masks, as Dice does.
 
     Args:
-        section: the configuration of the loss; without what l1 and l2 add.
+        loss: the configuration of the loss; without what l1 and l2 add.
         classes: K.
     """
-    if "dice" in part_names(section):
+    if "dice" in part_names(loss):
         return None
     return log(classes) * (
-        (1 - 1 / classes) ** section.focal_gamma if section.kind == "focal" else 1
+        (1 - 1 / classes) ** loss.focal_gamma if isinstance(loss, PixelFocalLoss) else 1
     )
-
-
-def _adds_dice(section: Loss) -> bool:
-    return section.kind != "dice" and section.dice_weight > 0
 
 
 def _smoothed(wrong: tf.Tensor, scores: tf.Tensor, share: float) -> tf.Tensor:
@@ -183,14 +179,14 @@ def _smoothed(wrong: tf.Tensor, scores: tf.Tensor, share: float) -> tf.Tensor:
     return (1 - share) * wrong + share * of_all
 
 
-def _mean(cost: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, section: Loss) -> tf.Tensor:
+def _mean(cost: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, loss: PixelLoss) -> tf.Tensor:
     """The weighted mean [B] of what pixels cost, [B, P], over those that count."""
     weight = tf.ones_like(cost)
-    if section.class_weights:
-        weight = tf.gather(tf.constant(section.class_weights, cost.dtype), labels)
-    if section.hard_pixels < 1:
+    if loss.class_weights:
+        weight = tf.gather(tf.constant(loss.class_weights, cost.dtype), labels)
+    if loss.hard_pixels < 1:
         weighted = tf.stop_gradient(weight * cost)
-        hardest = hard_negatives(weighted, valid, valid, section.hard_pixels, minimum=1)
+        hardest = hard_negatives(weighted, valid, valid, loss.hard_pixels, minimum=1)
         # NaN is neither more nor less than anything; that a network has diverged must show all the
         # same.
         valid &= hardest | tf.math.is_nan(weighted)

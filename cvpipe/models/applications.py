@@ -9,7 +9,6 @@ with: they take pixels in [0, 1] and do the rest inside.
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 from typing import Any
 
@@ -81,4 +80,4 @@ def _features(
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"keras.applications.{APPLICATIONS[name]}")
+    return getattr(keras.applications, APPLICATIONS[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
 from typing import Protocol
 
 import keras
@@ -10,7 +10,17 @@ import keras
 from cvpipe.config.model import Model
 from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
-from cvpipe.models import applications
+from cvpipe.models import (
+    applications,
+    darknet,
+    fractional,
+    lenet,
+    mobilenet,
+    resnet,
+    shallow,
+    unet,
+    vgg,
+)
 from cvpipe.models.blocks import Style
 from cvpipe.models.catalogue import NETWORKS, Network, application_of
 from cvpipe.models.heads import classifier
@@ -29,6 +39,29 @@ class Backbone(Protocol):
     ) -> dict[int, keras.KerasTensor]:
         """Return the feature maps of `image` by stride."""
         ...
+
+
+BACKBONES: Mapping[str, Backbone] = {
+    "linear": shallow.linear,
+    "two_layer": shallow.two_layer,
+    "lenet5": lenet.lenet5,
+    "resnet8": resnet.resnet8,
+    "resnet20": resnet.resnet20,
+    "resnet32": resnet.resnet32,
+    "fmp6_sqrt2": fractional.fmp6_sqrt2,
+    "resnet18": resnet.resnet18,
+    "resnet34": resnet.resnet34,
+    "resnet50": resnet.resnet50,
+    "mobilenet_v2": mobilenet.mobilenet_v2,
+    "vgg16": vgg.vgg16,
+    "ssd_vgg16": vgg.ssd_vgg16,
+    "fcn_vgg16": vgg.fcn_vgg16,
+    "unet": unet.unet,
+    "extraction": darknet.extraction,
+    "darknet19": darknet.darknet19,
+    "darknet53": darknet.darknet53,
+}
+"""The backbone function of each network in the catalogue."""
 
 
 def published(name: str) -> Network:
@@ -50,8 +83,8 @@ def backbone(name: str) -> Backbone:
     """
     if application := application_of(name):
         return applications.backbone(application)
-    file, function = published(name).backbone.split(":")
-    return getattr(importlib.import_module(f"cvpipe.models.{file}"), function)
+    published(name)
+    return BACKBONES[name]
 
 
 def make_style(config: Model, synchronized: bool) -> Style:

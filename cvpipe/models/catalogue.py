@@ -1,6 +1,7 @@
 """The networks by name, for people and for the configuration. Nothing heavy is imported here.
 
-To add a network: write its backbone function in a file of this folder, and one line here.
+To add a network: write its backbone function in a file of this folder, describe it here, and name
+its function in `build.BACKBONES`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from typing import NamedTuple
 
 
 class Network(NamedTuple):
-    """Where a network is and what it was published as."""
+    """A network as it was published."""
 
-    backbone: str
-    """`file:function` in this folder; the function returns {stride: feature map}."""
     input_shape: tuple[int, int, int]
     """Height, width, channels of the published network."""
     classes: int
@@ -23,7 +22,7 @@ class Network(NamedTuple):
 
 
 # Keras Applications whose variables are called the same whatever else a process has built, and the
-# modules of Keras they are in.
+# modules of keras.applications that hold them.
 APPLICATIONS = {
     "VGG16": "vgg16",
     "VGG19": "vgg19",
@@ -41,78 +40,41 @@ APPLICATIONS = {
 }
 
 NETWORKS: dict[str, Network] = {
-    "linear": Network("shallow:linear", (32, 32, 3), 10, "CS231n, Linear classification"),
+    "linear": Network((32, 32, 3), 10, "CS231n, Linear classification"),
     "two_layer": Network(
-        "shallow:two_layer",
-        (32, 32, 3),
-        10,
-        "CS231n, Putting it together: minimal neural network case study",
+        (32, 32, 3), 10, "CS231n, Putting it together: minimal neural network case study"
     ),
     "lenet5": Network(
-        "lenet:lenet5",
         (32, 32, 1),
         10,
         "LeCun et al. 1998, Gradient-based learning applied to document recognition",
         hidden=(84,),
     ),
-    "resnet8": Network(
-        "resnet:resnet8", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"
-    ),
-    "resnet20": Network(
-        "resnet:resnet20", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"
-    ),
-    "resnet32": Network(
-        "resnet:resnet32", (32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"
-    ),
+    "resnet8": Network((32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
+    "resnet20": Network((32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
+    "resnet32": Network((32, 32, 3), 10, "He et al. 2015, Deep residual learning, section 4.2"),
     "fmp6_sqrt2": Network(
-        "fractional:fmp6_sqrt2",
-        (36, 36, 1),
-        10,
-        "Graham 2014, Fractional max-pooling, section 4, (32nC2-FMP√2)6-C2-C1",
+        (36, 36, 1), 10, "Graham 2014, Fractional max-pooling, section 4, (32nC2-FMP√2)6-C2-C1"
     ),
-    "resnet18": Network(
-        "resnet:resnet18", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"
-    ),
-    "resnet34": Network(
-        "resnet:resnet34", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"
-    ),
-    "resnet50": Network(
-        "resnet:resnet50", (224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"
-    ),
-    "mobilenet_v2": Network(
-        "mobilenet:mobilenet_v2", (224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"
-    ),
+    "resnet18": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
+    "resnet34": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
+    "resnet50": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
+    "mobilenet_v2": Network((224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
     "vgg16": Network(
-        "vgg:vgg16",
-        (224, 224, 3),
-        1000,
-        "Simonyan and Zisserman 2014, table 1, D, without fc6 and fc7",
+        (224, 224, 3), 1000, "Simonyan and Zisserman 2014, table 1, D, without fc6 and fc7"
     ),
-    "ssd_vgg16": Network("vgg:ssd_vgg16", (224, 224, 3), 1000, "Liu et al. 2015, SSD, section 3.1"),
+    "ssd_vgg16": Network((224, 224, 3), 1000, "Liu et al. 2015, SSD, section 3.1"),
     "fcn_vgg16": Network(
-        "vgg:fcn_vgg16",
-        (224, 224, 3),
-        1000,
-        "Long et al. 2015, Fully convolutional networks, section 4.1",
+        (224, 224, 3), 1000, "Long et al. 2015, Fully convolutional networks, section 4.1"
     ),
     "unet": Network(
-        "unet:unet",
-        (572, 572, 1),
-        2,
-        "Ronneberger et al. 2015, U-Net, figure 1, its contracting path",
+        (572, 572, 1), 2, "Ronneberger et al. 2015, U-Net, figure 1, its contracting path"
     ),
     "extraction": Network(
-        "darknet:extraction",
-        (224, 224, 3),
-        1000,
-        "Redmon et al. 2015, You only look once, section 2.2",
+        (224, 224, 3), 1000, "Redmon et al. 2015, You only look once, section 2.2"
     ),
-    "darknet19": Network(
-        "darknet:darknet19", (224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6"
-    ),
-    "darknet53": Network(
-        "darknet:darknet53", (256, 256, 3), 1000, "Redmon and Farhadi 2018, YOLOv3, table 1"
-    ),
+    "darknet19": Network((224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6"),
+    "darknet53": Network((256, 256, 3), 1000, "Redmon and Farhadi 2018, YOLOv3, table 1"),
 }
 
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from cvpipe.config import Config
-from cvpipe.config.detection import Ssd, YoloV1, YoloV2, YoloV3
+from cvpipe.config import Detection
+from cvpipe.config.detection import MultiboxLoss
+from cvpipe.config.detection_heads import Ssd, YoloV1, YoloV2, YoloV3
 from cvpipe.geometry.default_boxes import (
     Layer,
     default_boxes,
@@ -47,7 +48,7 @@ class Grid(NamedTuple):
         return prod(self.size) * len(self.anchors)
 
 
-def detection_network(config: Config, classes: int, style: Style) -> keras.Model:
+def detection_network(config: Detection, classes: int, style: Style) -> keras.Model:
     """The detector, with fresh weights: float32 [B, H, W, C] to raw outputs by name, see
     `detectors`.
 
@@ -60,7 +61,7 @@ def detection_network(config: Config, classes: int, style: Style) -> keras.Model
     bias = prior_bias(PRIOR)
     match head:
         case Ssd():
-            background = config.loss.kind == "multibox"
+            background = isinstance(config.loss, MultiboxLoss)
             return detectors.ssd(
                 body,
                 shape,
@@ -110,13 +111,9 @@ def detection_network(config: Config, classes: int, style: Style) -> keras.Model
                 style=style,
                 normalize=normalize,
             )
-        case _:
-            raise AssertionError(
-                "the configuration sees to it that a detector has a head that predicts boxes"
-            )
 
 
-def ssd_layers(config: Config) -> tuple[Layer, ...]:
+def ssd_layers(config: Detection) -> tuple[Layer, ...]:
     """Where SSD's default boxes are, a layer for each feature map."""
     head = config.model.head
     assert isinstance(head, Ssd)
@@ -126,12 +123,12 @@ def ssd_layers(config: Config) -> tuple[Layer, ...]:
     return layers_for(grids, head.smallest, head.largest, head.aspects)
 
 
-def ssd_defaults(config: Config) -> np.ndarray:
+def ssd_defaults(config: Detection) -> np.ndarray:
     """SSD's default boxes, float32 [D, 4]: [cy, cx, height, width]."""
     return default_boxes(ssd_layers(config))
 
 
-def yolo_grids(config: Config) -> tuple[Grid, ...]:
+def yolo_grids(config: Detection) -> tuple[Grid, ...]:
     """The maps of YOLO's heads, from fine to coarse; the first version has boxes without anchors,
     whose sizes here mean nothing.
     """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import keras
 
-from cvpipe.config.segmentation import UnpoolingKind
+from cvpipe.config.segmentation_heads import UnpoolingKind
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.pyramid import Size
 from cvpipe.models.upsampling import MaxPoolingWithPositions, Unpooling

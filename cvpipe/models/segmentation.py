@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import keras
 
-from cvpipe.config import Config
-from cvpipe.config.segmentation import DeconvNet, Fcn, SegNet, Unet
+from cvpipe.config import Segmentation
+from cvpipe.config.segmentation_heads import DeconvNet, Fcn, SegNet, Unet
 from cvpipe.models import segmenters
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone
 
 
-def segmentation_network(config: Config, classes: int, style: Style) -> keras.Model:
+def segmentation_network(config: Segmentation, classes: int, style: Style) -> keras.Model:
     """The segmenter, with fresh weights: float32 [B, H, W, C] to "logits", float32 [B, ceil(H / s),
     ceil(W / s), classes].
 
@@ -60,8 +60,4 @@ def segmentation_network(config: Config, classes: int, style: Style) -> keras.Mo
                 width=model.width,
                 style=style,
                 normalize=normalize,
-            )
-        case _:
-            raise AssertionError(
-                "the configuration sees to it that a segmenter has a head that classifies pixels"
             )

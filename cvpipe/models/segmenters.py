@@ -11,7 +11,7 @@ from __future__ import annotations
 import keras
 
 from cvpipe.config.prepare import Prepare
-from cvpipe.config.segmentation import UnpoolingKind
+from cvpipe.config.segmentation_heads import UnpoolingKind
 from cvpipe.errors import ConfigError
 from cvpipe.models import mirrored_vgg
 from cvpipe.models.blocks import Style, conv_norm, scale_channels

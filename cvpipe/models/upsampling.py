@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.segmentation import UnpoolingKind
+from cvpipe.config.segmentation_heads import UnpoolingKind
 from cvpipe.models.pyramid import Size
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cvpipe.config import Config
+from cvpipe.config import Classification
 from cvpipe.data.facts import Facts
 from cvpipe.pictures import Arrays, Pictures, drawing
 
 
-def make_pictures(config: Config, facts: Facts) -> Pictures:
+def make_pictures(config: Classification, facts: Facts) -> Pictures:
     """Return the pictures of a classifier."""
     return Pictures(
         partial(draw_targets, facts=facts),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe.answers.detection import to_answer
-from cvpipe.config import Config
+from cvpipe.config import Detection
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
 from cvpipe.pictures import Arrays, Pictures, drawing
@@ -22,7 +22,7 @@ doubts.
 """
 
 
-def make_pictures(config: Config, facts: Facts) -> Pictures:
+def make_pictures(config: Detection, facts: Facts) -> Pictures:
     """Return the pictures of a detector."""
     return Pictures(
         partial(draw_targets, config=config, facts=facts),
@@ -32,7 +32,7 @@ def make_pictures(config: Config, facts: Facts) -> Pictures:
     )
 
 
-def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Config, facts: Facts) -> Figure:
+def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Detection, facts: Facts) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their objects."""
     return drawing.boxes_grid(
         pixels, [[_truth(targets, n, pixels.shape[1:3], config, facts)] for n in range(len(pixels))]
@@ -40,7 +40,7 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Config, facts: 
 
 
 def draw_answers(
-    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Config, facts: Facts
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Detection, facts: Facts
 ) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their objects in gray and the answers, from a
     score of DRAWN_SCORE, in green over them.
@@ -84,7 +84,7 @@ def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
 
 
 def _truth(
-    targets: Arrays, n: int, size: tuple[int, ...], config: Config, facts: Facts
+    targets: Arrays, n: int, size: tuple[int, ...], config: Detection, facts: Facts
 ) -> drawing.Marks:
     filled = targets["labels"][n] >= 0
     boxes = _placed(targets["boxes"][n][filled], targets["extent"][n], size, config)
@@ -94,7 +94,7 @@ def _truth(
 
 
 def _placed(
-    boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Config
+    boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Detection
 ) -> np.ndarray:
     """Return boxes [n, 4], fractions of an image, in pixels of its prepared version."""
     placed = place_boxes(

@@ -10,14 +10,14 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from cvpipe.config import Config
+from cvpipe.config import Segmentation
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
 from cvpipe.geometry.masks import overlay
 from cvpipe.pictures import Arrays, Pictures, drawing
 
 
-def make_pictures(config: Config, facts: Facts) -> Pictures:
+def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
     """Return the pictures of a segmenter."""
     return Pictures(
         partial(draw_targets, config=config, facts=facts),
@@ -27,7 +27,9 @@ def make_pictures(config: Config, facts: Facts) -> Pictures:
     )
 
 
-def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Config, facts: Facts) -> Figure:
+def draw_targets(
+    pixels: np.ndarray, targets: Arrays, *, config: Segmentation, facts: Facts
+) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] beside their masks."""
     rows = [
         (image, _placed(mask, mask.shape, image, config))
@@ -41,7 +43,7 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Config, facts: 
 
 
 def draw_answers(
-    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Config, facts: Facts
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Segmentation, facts: Facts
 ) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] beside their masks and the answers."""
     rows = []
@@ -83,7 +85,7 @@ def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
 
 
 def _placed(
-    mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Config
+    mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Segmentation
 ) -> np.ndarray:
     """Return the part of a mask that is `size`, uint8 [H, W], where its prepared image shows it."""
     part = tf.constant(mask[: size[0], : size[1], np.newaxis])

@@ -10,7 +10,7 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from cvpipe.config import Config
+from cvpipe.config import Classification
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources import Example
 from cvpipe.fields import Field
@@ -39,7 +39,7 @@ ANSWERS = {
 }
 
 
-def make_task(config: Config, facts: Facts) -> Task:
+def make_task(config: Classification, facts: Facts) -> Task:
     """Return classification, bound to a pipeline and its data's facts."""
     names = facts.class_names
 
@@ -63,7 +63,9 @@ def make_task(config: Config, facts: Facts) -> Task:
     )
 
 
-def build_network(config: Config, num_classes: int, synchronized: bool = False) -> keras.Model:
+def build_network(
+    config: Classification, num_classes: int, synchronized: bool = False
+) -> keras.Model:
     """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}.
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
@@ -88,13 +90,13 @@ def encode(example: Example) -> Tensors:
     return {"label": example["label"]}
 
 
-def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
+def loss(outputs: Tensors, targets: Tensors, config: Classification) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     part = PART[config.loss.kind]
     return {part: classification_loss(outputs["logits"], targets["label"], config.loss)}
 
 
-def combine(outputs: Tensors, config: Config) -> Tensors:
+def combine(outputs: Tensors, config: Classification) -> Tensors:
     """Combine the outputs of several networks, or of one network for several views of an image.
 
     Args:
@@ -112,7 +114,9 @@ def combine(outputs: Tensors, config: Config) -> Tensors:
     return {"logits": yes - no}
 
 
-def imitate(outputs: Tensors, teacher: Tensors, temperature: float, config: Config) -> tf.Tensor:
+def imitate(
+    outputs: Tensors, teacher: Tensors, temperature: float, config: Classification
+) -> tf.Tensor:
     """Return the cross-entropy with the teacher's softened probabilities, × T², float32 [B] (Hinton
     et al. 2015, section 2).
     """
@@ -121,7 +125,7 @@ def imitate(outputs: Tensors, teacher: Tensors, temperature: float, config: Conf
     )
 
 
-def answer(outputs: Tensors, config: Config, class_names: tuple[str, ...]) -> Tensors:
+def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...]) -> Tensors:
     """Return the answers, the same in evaluation and in the artefact.
 
     Probabilities are the softmax of the scores; for losses binary and focal each class has its own
@@ -148,6 +152,6 @@ def answer(outputs: Tensors, config: Config, class_names: tuple[str, ...]) -> Te
     }
 
 
-def _is_one_of_many(config: Config) -> bool:
+def _is_one_of_many(config: Classification) -> bool:
     """True if the classes exclude each other in the loss; False if each is its own question."""
     return config.loss.kind not in ("binary", "focal")

@@ -102,7 +102,7 @@ def evaluate_ensemble(
 def _check_fits(first: Run, run: Run) -> None:
     ours, theirs = first.config.to_json(), run.config.to_json()
     for key in SHARED:
-        if ours[key] != theirs[key]:
+        if ours.get(key) != theirs.get(key):
             raise DataError(
                 f"{run.folder}: can't answer together with {first.folder}, because their"
                 f" configurations differ in '{key}'"

@@ -70,7 +70,7 @@ def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
             f"train.batch_size: {size} can't be shared equally by {work}; use a multiple of"
             f" {replicas * parts}"
         )
-    if config.mix and replicas > 1 and size // replicas % 2:
+    if config.mixing and replicas > 1 and size // replicas % 2:
         raise ConfigError(
             f"train.batch_size: {size} gives each of {replicas} devices an odd number of examples,"
             f" and mix takes pairs; use a multiple of {2 * replicas * parts}"

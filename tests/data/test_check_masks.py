@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvpipe.config.data import DigitScenes, Masks
+from cvpipe.config.data import DigitSceneMasks, Masks
 from cvpipe.data.check import check
 from cvpipe.data.check_report import summary
 from cvpipe.data.sources import Source
@@ -60,14 +60,8 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
 
 
 def test_pixels_of_scenes_are_those_of_their_masks() -> None:
-    config = DigitScenes(
-        kind="digit_scenes",
-        train=70,
-        validation=1,
-        test=1,
-        size=(40, 50),
-        digit_sizes=(10, 20),
-        masks=True,
+    config = DigitSceneMasks(
+        kind="digit_scenes", train=70, validation=1, test=1, size=(40, 50), digit_sizes=(10, 20)
     )
     found = check({"train": digit_scenes(config)["train"]}, 3)["splits"]["train"]
     drawn = compose(config, "train").masks

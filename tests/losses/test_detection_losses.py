@@ -7,8 +7,9 @@ from math import exp, log
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import TypeAdapter
 
-from cvpipe.config.loss import Loss
+from cvpipe.config.detection import DetectionLoss, FocalBoxLoss, MultiboxLoss, SsdLoss, YoloLoss
 from cvpipe.geometry.boxes import to_corners
 from cvpipe.geometry.encoding import decode_ssd, encode_ssd
 from cvpipe.losses.detection import BoxTargets, ssd_loss, yolo_loss, yolo_v1_loss
@@ -36,7 +37,7 @@ def softmax_loss(logits: np.ndarray, label: int) -> float:
 
 
 def loss_of_ssd(
-    raw: np.ndarray, logits: np.ndarray, objects: BoxTargets, section: Loss
+    raw: np.ndarray, logits: np.ndarray, objects: BoxTargets, section: SsdLoss
 ) -> dict[str, np.ndarray]:
     decoded = decode_ssd(tf.constant(raw), tf.constant(DEFAULTS))
     losses = ssd_loss(
@@ -49,7 +50,7 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
     objects = some_objects()
     raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
     logits = RANDOM.normal(size=(3, 9, CLASSES + 1)).astype(np.float32)
-    given = loss_of_ssd(raw, logits, objects, Loss(kind="multibox"))
+    given = loss_of_ssd(raw, logits, objects, MultiboxLoss(kind="multibox"))
     # By hand: the first image's objects lie over boxes 0 and 7, the third's over box 4; its crowd
     # covers boxes 0, 3 and 6.
     answers = [{0: 0, 7: 1}, {}, {4: 0}]
@@ -80,7 +81,7 @@ def test_multibox_is_the_papers_sum_over_matched_boxes_and_the_hardest_others() 
 
 
 def test_focal_counts_every_box_that_no_crowd_covers() -> None:
-    objects, section = some_objects(), Loss(kind="focal")
+    objects, section = some_objects(), FocalBoxLoss(kind="focal")
     logits = RANDOM.normal(size=(3, 9, CLASSES)).astype(np.float32)
     given = loss_of_ssd(np.zeros((3, 9, 4), np.float32), logits, objects, section)["class"]
     labels = np.full((3, 9), -1)
@@ -103,22 +104,24 @@ def test_boxes_that_are_right_cost_nothing(box: str) -> None:
     for image, default, slot in ((0, 0, 0), (0, 7, 1), (2, 4, 0)):
         raw[image, default] = encode_ssd(objects.boxes[image, slot], DEFAULTS[default])
     given = loss_of_ssd(
-        raw, np.zeros((3, 9, CLASSES + 1), np.float32), objects, Loss(kind="multibox", box=box)
+        raw,
+        np.zeros((3, 9, CLASSES + 1), np.float32),
+        objects,
+        MultiboxLoss(kind="multibox", box=box),
     )
     np.testing.assert_allclose(given["box"], 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["multibox", "focal"])
 @pytest.mark.parametrize("box", ["offsets", "ciou"])
+@pytest.mark.parametrize("kind", ["multibox", "focal"])
 def test_gradients_are_finite_also_without_any_object(kind: str, box: str) -> None:
+    section = TypeAdapter(DetectionLoss).validate_python({"kind": kind, "box": box})
     nothing = BoxTargets(tf.zeros([2, 3, 4]), tf.fill([2, 3], -1), tf.zeros([2, 3], tf.bool))
     raw = tf.Variable(tf.zeros([2, 9, 4]))
     logits = tf.Variable(tf.zeros([2, 9, CLASSES + (kind == "multibox")]))
     with tf.GradientTape() as tape:
         decoded = decode_ssd(raw, tf.constant(DEFAULTS))
-        losses = ssd_loss(
-            raw, logits, decoded, nothing, tf.constant(DEFAULTS), 0.5, Loss(kind=kind, box=box)
-        )
+        losses = ssd_loss(raw, logits, decoded, nothing, tf.constant(DEFAULTS), 0.5, section)
         total = tf.add_n([tf.reduce_sum(loss) for loss in losses.values()])
     for gradient in tape.gradient(total, [raw, logits], unconnected_gradients="zero"):
         assert np.isfinite(gradient).all()
@@ -138,7 +141,7 @@ def test_yolo_is_the_papers_sum_over_objects_and_boxes() -> None:
         objects,
         tf.constant(responsible),
         False,
-        Loss(kind="yolo"),
+        YoloLoss(kind="yolo"),
     )
     own = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
     expected = {name: np.zeros(3) for name in ("class", "box", "objectness")}
@@ -192,7 +195,7 @@ def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> N
         objects,
         raw[:, 1:],
         tf.constant([[0]]),
-        Loss(kind="yolo"),
+        YoloLoss(kind="yolo"),
     )
     assert float(given["box"][0]) == 0
     assert float(given["class"][0]) == pytest.approx(0.2**2 + 0.3**2)

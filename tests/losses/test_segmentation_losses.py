@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import TypeAdapter
 
-from cvpipe.config.loss import Loss
+from cvpipe.config.segmentation import SegmentationLoss
 from cvpipe.errors import ConfigError
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.losses.segmentation import expected_initial_loss, part_names, segmentation_loss
@@ -40,7 +41,13 @@ sections = pytest.mark.parametrize(
 )
 
 
-def brute_force(logits: np.ndarray, mask: np.ndarray, section: Loss) -> dict[str, float]:
+def section_of(**keys: Any) -> SegmentationLoss:
+    return TypeAdapter(SegmentationLoss).validate_python({"kind": "softmax", **keys})
+
+
+def brute_force(
+    logits: np.ndarray, mask: np.ndarray, section: SegmentationLoss
+) -> dict[str, float]:
     """The loss of one image by its definition."""
     pixels = [place for place in np.ndindex(*mask.shape) if mask[place] != IGNORED]
     probabilities = {place: np.exp(logits[place]) / np.exp(logits[place]).sum() for place in pixels}
@@ -49,9 +56,8 @@ def brute_force(logits: np.ndarray, mask: np.ndarray, section: Loss) -> dict[str
         costs = []
         for place in pixels:
             p, label = probabilities[place], int(mask[place])
-            target = section.label_smoothing / CLASSES + (1 - section.label_smoothing) * (
-                np.arange(CLASSES) == label
-            )
+            smoothing = getattr(section, "label_smoothing", 0.0)
+            target = smoothing / CLASSES + (1 - smoothing) * (np.arange(CLASSES) == label)
             cost = -(target * np.log(p)).sum() * (
                 (1 - p[label]) ** section.focal_gamma if section.kind == "focal" else 1
             )
@@ -75,7 +81,7 @@ def brute_force(logits: np.ndarray, mask: np.ndarray, section: Loss) -> dict[str
 
 
 def losses_and_gradient(
-    logits: np.ndarray, mask: np.ndarray, section: Loss
+    logits: np.ndarray, mask: np.ndarray, section: SegmentationLoss
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     given = tf.constant(logits)
     with tf.GradientTape() as tape:
@@ -87,7 +93,7 @@ def losses_and_gradient(
 
 @sections
 def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
-    section = Loss(**given)
+    section = section_of(**given)
     parts, _ = losses_and_gradient(LOGITS.astype(np.float32), MASK, section)
     assert tuple(parts) == part_names(section)
     expected = [brute_force(logits, mask, section) for logits, mask in zip(LOGITS, MASK)]
@@ -100,7 +106,7 @@ def test_a_loss_equals_its_definition(given: dict[str, Any]) -> None:
 def test_a_gradient_is_the_slope_of_the_loss_and_0_where_pixels_are_ignored(
     given: dict[str, Any],
 ) -> None:
-    section = Loss(**given)
+    section = section_of(**given)
     _, gradient = losses_and_gradient(LOGITS, MASK, section)
     assert gradient.dtype == np.float64 and not gradient[MASK == IGNORED].any()
     for place in [(0, 1, 2, 0), (0, 3, 3, 3), (1, 0, 0, 2), (2, 4, 5, 1), (2, 2, 2, 2)]:
@@ -119,7 +125,7 @@ def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(
 ) -> None:
     mask = MASK.copy()
     mask[1] = IGNORED
-    parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, Loss(**given))
+    parts, gradient = losses_and_gradient(LOGITS.astype(np.float32), mask, section_of(**given))
     for values in parts.values():
         assert values[1] == 0 and (values[[0, 2]] > 0).all()
     assert not gradient[1].any() and np.isfinite(gradient).all()
@@ -130,9 +136,9 @@ def test_what_is_said_of_ignored_pixels_doesnt_matter(given: dict[str, Any]) -> 
     other = np.where(
         (MASK == IGNORED)[..., np.newaxis], 50 * RANDOM.normal(size=LOGITS.shape), LOGITS
     )
-    for name, values in losses_and_gradient(other, MASK, Loss(**given))[0].items():
+    for name, values in losses_and_gradient(other, MASK, section_of(**given))[0].items():
         np.testing.assert_allclose(
-            values, losses_and_gradient(LOGITS, MASK, Loss(**given))[0][name], rtol=1e-12
+            values, losses_and_gradient(LOGITS, MASK, section_of(**given))[0][name], rtol=1e-12
         )
 
 
@@ -140,7 +146,7 @@ def test_what_is_said_of_ignored_pixels_doesnt_matter(given: dict[str, Any]) -> 
 def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> None:
     for factor in (1e4, -1e4):
         logits = factor * (np.arange(CLASSES) == MASK[..., np.newaxis])
-        parts, gradient = losses_and_gradient(logits.astype(np.float32), MASK, Loss(**given))
+        parts, gradient = losses_and_gradient(logits.astype(np.float32), MASK, section_of(**given))
         assert np.isfinite(gradient).all() and all(
             np.isfinite(values).all() for values in parts.values()
         )
@@ -155,7 +161,9 @@ def test_huge_scores_stay_finite_with_their_gradients(given: dict[str, Any]) -> 
 def test_a_network_that_diverged_has_a_loss_that_is_no_number(given: dict[str, Any]) -> None:
     logits = LOGITS.astype(np.float32)
     logits[0] = np.nan
-    for values in segmentation_loss(tf.constant(logits), tf.constant(MASK), Loss(**given)).values():
+    for values in segmentation_loss(
+        tf.constant(logits), tf.constant(MASK), section_of(**given)
+    ).values():
         np.testing.assert_array_equal(np.isnan(values), [True, False, False])
 
 
@@ -164,7 +172,7 @@ def test_it_is_the_same_compiled_and_where_operations_must_be_deterministic(
     given: dict[str, Any],
 ) -> None:
     tf.config.experimental.enable_op_determinism()
-    section, logits, mask = Loss(**given), tf.constant(LOGITS, tf.float32), tf.constant(MASK)
+    section, logits, mask = section_of(**given), tf.constant(LOGITS, tf.float32), tf.constant(MASK)
 
     def step(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -185,7 +193,7 @@ def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
         tf.TensorSpec([None, None, None, CLASSES]),
         tf.TensorSpec([None, None, None], tf.uint8),
     ]
-    section = Loss(hard_pixels=0.5, dice_weight=1)
+    section = section_of(hard_pixels=0.5, dice_weight=1)
     inside = tf.function(
         lambda logits, mask: segmentation_loss(logits, mask, section),
         input_signature=unknown,
@@ -199,7 +207,9 @@ def test_the_number_of_images_and_their_size_may_be_unknown() -> None:
 
 def test_of_pixels_that_cost_the_same_no_more_than_the_share_is_learned_from() -> None:
     mask = np.zeros((1, 4, 5), np.uint8)
-    _, gradient = losses_and_gradient(np.zeros((1, 4, 5, CLASSES)), mask, Loss(hard_pixels=0.25))
+    _, gradient = losses_and_gradient(
+        np.zeros((1, 4, 5, CLASSES)), mask, section_of(hard_pixels=0.25)
+    )
     assert np.count_nonzero(gradient[..., 0]) == 5
 
 
@@ -208,7 +218,9 @@ def test_a_right_mask_has_no_dice_loss_and_a_wrong_one_the_largest() -> None:
     for shift, expected in ((0, 0), (1, 1)):
         logits = 100.0 * (np.arange(CLASSES) == (mask[..., np.newaxis] + shift) % CLASSES)
         np.testing.assert_allclose(
-            losses_and_gradient(logits, mask, Loss(kind="dice"))[0]["dice"], expected, atol=1e-6
+            losses_and_gradient(logits, mask, section_of(kind="dice"))[0]["dice"],
+            expected,
+            atol=1e-6,
         )
 
 
@@ -224,18 +236,18 @@ def test_a_right_mask_has_no_dice_loss_and_a_wrong_one_the_largest() -> None:
     ids=str,
 )
 def test_the_expected_initial_loss_is_that_of_equal_scores(given: dict[str, Any]) -> None:
-    section = Loss(**given)
+    section = section_of(**given)
     [values] = losses_and_gradient(np.full((*SHAPE, CLASSES), 0.7), MASK, section)[0].values()
     assert values.tolist() == pytest.approx([expected_initial_loss(section, CLASSES)] * 3)
 
 
 def test_nobody_can_say_what_dice_begins_with() -> None:
     assert (
-        expected_initial_loss(Loss(kind="dice"), 4)
-        is expected_initial_loss(Loss(dice_weight=0.1), 4)
+        expected_initial_loss(section_of(kind="dice"), 4)
+        is expected_initial_loss(section_of(dice_weight=0.1), 4)
         is None
     )
-    assert expected_initial_loss(Loss(), 21) == log(21)
+    assert expected_initial_loss(section_of(), 21) == log(21)
 
 
 def test_class_weights_of_another_number_of_classes_are_an_error() -> None:
@@ -243,4 +255,4 @@ def test_class_weights_of_another_number_of_classes_are_an_error() -> None:
         ConfigError,
         match="loss.class_weights: 2 numbers for 4 classes; give one a class, or leave it out",
     ):
-        segmentation_loss(tf.constant(LOGITS), tf.constant(MASK), Loss(class_weights=(1, 2)))
+        segmentation_loss(tf.constant(LOGITS), tf.constant(MASK), section_of(class_weights=(1, 2)))

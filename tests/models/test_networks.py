@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
-from cvpipe.models.build import backbone, classification_network
+from cvpipe.models.build import BACKBONES, backbone, classification_network
 from cvpipe.models.catalogue import NETWORKS
 from cvpipe.models.mobilenet import divisible_channels
 from cvpipe.models.norms import Norm
@@ -43,6 +43,10 @@ def same_weights_every_time():
 
 
 # -- the catalogue
+
+
+def test_every_network_of_the_catalogue_has_a_backbone_and_every_backbone_an_entry():
+    assert BACKBONES.keys() == NETWORKS.keys()
 
 
 @pytest.mark.soak

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from conftest import soaked
 from cvpipe.config.model import Model
+from cvpipe.config.segmentation import SegmentationModel
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
@@ -435,6 +436,6 @@ def test_a_backbone_whose_cells_lie_elsewhere_is_an_error(network):
 
 @pytest.mark.parametrize("kind", ["segnet", "deconvnet"])
 def test_only_vgg16_is_mirrored(kind):
-    assert Model(backbone="vgg16", head={"kind": kind}).head.unpooling == "max"
+    assert SegmentationModel(backbone="vgg16", head={"kind": kind}).head.unpooling == "max"
     with pytest.raises(ValueError, match=f"{kind} mirrors VGG16.*vgg16.*fcn or unet for resnet18"):
-        Model(backbone="resnet18", head={"kind": kind})
+        SegmentationModel(backbone="resnet18", head={"kind": kind})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import keras
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config import Config
+from cvpipe import config_file
+from cvpipe.config import Segmentation
 from cvpipe.data.prepare import prepare, prepare_mask
+from cvpipe.errors import ConfigError
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.tasks import segmentation
 
@@ -19,7 +22,7 @@ CLASSES = ("ground", "water", "wood")
 PIPELINE: dict[str, Any] = {
     "task": "segmentation",
     "name": "tiny",
-    "data": {"source": {"kind": "digit_scenes", "masks": True}},
+    "data": {"source": {"kind": "digit_scenes"}},
     "augment": [{"op": "scale_crop"}],
     "prepare": {"size": [32, 48]},
     "model": {"backbone": "resnet18", "head": {"kind": "fcn"}},
@@ -28,8 +31,8 @@ PIPELINE: dict[str, Any] = {
 }
 
 
-def config(**prepare: Any) -> Config:
-    return Config.model_validate({**PIPELINE, "prepare": {"size": [32, 48], **prepare}})
+def config(**prepare: Any) -> Segmentation:
+    return Segmentation.model_validate({**PIPELINE, "prepare": {"size": [32, 48], **prepare}})
 
 
 def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
@@ -204,15 +207,26 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     [
         (
             {"model": {"backbone": "resnet18"}},
-            "model.head is missing; task: segmentation needs one that predicts masks: fcn or unet",
+            "'model.head' is missing; add it (its kind is one of fcn, unet, segnet, deconvnet)",
         ),
         (
             {"model": {"backbone": "resnet18", "head": {"kind": "ssd"}}},
-            "model.head: ssd is for another task",
+            "'model.head': kind: ssd is for task: detection, not for task: segmentation; known:",
         ),
-        ({"data": {"source": {"kind": "digit_scenes"}}}, "set data.source.masks"),
-        ({"loss": {"kind": "multibox"}}, "choose softmax or focal or dice"),
-        ({"prepare": {"size": [32, 32], "resize": "crop"}}, "would cut objects off"),
+        (
+            {"data": {"source": {"kind": "voc", "path": "x"}}},
+            "'data.source': kind: voc is for task: detection, not for task: segmentation; known:",
+        ),
+        (
+            {"loss": {"kind": "multibox"}},
+            "'loss': kind: multibox is for task: detection, not for task: segmentation; known:"
+            " 'softmax', 'focal', 'dice'",
+        ),
+        (
+            {"prepare": {"size": [32, 32], "resize": "crop"}},
+            "'prepare.resize' should be 'stretch', 'letterbox' or 'tile', not \"crop\", which is"
+            " for task: classification",
+        ),
         ({"prepare": {"size": [64, 64], "resize": "tile", "overlap": 40}}, "more than half"),
         ({"prepare": {"size": [128, 128], "resize": "tile"}, "augment": []}, "add op: scale_crop"),
         (
@@ -220,17 +234,35 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
                 "prepare": {"size": [128, 128], "resize": "tile"},
                 "augment": [{"op": "flip"}, {"op": "scale_crop"}, {"op": "expand"}],
             },
-            "augment.2: expand makes images larger .* put it before op: scale_crop",
+            "augment.2: expand makes images larger than the crops that prepare.resize: tile needs;"
+            " put it before op: scale_crop",
         ),
-        ({"augment": [{"op": "mosaic"}]}, "augment.0: mosaic doesn't move masks"),
+        (
+            {"augment": [{"op": "mosaic"}]},
+            "'augment.0': op: mosaic is for task: detection, not for task: segmentation; known:",
+        ),
+        (
+            {"augment": [{"op": "rand_augment"}]},
+            "'augment.0': op: rand_augment is for task: classification, not for task: segmentation",
+        ),
         (
             {"loss": {"kind": "dice", "dice_weight": 1}},
-            "loss.dice_weight is for segmentation with kind: softmax or focal",
+            "'loss.dice_weight' is for kind: softmax or focal, not for kind: dice; leave it out",
         ),
-        ({"mix": [{"op": "mixup"}]}, "mix is for classification; leave it out"),
-        ({"test_time": {"views": "mirrored"}}, "leave it out for segmentation"),
+        (
+            {"mix": [{"op": "mixup"}]},
+            "'mix' is for task: classification, not for task: segmentation; leave it out",
+        ),
+        (
+            {"test_time": {"views": "mirrored"}},
+            "'test_time' is for task: classification, not for task: segmentation; leave it out",
+        ),
+        (
+            {"model": {**PIPELINE["model"], "drop_connect": 0.5}},
+            "'model.drop_connect' is for task: classification, not for task: segmentation; leave",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_an_error(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Config.model_validate({**PIPELINE, **changes})
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config_file.parse(json.dumps({**PIPELINE, **changes}), "config.json")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.config.augment import ScaleCrop
+from cvpipe.config.augment import BalancedScaleCrop, ScaleCrop
 from cvpipe.data.augment.moves import cropped
 from cvpipe.data.augment.zoom import between_logs
 from cvpipe.data.example import Example
@@ -33,13 +33,14 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
     room = resized - size
     low, high = tf.minimum(room, 0), tf.maximum(room, 0)
     corner = low + tf.floor(draws[1:3] * (high - low + 1))
-    if op.balance and "mask" in example:
+    balance = op.balance if isinstance(op, BalancedScaleCrop) else 0.0
+    if balance and "mask" in example:
 
         def around_a_class() -> tf.Tensor:
             place = random_pixel(example["mask"], pixel_seed) * resized / extent
             return tf.clip_by_value(tf.round(place - (0.25 + 0.5 * draws[1:3]) * size), low, high)
 
-        corner = tf.cond(draws[3] < op.balance, noinline_branch(around_a_class), lambda: corner)
+        corner = tf.cond(draws[3] < balance, noinline_branch(around_a_class), lambda: corner)
     pixels = _resized_crop(image, resized, corner, size)
     return cropped(example, pixels, resized, corner, tf.constant(size))
 

@@ -14,12 +14,15 @@ from cvpipe.config.data import (
     Idx,
     Merge,
     Tfds,
+    TfdsLabels,
+    TfdsMasks,
+    TfdsObjects,
     Voc,
     Yolo,
-    has_boxes,
 )
-from cvpipe.config.data import Source as Section
+from cvpipe.config.detection import DetectionData
 from cvpipe.config.masks import Masks
+from cvpipe.config.source import Source as Section
 from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
 from cvpipe.data.example import Example
 from cvpipe.data.sources.coco import coco
@@ -53,15 +56,17 @@ def open_splits(config: Data) -> dict[str, Source]:
         "train" and "test", and "validation" unless its share is 0.
 
     Raises:
-        DataError: files are missing or damaged, or fewer than two classes have images.
+        DataError: files are missing or damaged, or too few classes have images.
     """
     seed, place = config.split_seed, _place(config.source)
     splits = _open(config.source, config)
     if config.only:
         splits = choose_classes(splits, config.only, place)
-    splits = _limited(splits, config.max_objects, place)
+    if isinstance(config, DetectionData):
+        splits = _limited(splits, config.max_objects)
+    _warn_of_faults(place, splits)
     classes = next(iter(splits.values())).classes
-    if len(classes) < 2 and not has_boxes(config.source):
+    if len(classes) < config.least_classes:
         raise DataError(
             f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two"
         )
@@ -92,17 +97,18 @@ def open_splits(config: Data) -> dict[str, Source]:
     return splits
 
 
-def _limited(splits: dict[str, Source], objects: int, place: str) -> dict[str, Source]:
-    """Return the splits with no more than so many objects in an image, and warn of everything that
-    was wrong with annotations.
-    """
-    limited = {name: split.at_most(objects) for name, split in splits.items()}
+def _limited(splits: dict[str, Source], most: int) -> dict[str, Source]:
+    """Keep no more than `most` objects of an image."""
+    return {name: split.at_most(most) for name, split in splits.items()}
+
+
+def _warn_of_faults(place: str, splits: dict[str, Source]) -> None:
+    """Warn of everything that is wrong with annotations."""
     faults = sum_of_faults(
-        annotation.faults for split in limited.values() for annotation in split.annotations
+        annotation.faults for split in splits.values() for annotation in split.annotations
     )
     if faults:
         log.warning("%s: %s", place, faults_in_words(faults))
-    return limited
 
 
 def _open(section: Section, config: Data) -> dict[str, Source]:
@@ -115,7 +121,7 @@ def _open(section: Section, config: Data) -> dict[str, Source]:
             return folder(section)
         case Csv():
             return csv(section)
-        case Tfds():
+        case TfdsLabels() | TfdsObjects() | TfdsMasks():
             return tfds(section)
         case DigitScenes():
             return digit_scenes(section)
@@ -129,6 +135,8 @@ def _open(section: Section, config: Data) -> dict[str, Source]:
             return masks(section)
         case Merge():
             return _open_all(section, config)
+        case _:
+            raise DataError(f"data.source.kind: {section.kind}: no reader for it; choose another")
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
@@ -163,10 +171,10 @@ def _place(section: Section) -> str:
             return " with ".join(_place(child) for child in section.sources)
         case Tfds():
             return section.name
-        case Digits() | DigitScenes():
-            return section.kind
-        case _:
+        case Idx() | Folder() | Csv() | Voc() | Coco() | Yolo() | Masks():
             return section.path
+        case _:
+            return section.kind
 
 
 def _warn_of_rare_classes(place: str, train: Source) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Coco, CocoSplit
+from cvpipe.config.data import Coco, CocoMasks, CocoSplit
 from cvpipe.data.annotations.faults import faults_in_words
 from cvpipe.data.annotations.mask import BACKGROUND_NAME, mask_in_python
 from cvpipe.data.example import Example
@@ -62,11 +62,12 @@ def coco(config: Coco) -> dict[str, Source]:
             number is none, or a category is unknown.
     """
     files = open_files(config.path)
+    with_masks = isinstance(config, CocoMasks)
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
     there = set(files.names())
     instances = {
-        split: _read(files, section.annotations, config.masks) for split, section in given.items()
+        split: _read(files, section.annotations, with_masks) for split, section in given.items()
     }
     trained = instances["train"]
     for other in instances.values():
@@ -79,7 +80,7 @@ def coco(config: Coco) -> dict[str, Source]:
                 f"{files.locate(given[split].images)}: none of the {len(names[split])} images of"
                 f" {found.place} is there; set data.source's `images` of this split to their folder"
             )
-    if config.masks:
+    if with_masks:
         return {
             split: _masked_source(files, found, names[split], trained.categories)
             for split, found in instances.items()

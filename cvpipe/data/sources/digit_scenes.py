@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import DigitScenes
+from cvpipe.config.data import DigitSceneMasks, DigitScenes
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.mask import BACKGROUND_NAME
 from cvpipe.data.example import Example
@@ -82,10 +82,10 @@ def compose(config: DigitScenes, split: str) -> Scenes:
 
 
 def _source(split: str, config: DigitScenes) -> Source:
-    scenes = compose(config, split)
+    scenes, with_masks = compose(config, split), isinstance(config, DigitSceneMasks)
     arrays = {
         "image": scenes.images,
-        **({"mask": scenes.masks[..., np.newaxis]} if config.masks else {}),
+        **({"mask": scenes.masks[..., np.newaxis]} if with_masks else {}),
     }
     held = {key: in_memory(array) for key, array in arrays.items()}
 
@@ -98,7 +98,7 @@ def _source(split: str, config: DigitScenes) -> Source:
     def name_record(record: int) -> str:
         return _name(split, record)
 
-    if config.masks:
+    if with_masks:
         class_names = (BACKGROUND_NAME, *CLASSES)
         return segmentation_source(class_names, len(scenes.images), read_record, name_record)
     return detection_source(CLASSES, scenes.boxes, read_record, name_record)

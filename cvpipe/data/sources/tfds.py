@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.data import Tfds
+from cvpipe.config.data import Tfds, TfdsLabels, TfdsMasks, TfdsObjects
 from cvpipe.data.annotations.mask import mask_in_python
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import read_in_python
@@ -39,8 +39,10 @@ from cvpipe.data.sources.tfds_objects import object_classes, read_objects
 from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
 
+AnyTfds = TfdsLabels | TfdsObjects | TfdsMasks
 
-def tfds(config: Tfds) -> dict[str, Source]:
+
+def tfds(config: AnyTfds) -> dict[str, Source]:
     """The splits that the pipeline names.
 
     Opening them reads every record once, for its label or objects, or some records for their masks.
@@ -108,7 +110,7 @@ def _folder(config: Tfds) -> str:
     return config.data_dir or tensorflow_datasets.core.constants.DATA_DIR
 
 
-def _classes(info: Any, config: Tfds) -> tuple[str, ...]:
+def _classes(info: Any, config: AnyTfds) -> tuple[str, ...]:
     """The classes' names, once the features are what they should be."""
     from tensorflow_datasets import features as kinds
 
@@ -116,15 +118,14 @@ def _classes(info: Any, config: Tfds) -> tuple[str, ...]:
     known = ", ".join(
         f"{name} ({type(feature).__name__})" for name, feature in sorted(features.items())
     )
-    label = (
-        ("objects", kinds.Sequence)
-        if config.objects
-        else ("mask", kinds.Image)
-        if config.mask
-        else ("label", kinds.ClassLabel)
-    )
-    for key, kind in (("image", kinds.Image), label):
-        name = getattr(config, key)
+    match config:
+        case TfdsObjects():
+            annotation = ("objects", config.objects, kinds.Sequence)
+        case TfdsMasks():
+            annotation = ("mask", config.mask, kinds.Image)
+        case TfdsLabels():
+            annotation = ("label", config.label, kinds.ClassLabel)
+    for key, name, kind in (("image", config.image, kinds.Image), annotation):
         if not isinstance(features.get(name), kind):
             raise DataError(
                 f"data.source.{key}: {info.full_name} has no feature '{name}' of the type"
@@ -135,11 +136,19 @@ def _classes(info: Any, config: Tfds) -> tuple[str, ...]:
             f"data.source.image: {info.full_name} has images of"
             f" {np.dtype(features[config.image].np_dtype)}; only uint8 and uint16 are read"
         )
-    if config.objects:
-        return object_classes(features[config.objects], f"'{config.objects}' of {info.full_name}")
-    if config.mask is None:
-        return tuple(features[config.label].names)
-    mask = features[config.mask]
+    match config:
+        case TfdsObjects():
+            return object_classes(
+                features[config.objects], f"'{config.objects}' of {info.full_name}"
+            )
+        case TfdsMasks():
+            return _mask_classes(info, features[config.mask], config)
+        case TfdsLabels():
+            return tuple(features[config.label].names)
+
+
+def _mask_classes(info: Any, mask: Any, config: TfdsMasks) -> tuple[str, ...]:
+    """The names of a mask's classes, once the feature is a mask."""
     if mask.shape[-1] != 1 or mask.np_dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"data.source.mask: {info.full_name} has '{config.mask}' as {np.dtype(mask.np_dtype)}"
@@ -208,7 +217,7 @@ def _source(
     instructions: list[Any],
     places: list[tuple[str, range]],
     classes: tuple[str, ...],
-    config: Tfds,
+    config: AnyTfds,
 ) -> Source:
     read = record_reader(info.file_format.value, instructions, str(info.data_dir))
     ends = np.cumsum([len(positions) for _, positions in places])
@@ -222,7 +231,7 @@ def _source(
     def locate(name: str) -> str:
         return f"{info.data_dir}:{name}"
 
-    if config.mask is not None:
+    if isinstance(config, TfdsMasks):
         known = values_of_indices(classes, config.ignore_indices, config.first_value)
         refuse_unknown_values(
             records,
@@ -231,15 +240,15 @@ def _source(
             known,
         )
         return segmentation_source(
-            classes, records, _reader(read, config, known), name_record, locate
+            classes, records, _image_and_mask(read, config, known), name_record, locate
         )
-    if config.objects is not None:
+    if isinstance(config, TfdsObjects):
         names, feature = (
             [name_record(record) for record in range(records)],
             info.features[config.objects],
         )
         boxes = read_objects(read, names, config.objects, feature, str(info.data_dir), locate)
-        return detection_source(classes, boxes, _reader(read, config), name_record, locate)
+        return detection_source(classes, boxes, _image(read, config), name_record, locate)
     labels = _labels(read, records, config.label, str(info.data_dir))
     unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(unlabelled):
@@ -248,23 +257,30 @@ def _source(
             f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits"
             " that are labelled"
         )
-    return classification_source(classes, labels, _reader(read, config), name_record, locate)
+    return classification_source(classes, labels, _image(read, config), name_record, locate)
 
 
-def _reader(read: Callable[[int], bytes], config: Tfds, known: MaskValues | None = None) -> Reader:
-    """The image of a record, and its mask where it is known what the mask's values mean."""
-    wanted = {
-        name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask) if name
-    }
+def _image(read: Callable[[int], bytes], config: Tfds) -> Reader:
+    """Read the image of a record."""
+    wanted = {config.image: tf.io.FixedLenFeature([], tf.string)}
 
     def read_record(record: tf.Tensor) -> Example:
         parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
-        image = {"bytes": parsed[config.image]}
-        if known is None:
-            return image
+        return {"bytes": parsed[config.image]}
+
+    return read_record
+
+
+def _image_and_mask(read: Callable[[int], bytes], config: TfdsMasks, known: MaskValues) -> Reader:
+    """Read the image of a record and its mask, whose values are `known`."""
+    wanted = {name: tf.io.FixedLenFeature([], tf.string) for name in (config.image, config.mask)}
+
+    def read_record(record: tf.Tensor) -> Example:
+        parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
+        encoded = parsed[config.image]
         mask = mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])
         # TensorFlow Datasets turns neither: a mask lies over its image as that is stored.
-        return {**image, "mask": upright(mask, stored_orientation(image["bytes"]))}
+        return {"bytes": encoded, "mask": upright(mask, stored_orientation(encoded))}
 
     return read_record
 

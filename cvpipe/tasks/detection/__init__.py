@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cvpipe.config import Config
-from cvpipe.config.detection import Ssd, YoloV1, YoloV2
+from cvpipe.config import Detection
+from cvpipe.config.detection import YoloLoss
+from cvpipe.config.detection_heads import Ssd, YoloV1, YoloV2
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes, restore_boxes
 from cvpipe.data.sources import Example
@@ -38,7 +39,7 @@ ANSWERS = {
 }
 
 
-def make_task(config: Config, facts: Facts) -> Task:
+def make_task(config: Detection, facts: Facts) -> Task:
     """Return detection, bound to a pipeline and its data's facts."""
     names = facts.class_names
 
@@ -60,7 +61,7 @@ def make_task(config: Config, facts: Facts) -> Task:
     )
 
 
-def build_network(config: Config, num_classes: int, synchronized: bool = False) -> keras.Model:
+def build_network(config: Detection, num_classes: int, synchronized: bool = False) -> keras.Model:
     """Build the network: float32 [B, H, W, C] to raw outputs by name, see `models.detectors`.
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
@@ -69,7 +70,7 @@ def build_network(config: Config, num_classes: int, synchronized: bool = False) 
     return detection_network(config, num_classes, make_style(config.model, synchronized))
 
 
-def encode(example: Example, config: Config) -> Tensors:
+def encode(example: Example, config: Detection) -> Tensors:
     """Return an example's objects as targets of fixed shape, M = `data.max_objects`; boxes are
     fractions of the image before it is resized.
 
@@ -97,54 +98,48 @@ def encode(example: Example, config: Config) -> Tensors:
     }
 
 
-def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
+def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     placed = clip(place_boxes(targets["boxes"], targets["extent"], config.prepare))
     objects = BoxTargets(
         placed, tf.convert_to_tensor(targets["labels"]), tf.convert_to_tensor(targets["crowd"])
     )
     raw, decoded = outputs["boxes"], decode_boxes(outputs["boxes"], config)
-    match config.model.head:
-        case Ssd() as head:
-            return ssd_loss(
-                raw,
-                outputs["logits"],
-                decoded,
-                objects,
-                tf.constant(ssd_defaults(config)),
-                head.overlap,
-                config.loss,
-            )
-        case YoloV1():
-            cells, encoded = yolo_v1_targets(placed, *yolo_grids(config))
-            return yolo_v1_loss(
-                raw,
-                decoded,
-                outputs["objectness"],
-                outputs["logits"],
-                objects,
-                encoded,
-                cells,
-                config.loss,
-            )
-        case head:
-            index, encoded = yolo_targets(placed, yolo_grids(config))
-            return yolo_loss(
-                raw,
-                encoded,
-                decoded,
-                outputs["objectness"],
-                outputs["logits"],
-                objects,
-                index,
-                isinstance(head, YoloV2),
-                config.loss,
-            )
+    head, section = config.model.head, config.loss
+    if isinstance(head, Ssd):
+        assert not isinstance(section, YoloLoss), "the pipeline refuses other losses"
+        return ssd_loss(
+            raw,
+            outputs["logits"],
+            decoded,
+            objects,
+            tf.constant(ssd_defaults(config)),
+            head.overlap,
+            section,
+        )
+    assert isinstance(section, YoloLoss), "the pipeline refuses other losses"
+    if isinstance(head, YoloV1):
+        cells, encoded = yolo_v1_targets(placed, *yolo_grids(config))
+        return yolo_v1_loss(
+            raw, decoded, outputs["objectness"], outputs["logits"], objects, encoded, cells, section
+        )
+    index, encoded = yolo_targets(placed, yolo_grids(config))
+    return yolo_loss(
+        raw,
+        encoded,
+        decoded,
+        outputs["objectness"],
+        outputs["logits"],
+        objects,
+        index,
+        isinstance(head, YoloV2),
+        section,
+    )
 
 
-def options_of(config: Config) -> dict[str, float | int]:
+def options_of(config: Detection) -> dict[str, float | int]:
     """Serving-time options and their defaults."""
-    chosen = config.suppress
+    chosen = config.model.head.suppress
     return {
         "score_threshold": chosen.score_threshold,
         "iou_threshold": chosen.iou_threshold,
@@ -154,7 +149,7 @@ def options_of(config: Config) -> dict[str, float | int]:
 
 def answer(
     outputs: Tensors,
-    config: Config,
+    config: Detection,
     class_names: tuple[str, ...],
     extent: tf.Tensor | None = None,
     **options: tf.Tensor,
@@ -179,7 +174,7 @@ def answer(
         else tf.convert_to_tensor(extent)
     )
     whole = clip(restore_boxes(boxes, extent, config.prepare))
-    chosen = config.suppress
+    chosen = config.model.head.suppress
     found = suppress(
         whole,
         scores,

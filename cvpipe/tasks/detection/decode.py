@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.config import Config
-from cvpipe.config.detection import Ssd, YoloV1, YoloV2
+from cvpipe.config import Detection
+from cvpipe.config.detection import MultiboxLoss
+from cvpipe.config.detection_heads import Ssd, YoloV1, YoloV2
 from cvpipe.geometry.encoding import decode_ssd, decode_yolo, decode_yolo1
 from cvpipe.models.detection import ssd_defaults, yolo_grids
 
 
-def decode(outputs: dict[str, tf.Tensor], config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+def decode(outputs: dict[str, tf.Tensor], config: Detection) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode raw outputs to boxes, float32 [B, D, 4], not clipped, and their scores of each class,
     float32 [B, D, K] in 0…1.
     """
     return decode_boxes(outputs["boxes"], config), _scores(outputs, config)
 
 
-def decode_boxes(raw: tf.Tensor, config: Config) -> tf.Tensor:
+def decode_boxes(raw: tf.Tensor, config: Detection) -> tf.Tensor:
     """Decode a head's raw "boxes" to corners of the same shape, float32 [B, D, 4]; not clipped."""
     if isinstance(config.model.head, Ssd):
         return decode_ssd(raw, tf.constant(ssd_defaults(config)))
@@ -39,13 +40,13 @@ def decode_boxes(raw: tf.Tensor, config: Config) -> tf.Tensor:
     return tf.concat(found, axis=1)
 
 
-def _scores(outputs: dict[str, tf.Tensor], config: Config) -> tf.Tensor:
+def _scores(outputs: dict[str, tf.Tensor], config: Detection) -> tf.Tensor:
     logits = outputs["logits"]
     match config.model.head:
         case Ssd():
             return (
                 tf.nn.softmax(logits)[..., 1:]
-                if config.loss.kind == "multibox"
+                if isinstance(config.loss, MultiboxLoss)
                 else tf.sigmoid(logits)
             )
         case YoloV1() as head:

@@ -10,8 +10,7 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from cvpipe.config import Config
-from cvpipe.config.segmentation import DeconvNet, Fcn, SegNet, Unet
+from cvpipe.config import Segmentation
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
 from cvpipe.data.sources import Example
@@ -36,7 +35,7 @@ ANSWERS = {
 }
 
 
-def make_task(config: Config, facts: Facts) -> Task:
+def make_task(config: Segmentation, facts: Facts) -> Task:
     """Return segmentation, bound to a pipeline and its data's facts."""
     names = facts.class_names
 
@@ -71,7 +70,9 @@ def make_task(config: Config, facts: Facts) -> Task:
     )
 
 
-def build_network(config: Config, num_classes: int, synchronized: bool = False) -> keras.Model:
+def build_network(
+    config: Segmentation, num_classes: int, synchronized: bool = False
+) -> keras.Model:
     """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}, see
     `models.segmenters`.
 
@@ -81,12 +82,11 @@ def build_network(config: Config, num_classes: int, synchronized: bool = False) 
     return segmentation_network(config, num_classes, make_style(config.model, synchronized))
 
 
-def encode(example: Example, config: Config) -> Tensors:
+def encode(example: Example, config: Segmentation) -> Tensors:
     """Return the mask that training compares outputs with: {"mask": uint8 [h, w]}."""
-    head = config.model.head
-    assert isinstance(head, Fcn | Unet | SegNet | DeconvNet)
+    stride = config.model.head.output_stride
     height, width = config.prepare.size
-    size = (-(-height // head.output_stride), -(-width // head.output_stride))
+    size = (-(-height // stride), -(-width // stride))
     return {"mask": prepare_mask(example["mask"], config.prepare, size)[..., 0]}
 
 
@@ -95,7 +95,7 @@ def truth(example: Example) -> Tensors:
     return {"mask": example["mask"][..., 0]}
 
 
-def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
+def loss(outputs: Tensors, targets: Tensors, config: Segmentation) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     return segmentation_loss(outputs["logits"], targets["mask"], config.loss)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cvpipe.config import Config
+from cvpipe.config import Segmentation
 from cvpipe.data.prepare import prepare_tile, restore_rows
 from cvpipe.fields import Field, pad_to
 from cvpipe.geometry.masks import IGNORED
@@ -25,7 +25,7 @@ Network = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 def answer(
     outputs: dict[str, tf.Tensor],
-    config: Config,
+    config: Segmentation,
     class_names: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
@@ -78,7 +78,7 @@ def answer(
 def answer_in_tiles(
     network: Network,
     images: tf.Tensor,
-    config: Config,
+    config: Segmentation,
     class_names: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Constant
+from cvpipe.config.section import Section
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import Batch, read_examples
 from cvpipe.errors import DataError
@@ -50,24 +51,28 @@ def without_regularization(config: Config) -> Config:
     """Return the configuration without augmentation, dropout, regularization and the like, its
     learning rate constant, in float32.
     """
-    loss = config.loss.model_copy(update={"l1": 0.0, "l2": 0.0, "label_smoothing": 0.0})
-    model = config.model.model_copy(
-        update={"dropout": 0.0, "drop_connect": 0.0, "stochastic_depth": 0.0}
-    )
-    decay = {"weight_decay": 0.0} if "weight_decay" in type(config.optimizer).model_fields else {}
     train = config.train.model_copy(
         update={"ema": None, "accumulate": 1, "precision": "float32", "snapshots": False}
     )
-    return config.with_one_view().model_copy(
-        update={
-            "augment": (),
-            "mix": (),
-            "loss": loss,
-            "model": model,
-            "train": train,
-            "optimizer": config.optimizer.model_copy(update=decay),
-            "schedule": Constant(kind="constant", warmup_epochs=config.schedule.warmup_epochs),
-        }
+    return (
+        config.with_one_view()
+        .without_augmentation()
+        .model_copy(
+            update={
+                "loss": _without(config.loss, "l1", "l2", "label_smoothing"),
+                "model": _without(config.model, "dropout", "drop_connect", "stochastic_depth"),
+                "train": train,
+                "optimizer": _without(config.optimizer, "weight_decay"),
+                "schedule": Constant(kind="constant", warmup_epochs=config.schedule.warmup_epochs),
+            }
+        )
+    )
+
+
+def _without(section: Section, *keys: str) -> Section:
+    """Set those of the keys that a section has to 0."""
+    return section.model_copy(
+        update={key: 0.0 for key in keys if key in type(section).model_fields}
     )
 
 

@@ -18,6 +18,7 @@ from cvpipe.config.augment import (
     PcaLighting,
     RandomResizedCrop,
 )
+from cvpipe.config.classification import ClassificationAugmentation
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.geometry import flip, pad_crop
 from cvpipe.data.order import example_seed
@@ -33,7 +34,7 @@ ALL = [
 ]
 
 # Every operation on its own, so strong and so frequent that it shows; policies, being many, have
-# tests of their own.
+# tests of their own, and expand is tried in test_boxes.
 EVERY: list[dict[str, typing.Any]] = [
     {"op": "flip", "probability": 1},
     {"op": "flip", "direction": "vertical", "probability": 1},
@@ -58,8 +59,6 @@ EVERY: list[dict[str, typing.Any]] = [
     {"op": "elastic", "share": 0.2},
     {"op": "elastic", "share": 0.1, "points": 4, "fill": "reflect"},
 ]
-# Of no use without boxes: tried in test_boxes.
-WITH_BOXES = {"expand", "iou_crop", "mosaic", "copy_paste", "object_mixup"}
 
 
 def key(index: int) -> tf.Tensor:
@@ -122,19 +121,19 @@ def test_examples_are_changed_in_different_ways_and_each_always_in_the_same() ->
 
 
 def test_every_operation_is_tried_here() -> None:
-    union, _ = typing.get_args(Augmentation)
+    union, _ = typing.get_args(ClassificationAugmentation)
     names = [
         typing.get_args(section.model_fields["op"].annotation)[0]
         for section in typing.get_args(union)
     ]
-    assert {op["op"] for op in EVERY} | {"rand_augment", "auto_augment"} | WITH_BOXES == set(names)
+    assert {op["op"] for op in EVERY} | {"rand_augment", "auto_augment", "expand"} == set(names)
 
 
 @pytest.mark.parametrize("given", EVERY, ids=lambda given: "-".join(map(str, given.values())))
 def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_graph(
     given: dict[str, typing.Any],
 ) -> None:
-    op: Augmentation = TypeAdapter(Augmentation).validate_python(given)
+    op: Augmentation = TypeAdapter(ClassificationAugmentation).validate_python(given)
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     # The last one is white: what is blended of it must not pass 255.
     noise[8], shapes = 255, [(9, 9), (5, 8), (1, 1), (1, 9), (7, 1)]

@@ -11,6 +11,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter
 
 from cvpipe.config.augment import Augmentation
+from cvpipe.config.detection import DetectionAugmentation
 from cvpipe.data.annotations.boxes import LEAST_VISIBLE
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.partners import copy_paste, mosaic, object_mixup
@@ -37,7 +38,7 @@ TURNS: list[dict[str, Any]] = [{"op": "rotate", "degrees": 40}, {"op": "shear", 
 
 
 def operation(given: dict[str, Any]) -> Augmentation:
-    op: Augmentation = TypeAdapter(Augmentation).validate_python(given)
+    op: Augmentation = TypeAdapter(DetectionAugmentation).validate_python(given)
     return op
 
 
@@ -323,11 +324,12 @@ def test_operations_ask_for_partners_where_they_need_them(
 
 
 def test_every_operation_that_moves_things_is_tried_here() -> None:
-    union, _ = typing.get_args(Augmentation)
+    union, _ = typing.get_args(DetectionAugmentation)
     names = {
         typing.get_args(section.model_fields["op"].annotation)[0]
         for section in typing.get_args(union)
     }
+from cvpipe.config.detection import DetectionAugmentation
     elsewhere = {
         "lens",
         "elastic",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Coco, CocoSplit, Data
+from cvpipe.config.data import CocoMasks, CocoSplit, Data
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.coco import coco
@@ -140,11 +140,11 @@ def instances(**changes: Any) -> dict[str, Any]:
     }
 
 
-def write(root: Path, content: dict[str, Any] | None = None) -> Coco:
+def write(root: Path, content: dict[str, Any] | None = None) -> CocoMasks:
     (root / "train.json").write_text(json.dumps(content or instances()))
     for n in (7, 3):
         (root / f"{n}.png").write_bytes(encode(noise(HEIGHT, WIDTH), "PNG"))
-    return Coco(kind="coco", path=str(root), train=CocoSplit(annotations="train.json"), masks=True)
+    return CocoMasks(kind="coco", path=str(root), train=CocoSplit(annotations="train.json"))
 
 
 def masks_of(source: Source) -> list[np.ndarray]:

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from pydantic import ValidationError
 
 from conftest import ROOT
-from cvpipe.config.data import Data, DigitScenes, Fold, Masks, Merge, has_boxes, has_masks
+from cvpipe.config.data import Data, DigitSceneMasks, Fold, Masks, Merge
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.graph import or_zeros
 from cvpipe.data.quarantine import Quarantine, why_unreadable
@@ -380,7 +379,7 @@ def test_sources_of_the_same_classes_can_be_merged_in_any_order(tmp_path: Path) 
 
 def test_arrays_and_files_keep_their_masks_when_merged(tmp_path: Path) -> None:
     names = ("background", *"0123456789")
-    scenes = DigitScenes(kind="digit_scenes", train=4, validation=1, test=1, masks=True)
+    scenes = DigitSceneMasks(kind="digit_scenes", train=4, validation=1, test=1)
     merged = open_splits(
         Data(
             source=Merge(kind="merge", sources=(section(write(tmp_path, 4), names), scenes)),
@@ -404,17 +403,10 @@ def test_masks_of_other_classes_do_not_merge(tmp_path: Path) -> None:
         match="the class 'road' is in some of the merged sources' masks and not in others",
     ):
         open_splits(Data(source=Merge(kind="merge", sources=(one, other))))
-    with pytest.raises(
-        ValidationError, match="some of these sources have boxes and some have none"
-    ):
-        Merge(kind="merge", sources=(one, DigitScenes(kind="digit_scenes")))
 
 
-def test_digit_scenes_have_boxes_or_masks() -> None:
-    config = DigitScenes(
-        kind="digit_scenes", train=5, validation=1, test=1, masks=True, size=(64, 80)
-    )
-    assert has_masks(config) and not has_boxes(config)
+def test_digit_scenes_have_masks() -> None:
+    config = DigitSceneMasks(kind="digit_scenes", train=5, validation=1, test=1, size=(64, 80))
     source = digit_scenes(config)["train"]
     assert source.classes == ("background", *"0123456789")
     scenes = compose(config, "train")

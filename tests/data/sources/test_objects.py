@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from cvpipe.config.data import Data, Digits, DigitScenes, Fold, Merge
+from cvpipe.config.data import Data, Digits, DigitScenes, Fold, MergedBoxes
+from cvpipe.config.detection import DetectionData
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.faults import faults_in_words
 from cvpipe.data.sources import Source, open_splits
@@ -228,7 +229,7 @@ def test_joined_objects_are_those_of_the_parts() -> None:
 
 
 def test_splits_limits_and_folds_are_made_of_images_as_if_of_one_class() -> None:
-    merged = Merge(kind="merge", sources=(SCENES, SCENES.model_copy(update={"seed": 1})))
+    merged = MergedBoxes(kind="merge", sources=(SCENES, SCENES.model_copy(update={"seed": 1})))
     splits = open_splits(Data(source=merged, limit=10))
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 10,
@@ -245,7 +246,7 @@ def test_splits_limits_and_folds_are_made_of_images_as_if_of_one_class() -> None
 
 def test_one_class_is_enough_to_detect(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        splits = open_splits(Data(source=SCENES, only=("7",), max_objects=1))
+        splits = open_splits(DetectionData(source=SCENES, only=("7",), max_objects=1))
     assert splits["train"].classes == ("7",) and len(splits["train"]) == 30
     with pytest.raises(ValidationError, match="one class can't be told from others"):
         Data(source=Digits(kind="digits"), only=("7",))
@@ -253,7 +254,7 @@ def test_one_class_is_enough_to_detect(caplog: pytest.LogCaptureFixture) -> None
 
 def test_what_is_wrong_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        splits = open_splits(Data(source=SCENES, max_objects=1))
+        splits = open_splits(DetectionData(source=SCENES, max_objects=1))
     [warning] = [message for message in caplog.messages if "beyond data.max_objects" in message]
     assert warning.startswith("digit_scenes: of the annotated objects")
     assert all(len(split.annotation(Boxes).labels) == len(split) for split in splits.values())
@@ -274,7 +275,5 @@ def test_a_class_without_objects_to_train_on_is_warned_of(
 
 
 def test_boxes_and_plain_labels_dont_merge() -> None:
-    with pytest.raises(
-        ValidationError, match="some of these sources have boxes and some have none"
-    ):
-        Merge(kind="merge", sources=(SCENES, Digits(kind="digits")))
+    with pytest.raises(ValidationError, match="Input tag 'digits' .* does not match"):
+        MergedBoxes(kind="merge", sources=(SCENES, Digits(kind="digits")))

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets
 
-from cvpipe.config.data import Data, Tfds
+from cvpipe.config.data import Data, TfdsLabels
 from cvpipe.data.decode import decode_image
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
@@ -82,7 +82,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def opened(folder: Path, name: str = "only_in_files", **settings: Any) -> dict[str, Source]:
-    return tfds(Tfds(kind="tfds", name=name, data_dir=str(folder), **settings))
+    return tfds(TfdsLabels(kind="tfds", name=name, data_dir=str(folder), **settings))
 
 
 def read(source: Source) -> list[tuple[bytes, int]]:
@@ -142,7 +142,7 @@ def test_an_example_is_called_by_its_place_in_the_data_sets_own_split(folder: Pa
 
 
 def test_splits_are_taken_or_held_out(folder: Path) -> None:
-    every = Tfds(kind="tfds", name="only_in_files", data_dir=str(folder))
+    every = TfdsLabels(kind="tfds", name="only_in_files", data_dir=str(folder))
     given = open_splits(
         Data(source=every.model_copy(update={"validation": "train[:9]", "train": "train[9:]"}))
     )

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets
 from pydantic import ValidationError
 
-from cvpipe.config.data import Data, Tfds, has_masks
+from cvpipe.config.data import Data, TfdsMasks
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
@@ -76,9 +76,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def section(folder: Path, **settings: Any) -> Tfds:
+def section(folder: Path, **settings: Any) -> TfdsMasks:
     given = {"mask": "segmentation_mask", "classes": NAMES, "first_value": 1}
-    return Tfds(
+    return TfdsMasks(
         **{"kind": "tfds", "name": "small_pets", "data_dir": str(folder), **given, **settings}
     )
 
@@ -129,7 +129,7 @@ def test_splits_are_taken_or_held_out(folder: Path) -> None:
         "validation": 3,
         "test": 4,
     }
-    assert has_masks(section(folder)) and not has_masks(Tfds(kind="tfds", name="small_pets"))
+    assert all(split.masks for split in given.values())
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,7 @@ def test_a_mistake_is_named_with_what_there_is(
         tfds(section(folder, **settings))
 
 
-def test_classes_need_a_mask(folder: Path) -> None:
-    with pytest.raises(ValidationError, match="classes are those of a mask, and there is none"):
-        section(folder, mask=None)
+def test_an_ignored_value_is_of_no_class(folder: Path) -> None:
     with pytest.raises(
         ValidationError, match="1 is the value of the class pet and in ignore_indices"
     ):

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets
-from pydantic import ValidationError
 
-from cvpipe.config.data import Data, Tfds, has_boxes
+from cvpipe.config.data import Data, TfdsObjects
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
 from cvpipe.errors import DataError
@@ -82,8 +81,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def section(folder: Path, **settings: Any) -> Tfds:
-    return Tfds.model_validate(
+def section(folder: Path, **settings: Any) -> TfdsObjects:
+    return TfdsObjects.model_validate(
         {
             "kind": "tfds",
             "name": "small_tables",
@@ -117,14 +116,10 @@ def test_objects_are_those_that_the_library_reads(folder: Path) -> None:
         np.testing.assert_array_equal(given["area"], expected["objects"]["area"])
 
 
-def test_splits_are_for_detection_and_expressions_choose_records(folder: Path) -> None:
+def test_splits_have_boxes_and_expressions_choose_records(folder: Path) -> None:
     chosen = section(folder, train="train[2:7]")
     splits = open_splits(Data(source=chosen, validation=0.2))
-    assert (
-        has_boxes(chosen)
-        and len(splits["train"]) + len(splits["validation"]) == 5
-        and len(splits["test"]) == 3
-    )
+    assert len(splits["train"]) + len(splits["validation"]) == 5 and len(splits["test"]) == 3
     assert all("boxes" in splits[split].read(tf.constant(0, tf.int64)) for split in splits)
 
 
@@ -140,8 +135,3 @@ def test_splits_are_for_detection_and_expressions_choose_records(folder: Path) -
 def test_what_is_no_feature_of_objects_is_said(folder: Path, feature: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         tfds(section(folder, objects=feature))
-
-
-def test_objects_and_a_mask_are_for_different_tasks(folder: Path) -> None:
-    with pytest.raises(ValidationError, match="name one of the two"):
-        section(folder, mask="image")

@@ -1,0 +1,166 @@
+"""The pipeline of classification: one class per image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.augment import AnyImage, AutoAugment, Elastic, Lens, Mix, RandAugment, ScaleCrop
+from cvpipe.config.data import Data, LabelSource
+from cvpipe.config.loss import Loss
+from cvpipe.config.model import Model
+from cvpipe.config.pipeline import Config
+from cvpipe.config.prepare import Prepare, TestTime
+from cvpipe.config.section import Count, NonNegative, Share, misfit
+from cvpipe.config.train import Export
+
+ClassificationAugmentation = Annotated[
+    AnyImage | ScaleCrop | Lens | Elastic | RandAugment | AutoAugment, Field(discriminator="op")
+]
+
+
+class ClassificationData(Data):
+    """Source of the labeled images, and the splits made of it."""
+
+    source: LabelSource
+    """The format, by its `kind`, and where the files are."""
+
+
+class ClassificationPrepare(Prepare):
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+
+    resize: Literal["stretch", "crop", "letterbox"] = "stretch"
+    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle
+    out. letterbox: keep the aspect, show everything in the middle of `size`; what is left over has
+    the colour of `mean`, or middle grey where the training set gives it.
+    """
+
+
+class ClassificationModel(Model):
+    """The network; its number of classes comes from the data."""
+
+    drop_connect: Share = 0.0
+    """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
+
+
+class SoftmaxLoss(Loss):
+    """Cross-entropy of the softmax of the scores."""
+
+    kind: Literal["softmax"]
+    """Which loss."""
+    label_smoothing: Share = 0.0
+    """This share of each label is spread evenly over all classes (Szegedy et al. 2015, section
+    7).
+    """
+
+
+class HingeLoss(Loss):
+    """The multiclass SVM (Weston and Watkins 1999)."""
+
+    kind: Literal["hinge"]
+    """Which loss."""
+
+
+class SquaredHingeLoss(Loss):
+    """The multiclass SVM with squared margins."""
+
+    kind: Literal["squared_hinge"]
+    """Which loss."""
+
+
+class BinaryLoss(Loss):
+    """A cross-entropy of its own for every class, summed."""
+
+    kind: Literal["binary"]
+    """Which loss."""
+
+
+class FocalLoss(Loss):
+    """Binary, with easy examples weighing less (Lin et al. 2017); every class's probability starts
+    out at 0.01, as there.
+    """
+
+    kind: Literal["focal"]
+    """Which loss."""
+    focal_gamma: NonNegative = 2.0
+    """γ: the larger, the less an easy example weighs."""
+    focal_alpha: Share = 0.25
+    """Weight of the true class; the others weigh 1 − this."""
+
+
+ClassificationLoss = Annotated[
+    SoftmaxLoss | HingeLoss | SquaredHingeLoss | BinaryLoss | FocalLoss, Field(discriminator="kind")
+]
+
+
+class ClassificationExport(Export):
+    """The SavedModel."""
+
+    top_k: Count = 5
+    """Number of most probable classes that an answer names; at most the number of classes."""
+
+
+class Classification(Config):
+    """A pipeline that learns one class per image."""
+
+    task: Literal["classification"]
+    """Task of the pipeline."""
+    data: ClassificationData
+    """Source of the labeled images, and the splits made of it."""
+    augment: tuple[ClassificationAugmentation, ...] = ()
+    """Random changes to training images, in this order."""
+    mix: tuple[Mix, ...] = ()
+    """Random mixing of two prepared training images; of several, each pair takes one at random."""
+    prepare: ClassificationPrepare
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    test_time: TestTime = TestTime()
+    """The views of an image whose answers are averaged, in evaluation and in the artefact."""
+    model: ClassificationModel
+    """The network."""
+    loss: ClassificationLoss = SoftmaxLoss(kind="softmax")
+    """Objective, by its `kind`."""
+    export: ClassificationExport = ClassificationExport()
+    """Contents and answers of the SavedModel."""
+
+    @property
+    def mixing(self) -> tuple[Mix, ...]:
+        """Random mixing of two prepared training images."""
+        return self.mix
+
+    @property
+    def viewing(self) -> TestTime:
+        """The views of an image that is answered."""
+        return self.test_time
+
+    def with_one_view(self) -> Self:
+        """Return a copy that shows every image once, as the network takes it."""
+        return self.model_copy(update={"test_time": TestTime()})
+
+    def without_augmentation(self) -> Self:
+        """Return a copy that trains on images as they are."""
+        return self.model_copy(update={"augment": (), "mix": ()})
+
+    def random_in_training(self) -> dict[str, Any]:
+        """Keys whose value makes the loss of the same weights differ from step to step, and their
+        values.
+        """
+        return {
+            **super().random_in_training(),
+            "mix": self.mix,
+            "model.drop_connect": self.model.drop_connect,
+        }
+
+    @model_validator(mode="after")
+    def _sides_hold_the_input(self) -> Self:
+        longest = max(self.prepare.size)
+        if (
+            self.test_time.views in ("centre", "ten")
+            and min(self.test_time.sides, default=0) < longest
+        ):
+            raise misfit(
+                "test_time.sides",
+                f"test_time.sides must be lengths of at least {longest}, the longer side of"
+                " prepare.size",
+            )
+        return self

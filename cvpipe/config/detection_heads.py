@@ -1,0 +1,145 @@
+"""Heads that predict boxes, and which of the boxes are answered."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.section import Count, Positive, Probability, Section
+
+Strides = Annotated[tuple[Count, ...], Field(min_length=1)]
+Anchor = tuple[Positive, Positive]
+
+
+class Suppress(Section):
+    """Which of a detector's boxes are answered: of those that cover each other only the best."""
+
+    kind: Literal["classwise", "agnostic", "soft"] = "classwise"
+    """classwise: a box is dropped for a better one of its class. agnostic: of any class. soft: its
+    score falls instead, the more they overlap (Bodla et al. 2017, linear).
+    """
+    score_threshold: Probability = 0.01
+    """Boxes below are not answered.
+
+    Average precision wants a low one, people a high one: whoever asks an artefact can say another.
+    """
+    iou_threshold: Probability = 0.5
+    """Overlap from which the worse of two boxes is dropped; whoever asks can say another."""
+    max_detections: Count = 100
+    """Most boxes of an image; whoever asks can say fewer."""
+    candidates: Count = 400
+    """How many of an image's highest scores, over all boxes and classes, are looked at; bounds time
+    and memory.
+    """
+
+
+class BoxHead(Section):
+    """A head that predicts boxes."""
+
+    kind: str
+    """Which head."""
+    suppress: Suppress = Suppress()
+    """Which of the boxes found are answered."""
+
+
+class Ssd(BoxHead):
+    """Default boxes in the cells of several feature maps, each moved, scaled and classified (Liu et
+    al. 2015).
+    """
+
+    kind: Literal["ssd"]
+    """Which head."""
+    layout: Literal["even", "ssd300", "ssd512"] = "even"
+    """Default boxes and feature maps: the paper's for images of 300×300 or 512×512 on ssd_vgg16,
+    or, even, by what follows.
+    """
+    strides: Strides = (8, 16)
+    """For even: which feature maps of the backbone are used, by their strides; then coarser ones
+    are added, each half as large.
+    """
+    coarsest: Count = 1
+    """For even: no map is added once the longer side has so few cells."""
+    smallest: Probability = 0.1
+    """For even: side of the finest map's default boxes, as a share of the image."""
+    largest: Probability = 0.9
+    """For even: side of the coarsest map's; those between are spread evenly."""
+    aspects: tuple[Positive, ...] = (2.0,)
+    """For even: widths over heights of default boxes besides the two squares; each stands for its
+    inverse too.
+    """
+    separable: bool = False
+    """Convolutions of head and added maps per channel, then 1×1: SSDLite (Sandler et al. 2018,
+    section 6.2).
+    """
+    pyramid: Annotated[int, Field(ge=0)] = 0
+    """Channels, at width 1, of a feature pyramid over the backbone's maps (Lin et al. 2016: 256); 0
+    for none.
+    """
+    overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """IoU with an object from which a default box answers for it; the best one does in any case."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Ssd:
+        _check_strides(self.strides)
+        if not 0 < self.smallest <= self.largest:
+            raise ValueError("smallest must be above 0 and at most largest")
+        return self
+
+
+class YoloV1(BoxHead):
+    """A grid; each cell answers for the object whose center lies in it (Redmon et al. 2015)."""
+
+    kind: Literal["yolo_v1"]
+    """Which head."""
+    stride: Annotated[int, Field(ge=2)] = 64
+    """Pixels between two cells, an even number: the paper's 448×448 image has 7×7."""
+    boxes: Count = 2
+    """Boxes of a cell."""
+
+
+class YoloV2(BoxHead):
+    """Anchors in every cell of one grid, and a passthrough from the map twice as fine (Redmon and
+    Farhadi 2016).
+    """
+
+    kind: Literal["yolo_v2"]
+    """Which head."""
+    stride: Annotated[int, Field(ge=2)] = 32
+    """Pixels between two cells, an even number."""
+    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
+    """Heights and widths of typical objects, as shares of the network's input: cvpipe data anchors
+    PIPELINE finds them.
+    """
+
+
+class YoloV3(BoxHead):
+    """Anchors in every cell of several grids (Redmon and Farhadi 2018)."""
+
+    kind: Literal["yolo_v3"]
+    """Which head."""
+    strides: Strides = (8, 16, 32)
+    """Pixels between two cells of each grid, from fine to coarse."""
+    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
+    """Heights and widths of typical objects, as shares of the network's input, from small to large:
+    as many for each grid.
+    """
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> YoloV3:
+        _check_strides(self.strides)
+        if len(self.anchors) % len(self.strides):
+            raise ValueError(
+                f"{len(self.anchors)} anchors can't be shared out evenly among {len(self.strides)}"
+                " strides"
+            )
+        return self
+
+
+DetectionHead = Annotated[Ssd | YoloV1 | YoloV2 | YoloV3, Field(discriminator="kind")]
+
+
+def _check_strides(strides: tuple[int, ...]) -> None:
+    if any(coarse <= fine for fine, coarse in itertools.pairwise(strides)):
+        raise ValueError("strides must grow: [fine, …, coarse]")

@@ -1,0 +1,154 @@
+"""The common part of every pipeline: what the core reads of it, whatever its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.augment import Augmentation, Mix, ShortSideCrop
+from cvpipe.config.data import Data
+from cvpipe.config.loss import Loss
+from cvpipe.config.model import Model
+from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
+from cvpipe.config.prepare import Prepare, TestTime
+from cvpipe.config.section import Section, misfit
+from cvpipe.config.train import Export, Train
+from cvpipe.models.catalogue import application_of
+
+
+class Config(Section):
+    """One pipeline: one experiment. The base of every task's own class, which narrows it."""
+
+    task: str
+    """Task of the pipeline."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Name of the run and the served model; the file's name where it is left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Same seed, same bits: weights, order, augmentation."""
+    data: Data
+    """Source of the labeled images, and the splits made of it."""
+    augment: tuple[Augmentation, ...] = ()
+    """Random changes to training images, in this order."""
+    prepare: Prepare
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    model: Model
+    """The network."""
+    loss: Loss
+    """Objective, by its `kind`."""
+    optimizer: Optimizer
+    """Optimizer, by its `kind`."""
+    schedule: Schedule = Constant(kind="constant")
+    """Schedule of the learning rate, by its `kind`."""
+    train: Train
+    """Length, devices and checkpoints of the training."""
+    export: Export = Export()
+    """Contents and answers of the SavedModel."""
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """The optimizers by name; a task of several networks may have several."""
+        return {"optimizer": self.optimizer}
+
+    @property
+    def mixing(self) -> tuple[Mix, ...]:
+        """Random mixing of two prepared training images; none unless the task has it."""
+        return ()
+
+    @property
+    def viewing(self) -> TestTime:
+        """The views of an image that is answered; one unless the task has more."""
+        return TestTime()
+
+    def with_one_view(self) -> Self:
+        """Return a copy that shows every image whole and once, as the network takes it."""
+        return self
+
+    def without_augmentation(self) -> Self:
+        """Return a copy that trains on images as they are."""
+        return self.model_copy(update={"augment": ()})
+
+    def random_in_training(self) -> dict[str, Any]:
+        """Keys whose value makes the loss of the same weights differ from step to step, and their
+        values; a false one makes no difference.
+        """
+        return {
+            "augment": self.augment,
+            "model.dropout": self.model.dropout,
+            "model.stochastic_depth": self.model.stochastic_depth,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole configuration, defaults included, as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Self:
+        if self.schedule.warmup_epochs >= self.train.epochs:
+            raise misfit(
+                "schedule.warmup_epochs",
+                f"schedule.warmup_epochs ({self.schedule.warmup_epochs:g}) must be below"
+                f" train.epochs ({self.train.epochs})",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crops_hold_the_input(self) -> Self:
+        longest = max(self.prepare.size)
+        for number, op in enumerate(self.augment):
+            if isinstance(op, ShortSideCrop) and op.sides[0] < longest:
+                raise misfit(
+                    f"augment.{number}.sides",
+                    f"augment.{number}.sides must be at least {longest}, the longer side of"
+                    " prepare.size",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _keras_prepares_itself(self) -> Self:
+        if application_of(self.model.backbone) and (
+            self.prepare.normalize != "given" or self.prepare.scaling != ((0.0,), (1.0,))
+        ):
+            raise misfit(
+                "prepare.mean",
+                f"prepare.mean must be [0] and prepare.std [1] for {self.model.backbone}, which"
+                " brings the preprocessing that its weights need",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lbfgs_sees_one_loss(self) -> Self:
+        if not any(isinstance(optimizer, Lbfgs) for optimizer in self.optimizers.values()):
+            return self
+        # It needs the same loss for the same weights, and there is no learning rate.
+        unfit = {
+            **self.random_in_training(),
+            "train.ema": self.train.ema,
+            "schedule": not isinstance(self.schedule, Constant),
+            "schedule.warmup_epochs": self.schedule.warmup_epochs,
+            "model.norm": self.model.norm == "batch",
+            "train.accumulate": self.train.accumulate > 1,
+            "train.clip_norm": self.train.clip_norm,
+            "train.clip_value": self.train.clip_value,
+            "train.precision": self.train.precision != "float32",
+        }
+        for key, given in unfit.items():
+            if given:
+                raise misfit(
+                    key,
+                    f"{key} doesn't go with optimizer.kind: lbfgs, for which the same weights must"
+                    " give the same loss on the whole training set; "
+                    + ("use group or none" if key == "model.norm" else "leave it out"),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _snapshots_have_restarts(self) -> Self:
+        if self.train.snapshots and self.schedule.kind != "restarts":
+            raise misfit(
+                "train.snapshots",
+                "train.snapshots are taken where a cosine restarts; use schedule.kind: restarts, or"
+                " leave them out",
+            )
+        return self

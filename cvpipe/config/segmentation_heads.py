@@ -1,0 +1,80 @@
+"""Heads that tell the class of every pixel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cvpipe.config.section import Section
+
+OutputStride = Literal[1, 4]
+UnpoolingKind = Literal["max", "bed_of_nails", "nearest"]
+
+
+class Fcn(Section):
+    """Scores of the backbone's coarse maps, made finer by transposed convolutions and added up
+    (Long et al. 2015). Backbone fcn_vgg16 is the paper's.
+    """
+
+    kind: Literal["fcn"]
+    """Which head."""
+    stride: Literal[32, 16, 8, 4] = 8
+    """Pixels between two cells of the finest map that is used: FCN-32s, FCN-16s or FCN-8s, or one
+    step finer than the paper.
+    """
+    upsampling: Literal["learned", "fixed"] = "learned"
+    """Transposed convolutions start out as bilinear interpolation and are trained, or stay so."""
+    output_stride: OutputStride = 1
+    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
+    and memory.
+    """
+
+
+class Unet(Section):
+    """Every map of the backbone joined, from coarse to fine, to what comes from below (Ronneberger
+    et al. 2015). Backbone unet, without norm, is the paper's.
+    """
+
+    kind: Literal["unet"]
+    """Which head."""
+    output_stride: OutputStride = 1
+    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
+    and memory.
+    """
+
+
+class SegNet(Section):
+    """VGG16's convolutions and their mirror image, which unpools where they pooled (Badrinarayanan
+    et al. 2015). Backbone: vgg16, here with norm.
+    """
+
+    kind: Literal["segnet"]
+    """Which head."""
+    unpooling: UnpoolingKind = "max"
+    """How maps become finer. max: values go where the encoder found its maxima. bed_of_nails: into
+    the upper left of four pixels. Both leave zeros elsewhere. nearest: into all four.
+    """
+    output_stride: OutputStride = 1
+    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
+    and memory.
+    """
+
+
+class DeconvNet(Section):
+    """As segnet, with fc6 and fc7 between both halves (Noh et al. 2015).
+
+    Backbone: vgg16, here with norm.
+    """
+
+    kind: Literal["deconvnet"]
+    """Which head."""
+    unpooling: UnpoolingKind = "max"
+    """How maps become finer; see segnet."""
+    output_stride: OutputStride = 1
+    """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
+    and memory.
+    """
+
+
+SegmentationHead = Annotated[Fcn | Unet | SegNet | DeconvNet, Field(discriminator="kind")]

@@ -1,0 +1,284 @@
+"""Sentences about mistakes in pipeline files: the key, what is wrong with it and what to do.
+
+A location is a tuple of keys and positions in lists, from the top of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from cvpipe import config as pipelines
+
+# The keys that say which class a mapping is of.
+TAGS = ("kind", "op", "task")
+Location = tuple[Any, ...]
+
+
+class Mistake(NamedTuple):
+    """A mistake in a pipeline file."""
+
+    place: Location
+    """The key to look at."""
+    sentence: str
+    """The mistake, and the way to mend it."""
+
+
+def mistakes(failure: ValidationError, values: dict[str, Any]) -> list[Mistake]:
+    """Say what pydantic found wrong with the values of a pipeline file.
+
+    Unknown keys come first: one is often the reason why another is missing.
+    """
+    errors = sorted(failure.errors(), key=lambda error: error["type"] != "extra_forbidden")
+    return [_mistake(dict(error), values) for error in errors]
+
+
+def _mistake(error: dict[str, Any], values: dict[str, Any]) -> Mistake:
+    at, context = _location(error["loc"], values), error.get("ctx", {})
+    if error["type"] == "misfit":
+        parts = context["key"].split(".")
+        place = tuple(int(part) if part.isdecimal() else part for part in parts)
+        return Mistake(place, context["sentence"])
+    if not at and error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _mistaken_task(values)
+    return Mistake(at, _explain(error, at, values))
+
+
+def _mistaken_task(values: dict[str, Any]) -> Mistake:
+    known = _either([f"'{name}'" for name in _tasks()])
+    if "task" not in values:
+        return Mistake((), f"'task' is missing; add it ({known})")
+    given = json.dumps(values["task"], default=str, ensure_ascii=False)
+    return Mistake(("task",), f"'task' should be {known}, not {given}")
+
+
+def _location(loc: Location, values: Any) -> Location:
+    """Drop from pydantic's location the tags of mappings, which it puts after their places and the
+    file doesn't have.
+    """
+    at: list[Any] = []
+    entered = isinstance(values, dict)
+    for part in loc:
+        if entered and part in [values.get(tag) for tag in TAGS]:
+            entered = False
+            continue
+        at.append(part)
+        values = _child(values, part)
+        entered = isinstance(values, dict)
+    return tuple(at)
+
+
+def _explain(error: dict[str, Any], at: Location, values: dict[str, Any]) -> str:
+    key, kind, context = ".".join(map(str, at)), error["type"], error.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            return _explain_unknown_key(key, at, values)
+        case "missing":
+            return f"'{key}' is missing; add it ({_meaning(at, values)})"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return _explain_tag(key, at, values, context)
+        case "unknown":
+            known, given = context["known"], str(error["input"])
+            return f"'{key}': {error['msg']}; {_nearest(given, known)}known: {', '.join(known)}"
+        case "value_error":
+            return f"'{key}': {context['error']}" if key else str(context["error"])
+        case "too_short" | "too_long":
+            bound, limit = (
+                ("at least", context["min_length"])
+                if kind == "too_short"
+                else ("at most", context["max_length"])
+            )
+            given = json.dumps(error["input"], ensure_ascii=False)
+            items = "item" if limit == 1 else "items"
+            return (
+                f"'{key}' should have {bound} {limit} {items}, not {given} ({_meaning(at, values)})"
+            )
+        case _:
+            return _explain_value(error, key, at, values)
+
+
+def _explain_unknown_key(key: str, at: Location, values: dict[str, Any]) -> str:
+    *around, name = at
+    parent = tuple(around)
+    mapping, here = _value(values, parent), values["task"]
+    owners = [
+        str(_tag_of(section))
+        for section in _alternatives(parent, values, here)
+        if name in section.model_fields
+    ]
+    tag = next((tag for tag in ("kind", "op") if tag in mapping), None)
+    if tag and owners:
+        own = mapping[tag]
+        return f"'{key}' is for {tag}: {_either(owners)}, not for {tag}: {own}; leave it out"
+    others = [
+        task
+        for task in _tasks()
+        if any(name in section.model_fields for section in _sections(parent, values, task))
+    ]
+    if others:
+        return f"'{key}' is for {_not_this(others, values)}; leave it out"
+    known = [
+        field for section in _sections(parent, values, here)[:1] for field in section.model_fields
+    ]
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    return f"unknown key '{key}'; " + (
+        f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+    )
+
+
+def _explain_tag(key: str, at: Location, values: dict[str, Any], context: dict[str, Any]) -> str:
+    tag = context["discriminator"].strip("'")
+    tags = _tags(at, values, values["task"])
+    known = "known: " + ", ".join(f"'{name}'" for name in tags)
+    if "tag" not in context:
+        return f"'{key}': no '{tag}' is given; {known}"
+    given = context["tag"]
+    others = [task for task in _tasks() if given in _tags(at, values, task)]
+    if others:
+        return f"'{key}': {tag}: {given} is for {_not_this(others, values)}; {known}"
+    return f"'{key}': '{given}' is not a known {tag}; {_nearest(given, tags)}{known}"
+
+
+def _explain_value(error: dict[str, Any], key: str, at: Location, values: dict[str, Any]) -> str:
+    said = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid ", "")
+    for term, plain in {
+        "an object": "a mapping",
+        "an array": "a list",
+        "a array": "a list",
+        "a integer": "an integer",
+    }.items():
+        said = said.replace(term, plain)
+    hint = ""
+    if error["type"] == "string_type" and isinstance(error["input"], (int, float)):
+        hint = f'; write it as "{error["input"]}"'
+    if error["type"] == "literal_error":
+        choosing = [
+            task
+            for task in _tasks()
+            if any(
+                error["input"] in _choices(field.annotation) for field in _fields(at, values, task)
+            )
+        ]
+        hint = f", which is for task: {_either(choosing)}" if choosing else ""
+    given = json.dumps(error["input"], ensure_ascii=False)
+    return f"'{key}' {said}, not {given}{hint} ({_meaning(at, values)})"
+
+
+def _meaning(at: Location, values: dict[str, Any]) -> str:
+    """Say in one line what a key is for."""
+    at = at[:-1] if at and isinstance(at[-1], int) else at
+    fields = _fields(at, values, values["task"])
+    if not fields:
+        return "see cvpipe schema"
+    text = fields[0].description
+    if get_origin(fields[0].annotation) is not tuple and (
+        tags := _tags(at, values, values["task"])
+    ):
+        text = f"its kind is one of {', '.join(tags)}"
+    return (text or "see cvpipe schema").split("\n")[0].rstrip(".")
+
+
+def _not_this(others: Sequence[str], values: dict[str, Any]) -> str:
+    return f"task: {_either(others)}, not for task: {values['task']}"
+
+
+def _nearest(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
+
+
+def _either(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+# -- the classes behind a location
+# ------------------------------------------------------------------------
+
+
+def _tasks() -> dict[str, type[BaseModel]]:
+    """The class of each task's pipeline."""
+    return {str(_tag_of(section)): section for section in _members(pipelines.Pipeline)}
+
+
+def _sections(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
+    """The classes that the mapping at a location may be of in a pipeline of that task: one where it
+    says which, none where the task has no such mapping.
+    """
+    sections = [_tasks()[task]]
+    for part in at:
+        values = _child(values, part)
+        sections = _below(sections, part)
+        tag = next((values[tag] for tag in TAGS if tag in values), None) if values else None
+        if isinstance(values, dict) and tag is not None:
+            sections = [section for section in sections if _tag_of(section) in (tag, None)]
+    return sections
+
+
+def _alternatives(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
+    """The classes that a mapping may be of at a location, whatever it says that it is."""
+    return _below(_sections(at[:-1], values, task), at[-1]) if at else [_tasks()[task]]
+
+
+def _below(sections: Sequence[type[BaseModel]], part: str | int) -> list[type[BaseModel]]:
+    """The classes under a key; those at a position are those of the list."""
+    if isinstance(part, int):
+        return list(sections)
+    fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+    return [member for field in fields for member in _members(field.annotation)]
+
+
+def _fields(at: Location, values: Any, task: str) -> list[FieldInfo]:
+    """The fields that the key at a location may be of in a pipeline of that task."""
+    return [
+        section.model_fields[at[-1]]
+        for section in _sections(at[:-1], values, task)
+        if at[-1] in section.model_fields
+    ]
+
+
+def _tags(at: Location, values: Any, task: str) -> list[str]:
+    """The kinds or operations that the mapping at a location may be of."""
+    sections = _alternatives(at, values, task)
+    return [tag for section in sections if (tag := _tag_of(section)) is not None]
+
+
+def _tag_of(section: type[BaseModel]) -> str | None:
+    """The kind, operation or task that a class stands for; None if there is only one."""
+    for tag in TAGS:
+        if tag in section.model_fields and (
+            named := get_args(section.model_fields[tag].annotation)
+        ):
+            return str(named[0]) if len(named) == 1 else None
+    return None
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """The sections an annotation allows, looking through unions, lists and Annotated."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [member for part in get_args(annotation) for member in _members(part)]
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The values of the Literal types in an annotation."""
+    found = get_args(annotation)
+    return [choice for part in found for choice in _choices(part)] if found else [annotation]
+
+
+def _value(values: Any, at: Location) -> Any:
+    for part in at:
+        values = _child(values, part)
+    return values
+
+
+def _child(values: Any, part: str | int) -> Any:
+    """Return the value under a key or at a position; None where nothing is."""
+    if isinstance(values, dict):
+        return values.get(part)
+    return values[part] if isinstance(values, list) and isinstance(part, int) else None
