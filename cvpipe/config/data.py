@@ -129,6 +129,11 @@ class Tfds(Source):
     image: str = "image"
     """The feature with the image."""
 
+    @property
+    def place(self) -> str:
+        """Name of the data set, for messages."""
+        return self.name
+
 
 class TfdsLabels(Tfds):
     """A data set of TensorFlow Datasets, by its name, whose images have a class each."""
@@ -311,6 +316,11 @@ class Merge(Source):
     """Which format."""
     sources: Annotated[tuple[Source, ...], Field(min_length=2)]
     """The sources, each with its own `kind`."""
+
+    @property
+    def place(self) -> str:
+        """Places of all sources, for messages."""
+        return " with ".join(source.place for source in self.sources)
 
 
 class MergedLabels(Merge):

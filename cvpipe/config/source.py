@@ -14,3 +14,9 @@ class Source(Section):
 
     kind: str
     """Which format."""
+
+    @property
+    def place(self) -> str:
+        """Place of the data, for messages."""
+        place: str = getattr(self, "path", self.kind)
+        return place

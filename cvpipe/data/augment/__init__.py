@@ -11,6 +11,7 @@ import tensorflow as tf
 from cvpipe.config.augment import (
     Augmentation,
     AutoAugment,
+    BalancedScaleCrop,
     ColourJitter,
     CopyPaste,
     Cutout,
@@ -170,6 +171,7 @@ OPERATIONS: dict[type, Operation] = {
     IouCrop: _plain(iou_crop),
     ScaleJitter: _plain(scale_jitter),
     ScaleCrop: _sized(scale_crop),
+    BalancedScaleCrop: _sized(scale_crop),
     Mosaic: _joining(_mosaic),
     CopyPaste: _joining(_copy_paste),
     ObjectMixUp: _joining(_object_mixup),

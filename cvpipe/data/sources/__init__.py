@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 
-from cvpipe.config.data import (
-    Coco,
-    Csv,
-    Data,
-    Digits,
-    DigitScenes,
-    Folder,
-    Idx,
-    Merge,
-    Tfds,
-    TfdsLabels,
-    TfdsMasks,
-    TfdsObjects,
-    Voc,
-    Yolo,
-)
+from cvpipe.config.data import Data, Merge
 from cvpipe.config.detection import DetectionData
-from cvpipe.config.masks import Masks
 from cvpipe.config.source import Source as Section
 from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
 from cvpipe.data.example import Example
-from cvpipe.data.sources.coco import coco
-from cvpipe.data.sources.csv import csv
-from cvpipe.data.sources.digit_scenes import digit_scenes
-from cvpipe.data.sources.digits import digits
-from cvpipe.data.sources.folder import folder
-from cvpipe.data.sources.idx import idx
-from cvpipe.data.sources.masks import masks
 from cvpipe.data.sources.merge import merge
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import choose_classes, cut_fold, limit, with_test, with_validation
-from cvpipe.data.sources.tfds import tfds
-from cvpipe.data.sources.voc import voc
-from cvpipe.data.sources.yolo import yolo
 from cvpipe.errors import DataError
 
 __all__ = ["Example", "Source", "open_splits"]
@@ -58,7 +33,7 @@ def open_splits(config: Data) -> dict[str, Source]:
     Raises:
         DataError: files are missing or damaged, or too few classes have images.
     """
-    seed, place = config.split_seed, _place(config.source)
+    seed, place = config.split_seed, config.source.place
     splits = _open(config.source, config)
     if config.only:
         splits = choose_classes(splits, config.only, place)
@@ -112,31 +87,12 @@ def _warn_of_faults(place: str, splits: dict[str, Source]) -> None:
 
 
 def _open(section: Section, config: Data) -> dict[str, Source]:
-    match section:
-        case Digits():
-            return digits()
-        case Idx():
-            return idx(section)
-        case Folder():
-            return folder(section)
-        case Csv():
-            return csv(section)
-        case TfdsLabels() | TfdsObjects() | TfdsMasks():
-            return tfds(section)
-        case DigitScenes():
-            return digit_scenes(section)
-        case Voc():
-            return voc(section)
-        case Coco():
-            return coco(section)
-        case Yolo():
-            return yolo(section)
-        case Masks():
-            return masks(section)
-        case Merge():
-            return _open_all(section, config)
-        case _:
-            raise DataError(f"data.source.kind: {section.kind}: no reader for it; choose another")
+    if isinstance(section, Merge):
+        return _open_all(section, config)
+    # A format is a module here, and in it the function of the same name.
+    module = importlib.import_module(f"cvpipe.data.sources.{section.kind}")
+    splits: dict[str, Source] = getattr(module, section.kind)(section)
+    return splits
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
@@ -158,23 +114,10 @@ def _with_fold(splits: dict[str, Source], config: Data) -> dict[str, Source]:
     if "validation" in splits:
         log.warning(
             "%s: its validation split is unused, since data.fold takes its place",
-            _place(config.source),
+            config.source.place,
         )
     train, validation = cut_fold(splits["train"], config.fold, f"{config.split_seed} fold")
     return {**splits, "train": train, "validation": validation}
-
-
-def _place(section: Section) -> str:
-    """Where the data lies, for messages."""
-    match section:
-        case Merge():
-            return " with ".join(_place(child) for child in section.sources)
-        case Tfds():
-            return section.name
-        case Idx() | Folder() | Csv() | Voc() | Coco() | Yolo() | Masks():
-            return section.path
-        case _:
-            return section.kind
 
 
 def _warn_of_rare_classes(place: str, train: Source) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.config.data import Digits
 from cvpipe.data.graph import in_memory
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.source import Source
 
 
-def digits() -> dict[str, Source]:
+def digits(config: Digits) -> dict[str, Source]:
     """The 1,797 images, uint8 [8, 8, 1], as one split named "all"."""
     from sklearn.datasets import load_digits
 
