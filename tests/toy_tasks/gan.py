@@ -69,10 +69,7 @@ def make_task(config: Config, facts: Facts) -> Task:
         return {"fooled": _cross_entropy(networks, made, 1.0)}
 
     def predict(
-        networks: Networks,
-        image: tf.Tensor,
-        extent: tf.Tensor | None = None,
-        **options: tf.Tensor,
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
     ) -> Tensors:
         logits = networks["discriminator"](image, training=False)["logits"]
         return {"realness": tf.sigmoid(logits[:, 0])}

@@ -78,10 +78,7 @@ def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
 
 
 def predict(
-    networks: Networks,
-    image: tf.Tensor,
-    extent: tf.Tensor | None = None,
-    **options: tf.Tensor,
+    networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
 ) -> Tensors:
     """Spell greedily: "letters" int32 [B, T] and "name" string [B]."""
     letters = tf.zeros([tf.shape(image)[0], LENGTH], tf.int32)
