@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from cvpipe.cli import main
-from cvpipe.training import milestones
+from cvpipe.training import checkpointer
 
 
 def stop_at(step: int, moment: str, number: int) -> None:
     """Send this process the signal when the checkpoint `last` of the step is written."""
-    write, replace = milestones.write_checkpoint, os.replace
+    write, replace = checkpointer.write_checkpoint, os.replace
     sent = False
 
     def send(now: str, is_it: bool) -> None:
@@ -47,7 +47,7 @@ def stop_at(step: int, moment: str, number: int) -> None:
             os.replace = replace
         send("after", is_it)
 
-    milestones.write_checkpoint = write_checkpoint
+    checkpointer.write_checkpoint = write_checkpoint
 
 
 if __name__ == "__main__":
