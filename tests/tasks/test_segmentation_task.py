@@ -150,9 +150,7 @@ def test_tiles_answer_as_the_whole_image_does_away_from_its_edges(
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
     tiled = config(size=[32, 32], resize="tile", overlap=16)
-    found = answer_in_tiles(
-        lambda part: network(part), tf.constant(image), tiled, CLASSES
-    )
+    found = answer_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
     even = [length // 2 * 2 for length in size]
     whole = network((image[:, : even[0], : even[1]].astype(np.float32) / 255 - 0.5) / 0.5)["logits"]
     expected = tf.nn.softmax(tf.image.resize(whole, even))[0].numpy()
@@ -167,9 +165,7 @@ def test_images_in_tiles_dont_depend_on_what_they_are_padded_to(network: keras.M
     tiled = config(size=[32, 32], resize="tile", overlap=8)
     image = np.random.default_rng(0).integers(0, 256, (1, 45, 70, 3)).astype(np.uint8)
     padded = np.pad(image, [(0, 1), (0, 60), (0, 30), (0, 0)])
-    alone = answer_in_tiles(
-        lambda part: network(part), tf.constant(image), tiled, CLASSES
-    )
+    alone = answer_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
     both = answer_in_tiles(
         lambda part: network(part),
         tf.constant(padded),

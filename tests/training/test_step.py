@@ -122,7 +122,9 @@ def test_the_loss_is_the_sum_of_its_named_parts() -> None:
 def test_l2_is_taken_of_kernels_alone() -> None:
     state = fresh(lenet("loss.l2=1e-3"))
     expected = 1e-3 * sum(
-        float((v.numpy() ** 2).sum()) for v in state.networks["network"].trainable_variables if v.name == "kernel"
+        float((v.numpy() ** 2).sum())
+        for v in state.networks["network"].trainable_variables
+        if v.name == "kernel"
     )
     _, [outcome] = trained(lenet("loss.l2=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
@@ -131,7 +133,9 @@ def test_l2_is_taken_of_kernels_alone() -> None:
 def test_l1_is_taken_of_kernels_alone() -> None:
     state = fresh(lenet("loss.l1=1e-3"))
     expected = 1e-3 * sum(
-        float(abs(v.numpy()).sum()) for v in state.networks["network"].trainable_variables if v.name == "kernel"
+        float(abs(v.numpy()).sum())
+        for v in state.networks["network"].trainable_variables
+        if v.name == "kernel"
     )
     _, [outcome] = trained(lenet("loss.l1=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l1"]) == pytest.approx(expected, rel=1e-5)
