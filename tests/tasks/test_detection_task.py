@@ -206,7 +206,7 @@ def test_an_answer_is_a_list_of_objects_in_plain_json() -> None:
     )
     assert set(answer["objects"][0]) == {"box", "class_id", "class_name", "score"}
     pictures = load_pictures(config, Facts(CLASSES))
-    assert pictures.draw_answer(np.zeros((*EXTENT, 3), np.uint8), answer).axes
+    assert pictures and pictures.draw_answer(np.zeros((*EXTENT, 3), np.uint8), answer).axes
 
 
 def test_several_detectors_dont_answer_together() -> None:

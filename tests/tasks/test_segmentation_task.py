@@ -14,8 +14,7 @@ from cvpipe.answers import to_answer
 from cvpipe.config import Config
 from cvpipe.data.prepare import prepare, prepare_mask
 from cvpipe.geometry.masks import IGNORED
-from cvpipe.tasks import segmentation
-from cvpipe.tasks.segmentation.answer import answer_in_tiles
+from cvpipe.tasks.segmentation.answer import answer, answer_in_tiles
 from cvpipe.tasks.task import mean_of_softmax
 
 CLASSES = ("ground", "water", "wood")
@@ -42,9 +41,7 @@ def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
 
 
 def answered(logits: tf.Tensor, extent: list[list[int]], **settings: Any) -> dict[str, np.ndarray]:
-    found = segmentation.answer(
-        {"logits": logits}, config(**settings), CLASSES, tf.constant(extent)
-    )
+    found = answer({"logits": logits}, config(**settings), CLASSES, tf.constant(extent))
     return {name: value.numpy() for name, value in found.items()}
 
 
@@ -117,7 +114,7 @@ def test_shares_count_pixels_and_probabilities_are_their_means() -> None:
 
 
 def test_without_extents_answers_are_those_of_the_networks_input() -> None:
-    plain = segmentation.answer({"logits": scores(32, 48)}, config(), CLASSES)
+    plain = answer({"logits": scores(32, 48)}, config(), CLASSES)
     asked = answered(scores(32, 48), [[32, 48]])
     np.testing.assert_array_equal(plain["mask"], asked["mask"])
     np.testing.assert_allclose(plain["shares"], asked["shares"], rtol=1e-6)
@@ -187,14 +184,14 @@ def test_several_networks_answer_with_their_mean_probabilities() -> None:
 
 def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     found = answered(scores(32, 48), [[41, 37]])
-    answer = json.loads(json.dumps(to_answer("segmentation", found, 0)))
-    runs = answer["mask"]
+    given = json.loads(json.dumps(to_answer("segmentation", found, 0)))
+    runs = given["mask"]
     np.testing.assert_array_equal(
-        np.repeat(runs["labels"], runs["lengths"]).reshape(answer["image_size"]), found["mask"][0]
+        np.repeat(runs["labels"], runs["lengths"]).reshape(given["image_size"]), found["mask"][0]
     )
     assert (
-        sum(answer["shares"].values()) == pytest.approx(1)
-        and list(answer["shares"].values()) == sorted(answer["shares"].values())[::-1]
+        sum(given["shares"].values()) == pytest.approx(1)
+        and list(given["shares"].values()) == sorted(given["shares"].values())[::-1]
     )
 
 

@@ -66,18 +66,17 @@ def test_the_objective_is_the_mean_loss_of_all_examples_with_its_gradient() -> N
     whole, state, source = objective(config)
     assert len(source) % config.train.batch_size, "the last batch is to be filled up"
     loss, gradient = whole(whole.weights())
-    batch = read_examples(
-        source, np.arange(len(source)), config, load_task(config, source.facts).encode
-    )
+    encode, network = load_task(config, source.facts).encode, state.networks["network"]
+    batch = read_examples(source, np.arange(len(source)), config, encode)
     with tf.GradientTape() as tape:
-        logits = state.networks["network"](batch["image"])["logits"]
+        logits = network(batch["image"])["logits"]
         each = softmax_cross_entropy(logits, batch["targets"]["label"], config.loss.label_smoothing)
-        kernels = [v for v in state.networks["network"].trainable_variables if v.name == "kernel"]
+        kernels = [v for v in network.trainable_variables if v.name == "kernel"]
         norms = [
             1e-4 * tf.reduce_sum(abs(k.value)) + 1e-3 * tf.reduce_sum(k.value**2) for k in kernels
         ]
         expected = tf.reduce_mean(each) + tf.add_n(norms)
-    gradients = tape.gradient(expected, state.networks["network"].trainable_variables)
+    gradients = tape.gradient(expected, network.trainable_variables)
     assert loss == pytest.approx(float(expected), rel=1e-6)
     assert whole.losses["loss"] == pytest.approx(
         sum(whole.losses[name] for name in ("cross_entropy", "l1", "l2"))

@@ -15,7 +15,8 @@ from cvpipe.training.report import SHOWN_IMAGES, FirstExamples
 TILES = "prepare={size: [64, 64], resize: tile, overlap: 16}"
 CONFIG = config_file.load(ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", [TILES])
 FACTS = Facts(("ground", "square"))
-PICTURES, TASK = load_pictures(CONFIG, FACTS), load_task(CONFIG, FACTS)
+TASK, PICTURES = load_task(CONFIG, FACTS), load_pictures(CONFIG, FACTS)
+assert PICTURES
 
 
 def watched(first: FirstExamples, *sizes: tuple[int, int], readable: bool = True) -> None:

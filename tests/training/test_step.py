@@ -120,22 +120,18 @@ def test_the_loss_is_the_sum_of_its_named_parts() -> None:
 
 
 def test_l2_is_taken_of_kernels_alone() -> None:
-    state = fresh(lenet("loss.l2=1e-3"))
+    network = fresh(lenet("loss.l2=1e-3")).networks["network"]
     expected = 1e-3 * sum(
-        float((v.numpy() ** 2).sum())
-        for v in state.networks["network"].trainable_variables
-        if v.name == "kernel"
+        float((v.numpy() ** 2).sum()) for v in network.trainable_variables if v.name == "kernel"
     )
     _, [outcome] = trained(lenet("loss.l2=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_l1_is_taken_of_kernels_alone() -> None:
-    state = fresh(lenet("loss.l1=1e-3"))
+    network = fresh(lenet("loss.l1=1e-3")).networks["network"]
     expected = 1e-3 * sum(
-        float(abs(v.numpy()).sum())
-        for v in state.networks["network"].trainable_variables
-        if v.name == "kernel"
+        float(abs(v.numpy()).sum()) for v in network.trainable_variables if v.name == "kernel"
     )
     _, [outcome] = trained(lenet("loss.l1=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l1"]) == pytest.approx(expected, rel=1e-5)
@@ -298,8 +294,9 @@ def test_half_precision_keeps_weights_and_logits_in_float32_and_learns(precision
     [batch] = batches(1, 16)
     config = lenet(f"train.precision={precision}", "optimizer={kind: adam, learning_rate: 0.003}")
     state, outcomes = trained(config, [batch] * 30, [1, 28, 1])
-    assert {v.dtype for v in state.networks["network"].trainable_variables} == {"float32"}
-    assert state.networks["network"](batch["image"])["logits"].dtype == tf.float32
+    network = state.networks["network"]
+    assert {v.dtype for v in network.trainable_variables} == {"float32"}
+    assert network(batch["image"])["logits"].dtype == tf.float32
     assert float(outcomes[-1]["losses"]["loss"]) < 0.8 * float(outcomes[0]["losses"]["loss"])
 
 
