@@ -44,9 +44,9 @@ def train(images: int, steps: int) -> float:
 
     from cvpipe.data.sources.constructors import classification_source
     from cvpipe.data.stream import training_batches
-    from cvpipe.tasks import classification
+    from cvpipe.tasks import load_task
+    from cvpipe.training.build import build_state
     from cvpipe.training.step import make_run_steps
-    from cvpipe.training.train import build_state
 
     def make_photo(record: tf.Tensor) -> dict[str, tf.Tensor]:
         seed = tf.stack([record, tf.constant(0, tf.int64)])
@@ -60,17 +60,11 @@ def train(images: int, steps: int) -> float:
         make_photo,
         lambda record: f"train/{record:09}.jpg",
     )
-    state, _ = build_state(config, classes, images)
-    run_steps = make_run_steps(
-        state.model,
-        state.optimizer,
-        classification,
-        config,
-        tf.distribute.get_strategy(),
-        state.step,
-    )
+    task = load_task(config, source.facts)
+    state, _ = build_state(config, task, images)
+    run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
     batches = iter(
-        training_batches(source, config, classification.encode, None, first_step=0, last_step=steps)
+        training_batches(source, config, task.encode, None, first_step=0, last_step=steps)
     )
     for _ in range(steps // 50):
         run_steps(batches, tf.constant(50))

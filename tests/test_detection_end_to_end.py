@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from cvpipe.training.sanity.subject import Subject, calm, some_examples
 from PIL import Image
 
 from conftest import ROOT, Once, soaked
@@ -27,7 +28,6 @@ from cvpipe.tasks import detection
 from cvpipe.training.build import build_state
 from cvpipe.training.run import Run
 from cvpipe.training.sanity.gradient_check import gradient_check
-from cvpipe.training.sanity.subject import Subject, calm, some_examples
 from cvpipe.training.train import evaluate_run, load, open_split, train
 from test_notebooks import execute, pictures
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from cvpipe.training.sanity.subject import Subject, calm, some_examples
 from PIL import Image
 
 from conftest import ROOT, Once, soaked
@@ -32,7 +33,6 @@ from cvpipe.training.build import build_state
 from cvpipe.training.run import Run
 from cvpipe.training.sanity.gradient_check import gradient_check
 from cvpipe.training.sanity.overfit import attempt_overfit
-from cvpipe.training.sanity.subject import Subject, calm, some_examples
 from cvpipe.training.train import evaluate_run, load, open_split, train
 from test_notebooks import execute, pictures, text
 

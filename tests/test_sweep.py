@@ -22,6 +22,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 from conftest import DIGITS
 from cvpipe import config_file
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.search.draw import Study, narrowed
 from cvpipe.search.plan import Plan
@@ -49,7 +50,7 @@ def train_a_known_function(config: Config, folder: Path) -> None:
     there is; no network learns.
     """
     run = Run(folder)
-    run.start(config, {"classes": [], "examples": {}, "digests": {}}, fresh=False)
+    run.start(config, {"facts": Facts().to_json(), "examples": {}, "digests": {}}, fresh=False)
     rate = config.optimizer.learning_rate  # type: ignore[union-attr]
     score = 1 - abs(math.log10(rate / BEST_RATE)) / 10 - config.model.dropout / 10
     for epoch, share in enumerate((0.5, 1.0, 0.9)):

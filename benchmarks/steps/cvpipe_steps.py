@@ -31,7 +31,8 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> 
     prepare_process(config)
     import tensorflow as tf
 
-    from cvpipe.tasks import classification
+    from cvpipe.data.facts import Facts
+    from cvpipe.tasks import load_task
     from cvpipe.training.build import build_state
     from cvpipe.training.step import make_run_steps
 
@@ -44,15 +45,9 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> 
         "index": tf.range(batch_size, dtype=tf.int64),
     }
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    state, _ = build_state(config, tuple(map(str, range(classes))), examples=batch_size * 1000)
-    run_steps = make_run_steps(
-        state.model,
-        state.optimizer,
-        classification,
-        config,
-        tf.distribute.get_strategy(),
-        state.step,
-    )
+    task = load_task(config, Facts(tuple(map(str, range(classes)))))
+    state, _ = build_state(config, task, examples=batch_size * 1000)
+    run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
     answer(timed(lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"])))
 
 

@@ -47,7 +47,8 @@ def cvpipe_steps(
     prepare_process(config)
     import tensorflow as tf
 
-    from cvpipe.tasks import segmentation
+    from cvpipe.data.facts import Facts
+    from cvpipe.tasks import load_task
     from cvpipe.training.build import build_state
     from cvpipe.training.step import make_run_steps
 
@@ -60,11 +61,10 @@ def cvpipe_steps(
         "index": index,
     }
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    state, _ = build_state(config, tuple(map(str, range(classes))), examples=batch_size * 1000)
-    print(f"{state.model.count_params():,} parameters", file=sys.stderr)
-    run_steps = make_run_steps(
-        state.model, state.optimizer, segmentation, config, tf.distribute.get_strategy(), state.step
-    )
+    task = load_task(config, Facts(tuple(map(str, range(classes)))))
+    state, _ = build_state(config, task, examples=batch_size * 1000)
+    print(f"{state.networks['network'].count_params():,} parameters", file=sys.stderr)
+    run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
     return lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from conftest import ROOT, small_config
 from cvpipe.config import Config
@@ -23,8 +24,9 @@ from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
-from cvpipe.drawing import to_pixels
-from cvpipe.tasks import classification
+from cvpipe.pictures import load_pictures
+from cvpipe.pictures.drawing import to_pixels
+from cvpipe.tasks import load_task
 from image_files import BAD, encode, noise, write_classes
 from labels import labels_of
 
@@ -233,6 +235,13 @@ def sheet_config(*overrides: str) -> Config:
     return small_config("augment=[{op: pad_crop, padding: 3}]", *overrides)
 
 
+def sheet_of(source: Source, config: Config) -> Figure | None:
+    pictures = load_pictures(config, source.facts)
+    assert pictures
+    encode = load_task(config, source.facts).encode
+    return contact_sheet(source, config, encode, pictures.draw_targets)
+
+
 def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     from cvpipe.data.stream import training_batches
 
@@ -242,11 +251,12 @@ def test_the_contact_sheet_shows_what_training_sees(monkeypatch: pytest.MonkeyPa
     )
     config = sheet_config("train.batch_size=64")
     source = open_splits(config.data)["train"].subset(np.arange(64))
-    contact_sheet(source, config, classification.encode, classification.draw_targets)
+    sheet_of(source, config)
     assert len(shown) == 8 and {images.shape for images in shown} == {(5, 16, 16, 1)}
+    task = load_task(config, source.facts)
     # A batch of the whole source is an epoch.
     for epoch, batch in enumerate(
-        training_batches(source, config, classification.encode, None, first_step=0, last_step=2)
+        training_batches(source, config, task.encode, None, first_step=0, last_step=2)
     ):
         pixels = check_report.restore_pixels(batch["image"], config.prepare).numpy()
         for row, label in zip(shown, range(8)):
@@ -263,22 +273,12 @@ def test_the_contact_sheet_is_the_same_each_time_and_leaves_broken_images_out(
     monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
     write_classes(tmp_path, {"a": [b"", png(1)], "b": [b""], "c": [png(3)]})
     config = sheet_config("prepare.channels=3", f"data.source={{kind: folder, path: {tmp_path}}}")
-    sheets = [
-        contact_sheet(
-            opened(tmp_path)["all"], config, classification.encode, classification.draw_targets
-        )
-        for _ in range(2)
-    ]
+    sheets = [sheet_of(opened(tmp_path)["all"], config) for _ in range(2)]
     first, second = (to_pixels(sheet) for sheet in sheets if sheet)
     np.testing.assert_array_equal(first, second)
     assert [axes.get_ylabel() for axes in sheets[0].axes if axes.get_ylabel()] == ["a", "c"]  # type: ignore[union-attr]
     write_classes(tmp_path, {"a": [b"", b""], "b": [b""], "c": [b""]})
-    assert (
-        contact_sheet(
-            opened(tmp_path)["all"], config, classification.encode, classification.draw_targets
-        )
-        is None
-    )
+    assert sheet_of(opened(tmp_path)["all"], config) is None
 
 
 Cvpipe = Callable[..., tuple[int, str, str]]

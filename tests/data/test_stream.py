@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cvpipe.data.statistics import normalization
 from cvpipe.data.stream import encoded_batches, evaluation_batches, plain_images, training_batches
 from cvpipe.tasks import segmentation
 from cvpipe.tasks.classification import encode as encode_labels
+from cvpipe.tasks.segmentation.answer import MASK
 from image_files import BAD, encode, noise, smooth, write_classes
 from labels import labels_of
 
@@ -355,10 +357,11 @@ def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not()
     sizes = [(20, 30), (30, 20), (25, 25), (9, 40), (40, 9)]
     source = with_masks(sizes, [(20, 30), (30, 19), (25, 25), (40, 9), (40, 9)])
     config, quarantine = segmenter(), Quarantine(source, "test", 1.0)
+    fields = {"mask": MASK}
     (evaluated,) = evaluation_batches(
-        source, config, segmentation.truth, quarantine, 5
+        source, config, segmentation.truth, quarantine, 5, fields
     ).as_numpy_iterator()
-    (encoded,) = encoded_batches(source, config, segmentation.truth, 5).as_numpy_iterator()
+    (encoded,) = encoded_batches(source, config, segmentation.truth, 5, fields).as_numpy_iterator()
     np.testing.assert_array_equal(evaluated["weight"], [1, 0, 1, 0, 1])
     assert [file != b"" for file in encoded["bytes"]] == [True, False, True, False, True] and list(
         quarantine.names
@@ -409,7 +412,8 @@ def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> Non
         with_masks(WHOLE, WHOLE),
         segmenter(TILES, f"augment=[{', '.join(f'{{op: {op}}}' for op in ops)}]"),
     )
-    batches = training_batches(source, config, segmentation.encode, None, first_step=0, last_step=2)
+    encode_masks = partial(segmentation.encode, config=config)
+    batches = training_batches(source, config, encode_masks, None, first_step=0, last_step=2)
     for batch in batches.as_numpy_iterator():
         assert batch["image"].shape == (2, 16, 12, 3) and np.isfinite(batch["image"]).all()
         assert batch["targets"]["mask"].shape == (2, 16, 12)

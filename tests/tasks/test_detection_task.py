@@ -11,14 +11,19 @@ import tensorflow as tf
 
 from conftest import ROOT
 from cvpipe import config_file
+from cvpipe.answers import to_answer
 from cvpipe.config import Detection
+from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
 from cvpipe.errors import ConfigError
+from cvpipe.evaluation import make_predict
 from cvpipe.geometry.boxes import to_corners
 from cvpipe.geometry.encoding import encode_ssd
 from cvpipe.geometry.matching import match
-from cvpipe.models.detection import ssd_defaults, yolo_grids, yolo_targets, yolo_v1_targets
-from cvpipe.tasks import detection
+from cvpipe.models.detection import ssd_defaults, yolo_grids
+from cvpipe.pictures import load_pictures
+from cvpipe.tasks import detection, load_task
+from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
 
 HEADS = {
     "ssd": "{kind: ssd, strides: [8, 16], coarsest: 4, smallest: 0.2, largest: 0.5}",
@@ -28,6 +33,12 @@ HEADS = {
         "{kind: yolo_v3, strides: [8, 16], anchors: [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.5,"
         " 0.4]]}"
     ),
+}
+PARTS = {
+    "ssd": ("class", "box"),
+    "yolo_v1": ("class", "box", "objectness"),
+    "yolo_v2": ("class", "box", "objectness"),
+    "yolo_v3": ("class", "box", "objectness"),
 }
 CLASSES = ("cat", "dog", "größe")
 EXTENT = (150, 300)
@@ -65,7 +76,7 @@ def example(boxes: np.ndarray = BOXES, labels: np.ndarray = LABELS) -> dict[str,
 def batch_of_one(config: Detection, **objects: np.ndarray) -> dict[str, tf.Tensor]:
     return {
         name: value[tf.newaxis]
-        for name, value in detection.encode(example(**objects), config).items()
+        for name, value in detection.encode(example(**objects), config=config).items()
     }
 
 
@@ -116,7 +127,7 @@ def right_outputs(config: Detection, targets: dict[str, tf.Tensor]) -> dict[str,
 def test_right_outputs_answer_the_objects_in_pixels_of_the_image(head: str, resize: str) -> None:
     config = config_of(head, f"prepare.resize={resize}")
     targets = batch_of_one(config)
-    answers = detection.predict(right_outputs(config, targets), config, CLASSES, targets["extent"])
+    answers = detection.answer(right_outputs(config, targets), config, CLASSES, targets["extent"])
     assert int(answers["count"][0]) == len(BOXES)
     found = {
         int(label): box
@@ -137,7 +148,7 @@ def test_right_outputs_cost_nothing_and_wrong_ones_do(head: str) -> None:
     targets = batch_of_one(config)
     right = {name: tf.constant(value) for name, value in right_outputs(config, targets).items()}
     losses = detection.loss(right, targets, config)
-    assert tuple(losses) == detection.loss_names(config)
+    assert tuple(losses) == PARTS[head]
     for name, loss in losses.items():
         np.testing.assert_allclose(loss, 0, atol=1e-3, err_msg=name)
     wrong = detection.loss(
@@ -155,13 +166,13 @@ def test_images_without_objects_have_a_finite_loss_and_no_answers(head: str) -> 
     assert (targets["labels"].numpy() == -1).all()
     empty = {name: tf.constant(value) for name, value in right_outputs(config, targets).items()}
     assert all(np.isfinite(loss).all() for loss in detection.loss(empty, targets, config).values())
-    answers = detection.predict(empty, config, CLASSES, targets["extent"])
+    answers = detection.answer(empty, config, CLASSES, targets["extent"])
     assert int(answers["count"][0]) == 0 and not answers["boxes"].numpy().any()
 
 
 def test_objects_fill_slots_and_those_beyond_them_are_left_out() -> None:
     config = config_of("ssd", "data.max_objects=2")
-    targets = detection.encode(example(), config)
+    targets = detection.encode(example(), config=config)
     assert targets["labels"].numpy().tolist() == [2, 0]
     assert targets["boxes"].shape == (2, 4) and targets["extent"].numpy().tolist() == list(EXTENT)
 
@@ -170,16 +181,16 @@ def test_whoever_asks_chooses_thresholds() -> None:
     config = config_of("ssd")
     targets = batch_of_one(config)
     outputs = right_outputs(config, targets)
-    assert detection.settings(config) == {
+    assert detection.options_of(config) == {
         "score_threshold": 0.01,
         "iou_threshold": 0.5,
         "max_detections": 100,
     }
-    one = detection.predict(
+    one = detection.answer(
         outputs, config, CLASSES, targets["extent"], max_detections=tf.constant(1)
     )
     assert int(one["count"][0]) == 1 and one["boxes"].shape == (1, 100, 4)
-    none = detection.predict(
+    none = detection.answer(
         outputs, config, CLASSES, targets["extent"], score_threshold=tf.constant(1.0)
     )
     assert int(none["count"][0]) == 0
@@ -188,24 +199,24 @@ def test_whoever_asks_chooses_thresholds() -> None:
 def test_an_answer_is_a_list_of_objects_in_plain_json() -> None:
     config = config_of("yolo_v3")
     targets = batch_of_one(config)
-    predictions = detection.predict(
+    predictions = detection.answer(
         right_outputs(config, targets), config, CLASSES, targets["extent"]
     )
-    answer = json.loads(
-        json.dumps(
-            detection.to_answer({name: value.numpy() for name, value in predictions.items()}, 0)
-        )
-    )
+    arrays = {name: value.numpy() for name, value in predictions.items()}
+    answer = json.loads(json.dumps(to_answer("detection", arrays, 0)))
     assert answer["count"] == 3 and {found["class_name"] for found in answer["objects"]} == set(
         CLASSES
     )
     assert set(answer["objects"][0]) == {"box", "class_id", "class_name", "score"}
-    assert detection.draw_answer(np.zeros((*EXTENT, 3), np.uint8), answer).axes
+    pictures = load_pictures(config, Facts(CLASSES))
+    assert pictures and pictures.draw_answer(np.zeros((*EXTENT, 3), np.uint8), answer).axes
 
 
 def test_several_detectors_dont_answer_together() -> None:
+    config = config_of("ssd")
+    task, networks = load_task(config, Facts(CLASSES)), {"network": lambda image: image}
     with pytest.raises(ConfigError, match="can't answer together"):
-        detection.average({}, config_of("ssd"))
+        make_predict([networks, networks], task, config)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import pytest
 import tensorflow as tf
 
 from cvpipe import config_file
+from cvpipe.answers import to_answer
 from cvpipe.config import Segmentation
 from cvpipe.data.prepare import prepare, prepare_mask
 from cvpipe.errors import ConfigError
 from cvpipe.geometry.masks import IGNORED
-from cvpipe.tasks import segmentation
+from cvpipe.tasks.segmentation.answer import answer, answer_in_tiles
+from cvpipe.tasks.task import mean_of_softmax
 
 CLASSES = ("ground", "water", "wood")
 PIPELINE: dict[str, Any] = {
@@ -42,9 +44,7 @@ def scores(height: int, width: int, seed: int = 0) -> tf.Tensor:
 
 
 def answered(logits: tf.Tensor, extent: list[list[int]], **settings: Any) -> dict[str, np.ndarray]:
-    found = segmentation.predict(
-        {"logits": logits}, config(**settings), CLASSES, tf.constant(extent)
-    )
+    found = answer({"logits": logits}, config(**settings), CLASSES, tf.constant(extent))
     return {name: value.numpy() for name, value in found.items()}
 
 
@@ -117,7 +117,7 @@ def test_shares_count_pixels_and_probabilities_are_their_means() -> None:
 
 
 def test_without_extents_answers_are_those_of_the_networks_input() -> None:
-    plain = segmentation.predict({"logits": scores(32, 48)}, config(), CLASSES)
+    plain = answer({"logits": scores(32, 48)}, config(), CLASSES)
     asked = answered(scores(32, 48), [[32, 48]])
     np.testing.assert_array_equal(plain["mask"], asked["mask"])
     np.testing.assert_allclose(plain["shares"], asked["shares"], rtol=1e-6)
@@ -150,9 +150,7 @@ def test_tiles_answer_as_the_whole_image_does_away_from_its_edges(
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
     tiled = config(size=[32, 32], resize="tile", overlap=16)
-    found = segmentation.predict_in_tiles(
-        lambda part: network(part), tf.constant(image), tiled, CLASSES
-    )
+    found = answer_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
     even = [length // 2 * 2 for length in size]
     whole = network((image[:, : even[0], : even[1]].astype(np.float32) / 255 - 0.5) / 0.5)["logits"]
     expected = tf.nn.softmax(tf.image.resize(whole, even))[0].numpy()
@@ -167,10 +165,8 @@ def test_images_in_tiles_dont_depend_on_what_they_are_padded_to(network: keras.M
     tiled = config(size=[32, 32], resize="tile", overlap=8)
     image = np.random.default_rng(0).integers(0, 256, (1, 45, 70, 3)).astype(np.uint8)
     padded = np.pad(image, [(0, 1), (0, 60), (0, 30), (0, 0)])
-    alone = segmentation.predict_in_tiles(
-        lambda part: network(part), tf.constant(image), tiled, CLASSES
-    )
-    both = segmentation.predict_in_tiles(
+    alone = answer_in_tiles(lambda part: network(part), tf.constant(image), tiled, CLASSES)
+    both = answer_in_tiles(
         lambda part: network(part),
         tf.constant(padded),
         tiled,
@@ -183,7 +179,7 @@ def test_images_in_tiles_dont_depend_on_what_they_are_padded_to(network: keras.M
 
 def test_several_networks_answer_with_their_mean_probabilities() -> None:
     logits = tf.stack([scores(8, 8, 1), scores(8, 8, 2)])
-    together = tf.nn.softmax(segmentation.average({"logits": logits}, config())["logits"])
+    together = tf.nn.softmax(mean_of_softmax({"logits": logits})["logits"])
     np.testing.assert_allclose(
         together, tf.reduce_mean(tf.nn.softmax(logits), 0), rtol=1e-4, atol=1e-6
     )
@@ -191,14 +187,14 @@ def test_several_networks_answer_with_their_mean_probabilities() -> None:
 
 def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     found = answered(scores(32, 48), [[41, 37]])
-    answer = json.loads(json.dumps(segmentation.to_answer(found, 0)))
-    runs = answer["mask"]
+    given = json.loads(json.dumps(to_answer("segmentation", found, 0)))
+    runs = given["mask"]
     np.testing.assert_array_equal(
-        np.repeat(runs["labels"], runs["lengths"]).reshape(answer["image_size"]), found["mask"][0]
+        np.repeat(runs["labels"], runs["lengths"]).reshape(given["image_size"]), found["mask"][0]
     )
     assert (
-        sum(answer["shares"].values()) == pytest.approx(1)
-        and list(answer["shares"].values()) == sorted(answer["shares"].values())[::-1]
+        sum(given["shares"].values()) == pytest.approx(1)
+        and list(given["shares"].values()) == sorted(given["shares"].values())[::-1]
     )
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
-from stopped import stop_at
-from toy_tasks import register, toy_config
-
 from cvpipe.runtime import prepare_process
 from cvpipe.training.train import train
+from stopped import stop_at
+from toy_tasks import register, toy_config
 
 if __name__ == "__main__":
     folder, task, *stop = sys.argv[1:]

@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from conftest import Once, small_config
 from cvpipe.errors import DataError
-from cvpipe.json_files import write_whole
+from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import evaluate_ensemble, find_members, load_ensemble
 from cvpipe.training.run import Run
-from cvpipe.training.train import load, train
+from cvpipe.training.train import train
+from cvpipe.training.trained import load
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +68,17 @@ def test_members_that_dont_fit_together_are_refused(trained_run: Path, tmp_path:
             "config",
             lambda config: config.update(loss={"kind": "binary"}),
         ),
-        "knows other classes than": ("run", lambda facts: facts["classes"].reverse()),
+        "knows other classes than": ("run", lambda known: known["facts"]["class_names"].reverse()),
         "holds out other test images than": (
             "run",
-            lambda facts: facts["digests"].update(test="other"),
+            lambda known: known["digests"].update(test="other"),
         ),
     }
     for number, (sentence, (file, change)) in enumerate(changes.items()):
         other = Run(shutil.copytree(trained_run, tmp_path / str(number)))
         values = json.loads((other.folder / f"{file}.json").read_text())
         change(values)
-        write_whole(other.folder / f"{file}.json", values)
+        write_json(other.folder / f"{file}.json", values)
         with pytest.raises(DataError, match=sentence):
             load_ensemble(find_members([Run(trained_run), other]))
 

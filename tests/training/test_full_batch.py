@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -15,17 +16,17 @@ import tensorflow as tf
 
 from conftest import small_config, soaked
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import read_examples
 from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.losses.classification import softmax_cross_entropy
-from cvpipe.tasks import classification
+from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
-from cvpipe.training.full_batch import FullBatch, Objective
+from cvpipe.training.full_batch import Objective, check_full_batch
 from cvpipe.training.run import Run
-from cvpipe.training.setup import Setup
-from cvpipe.training.showing import Showing
+from cvpipe.training.run_log import RunLog
 from cvpipe.training.state import State, read_checkpoint
 from cvpipe.training.train import train
 
@@ -43,6 +44,7 @@ PLAIN = (
     "data.validation=0.05",
     "train.batch_size=32",
 )
+FACTS = Facts(tuple("0123456789"))
 LBFGS = "optimizer={kind: lbfgs}"
 
 
@@ -52,12 +54,11 @@ def lbfgs(*overrides: str) -> Config:
 
 def objective(config: Config) -> tuple[Objective, State, Source]:
     source = open_splits(config.data)["train"]
-    state, _ = build_state(config, source.classes, len(source))
-    return (
-        Objective(state.model, classification, config, source, Quarantine(source, "train", 0.5)),
-        state,
-        source,
-    )
+    task = load_task(config, source.facts)
+    state, _ = build_state(config, task, len(source))
+    quarantine = Quarantine(source, "train", 0.5)
+    network = state.networks["network"]
+    return Objective(network, task, config, source, quarantine), state, source
 
 
 def test_the_objective_is_the_mean_loss_of_all_examples_with_its_gradient() -> None:
@@ -65,16 +66,17 @@ def test_the_objective_is_the_mean_loss_of_all_examples_with_its_gradient() -> N
     whole, state, source = objective(config)
     assert len(source) % config.train.batch_size, "the last batch is to be filled up"
     loss, gradient = whole(whole.weights())
-    batch = read_examples(source, np.arange(len(source)), config, classification.encode)
+    encode, network = load_task(config, source.facts).encode, state.networks["network"]
+    batch = read_examples(source, np.arange(len(source)), config, encode)
     with tf.GradientTape() as tape:
-        logits = state.model(batch["image"])["logits"]
+        logits = network(batch["image"])["logits"]
         each = softmax_cross_entropy(logits, batch["targets"]["label"], config.loss.label_smoothing)
-        kernels = [v for v in state.model.trainable_variables if v.name == "kernel"]
+        kernels = [v for v in network.trainable_variables if v.name == "kernel"]
         norms = [
             1e-4 * tf.reduce_sum(abs(k.value)) + 1e-3 * tf.reduce_sum(k.value**2) for k in kernels
         ]
         expected = tf.reduce_mean(each) + tf.add_n(norms)
-    gradients = tape.gradient(expected, state.model.trainable_variables)
+    gradients = tape.gradient(expected, network.trainable_variables)
     assert loss == pytest.approx(float(expected), rel=1e-6)
     assert whole.losses["loss"] == pytest.approx(
         sum(whole.losses[name] for name in ("cross_entropy", "l1", "l2"))
@@ -90,7 +92,7 @@ def test_weights_go_into_the_model_and_come_back() -> None:
     weights = np.random.default_rng(0).normal(size=whole.weights().size)
     whole.assign(weights)
     np.testing.assert_array_equal(whole.weights(), weights.astype(np.float32))
-    first = state.model.trainable_variables[0].numpy()
+    first = state.networks["network"].trainable_variables[0].numpy()
     np.testing.assert_array_equal(first.ravel(), weights[: first.size].astype(np.float32))
 
 
@@ -99,17 +101,17 @@ def follow(monkeypatch: pytest.MonkeyPatch, at: int | None = None) -> list[float
     to stop, as by Ctrl-C.
     """
     losses: list[float] = []
-    trained = Showing.trained
+    trained = RunLog.trained
 
     def watched(
-        showing: Showing, step: int, epoch: float, steps: int, values: dict[str, float], *rest: Any
+        log: RunLog, step: int, steps: int, values: dict[str, float], *rest: Any, **more: Any
     ) -> None:
         losses.append(values["loss"])
         if step == at:
             os.kill(os.getpid(), signal.SIGINT)
-        trained(showing, step, epoch, steps, values, *rest)
+        trained(log, step, steps, values, *rest, **more)
 
-    monkeypatch.setattr(Showing, "trained", watched)
+    monkeypatch.setattr(RunLog, "trained", watched)
     return losses
 
 
@@ -220,11 +222,20 @@ def test_what_it_has_no_use_for_is_refused(override: str, key: str) -> None:
         lbfgs(override)
 
 
-def test_several_devices_are_refused(tmp_path: Path) -> None:
-    state, _ = build_state(lbfgs(), tuple("0123456789"), 100)
+def test_several_devices_are_refused() -> None:
     several: Any = SimpleNamespace(num_replicas_in_sync=2)
     with pytest.raises(ConfigError, match="lbfgs works on one device; set train.strategy: one"):
-        FullBatch(
-            Setup(lbfgs(), Run(tmp_path), classification, {}, several, state, lambda image: {}, {}),
-            lbfgs().optimizer,
-        )
+        check_full_batch(load_task(lbfgs(), FACTS), several)
+
+
+def test_a_task_of_several_updates_is_refused() -> None:
+    task, one = load_task(lbfgs(), FACTS), tf.distribute.get_strategy()
+    check_full_batch(task, one)
+    with pytest.raises(ConfigError, match="minimizes one loss of one network"):
+        check_full_batch(dataclasses.replace(task, updates=2 * task.updates), one)
+
+
+def test_a_teacher_is_refused() -> None:
+    task = dataclasses.replace(load_task(lbfgs(), FACTS), frozen=("teacher",))
+    with pytest.raises(ConfigError, match="train.teacher doesn't go with optimizer.kind: lbfgs"):
+        check_full_batch(task, tf.distribute.get_strategy())

@@ -12,12 +12,13 @@ import pytest
 
 from conftest import Once, small_config
 from cvpipe.errors import ConfigError, DataError, UserError
-from cvpipe.training.loop import Loop, last_step_of
-from cvpipe.training.milestones import Milestones
+from cvpipe.training.parts import Parts
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
-from cvpipe.training.schedules import after_evaluation
+from cvpipe.training.schedules import after_evaluation, last_step_of
 from cvpipe.training.state import read_checkpoint
-from cvpipe.training.train import evaluate_run, train
+from cvpipe.training.train import _batches, train
+from cvpipe.training.validation import validate
 from image_files import draw_photos
 
 
@@ -93,12 +94,10 @@ def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
     train_photos(photos, tmp_path / "plain", *options, network=THIN_RESNET)
     assert "train" in {row["split"] for row in quarantined(tmp_path / "plain")}
 
-    class Guarded(Loop):
-        def __init__(self, *arguments: Any):
-            super().__init__(*arguments)
-            self.guarded = True
+    def guarded(parts: Parts, last_step: int, _: bool) -> Any:
+        return _batches(parts, last_step, guarded=True)
 
-    monkeypatch.setattr("cvpipe.training.train.Loop", Guarded)
+    monkeypatch.setattr("cvpipe.training.train._batches", guarded)
     train_photos(photos, tmp_path / "guarded", *options, network=THIN_RESNET)
     with (
         np.load(tmp_path / "plain/checkpoints/last.npz") as one,
@@ -224,17 +223,16 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
         "train.steps_per_call=1",
     )
     train_photos(photos, tmp_path / "whole", *options, network=network)
-    evaluate = Milestones.evaluate
 
-    def killed(milestones: Milestones, epoch: int) -> None:
+    def killed(parts: Parts, epoch: int) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
-        evaluate(milestones, epoch)
+        validate(parts, epoch)
 
-    monkeypatch.setattr(Milestones, "evaluate", killed)
+    monkeypatch.setattr("cvpipe.training.train.validate", killed)
     with pytest.raises(KeyboardInterrupt):
         train_photos(photos, tmp_path / "killed", *options, network=network)
-    monkeypatch.setattr(Milestones, "evaluate", evaluate)
+    monkeypatch.setattr("cvpipe.training.train.validate", validate)
     train_photos(photos, tmp_path / "killed", *options, network=network)
     files = sorted(file.name for file in (tmp_path / "whole/checkpoints").iterdir())
     assert files == sorted(file.name for file in (tmp_path / "killed/checkpoints").iterdir())
@@ -264,7 +262,7 @@ def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_
     train_photos(photos, tmp_path / "run", *options, "train.epochs=4")
     run = Run(tmp_path / "run")
     assert [file.name for file in run.snapshots()] == ["snapshot-1.npz", "snapshot-2.npz"]
-    steps_per_epoch = run.facts["examples"]["train"] / 8
+    steps_per_epoch = run.known["examples"]["train"] / 8
     steps = []
     for file in run.snapshots():
         with np.load(file) as arrays:

@@ -8,8 +8,14 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
+from cvpipe.config import Config
 from cvpipe.training.optimizers import make_optimizer
 from cvpipe.training.schedules import make_schedule
+
+
+def optimizer_of(config: Config, variables: list[keras.Variable]) -> keras.optimizers.Optimizer:
+    """Return the pipeline's optimizer, built for the variables."""
+    return make_optimizer(config, config.optimizer, make_schedule(config, 10, 100), variables)
 
 
 def updated(*overrides: str, gradient: float = 0.25, steps: int = 2) -> dict[str, float]:
@@ -17,7 +23,7 @@ def updated(*overrides: str, gradient: float = 0.25, steps: int = 2) -> dict[str
     config = small_config("schedule={kind: constant}", "train.ema=null", *overrides)
     layer = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="ones")
     layer.build((None, 1))
-    optimizer = make_optimizer(config, make_schedule(config, 10, 100), layer.trainable_variables)
+    optimizer = optimizer_of(config, layer.trainable_variables)
     for _ in range(steps):
         optimizer.apply([tf.fill(v.shape, gradient) for v in layer.trainable_variables])
     return {v.name: float(v.numpy().reshape(-1)[0]) for v in layer.trainable_variables}
@@ -87,7 +93,7 @@ def test_in_half_precision_the_true_gradient_is_clipped_not_the_scaled_one(limit
         "schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16"
     )
     variable = keras.Variable(1.0, name="kernel")
-    optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
+    optimizer = optimizer_of(config, [variable])
     scale = float(optimizer.scale_loss(tf.constant(1.0)))
     assert scale > 100
     optimizer.apply([tf.constant(0.25 * scale)])
@@ -102,7 +108,7 @@ def test_an_overflow_is_not_clipped_into_a_step(limit: str) -> None:
         "schedule={kind: constant}", "train.ema=null", SGD, limit, "train.precision=mixed_float16"
     )
     variable = keras.Variable(1.0, name="kernel")
-    optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
+    optimizer = optimizer_of(config, [variable])
     scale = float(optimizer.scale_loss(tf.constant(1.0)))
     optimizer.apply([tf.constant(np.inf)])
     assert float(variable.numpy()) == 1
@@ -123,7 +129,7 @@ def test_the_average_follows_with_its_decay() -> None:
         "train.ema=0.5",
     )
     variable = keras.Variable(4.0, name="kernel")
-    optimizer = make_optimizer(config, make_schedule(config, 10, 100), [variable])
+    optimizer = optimizer_of(config, [variable])
     values = []
     for _ in range(3):
         optimizer.apply([tf.constant(1.0)])

@@ -8,8 +8,9 @@ import pytest
 
 from conftest import ROOT
 from cvpipe import config_file
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
-from cvpipe.training.train import evaluate_run, train
+from cvpipe.training.train import train
 
 ANCHORS = (
     "anchors: [[0.08, 0.06], [0.17, 0.14], [0.19, 0.18], [0.23, 0.15], [0.24, 0.19], [0.41, 0.34]]"

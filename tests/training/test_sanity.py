@@ -15,17 +15,19 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.data.sources.digits import digits
 from cvpipe.losses.classification import expected_initial_loss
-from cvpipe.tasks import classification
+from cvpipe.tasks import load_task
 from cvpipe.training.sanity.activations import activations, statistics
+from cvpipe.training.sanity.case import SanityCase, some_examples, without_regularization
 from cvpipe.training.sanity.gradient_check import gradient_check
 from cvpipe.training.sanity.gradient_flow import gradient_flow, gradient_norms
 from cvpipe.training.sanity.initial_loss import initial_loss
 from cvpipe.training.sanity.overfit import attempt_overfit, overfit
 from cvpipe.training.sanity.rate_range import rate_range, rising_rates, smoothed
-from cvpipe.training.sanity.subject import Subject, calm, some_examples
 
+FACTS = Facts(tuple("0123456789"))
 CHECKS = [
     "initial loss",
     "gradient",
@@ -51,16 +53,12 @@ def small_network(first: Layers | None = None, last: Layers | None = None) -> ke
     return keras.Model(image, {"logits": keras.layers.Dense(10, name="logits")(x)})
 
 
-def subject(model: keras.Model | None = None, *overrides: str) -> Subject:
-    config = calm(small_config("optimizer.learning_rate=0.02", *overrides))
+def case(model: keras.Model | None = None, *overrides: str) -> SanityCase:
+    config = without_regularization(small_config("optimizer.learning_rate=0.02", *overrides))
     source = digits()["all"]
-    return Subject(
-        model or small_network(),
-        classification,
-        config,
-        source.classes,
-        some_examples(source, config, classification),
-    )
+    task = load_task(config, source.facts)
+    examples = some_examples(source, config, task)
+    return SanityCase(model or small_network(), task, config, examples)
 
 
 class Doubling(keras.layers.Layer):
@@ -105,18 +103,19 @@ class Noise(keras.layers.Layer):
 )
 def test_the_expected_initial_loss_is_that_of_scores_that_say_nothing(loss: str) -> None:
     config = small_config(f"loss={loss}")
-    expected = expected_initial_loss(config.loss, 10)
-    assert initial_loss({"some": expected * 1.05, "loss": expected * 1.05}, config, 10).ok
-    assert not initial_loss({"some": expected * 1.2, "loss": expected * 1.2}, config, 10).ok
+    expected = load_task(config, FACTS).initial_loss()
+    assert expected == expected_initial_loss(config.loss, 10)
+    for factor, ok in ((1.05, True), (1.2, False)):
+        losses = {"some": expected * factor, "loss": expected * factor}
+        assert initial_loss(losses, expected, config, 10).ok is ok
 
 
 def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     plain, weighed = small_config("loss.l2=0"), small_config("loss.l2=0.1")
 
     def judged(config: Config, loss: float, l2: float | None = None) -> str:
-        finding = initial_loss(
-            {"loss": loss} if l2 is None else {"l2": l2, "loss": loss + l2}, config, 10
-        )
+        losses = {"loss": loss} if l2 is None else {"l2": l2, "loss": loss + l2}
+        finding = initial_loss(losses, load_task(config, FACTS).initial_loss(), config, 10)
         assert finding.ok is (finding.advice == "")
         return finding.advice
 
@@ -138,7 +137,7 @@ def test_right_gradients_agree_with_differences_and_the_model_is_left_as_it_was(
     layers: list[str],
 ) -> None:
     made = [Noise() if name == "Noise" else getattr(keras.layers, name)() for name in layers]
-    own = subject(small_network(made))
+    own = case(small_network(made))
     before = [variable.numpy() for variable in own.model.variables]
     finding = gradient_check(own)
     assert finding.ok and finding.measured["weights"] == 6
@@ -152,12 +151,12 @@ def test_right_gradients_agree_with_differences_and_the_model_is_left_as_it_was(
     "loss", ["{kind: hinge}", "{kind: squared_hinge}", "{kind: binary}", "{kind: focal}"]
 )
 def test_every_loss_has_the_gradient_of_its_value(loss: str) -> None:
-    finding = gradient_check(subject(None, f"loss={loss}"))
+    finding = gradient_check(case(None, f"loss={loss}"))
     assert finding.ok and finding.measured["median_relative_error"] < 1e-4
 
 
 def test_a_wrong_gradient_is_found_at_the_kernels_that_get_it() -> None:
-    finding = gradient_check(subject(small_network([Doubling()])))
+    finding = gradient_check(case(small_network([Doubling()])))
     assert not finding.ok
     assert finding.measured["wrong_kernels"] == ["conv1/kernel"]
     errors = dict(finding.table)["conv1/kernel"].split()
@@ -165,7 +164,7 @@ def test_a_wrong_gradient_is_found_at_the_kernels_that_get_it() -> None:
 
 
 def test_a_layer_that_is_cut_off_gets_no_gradient() -> None:
-    sound, cut = (gradient_norms(subject(small_network(last=layers))) for layers in ([], [Cut()]))
+    sound, cut = (gradient_norms(case(small_network(last=layers))) for layers in ([], [Cut()]))
     assert gradient_flow(sound, {}).ok
     finding = gradient_flow(cut, {})
     assert not finding.ok
@@ -182,12 +181,12 @@ def test_gradients_that_are_zero_or_not_finite_count_as_missing() -> None:
     zeros = small_network()
     zeros.get_layer("conv2").kernel.assign(tf.zeros_like(zeros.get_layer("conv2").kernel))
     assert {"conv1/kernel", "conv2/kernel"} <= set(
-        gradient_flow(gradient_norms(subject(zeros)), {}).measured["unreached"]
+        gradient_flow(gradient_norms(case(zeros)), {}).measured["unreached"]
     )
     huge = small_network()
     huge.get_layer("conv1").kernel.assign(1e30 * huge.get_layer("conv1").kernel)
     huge.get_layer("conv2").kernel.assign(1e30 * huge.get_layer("conv2").kernel)
-    assert "conv1/kernel" in gradient_flow(gradient_norms(subject(huge)), {}).measured["not_finite"]
+    assert "conv1/kernel" in gradient_flow(gradient_norms(case(huge)), {}).measured["not_finite"]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +199,7 @@ def test_updates_are_neither_far_too_large_nor_far_too_small(update: float, advi
 
 
 def test_activation_statistics_are_those_of_the_outputs() -> None:
-    own = subject()
+    own = case()
     found = statistics(own)
     assert list(found) == ["conv1", "relu1", "conv2", "relu2", "logits"]
     convolved = own.model.get_layer("conv1")(own.batch["image"]).numpy()
@@ -237,12 +236,12 @@ def test_activations_that_can_not_learn_are_suspicious(
         (layer.kernel, layer.bias), change(layer.kernel.numpy(), layer.bias.numpy())
     ):
         variable.assign(value)
-    finding = activations(subject(model))
+    finding = activations(case(model))
     assert not finding.ok and finding.advice.startswith(advice)
 
 
 def test_a_batch_is_learned_by_heart_even_with_wrong_labels() -> None:
-    own = subject()
+    own = case()
     shuffled = {"label": np.random.default_rng(1).permutation(own.batch["targets"]["label"])}
     attempt = attempt_overfit(own._replace(batch={**own.batch, "targets": shuffled}), 300)
     finding = overfit(attempt, "accuracy")
@@ -252,7 +251,7 @@ def test_a_batch_is_learned_by_heart_even_with_wrong_labels() -> None:
 
 
 def test_what_can_not_be_learned_by_heart_is_suspicious() -> None:
-    own = subject()
+    own = case()
     # The same image under every label.
     same = np.repeat(own.batch["image"][:1], len(own.batch["image"]), axis=0)
     finding = overfit(
@@ -263,7 +262,7 @@ def test_what_can_not_be_learned_by_heart_is_suspicious() -> None:
 
 @pytest.mark.parametrize("rate", [1e-9, 1e6])
 def test_an_absurd_learning_rate_overfits_nothing(rate: float) -> None:
-    own = subject(None, f"optimizer.learning_rate={rate}")
+    own = case(None, f"optimizer.learning_rate={rate}")
     attempt = attempt_overfit(own, 40)
     assert not overfit(attempt, "accuracy").ok
     assert not gradient_flow(gradient_norms(own), attempt.updates).ok
@@ -271,7 +270,7 @@ def test_an_absurd_learning_rate_overfits_nothing(rate: float) -> None:
 
 def test_the_first_update_is_that_of_the_full_rate_whatever_the_warm_up() -> None:
     cold, warmed = (
-        attempt_overfit(subject(None, f"schedule.warmup_epochs={epochs}"), 20) for epochs in (0, 1)
+        attempt_overfit(case(None, f"schedule.warmup_epochs={epochs}"), 20) for epochs in (0, 1)
     )
     assert warmed.updates == pytest.approx(cold.updates, rel=1e-3)
     assert warmed.losses[1] > cold.losses[1]

@@ -12,13 +12,14 @@ import tensorflow as tf
 
 from conftest import ROOT, small_config
 from cvpipe import config_file
+from cvpipe.data.facts import Facts
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application
-from cvpipe.tasks import classification, detection
-from cvpipe.training.build import build_state, load_model
+from cvpipe.tasks import classification, detection, load_task
+from cvpipe.training.build import build_state, load_networks
 from cvpipe.training.run import Run
-from cvpipe.training.start import start, take_over
+from cvpipe.training.start import initialize, take_over
 from cvpipe.training.train import train
 
 DIGITS = tuple("0123456789")
@@ -35,10 +36,17 @@ MOBILE = (
 
 def started(*overrides: str, classes: tuple[str, ...] = DIGITS) -> keras.Model:
     config = small_config(*overrides)
-    state, _ = build_state(config, classes, 1000)
+    task = load_task(config, Facts(classes))
+    state, _ = build_state(config, task, 1000)
     source = open_splits(config.data)["train"]
-    start(state.model, source.relabel(classes) if classes != DIGITS else source, config)
-    return state.model
+    source = source.relabel(classes) if classes != DIGITS else source
+    initialize(state.networks, source, config, task)
+    return state.networks["network"]
+
+
+def trained_network(run: Run, checkpoint: Path | None = None) -> keras.Model:
+    """Return the run's network at its best, or at a checkpoint."""
+    return load_networks(run, checkpoint or run.checkpoint("best"))["network"]
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
@@ -58,15 +66,13 @@ def assert_taken_over(model: keras.Model, origin: keras.Model, but: str = " ") -
 
 def test_a_run_gives_all_its_weights_where_the_classes_are_the_same(trained_run: Path) -> None:
     run = Run(trained_run)
-    assert_taken_over(
-        started(f"model.weights={trained_run}"), load_model(run, run.checkpoint("best"))
-    )
+    assert_taken_over(started(f"model.weights={trained_run}"), trained_network(run))
 
 
 def test_other_classes_get_a_fresh_last_layer(trained_run: Path) -> None:
     run = Run(trained_run)
     before, model = (
-        load_model(run, run.checkpoint("best")),
+        trained_network(run),
         started(f"model.weights={trained_run}", classes=("3", "5")),
     )
     for path, value in values(model).items():
@@ -78,7 +84,7 @@ def test_other_classes_get_a_fresh_last_layer(trained_run: Path) -> None:
 
 def test_a_file_of_weights_gives_what_it_has(trained_run: Path, tmp_path: Path) -> None:
     run = Run(trained_run)
-    origin = load_model(run, run.checkpoint("best"))
+    origin = trained_network(run)
     origin.save_weights(tmp_path / "digits.weights.h5")
     assert_taken_over(started(f"model.weights={tmp_path / 'digits.weights.h5'}"), origin)
     fewer = started(f"model.weights={tmp_path / 'digits.weights.h5'}", classes=("3", "5"))
@@ -120,7 +126,7 @@ def test_a_file_of_another_shape_is_refused_with_the_layer(
     trained_run: Path, tmp_path: Path
 ) -> None:
     run = Run(trained_run)
-    load_model(run, run.checkpoint("best")).save_weights(tmp_path / "digits.weights.h5")
+    trained_network(run).save_weights(tmp_path / "digits.weights.h5")
     with pytest.raises(
         DataError,
         match="layer stem: the file's shape is .*3, 3, 1, 4.*, the pipeline's .*3, 3, 1, 8",
@@ -170,8 +176,8 @@ def test_what_is_frozen_stays_as_it_was_and_the_rest_learns(
     train(config, tmp_path / "run")
     before, after = Run(trained_run).checkpoint("best"), Run(tmp_path / "run").checkpoint("last")
     origin, model = (
-        values(load_model(Run(trained_run), before)),
-        values(load_model(Run(tmp_path / "run"), after)),
+        values(trained_network(Run(trained_run), before)),
+        values(trained_network(Run(tmp_path / "run"), after)),
     )
     np.testing.assert_array_equal(model[frozen], origin[frozen])
     # A frozen norm keeps its statistics as well.
@@ -189,11 +195,9 @@ def test_more_stages_than_there_are_cant_be_frozen(trained_run: Path) -> None:
 
 def test_a_detector_takes_a_classifiers_backbone_over_and_keeps_its_own_head() -> None:
     shared = ("prepare={size: [32, 32], channels: 3}", "model.width=0.125")
-    classifier = classification.build_model(
-        small_config(*shared, "model.backbone=resnet18"), ("a", "b")
-    )
+    classifier = classification.build_network(small_config(*shared, "model.backbone=resnet18"), 2)
     pipeline = ROOT / "pipelines" / "detection" / "digit_scenes_ssd.yaml"
-    detector = detection.build_model(config_file.load(pipeline, [*shared]), ("a", "b"))
+    detector = detection.build_network(config_file.load(pipeline, [*shared]), 2)
     before = {variable.path: variable.numpy() for variable in detector.variables}
     given = {variable.path: variable.numpy() + 1 for variable in classifier.variables}
     take_over(detector, given, "the classifier")

@@ -9,18 +9,29 @@ import numpy as np
 import pytest
 
 from conftest import small_config
+from cvpipe.data.facts import Facts
 from cvpipe.errors import DataError, UserError
+from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.state import State, read_checkpoint, write_checkpoint
 
-CLASSES = tuple("0123456789")
+FACTS = Facts(tuple("0123456789"))
+
+
+def fresh(*overrides: str) -> State:
+    """Return the state of the small pipeline before its first step."""
+    config = small_config(*overrides)
+    return build_state(config, load_task(config, FACTS), examples=1000)[0]
 
 
 def disturbed_state(*overrides: str) -> State:
     """A state in which no variable has a value that a fresh state could have."""
-    state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
+    state = fresh(*overrides)
     random = np.random.default_rng(0)
-    for variable in [*state.model.variables, *state.optimizer.variables]:
+    for variable in [
+        *state.networks["network"].variables,
+        *state.optimizers["optimizer"].variables,
+    ]:
         variable.assign(random.uniform(1, 9, variable.shape).astype(variable.dtype))
     state.step.assign(123)
     state.rate_factor.assign(0.3)
@@ -45,7 +56,7 @@ def disturbed_state(*overrides: str) -> State:
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     before = disturbed_state(*overrides).arrays()
     write_checkpoint(tmp_path / "last.npz", before)
-    state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
+    state = fresh(*overrides)
     state.restore(read_checkpoint(tmp_path / "last.npz"), tmp_path / "last.npz")
     after = state.arrays()
     assert before.keys() == after.keys()
@@ -66,30 +77,21 @@ def test_a_state_holds_moving_statistics_momentum_averages_and_the_state_of_drop
         assert part in names
 
 
-def test_a_checkpoint_from_before_plateaus_and_full_batches_is_read() -> None:
-    arrays = disturbed_state().arrays()
-    for name in ("rate_factor", "evaluations_waited", "converged"):
-        del arrays[name]
-    state, _ = build_state(small_config(), CLASSES, examples=1000)
-    state.restore(arrays, Path("last.npz"))
-    assert (float(state.rate_factor), state.evaluations_waited, state.converged) == (1, 0, False)
-
-
 def test_building_again_gives_the_same_names_and_bits() -> None:
-    first, _ = build_state(small_config(), CLASSES, examples=1000)
-    second, _ = build_state(small_config(), CLASSES, examples=1000)
+    first = fresh()
+    second = fresh()
     assert {k: v.tobytes() for k, v in first.arrays().items()} == {
         k: v.tobytes() for k, v in second.arrays().items()
     }
 
 
 def test_another_seed_gives_other_weights() -> None:
-    first, _ = build_state(small_config(), CLASSES, examples=1000)
-    second, _ = build_state(small_config("seed=1"), CLASSES, examples=1000)
+    first = fresh()
+    second = fresh("seed=1")
     kernels = [
         name
         for name in first.arrays()
-        if name.endswith("conv1/kernel") and name.startswith("model/")
+        if name.endswith("conv1/kernel") and name.startswith("networks/network/")
     ]
     assert kernels
     for name in kernels:
@@ -98,10 +100,10 @@ def test_another_seed_gives_other_weights() -> None:
 
 def test_nothing_that_is_not_finite_is_saved_and_the_old_file_stays(tmp_path: Path) -> None:
     file = tmp_path / "last.npz"
-    write_checkpoint(file, {"model/a": np.ones(3)})
+    write_checkpoint(file, {"networks/network/a": np.ones(3)})
     before = file.read_bytes()
-    with pytest.raises(UserError, match="model/a .*not finite"):
-        write_checkpoint(file, {"model/a": np.array([1, np.nan, 2])})
+    with pytest.raises(UserError, match="networks/network/a .*not finite"):
+        write_checkpoint(file, {"networks/network/a": np.array([1, np.nan, 2])})
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
 
@@ -110,7 +112,7 @@ def test_a_full_disk_leaves_the_old_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "last.npz"
-    write_checkpoint(file, {"model/a": np.ones(3)})
+    write_checkpoint(file, {"networks/network/a": np.ones(3)})
     before = file.read_bytes()
 
     def full(descriptor: int) -> None:
@@ -118,7 +120,7 @@ def test_a_full_disk_leaves_the_old_file_whole(
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="No space left on device.*before it is untouched"):
-        write_checkpoint(file, {"model/a": np.zeros(3)})
+        write_checkpoint(file, {"networks/network/a": np.zeros(3)})
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
 
@@ -126,7 +128,7 @@ def test_a_full_disk_leaves_the_old_file_whole(
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_file_is_noticed(tmp_path: Path, damage: str) -> None:
     file = tmp_path / "last.npz"
-    write_checkpoint(file, {"model/a": np.arange(1000.0)})
+    write_checkpoint(file, {"networks/network/a": np.arange(1000.0)})
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
@@ -144,7 +146,7 @@ def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     [(("model.backbone=resnet32",), "lacks"), (("model.width=0.5",), "has shape")],
 )
 def test_a_checkpoint_of_another_network_is_refused(overrides: tuple[str, ...], what: str) -> None:
-    state, _ = build_state(small_config(*overrides), CLASSES, examples=1000)
+    state = fresh(*overrides)
     with pytest.raises(DataError, match=f"last.npz: .*{what}"):
         state.restore(disturbed_state().arrays(), Path("last.npz"))
 
@@ -153,10 +155,11 @@ def test_averaged_weights_are_lent_and_given_back() -> None:
     state = disturbed_state()
     before = state.arrays()
     name = next(name for name in before if name.endswith(("stem/kernel", "conv1/kernel")))
-    kernel = next(v for v in state.model.trainable_variables if f"model/{v.path}" == name)
+    network, optimizer = state.networks["network"], state.optimizers["optimizer"]
+    kernel = next(v for v in network.variables if f"networks/network/{v.path}" == name)
     average = next(
         v
-        for v in state.optimizer.variables
+        for v in optimizer.variables
         if "average" in v.path and kernel.path.replace("/", "_") in v.path
     )
     with state.averaged_weights():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ import tensorflow as tf
 
 from conftest import small_config, soaked
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError
 from cvpipe.losses.classification import softmax_cross_entropy
-from cvpipe.tasks import classification
+from cvpipe.tasks import classification, load_task
+from cvpipe.tasks.task import Task, Tensors, supervised
 from cvpipe.training.build import build_state
 from cvpipe.training.state import State
-from cvpipe.training.step import make_run_steps
+from cvpipe.training.step import Outcome, make_run_steps
 
-CLASSES = tuple("0123456789")
+FACTS = Facts(tuple("0123456789"))
 
 
 def batches(count: int, size: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -34,14 +37,18 @@ def batches(count: int, size: int, seed: int = 0) -> list[dict[str, Any]]:
     ]
 
 
+def fresh(config: Config, task: Task | None = None) -> State:
+    """Return the state before the first step."""
+    return build_state(config, task or load_task(config, FACTS), examples=1000)[0]
+
+
 def trained(
-    config: Config, data: list[dict[str, Any]], calls: list[int], task: Any = classification
-) -> tuple[State, list[dict[str, Any]]]:
-    """The state after calls of so many steps each, and what they returned."""
-    state, _ = build_state(config, CLASSES, examples=1000)
-    run_steps = make_run_steps(
-        state.model, state.optimizer, task, config, tf.distribute.get_strategy(), state.step
-    )
+    config: Config, data: list[dict[str, Any]], calls: list[int], task: Task | None = None
+) -> tuple[State, list[Outcome]]:
+    """Return the state after calls of so many steps each, and what they returned."""
+    task = task or load_task(config, FACTS)
+    state = fresh(config, task)
+    run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
     dataset = tf.data.Dataset.from_generator(
         lambda: iter(data),
         output_signature=tf.nest.map_structure(tf.TensorSpec.from_tensor, data[0]),
@@ -113,18 +120,18 @@ def test_the_loss_is_the_sum_of_its_named_parts() -> None:
 
 
 def test_l2_is_taken_of_kernels_alone() -> None:
-    state, _ = build_state(lenet("loss.l2=1e-3"), CLASSES, examples=1000)
+    network = fresh(lenet("loss.l2=1e-3")).networks["network"]
     expected = 1e-3 * sum(
-        float((v.numpy() ** 2).sum()) for v in state.model.trainable_variables if v.name == "kernel"
+        float((v.numpy() ** 2).sum()) for v in network.trainable_variables if v.name == "kernel"
     )
     _, [outcome] = trained(lenet("loss.l2=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_l1_is_taken_of_kernels_alone() -> None:
-    state, _ = build_state(lenet("loss.l1=1e-3"), CLASSES, examples=1000)
+    network = fresh(lenet("loss.l1=1e-3")).networks["network"]
     expected = 1e-3 * sum(
-        float(abs(v.numpy()).sum()) for v in state.model.trainable_variables if v.name == "kernel"
+        float(abs(v.numpy()).sum()) for v in network.trainable_variables if v.name == "kernel"
     )
     _, [outcome] = trained(lenet("loss.l1=1e-3"), batches(1, 8), [1])
     assert float(outcome["losses"]["l1"]) == pytest.approx(expected, rel=1e-5)
@@ -133,23 +140,23 @@ def test_l1_is_taken_of_kernels_alone() -> None:
 
 def test_what_is_frozen_is_neither_moved_nor_regularized(monkeypatch: pytest.MonkeyPatch) -> None:
     config = lenet("loss.l2=1e-3")
-    build = classification.build_model
+    build = classification.build_network
 
     def frozen(*arguments: Any, **options: Any) -> Any:
         model = build(*arguments, **options)
         model.layers[1].trainable = False
         return model
 
-    monkeypatch.setattr(classification, "build_model", frozen)
-    fresh, _ = build_state(config, CLASSES, examples=1000)
+    monkeypatch.setattr(classification, "build_network", frozen)
+    untrained = fresh(config).networks["network"]
     state, [outcome] = trained(config, batches(1, 8), [1])
-    [kernel, bias] = fresh.model.layers[1].variables
+    [kernel, bias] = untrained.layers[1].variables
     assert kernel.name == "kernel"
     expected = 1e-3 * sum(
-        float((v.numpy() ** 2).sum()) for v in fresh.model.trainable_variables if v.name == "kernel"
+        float((v.numpy() ** 2).sum()) for v in untrained.trainable_variables if v.name == "kernel"
     )
     assert float(outcome["losses"]["l2"]) == pytest.approx(expected, rel=1e-5)
-    for variable, before in zip(state.model.layers[1].variables, (kernel, bias)):
+    for variable, before in zip(state.networks["network"].layers[1].variables, (kernel, bias)):
         np.testing.assert_array_equal(variable.numpy(), before.numpy())
 
 
@@ -209,18 +216,14 @@ def test_parts_give_the_same_bits_however_steps_are_grouped_and_draw_dropout_of_
 def test_the_network_sees_a_part_at_a_time() -> None:
     seen = []
 
-    def loss(
-        outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor], config: Config
-    ) -> dict[str, tf.Tensor]:
+    def loss(outputs: Tensors, targets: Tensors, config: Config) -> Tensors:
         seen.append(outputs["logits"].shape[0])
         return classification.loss(outputs, targets, config)
 
-    trained(
-        lenet("train.accumulate=4"),
-        batches(1, 8),
-        [1],
-        SimpleNamespace(loss_names=classification.loss_names, loss=loss),
-    )
+    config = lenet("train.accumulate=4")
+    update = supervised(partial(loss, config=config))
+    task = dataclasses.replace(load_task(config, FACTS), updates=(update,))
+    trained(config, batches(1, 8), [1], task)
     assert set(seen) == {2}
 
 
@@ -229,11 +232,11 @@ def test_the_statistics_of_batchnorm_are_those_of_the_parts_one_after_the_other(
         small_config("prepare.size=[32, 32]", "model.dropout=0", "train.accumulate=2"),
         batches(1, 8),
     )
-    by_hand, _ = build_state(config, CLASSES, examples=1000)
+    by_hand = fresh(config)
     for part in (0, 1):
         # Every second example: the same examples whatever the number of replicas that share the
         # batch.
-        by_hand.model(batch["image"][part::2], training=True)
+        by_hand.networks["network"](batch["image"][part::2], training=True)
     state, _ = trained(config, [batch], [1])
     statistics = [name for name in state.arrays() if "moving" in name]
     assert statistics
@@ -248,8 +251,8 @@ def test_a_mixed_example_has_shares_of_two_labels() -> None:
     batch = mixed(batch)
     share, other = batch["share"], batch["partner_targets"]["label"]
     config = lenet("mix=[{op: mixup}]", "loss.l2=0")
-    state, _ = build_state(config, CLASSES, examples=1000)
-    logits = state.model(batch["image"])["logits"]
+    state = fresh(config)
+    logits = state.networks["network"](batch["image"])["logits"]
     own, partners = (
         softmax_cross_entropy(logits, label, config.loss.label_smoothing)
         for label in (batch["targets"]["label"], other)
@@ -269,15 +272,9 @@ def test_a_loss_that_is_not_finite_ends_the_call_after_its_step() -> None:
 def test_an_error_in_the_input_leaves_exactly_the_steps_before_it() -> None:
     data = batches(3, 8)
     config = small_config("prepare.size=[32, 32]")
-    state, _ = build_state(config, CLASSES, examples=1000)
-    run_steps = make_run_steps(
-        state.model,
-        state.optimizer,
-        classification,
-        config,
-        tf.distribute.get_strategy(),
-        state.step,
-    )
+    task = load_task(config, FACTS)
+    state = fresh(config, task)
+    run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
 
     def failing() -> Any:
         yield from data
@@ -297,8 +294,9 @@ def test_half_precision_keeps_weights_and_logits_in_float32_and_learns(precision
     [batch] = batches(1, 16)
     config = lenet(f"train.precision={precision}", "optimizer={kind: adam, learning_rate: 0.003}")
     state, outcomes = trained(config, [batch] * 30, [1, 28, 1])
-    assert {v.dtype for v in state.model.trainable_variables} == {"float32"}
-    assert state.model(batch["image"])["logits"].dtype == tf.float32
+    network = state.networks["network"]
+    assert {v.dtype for v in network.trainable_variables} == {"float32"}
+    assert network(batch["image"])["logits"].dtype == tf.float32
     assert float(outcomes[-1]["losses"]["loss"]) < 0.8 * float(outcomes[0]["losses"]["loss"])
 
 

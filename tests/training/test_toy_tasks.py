@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_tasks import register, toy_config
 
 import cvpipe.config
 import cvpipe.tasks
@@ -22,6 +21,7 @@ from cvpipe.export.export import export
 from cvpipe.training.run import Run
 from cvpipe.training.state import read_checkpoint
 from cvpipe.training.train import train
+from toy_tasks import register, toy_config
 
 STEPS = 200
 
