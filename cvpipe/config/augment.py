@@ -265,8 +265,8 @@ class BalancedScaleCrop(ScaleCrop):
     """
 
     balance: Probability = 0.0
-    """Probability that the crop is laid around a pixel of a class drawn among those in the image, so
-    that rare ones are seen.
+    """Probability that the crop is laid around a pixel of a class drawn among those in the image,
+    so that rare ones are seen.
     """
 
 
