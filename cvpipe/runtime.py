@@ -12,10 +12,10 @@ from cvpipe.config import Config
 
 
 def prepare_process(config: Config) -> None:
-    """Chooses kernels and determinism for this pipeline, quietly.
+    """Choose kernels and determinism for this pipeline, quietly.
 
     The kernels can only be chosen before TensorFlow is imported; in a process that has it already
-    they stay as they are.
+    they stay as they are. A process that is deterministic stays so: TensorFlow has no way back.
     """
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
@@ -23,7 +23,8 @@ def prepare_process(config: Config) -> None:
     import keras
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.config.disable_traceback_filtering()
 
 

@@ -12,6 +12,7 @@ import keras
 
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.norms import Norm
+from cvpipe.models.pooling import MaxPooling2D
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of the 3×3 convolutions between two poolings."""
@@ -80,7 +81,7 @@ def ssd_vgg16(
             stride), 512, 1024 × width].
     """
     features = _convolutions(image, width, style)
-    x = keras.layers.MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
+    x = MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
     channels = scale_channels(1024, width)
     # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it
     # sees about what it saw.
@@ -156,7 +157,7 @@ def _convolutions(
 
 def _pool(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
     # Rounding up, a map of 75 pixels becomes one of 38.
-    return keras.layers.MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
+    return MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
 
 
 def _without_norm(style: Style) -> Style:

@@ -67,7 +67,7 @@ class Objective:
         )
         self._batches = batches.cache() if small else batches
 
-        @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy(), model))
+        @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy()))
         @tf.autograph.experimental.do_not_convert
         def sums(batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
             weight = tf.cast(batch["weight"], tf.float64)

@@ -99,7 +99,7 @@ def make_run_steps(
         # As a function of its own, everything it changes is changed before what waits for it goes
         # on: see below. With several replicas it can't be one, since the exchange of gradients
         # leaves the replica.
-        train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy, model))
+        train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)
     def run_steps(batches: Any, count: tf.Tensor) -> Outcome:
