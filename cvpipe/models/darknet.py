@@ -56,7 +56,7 @@ def leaky_relu(x: keras.KerasTensor, *, biased: bool, name: str) -> keras.KerasT
     """
     # There TensorFlow's graph optimizer stumbles over LeakyRelu's gradient, and says so on the
     # terminal; the maximum takes longer.
-    return keras.layers.Activation(_leaky_maximum if biased else _leaky_relu, name=name)(x)
+    return keras.layers.Activation(leaky_maximum if biased else leaky_tenth, name=name)(x)
 
 
 def extraction(
@@ -151,9 +151,13 @@ def _residual_stage(
     return x
 
 
-def _leaky_relu(x: keras.KerasTensor) -> keras.KerasTensor:
+@keras.saving.register_keras_serializable("cvpipe")
+def leaky_tenth(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return x where it is positive, else x / 10."""
     return keras.ops.leaky_relu(x, SLOPE)
 
 
-def _leaky_maximum(x: keras.KerasTensor) -> keras.KerasTensor:
+@keras.saving.register_keras_serializable("cvpipe")
+def leaky_maximum(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return `leaky_tenth` of x, as a maximum."""
     return keras.ops.maximum(x, SLOPE * x)

@@ -18,6 +18,7 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of the 3×3 convolutions between two poolings."""
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class L2Normalization(keras.layers.Layer):
     """Divides each pixel's features by their Euclidean length and scales each channel (Liu et al.
     2015, ParseNet, section 3.3).
@@ -26,9 +27,9 @@ class L2Normalization(keras.layers.Layer):
     scales are learned.
     """
 
-    def __init__(self, initial: float, name: str) -> None:
+    def __init__(self, initial: float, **settings: Any) -> None:
         """`initial` is what all scales start out as."""
-        super().__init__(name=name)
+        super().__init__(**settings)
         self.initial = initial
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -45,6 +46,10 @@ class L2Normalization(keras.layers.Layer):
         # A pixel at which no feature fires stays 0, with a gradient of 0.
         unit = features * keras.ops.rsqrt(keras.ops.maximum(squares, 1e-12))
         return keras.ops.cast(unit * keras.ops.cast(self.scale, "float32"), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "initial": self.initial}
 
 
 def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
