@@ -162,7 +162,8 @@ def _normalization(train: Source, config: Config) -> Callable[[np.ndarray], np.n
     if config.prepare.normalize == "given":
         return lambda images: images
     shape = (*config.prepare.size, config.prepare.channels)
-    model = keras.Sequential([keras.Input(shape), Normalize(config.prepare, name="normalize")])
+    layer = Normalize(config.prepare.normalize, shape, name="normalize")
+    model = keras.Sequential([keras.Input(shape), layer])
     fit_normalization(model, train, config)
     return lambda images: model(images).numpy()
 

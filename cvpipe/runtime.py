@@ -23,14 +23,15 @@ def prepare_answering(config: Config) -> None:
     """Choose kernels and determinism for this pipeline, quietly; imports no Keras.
 
     The kernels can only be chosen before TensorFlow is imported; in a process that has it already
-    they stay as they are.
+    they stay as they are. A process that is deterministic stays so: TensorFlow has no way back.
     """
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if config.train.onednn else "0"
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
 
 
 def quiet_tensorflow() -> None:

@@ -1,4 +1,4 @@
-"""Guards the core: it names no task, no annotation and no answer, and imports only what it needs."""
+"""Guards the core: it names no task, annotation or answer, and imports only what it needs."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ train:
 """
 TRAIN_KEYS = (
     "epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, "
-    "checkpoint_minutes, snapshots, early_stopping, ema, precision, xla, onednn, strategy, "
-    "steps_per_call, pictures"
+    "checkpoint_minutes, snapshots, early_stopping, ema, teacher, precision, xla, onednn, "
+    "deterministic, strategy, steps_per_call, pictures"
 )
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
 

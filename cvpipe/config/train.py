@@ -67,6 +67,11 @@ class Train(Section):
     """Compile the step with XLA. auto: on for GPUs and TPUs, off on CPUs, where it was slower."""
     onednn: bool = True
     """Intel's kernels on CPUs: up to twice as fast, other last bits."""
+    deterministic: bool = True
+    """The same bits every time, on the same machine. false lets TensorFlow take operations that
+    are faster, mostly on GPUs; runs with the same seed, and runs that were interrupted, then differ
+    by rounding. Data, their order and random draws stay the same.
+    """
     strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
     """Devices. auto: what TF_CONFIG and the machine's GPUs and TPUs suggest."""
     steps_per_call: Count = 100

@@ -17,6 +17,7 @@ import keras
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
 from cvpipe.models.catalogue import APPLICATIONS
+from cvpipe.models.pooling import with_exact_pooling
 
 
 def application(name: str, image: keras.KerasTensor | None = None, **options: Any) -> keras.Model:
@@ -32,9 +33,10 @@ def application(name: str, image: keras.KerasTensor | None = None, **options: An
             raise ConfigError(f"keras/{name} takes colour images only; set prepare.channels to 3")
         options["input_tensor"] = module.preprocess_input(image * 255.0)
     try:
-        return getattr(module, name)(include_top=False, weights=None, **options)
+        network = getattr(module, name)(include_top=False, weights=None, **options)
     except ValueError as error:
         raise ConfigError(f"keras/{name}: {error}; set prepare.size to larger images") from None
+    return with_exact_pooling(network)
 
 
 def published_weights(name: str, size: tuple[int, int]) -> keras.Model:

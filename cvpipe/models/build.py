@@ -109,7 +109,9 @@ def network_input(
     `normalize` is None.
     """
     image = keras.Input(input_shape, name="image")
-    return image, image if normalize is None else Normalize(normalize, name="normalize")(image)
+    if normalize is None:
+        return image, image
+    return image, Normalize(normalize.normalize, input_shape, name="normalize")(image)
 
 
 def backbone_features(

@@ -12,6 +12,7 @@ import keras
 
 from cvpipe.models.blocks import Style, add_residual, conv_norm, scale_channels
 from cvpipe.models.norms import Norm
+from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import linear_decay
 
 SLOPE = 0.1
@@ -55,7 +56,7 @@ def leaky_relu(x: keras.KerasTensor, *, biased: bool, name: str) -> keras.KerasT
     """
     # There TensorFlow's graph optimizer stumbles over LeakyRelu's gradient, and says so on the
     # terminal; the maximum takes longer.
-    return keras.layers.Activation(_leaky_maximum if biased else _leaky_relu, name=name)(x)
+    return keras.layers.Activation(leaky_maximum if biased else leaky_tenth, name=name)(x)
 
 
 def extraction(
@@ -77,7 +78,7 @@ def extraction(
     x = leaky_conv(image, scale_channels(64, width), 7, 2, style=style, name="stem")
     features = {2: x}
     for index, convolutions in enumerate(EXTRACTION):
-        x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{index + 1}_pool")(x)
+        x = MaxPooling2D(2, padding="same", name=f"stage{index + 1}_pool")(x)
         x = _chain(x, convolutions, width, style, f"stage{index + 1}")
         features[4 * 2**index] = x
     return features
@@ -94,7 +95,7 @@ def darknet19(
     x, features = image, {}
     for index, convolutions in enumerate(DARKNET19):
         if index > 0:
-            x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{index + 1}_pool")(x)
+            x = MaxPooling2D(2, padding="same", name=f"stage{index + 1}_pool")(x)
         x = _chain(x, convolutions, width, style, f"stage{index + 1}")
         features[2**index] = x
     return features
@@ -150,9 +151,13 @@ def _residual_stage(
     return x
 
 
-def _leaky_relu(x: keras.KerasTensor) -> keras.KerasTensor:
+@keras.saving.register_keras_serializable("cvpipe")
+def leaky_tenth(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return x where it is positive, else x / 10."""
     return keras.ops.leaky_relu(x, SLOPE)
 
 
-def _leaky_maximum(x: keras.KerasTensor) -> keras.KerasTensor:
+@keras.saving.register_keras_serializable("cvpipe")
+def leaky_maximum(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return `leaky_tenth` of x, as a maximum."""
     return keras.ops.maximum(x, SLOPE * x)

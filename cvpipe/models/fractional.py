@@ -61,6 +61,7 @@ def pool_regions(x: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
     return x
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class FractionalMaxPooling(keras.layers.Layer):
     """Shrinks height and width by about `ratio`: [B, H, W, C] -> [B, round(H / ratio), round(W /
     ratio), C].
@@ -69,21 +70,22 @@ class FractionalMaxPooling(keras.layers.Layer):
     the same evenly spread ones, where the paper repeats random ones and averages.
     """
 
-    def __init__(self, ratio: float, name: str, overlapping: bool = True) -> None:
+    def __init__(
+        self, ratio: float, name: str | None = None, overlapping: bool = True, **settings: Any
+    ) -> None:
         """`ratio` is in (1, 2); regions that overlap share the pixels at their edges with their
         neighbours.
         """
-        super().__init__(name=name)
+        super().__init__(name=name, **settings)
         self.ratio = ratio
         self.overlapping = overlapping
-        self.seed_generator = keras.random.SeedGenerator(name=name)
+        self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Pool `x`, float [B, H, W, C]; regions are random in training."""
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
-            # Regions that reach one pixel further are regions of the maxima of neighbours. (XLA has
-            # no deterministic max_pool gradient.)
+            # Regions that reach one pixel further are regions of the maxima of neighbors.
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
         sizes = list(zip(x.shape[1:3], regions, strict=True))
@@ -96,6 +98,10 @@ class FractionalMaxPooling(keras.layers.Layer):
                 ),
             )
         return pool_regions(x, *(even_edges(pixels, count) for pixels, count in sizes))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "ratio": self.ratio, "overlapping": self.overlapping}
 
 
 def fmp6_sqrt2(

@@ -7,36 +7,38 @@ network's input, D = H·W·C.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import keras
 import numpy as np
 
-from cvpipe.config.prepare import Prepare
 
-
+@keras.saving.register_keras_serializable("cvpipe")
 class Normalize(keras.layers.Layer):
     """float [B, H, W, C] in [0, 1] to float32 [B, H, W, C]: minus a mean, then times a scale or a
-    matrix; see `Prepare.normalize`.
+    matrix.
 
     Nothing in it is trained; `set_statistics` fills it.
     """
 
-    def __init__(self, prepare: Prepare, name: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        shape: Sequence[int],
+        dtype: Any = "float32",
+        trainable: bool = False,
+        **settings: Any,
+    ) -> None:
+        """`kind` is "channels", "image", "pca" or "zca", as in `Prepare`; `shape` is H, W, C."""
         # Half precision would cost the small components their meaning.
-        super().__init__(name=name, dtype="float32", trainable=False)
-        shape = (*prepare.size, prepare.channels)
-        whitens = prepare.normalize in ("pca", "zca")
-        self.mean = self._constant(
-            "mean", shape[-1:] if prepare.normalize == "channels" else shape, "zeros"
-        )
-        self.scale = (
-            self._constant("scale", shape[-1:], "ones") if prepare.normalize == "channels" else None
-        )
-        self.matrix = (
-            self._constant("matrix", (prod(shape), prod(shape)), "identity") if whitens else None
-        )
+        super().__init__(dtype=dtype, trainable=trainable, **settings)
+        self.kind, self.shape = kind, tuple(shape)
+        channels, whitens = self.shape[-1:], kind in ("pca", "zca")
+        self.mean = self._constant("mean", channels if kind == "channels" else self.shape, "zeros")
+        self.scale = self._constant("scale", channels, "ones") if kind == "channels" else None
+        self.matrix = self._constant("matrix", (prod(shape),) * 2, "identity") if whitens else None
 
     def call(self, image: Any) -> Any:
         """Normalize images, float [B, H, W, C]."""
@@ -56,6 +58,10 @@ class Normalize(keras.layers.Layer):
         """
         for name, value in statistics.items():
             getattr(self, name).assign(value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "kind": self.kind, "shape": self.shape}
 
     def _constant(self, name: str, shape: tuple[int, ...], start: str) -> keras.Variable:
         return self.add_weight(shape=shape, initializer=start, trainable=False, name=name)

@@ -45,6 +45,7 @@ class Extra(NamedTuple):
         return after
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class SpaceToDepth(keras.layers.Layer):
     """Puts each 2×2 square of pixels into one: [B, h, w, C] -> [B, ceil(h / 2), ceil(w / 2), 4 ×
     C].

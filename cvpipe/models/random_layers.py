@@ -27,21 +27,27 @@ def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class Dropout(keras.layers.Layer):
     """Sets a share of its input to zero in training and scales the rest up (Srivastava et al.
     2014).
     """
 
-    def __init__(self, rate: float, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, rate: float, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator(name=name)
+        self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Drop values of `x` in training."""
         return _drop(x, self.rate, tf.shape(x), self.seed_generator) if training else x
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "rate": self.rate}
 
+
+@keras.saving.register_keras_serializable("cvpipe")
 class StochasticDepth(keras.layers.Layer):
     """Leaves out a residual branch, all of it, for a share of the examples in training (Huang et
     al. 2016, section 3).
@@ -51,10 +57,10 @@ class StochasticDepth(keras.layers.Layer):
     they are.
     """
 
-    def __init__(self, rate: float, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, rate: float, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator(name=name)
+        self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, branch: Any, training: bool = False) -> Any:
         """Drop whole examples of `branch`, float [B, H, W, C], in training."""
@@ -64,7 +70,12 @@ class StochasticDepth(keras.layers.Layer):
             else branch
         )
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "rate": self.rate}
 
+
+@keras.saving.register_keras_serializable("cvpipe")
 class DropConnect(keras.layers.Dense):
     """A dense layer, [B, N] to [B, K], that sets a share of its weights to zero in training and
     scales the rest up (Wan et al. 2013).
@@ -74,10 +85,10 @@ class DropConnect(keras.layers.Dense):
     paper draws samples. Biases are left alone.
     """
 
-    def __init__(self, units: int, rate: float, *, name: str, **settings: Any) -> None:
-        super().__init__(units, name=name, **settings)
+    def __init__(self, units: int, rate: float, **settings: Any) -> None:
+        super().__init__(units, **settings)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator(name=name)
+        self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Map `x`, float [B, N], to [B, K]."""
@@ -85,6 +96,10 @@ class DropConnect(keras.layers.Dense):
         if training:
             kernel = _drop(kernel, self.rate, kernel.shape, self.seed_generator)
         return tf.matmul(x, kernel) + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "rate": self.rate}
 
 
 def linear_decay(branches: int, last: float) -> list[float]:

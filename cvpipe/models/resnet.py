@@ -13,6 +13,7 @@ from typing import Protocol
 import keras
 
 from cvpipe.models.blocks import Style, add_residual, conv_norm, scale_channels
+from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import linear_decay
 
 
@@ -199,7 +200,7 @@ def _large(
     )
     # Zeros are as good as the usual minus infinity: after a ReLU nothing is below them.
     padded = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(stem)
-    x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(padded)
+    x = MaxPooling2D(3, 2, name="stem_pool")(padded)
     drops = linear_decay(style.branches, style.stochastic_depth)
     features = {2: stem}
     for index, filters in enumerate((64, 128, 256, 512)):

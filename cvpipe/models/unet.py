@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
+from cvpipe.models.pooling import MaxPooling2D
 
 CHANNELS = (64, 128, 256, 512, 1024)
 """Of the maps between two poolings."""
@@ -38,7 +39,7 @@ def unet(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, k
     x, features = image, {}
     for index, channels in enumerate(CHANNELS):
         if index > 0:
-            x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{index}_pool")(x)
+            x = MaxPooling2D(2, padding="same", name=f"stage{index}_pool")(x)
         x = two_convolutions(
             x, scale_channels(channels, width), style=style, name=f"stage{index + 1}"
         )

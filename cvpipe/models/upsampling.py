@@ -8,7 +8,7 @@ unpooled map is cropped.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,7 +17,10 @@ import tensorflow as tf
 from cvpipe.config.segmentation_heads import UnpoolingKind
 from cvpipe.models.pyramid import Size
 
+if TYPE_CHECKING:
+    
 
+@keras.saving.register_keras_serializable("cvpipe")
 def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.Tensor:
     """Initializer of a transposed convolution that interpolates bilinearly, each channel on its own
     (Long et al. 2015, section 3.3).
@@ -127,6 +130,7 @@ def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
     return _spread(tf.tile(x, [1, 1, 1, window**2]), window, size)
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class BilinearUpsampling(keras.layers.Layer):
     """What a transposed convolution with `bilinear_kernel` does, as a product of matrices: [B, H,
     W, C] -> [B, factor × H, factor × W, C].
@@ -135,14 +139,18 @@ class BilinearUpsampling(keras.layers.Layer):
     there are.
     """
 
-    def __init__(self, factor: int, name: str) -> None:
-        super().__init__(name=name, dtype="float32")
+    def __init__(self, factor: int, dtype: Any = "float32", **settings: Any) -> None:
+        super().__init__(dtype=dtype, **settings)
         self.factor = factor
 
     def call(self, x: Any) -> Any:
         """Return [B, factor H, factor W, C] for `x`, float [B, H, W, C]."""
         down, across = (tf.constant(self._weights(length), x.dtype) for length in x.shape[1:3])
         return tf.einsum("qw,bhwc->bhqc", across, tf.einsum("ph,bhwc->bpwc", down, x))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "factor": self.factor}
 
     def _weights(self, length: int) -> np.ndarray:
         """What each pixel of a line takes from each of `length` coarser ones: float64 [factor ×
@@ -154,6 +162,7 @@ class BilinearUpsampling(keras.layers.Layer):
         )
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class MaxPoolingWithPositions(keras.layers.Layer):
     """`max_pool` by 2: [B, H, W, C] -> values and positions, [B, h, w, C]."""
 
@@ -162,12 +171,13 @@ class MaxPoolingWithPositions(keras.layers.Layer):
         return max_pool(x, 2)
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class Unpooling(keras.layers.Layer):
     """Undoes a pooling by 2: a map and the pooling's positions, [B, h, w, C], -> [B, H, W, C]."""
 
-    def __init__(self, kind: UnpoolingKind, size: Size, name: str) -> None:
+    def __init__(self, kind: UnpoolingKind, size: Size, **settings: Any) -> None:
         """`size` is H and W; only `max` looks at the positions."""
-        super().__init__(name=name)
+        super().__init__(**settings)
         self.kind = kind
         self.size = size
 
@@ -180,6 +190,10 @@ class Unpooling(keras.layers.Layer):
                 return bed_of_nails(x, 2, self.size)
             case _:
                 return nearest(x, 2, self.size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "kind": self.kind, "size": self.size}
 
 
 def _spread(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:

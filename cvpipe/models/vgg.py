@@ -12,11 +12,13 @@ import keras
 
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.norms import Norm
+from cvpipe.models.pooling import MaxPooling2D
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of the 3×3 convolutions between two poolings."""
 
 
+@keras.saving.register_keras_serializable("cvpipe")
 class L2Normalization(keras.layers.Layer):
     """Divides each pixel's features by their Euclidean length and scales each channel (Liu et al.
     2015, ParseNet, section 3.3).
@@ -25,9 +27,9 @@ class L2Normalization(keras.layers.Layer):
     scales are learned.
     """
 
-    def __init__(self, initial: float, name: str) -> None:
+    def __init__(self, initial: float, **settings: Any) -> None:
         """`initial` is what all scales start out as."""
-        super().__init__(name=name)
+        super().__init__(**settings)
         self.initial = initial
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -44,6 +46,10 @@ class L2Normalization(keras.layers.Layer):
         # A pixel at which no feature fires stays 0, with a gradient of 0.
         unit = features * keras.ops.rsqrt(keras.ops.maximum(squares, 1e-12))
         return keras.ops.cast(unit * keras.ops.cast(self.scale, "float32"), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "initial": self.initial}
 
 
 def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
@@ -80,7 +86,7 @@ def ssd_vgg16(
             stride), 512, 1024 × width].
     """
     features = _convolutions(image, width, style)
-    x = keras.layers.MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
+    x = MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
     channels = scale_channels(1024, width)
     # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it
     # sees about what it saw.
@@ -156,7 +162,7 @@ def _convolutions(
 
 def _pool(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
     # Rounding up, a map of 75 pixels becomes one of 38.
-    return keras.layers.MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
+    return MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
 
 
 def _without_norm(style: Style) -> Style:

@@ -71,7 +71,7 @@ class Objective:
 
         seed = step_seed(config, tf.constant(0))
 
-        @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy(), network))
+        @tf.function(jit_compile=uses_xla(config, tf.distribute.get_strategy()))
         @tf.autograph.experimental.do_not_convert
         def sums(batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
             weight = tf.cast(batch["weight"], tf.float64)

@@ -82,8 +82,7 @@ def make_run_steps(
         # As a function of its own, everything it changes is changed before what waits for it goes
         # on: see below. With several replicas it can't be one, since the exchange of gradients
         # leaves the replica.
-        compiled = uses_xla(config, strategy, *state.networks.values())
-        train_step = tf.function(train_step, jit_compile=compiled)
+        train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)
     def run_steps(batches: Any, count: tf.Tensor) -> Outcome:

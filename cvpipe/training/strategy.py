@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
@@ -91,31 +90,20 @@ def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:
     return int(strategy.reduce("SUM", strategy.run(lambda: tf.constant(value)), axis=None))
 
 
-def uses_xla(config: Config, strategy: tf.distribute.Strategy, *networks: keras.Model) -> bool:
-    """Whether to ask for XLA.
+def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
+    """True if the step is to be compiled with XLA.
 
     TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
 
-    Where the same seed has to give the same bits, TensorFlow 2.20 has no gradient of a max-pool for
-    XLA, on no kind of device.
-
     Raises:
-        ConfigError: it is asked for where it can't be had.
+        ConfigError: `train.xla` is on with several devices.
     """
     if isinstance(strategy, tf.distribute.TPUStrategy) or strategy.num_replicas_in_sync > 1:
         if config.train.xla == "on" and not isinstance(strategy, tf.distribute.TPUStrategy):
             raise ConfigError("train.xla: on works with one device only; use auto")
         return False
-    layers = [layer for network in networks for layer in network.layers]
-    pools = [layer.name for layer in layers if isinstance(layer, keras.layers.MaxPooling2D)]
-    if pools and config.train.xla == "on":
-        raise ConfigError(
-            f"train.xla: on doesn't go with max-pooling ({config.model.backbone} has the layer"
-            f" {pools[0]}); use auto"
-        )
-    return not pools and (
-        config.train.xla == "on"
-        or (config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU")))
+    return config.train.xla == "on" or (
+        config.train.xla == "auto" and bool(tf.config.list_logical_devices("GPU"))
     )
 
 

@@ -17,7 +17,7 @@ IMAGES = np.random.default_rng(0).random((50, 4, 5, 3), np.float32)
 @pytest.mark.parametrize("kind", ["channels", "image", "pca", "zca"])
 def test_the_layer_does_what_the_statistics_say(kind: str) -> None:
     config = Prepare(size=(4, 5), normalize=kind)
-    layer, found = Normalize(config, name="normalize"), normalization([IMAGES], config)
+    layer, found = Normalize(kind, (4, 5, 3), name="normalize"), normalization([IMAGES], config)
     layer.set_statistics(found)
     expected = IMAGES - found["mean"]
     if "scale" in found:
@@ -29,9 +29,7 @@ def test_the_layer_does_what_the_statistics_say(kind: str) -> None:
 
 def test_before_it_knows_anything_it_changes_nothing() -> None:
     for kind in ("channels", "image", "zca"):
-        np.testing.assert_array_equal(
-            Normalize(Prepare(size=(4, 5), normalize=kind), name="normalize")(IMAGES), IMAGES
-        )
+        np.testing.assert_array_equal(Normalize(kind, (4, 5, 3), name="normalize")(IMAGES), IMAGES)
 
 
 def test_it_is_the_first_layer_is_not_trained_and_keeps_its_place_in_checkpoints() -> None:
@@ -50,9 +48,6 @@ def test_half_precision_leaves_it_in_full() -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        assert (
-            Normalize(Prepare(size=(4, 5), normalize="image"), name="normalize")(IMAGES).dtype
-            == "float32"
-        )
+        assert Normalize("image", (4, 5, 3), name="normalize")(IMAGES).dtype == "float32"
     finally:
         keras.config.set_dtype_policy(before)

@@ -13,7 +13,6 @@ import tensorflow as tf
 from conftest import small_config, soaked
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
-from cvpipe.errors import ConfigError
 from cvpipe.losses.classification import softmax_cross_entropy
 from cvpipe.tasks import classification, load_task
 from cvpipe.tasks.task import Task, Tensors, supervised
@@ -307,17 +306,3 @@ def test_xla_gives_the_same_step_to_rounding() -> None:
     )
     for name, value in plain.items():
         np.testing.assert_allclose(value, compiled[name], rtol=1e-3, atol=1e-5, err_msg=name)
-
-
-def test_xla_is_refused_where_max_pooling_has_no_gradient() -> None:
-    with pytest.raises(
-        ConfigError,
-        match=(
-            "train.xla: on doesn't go with max-pooling .resnet18 has the layer stem_pool.; use auto"
-        ),
-    ):
-        trained(
-            small_config("model.backbone=resnet18", "prepare.size=[32, 32]", "train.xla=on"),
-            batches(1, 8),
-            [1],
-        )

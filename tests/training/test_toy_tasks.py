@@ -1,4 +1,4 @@
-"""Guards tasks unlike the package's own: two networks with two optimizers; targets that are inputs."""
+"""Guards tasks of two networks and two optimizers, and of targets that are also inputs."""
 
 from __future__ import annotations
 

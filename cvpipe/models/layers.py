@@ -1,0 +1,39 @@
+"""Registers every layer and function of cvpipe that a `.keras` file can name.
+
+Import it before `keras.saving.load_model`. It imports the modules of layers and little else.
+"""
+
+from __future__ import annotations
+
+from cvpipe.models.batch_norm import FusedBatchNormalization
+from cvpipe.models.darknet import leaky_maximum, leaky_tenth
+from cvpipe.models.fractional import FractionalMaxPooling
+from cvpipe.models.normalize import Normalize
+from cvpipe.models.pooling import MaxPooling2D
+from cvpipe.models.pyramid import SpaceToDepth
+from cvpipe.models.random_layers import DropConnect, Dropout, StochasticDepth
+from cvpipe.models.upsampling import (
+    BilinearUpsampling,
+    MaxPoolingWithPositions,
+    Unpooling,
+    bilinear_kernel,
+)
+from cvpipe.models.vgg import L2Normalization
+
+__all__ = [
+    "BilinearUpsampling",
+    "DropConnect",
+    "Dropout",
+    "FractionalMaxPooling",
+    "FusedBatchNormalization",
+    "L2Normalization",
+    "MaxPooling2D",
+    "MaxPoolingWithPositions",
+    "Normalize",
+    "SpaceToDepth",
+    "StochasticDepth",
+    "Unpooling",
+    "bilinear_kernel",
+    "leaky_maximum",
+    "leaky_tenth",
+]

@@ -1,0 +1,157 @@
+"""Max-pooling with a gradient that XLA compiles and that has the same bits every time.
+
+TensorFlow refuses to compile its own gradient of max-pooling while op determinism is enabled.
+Dimensions: B images, H, W, C of a map, h, w of the pooled map.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+Size = Sequence[int]
+"""Of a window or a stride: rows and columns."""
+
+
+@keras.saving.register_keras_serializable("cvpipe")
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D` whose gradient XLA compiles: see `max_pool`.
+
+    Outside XLA it is Keras's layer, whose kernels are faster there.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the maximum of each window, float [B, h, w, C]."""
+        known = self.data_format == "channels_last" and None not in inputs.shape[1:3]
+        if known and _compiles_with_xla():
+            return max_pool(inputs, self.pool_size, self.strides, self.padding)
+        return super().call(inputs)
+
+
+def with_exact_pooling(model: keras.Model) -> keras.Model:
+    """Make Keras's max-poolings in `model` those of this module, in place.
+
+    Names, variables and weights stay as they are.
+    """
+    for layer in model.layers:
+        if type(layer) is keras.layers.MaxPooling2D:
+            # The layers differ in `call` alone. Cloning the model would draw all its weights again.
+            layer.__class__ = MaxPooling2D
+    return model
+
+
+def max_pool(x: tf.Tensor, size: Size, strides: Size, padding: str) -> tf.Tensor:
+    """Return the maximum of each window of `x`, with the gradient of TensorFlow's CPU kernel.
+
+    The first of the largest pixels of a window, row by row, gets the whole gradient.
+
+    Args:
+        x: float [B, H, W, C]; H and W are known when the graph is traced.
+        size: height and width of a window.
+        strides: rows and columns between two windows.
+        padding: "valid" or "same".
+
+    Returns:
+        [B, h, w, C], as `tf.nn.max_pool2d` has it.
+    """
+
+    @tf.custom_gradient
+    def pool(x: tf.Tensor) -> tuple[tf.Tensor, object]:
+        pooled = tf.nn.max_pool2d(x, size, strides, padding.upper())
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return _to_first_maxima(x, upstream, size, strides, padding)
+
+        return pooled, gradient
+
+    return pool(x)
+
+
+def _to_first_maxima(
+    x: tf.Tensor, upstream: tf.Tensor, size: Size, strides: Size, padding: str
+) -> tf.Tensor:
+    """The gradient of `max_pool` with respect to `x`, [B, H, W, C]; `upstream` is [B, h, w, C]."""
+    pixels, windows = x.shape[1:3], upstream.shape[1:3]
+    before, after = _padding(pixels, windows, size, strides, padding)
+    paddings = [[0, 0], *zip(before, after, strict=True), [0, 0]]
+    padded = tf.pad(x, paddings, constant_values=float("-inf"))
+    slices = [_slice(offset, windows, strides) for offset in itertools.product(*map(range, size))]
+    positions = _first_maxima(padded, slices, _first_inside(windows, size, strides, before))
+    total, zero = tf.zeros_like(padded), tf.zeros_like(upstream)
+    # From the last pixel of the windows to the first, a pixel's windows come row by row: the order
+    # in which TensorFlow's kernel adds them.
+    for position, (begin, end, step) in reversed(list(enumerate(slices))):
+        total += tf.raw_ops.StridedSliceGrad(
+            shape=tf.shape(padded),
+            begin=begin,
+            end=end,
+            strides=step,
+            dy=tf.where(positions == position, upstream, zero),
+            begin_mask=ALL,
+            end_mask=ALL,
+        )
+    return total[:, before[0] : before[0] + pixels[0], before[1] : before[1] + pixels[1]]
+
+
+ALL = 0b1001
+"""The mask of a strided slice that takes all images and all channels."""
+
+
+def _first_maxima(
+    padded: tf.Tensor, slices: Sequence[tuple[Size, Size, Size]], first: np.ndarray
+) -> tf.Tensor:
+    """The position in its window of each window's first maximum, int32 [B, h, w, C].
+
+    `first` is the position at which the search begins, which NaN keeps as it does in TensorFlow.
+    """
+    best = positions = None
+    for position, (begin, end, step) in enumerate(slices):
+        values = tf.strided_slice(padded, begin, end, step, begin_mask=ALL, end_mask=ALL)
+        if best is None:
+            best, positions = values, tf.broadcast_to(first, tf.shape(values))
+            continue
+        larger = values > best
+        if (first == position).any():
+            larger |= first == position
+        best = tf.where(larger, values, best)
+        positions = tf.where(larger, position, positions)
+    return positions
+
+
+def _first_inside(windows: Size, size: Size, strides: Size, before: Size) -> np.ndarray:
+    """The position in each window of its first pixel that is no padding, int32 [h, w, 1]."""
+    rows, columns = (
+        np.maximum(before[axis] - strides[axis] * np.arange(windows[axis]), 0) for axis in (0, 1)
+    )
+    return (size[1] * rows[:, np.newaxis] + columns)[..., np.newaxis].astype(np.int32)
+
+
+def _padding(
+    pixels: Size, windows: Size, size: Size, strides: Size, padding: str
+) -> tuple[list[int], list[int]]:
+    """Pixels before and after, along each axis, as TensorFlow pads."""
+    if padding == "valid":
+        return [0, 0], [0, 0]
+    missing = [
+        max((windows[axis] - 1) * strides[axis] + size[axis] - pixels[axis], 0) for axis in (0, 1)
+    ]
+    return [count // 2 for count in missing], [count - count // 2 for count in missing]
+
+
+def _slice(offset: Size, windows: Size, strides: Size) -> tuple[Size, Size, Size]:
+    """Begin, end and strides of the slice [B, h, w, C] of the pixels `offset` in their windows."""
+    end = [offset[axis] + strides[axis] * (windows[axis] - 1) + 1 for axis in (0, 1)]
+    return [0, *offset, 0], [0, *end, 0], [1, *strides, 1]
+
+
+def _compiles_with_xla() -> bool:
+    """True if the graph being traced will be compiled by XLA: `jit_compile`, or a TPU's."""
+    # TensorFlow keeps this to itself, and it is decided after the network was built.
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
