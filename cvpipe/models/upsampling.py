@@ -14,11 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.segmentation_heads import UnpoolingKind
 from cvpipe.models.pyramid import Size
 
 if TYPE_CHECKING:
-    
+    from cvpipe.config.segmentation_heads import UnpoolingKind
+
 
 @keras.saving.register_keras_serializable("cvpipe")
 def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.Tensor:
