@@ -11,26 +11,33 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def atomic_write(file: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `file` once it is whole and on the disk.
+    """Open a stream to what takes the place of `file` once it is whole; see `atomic_path`."""
+    with atomic_path(file) as partial, partial.open("wb") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def atomic_path(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the place of `file` once it is whole and on the disk.
 
     On an error `file` keeps its old content, and nothing else is left behind.
     """
-    partial = file.with_name(f"{file.name}.partial")
+    # Writers that choose a format by the file's ending find the same one.
+    partial = file.with_name(f"{file.stem}.partial{file.suffix}")
     try:
-        with partial.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield partial
+        _flush(partial)
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(file.parent)
+    # A renamed file is safe once the folder's names are on the disk.
+    _flush(file.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk: a renamed file is safe only then."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_data_overrides, add_snapshots, print_result
+from cvpipe.errors import ConfigError
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
+    """Declare the command."""
     parser = add_command(
         commands,
         "export",
@@ -26,7 +27,8 @@ def add(commands: Any) -> None:
     )
     add_snapshots(parser)
     add_data_overrides(parser, ", or what is answered, such as --set 'export.png=[mask]'")
-    parser.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
         "--to",
         metavar="DIR",
         type=Path,
@@ -35,10 +37,19 @@ def add(commands: Any) -> None:
             " NAME-ensemble)"
         ),
     )
+    target.add_argument(
+        "--keras",
+        metavar="FILE",
+        type=Path,
+        help=(
+            "write the network of one run as a .keras file instead, which keras.saving.load_model"
+            " reads after import cvpipe.models.layers"
+        ),
+    )
 
 
 def export(options: argparse.Namespace) -> int:
-    """Exports, checks the artefact, and prints where it is."""
+    """Export, check the artefact, and print where it is."""
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
@@ -48,6 +59,8 @@ def export(options: argparse.Namespace) -> int:
     from cvpipe.training.ensemble import find_members
 
     members = find_members(runs, options.snapshots)
+    if options.keras is not None:
+        return _export_keras(members, options)
     name = runs[0].config.name + ("-ensemble" if len(members) > 1 else "")
     result = export_members(members, options.to or Path("saved_models") / name, options.overrides)
     checked = (
@@ -55,4 +68,18 @@ def export(options: argparse.Namespace) -> int:
         f" process, largest difference {result['max_difference']:.1e}"
     )
     print_result(options, result, [f"artefact  {result['artefact']}", checked])
+    return 0
+
+
+def _export_keras(members: list[Any], options: argparse.Namespace) -> int:
+    from cvpipe.export.keras_file import export_keras
+
+    if len(members) > 1:
+        raise ConfigError(
+            f"--keras {options.keras}: holds one network, and {len(members)} are to answer"
+            " together; give one run without --snapshots, or export a SavedModel with --to"
+        )
+    result = export_keras(members[0], options.keras)
+    lines = [f"network     {result['file']}", f"checkpoint  {result['checkpoint']}"]
+    print_result(options, result, lines)
     return 0

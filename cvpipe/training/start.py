@@ -13,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 
+import cvpipe.models.layers  # noqa: F401  A .keras file names the layers that this registers.
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources import Source
@@ -70,8 +71,10 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 
 
 def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
-    """Gives the model weights by their paths; what tells classes apart, and what is added to a
-    backbone for a task, may be missing.
+    """Give the model weights by their paths.
+
+    What tells classes apart may be missing or of another shape, and what is added to a backbone for
+    a task may be missing: they stay fresh.
 
     Raises:
         DataError: another variable is missing, or has another shape.
@@ -81,7 +84,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
         given = weights.get(variable.path)
         if given is not None and given.shape == tuple(variable.shape):
             variable.assign(given)
-        elif given is not None:
+        elif given is not None and not _tells_classes(variable.path):
             raise DataError(
                 f"model.weights: {origin}: layer {layer}: its {name} has the shape"
                 f" {list(given.shape)}, the pipeline's {list(variable.shape)}; {SAME_NETWORK}"
@@ -113,7 +116,7 @@ def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
             f" these{also}"
         )
     if origin.endswith(".keras"):
-        return _by_path(_read_model(path))
+        return _of_keras_file(path)
     if not origin.endswith(".weights.h5"):
         raise ConfigError(
             f"model.weights: {origin}: neither .weights.h5 nor .keras; give a file that Keras saved"
@@ -144,6 +147,15 @@ def _of_run(run: Run, config: Config, facts: Facts) -> dict[str, np.ndarray]:
     return _by_path(network, run.facts == facts)
 
 
+def _of_keras_file(path: Path) -> dict[str, np.ndarray]:
+    # A file keeps no state of dropout; the model that is read from it has one drawn anew.
+    return {
+        name: value
+        for name, value in _by_path(_read_model(path)).items()
+        if not name.endswith("seed_generator_state")
+    }
+
+
 def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:
     return {
         v.path: v.numpy() for v in model.variables if same_classes or not _tells_classes(v.path)
@@ -160,8 +172,8 @@ def _read_model(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise DataError(
-            f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a model of Keras's"
-            " own layers, saved whole, or its .weights.h5"
+            f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a file of cvpipe"
+            " export --keras, or a model of Keras's own layers, saved whole, or its .weights.h5"
         ) from None
 
 

@@ -15,9 +15,11 @@ from cvpipe import config_file
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, DataError
+from cvpipe.export.keras_file import export_keras
 from cvpipe.models.applications import application
 from cvpipe.tasks import classification, detection, load_task
 from cvpipe.training.build import build_state, load_networks
+from cvpipe.training.ensemble import Member
 from cvpipe.training.run import Run
 from cvpipe.training.start import initialize, take_over
 from cvpipe.training.train import train
@@ -92,6 +94,29 @@ def test_a_file_of_weights_gives_what_it_has(trained_run: Path, tmp_path: Path) 
     np.testing.assert_array_equal(fewer.get_layer("stem").kernel, origin.get_layer("stem").kernel)
 
 
+def test_a_keras_file_of_a_run_gives_all_its_weights(trained_run: Path, tmp_path: Path) -> None:
+    run = Run(trained_run)
+    file = tmp_path / "digits.keras"
+    export_keras(Member(run, run.checkpoint("best")), file)
+    origin = load_networks(run, run.checkpoint("best"))["network"]
+    assert_taken_over(started(f"model.weights={file}"), origin)
+    fewer = started(f"model.weights={file}", classes=("3", "5"))
+    assert fewer.get_layer("logits").kernel.shape[-1] == 2
+    np.testing.assert_array_equal(fewer.get_layer("stem").kernel, origin.get_layer("stem").kernel)
+
+
+def test_a_keras_file_leaves_dropout_its_own_seed(trained_run: Path, tmp_path: Path) -> None:
+    run = Run(trained_run)
+    export_keras(Member(run, run.checkpoint("best")), tmp_path / "digits.keras")
+    fresh, model = started(), started(f"model.weights={tmp_path / 'digits.keras'}")
+    seeds = [
+        [v.numpy().tolist() for v in network.variables if "seed_generator" in v.path]
+        for network in (fresh, model)
+    ]
+    assert seeds[0]
+    assert seeds[0] == seeds[1]
+
+
 def test_a_network_of_keras_applications_takes_its_weights_and_brings_its_preprocessing(
     tmp_path: Path,
 ) -> None:
@@ -147,6 +172,11 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ConfigError, match=sentence):
             started(f"model.weights={weights}")
+    (tmp_path / "text.keras").write_text("So am I.")
+    with pytest.raises(
+        DataError, match="text.keras: can't be loaded .*give a file of cvpipe export"
+    ):
+        started(f"model.weights={tmp_path / 'text.keras'}")
     with pytest.raises(DataError, match="no weights that Keras saved"):
         started(f"model.weights={tmp_path / 'text.weights.h5'}")
 
