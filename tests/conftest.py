@@ -148,7 +148,7 @@ def mixed_bfloat16() -> Iterator[None]:
 
 @pytest.fixture
 def cvpipe(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process: arguments to (exit code, stdout, stderr)."""
+    """Run a command in this process: arguments to (exit code, stdout, stderr)."""
     from cvpipe.cli import main
 
     def run(*arguments: Any) -> tuple[int, str, str]:
