@@ -22,8 +22,8 @@ def atomic_path(file: Path) -> Iterator[Path]:
 
     On an error `file` keeps its old content, and nothing else is left behind.
     """
-    # Writers that choose a format by the file's ending find the same one.
-    partial = file.with_name(f"{file.stem}.partial{file.suffix}")
+    # Hidden, and with the same ending, by which some writers choose a format.
+    partial = file.with_name(f".{file.stem}-partial{file.suffix}")
     try:
         yield partial
         _flush(partial)

@@ -11,24 +11,29 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from cvpipe.training.sanity.subject import Subject, calm, some_examples
+from cvpipe.training.sanity.subject import some_examples
 from PIL import Image
 
 from conftest import ROOT, Once, soaked
 from cvpipe import config_file
+from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.evaluation import ask
-from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
+from cvpipe.export.score import evaluate_artefact
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_models
-from cvpipe.tasks import detection
+from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
+from cvpipe.training.sanity.case import SanityCase, some_examples, without_regularization
 from cvpipe.training.sanity.gradient_check import gradient_check
-from cvpipe.training.train import evaluate_run, load, open_split, train
+from cvpipe.training.train import train
+from cvpipe.training.trained import load
 from test_notebooks import execute, pictures
 
 TINY = (
@@ -99,12 +104,12 @@ def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
 
 def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artefact = load(run), open_artefact(exported)
-    source = open_split(trained.config, "test", run.facts)
-    batch = next(iter(evaluation_batches(source, trained.config, detection.encode, None, 12)))
-    encoded = next(iter(encoded_batches(source, trained.config, detection.encode, 12)))["bytes"]
+    source, encode = open_split(trained.config, "test", run.known), trained.task.encode
+    batch = next(iter(evaluation_batches(source, trained.config, encode, None, 12)))
+    encoded = next(iter(encoded_batches(source, trained.config, encode, 12)))["bytes"]
     expected, given = (
         ask(trained.predict, batch["image"], batch["extent"]),
-        ask(artefact.answer, encoded),
+        ask(artefact, encoded),
     )
     np.testing.assert_allclose(given["boxes"], expected["boxes"], atol=1e-3)
     np.testing.assert_allclose(given["scores"], expected["scores"], atol=1e-5)
@@ -117,7 +122,7 @@ def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(expo
     images = [
         tf.io.encode_png(random.integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes
     ]
-    answers = ask(open_artefact(exported).answer, tf.constant([*images, b"no image"]))
+    answers = ask(open_artefact(exported), tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False]
     for n, size in enumerate(sizes):
         assert answers["image_size"][n].tolist() == list(size)
@@ -170,14 +175,12 @@ def test_predict_prints_and_draws_objects(
 
 
 def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
-    config = calm(run.config)
-    source = open_split(config, "train", run.facts)
-    state, _ = build_state(config, source.classes, len(source))
-    found = gradient_check(
-        Subject(
-            state.model, detection, config, source.classes, some_examples(source, config, detection)
-        )
-    )
+    config = without_regularization(run.config)
+    source = open_split(config, "train", run.known)
+    task = load_task(config, source.facts)
+    state, _ = build_state(config, task, len(source))
+    examples = some_examples(source, config, task)
+    found = gradient_check(SanityCase(state.networks["network"], task, config, examples))
     assert found.ok, found.says
 
 
@@ -240,9 +243,8 @@ def test_an_unreadable_image_spoils_no_mosaic_and_is_noted_by_its_own_name(tmp_p
     )
     train_split = open_splits(config.data)["train"]
     quarantine = Quarantine(train_split, "train", 0.5)
-    batches = training_batches(
-        train_split, config, detection.encode, quarantine, first_step=0, last_step=5
-    )
+    encode = load_task(config, train_split.facts).encode
+    batches = training_batches(train_split, config, encode, quarantine, first_step=0, last_step=5)
     weights = np.concatenate([batch["weight"] for batch in batches.as_numpy_iterator()])
     bad = [
         name for name in map(train_split.name, range(len(train_split))) if name.endswith("03.png")

@@ -13,13 +13,18 @@ import pytest
 
 from conftest import ROOT
 from cvpipe import config_file
-from cvpipe.data.stream import encoded_batches
-from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.data.known_splits import open_split
+from cvpipe.data.stream import encoded_batches, evaluation_batches
+from cvpipe.evaluation import ask
+from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
+from cvpipe.export.score import evaluate_artefact
 from cvpipe.serving.client import predict
-from cvpipe.tasks import classification
+from cvpipe.tasks.classification import encode
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
-from cvpipe.training.train import evaluate_run, open_split, train
+from cvpipe.training.train import train
+from cvpipe.training.trained import load
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +45,10 @@ def test_the_server_answers_from_bytes_what_evaluation_does(
     address: str, artefact: Path, trained_run: Path
 ) -> None:
     run = Run(trained_run)
-    source = open_split(run.config, "test", run.facts)
-    encoded = next(iter(encoded_batches(source, run.config, classification.encode, 32)))["bytes"]
+    source = open_split(run.config, "test", run.known)
+    encoded = next(iter(encoded_batches(source, run.config, encode, 32)))["bytes"]
     served = predict(f"{address}/v1/models/digits", [*encoded.numpy(), b"garbage"])
-    expected = {
-        name: value.numpy() for name, value in open_artefact(artefact).answer(encoded).items()
-    }
+    expected = ask(open_artefact(artefact), encoded)
     assert [answer["valid"] for answer in served] == [True] * 32 + [False]
     assert [answer["class_name"] for answer in served[:32]] == [
         name.decode() for name in expected["class_name"]
@@ -83,20 +86,17 @@ def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(
 
 
 def probabilities_differ_by(run: Run, folder: Path) -> float:
-    """The largest difference between the run's and the artefact's probabilities, the artefact being
-    fed raw bytes.
+    """Return the largest difference between the run's and the artefact's probabilities, the
+    artefact being fed raw bytes.
     """
-    from cvpipe.data.stream import evaluation_batches
-    from cvpipe.training.train import load
-
     trained, artefact = load(run), open_artefact(folder)
-    source = open_split(trained.config, "test", run.facts)
-    prepared = evaluation_batches(source, trained.config, classification.encode, None, 500)
-    encoded = encoded_batches(source, trained.config, classification.encode, 500)
+    source = open_split(trained.config, "test", run.known)
+    prepared = evaluation_batches(source, trained.config, encode, None, 500)
+    encoded = encoded_batches(source, trained.config, encode, 500)
     differences = [
         np.abs(
             trained.predict(one["image"])["probabilities"]
-            - artefact.answer(other["bytes"])["probabilities"]
+            - artefact(other["bytes"])["probabilities"]
         ).max()
         for one, other in zip(prepared, encoded, strict=True)
     ]

@@ -16,15 +16,17 @@ from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 from conftest import ROOT, small_config
+from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import open_splits
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.stream import evaluation_batches, read_examples, training_batches
 from cvpipe.evaluation import evaluate, evaluate_each
 from cvpipe.json_files import jsonable
-from cvpipe.tasks import classification
+from cvpipe.tasks.classification import encode
 from cvpipe.training.run import Run
-from cvpipe.training.train import load, open_split, train
+from cvpipe.training.train import train
+from cvpipe.training.trained import load
 from image_files import draw_photos
 from labels import labels_of
 
@@ -145,21 +147,17 @@ def test_images_are_shown_as_training_and_evaluation_get_them() -> None:
     # The first step that reaches into the second epoch meets both.
     step = len(source) // config.train.batch_size
     batch = next(
-        iter(
-            training_batches(
-                source, config, classification.encode, None, first_step=step, last_step=step + 1
-            )
-        )
+        iter(training_batches(source, config, encode, None, first_step=step, last_step=step + 1))
     )
     index, left = batch["index"].numpy(), len(source) - step * config.train.batch_size
     for epoch, part in ((0, slice(0, left)), (1, slice(left, None))):
-        shown = read_examples(source, index[part], config, classification.encode, epoch)
+        shown = read_examples(source, index[part], config, encode, epoch)
         np.testing.assert_array_equal(shown["image"], batch["image"].numpy()[part])
         np.testing.assert_array_equal(
             shown["targets"]["label"], batch["targets"]["label"].numpy()[part]
         )
-    plain = next(iter(evaluation_batches(source, config, classification.encode, None, 8)))
-    shown = read_examples(source, np.arange(8), config, classification.encode)
+    plain = next(iter(evaluation_batches(source, config, encode, None, 8)))
+    shown = read_examples(source, np.arange(8), config, encode)
     np.testing.assert_array_equal(shown["image"], plain["image"])
 
 
@@ -170,14 +168,14 @@ def test_images_that_cant_be_read_are_not_shown() -> None:
         ("a", "b"), np.array([0, 1, 1]), lambda record: {"bytes": tf.gather(files, record)}, str
     )
     for chosen, readable in (([1, 0, 2, 0], [0, 0]), ([1], []), ([], [])):
-        shown = read_examples(source, np.array(chosen), config, classification.encode, epoch=0)
+        shown = read_examples(source, np.array(chosen), config, encode, epoch=0)
         assert shown["index"].tolist() == readable
         assert shown["image"].shape == (len(readable), 16, 16, 1)
 
 
 def test_every_answer_of_an_evaluation_is_kept_once_and_in_order(trained_run: Path) -> None:
     trained = load(Run(trained_run))
-    test = open_split(trained.config, "test", Run(trained_run).facts)
+    test = open_split(trained.config, "test", Run(trained_run).known)
     parts = trained.predict, test, trained.task, trained.config
     scores, answers = evaluate_each(*parts, quarantine=Quarantine(test, "test", 0.0))
     # A class that is never answered has no precision: nan, which equals nothing.

@@ -14,26 +14,32 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from cvpipe.training.sanity.subject import Subject, calm, some_examples
+from cvpipe.training.sanity.subject import some_examples
 from PIL import Image
 
 from conftest import ROOT, Once, soaked
 from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
-from cvpipe.data.sources import open_splits
+from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.evaluation import ask, evaluate
-from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
+from cvpipe.export.score import evaluate_artefact
 from cvpipe.geometry.masks import IGNORED, palette
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_models
-from cvpipe.tasks import segmentation
+from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
+from cvpipe.training.sanity.case import SanityCase, some_examples, without_regularization
 from cvpipe.training.sanity.gradient_check import gradient_check
 from cvpipe.training.sanity.overfit import attempt_overfit
-from cvpipe.training.train import evaluate_run, load, open_split, train
+from cvpipe.training.train import train
+from cvpipe.training.trained import load
 from test_notebooks import execute, pictures, text
 
 PIPELINE = ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml"
@@ -142,20 +148,21 @@ def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
 
 def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run: Run) -> None:
     trained, seen = load(run), []
-    source = open_split(trained.config, "test", run.facts)
+    source = open_split(trained.config, "test", run.known)
     quarantine = Quarantine(source, "test", 0.0)
 
     def predict(image: tf.Tensor, extent: tf.Tensor) -> Mapping[str, tf.Tensor]:
         seen.append(len(image))
         return trained.predict(image, extent)
 
-    one_by_one = evaluate(predict, source, segmentation, trained.config, quarantine=quarantine)
+    task = trained.task
+    one_by_one = evaluate(predict, source, task, trained.config, quarantine=quarantine)
     assert set(seen) == {
         1 if trained.config.prepare.resize == "tile" else trained.config.train.batch_size
     }
-    metrics = segmentation.metrics(trained.config, source.classes)
+    metrics = task.metrics()
     for batch in evaluation_batches(
-        source, trained.config, segmentation.truth, None, 8
+        source, trained.config, task.true_targets, None, 8, task.targets
     ).as_numpy_iterator():
         metrics.update(
             ask(trained.predict, batch["image"], batch["extent"]), batch["targets"], batch["weight"]
@@ -168,12 +175,13 @@ def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run
 
 def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
     trained, artefact = load(run), open_artefact(exported)
-    source = open_split(trained.config, "test", run.facts)
-    batch = next(iter(evaluation_batches(source, trained.config, segmentation.truth, None, 8)))
-    encoded = next(iter(encoded_batches(source, trained.config, segmentation.truth, 8)))["bytes"]
+    truth, fields = trained.task.true_targets, trained.task.targets
+    source = open_split(trained.config, "test", run.known)
+    batch = next(iter(evaluation_batches(source, trained.config, truth, None, 8, fields)))
+    encoded = next(iter(encoded_batches(source, trained.config, truth, 8, fields)))["bytes"]
     expected, given = (
         ask(trained.predict, batch["image"], batch["extent"]),
-        ask(artefact.answer, encoded),
+        ask(artefact, encoded),
     )
     assert expected["mask"].shape == given["mask"].shape == batch["targets"]["mask"].shape
     assert (expected["mask"] == given["mask"]).mean() >= 0.9999
@@ -189,14 +197,14 @@ def test_one_artefact_answers_images_of_different_sizes_and_a_broken_one(exporte
         for size in sizes
     ]
     artefact = open_artefact(exported)
-    answers = ask(artefact.answer, tf.constant([*images, b"no image"]))
+    answers = ask(artefact, tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False] and answers["mask"].shape == (
         5,
         200,
         500,
     )
     for n, (height, width) in enumerate(sizes):
-        alone = ask(artefact.answer, tf.constant(images[n : n + 1]))
+        alone = ask(artefact, tf.constant(images[n : n + 1]))
         assert (answers["mask"][n, :height, :width] == alone["mask"][0]).mean() > 0.999
         assert (answers["mask"][n, :height, :width] < 2).all() and (
             answers["mask"][n] < 2
@@ -250,7 +258,7 @@ def test_pictures_in_the_answer_show_its_mask(
     assert code == 0, err
     files = [tf.io.encode_png(picture(*size, 3)[0]).numpy() for size in ((60, 90), (300, 50))]
     answers = ask(
-        open_artefact(Path(json.loads(out)["artefact"])).answer, tf.constant([*files, b"no image"])
+        open_artefact(Path(json.loads(out)["artefact"])), tf.constant([*files, b"no image"])
     )
     for n, (file, size) in enumerate(zip(files, ((60, 90), (300, 50)))):
         mask = np.array(Image.open(io.BytesIO(answers["mask_bytes"][n])))
@@ -300,19 +308,17 @@ def test_predict_prints_shares_and_runs_and_draws_masks(
     assert (tmp_path / "drawn" / "squares.png.prediction.png").is_file()
 
 
+def sanity_case(config: Config, source: Source) -> SanityCase:
+    """Return a fresh model of a pipeline with some examples of a source."""
+    task = load_task(config, source.facts)
+    state, _ = build_state(config, task, len(source))
+    examples = some_examples(source, config, task)
+    return SanityCase(state.networks["network"], task, config, examples)
+
+
 def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
-    config = calm(run.config)
-    source = open_split(config, "train", run.facts)
-    state, _ = build_state(config, source.classes, len(source))
-    found = gradient_check(
-        Subject(
-            state.model,
-            segmentation,
-            config,
-            source.classes,
-            some_examples(source, config, segmentation),
-        )
-    )
+    config = without_regularization(run.config)
+    found = gradient_check(sanity_case(config, open_split(config, "train", run.known)))
     assert found.ok, found.says
 
 
@@ -326,21 +332,13 @@ def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> No
 def test_masks_of_another_size_than_the_network_are_learned_by_heart(
     squares: Path, how: tuple[str, ...]
 ) -> None:
-    config = calm(
+    config = without_regularization(
         config_file.load(
             PIPELINE, [SOURCE.format(squares), *TINY, *how, "optimizer.learning_rate=0.01"]
         )
     )
     source = open_splits(config.data)["train"].subset(np.arange(2))
-    state, _ = build_state(config, source.classes, len(source))
-    subject = Subject(
-        state.model,
-        segmentation,
-        config,
-        source.classes,
-        some_examples(source, config, segmentation),
-    )
-    assert attempt_overfit(subject, 100).score > 0.9
+    assert attempt_overfit(sanity_case(config, source), 100).score > 0.9
 
 
 @pytest.mark.soak

@@ -66,7 +66,7 @@ def _ranked(expected: np.ndarray, given: np.ndarray, field: Field) -> float:
 
 
 def _apart(expected: np.ndarray, given: np.ndarray) -> np.ndarray:
-    # Unsigned whole numbers would wrap around.
+    # In float64: integers without sign would wrap around, and bools can't be subtracted.
     expected, given = expected.astype(np.float64), given.astype(np.float64)
     # Of numbers above 1, such as pixels, relative: float32 has no more digits.
     return np.abs(expected - given) / np.maximum(np.abs(expected), 1)

@@ -12,16 +12,20 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_config
+from cvpipe.data.known_splits import open_split
+from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import DataError, UserError
-from cvpipe.evaluation import make_predict
+from cvpipe.evaluation import Predict, ask, make_predict
 from cvpipe.export.about import artefact_config, find_artefact, read_about
-from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.gate import check_artefact
-from cvpipe.tasks import classification
+from cvpipe.export.score import evaluate_artefact
 from cvpipe.training.build import build_state
+from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
-from cvpipe.training.train import evaluate_run, load, open_split, train
+from cvpipe.training.train import train
+from cvpipe.training.trained import load
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +46,7 @@ def images() -> list[bytes]:
 
 
 def answers(artefact: Path, encoded: list[bytes]) -> dict[str, np.ndarray]:
-    return {
-        name: value.numpy()
-        for name, value in open_artefact(artefact).answer(tf.constant(encoded)).items()
-    }
+    return ask(open_artefact(artefact), tf.constant(encoded))
 
 
 def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(
@@ -59,9 +60,10 @@ def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(
 def test_an_artefact_names_classes_in_the_order_of_its_run(
     artefact: Path, trained_run: Path, images: list[bytes]
 ) -> None:
-    given, classes = answers(artefact, images), np.array(Run(trained_run).facts["classes"])
+    given, classes = answers(artefact, images), np.array(Run(trained_run).facts.class_names)
     for ids, names in (("class_id", "class_name"), ("top_class_ids", "top_class_names")):
         assert given[names].astype(str).tolist() == classes[given[ids]].tolist()
+    assert open_artefact(artefact).facts == Run(trained_run).facts
 
 
 def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]) -> None:
@@ -75,18 +77,14 @@ def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]
 
 def test_no_image_is_a_sentence(artefact: Path) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="send at least one image"):
-        open_artefact(artefact).answer(tf.zeros([0], tf.string))
+        open_artefact(artefact)(tf.zeros([0], tf.string))
 
 
 def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: Path) -> None:
-    config = Run(trained_run).config
-    from cvpipe.data.stream import encoded_batches, evaluation_batches
-
-    source = open_split(config, "test", Run(trained_run).facts)
-    prepared = next(iter(evaluation_batches(source, config, classification.encode, None, 16)))[
-        "image"
-    ]
-    encoded = next(iter(encoded_batches(source, config, classification.encode, 16)))["bytes"]
+    config, task = Run(trained_run).config, load(Run(trained_run)).task
+    source = open_split(config, "test", Run(trained_run).known)
+    prepared = next(iter(evaluation_batches(source, config, task.encode, None, 16)))["image"]
+    encoded = next(iter(encoded_batches(source, config, task.encode, 16)))["bytes"]
     signatures = tf.saved_model.load(str(artefact)).signatures
     from_bytes, from_tensor = (
         signatures["serving_default"](image_bytes=encoded),
@@ -127,7 +125,8 @@ def test_the_run_and_its_artefact_score_the_same(run_copy: Path, artefact: Path)
 def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Path) -> None:
     assert artefact_config(artefact) == Run(trained_run).config
     about = read_about(artefact)
-    assert about["classes"] == list("0123456789")
+    assert about["trained_on"] == Run(trained_run).known
+    assert about["trained_on"]["facts"]["class_names"] == list("0123456789")
     assert about["gate"]["images"] == 64 and about["gate"]["max_difference"] <= 1e-5
 
 
@@ -146,20 +145,19 @@ def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_
     ]
 
 
-def other_predict(trained_run: Path) -> Any:
-    """The same pipeline with other weights."""
-    run = Run(trained_run)
-    classes = tuple(run.facts["classes"])
-    state, _ = build_state(run.config.model_copy(update={"seed": 99}), classes, 1000)
-    return make_predict([state.model], classification, run.config, classes)
+def other_predict(run: Run) -> Predict:
+    """Answers of the same pipeline with other weights."""
+    task = load(run).task
+    state, _ = build_state(run.config.model_copy(update={"seed": 99}), task, 1000)
+    return make_predict([state.networks], task, run.config)
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> None:
-    config = Run(trained_run).config
-    source = open_split(config, "test", Run(trained_run).facts)
+    run = Run(trained_run)
+    source, task = open_split(run.config, "test", run.known), load(run).task
     with pytest.raises(UserError, match="refused, because class_id .* differs from evaluation for"):
-        check_artefact(artefact, other_predict(trained_run), [source], config)
+        check_artefact(artefact, other_predict(run), [source], task, run.config)
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
@@ -168,7 +166,7 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
     trained_run: Path, artefact: Path, difference: float, refused: bool
 ) -> None:
     trained = load(Run(trained_run))
-    source = open_split(trained.config, "test", Run(trained_run).facts)
+    source = open_split(trained.config, "test", Run(trained_run).known)
 
     def predict(image: tf.Tensor, *extent: tf.Tensor) -> dict[str, tf.Tensor]:
         answers = dict(trained.predict(image, *extent))
@@ -179,9 +177,10 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
             UserError,
             match=r"probability \(v2 loader.*differs from evaluation by 2.*e-05; allowed is 1e-05",
         ):
-            check_artefact(artefact, predict, [source], trained.config)
+            check_artefact(artefact, predict, [source], trained.task, trained.config)
     else:
-        assert check_artefact(artefact, predict, [source], trained.config)["max_difference"] <= 1e-5
+        measured = check_artefact(artefact, predict, [source], trained.task, trained.config)
+        assert measured["max_difference"] <= 1e-5
 
 
 def test_the_gate_refuses_what_cant_be_loaded(
@@ -190,18 +189,18 @@ def test_the_gate_refuses_what_cant_be_loaded(
     shutil.copytree(artefact, tmp_path / "broken")
     (tmp_path / "broken" / "variables" / "variables.index").unlink()
     trained = load(Run(trained_run))
-    source = open_split(trained.config, "test", Run(trained_run).facts)
+    source = open_split(trained.config, "test", Run(trained_run).known)
     with pytest.raises(
         UserError, match="refused, because it can't be loaded and run in a fresh process"
     ):
-        check_artefact(tmp_path / "broken", trained.predict, [source], trained.config)
+        check_artefact(tmp_path / "broken", trained.predict, [source], trained.task, trained.config)
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_a_refused_export_leaves_nothing_behind(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvpipe.export.gate.TOLERANCE", -1.0)
+    monkeypatch.setattr("cvpipe.export.compare.TOLERANCE", -1.0)
     with pytest.raises(UserError, match="refused"):
         export(Run(trained_run), tmp_path / "digits")
     assert list((tmp_path / "digits").iterdir()) == []
@@ -221,6 +220,14 @@ def test_a_refused_export_leaves_nothing_behind(
                 (folder / "1/saved_model.pb").touch(),
             ],
             "assets.extra/cvpipe.json is missing",
+        ),
+        (
+            lambda folder: [
+                (folder / "1/assets.extra").mkdir(parents=True),
+                (folder / "1/saved_model.pb").touch(),
+                (folder / "1/assets.extra/cvpipe.json").write_text('{"classes": ["a"]}'),
+            ],
+            "exported by an earlier version of cvpipe; train and export it again",
         ),
     ],
 )

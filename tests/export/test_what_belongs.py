@@ -12,8 +12,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from conftest import Once, small_config
 from cvpipe.export.about import read_about
-from cvpipe.export.artefact import evaluate_artefact, open_artefact
+from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export, export_members
+from cvpipe.export.score import evaluate_artefact
 from cvpipe.training.ensemble import evaluate_ensemble, find_members
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
@@ -101,7 +102,7 @@ def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(
         1,
     )
     with np.load(Run(whitened[0]).checkpoint("last")) as arrays:
-        matrix = arrays["model/normalize/matrix"]
+        matrix = arrays["networks/network/normalize/matrix"]
     assert any(
         variable.shape == matrix.shape and (variable.numpy() == matrix).all()
         for variable in loaded.variables
@@ -128,4 +129,4 @@ def test_an_ensemble_is_one_artefact(trained_run: Path, tmp_path: Path) -> None:
     assert json.dumps(about["config"]) == json.dumps(Run(trained_run).config.to_json())
     scores, served = evaluate_ensemble(members), evaluate_artefact(Path(result["artefact"]), "test")
     assert served["accuracy"] == scores["accuracy"] == scores["members"][0]["accuracy"]
-    assert len(open_artefact(Path(result["artefact"])).classes) == 10
+    assert open_artefact(Path(result["artefact"])).facts == Run(trained_run).facts

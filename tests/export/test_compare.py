@@ -1,0 +1,119 @@
+"""Guards the comparison of answers: each is held to its field, whatever its name and dtype."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cvpipe.export.compare import Refused, difference
+from cvpipe.fields import Field
+from cvpipe.geometry.masks import IGNORED
+
+MASK, SHARES = Field("pixels", padding=IGNORED), Field("counts")
+EXACT, CLOSE, RANKED = Field("exact"), Field("close"), Field("ranked")
+
+
+def masks_and_shares(tied: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return four masks of 64 × 64 pixels, of which so many in the first are of class 1, and the
+    shares of the two classes.
+    """
+    masks = np.zeros((4, 64, 64), np.uint8)
+    masks[0, 0, :tied] = 1
+    shares = np.stack([(masks == label).mean((1, 2)) for label in range(2)], 1)
+    return masks, shares.astype(np.float32)
+
+
+def test_a_tied_pixel_is_allowed_in_masks_and_in_the_shares_that_count_it() -> None:
+    for field, expected, given in zip(
+        (MASK, SHARES), masks_and_shares(0), masks_and_shares(1), strict=True
+    ):
+        assert (expected != given).any()
+        assert difference(expected, given, field) == 0
+
+
+@pytest.mark.parametrize("number, field", enumerate([MASK, SHARES]))
+def test_more_than_a_pixel_in_ten_thousand_is_refused(number: int, field: Field) -> None:
+    with pytest.raises(Refused, match="differs from evaluation"):
+        difference(masks_and_shares(0)[number], masks_and_shares(2)[number], field)
+
+
+def test_padding_makes_no_mask_more_alike() -> None:
+    expected = np.full((2, 200, 300), IGNORED, np.uint8)
+    expected[:, :20, :30] = 0
+    given = expected.copy()
+    given[0, 0, 0] = 1
+    with pytest.raises(Refused, match="differs from evaluation in 0.08% of the pixels"):
+        difference(expected, given, MASK)
+
+
+def test_a_mask_without_any_pixel_equals_itself() -> None:
+    empty = np.full((2, 3, 4), IGNORED, np.uint8)
+    assert difference(empty, empty.copy(), MASK) == 0
+
+
+def test_an_image_answered_alone_is_compared_without_the_padding_beside_others() -> None:
+    together = np.full((1, 40, 60), IGNORED, np.uint8)
+    together[:, :20, :30] = 1
+    assert difference(together, together[:, :20, :30], MASK) == 0
+    # Cutting off what is no padding hides a difference.
+    with pytest.raises(Refused, match=r"has shape \(1, 10, 30\), evaluation's has \(1, 40, 60\)"):
+        difference(together, together[:, :10, :30], MASK)
+
+
+@pytest.mark.parametrize("field", [EXACT, CLOSE, SHARES, RANKED])
+def test_shapes_must_be_the_same(field: Field) -> None:
+    values = np.zeros((2, 3), np.float32)
+    with pytest.raises(Refused, match=r"has shape \(2, 2\), evaluation's has \(2, 3\)"):
+        difference(values, values[:, :2], field)
+
+
+def test_exact_answers_must_be_the_same_for_every_image() -> None:
+    expected = np.array([[30, 40], [50, 60], [7, 8]], np.int32)
+    assert difference(expected, expected.copy(), EXACT) == 0
+    with pytest.raises(Refused, match="differs from evaluation for 1 images"):
+        difference(expected, np.array([[30, 40], [60, 50], [7, 8]], np.int32), EXACT)
+    names = np.array([b"cat", b"dog"], object)
+    assert difference(names, names.copy(), EXACT) == 0
+    with pytest.raises(Refused, match="differs from evaluation for 2 images"):
+        difference(names, names[::-1], EXACT)
+
+
+def test_runners_up_may_change_places() -> None:
+    ids = np.array([[3, 1, 2]], np.int32)
+    assert difference(ids, ids[:, [0, 2, 1]], RANKED) == 0
+
+
+@pytest.mark.parametrize("given", [2e-5, -2e-5, np.nan])
+def test_other_numbers_are_held_to_the_last_digits(given: float) -> None:
+    zeros = np.zeros((1, 2), np.float32)
+    with pytest.raises(Refused, match="allowed is 1e-05"):
+        difference(zeros, np.array([[0, given]], np.float32), CLOSE)
+    with pytest.raises(Refused, match="allowed is 1e-04"):
+        difference(zeros, np.array([[0, given * 10]], np.float32), SHARES)
+
+
+def test_the_largest_difference_is_returned_and_relative_above_one() -> None:
+    expected = np.array([[0.5, 1000.0]], np.float32)
+    given = expected + np.array([[2e-6, 0.004]], np.float32)
+    assert difference(expected, given, CLOSE) == pytest.approx(4e-6, rel=0.02)
+    assert difference(expected[:, :0], given[:, :0], CLOSE) == 0
+
+
+def test_bytes_that_are_no_mask_are_held_to_their_field() -> None:
+    # One value of 40,000 differs: allowed among pixels, nowhere else.
+    expected = np.zeros((1, 200, 200), np.uint8)
+    given = expected.copy()
+    given[0, 0, 0] = 1
+    assert difference(expected, given, Field("pixels")) == 0
+    with pytest.raises(Refused, match="differs from evaluation by 1.00e[+]00; allowed is 1e-05"):
+        difference(expected, given, CLOSE)
+    with pytest.raises(Refused, match="differs from evaluation for 1 images"):
+        difference(expected, given, EXACT)
+
+
+def test_whole_numbers_without_sign_are_as_close_from_above_as_from_below() -> None:
+    # 0 − 1 would be 255, and 100 − 101 too.
+    low, high = np.array([[0, 100]], np.uint8), np.array([[1, 101]], np.uint8)
+    for expected, given in ((low, high), (high, low), (low > 0, high > 0)):
+        with pytest.raises(Refused, match="by 1.00e[+]00; allowed is 1e-05"):
+            difference(expected, given, CLOSE)
