@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from cvpipe.training.sanity.subject import some_examples
 from PIL import Image
 
 from conftest import ROOT, Once, soaked
