@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from conftest import ROOT, small_config
 from cvpipe.config import Config
-from cvpipe.config.data import Folder
+from cvpipe.config.data import Digits, Folder
 from cvpipe.data import check_report
 from cvpipe.data.check import check
 from cvpipe.data.check_report import contact_sheet, summary, write_report
@@ -224,7 +224,7 @@ def test_a_name_that_is_no_utf_8_can_be_printed_and_written(tmp_path: Path) -> N
 def test_the_watch_hears_of_every_example_at_last() -> None:
     heard: list[tuple[int, int]] = []
     check(
-        {"all": digits()["all"].subset(np.arange(100))},
+        {"all": digits(Digits(kind="digits"))["all"].subset(np.arange(100))},
         1,
         lambda done, examples: heard.append((done, examples)),
     )

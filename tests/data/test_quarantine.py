@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import Csv, Folder
+from cvpipe.config.data import Csv, Digits, Folder
 from cvpipe.data.decode import decode_image
 from cvpipe.data.graph import or_zeros
 from cvpipe.data.quarantine import Quarantine
@@ -130,7 +130,7 @@ def test_a_file_that_became_a_folder_has_a_reason_too(tmp_path: Path) -> None:
 
 
 def test_what_can_be_read_after_all_says_so(tmp_path: Path) -> None:
-    for source in (make(tmp_path, [JPEG])[0], digits()["all"]):
+    for source in (make(tmp_path, [JPEG])[0], digits(Digits(kind="digits"))["all"]):
         quarantine = Quarantine(source, "train", 1.0)
         quarantine.note(0)
         assert list(quarantine.names.values()) == ["it could be read a moment later"]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import ROOT, small_config, soaked
 from cvpipe import config_file
 from cvpipe.config import Config
-from cvpipe.config.data import Folder
+from cvpipe.config.data import Digits, Folder
 from cvpipe.data.decode import decode_image
 from cvpipe.data.prepare import prepare
 from cvpipe.data.quarantine import Quarantine
@@ -68,7 +68,7 @@ def source(files: list[Path]) -> Source:
 @pytest.fixture
 def arrays() -> Source:
     """A source that needs no decoding, which is quicker to build a stream of."""
-    return digits()["all"].subset(np.arange(EXAMPLES))
+    return digits(Digits(kind="digits"))["all"].subset(np.arange(EXAMPLES))
 
 
 def train(

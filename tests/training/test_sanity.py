@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from conftest import small_config
 from cvpipe.config import Config
+from cvpipe.config.data import Digits
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources.digits import digits
 from cvpipe.losses.classification import expected_initial_loss
@@ -55,7 +56,7 @@ def small_network(first: Layers | None = None, last: Layers | None = None) -> ke
 
 def case(model: keras.Model | None = None, *overrides: str) -> SanityCase:
     config = without_regularization(small_config("optimizer.learning_rate=0.02", *overrides))
-    source = digits()["all"]
+    source = digits(Digits(kind="digits"))["all"]
     task = load_task(config, source.facts)
     examples = some_examples(source, config, task)
     return SanityCase(model or small_network(), task, config, examples)

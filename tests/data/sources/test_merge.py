@@ -132,7 +132,7 @@ def test_files_and_arrays_can_be_batched_together_and_lose_nothing(tmp_path: Pat
     splits = splits_of(
         photos(tmp_path / "photos", {"cat": 10, "dog": 10}), DIGITS, only=("cat", "7"), validation=0
     )
-    source, original = splits["train"], digits()["all"]
+    source, original = splits["train"], digits(Digits(kind="digits"))["all"]
     names = source.names()
     assert {name.split("[")[0] for name in names} > {"digits"}
     rows = tf.data.Dataset.range(len(source)).map(source.read)

@@ -46,7 +46,7 @@ def photos(folder: Path, counts: dict[str, int]) -> Data:
 
 
 def test_digits_are_1797_images_of_ten_classes() -> None:
-    [(name, source)] = digits().items()
+    [(name, source)] = digits(Digits(kind="digits")).items()
     assert (name, len(source), source.classes) == ("all", 1797, tuple("0123456789"))
     np.testing.assert_array_equal(
         np.bincount(labels_of(source)), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -57,7 +57,7 @@ def test_digits_are_1797_images_of_ten_classes() -> None:
 def test_digits_are_scikit_learns_with_16_as_255() -> None:
     from sklearn.datasets import load_digits
 
-    source, data = digits()["all"], load_digits()
+    source, data = digits(Digits(kind="digits"))["all"], load_digits()
     read = tf.data.Dataset.range(1797).map(source.read).batch(1797)
     assert read.element_spec["image"] == tf.TensorSpec([None, 8, 8, 1], tf.uint8)
     [examples] = read.as_numpy_iterator()
@@ -69,7 +69,7 @@ def test_digits_are_scikit_learns_with_16_as_255() -> None:
 
 
 def test_a_subset_reads_and_names_its_own_examples() -> None:
-    source = digits()["all"]
+    source = digits(Digits(kind="digits"))["all"]
     part = source.subset(np.array([40, 7]))
     assert (len(part), part.name(0), part.name(1)) == (2, "digits[40]", "digits[7]")
     for index, original in enumerate([40, 7]):
