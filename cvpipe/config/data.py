@@ -412,6 +412,11 @@ class Data(Section):
     Fewer are left out and reported.
     """
 
+    @property
+    def most_objects(self) -> int | None:
+        """Largest number of objects of an image; None: as many as there are."""
+        return None
+
     @field_validator("only")
     @classmethod
     def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:

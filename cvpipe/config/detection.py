@@ -34,6 +34,11 @@ class DetectionData(Data):
     and reported.
     """
 
+    @property
+    def most_objects(self) -> int | None:
+        """Largest number of objects of an image."""
+        return self.max_objects
+
 
 class DetectionPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artefact alike."""

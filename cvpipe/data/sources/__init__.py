@@ -6,7 +6,6 @@ import importlib
 import logging
 
 from cvpipe.config.data import Data, Merge
-from cvpipe.config.detection import DetectionData
 from cvpipe.config.source import Source as Section
 from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
 from cvpipe.data.example import Example
@@ -37,8 +36,8 @@ def open_splits(config: Data) -> dict[str, Source]:
     splits = _open(config.source, config)
     if config.only:
         splits = choose_classes(splits, config.only, place)
-    if isinstance(config, DetectionData):
-        splits = _limited(splits, config.max_objects)
+    if config.most_objects is not None:
+        splits = _limited(splits, config.most_objects)
     _warn_of_faults(place, splits)
     classes = next(iter(splits.values())).classes
     if len(classes) < config.least_classes:
