@@ -1,0 +1,176 @@
+"""Guards the contract of tasks: the core gets from each what its `Task` promises."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cvpipe.tasks
+from conftest import ROOT, small_config
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.stream import training_batches
+from cvpipe.evaluation import Predict, ask, batches_of, make_predict
+from cvpipe.export.compare import difference
+from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Networks, Task
+from cvpipe.training.step import step_seed
+
+SCENES = (
+    "data.source.size=[48, 64]",
+    "data.source.digit_sizes=[16, 32]",
+    "data.source.train=6",
+    "data.source.validation=2",
+    "data.source.test=3",
+    "prepare.size=[32, 32]",
+    "model.width=0.125",
+    "train.batch_size=3",
+)
+# Heights and widths of three images before they were prepared; places in answers are in them.
+EXTENTS = [[48, 64], [30, 50], [48, 20]]
+
+
+def scenes(pipeline: str, *overrides: str) -> Config:
+    return config_file.load(ROOT / "pipelines" / pipeline, [*SCENES, *overrides])
+
+
+# Each task, in all ways in which it answers, with all answers that can be asked for.
+CASES = {
+    "classification": lambda: small_config("train.batch_size=3", "data.limit=40"),
+    "detection": lambda: scenes("detection/digit_scenes_ssd.yaml"),
+    "segmentation": lambda: scenes(
+        "segmentation/digit_scenes_fcn.yaml", "export.png=[mask, overlay]"
+    ),
+    "segmentation in tiles": lambda: scenes(
+        "segmentation/digit_scenes_fcn.yaml",
+        "prepare={size: [32, 32], resize: tile, overlap: 8}",
+        "export.png=[mask, overlay]",
+    ),
+}
+
+
+class Case(NamedTuple):
+    """A task with a pipeline, data, and fresh networks."""
+
+    config: Config
+    task: Task
+    source: Source
+    networks: Networks
+    predict: Predict
+
+    def training_batches(self) -> tf.data.Dataset:
+        return training_batches(
+            self.source, self.config, self.task.encode, None, first_step=0, last_step=1
+        )
+
+    def evaluation_batches(self) -> tf.data.Dataset:
+        return batches_of(
+            self.source, self.task, self.config, Quarantine(self.source, "train", 0.0)
+        )
+
+    def three_images(self) -> np.ndarray:
+        """Three prepared images; where they keep their own size, all of one."""
+        batches = [batch["image"].numpy() for batch in self.evaluation_batches().take(3)]
+        return np.concatenate(batches)[:3]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    config = CASES[request.param]()
+    source = open_splits(config.data)["train"]
+    task = load_task(config, source.facts)
+    keras.utils.set_random_seed(0)
+    networks = task.build(False)
+    return Case(config, task, source, networks, make_predict([networks], task, config))
+
+
+def test_every_task_is_held_to_the_contract() -> None:
+    tasks = {module.name for module in pkgutil.iter_modules(cvpipe.tasks.__path__)} - {"task"}
+    assert tasks == {name.split()[0] for name in CASES}
+
+
+def test_updates_move_networks_that_are_built_by_optimizers_that_the_pipeline_has(
+    case: Case,
+) -> None:
+    for update in case.task.updates:
+        assert set(update.moves) <= case.networks.keys() - set(case.task.frozen)
+        assert update.optimizer in case.config.optimizers
+
+
+def test_a_training_batch_has_fixed_shapes(case: Case) -> None:
+    for spec in tf.nest.flatten(case.training_batches().element_spec):
+        assert spec.shape.is_fully_defined(), spec
+
+
+def test_losses_are_parts_of_one_number_an_example(case: Case) -> None:
+    [batch] = case.training_batches()
+    for update in case.task.updates:
+        parts = update.losses(case.networks, batch, step_seed(case.config, tf.constant(0)))
+        assert parts and "loss" not in parts
+        for name, part in parts.items():
+            assert (part.dtype, part.shape) == (tf.float32, batch["weight"].shape), name
+            assert np.isfinite(part).all(), name
+
+
+def test_answers_and_decorations_are_the_fields_that_the_task_names(case: Case) -> None:
+    answers = case.predict(case.three_images(), tf.constant(EXTENTS))
+    assert {len(value) for value in answers.values()} == {3}
+    added = {}
+    if case.task.decorate:
+        first = {name: value[0] for name, value in answers.items()}
+        added = case.task.decorate(tf.zeros([*EXTENTS[0], 3], tf.uint8), first)
+        assert {(value.dtype, value.shape.rank) for value in added.values()} == {(tf.string, 0)}
+    assert sorted([*answers, *added]) == sorted(case.task.answers)
+
+
+def test_targets_that_differ_in_size_say_how_they_are_padded(case: Case) -> None:
+    specs = tf.data.Dataset.range(1).map(case.source.read).element_spec
+    # As of files, whose sizes a graph doesn't know.
+    of_any_size = {
+        name: tf.TensorSpec([None, None, *spec.shape[2:]], spec.dtype)
+        if name in ("image", "mask")
+        else spec
+        for name, spec in specs.items()
+    }
+    targets = tf.function(case.task.true_targets, autograph=False)
+    shapes = targets.get_concrete_function(of_any_size).output_shapes
+    assert {name for name, shape in shapes.items() if not shape.is_fully_defined()} == set(
+        case.task.targets
+    )
+    assert all(field.padding is not None for field in case.task.targets.values())
+
+
+def test_an_image_is_answered_alone_as_among_others(case: Case) -> None:
+    images, extents = case.three_images(), np.array(EXTENTS, np.int32)
+    together = ask(case.predict, tf.constant(images), tf.constant(extents))
+    for n in range(3):
+        one = slice(n, n + 1)
+        alone = ask(case.predict, tf.constant(images[one]), tf.constant(extents[one]))
+        for name, value in alone.items():
+            difference(together[name][one], value, case.task.answers[name])
+
+
+def test_options_are_taken_by_name_and_their_defaults_change_nothing(case: Case) -> None:
+    if not case.task.options:
+        pytest.skip("this task has no options")
+    again = make_predict([case.networks], case.task, case.config)
+    images, extents = tf.constant(case.three_images()), tf.constant(EXTENTS)
+    defaults = {name: tf.constant(value) for name, value in case.task.options.items()}
+    expected, given = case.predict(images, extents), again(images, extents, **defaults)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(given[name], value)
+
+
+def test_what_marks_the_best_checkpoint_is_among_the_scores(case: Case) -> None:
+    metrics = case.task.metrics()
+    for batch in case.evaluation_batches().take(2).as_numpy_iterator():
+        answers = ask(case.predict, batch["image"], batch["extent"])
+        metrics.update(answers, batch["targets"], batch["weight"])
+    assert 0 <= metrics.result()[case.task.best_by.score] <= 1
