@@ -57,7 +57,7 @@ MUTATIONS = {
         "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
     ),
     "last-step-dropped": Mutation(
-        ("training/loop.py", "-int(-epoch * examples //", "int(epoch * examples //"),
+        ("training/schedules.py", "-int(-epoch * examples //", "int(epoch * examples //"),
         "training/test_loop.py::test_an_epoch_ends_with_the_step_that_shows_its_last_example",
     ),
     "exif-ignored": Mutation(
@@ -65,16 +65,25 @@ MUTATIONS = {
         "data/test_orientation.py::test_every_orientation_is_turned_as_pillow_does[6-False]",
     ),
     "gate-passes-all": Mutation(
-        ("export/gate.py", 'what = f"{name} ({call})"', "return 0.0"),
-        "export/test_gate.py::test_image_sizes_must_be_the_same",
+        ("export/compare.py", "_RULES[field.compare](expected, given, field)", "0.0"),
+        "export/test_compare.py::test_exact_answers_must_be_the_same_for_every_image",
     ),
     "gate-passes-nan": Mutation(
-        ("export/gate.py", "if not difference <= allowed", "if difference > allowed"),
-        "export/test_gate.py::test_other_numbers_are_held_to_the_last_digits",
+        ("export/compare.py", "if not apart <= allowed", "if apart > allowed"),
+        "export/test_compare.py::test_other_numbers_are_held_to_the_last_digits",
     ),
     "checkpoint-not-atomic": Mutation(
-        ("training/state.py", 'file.with_suffix(".partial")', "file"),
+        ("atomic_write.py", 'file.with_name(f"{file.name}.partial")', "file"),
         "training/test_resume.py::test_a_stopped_run_goes_on_to_the_same_bits",
+    ),
+    "name-not-synced": Mutation(
+        ("atomic_write.py", "_sync_folder(file.parent)", "pass"),
+        "test_atomic_write.py::"
+        "test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after",
+    ),
+    "padding-is-zero": Mutation(
+        ("fields.py", "constant_values=field.padding", "constant_values=0"),
+        "test_fields.py::test_smaller_arrays_are_filled_up_behind_with_the_padding",
     ),
     "dropout-forgotten": Mutation(
         (
@@ -90,12 +99,16 @@ MUTATIONS = {
         "data/test_prepare.py::test_resizing_is_the_weighted_mean_of_the_pixels_around",
     ),
     "task-class-order": Mutation(
-        ("tasks/classification.py", "tf.constant(classes), ids", "tf.constant(classes[::-1]), ids"),
+        ("tasks/classification.py", "constant(class_names), ids", "constant(class_names[::-1]), ids"),
         "tasks/test_classification.py::"
         "test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted",
     ),
     "artefact-class-order": Mutation(
-        ("evaluation.py", "(image), config, classes", "(image), config, classes[::-1]"),
+        (
+            "training/trained.py",
+            "load_task(config, facts)",
+            "load_task(config, facts._replace(class_names=facts.class_names[::-1]))",
+        ),
         "export/test_export.py::test_an_artefact_names_classes_in_the_order_of_its_run",
     ),
     "quarantine-unwritten": Mutation(

@@ -13,15 +13,17 @@ from conftest import ROOT
 # A module may import what stands before it or in the same place.
 ORDER = [
     {"errors"},
-    {"json_files", "interrupt"},
+    {"atomic_write", "json_files", "interrupt"},
     {"models.catalogue"},
     {"config"},
     {"config_errors"},
     {"config_file"},
     {"runtime"},
     {"geometry"},
-    {"drawing"},
+    {"fields", "pictures.drawing"},
     {"data"},
+    {"answers"},
+    {"pictures"},
     {"models"},
     {"losses", "metrics"},
     {"tasks"},
@@ -74,5 +76,5 @@ def test_imports_point_up_the_list(path: Path) -> None:
 
 def test_the_command_stands_last() -> None:
     assert place("cli") > max(
-        place(name) for name in ("data.stream", "training.loop", "serving.server")
+        place(name) for name in ("data.stream", "training.train", "serving.server")
     )
