@@ -73,13 +73,12 @@ MUTATIONS = {
         "export/test_compare.py::test_other_numbers_are_held_to_the_last_digits",
     ),
     "checkpoint-not-atomic": Mutation(
-        ("atomic_write.py", 'file.with_name(f"{file.name}.partial")', "file"),
+        ("atomic_write.py", 'file.with_name(f".{file.stem}-partial{file.suffix}")', "file"),
         "training/test_resume.py::test_a_stopped_run_goes_on_to_the_same_bits",
     ),
     "name-not-synced": Mutation(
-        ("atomic_write.py", "_sync_folder(file.parent)", "pass"),
-        "test_atomic_write.py::"
-        "test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after",
+        ("atomic_write.py", "_flush(file.parent)", "pass"),
+        "test_atomic_write.py::test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_after",
     ),
     "padding-is-zero": Mutation(
         ("fields.py", "constant_values=field.padding", "constant_values=0"),
@@ -99,7 +98,11 @@ MUTATIONS = {
         "data/test_prepare.py::test_resizing_is_the_weighted_mean_of_the_pixels_around",
     ),
     "task-class-order": Mutation(
-        ("tasks/classification.py", "constant(class_names), ids", "constant(class_names[::-1]), ids"),
+        (
+            "tasks/classification.py",
+            "constant(class_names), ids",
+            "constant(class_names[::-1]), ids",
+        ),
         "tasks/test_classification.py::"
         "test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted",
     ),
