@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from conftest import ROOT
 from cvpipe.config.augment import Augmentation, Fill
+from cvpipe.config.detection import DetectionAugmentation
 from cvpipe.data import annotations
 from cvpipe.data.annotations import KINDS, keep_objects
 from cvpipe.data.annotations.annotation import Annotation, Change
@@ -137,7 +138,7 @@ def spans(example: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.mark.parametrize("given", MOVES, ids=lambda given: "-".join(map(str, given.values())))
 def test_annotations_of_an_object_move_and_leave_together(given: dict[str, Any]) -> None:
-    op: Augmentation = TypeAdapter(Augmentation).validate_python(given)
+    op: Augmentation = TypeAdapter(DetectionAugmentation).validate_python(given)
     source = with_ends()
 
     @tf.autograph.experimental.do_not_convert
