@@ -17,9 +17,12 @@ from pydantic import Field
 
 from cvpipe.config.classification import Classification
 from cvpipe.config.detection import Detection
+from cvpipe.config.localization import Localization
 from cvpipe.config.pipeline import Config
 from cvpipe.config.segmentation import Segmentation
 
-__all__ = ["Classification", "Config", "Detection", "Pipeline", "Segmentation"]
+__all__ = ["Classification", "Config", "Detection", "Localization", "Pipeline", "Segmentation"]
 
-Pipeline = Annotated[Classification | Detection | Segmentation, Field(discriminator="task")]
+Pipeline = Annotated[
+    Classification | Detection | Localization | Segmentation, Field(discriminator="task")
+]

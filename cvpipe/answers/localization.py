@@ -1,0 +1,21 @@
+"""A class of an image, and the box of its object, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cvpipe.answers import classification
+
+
+def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
+    """Return the nth of a batch of answers: class_id, class_name, probability, and top, a list of
+    the same; box (ymin, xmin, ymax, xmax, pixels); image_size (height, width).
+    """
+    return {
+        **classification.to_answer(predictions, n),
+        "box": predictions["box"][n].tolist(),
+        "image_size": predictions["image_size"][n].tolist(),
+    }

@@ -1,0 +1,57 @@
+"""From the configuration to a network that names an image's object and says where it is."""
+
+from __future__ import annotations
+
+import keras
+
+from cvpipe.config import Localization
+from cvpipe.models.blocks import Style
+from cvpipe.models.build import backbone, backbone_features, published
+from cvpipe.models.catalogue import application_of
+from cvpipe.models.heads import classifier
+
+
+def localization_network(config: Localization, num_classes: int, style: Style) -> keras.Model:
+    """Build the network with fresh weights: float32 [B, H, W, C] to "logits" float32 [B, K] and
+    "box" float32 [B, 4] in 0…1.
+
+    The classifier is that of `classification_network`, so that either can start from the other's
+    weights. The box comes from the same feature map, its places kept apart: an average over them
+    would forget where the object is.
+
+    Raises:
+        ConfigError: the image is too small for the backbone, or for its norm.
+    """
+    model, prepare = config.model, config.prepare
+    image, features = backbone_features(
+        backbone(model.backbone),
+        (*prepare.size, prepare.channels),
+        width=model.width,
+        style=style,
+        normalize=None if prepare.normalize == "given" else prepare,
+    )
+    application = application_of(model.backbone)
+    logits = classifier(
+        features,
+        num_classes,
+        dropout=model.dropout,
+        drop_connect=0.0,
+        bias=0.0,
+        style=style,
+        hidden=() if application else published(model.backbone).hidden,
+    )
+    outputs = {"logits": logits, "box": _box(features[max(features)])}
+    return keras.Model(image, outputs, name=application or model.backbone)
+
+
+def _box(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Return [cy, cx, height, width] as fractions of the network's input.
+
+    A sigmoid keeps the size positive, so that every answer is a box. From zeros, an untrained
+    network answers the middle of the image, which overlaps with most objects: losses by IoU are
+    flat where boxes don't touch. Float32 under every dtype policy.
+    """
+    places = keras.layers.Flatten(name="head_places")(features)
+    return keras.layers.Dense(
+        4, activation="sigmoid", kernel_initializer="zeros", dtype="float32", name="head_box"
+    )(places)

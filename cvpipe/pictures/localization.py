@@ -1,0 +1,107 @@
+"""Pictures of localization: a box over each image, under the name of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe.config import Localization
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import place_boxes
+from cvpipe.pictures import Arrays, Pictures, drawing
+
+TRUTH = "#8c959f"
+
+
+def make_pictures(config: Localization, facts: Facts) -> Pictures:
+    """Return the pictures of a localizer."""
+    return Pictures(
+        partial(draw_targets, config=config, facts=facts),
+        partial(draw_answers, config=config, facts=facts),
+        draw_scores,
+        draw_answer,
+    )
+
+
+def draw_targets(
+    pixels: np.ndarray, targets: Arrays, *, config: Localization, facts: Facts
+) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] with the object that is learned of each."""
+    truths = _truths(targets, pixels.shape[1:3], config, facts)
+    return drawing.boxes_grid(pixels, [[truth] for truth in truths])
+
+
+def draw_answers(
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Localization, facts: Facts
+) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] with their objects in gray, and over them the
+    answers, green where the class is right and red where not.
+    """
+    size, sizes = pixels.shape[1:3], predictions["image_size"]
+    boxes = _placed(predictions["box"] / np.tile(sizes, 2), sizes, size, config)
+    right = predictions["class_id"] == targets["label"]
+    marks = [
+        [
+            truth._replace(colour=TRUTH),
+            drawing.Marks(
+                box[np.newaxis],
+                [f"{facts.class_names[label]} {probability:.0%}"],
+                drawing.RIGHT if hit else drawing.WRONG,
+            ),
+        ]
+        for truth, box, label, probability, hit in zip(
+            _truths(targets, size, config, facts),
+            boxes,
+            predictions["class_id"],
+            predictions["probability"],
+            right,
+            strict=True,
+        )
+    ]
+    return drawing.boxes_grid(pixels, marks)
+
+
+def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw the confusion matrix, the calibration of probabilities, and the kinds of mistakes."""
+    return {
+        "confusion_matrix": drawing.confusion_matrix(
+            np.array(scores["confusion_matrix"]), list(scores["per_class"])
+        ),
+        "calibration": drawing.reliability(np.array(scores["calibration_bins"])),
+        "mistakes": drawing.bars(scores["mistakes"], "images, by what is wrong"),
+    }
+
+
+def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
+    """Draw one image uint8 [H, W, C] with one answer of `to_answer`."""
+    title = f"{answer['class_name']} {answer['probability']:.0%}"
+    return drawing.boxes_grid(
+        pixels[np.newaxis], [[drawing.Marks(np.array([answer["box"]]), [title], drawing.RIGHT)]]
+    )
+
+
+def _truths(
+    targets: Arrays, size: tuple[int, ...], config: Localization, facts: Facts
+) -> list[drawing.Marks]:
+    """Return the marks of each image's object; no box where there is none."""
+    boxes = _placed(targets["box"], targets["extent"], size, config)
+    return [
+        drawing.Marks(box[np.newaxis], [facts.class_names[label]], drawing.RIGHT)
+        if label >= 0
+        else drawing.Marks(np.zeros((0, 4)), [], drawing.RIGHT)
+        for box, label in zip(boxes, targets["label"], strict=True)
+    ]
+
+
+def _placed(
+    boxes: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Localization
+) -> np.ndarray:
+    """Return boxes [N, 4], fractions of an image each, in pixels of its prepared version."""
+    each = tf.constant(boxes, tf.float32)[:, tf.newaxis]
+    placed = place_boxes(each, tf.constant(extent), config.prepare)[:, 0]
+    return placed.numpy() * np.tile(size, 2)

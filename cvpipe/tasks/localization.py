@@ -1,0 +1,160 @@
+"""Localization: one class per image, and the box of its object.
+
+Dimensions: B images, n objects of an image, K classes, k of them named in an answer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config import Localization
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import place_boxes, restore_boxes
+from cvpipe.data.sources import Example
+from cvpipe.fields import Field
+from cvpipe.geometry.boxes import area, clip, to_corners
+from cvpipe.losses.imitation import soft_cross_entropy
+from cvpipe.losses.localization import box_error, localization_loss
+from cvpipe.metrics.localization import LocalizationMetrics
+from cvpipe.models.build import make_style
+from cvpipe.models.localization import localization_network
+from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
+
+ANSWERS = {
+    "class_id": Field("exact"),
+    "class_name": Field("exact"),
+    "probability": Field("close"),
+    "top_class_ids": Field("ranked"),
+    "top_class_names": Field("ranked"),
+    "top_probabilities": Field("close"),
+    "probabilities": Field("close"),
+    "box": Field("close"),
+    "image_size": Field("exact"),
+}
+
+
+def make_task(config: Localization, facts: Facts) -> Task:
+    """Return localization, bound to a pipeline and its data's facts."""
+    names = facts.class_names
+
+    def predict(
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Tensors:
+        return answer(networks["network"](image, training=False), config, names, extent)
+
+    return Task(
+        build=lambda synchronized: {"network": build_network(config, len(names), synchronized)},
+        encode=encode,
+        updates=(supervised(partial(loss, config=config)),),
+        predict=predict,
+        answers=ANSWERS,
+        metrics=lambda: LocalizationMetrics(names),
+        best_by=BestBy("localization_accuracy"),
+        combine=combine,
+        imitate=partial(imitate, config=config),
+    )
+
+
+def build_network(
+    config: Localization, num_classes: int, synchronized: bool = False
+) -> keras.Model:
+    """Build the network: float32 [B, H, W, C] to raw outputs; see `models.localization`.
+
+    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
+    their number.
+    """
+    return localization_network(config, num_classes, make_style(config.model, synchronized))
+
+
+def encode(example: Example) -> Tensors:
+    """Return the object with the largest box, crowds left out, as targets.
+
+    Returns:
+        "label" int32 scalar, −1 for an image without any object; "box" float32 [4], ymin, xmin,
+        ymax, xmax as fractions of the image before it is resized, zeros without an object; "extent"
+        int32 [2], the image's height and width, zeros where it isn't decoded.
+    """
+    sizes = tf.where(example["crowd"], -1.0, area(example["boxes"]))
+    # One more, of no size, stands for no object.
+    largest = tf.argmax(tf.concat([sizes, [0.0]], 0))
+    extent = tf.shape(example["image"])[:2] if "image" in example else tf.zeros([2], tf.int32)
+    return {
+        "label": tf.gather(tf.concat([example["labels"], [-1]], 0), largest),
+        "box": tf.gather(tf.concat([example["boxes"], tf.zeros([1, 4])], 0), largest),
+        "extent": extent,
+    }
+
+
+def loss(outputs: Tensors, targets: Tensors, config: Localization) -> Tensors:
+    """Return the parts of the loss, float32 [B] each."""
+    boxes = tf.convert_to_tensor(targets["box"])[:, tf.newaxis]
+    placed = clip(place_boxes(boxes, targets["extent"], config.prepare))[:, 0]
+    label = tf.convert_to_tensor(targets["label"])
+    return localization_loss(outputs["logits"], outputs["box"], label, placed, config.loss)
+
+
+def combine(outputs: Tensors) -> Tensors:
+    """Return outputs whose probabilities and whose box are the means of those of M networks.
+
+    Args:
+        outputs: {"logits": float32 [M, B, K], "box": float32 [M, B, 4]}.
+    """
+    logits = mean_of_softmax({"logits": outputs["logits"]})
+    return {**logits, "box": tf.reduce_mean(outputs["box"], axis=0)}
+
+
+def imitate(
+    outputs: Tensors, teacher: Tensors, temperature: float, config: Localization
+) -> tf.Tensor:
+    """Return the distance from a teacher's outputs, float32 [B].
+
+    For classes this is the cross-entropy with its softened probabilities, × T² (Hinton et al. 2015,
+    section 2); its box is learned as a true one is.
+    """
+    of_class = soft_cross_entropy(outputs["logits"], teacher["logits"], temperature, exclusive=True)
+    box = to_corners(tf.stop_gradient(teacher["box"]))
+    return of_class + config.loss.box_weight * box_error(outputs["box"], box, config.loss)
+
+
+def answer(
+    outputs: Tensors,
+    config: Localization,
+    class_names: tuple[str, ...],
+    extent: tf.Tensor | None = None,
+) -> Tensors:
+    """Return the answers, the same in evaluation and in the artefact.
+
+    Args:
+        extent: int32 [B, 2], height and width of the images before they were resized; None: those
+            of the network's input.
+
+    Returns:
+        "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids"
+        int32 [B, k], "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling;
+        "probabilities" float32 [B, K]; "box" float32 [B, 4], ymin, xmin, ymax, xmax in pixels of
+        those images, never beyond them. "image_size" int32 [B, 2] is `extent`.
+    """
+    probabilities = tf.nn.softmax(outputs["logits"])
+    top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(class_names)))
+    names = tf.gather(tf.constant(class_names), ids)
+    extent = (
+        tf.tile([config.prepare.size], [tf.shape(top)[0], 1])
+        if extent is None
+        else tf.convert_to_tensor(extent)
+    )
+    boxes = to_corners(outputs["box"])[:, tf.newaxis]
+    whole = clip(restore_boxes(boxes, extent, config.prepare))[:, 0]
+    return {
+        "class_id": ids[:, 0],
+        "class_name": names[:, 0],
+        "probability": top[:, 0],
+        "top_class_ids": ids,
+        "top_class_names": names,
+        "top_probabilities": top,
+        "probabilities": probabilities,
+        "box": whole * tf.tile(tf.cast(extent, tf.float32), [1, 2]),
+        "image_size": extent,
+    }
