@@ -18,8 +18,9 @@ from pydantic import Field
 from cvpipe.config.classification import Classification
 from cvpipe.config.detection import Detection
 from cvpipe.config.pipeline import Config
+from cvpipe.config.pose import Pose
 from cvpipe.config.segmentation import Segmentation
 
-__all__ = ["Classification", "Config", "Detection", "Pipeline", "Segmentation"]
+__all__ = ["Classification", "Config", "Detection", "Pipeline", "Pose", "Segmentation"]
 
-Pipeline = Annotated[Classification | Detection | Segmentation, Field(discriminator="task")]
+Pipeline = Annotated[Classification | Detection | Segmentation | Pose, Field(discriminator="task")]
