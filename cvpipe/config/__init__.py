@@ -19,10 +19,19 @@ from cvpipe.config.classification import Classification
 from cvpipe.config.detection import Detection
 from cvpipe.config.localization import Localization
 from cvpipe.config.pipeline import Config
+from cvpipe.config.pose import Pose
 from cvpipe.config.segmentation import Segmentation
 
-__all__ = ["Classification", "Config", "Detection", "Localization", "Pipeline", "Segmentation"]
+__all__ = [
+    "Classification",
+    "Config",
+    "Detection",
+    "Localization",
+    "Pipeline",
+    "Pose",
+    "Segmentation",
+]
 
 Pipeline = Annotated[
-    Classification | Detection | Localization | Segmentation, Field(discriminator="task")
+    Classification | Detection | Localization | Pose | Segmentation, Field(discriminator="task")
 ]

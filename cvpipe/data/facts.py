@@ -15,6 +15,8 @@ class Facts(NamedTuple):
     """Names of an object's keypoints, in the order of their coordinates."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
     """Pairs of keypoints, such as left and right eye, that change places in a mirror image."""
+    skeleton: tuple[tuple[int, int], ...] = ()
+    """Pairs of keypoints that pictures join by a line."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values."""
@@ -22,6 +24,7 @@ class Facts(NamedTuple):
             "class_names": list(self.class_names),
             "keypoint_names": list(self.keypoint_names),
             "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "skeleton": [list(pair) for pair in self.skeleton],
         }
 
     @classmethod
@@ -31,6 +34,7 @@ class Facts(NamedTuple):
             tuple(values["class_names"]),
             tuple(values["keypoint_names"]),
             tuple((first, second) for first, second in values["flip_pairs"]),
+            tuple((first, second) for first, second in values["skeleton"]),
         )
 
 

@@ -45,6 +45,7 @@ def scenes(pipeline: str, *overrides: str) -> Config:
 CASES = {
     "classification": lambda: small_config("train.batch_size=3", "data.limit=40"),
     "detection": lambda: scenes("detection/digit_scenes_ssd.yaml"),
+    "localization": lambda: scenes("localization/digit_scenes.yaml"),
     "segmentation": lambda: scenes(
         "segmentation/digit_scenes_fcn.yaml", "export.png=[mask, overlay]"
     ),

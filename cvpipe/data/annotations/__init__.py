@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.keypoints import Keypoints
 from cvpipe.data.annotations.label import Label
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.example import Example
 
-KINDS: tuple[type[Annotation], ...] = (Label, Boxes, Mask)
+KINDS: tuple[type[Annotation], ...] = (Label, Boxes, Mask, Keypoints)
 
 
 def kinds_of(example: Example) -> list[type[Annotation]]:

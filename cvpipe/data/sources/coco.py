@@ -18,13 +18,17 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Coco, CocoMasks, CocoSplit
+from cvpipe.config.keypoint_sources import CocoKeypoints
 from cvpipe.data.annotations.faults import faults_in_words
 from cvpipe.data.annotations.mask import BACKGROUND_NAME, mask_in_python
 from cvpipe.data.example import Example
+from cvpipe.data.facts import Facts
 from cvpipe.data.orientation import stored_orientation, upright
+from cvpipe.data.sources.coco_keypoints import PointNames, point_names, read_points
 from cvpipe.data.sources.coco_masks import paint
 from cvpipe.data.sources.constructors import detection_source, segmentation_source
 from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.keypoints import OUTSIDE, flip_pairs, keypoint_source, points_inside
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
@@ -48,6 +52,8 @@ class _Instances(NamedTuple):
     annotations: list[dict[str, Any]]
     categories: dict[int, str]
     """By id, in the order of the ids."""
+    points: PointNames | None = None
+    """Keypoints of every category, where they are asked for."""
 
 
 def coco(config: Coco) -> dict[str, Source]:
@@ -55,19 +61,19 @@ def coco(config: Coco) -> dict[str, Source]:
     images without objects stay.
 
     An image that is missing stays a record, a bad one; its objects, and those of images that the
-    JSON file doesn't list, are left out and counted. Masks are painted when they are asked for.
+    JSON file doesn't list, are left out and counted. Masks are painted when they are asked for. For
+    keypoints, objects of categories that have none are left out.
 
     Raises:
         DataError: a file is missing, is no such JSON or lacks something, no image is there, a
             number is none, or a category is unknown.
     """
     files = open_files(config.path)
-    with_masks = isinstance(config, CocoMasks)
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
     there = set(files.names())
     instances = {
-        split: _read(files, section.annotations, with_masks) for split, section in given.items()
+        split: _read(files, section.annotations, config) for split, section in given.items()
     }
     trained = instances["train"]
     for other in instances.values():
@@ -80,18 +86,18 @@ def coco(config: Coco) -> dict[str, Source]:
                 f"{files.locate(given[split].images)}: none of the {len(names[split])} images of"
                 f" {found.place} is there; set data.source's `images` of this split to their folder"
             )
-    if with_masks:
+    if isinstance(config, CocoMasks):
         return {
             split: _masked_source(files, found, names[split], trained.categories)
             for split, found in instances.items()
         }
     return {
-        split: _source(files, there, found, names[split], trained.categories)
+        split: _source(files, there, found, names[split], trained.categories, config)
         for split, found in instances.items()
     }
 
 
-def _read(files: Files, name: str, masks: bool) -> _Instances:
+def _read(files: Files, name: str, config: Coco) -> _Instances:
     place = files.locate(name)
     try:
         content = json.loads(files.read(name))
@@ -108,8 +114,14 @@ def _read(files: Files, name: str, masks: bool) -> _Instances:
         )
     if not lists["images"]:
         raise DataError(f"{place}: lists no image; name another file")
-    for kind, keys in (ENTRIES | WITH_MASKS if masks else ENTRIES).items():
+    wanted = ENTRIES | WITH_MASKS if isinstance(config, CocoMasks) else ENTRIES
+    for kind, keys in wanted.items():
         _check_entries(place, kind, lists[kind] or [], keys)
+    points = None
+    if isinstance(config, CocoKeypoints):
+        points = point_names(place, lists["categories"] or [])
+        lists = _with_keypoints(lists)
+        _check_entries(place, "annotations", lists["annotations"] or [], ("keypoints",))
     categories = {
         row["id"]: str(row["name"])
         for row in sorted(lists["categories"] or [], key=lambda row: row["id"])
@@ -118,7 +130,17 @@ def _read(files: Files, name: str, masks: bool) -> _Instances:
         raise DataError(f"{place}: two categories have the same name; name them differently")
     # By id, as COCO's evaluation takes them: where scores tie it makes a difference.
     images = sorted(lists["images"] or [], key=lambda image: image["id"])
-    return _Instances(place, images, lists["annotations"] or [], categories)
+    return _Instances(place, images, lists["annotations"] or [], categories, points)
+
+
+def _with_keypoints(lists: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out categories without keypoints, and their annotations."""
+    left_out = {row["id"] for row in lists["categories"] if not row.get("keypoints")}
+    return {
+        **lists,
+        "categories": [row for row in lists["categories"] if row["id"] not in left_out],
+        "annotations": [row for row in lists["annotations"] if row["category_id"] not in left_out],
+    }
 
 
 def _check_entries(
@@ -151,6 +173,11 @@ def _check_categories(instances: _Instances, trained: _Instances) -> None:
                 f"{instances.place}: the category {number}, '{category}', is not in"
                 f" {trained.place}; {suggest(category, trained.categories.values())}"
             )
+    if instances.points != trained.points:
+        raise DataError(
+            f"{instances.place}: keypoints or skeleton aren't those of {trained.place}; give all"
+            " splits the same"
+        )
     known = instances.categories
     for position, row in enumerate(instances.annotations):
         if row["category_id"] not in known:
@@ -228,6 +255,7 @@ def _source(
     instances: _Instances,
     names: list[str],
     categories: Mapping[int, str],
+    config: Coco,
 ) -> Source:
     name_of = {image["id"]: name for image, name in zip(instances.images, names, strict=True)}
     # Images that aren't there get no number: their objects are left out.
@@ -253,6 +281,23 @@ def _source(
         ]
     )
     label_of = {number: label for label, number in enumerate(categories)}
+    faults: dict[str, dict[str, int]] = {
+        name_of.get(number, f"image {number}"): {WITHOUT_IMAGE: count}
+        for number, count in lost.items()
+    }
+    more: dict[str, np.ndarray] = {}
+    if instances.points:
+        places, visibility, beyond = points_inside(
+            *read_points(
+                rows,
+                len(instances.points.names),
+                extents[record[shown]],
+                lambda row: _place(instances, int(shown[row])),
+            )
+        )
+        more = {"keypoints": places, "visibility": visibility}
+        for file, count in Counter(names[image] for image in record[shown][beyond]).items():
+            faults[file] = {**faults.get(file, {}), OUTSIDE: count}
     boxes = collect(
         names,
         record[shown],
@@ -263,11 +308,14 @@ def _source(
             [row["area"] if _is_number(row.get("area")) else -1.0 for row in rows], np.float32
         ),
         lambda row: _place(instances, int(shown[row])),
-        {
-            name_of.get(number, f"image {number}"): {WITHOUT_IMAGE: count}
-            for number, count in lost.items()
-        },
+        faults,
+        more,
     )
+    if isinstance(config, CocoKeypoints) and instances.points:
+        known, skeleton = instances.points
+        pairs = flip_pairs(config.flip_pairs, known)
+        facts = Facts(tuple(categories.values()), known, pairs, skeleton)
+        return keypoint_source(facts, boxes, files.reader(names), names.__getitem__, files.locate)
     return detection_source(
         tuple(categories.values()), boxes, files.reader(names), names.__getitem__, files.locate
     )

@@ -26,7 +26,9 @@ from cvpipe.errors import DataError, suggest
 log = logging.getLogger(__name__)
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
+    """A table as it stands in a file."""
+
     place: str
     headings: list[str] | None
     rows: list[tuple[int, list[str]]]
@@ -51,7 +53,7 @@ def csv(config: Csv) -> dict[str, Source]:
     files = open_files(config.path)
     names = {"train": config.train, "validation": config.validation, "test": config.test}
     tables = {
-        split: _read(files, name, config.delimiter, config.header)
+        split: read_table(files, name, config.delimiter, config.header)
         for split, name in names.items()
         if name
     }
@@ -85,7 +87,12 @@ def _source(
     )
 
 
-def _read(files: Files, name: str, delimiter: str, header: bool) -> _Table:
+def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
+    """Read a table.
+
+    Raises:
+        DataError: it is missing, no table, or empty.
+    """
     place = files.locate(name)
     try:
         text = files.read(name).decode("utf-8-sig")
@@ -105,13 +112,13 @@ def _read(files: Files, name: str, delimiter: str, header: bool) -> _Table:
             f"{place}: no row{' below the headings' if headings else ''}; add some, or name another"
             " table"
         )
-    return _Table(place, headings, rows)
+    return Table(place, headings, rows)
 
 
-def _images(table: _Table, config: Csv) -> list[_Image]:
+def _images(table: Table, config: Csv) -> list[_Image]:
     """Every image once, in the table's order."""
-    path_at = _column(table, config.path_column, "data.source.path_column")
-    label_at = _column(table, config.label_column, "data.source.label_column")
+    path_at = column_at(table, config.path_column, "data.source.path_column")
+    label_at = column_at(table, config.label_column, "data.source.label_column")
     if table.headings and PurePosixPath(table.headings[path_at]).suffix.lower() in EXTENSIONS:
         raise DataError(
             f"{table.place}: the first row names an image, {table.headings[path_at]}, and has no"
@@ -119,7 +126,7 @@ def _images(table: _Table, config: Csv) -> list[_Image]:
         )
     first: dict[str, _Image] = {}
     for line, cells in table.rows:
-        path, label = (_cell(table, line, cells, at) for at in (path_at, label_at))
+        path, label = (cell_of(table, line, cells, at) for at in (path_at, label_at))
         image = _Image(line, posixpath.normpath(posixpath.join(config.images, path)), label)
         before = first.setdefault(image.file, image)
         if before.label != label:
@@ -137,8 +144,10 @@ def _images(table: _Table, config: Csv) -> list[_Image]:
     return list(first.values())
 
 
-def _column(table: _Table, column: str, key: str) -> int:
-    """A column's position, given its heading or the position itself."""
+def column_at(table: Table, column: str, key: str) -> int:
+    """Return a column's position, given its heading or the position itself; `key` is its key in the
+    pipeline file.
+    """
     if table.headings and column in table.headings:
         return table.headings.index(column)
     if not column.isdecimal():
@@ -154,7 +163,8 @@ def _column(table: _Table, column: str, key: str) -> int:
     return int(column)
 
 
-def _cell(table: _Table, line: int, cells: list[str], at: int) -> str:
+def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
+    """Return a cell of a row; raises DataError where there is none or it is empty."""
     if at >= len(cells):
         raise DataError(
             f"{table.place}:{line}: cut short, column {at}, counted from 0, is missing; mend or"
@@ -171,13 +181,14 @@ def _class_names(
     files: Files, labels: tuple[str, ...], config: Csv, names: ClassNames
 ) -> tuple[str, ...]:
     """The name of each label."""
-    table = _read(files, names.file, config.delimiter, header=True)
+    table = read_table(files, names.file, config.delimiter, header=True)
     label_at, name_at = (
-        _column(table, getattr(names, key), f"data.source.names.{key}") for key in ("label", "name")
+        column_at(table, getattr(names, key), f"data.source.names.{key}")
+        for key in ("label", "name")
     )
     named: dict[str, str] = {}
     for line, cells in table.rows:
-        label, name = (_cell(table, line, cells, at) for at in (label_at, name_at))
+        label, name = (cell_of(table, line, cells, at) for at in (label_at, name_at))
         if named.setdefault(label, name) != name:
             raise DataError(
                 f"{table.place}:{line}: the label '{label}' is called '{name}' here, but"

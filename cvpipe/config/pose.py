@@ -1,0 +1,159 @@
+"""The pipeline of pose: the keypoints of the largest figure of an image."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.augment import AnyImage, Elastic, Lens, ScaleCrop
+from cvpipe.config.data import Data
+from cvpipe.config.keypoint_sources import KeypointSource
+from cvpipe.config.loss import Loss
+from cvpipe.config.model import Model
+from cvpipe.config.pipeline import Config
+from cvpipe.config.prepare import Prepare
+from cvpipe.config.section import Count, Positive, Section, misfit
+
+# Operations that join images would join their figures, and policies choose their operations while
+# the graph runs: of both there is none here.
+PoseAugmentation = Annotated[AnyImage | ScaleCrop | Lens | Elastic, Field(discriminator="op")]
+
+
+class PoseData(Data):
+    """Source of the labeled images, and the splits made of it."""
+
+    least_classes: ClassVar[int] = 1
+
+    source: KeypointSource
+    """The format, by its `kind`, and where the files are."""
+
+
+class PosePrepare(Prepare):
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+
+    resize: Literal["stretch", "letterbox"] = "stretch"
+    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
+    middle of `size`; what is left over has the color of `mean`, or middle gray where the training
+    set gives it. There is no crop, which would cut keypoints off.
+    """
+
+
+class Regression(Section):
+    """Coordinates of all keypoints from the pooled features of the coarsest map (Toshev and Szegedy
+    2014, DeepPose). An answer's scores are 1: the head doesn't know how sure it is.
+    """
+
+    kind: Literal["regression"]
+    """Which head."""
+    pooling: Literal["none", "average"] = "none"
+    """none: a layer sees every cell of the map, as in the paper. average: it sees their mean, which
+    takes fewer weights.
+    """
+    hidden: Count = 256
+    """Units of the layer before the last one."""
+
+
+class Heatmaps(Section):
+    """A map for each keypoint that is high where it lies (Tompson et al. 2014), by transposed
+    convolutions on a map of the backbone (Xiao et al. 2018, Simple Baselines).
+    """
+
+    kind: Literal["heatmaps"]
+    """Which head."""
+    start: Literal[8, 16, 32] = 32
+    """Pixels between two cells of the backbone's map that the head starts from."""
+    stride: Literal[1, 2, 4, 8] = 4
+    """Pixels between two cells of the heatmaps; a transposed convolution halves it."""
+    channels: Count = 256
+    """Channels of each transposed convolution; `model.width` multiplies them."""
+
+    @model_validator(mode="after")
+    def _becomes_finer(self) -> Self:
+        if self.stride >= self.start:
+            raise ValueError(
+                f"stride: {self.stride} is not below start, {self.start}: transposed convolutions"
+                " make maps finer; choose a smaller stride"
+            )
+        return self
+
+
+PoseHead = Annotated[Regression | Heatmaps, Field(discriminator="kind")]
+
+
+class PoseModel(Model):
+    """The network; its number of keypoints comes from the data."""
+
+    head: PoseHead
+    """Head that tells where the keypoints are, by its `kind`."""
+
+
+class SmoothL1Loss(Loss):
+    """Squares of small errors and absolute values of large ones (Girshick 2015, equation 3)."""
+
+    kind: Literal["smooth_l1"]
+    """Which loss."""
+    beta: Positive = 0.05
+    """Error from which it grows linearly, as a share of the network's input."""
+
+
+class SquaredLoss(Loss):
+    """Squared distances (Toshev and Szegedy 2014, equation 4)."""
+
+    kind: Literal["l2"]
+    """Which loss."""
+
+
+class HeatmapLoss(Loss):
+    """Squared difference to a Gaussian around each keypoint (Tompson et al. 2014, section 3.1)."""
+
+    kind: Literal["gaussian"]
+    """Which loss."""
+    sigma: Positive = 1.5
+    """Standard deviation of the Gaussians, in cells of the heatmaps."""
+
+
+class SoftArgmaxLoss(Loss):
+    """Absolute distance of the softmax's mean place from the keypoint (Sun et al. 2018, integral
+    regression).
+    """
+
+    kind: Literal["soft_argmax"]
+    """Which loss."""
+
+
+RegressionLoss = SmoothL1Loss | SquaredLoss
+PoseLoss = Annotated[RegressionLoss | HeatmapLoss | SoftArgmaxLoss, Field(discriminator="kind")]
+
+
+class Pose(Config):
+    """A pipeline that learns the keypoints of the largest figure of an image."""
+
+    task: Literal["pose"]
+    """Task of the pipeline."""
+    data: PoseData
+    """Source of the labeled images, and the splits made of it."""
+    augment: tuple[PoseAugmentation, ...] = ()
+    """Random changes to training images, in this order."""
+    prepare: PosePrepare
+    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    model: PoseModel
+    """The network."""
+    loss: PoseLoss
+    """Objective, by its `kind`: smooth_l1 or l2 for a regression head, gaussian or soft_argmax for
+    heatmaps.
+    """
+
+    @model_validator(mode="after")
+    def _loss_is_the_heads(self) -> Self:
+        head = self.model.head
+        if isinstance(head, Regression) != isinstance(self.loss, RegressionLoss):
+            choice = (
+                "smooth_l1 or l2" if isinstance(head, Regression) else "gaussian or soft_argmax"
+            )
+            raise misfit(
+                "loss.kind",
+                f"loss.kind: {self.loss.kind} doesn't go with model.head: {head.kind}; choose"
+                f" {choice}",
+            )
+        return self

@@ -1,0 +1,220 @@
+"""Named points of each object.
+
+An example has "keypoints" float32 [n, P, 2] (y, x as fractions of the image, 0 where a point has no
+place) and "visibility" int32 [n, P], COCO's 0 (not annotated), 1 (hidden) or 2 (visible). Both are
+columns of the objects: a source holds them as `Boxes.more`. "mirror_order" int32 [P] is the order
+of the points in a mirror image, in which left and right change places.
+
+A point that leaves the image counts as not annotated from then on.
+
+Dimensions: n objects of an example, P keypoints of an object, N examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config.augment import Fill
+from cvpipe.data.annotations.annotation import Annotation, Change, Tally
+from cvpipe.data.example import Example, Reader
+from cvpipe.data.facts import Facts
+from cvpipe.data.orientation import stored_orientation, turns
+
+NOT_ANNOTATED, HIDDEN, VISIBLE = 0, 1, 2
+
+
+# Arrays have no equality of use here: two are the same only if they are one.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Keypoints(Annotation):
+    """The points of all objects; their places are columns of the objects."""
+
+    mirror_order: tuple[int, ...]
+    """A position for each keypoint: the point that takes its place in a mirror image."""
+
+    keys = ("keypoints", "visibility", "mirror_order")
+    placed = ("keypoints", "visibility")
+    per_object = ("keypoints", "visibility")
+    noun = "keypoint"
+
+    def digests(self, records: np.ndarray) -> list[str]:
+        """Return the same for all: the digest of the objects covers their columns."""
+        order = np.array(self.mirror_order, np.int32).tobytes()
+        return [hashlib.sha256(order).hexdigest()[:16]] * len(records)
+
+    def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
+        return f"{len(facts.keypoint_names)} keypoints each"
+
+    def read(self, record: tf.Tensor) -> Example:
+        return {"mirror_order": tf.constant(self.mirror_order, tf.int32)}
+
+    @classmethod
+    def merge_fault(cls, facts: Sequence[Facts]) -> str | None:
+        """Refuse different points: the position of a point is its only name in an example."""
+        for other in facts[1:]:
+            if other.keypoint_names != facts[0].keypoint_names:
+                return (
+                    f"the keypoints {', '.join(other.keypoint_names)} of one merged source aren't"
+                    f" the {', '.join(facts[0].keypoint_names)} of another; give all sources the"
+                    " same keypoints in the same order"
+                )
+            if set(other.flip_pairs) != set(facts[0].flip_pairs):
+                return (
+                    "the merged sources pair different keypoints as left and right; give all"
+                    " sources the same flip_pairs"
+                )
+        return None
+
+    @classmethod
+    def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Keypoints:
+        return parts[0]
+
+    def tally(self, records: np.ndarray, facts: Facts) -> Tally:
+        return _Points(facts.keypoint_names)
+
+    @staticmethod
+    def measure(example: Example) -> Example:
+        """Return "points", int32 [3, P]: how many objects have each point in which visibility."""
+        levels = tf.range(VISIBLE + 1)[:, tf.newaxis, tf.newaxis]
+        points = tf.reduce_sum(tf.cast(example["visibility"] == levels, tf.int32), axis=1)
+        return {"points": points}
+
+    @staticmethod
+    def upright(example: Example) -> Example:
+        if "bytes" not in example:
+            return {}
+        transpose, left_right, top_bottom = turns(stored_orientation(example["bytes"]))
+        y, x = tf.unstack(example["keypoints"], axis=-1)
+        y, x = tf.where(transpose, x, y), tf.where(transpose, y, x)
+        x = tf.where(left_right, 1 - x, x)
+        y = tf.where(top_bottom, 1 - y, y)
+        # Each of the three is a reflection, and two of them make a turn.
+        is_mirrored = tf.math.logical_xor(tf.math.logical_xor(transpose, left_right), top_bottom)
+        order = example["mirror_order"]
+        order = tf.where(is_mirrored, order, tf.range(tf.size(order)))
+        return _in_order(tf.stack([y, x], -1), example["visibility"], order)
+
+    @staticmethod
+    def mirrored(example: Example, axis: int) -> Example:
+        """Mirror the points; left and right change places whichever way, as an image that is
+        mirrored top and bottom is one mirrored left and right that was turned by 180°.
+        """
+        places = tf.unstack(example["keypoints"], axis=-1)
+        places[axis] = 1 - places[axis]
+        return _in_order(tf.stack(places, -1), example["visibility"], example["mirror_order"])
+
+    @staticmethod
+    def moved(example: Example, size: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Change:
+        scale, offset = tf.cast(scale, tf.float32), tf.cast(offset, tf.float32)
+        return _shown(example["keypoints"] * scale + offset, example["visibility"])
+
+    @staticmethod
+    def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
+        """Follow the points themselves; their mirror images in a border aren't annotated."""
+        extent = tf.cast(extent, tf.float32)
+        (a0, a1, a2), (b0, b1, b2) = tf.unstack(transform[:3]), tf.unstack(transform[3:6])
+        # The first pixel's center, not its edge, is at 0 there.
+        y, x = tf.unstack(example["keypoints"] * extent - 0.5, axis=-1)
+        determinant = a0 * b1 - a1 * b0
+        y, x = y - b2, x - a2
+        y, x = (a0 * y - b0 * x) / determinant, (b1 * x - a1 * y) / determinant
+        return _shown((tf.stack([y, x], -1) + 0.5) / extent, example["visibility"])
+
+    @staticmethod
+    def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
+        """Find the pixel that shows each point, and its place within that pixel."""
+        extent = tf.cast(tf.shape(y), tf.float32)
+        points = tf.reshape(example["keypoints"], [-1, 2]) * extent - 0.5
+        # One point at a time: a map of distances for each of all points takes much memory.
+        found = tf.map_fn(lambda point: _looked_up(point, y, x), points)
+        places = tf.reshape((found + 0.5) / extent, tf.shape(example["keypoints"]))
+        return _shown(tf.ensure_shape(places, example["keypoints"].shape), example["visibility"])
+
+
+def mirror_order(points: int, flip_pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the order of so many points in a mirror image."""
+    order = list(range(points))
+    for first, second in flip_pairs:
+        order[first], order[second] = second, first
+    return tuple(order)
+
+
+def _in_order(places: tf.Tensor, visibility: tf.Tensor, order: tf.Tensor) -> Example:
+    """Give each point the place and visibility of the point that `order`, int32 [P], names."""
+    places = tf.where(visibility[..., tf.newaxis] > NOT_ANNOTATED, places, 0.0)
+    return {
+        "keypoints": tf.ensure_shape(tf.gather(places, order, axis=1), places.shape),
+        "visibility": tf.ensure_shape(tf.gather(visibility, order, axis=1), visibility.shape),
+    }
+
+
+def _shown(places: tf.Tensor, visibility: tf.Tensor) -> Change:
+    """Take annotation from points outside the image. Objects stay, whatever they lose."""
+    is_inside = tf.reduce_all((places >= 0) & (places <= 1), axis=-1)
+    visibility = tf.where(is_inside, visibility, NOT_ANNOTATED)
+    places = tf.where(visibility[..., tf.newaxis] > NOT_ANNOTATED, places, 0.0)
+    return Change({"keypoints": places, "visibility": visibility})
+
+
+def _looked_up(point: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Return the place, float32 [2], at which an image that was looked up at (y, x), float32 [H, W]
+    each, shows a point; outside the image where it doesn't.
+
+    The nearest pixel is searched for, and one step of Newton's method made from it.
+    """
+    columns = tf.shape(y)[1]
+    distance = tf.square(y - point[0]) + tf.square(x - point[1])
+    nearest = tf.argmin(tf.reshape(distance, [-1]), output_type=tf.int32)
+    row, column = nearest // columns, nearest % columns
+
+    def slope(places: tf.Tensor, axis: int) -> tf.Tensor:
+        last = tf.shape(places)[axis] - 1
+        at = row if axis == 0 else column
+        low, high = tf.maximum(at - 1, 0), tf.minimum(at + 1, last)
+        ends = [places[end, column] if axis == 0 else places[row, end] for end in (low, high)]
+        return tf.math.divide_no_nan(ends[1] - ends[0], tf.cast(high - low, tf.float32))
+
+    y_down, y_across, x_down, x_across = (
+        slope(places, axis) for places in (y, x) for axis in (0, 1)
+    )
+    beyond_y, beyond_x = point[0] - y[row, column], point[1] - x[row, column]
+    determinant = y_down * x_across - y_across * x_down
+    down = tf.math.divide_no_nan(x_across * beyond_y - y_across * beyond_x, determinant)
+    across = tf.math.divide_no_nan(y_down * beyond_x - x_down * beyond_y, determinant)
+    # Where an image folds the slope says nothing; a step of a pixel still leaves the image.
+    step = tf.clip_by_value(tf.stack([down, across]), -1.0, 1.0)
+    return tf.cast(tf.stack([row, column]), tf.float32) + step
+
+
+class _Points(Tally):
+    """Objects that have each keypoint, by its visibility."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self._names = names
+        self._points = np.zeros([VISIBLE + 1, len(names)], np.int64)
+
+    def add(self, measured: Mapping[str, np.ndarray], readable: np.ndarray) -> None:
+        self._points += measured["points"][readable].sum(0)
+
+    def result(self) -> dict[str, Any]:
+        """Return "keypoints": {name: {"visible", "hidden", "not_annotated"}}, objects each."""
+        missing, hidden, visible = self._points.tolist()
+        found = {
+            name: {"visible": v, "hidden": h, "not_annotated": m}
+            for name, v, h, m in zip(self._names, visible, hidden, missing, strict=True)
+        }
+        rows = ", ".join(
+            f"{name} {own['visible']} visible, {own['hidden']} hidden"
+            for name, own in found.items()
+        )
+        never = [
+            f"the keypoint '{name}' is annotated nowhere: it can't be learned"
+            for name, own in found.items()
+            if own["visible"] + own["hidden"] == 0
+        ]
+        return {"keypoints": found, "notes": [f"points   {rows}", *never]}

@@ -1,0 +1,109 @@
+"""Pictures of pose: keypoints and the lines between them over images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cvpipe.config import Pose
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import place_boxes
+from cvpipe.pictures import Arrays, Pictures, drawing
+
+DRAWN_SCORE = 0.1
+"""Lowest score of a keypoint that is drawn."""
+TRUTH = "#8c959f"
+
+
+def make_pictures(config: Pose, facts: Facts) -> Pictures:
+    """Return the pictures of a pose network."""
+    return Pictures(
+        partial(draw_targets, config=config, facts=facts),
+        partial(draw_answers, config=config, facts=facts),
+        draw_scores,
+        partial(draw_answer, facts=facts),
+    )
+
+
+def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Pose, facts: Facts) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] with their keypoints; hidden ones are hollow."""
+    figure = drawing.boxes_grid(pixels, [[]] * len(pixels))
+    for n, axes in enumerate(figure.axes[: len(pixels)]):
+        _draw_truth(axes, targets, n, pixels.shape[1:3], config, facts, drawing.RIGHT)
+    return figure
+
+
+def draw_answers(
+    pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Pose, facts: Facts
+) -> Figure:
+    """Draw prepared images uint8 [N, H, W, C] with their keypoints in gray and the answers in green
+    over them.
+    """
+    size = pixels.shape[1:3]
+    figure = drawing.boxes_grid(pixels, [[]] * len(pixels))
+    for n, axes in enumerate(figure.axes[: len(pixels)]):
+        _draw_truth(axes, targets, n, size, config, facts, TRUTH)
+        extent = predictions["image_size"][n]
+        points = _placed(predictions["keypoints"][n] / extent, extent, size, config)
+        shown = predictions["scores"][n] >= DRAWN_SCORE
+        _draw(axes, points, shown, shown, facts, drawing.RIGHT)
+    return figure
+
+
+def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw the share of each keypoint that is found."""
+    found = {name: float(np.nan_to_num(own["pck"])) for name, own in scores["per_keypoint"].items()}
+    figure = drawing.bars(found, "PCK@0.1")
+    figure.axes[0].tick_params("x", rotation=90)
+    return {"keypoint_pck": figure}
+
+
+def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any], *, facts: Facts) -> Figure:
+    """Draw one image uint8 [H, W, C] with one answer, from a score of DRAWN_SCORE."""
+    figure = drawing.boxes_grid(pixels[np.newaxis], [[]])
+    points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
+    shown = np.array([point["score"] >= DRAWN_SCORE for point in answer["keypoints"]])
+    _draw(figure.axes[0], points, shown, shown, facts, drawing.RIGHT)
+    return figure
+
+
+def _draw_truth(
+    axes: Axes,
+    targets: Arrays,
+    n: int,
+    size: tuple[int, ...],
+    config: Pose,
+    facts: Facts,
+    color: str,
+) -> None:
+    points = _placed(targets["keypoints"][n], targets["extent"][n], size, config)
+    visibility = targets["visibility"][n]
+    _draw(axes, points, visibility > 0, visibility > 1, facts, color)
+
+
+def _draw(
+    axes: Axes, points: np.ndarray, shown: np.ndarray, filled: np.ndarray, facts: Facts, color: str
+) -> None:
+    """Draw those points, float [P, 2] in pixels, that are `shown`, and lines between them."""
+    # Pixel i covers i − 0.5 … i + 0.5 here.
+    y, x = points.T - 0.5
+    for first, last in facts.skeleton:
+        if shown[first] and shown[last]:
+            axes.plot(x[[first, last]], y[[first, last]], color=color, linewidth=1.2)
+    faces = [color if full else "none" for full in filled[shown]]
+    axes.scatter(x[shown], y[shown], s=10, facecolors=faces, edgecolors=color, zorder=3)
+
+
+def _placed(
+    points: np.ndarray, extent: np.ndarray, size: tuple[int, ...], config: Pose
+) -> np.ndarray:
+    """Return points [P, 2], fractions of an image, in pixels of its prepared version."""
+    boxes = tf.constant(np.tile(points, 2)[np.newaxis], tf.float32)
+    placed = place_boxes(boxes, tf.constant(extent)[np.newaxis], config.prepare)
+    return placed[0, :, :2].numpy() * size

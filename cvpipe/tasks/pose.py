@@ -1,0 +1,148 @@
+"""Pose: the keypoints of one figure of an image.
+
+It is the largest annotated one: of those with a keypoint that aren't crowds, the one whose box has
+the largest area. Dimensions: B images, P keypoints.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config import Pose
+from cvpipe.config.pose import SoftArgmaxLoss
+from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import place_boxes, restore_boxes
+from cvpipe.data.sources import Example
+from cvpipe.fields import Field
+from cvpipe.geometry.boxes import area
+from cvpipe.geometry.heatmaps import mean_places, peaks
+from cvpipe.losses.imitation import mean_squares
+from cvpipe.losses.pose import pose_loss
+from cvpipe.metrics.pose import PoseMetrics
+from cvpipe.models.build import make_style
+from cvpipe.models.pose import pose_network
+from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, supervised
+
+ANSWERS = {
+    "keypoints": Field("close"),
+    "scores": Field("close"),
+    "keypoint_names": Field("exact"),
+    "image_size": Field("exact"),
+}
+
+
+def make_task(config: Pose, facts: Facts) -> Task:
+    """Return pose, bound to a pipeline and its data's facts."""
+    names = facts.keypoint_names
+
+    def predict(
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Tensors:
+        return answer(networks["network"](image, training=False), config, names, extent)
+
+    return Task(
+        build=lambda synchronized: {"network": build_network(config, len(names), synchronized)},
+        encode=encode,
+        updates=(supervised(partial(loss, config=config)),),
+        predict=predict,
+        answers=ANSWERS,
+        metrics=lambda: PoseMetrics(names),
+        best_by=BestBy("pck"),
+        combine=combine,
+        imitate=mean_squares,
+    )
+
+
+def build_network(config: Pose, points: int, synchronized: bool = False) -> keras.Model:
+    """Build the network: float32 [B, H, W, C] to raw outputs by name, see `models.pose`.
+
+    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
+    their number.
+    """
+    return pose_network(config, points, make_style(config.model, synchronized))
+
+
+def encode(example: Example) -> Tensors:
+    """Return the largest figure of an example as targets; places are fractions of the image before
+    it is resized.
+
+    Returns:
+        "keypoints" float32 [P, 2], y and x; "visibility" int32 [P], all 0 where no figure is
+        annotated; "box" float32 [4]; "area" float32, pixels² of the figure's outline or −1 where it
+        is unknown; "extent" int32 [2], the image's height and width, zeros where it isn't decoded.
+    """
+    annotated = tf.reduce_any(example["visibility"] > 0, axis=-1) & ~example["crowd"]
+    size = tf.where(annotated, area(example["boxes"]), -1.0)
+    # A figure of nothing stands behind the others and wins where none is annotated.
+    chosen = tf.argmax(tf.concat([size, [-0.5]], 0))
+
+    def of_figure(values: tf.Tensor) -> tf.Tensor:
+        nothing = tf.zeros([1, *values.shape[1:]], values.dtype)
+        return tf.ensure_shape(tf.concat([values, nothing], 0)[chosen], values.shape[1:])
+
+    extent = tf.shape(example["image"])[:2] if "image" in example else tf.zeros([2], tf.int32)
+    return {
+        "keypoints": of_figure(example["keypoints"]),
+        "visibility": of_figure(example["visibility"]),
+        "box": of_figure(example["boxes"]),
+        "area": of_figure(example["area"]),
+        "extent": extent,
+    }
+
+
+def loss(outputs: Tensors, targets: Tensors, config: Pose) -> Tensors:
+    """Return the loss by name, float32 [B]."""
+    points = tf.convert_to_tensor(targets["keypoints"])
+    # A point is a box without extent.
+    boxes = tf.concat([points, points], -1)
+    placed = place_boxes(boxes, targets["extent"], config.prepare)[..., :2]
+    return pose_loss(outputs, placed, tf.convert_to_tensor(targets["visibility"]) > 0, config.loss)
+
+
+def decode(outputs: Tensors, config: Pose) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode raw outputs to points, float32 [B, P, 2] as fractions of the network's input, and
+    their scores, float32 [B, P] in 0…1.
+    """
+    if "coordinates" in outputs:
+        points = outputs["coordinates"]
+        return points, tf.ones_like(points[..., 0])
+    found = mean_places if isinstance(config.loss, SoftArgmaxLoss) else peaks
+    points, scores = found(outputs["heatmaps"])
+    return points, tf.clip_by_value(scores, 0, 1)
+
+
+def answer(
+    outputs: Tensors, config: Pose, keypoint_names: tuple[str, ...], extent: tf.Tensor | None = None
+) -> Tensors:
+    """Return the answers, the same in evaluation and in the artefact.
+
+    Args:
+        extent: int32 [B, 2], height and width of the images before they were resized; None: those
+            of the network's input.
+
+    Returns:
+        "keypoints" float32 [B, P, 2], y and x in pixels from the upper left corner of those images,
+        the center of whose first pixel is at 0.5; "scores" float32 [B, P] in 0…1; "keypoint_names"
+        string [B, P]; "image_size" int32 [B, 2] is `extent`.
+    """
+    points, scores = decode(outputs, config)
+    images = tf.shape(points)[0]
+    if extent is None:
+        extent = tf.tile([config.prepare.size], [images, 1])
+    extent = tf.convert_to_tensor(extent)
+    boxes = restore_boxes(tf.concat([points, points], -1), extent, config.prepare)
+    inside = tf.clip_by_value(boxes[..., :2], 0, 1)
+    return {
+        "keypoints": inside * tf.cast(extent, tf.float32)[:, tf.newaxis],
+        "scores": scores,
+        "keypoint_names": tf.tile([keypoint_names], [images, 1]),
+        "image_size": extent,
+    }
+
+
+def combine(outputs: Tensors) -> Tensors:
+    """Return the mean outputs of M networks, [M, B, …] each."""
+    return {name: tf.reduce_mean(output, 0) for name, output in outputs.items()}
