@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from cvpipe.config import Config
+if TYPE_CHECKING:
+    from cvpipe.config import Config
 
 
 def prepare_process(config: Config) -> None:
     """Choose kernels and determinism for this pipeline, in a process that builds networks."""
-    prepare_answering(config)
+    choose_kernels(config.train.onednn, config.train.deterministic)
     import keras
 
     keras.config.disable_traceback_filtering()
 
 
-def prepare_answering(config: Config) -> None:
-    """Choose kernels and determinism for this pipeline, quietly; imports no Keras.
+def choose_kernels(onednn: bool, deterministic: bool) -> None:
+    """Choose kernels and determinism, quietly, as the keys of `train` say.
 
     The kernels can only be chosen before TensorFlow is imported; in a process that has it already
     they stay as they are. A process that is deterministic stays so: TensorFlow has no way back.
     """
     quiet_tensorflow()
     if "tensorflow" not in sys.modules:
-        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if config.train.onednn else "0"
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if onednn else "0"
     import tensorflow as tf
 
-    if config.train.deterministic:
+    if deterministic:
         tf.config.experimental.enable_op_determinism()
 
 

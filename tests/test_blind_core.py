@@ -110,7 +110,7 @@ def test_the_core_names_no_task_no_annotation_and_no_answer(path: Path) -> None:
     [
         ("cvpipe.export.export", "cvpipe.tasks.task"),
         ("cvpipe.export.score", "cvpipe.evaluation"),
-        ("cvpipe.export.artefact", "cvpipe.config_file"),
+        ("cvpipe.export.artefact", "cvpipe.export.replay"),
         ("cvpipe.serving.server", "cvpipe.serving.models"),
     ],
 )

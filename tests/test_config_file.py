@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,11 +46,14 @@ train:
   epochs: 20
   batch_size: 64
 """
+CLASSES = typing.get_args(typing.get_args(Pipeline)[0])
 TRAIN_KEYS = (
     "epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, "
     "checkpoint_minutes, snapshots, early_stopping, ema, teacher, precision, xla, onednn, "
     "deterministic, strategy, steps_per_call, pictures"
 )
+NAMES = [repr(typing.get_args(task.model_fields["task"].annotation)[0]) for task in CLASSES]
+TASKS = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.yaml"))
 
 
@@ -117,11 +121,7 @@ FILES = {
         "degrees: 1",
         "p.yaml:6: 'augment.0.degrees' is for op: rotate or shear, not for op: pad_crop; leave it",
     ),
-    "no task": (
-        "task: classification\n",
-        "",
-        "p.yaml: 'task' is missing; add it ('classification', 'detection' or 'segmentation')",
-    ),
+    "no task": ("task: classification\n", "", f"p.yaml: 'task' is missing; add it ({TASKS})"),
     "no number": (
         "epochs: 20",
         "epochs: many",
@@ -303,10 +303,7 @@ FILES = {
     "binary": (
         "task: classification",
         "task: !!binary aGVsbG8=",
-        (
-            "p.yaml:1: 'task' should be 'classification', 'detection' or 'segmentation', not"
-            " \"b'hello'\""
-        ),
+        (f"p.yaml:1: 'task' should be {TASKS}, not \"b'hello'\""),
     ),
 }
 
@@ -433,15 +430,17 @@ OVERRIDES = {
         "'data.max_objects' is for task: detection, not for task: classification; leave it out"
     ),
     "data.source={kind: voc, path: x}": (
-        "'data.source': kind: voc is for task: detection, not for task: classification; known:"
+        "'data.source': kind: voc is for task: detection or localization, not for task:"
+        " classification; known:"
         " 'digits', 'idx', 'folder', 'csv', 'tfds', 'merge'"
     ),
     "data.source={kind: digit_scenes}": (
-        "'data.source': kind: digit_scenes is for task: detection or segmentation, not for task:"
-        " classification; known: 'digits', "
+        "'data.source': kind: digit_scenes is for task: detection, localization or segmentation,"
+        " not for task: classification; known: 'digits', "
     ),
     "augment=[{op: flip}, {op: mosaic}]": (
-        "'augment.1': op: mosaic is for task: detection, not for task: classification; known:"
+        "'augment.1': op: mosaic is for task: detection or localization, not for task:"
+        " classification; known:"
         " 'flip', "
     ),
     "augment=[{op: scale_crop, balance: 0.5}]": (
@@ -455,7 +454,8 @@ OVERRIDES = {
         "'prepare.overlap' is for task: segmentation, not for task: classification; leave it out"
     ),
     "model.head={kind: fcn}": (
-        "'model.head' is for task: detection or segmentation, not for task: classification; leave"
+        "'model.head' is for task: detection, pose or segmentation, not for task: classification;"
+        " leave"
     ),
     "export.png=[mask]": (
         "'export.png' is for task: segmentation, not for task: classification; leave it out"
@@ -670,13 +670,7 @@ def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
         ("[", "run/config.json:1: not valid JSON: "),
         ("{\n", "run/config.json:2: not valid JSON: "),
         ("[]", "run/config.json: a pipeline file is a mapping"),
-        (
-            '{"task": "x"}',
-            (
-                "run/config.json: 'task' should be 'classification', 'detection' or 'segmentation',"
-                ' not "x"'
-            ),
-        ),
+        ('{"task": "x"}', (f"run/config.json: 'task' should be {TASKS}, not \"x\"")),
     ],
 )
 def test_a_damaged_saved_configuration_is_a_sentence(text: str, expected: str) -> None:

@@ -39,11 +39,12 @@ def add(commands: Any) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     """Print a line of JSON an image; 1 where one of them can't be answered."""
-    from cvpipe.export.about import artefact_config, find_artefact
-    from cvpipe.runtime import prepare_answering
+    from cvpipe.export.about import find_artefact, read_about
+    from cvpipe.runtime import choose_kernels
 
     folder = find_artefact(options.artefact)
-    prepare_answering(artefact_config(folder))
+    chosen = read_about(folder)["config"]["train"]
+    choose_kernels(chosen["onednn"], chosen["deterministic"])
     failed = 0
     for answer in answer_images(folder, options.images, options.draw):
         failed += "error" in answer
@@ -96,7 +97,7 @@ def _answer_batch(artefact: Artefact, images: Sequence[Path]) -> Iterator[Answer
             error = "not a JPEG, PNG, BMP or WebP image, damaged, or too large"
             yield image, content, {"error": error}
         else:
-            yield image, content, to_answer(artefact.config.task, predictions, n)
+            yield image, content, to_answer(artefact.task, predictions, n)
 
 
 def _read(image: Path) -> bytes | str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cvpipe import config_file
-from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.errors import DataError
+
+if TYPE_CHECKING:
+    from cvpipe.config import Config
 
 ABOUT = Path("assets.extra") / "cvpipe.json"
 
@@ -74,6 +75,9 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def artefact_config(folder: Path) -> Config:
     """Return the configuration inside an artefact."""
+    # Answering an image doesn't need it, nor its imports.
+    from cvpipe import config_file
+
     return config_file.parse(json.dumps(read_about(folder)["config"]), str(folder / ABOUT))
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.errors import DataError
-from cvpipe.export.about import artefact_config, artefact_facts
+from cvpipe.export.about import artefact_config, artefact_facts, read_about
 from cvpipe.export.replay import default_inputs
+
+if TYPE_CHECKING:
+    from cvpipe.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +23,17 @@ class Artefact:
     """A loaded artefact; called, its signature `serving_default` answers encoded images."""
 
     folder: Path
-    config: Config
+    task: str
     facts: Facts
     loaded: Any
     """The SavedModel. The signature holds no reference to it, and it owns the variables."""
     defaults: Mapping[str, tf.Tensor]
     """Inputs that may be left out."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the run that was exported."""
+        return artefact_config(self.folder)
 
     def __call__(self, image_bytes: tf.Tensor, **options: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer encoded images, string [B]; `options` are other values for `Task.options`."""
@@ -43,11 +50,11 @@ def open_artefact(folder: Path) -> Artefact:
     Raises:
         DataError: it is damaged or was not exported by cvpipe.
     """
-    config, facts = artefact_config(folder), artefact_facts(folder)
+    task, facts = read_about(folder)["config"]["task"], artefact_facts(folder)
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(
             f"{folder}: the SavedModel can't be loaded ({error}); export the run again"
         ) from None
-    return Artefact(folder, config, facts, loaded, default_inputs(str(folder))["serving_default"])
+    return Artefact(folder, task, facts, loaded, default_inputs(str(folder))["serving_default"])

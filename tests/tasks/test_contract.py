@@ -41,11 +41,18 @@ def scenes(pipeline: str, *overrides: str) -> Config:
     return config_file.load(ROOT / "pipelines" / pipeline, [*SCENES, *overrides])
 
 
+def figures(*overrides: str) -> Config:
+    kept = [own for own in SCENES if "digit" not in own]
+    return config_file.load(ROOT / "pipelines/pose/stick_figures.yaml", [*kept, *overrides])
+
+
 # Each task, in all ways in which it answers, with all answers that can be asked for.
 CASES = {
     "classification": lambda: small_config("train.batch_size=3", "data.limit=40"),
     "detection": lambda: scenes("detection/digit_scenes_ssd.yaml"),
     "localization": lambda: scenes("localization/digit_scenes.yaml"),
+    "pose": lambda: figures(),
+    "pose by regression": lambda: figures("model.head={kind: regression}", "loss.kind=smooth_l1"),
     "segmentation": lambda: scenes(
         "segmentation/digit_scenes_fcn.yaml", "export.png=[mask, overlay]"
     ),

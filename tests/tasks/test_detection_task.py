@@ -259,7 +259,7 @@ def test_several_detectors_dont_answer_together() -> None:
         ),
         (
             ["augment=[{op: lens}]"],
-            "'augment.0': op: lens is for task: classification or segmentation, not for task:"
+            "'augment.0': op: lens is for task: classification, pose or segmentation, not for task:"
             " detection; known: 'flip', ",
         ),
         (
@@ -268,7 +268,8 @@ def test_several_detectors_dont_answer_together() -> None:
         ),
         (
             ["task=classification"],
-            "'model.head' is for task: detection or segmentation, not for task: classification;",
+            "'model.head' is for task: detection, pose or segmentation, not for task:"
+            " classification;",
         ),
         (
             ["model.head={kind: yolo_v3, strides: [8, 16], anchors: [[1, 1]]}", "loss.kind=yolo"],

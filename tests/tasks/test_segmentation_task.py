@@ -211,7 +211,8 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
         ),
         (
             {"data": {"source": {"kind": "voc", "path": "x"}}},
-            "'data.source': kind: voc is for task: detection, not for task: segmentation; known:",
+            "'data.source': kind: voc is for task: detection or localization, not for task:"
+            " segmentation; known:",
         ),
         (
             {"loss": {"kind": "multibox"}},
@@ -235,7 +236,8 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
         ),
         (
             {"augment": [{"op": "mosaic"}]},
-            "'augment.0': op: mosaic is for task: detection, not for task: segmentation; known:",
+            "'augment.0': op: mosaic is for task: detection or localization, not for task:"
+            " segmentation; known:",
         ),
         (
             {"augment": [{"op": "rand_augment"}]},

@@ -33,7 +33,7 @@ DETECTOR = (
     *ONE_STEP,
     "data.source={kind: digit_scenes, size: [300, 300], train: 2, validation: 1, test: 1}",
     "prepare.size=[300, 300]",
-    "model={backbone: ssd_vgg16, norm: none, head: {kind: ssd, layout: ssd300}}",
+    "model={backbone: ssd_vgg16, norm: none, width: 0.5, head: {kind: ssd, layout: ssd300}}",
     "train.batch_size=2",
 )
 
@@ -52,7 +52,7 @@ NETWORKS = {
     ),
     # XLA takes a variance as the mean of squares less the square of the mean. In a deep network
     # that has learned nothing the images' features hardly differ, and this costs them digits.
-    "ResNet-50": Network(DIGITS, (*CLASSIFIER, "model.backbone=keras/ResNet50"), 0.3),
+    "ResNet-50": Network(DIGITS, (*CLASSIFIER, "model.backbone=resnet50"), 0.1),
     "SSD300": Network(SCENES, DETECTOR, 1e-3),
 }
 
@@ -96,9 +96,7 @@ def test_a_step_of_a_network_with_max_pooling_compiles_and_moves_weights_as_the_
         }.items()
     )
     moved = {
-        name: np.linalg.norm(plain[name] - start[name])
-        for name in plain
-        if name.endswith("kernel")
+        name: np.linalg.norm(plain[name] - start[name]) for name in plain if name.endswith("kernel")
     }
     # Heads on coarse maps may have nothing to learn from two images.
     assert sum(distance > 0 for distance in moved.values()) > 20

@@ -13,6 +13,7 @@ import tensorflow_datasets
 from pydantic import ValidationError
 
 from cvpipe.config.data import Data, TfdsMasks
+from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
@@ -129,7 +130,7 @@ def test_splits_are_taken_or_held_out(folder: Path) -> None:
         "validation": 3,
         "test": 4,
     }
-    assert all(split.masks for split in given.values())
+    assert all(split.annotation(Mask) for split in given.values())
 
 
 @pytest.mark.parametrize(
