@@ -87,6 +87,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("head", ["ssd", *soaked("yolo_v1", "yolo_v3")])
 def test_odd_images_train_and_evaluate_without_nan(
     head: str, data: Path, tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture

@@ -63,6 +63,7 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
     assert drawn >= {"predictions", "keypoint_pck", "curves"}
 
 
+@pytest.mark.soak
 def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
     # Evaluation writes a report.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))

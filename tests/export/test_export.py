@@ -256,6 +256,7 @@ def test_an_export_into_a_version_or_a_file_is_refused(
             export(Run(trained_run), place)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
     cvpipe: Any, tmp_path: Path

@@ -116,6 +116,7 @@ def test_the_artefact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> Non
     assert f"accuracy | {served['accuracy']:.4f}" in report
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_an_ensemble_is_one_artefact(trained_run: Path, tmp_path: Path) -> None:
     """Here of a run and of itself, whose mean is what it says alone."""

@@ -166,6 +166,7 @@ for file in sys.argv[1:]:
 """
 
 
+@pytest.mark.soak
 def test_a_fresh_process_reads_every_kind_of_layer_with_the_layers_module_alone(
     tmp_path: Path,
 ) -> None:

@@ -102,6 +102,7 @@ def test_the_teacher_stays_as_it_is_and_is_no_part_of_the_state() -> None:
     assert np.mean(given == wanted) > 0.8
 
 
+@pytest.mark.soak
 def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
     trained_run: Path, tmp_path: Path, gate_in_this_process: None
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_best_checkpoint_has_the_lowest_score_where_low_is_good(gan_run: Run
     assert int(read_checkpoint(gan_run.checkpoint("best"))["step"]) == best["step"]
 
 
+@pytest.mark.soak
 def test_a_killed_run_of_two_networks_ends_with_the_same_bits(gan_run: Run, tmp_path: Path) -> None:
     script = ROOT / "tests" / "toy_tasks" / "train.py"
     command = [sys.executable, str(script), str(tmp_path / "run"), "gan"]
@@ -131,6 +132,7 @@ def test_a_network_learns_from_its_own_targets(spelling_run: Run) -> None:
     assert spelling_run.known["examples"]["train"] == 640
 
 
+@pytest.mark.soak
 def test_what_it_spells_is_answered_from_bytes(spelling_run: Run, tmp_path: Path) -> None:
     artefact = open_artefact(Path(export(spelling_run, tmp_path / "spelling")["artefact"]))
     image = tf.io.encode_png(tf.zeros([8, 8, 1], tf.uint8))
