@@ -96,10 +96,11 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         answers = {**predict(image, extent, **dict(zip(task.options, chosen, strict=True)))}
         if decorate:
             one = (tf.TensorSpec([], tf.string), _specs_of_one(answers))
-            added = tf.function(lambda *one: decorate_one(one), autograph=False)
-            files = added.get_concrete_function(*one).structured_outputs
+            traced = tf.function(lambda *one: decorate_one(one), autograph=False)
+            added = traced.get_concrete_function(*one).structured_outputs
+            signature = {name: tf.TensorSpec(own.shape, own.dtype) for name, own in added.items()}
             answers |= tf.map_fn(
-                decorate_one, (image_bytes, dict(answers)), fn_output_signature=files
+                decorate_one, (image_bytes, dict(answers)), fn_output_signature=signature
             )
         return {**answers, "valid": valid}
 

@@ -98,8 +98,9 @@ def test_a_step_of_a_network_with_max_pooling_compiles_and_moves_weights_as_the_
     moved = {
         name: np.linalg.norm(plain[name] - start[name]) for name in plain if name.endswith("kernel")
     }
-    # Heads on coarse maps may have nothing to learn from two images.
-    assert sum(distance > 0 for distance in moved.values()) > 20
+    # Two images with small objects teach SSD's first map alone: ten convolutions, three poolings
+    # and two heads.
+    assert sum(distance > 0 for distance in moved.values()) >= 12
     for name, distance in moved.items():
         assert np.linalg.norm(compiled[name] - plain[name]) <= tolerance * distance, name
 
