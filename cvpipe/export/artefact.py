@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ class Artefact:
     defaults: Mapping[str, tf.Tensor]
     """Inputs that may be left out."""
 
-    @property
+    @functools.cached_property
     def config(self) -> Config:
         """The configuration of the run that was exported."""
         return artefact_config(self.folder)

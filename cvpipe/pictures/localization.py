@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cvpipe.config import Localization
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
-from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures import Arrays, Pictures, classification, drawing
 
 TRUTH = "#8c959f"
 
@@ -69,10 +69,7 @@ def draw_answers(
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw the confusion matrix, the calibration of probabilities, and the kinds of mistakes."""
     return {
-        "confusion_matrix": drawing.confusion_matrix(
-            np.array(scores["confusion_matrix"]), list(scores["per_class"])
-        ),
-        "calibration": drawing.reliability(np.array(scores["calibration_bins"])),
+        **classification.draw_scores(scores),
         "mistakes": drawing.bars(scores["mistakes"], "images, by what is wrong"),
     }
 

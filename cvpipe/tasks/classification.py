@@ -139,7 +139,12 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
     """
     logits = outputs["logits"]
     probabilities = tf.nn.softmax(logits) if _is_one_of_many(config) else tf.sigmoid(logits)
-    top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(class_names)))
+    return top_answers(probabilities, config.export.top_k, class_names)
+
+
+def top_answers(probabilities: tf.Tensor, most: int, class_names: tuple[str, ...]) -> Tensors:
+    """Name the most probable classes, k = `most` or all of them; see `answer`."""
+    top, ids = tf.math.top_k(probabilities, min(most, len(class_names)))
     names = tf.gather(tf.constant(class_names), ids)
     return {
         "class_id": ids[:, 0],

@@ -21,19 +21,10 @@ from cvpipe.losses.localization import box_error, localization_loss
 from cvpipe.metrics.localization import LocalizationMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.localization import localization_network
+from cvpipe.tasks import classification
 from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
 
-ANSWERS = {
-    "class_id": Field("exact"),
-    "class_name": Field("exact"),
-    "probability": Field("close"),
-    "top_class_ids": Field("ranked"),
-    "top_class_names": Field("ranked"),
-    "top_probabilities": Field("close"),
-    "probabilities": Field("close"),
-    "box": Field("close"),
-    "image_size": Field("exact"),
-}
+ANSWERS = {**classification.ANSWERS, "box": Field("close"), "image_size": Field("exact")}
 
 
 def make_task(config: Localization, facts: Facts) -> Task:
@@ -138,23 +129,15 @@ def answer(
         those images, never beyond them. "image_size" int32 [B, 2] is `extent`.
     """
     probabilities = tf.nn.softmax(outputs["logits"])
-    top, ids = tf.math.top_k(probabilities, min(config.export.top_k, len(class_names)))
-    names = tf.gather(tf.constant(class_names), ids)
     extent = (
-        tf.tile([config.prepare.size], [tf.shape(top)[0], 1])
+        tf.tile([config.prepare.size], [tf.shape(probabilities)[0], 1])
         if extent is None
         else tf.convert_to_tensor(extent)
     )
     boxes = to_corners(outputs["box"])[:, tf.newaxis]
     whole = clip(restore_boxes(boxes, extent, config.prepare))[:, 0]
     return {
-        "class_id": ids[:, 0],
-        "class_name": names[:, 0],
-        "probability": top[:, 0],
-        "top_class_ids": ids,
-        "top_class_names": names,
-        "top_probabilities": top,
-        "probabilities": probabilities,
+        **classification.top_answers(probabilities, config.export.top_k, class_names),
         "box": whole * tf.tile(tf.cast(extent, tf.float32), [1, 2]),
         "image_size": extent,
     }
