@@ -10,12 +10,12 @@ import tensorflow as tf
 
 
 class Field(NamedTuple):
-    """What one tensor of targets or answers means, with a first dimension of B images."""
+    """The meaning of one tensor of targets or answers, whose first dimension is B images."""
 
     compare: Literal["exact", "close", "pixels", "counts", "ranked"] = "close"
-    """How the export gate compares two answers. exact: equal. close: equal up to rounding. pixels:
-    labels of which a small share may differ, at ties. counts: shares that follow from such pixels.
-    ranked: a list by falling score, where ties may change places; its scores are compared instead.
+    """Comparison of two answers. exact: equal. close: equal up to rounding. pixels: labels of which
+    a small share may differ, at ties. counts: shares that follow from such pixels. ranked: a list
+    by falling score, where ties may change places; its scores are compared instead.
     """
     padding: int | float | bytes | None = None
     """Fills up smaller arrays where the images of a batch differ in size; None: all have one size.

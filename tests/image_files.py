@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ def encode(image: np.ndarray, kind: str, mode: str | None = None, **options: Any
     file = io.BytesIO()
     (picture.convert(mode) if mode else picture).save(file, kind, **options)
     return file.getvalue()
+
+
+def zipped(root: Path) -> Path:
+    """Write a folder's files to a zip archive beside it."""
+    with zipfile.ZipFile(root.parent / f"{root.name}.zip", "w") as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, file.relative_to(root))
+    return root.parent / f"{root.name}.zip"
 
 
 def chunk(name: bytes, content: bytes) -> bytes:

@@ -39,7 +39,7 @@ class Facts(NamedTuple):
 
 
 class KnownData(TypedDict):
-    """What a run or an artefact remembers of its data, as plain JSON values."""
+    """Memory of a run or an artefact of its data, as plain JSON values."""
 
     facts: dict[str, Any]
     """Of `Facts`."""

@@ -33,7 +33,7 @@ class Gan(Classification):
 
     task: Literal["gan"]  # type: ignore[assignment]
     discriminator: Optimizer
-    """How the discriminator's loss is minimized."""
+    """Optimizer of the discriminator."""
 
     @property
     def optimizers(self) -> dict[str, Optimizer]:

@@ -25,7 +25,7 @@ ANSWERS = {"realness": Field("close"), "image": Field("close")}
 
 
 class GanMetrics:
-    """How sure the discriminator is of real images."""
+    """Certainty of the discriminator about real images."""
 
     def __init__(self) -> None:
         self._sum, self._weight = 0.0, 0.0

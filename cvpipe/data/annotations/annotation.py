@@ -30,7 +30,7 @@ class Change(NamedTuple):
     """An example's tensors of one kind after its image has moved."""
 
     tensors: Example
-    """Those that are others now."""
+    """The tensors that have changed."""
     shown: tf.Tensor | None = None
     """bool [n]: False for objects that can't be seen any more; None if the kind can't tell."""
 
@@ -59,13 +59,13 @@ class Annotation(abc.ABC):
     keys: ClassVar[tuple[str, ...]]
     """Names of its tensors in an example."""
     placed: ClassVar[tuple[str, ...]] = ()
-    """Those that have a place in the image, and so move with it."""
+    """Tensors that have a place in the image, and so move with it."""
     per_object: ClassVar[tuple[str, ...]] = ()
-    """Those whose first dimension counts the objects; they come and go together."""
+    """Tensors whose first dimension counts the objects; they come and go together."""
     noun: ClassVar[str] = "image"
-    """Whatever `counts` counts."""
+    """Unit of `counts`."""
     faults: Faults = MappingProxyType({})
-    """Whatever was wrong in the files."""
+    """Mistakes in the files."""
 
     # A source's annotation.
 

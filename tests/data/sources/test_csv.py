@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cvpipe.data.decode import decode_image
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.csv import csv, in_order
 from cvpipe.errors import DataError
+from image_files import zipped
 from labels import labels_of
 
 TRAIN = "file,kind\nimages/1.png,cat\nimages/2.png,dog\nimages/3.png,cat\n"
@@ -31,13 +31,6 @@ def write(root: Path, **tables: str | bytes) -> Path:
     for name, table in tables.items():
         (root / f"{name}.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
     return root
-
-
-def zipped(root: Path) -> Path:
-    with zipfile.ZipFile(root.parent / f"{root.name}.zip", "w") as archive:
-        for file in sorted(root.rglob("*")):
-            archive.write(file, file.relative_to(root))
-    return root.parent / f"{root.name}.zip"
 
 
 def opened(path: Path, **settings: Any) -> dict[str, Source]:

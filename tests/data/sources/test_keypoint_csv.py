@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cvpipe.config.keypoint_sources import KeypointCsv
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.keypoint_csv import keypoint_csv
 from cvpipe.errors import DataError
+from image_files import zipped
 
 TABLE = """file,nose_x,nose_y,left_eye_x,left_eye_y,left_eye_v,right_eye_x,right_eye_y
 a.png,10,5,20,10,1,30,2.5
@@ -33,13 +33,6 @@ def write(root: Path, **tables: str) -> Path:
     for name, text in tables.items():
         (root / f"{name}.csv").write_text(text)
     return root
-
-
-def zipped(root: Path) -> Path:
-    with zipfile.ZipFile(root.parent / f"{root.name}.zip", "w") as archive:
-        for file in sorted(root.rglob("*")):
-            archive.write(file, file.relative_to(root))
-    return root.parent / f"{root.name}.zip"
 
 
 def opened(path: Path, **settings: Any) -> dict[str, Source]:

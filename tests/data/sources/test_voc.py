@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.voc import voc
 from cvpipe.errors import DataError
-from image_files import encode, noise
+from image_files import encode, noise, zipped
 
 SIZE = "<size><width>40</width><height>20</height><depth>3</depth></size>"
 
@@ -46,13 +45,6 @@ def write(
     for name, content in lists.items():
         (root / "ImageSets" / "Main" / f"{name}.txt").write_text(content)
     return root
-
-
-def zipped(root: Path) -> Path:
-    with zipfile.ZipFile(root.parent / f"{root.name}.zip", "w") as archive:
-        for file in sorted(root.rglob("*")):
-            archive.write(file, file.relative_to(root))
-    return root.parent / f"{root.name}.zip"
 
 
 def opened(path: Path, **settings: Any) -> dict[str, Source]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.yolo import yolo
 from cvpipe.errors import DataError
+from image_files import zipped
 
 FILES = {
     "data.yaml": "train: images/train\nnames: [cat, dog]\n",
@@ -32,13 +32,6 @@ def write(root: Path, files: dict[str, str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
     return root
-
-
-def zipped(root: Path) -> Path:
-    with zipfile.ZipFile(root.parent / f"{root.name}.zip", "w") as archive:
-        for file in sorted(root.rglob("*")):
-            archive.write(file, file.relative_to(root))
-    return root.parent / f"{root.name}.zip"
 
 
 def opened(path: Path, **settings: Any) -> dict[str, Source]:
