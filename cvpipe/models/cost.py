@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from cvpipe.models.abstract import without_weights
 from cvpipe.models.build import classification_network, published
 
 
@@ -35,7 +36,8 @@ def describe(name: str) -> dict[str, Any]:
         ConfigError: the catalogue has no such network.
     """
     network = published(name)
-    model = classification_network(name, network.input_shape, network.classes)
+    with without_weights():
+        model = classification_network(name, network.input_shape, network.classes)
     return {
         "name": name,
         "task": "classification",

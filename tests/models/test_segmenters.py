@@ -11,6 +11,7 @@ from conftest import soaked
 from cvpipe.config.model import Model
 from cvpipe.config.segmentation import SegmentationModel
 from cvpipe.errors import ConfigError
+from cvpipe.models.abstract import without_weights
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
 from cvpipe.models.freeze import freeze
@@ -66,6 +67,7 @@ SMALL = {
 """Networks that run in a moment, on images whose size nothing divides."""
 APPLIED = ["keras/MobileNetV2", "keras/ResNet50", "keras/DenseNet121"]
 HEADS = ["fcn8", "unet on resnet18", "segnet", "deconvnet"]
+EACH = [*HEADS, *soaked(*(name for name in SMALL if name not in HEADS))]
 
 
 @cache
@@ -108,6 +110,7 @@ def convolution(kernel, channels, filters):
     "stride, convolutions, everything",
     [(32, 134_346_581, 136_152_917), (16, 134_357_354, 134_815_994), (8, 134_362_751, 134_489_759)],
 )
+@without_weights()
 def test_fcn_on_vgg16_has_the_published_parameters(stride, convolutions, everything):
     model = fcn(backbone("fcn_vgg16"), (224, 224, 3), 21, stride=stride, style=CONSTANT)
     assert parameters(model, lambda layer: not is_transposed(layer)) == convolutions
@@ -124,6 +127,7 @@ def test_fcn_on_vgg16_has_the_published_parameters(stride, convolutions, everyth
     )
 
 
+@without_weights()
 def test_fcn_looks_at_pool3_pool4_and_fc7():
     model = fcn(backbone("fcn_vgg16"), SIZE, CLASSES, width=1 / 64)
     sources = {
@@ -134,6 +138,7 @@ def test_fcn_looks_at_pool3_pool4_and_fc7():
 
 
 @pytest.mark.parametrize("channels, classes", [(1, 2), (3, 21)])
+@without_weights()
 def test_unet_has_the_parameters_of_figure_1(channels, classes):
     expected, before = 0, channels
     for filters in (64, 128, 256, 512, 1024):
@@ -169,6 +174,7 @@ def chain(channels, filters):
     return sum(convolution(3, *pair) for pair in zip([channels, *filters], filters))
 
 
+@without_weights()
 def test_segnet_has_26_convolutions():
     encoder, decoder = (
         [x for stage in VGG16 for x in stage],
@@ -180,6 +186,7 @@ def test_segnet_has_26_convolutions():
     assert len([layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]) == 26
 
 
+@without_weights()
 def test_deconvnet_has_the_parameters_of_table_2():
     encoder, decoder = (
         [x for stage in VGG16 for x in stage],
@@ -192,6 +199,7 @@ def test_deconvnet_has_the_parameters_of_table_2():
 
 
 @pytest.mark.parametrize("network", [segnet, deconvnet])
+@without_weights()
 def test_every_convolution_but_the_classifier_has_a_norm(network):
     model = network((64, 64, 3), 3, width=1 / 32)
     convolutions = {layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
@@ -203,8 +211,9 @@ def test_every_convolution_but_the_classifier_has_a_norm(network):
 
 
 @pytest.mark.parametrize("name", ["unet", "unet on resnet18", "unet on mobilenet_v2"])
+@without_weights()
 def test_unet_joins_every_map_of_the_backbone(name):
-    model = small(name)
+    model = SMALL[name]()
     joins = [layer for layer in model.layers if isinstance(layer, keras.layers.Concatenate)]
     strides = {"unet": [8, 4, 2, 1]}.get(name, [16, 8, 4, 2])
     assert [layer.name for layer in joins] == [f"decoder{stride}_concatenate" for stride in strides]
@@ -217,8 +226,9 @@ def test_unet_joins_every_map_of_the_backbone(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@without_weights()
 def test_every_pixel_of_the_image_gets_logits(name):
-    assert {key: tuple(x.shape) for key, x in small(name).output.items()} == {
+    assert {key: tuple(x.shape) for key, x in SMALL[name]().output.items()} == {
         "logits": (None, 97, 65, CLASSES)
     }
 
@@ -246,6 +256,7 @@ def test_any_size_of_image_is_answered(name, shape):
 
 
 @pytest.mark.parametrize("name", [APPLIED[0], *soaked(*APPLIED[1:])])
+@without_weights()
 def test_heads_fit_keras_applications(name):
     for head in (fcn, unet):
         assert head(backbone(name), (64, 64, 3), CLASSES).output["logits"].shape == (
@@ -270,7 +281,7 @@ def test_logits_are_float32_under_mixed_bfloat16(name, mixed_bfloat16):
     assert np.all(np.isfinite(logits))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EACH)
 def test_a_finite_gradient_reaches_every_trainable_variable(name):
     model = small(name)
     with tf.GradientTape() as tape:
@@ -321,6 +332,7 @@ def test_skip_scores_of_a_new_fcn_add_nothing():
     assert np.any(added)
 
 
+@without_weights()
 def test_fcn_16s_takes_over_what_fcn_32s_has_learned():
     coarse, fine = (
         {v.path: v.shape for v in SMALL["fcn8"](stride=stride).variables} for stride in (32, 16)
@@ -382,10 +394,11 @@ def test_fixed_upsampling_is_bilinear_interpolation_of_the_scores():
 
 
 @pytest.mark.parametrize("name", HEADS)
+@without_weights()
 def test_building_twice_gives_the_same_variable_paths(name):
     first, second = (
         [variable.path for variable in model.variables]
-        for model in (small(name), SMALL[name](dropout=0.5))
+        for model in (SMALL[name](), SMALL[name](dropout=0.5))
     )
     assert [*first, "dropout/seed_generator_state"] == sorted(
         second, key=lambda path: path.startswith("dropout")
@@ -397,11 +410,12 @@ def test_building_twice_gives_the_same_variable_paths(name):
     "name, network",
     [("fcn8", "resnet18"), ("unet on resnet18", "resnet18"), ("fcn8 on resnet20", "resnet20")],
 )
+@without_weights()
 def test_the_backbones_variables_are_called_as_in_a_classifier(name, network):
     classifier = {
         variable.path for variable in classification_network(network, SIZE, CLASSES).variables
     }
-    assert classifier - {variable.path for variable in small(name).variables} <= {
+    assert classifier - {variable.path for variable in SMALL[name]().variables} <= {
         "logits/kernel",
         "logits/bias",
     }
@@ -410,6 +424,7 @@ def test_the_backbones_variables_are_called_as_in_a_classifier(name, network):
 @pytest.mark.parametrize(
     "name, prefix", [("fcn8", "head"), ("unet on resnet18", ("decoder", "logits"))]
 )
+@without_weights()
 def test_a_frozen_backbone_leaves_the_head_to_train(name, prefix):
     model = SMALL[name]()
     freeze(model, Model(backbone="resnet18", weights="run", freeze="backbone"))
