@@ -75,8 +75,8 @@ def run(request: pytest.FixtureRequest, once: Once) -> Run:
     return Run(once(f"runs/detection_{request.param}", make))
 
 
-@pytest.fixture(scope="session")
-def exported(run: Run, once: Once) -> Path:
+@pytest.fixture
+def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
     """The folder of the version exported from `run`."""
     return once(f"saved/{run.folder.name}/scenes", lambda folder: export(run, folder)) / "1"
 

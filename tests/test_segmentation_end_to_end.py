@@ -111,8 +111,8 @@ def run(request: pytest.FixtureRequest, squares: Path, once: Once) -> Run:
     return Run(once(f"runs/segmentation_{request.param.replace(' ', '_')}", make))
 
 
-@pytest.fixture(scope="session")
-def exported(run: Run, once: Once) -> Path:
+@pytest.fixture
+def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
     """The folder of the version exported from `run`."""
     return once(f"saved/{run.folder.name}/squares", lambda folder: export(run, folder)) / "1"
 

@@ -32,11 +32,11 @@ from cvpipe.training.train import train
 
 # Few of the digits to train on.
 PLAIN = (
-    "model.backbone=lenet5",
+    "model.backbone=two_layer",
     "model.width=1.0",
     "model.norm=none",
     "model.dropout=0",
-    "prepare.size=[32, 32]",
+    "prepare.size=[8, 8]",
     "train.ema=null",
     "augment=[]",
     "schedule={kind: constant}",
@@ -121,7 +121,7 @@ def loss_of(run: Path, config: Config) -> float:
     return whole(whole.weights())[0]
 
 
-@pytest.mark.parametrize("epochs", [15, *soaked(30)])
+@pytest.mark.parametrize("epochs", [7, *soaked(30)])
 def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:

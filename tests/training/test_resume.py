@@ -84,40 +84,44 @@ def assert_the_same_run(run: Path, uninterrupted: Path) -> None:
     assert validation_scores(run) == validation_scores(uninterrupted) != []
 
 
+SIGTERM, KILLED = (("SIGTERM", 4, "after", 75),), (("SIGKILL", 9, "during", -9),)
+
+
 @pytest.mark.parametrize(
-    "uninterrupted, name, moment, code",
+    "uninterrupted, stops",
     [
-        ("two_layer", "SIGTERM", "after", 75),
-        ("two_layer", "SIGKILL", "during", -9),
+        ("two_layer", (*SIGTERM, *KILLED)),
         *(
-            pytest.param("resnet20", *how, marks=pytest.mark.soak)
-            for how in (
-                ("SIGTERM", "after", 75),
-                ("SIGINT", "after", 75),
-                ("SIGTERM", "during", 75),
-                ("SIGKILL", "before", -9),
-                ("SIGKILL", "during", -9),
-                ("SIGKILL", "after", -9),
+            pytest.param("resnet20", stops, marks=pytest.mark.soak)
+            for stops in (
+                SIGTERM,
+                (("SIGINT", 4, "after", 75),),
+                (("SIGTERM", 4, "during", 75),),
+                (("SIGKILL", 4, "before", -9),),
+                (("SIGKILL", 4, "during", -9),),
+                (("SIGKILL", 4, "after", -9),),
             )
         ),
     ],
     indirect=["uninterrupted"],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    tmp_path: Path, uninterrupted: tuple[str, Path], name: str, moment: str, code: int
+    tmp_path: Path, uninterrupted: tuple[str, Path], stops: tuple[tuple[str, int, str, int], ...]
 ) -> None:
-    (network, whole), run, step = uninterrupted, tmp_path / "run", 4
+    (network, whole), run, resumed = uninterrupted, tmp_path / "run", None
     assert step_of(whole) == STEPS
-    given, err = train(network, run, name, str(step), moment)
-    assert given == code, err
-    # A checkpoint that was not renamed yet is none.
-    stopped_at = step - 1 if name == "SIGKILL" and moment != "after" else step
-    assert step_of(run) == stopped_at
-    if code == 75:
-        assert f"stopped at step {stopped_at}" in err and "The same command resumes it" in err
+    for name, step, moment, code in stops:
+        given, err = train(network, run, name, str(step), moment)
+        assert given == code, err
+        assert resumed is None or f"resuming at step {resumed}" in err
+        # A checkpoint that was not renamed yet is none.
+        resumed = step - 1 if name == "SIGKILL" and moment != "after" else step
+        assert step_of(run) == resumed
+        if code == 75:
+            assert f"stopped at step {resumed}" in err and "The same command resumes it" in err
     given, err = train(network, run)
     assert given == 0, err
-    assert f"resuming at step {stopped_at}" in err
+    assert f"resuming at step {resumed}" in err
     assert_the_same_run(run, whole)
 
 
