@@ -20,8 +20,9 @@ from cvpipe.data.sources import Example
 from cvpipe.fields import Field
 from cvpipe.geometry.boxes import clip
 from cvpipe.geometry.suppression import suppress
-from cvpipe.losses.detection import BoxTargets, ssd_loss, yolo_loss, yolo_v1_loss
+from cvpipe.losses.detection import BoxTargets, ssd_loss
 from cvpipe.losses.imitation import mean_squares
+from cvpipe.losses.yolo import V2, V3, yolo_loss, yolo_v1_loss
 from cvpipe.metrics.detection import DetectionMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
@@ -132,7 +133,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
         outputs["logits"],
         objects,
         index,
-        isinstance(head, YoloV2),
+        V2 if isinstance(head, YoloV2) else V3,
         section,
     )
 
