@@ -359,7 +359,10 @@ class AutoAugment(Augmentation):
     op: Literal["auto_augment"]
     """Which operation."""
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
-    """The data set that the policy was found on (the paper's appendix)."""
+    """The data set that the policy was found on (the paper's appendix). Strengths are those of the
+    authors' code for it: with imagenet a higher level solarizes and posterizes less, with cifar10
+    and svhn more.
+    """
 
 
 # These change any image, whatever is learned from it.
