@@ -54,7 +54,7 @@ HEADS = {
         "prepare={size: [64, 64], resize: letterbox}",
         "model.backbone=resnet18",
         "model.width=0.125",
-        "model.head={kind: yolo_v2, stride: 16, anchors: [[0.2, 0.15], [0.3, 0.25]]}",
+        "model.head={kind: yolo_v3, strides: [16], anchors: [[0.2, 0.15], [0.3, 0.25]]}",
         "loss.kind=yolo",
     ),
 }

@@ -134,8 +134,8 @@ class IouCrop(Augmentation):
     """Crop a patch that overlaps with an object by a chosen share at least (SSD, Liu et al. 2015,
     section 2.2, "Data augmentation").
 
-    All of `ious`, any patch, and the whole image are equally likely. Objects whose centre is in the
-    patch stay.
+    All of `ious`, any patch, and the whole image are equally likely; another is drawn where no
+    patch reaches an IoU. Objects whose center is in the patch stay.
     """
 
     op: Literal["iou_crop"]
@@ -359,7 +359,10 @@ class AutoAugment(Augmentation):
     op: Literal["auto_augment"]
     """Which operation."""
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
-    """The data set that the policy was found on (the paper's appendix)."""
+    """The data set that the policy was found on (the paper's appendix). Strengths are those of the
+    authors' code for it: with imagenet a higher level solarizes and posterizes less, with cifar10
+    and svhn more.
+    """
 
 
 # These change any image, whatever is learned from it.

@@ -61,9 +61,10 @@ class BoxLoss(Loss):
     """A loss of boxes and their classes."""
 
     box: Literal["offsets", "giou", "diou", "ciou"] = "offsets"
-    """Error of a box: offsets, by its coordinates as the head's paper does (smooth L1 for
-    ssd, squares for yolo), or by an IoU that also tells apart boxes that don't touch (Rezatofighi
-    et al. 2019; Zheng et al. 2019).
+    """Error of a box: offsets, by its coordinates as the head's paper does (smooth L1 for ssd;
+    squares for yolo_v1; for yolo_v2 and yolo_v3 a cross-entropy of the center and squares of the
+    size's logarithms), or by an IoU that also tells apart boxes that don't touch (Rezatofighi et
+    al. 2019; Zheng et al. 2019).
     """
     box_weight: NonNegative = 1.0
     """Weight of boxes against classes."""
@@ -94,8 +95,11 @@ class YoloLoss(BoxLoss):
 
     kind: Literal["yolo"]
     """Which loss."""
-    empty_weight: NonNegative = 0.5
-    """Weight of a box without an object against one with an object (Redmon et al. 2015: 0.5)."""
+    empty_weight: NonNegative | None = None
+    """Weight of a box without an object in the loss of objectness; null for that of the head's
+    paper and code: 0.5 for yolo_v1, 1 for yolo_v2 and yolo_v3. A box with an object weighs 1; with
+    yolo_v2 5.
+    """
 
 
 SsdLoss = MultiboxLoss | FocalBoxLoss

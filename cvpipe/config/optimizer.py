@@ -17,7 +17,10 @@ class Sgd(Section):
     learning_rate: Positive = 0.1
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
-    """Share of the last update kept."""
+    """Share of the last update kept: an update holds the learning rates of its past steps. PyTorch
+    keeps a share of the last direction and multiplies it by the present learning rate; the two
+    differ only while the learning rate changes.
+    """
     nesterov: bool = False
     """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
 
@@ -34,7 +37,10 @@ class Adam(Section):
     beta_2: Share = 0.999
     """Decay of the second moment."""
     epsilon: Positive = 1e-7
-    """Added to the denominator."""
+    """Added to the root of the second moment before its bias is corrected (the paper's ε̂). PyTorch
+    adds its own, by default 1e-8, after the correction: at step t, ε here is ε / √(1 − beta_2^t)
+    there.
+    """
 
 
 class AdamW(Adam):
@@ -54,9 +60,9 @@ class AdaGrad(Section):
     learning_rate: Positive = 0.01
     """Highest learning rate; the schedule says how it changes."""
     initial_accumulator: NonNegative = 0.1
-    """What the sum of squared gradients starts from."""
+    """Start of the sum of squared gradients; PyTorch's default is 0."""
     epsilon: Positive = 1e-7
-    """Added to the denominator."""
+    """Added to the sum, inside the root. PyTorch adds its own, by default 1e-10, to the root."""
 
 
 class RmsProp(Section):
@@ -67,11 +73,11 @@ class RmsProp(Section):
     learning_rate: Positive = 0.001
     """Highest learning rate; the schedule says how it changes."""
     rho: Share = 0.9
-    """Decay of the average of squared gradients."""
+    """Decay of the average of squared gradients; PyTorch's default, alpha, is 0.99."""
     momentum: Share = 0.0
-    """Share of the last update kept."""
+    """Share of the last update kept, with its learning rates, as for sgd."""
     epsilon: Positive = 1e-7
-    """Added to the denominator."""
+    """Added to the average, inside the root. PyTorch adds its own, by default 1e-8, to the root."""
 
 
 class Lbfgs(Section):

@@ -121,6 +121,19 @@ def clip(boxes: tf.Tensor, extent: tf.Tensor | tuple[float, float] = (1.0, 1.0))
     return tf.minimum(tf.maximum(boxes, 0), tf.concat([extent, extent], axis=-1))
 
 
+def has_area(boxes: tf.Tensor) -> tf.Tensor:
+    """Return True, bool [...], for boxes [..., 4] whose height and width are above 0."""
+    return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+
+
+def center_inside(boxes: tf.Tensor) -> tf.Tensor:
+    """Return True, bool [...], for normalized boxes [..., 4] whose center lies in the image or on
+    its border; False for boxes that aren't finite.
+    """
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return tf.reduce_all((centers >= 0) & (centers <= 1), axis=-1)
+
+
 def _sides(boxes: tf.Tensor, axis: int) -> Sides:
     """Return the sides of boxes with one more dimension at `axis`, to broadcast along."""
     return tf.unstack(tf.expand_dims(boxes, axis), axis=-1)

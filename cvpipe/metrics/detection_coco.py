@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 
 from cvpipe.metrics.classification import mean_of_defined
-from cvpipe.metrics.detection_rows import Detections, GroundTruth, area
+from cvpipe.metrics.detection_rows import Detections, GroundTruth
+from cvpipe.metrics.pixel_boxes import DECIMALS, area
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SIZES = ("all", "small", "medium", "large")
 LIMITS = (1, 10, 100)
 """How many detections of an image count, those with the highest scores."""
-DECIMALS = 3
-"""Of a pixel, to which boxes are rounded. COCO annotates hundredths, which normalized float32 boxes
-miss by less than this; without it IoUs that equal a threshold exactly, as some do in COCO's own
-example, would fall on either side.
-"""
 
 
 class CocoTables:
@@ -107,6 +103,7 @@ def _rows(
     """What COCO's annotations and detections have in common; its boxes are [x, y, width, height],
     its ids begin at 1.
     """
+    # Differences of rounded numbers aren't round.
     xywh = np.round(np.concatenate([box[:, 1::-1], box[:, :1:-1] - box[:, 1::-1]], 1), DECIMALS)
     columns = zip(image.tolist(), label.tolist(), xywh.tolist(), areas.tolist(), strict=True)
     return [

@@ -12,6 +12,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from cvpipe.metrics.pixel_boxes import area, overlaps, rounded
+
 LEAST_OVERLAP = 0.1
 """The IoU from which a pair is kept: below it, TIDE calls a detection background (Bolya et al.
 2020, section 2.2).
@@ -28,7 +30,7 @@ class Detections(NamedTuple):
     score: np.ndarray
     """float64 [D]."""
     box: np.ndarray
-    """float64 [D, 4]: corners in pixels."""
+    """float64 [D, 4]: corners in pixels, rounded."""
 
 
 class GroundTruth(NamedTuple):
@@ -39,7 +41,7 @@ class GroundTruth(NamedTuple):
     label: np.ndarray
     """int64 [O]."""
     box: np.ndarray
-    """float64 [O, 4]: corners in pixels."""
+    """float64 [O, 4]: corners in pixels, rounded."""
     crowd: np.ndarray
     """bool [O]: crowd regions and objects marked as difficult, which scores ignore."""
     area: np.ndarray
@@ -67,7 +69,7 @@ def rows_of(
     targets: Mapping[str, np.ndarray],
     first: tuple[int, int, int],
 ) -> tuple[Detections, GroundTruth, Pairs]:
-    """A batch as rows.
+    """Return a batch as rows, with boxes rounded as `pixel_boxes` says.
 
     Args:
         predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores"
@@ -80,10 +82,10 @@ def rows_of(
             the annotation has none.
         first: the numbers of the batch's first image, detection and object.
     """
-    boxes = np.asarray(predictions["boxes"], np.float64)
+    boxes = rounded(predictions["boxes"])
     is_answer = np.arange(boxes.shape[1]) < np.asarray(predictions["count"])[:, np.newaxis]
     extent = np.asarray(targets["extent"], np.float64)
-    truths = np.asarray(targets["boxes"], np.float64) * np.tile(extent, 2)[:, np.newaxis]
+    truths = rounded(np.asarray(targets["boxes"], np.float64) * np.tile(extent, 2)[:, np.newaxis])
     is_object = np.asarray(targets["labels"]) >= 0
     image = first[0] + np.arange(len(boxes))[:, np.newaxis]
     own = area(truths)
@@ -109,11 +111,6 @@ def joined(kind: type[Rows], parts: Sequence[Rows]) -> Rows:
     return kind(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas [...] of corners [..., 4]."""
-    return np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(-1)
-
-
 def _pairs(
     boxes: np.ndarray,
     truths: np.ndarray,
@@ -121,14 +118,7 @@ def _pairs(
     is_object: np.ndarray,
     first: tuple[int, int],
 ) -> Pairs:
-    a, b = boxes[:, :, np.newaxis], truths[:, np.newaxis]
-    shared = area(
-        np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], -1)
-    )
-    of_detection = area(a)
-    union = of_detection + area(b) - shared
-    iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    inside = np.divide(shared, of_detection, out=np.zeros_like(shared), where=of_detection > 0)
+    iou, inside = overlaps(boxes[:, :, np.newaxis], truths[:, np.newaxis])
     image, detection, truth = np.nonzero(
         ((iou >= LEAST_OVERLAP) | (inside >= LEAST_OVERLAP))
         & is_answer[:, :, np.newaxis]

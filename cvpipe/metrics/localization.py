@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvpipe.metrics.classification import ClassificationMetrics, share
+from cvpipe.metrics.pixel_boxes import overlaps, rounded
 
 LEAST_IOU = 0.5
 """A box is right from this overlap with the object's on (Russakovsky et al. 2015, section 4.2)."""
@@ -50,10 +51,10 @@ class LocalizationMetrics:
         counted = (np.asarray(weight) > 0) & (labels >= 0)
         self._classes.update(predictions, targets, counted)
         extent = np.tile(np.asarray(predictions["image_size"])[counted], 2).astype(np.float64)
-        truth = np.asarray(targets["box"], np.float64)[counted] * extent
-        answered = np.asarray(predictions["box"], np.float64)[counted]
+        truth = rounded(np.asarray(targets["box"], np.float64)[counted] * extent)
+        answered = rounded(np.asarray(predictions["box"])[counted])
         self._labels.append(labels[counted])
-        self._ious.append(_iou(answered, truth))
+        self._ious.append(overlaps(answered, truth)[0])
         self._ranks.append(
             _ranks(np.asarray(predictions["probabilities"])[counted], labels[counted])
         )
@@ -94,18 +95,6 @@ class LocalizationMetrics:
                 "both": int((~placed & ~named).sum()),
             },
         }
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the IoU box by box, float64 [B], of boxes [B, 4] each; 0 where both are empty."""
-    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
-    shared = _area(np.concatenate([low, high], axis=1))
-    union = _area(a) + _area(b) - shared
-    return np.divide(shared, union, out=np.zeros(len(a)), where=union > 0)
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
 
 
 def _ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Guards detection losses, against NumPy, box by box."""
+"""Guards SSD's losses, against NumPy, box by box."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from cvpipe.config.detection import DetectionLoss, FocalBoxLoss, MultiboxLoss, SsdLoss, YoloLoss
-from cvpipe.geometry.boxes import to_corners
+from cvpipe.config.detection import DetectionLoss, FocalBoxLoss, MultiboxLoss, SsdLoss
 from cvpipe.geometry.encoding import decode_ssd, encode_ssd
-from cvpipe.losses.detection import BoxTargets, ssd_loss, yolo_loss, yolo_v1_loss
+from cvpipe.losses.detection import BoxTargets, ssd_loss
 
 RANDOM = np.random.default_rng(0)
 # [cy, cx, height, width] of nine default boxes in a 3×3 grid.
@@ -126,77 +125,3 @@ def test_gradients_are_finite_also_without_any_object(kind: str, box: str) -> No
     for gradient in tape.gradient(total, [raw, logits], unconnected_gradients="zero"):
         assert np.isfinite(gradient).all()
     assert losses["box"].numpy().tolist() == [0, 0]
-
-
-def test_yolo_is_the_papers_sum_over_objects_and_boxes() -> None:
-    objects = some_objects()
-    raw = RANDOM.normal(size=(3, 9, 4)).astype(np.float32)
-    objectness = RANDOM.normal(size=(3, 9)).astype(np.float32)
-    logits = RANDOM.normal(size=(3, 9, CLASSES)).astype(np.float32)
-    encoded = RANDOM.uniform(size=(3, 3, 4)).astype(np.float32)
-    decoded = np.tile(to_corners(DEFAULTS), (3, 1, 1)).astype(np.float32)
-    responsible = np.array([[0, 7, 5], [1, 2, 3], [4, 8, 6]], np.int32)
-    given = yolo_loss(
-        *map(tf.constant, (raw, encoded, decoded, objectness, logits)),
-        objects,
-        tf.constant(responsible),
-        False,
-        YoloLoss(kind="yolo"),
-    )
-    own = {(0, 0): 0, (0, 1): 7, (2, 0): 4}
-    expected = {name: np.zeros(3) for name in ("class", "box", "objectness")}
-    for (image, slot), box in own.items():
-        for k in range(CLASSES):
-            sign = 1 if objects.labels[image, slot] == k else -1
-            expected["class"][image] += log(1 + exp(-sign * logits[image, box, k]))
-        predicted = [*(1 / (1 + np.exp(-raw[image, box, :2]))), *raw[image, box, 2:]]
-        top, left, bottom, right = objects.boxes[image, slot].numpy()
-        expected["box"][image] += (2 - (bottom - top) * (right - left)) * np.square(
-            predicted - encoded[image, slot]
-        ).sum()
-    for image, box in np.ndindex(3, 9):
-        if (image, box) in [(image, box) for (image, _), box in own.items()]:
-            expected["objectness"][image] += log(1 + exp(-objectness[image, box]))
-        elif max_overlap(decoded[image, box], objects, image) < 0.5:
-            expected["objectness"][image] += 0.5 * log(1 + exp(objectness[image, box]))
-    for name, values in expected.items():
-        np.testing.assert_allclose(given[name], values, rtol=2e-5, err_msg=name)
-
-
-def max_overlap(box: np.ndarray, objects: BoxTargets, image: int) -> float:
-    best = 0.0
-    for label, other in zip(objects.labels[image].numpy(), objects.boxes[image].numpy()):
-        if label < 0:
-            continue
-        height, width = (
-            max(0.0, min(box[n + 2], other[n + 2]) - max(box[n], other[n])) for n in (0, 1)
-        )
-        union = (
-            (box[2] - box[0]) * (box[3] - box[1])
-            + (other[2] - other[0]) * (other[3] - other[1])
-            - height * width
-        )
-        best = max(best, height * width / union)
-    return best
-
-
-def test_of_the_boxes_of_a_cell_the_one_that_fits_best_answers_in_yolo_v1() -> None:
-    boxes = tf.constant([[[0.2, 0.2, 0.6, 0.6]]])
-    objects = BoxTargets(boxes, tf.constant([[1]]), tf.constant([[False]]))
-    # One cell with two boxes, the second of which fits exactly.
-    decoded = tf.constant([[[0.0, 0.0, 0.2, 0.2], [0.2, 0.2, 0.6, 0.6]]])
-    raw = tf.constant([[[9.0] * 4, [0.4, 0.4, 0.4**0.5, 0.4**0.5]]])
-    objectness, classes = tf.constant([[0.5, 0.9]]), tf.constant([[[0.2, 0.7]]])
-    given = yolo_v1_loss(
-        raw,
-        decoded,
-        objectness,
-        classes,
-        objects,
-        raw[:, 1:],
-        tf.constant([[0]]),
-        YoloLoss(kind="yolo"),
-    )
-    assert float(given["box"][0]) == 0
-    assert float(given["class"][0]) == pytest.approx(0.2**2 + 0.3**2)
-    assert float(given["objectness"][0]) == pytest.approx(0.1**2 + 0.5 * 0.5**2, rel=1e-5)

@@ -68,7 +68,9 @@ def ilsvrc_error(
     costs, overlaps = [], []
     for n, label in enumerate(targets["label"]):
         extent = np.tile(predictions["image_size"][n], 2)
-        overlaps.append(overlap(predictions["box"][n], targets["box"][n] * extent))
+        # Scores see thousandths of a pixel.
+        boxes = (predictions["box"][n].astype(float), targets["box"][n] * extent)
+        overlaps.append(overlap(*(np.round(box, 3) for box in boxes)))
         named = np.argsort(-predictions["probabilities"][n], kind="stable")[:guesses]
         costs.append(min(max(guess != label, overlaps[-1] < 0.5) for guess in named))
     return float(np.mean(costs)), overlaps

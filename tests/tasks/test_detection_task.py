@@ -14,7 +14,7 @@ from cvpipe import config_file
 from cvpipe.answers import to_answer
 from cvpipe.config import Detection
 from cvpipe.data.facts import Facts
-from cvpipe.data.prepare import place_boxes
+from cvpipe.data.prepare import place_boxes, restore_boxes
 from cvpipe.errors import ConfigError
 from cvpipe.evaluation import make_predict
 from cvpipe.geometry.boxes import to_corners
@@ -24,6 +24,7 @@ from cvpipe.models.detection import ssd_defaults, yolo_grids
 from cvpipe.pictures import load_pictures
 from cvpipe.tasks import detection, load_task
 from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
+from cvpipe.tasks.detection.decode import decode
 
 HEADS = {
     "ssd": "{kind: ssd, strides: [8, 16], coarsest: 4, smallest: 0.2, largest: 0.5}",
@@ -168,6 +169,74 @@ def test_images_without_objects_have_a_finite_loss_and_no_answers(head: str) -> 
     assert all(np.isfinite(loss).all() for loss in detection.loss(empty, targets, config).values())
     answers = detection.answer(empty, config, CLASSES, targets["extent"])
     assert int(answers["count"][0]) == 0 and not answers["boxes"].numpy().any()
+
+
+@pytest.mark.parametrize("extent", [(150, 300), (300, 150)])
+@pytest.mark.parametrize("head", HEADS)
+def test_boxes_centered_in_letterbox_bars_are_not_answered(
+    head: str, extent: tuple[int, int]
+) -> None:
+    # Fractions of the network's input, whose bars are the first and the last quarter of an axis: in
+    # a bar, in a bar but for a strip, just inside, and in the middle.
+    boxes = np.array(
+        [
+            [0.02, 0.38, 0.2, 0.6],
+            [0.1, 0.6, 0.35, 0.8],
+            [0.66, 0.1, 0.8, 0.3],
+            [0.4, 0.4, 0.62, 0.64],
+        ]
+    )
+    if extent[0] > extent[1]:
+        boxes = boxes[:, [1, 0, 3, 2]]
+    stretched, labels = config_of(head), np.array([0, 1, 2, 0], np.int32)
+    targets = batch_of_one(stretched, boxes=boxes * np.tile(EXTENT, 2), labels=labels)
+    outputs = right_outputs(stretched, targets)
+    letterboxed = config_of(head, "prepare.resize=letterbox")
+    answers = detection.answer(outputs, letterboxed, CLASSES, tf.constant([extent]))
+    assert int(answers["count"][0]) == 2
+    assert sorted(answers["class_ids"].numpy()[0, :2].tolist()) == [0, 2]
+    # Without bars all four are answered.
+    assert int(detection.answer(outputs, stretched, CLASSES)["count"][0]) == 4
+
+
+@pytest.mark.parametrize("extent", [(40, 500), (200, 60)])
+@pytest.mark.parametrize("head", HEADS)
+def test_every_answer_has_an_area_and_comes_from_a_box_centered_in_the_image(
+    head: str, extent: tuple[int, int]
+) -> None:
+    config = config_of(head, "prepare.resize=letterbox", "model.head.suppress.iou_threshold=1")
+    outputs = {
+        name: tf.random.stateless_normal(value.shape, [1, n], stddev=3.0)
+        for n, (name, value) in enumerate(right_outputs(config, batch_of_one(config)).items())
+    }
+    boxes, _ = decode(outputs, config)
+    whole = restore_boxes(boxes, tf.constant([extent]), config.prepare).numpy()[0]
+    middle = (whole[:, :2] + whole[:, 2:]) / 2
+    inside = ((middle >= 0) & (middle <= 1)).all(1)
+    assert 0 < inside.sum() < len(inside)
+    allowed = np.clip(whole[inside], 0, 1) * np.tile(extent, 2)
+    answers = detection.answer(
+        outputs, config, CLASSES, tf.constant([extent]), score_threshold=tf.constant(0.0)
+    )
+    found = answers["boxes"].numpy()[0, : int(answers["count"][0])]
+    assert len(found) and (found[:, 2:] > found[:, :2]).all()
+    distance = np.abs(found[:, np.newaxis] - allowed).max(-1).min(-1)
+    assert distance.max() < 1e-2
+
+
+def test_boxes_without_area_leave_their_places_to_others() -> None:
+    config = config_of("yolo_v1", "model.head.suppress={max_detections: 2, candidates: 2}")
+    targets = batch_of_one(config)
+    outputs = right_outputs(config, targets)
+    # Everywhere but at the objects a box of no height, and surer than they are.
+    empty = outputs["objectness"] == 0
+    outputs["boxes"][empty, 2] = 0
+    outputs["objectness"][~empty] = 0.5
+    outputs["objectness"][empty] = 1
+    outputs["logits"][:] = 1
+    answers = detection.answer(outputs, config, CLASSES, targets["extent"])
+    assert int(answers["count"][0]) == 2
+    np.testing.assert_allclose(answers["scores"][0], 0.5)
 
 
 def test_objects_fill_slots_and_those_beyond_them_are_left_out() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -48,7 +49,6 @@ RAND_AUGMENT: tuple[Operation, ...] = (
     translate_x,
     translate_y,
 )
-POLICIES: dict[str, Policy] = {"imagenet": IMAGENET, "cifar10": CIFAR10, "svhn": SVHN}
 
 # The level that stands for the upper end of an operation's range, in both papers' code.
 TOP_LEVEL = 10
@@ -69,10 +69,13 @@ RANGES: dict[Operation, tuple[float, float]] = {
 }
 # These go either way, by the toss of a coin.
 SIGNED = (rotate, shear_x, shear_y, translate_x, translate_y)
+Amount: TypeAlias = Callable[[Operation, float], float]
+"""From an operation and its level to its strength, in the operation's unit."""
 
 
 def amount(operation: Operation, level: float) -> float:
-    """How strong an operation of a level is, in the operation's unit; 0 where it has no strength.
+    """Return the strength of an operation for RandAugment and AutoAugment's ImageNet policy; 0
+    where it has none.
 
     Linear from the lower to the upper end of AutoAugment's table 6, as in the authors' code for
     ImageNet (tensorflow/tpu, models/official/efficientnet/autoaugment.py, and Model Garden; only
@@ -94,12 +97,43 @@ def amount(operation: Operation, level: float) -> float:
     return low + (high - low) * level / TOP_LEVEL
 
 
+def cifar_amount(operation: Operation, level: float) -> float:
+    """Return the strength of an operation for AutoAugment's CIFAR-10 and SVHN policies; 0 where it
+    has none.
+
+    It is that of the code with which the authors trained on both (tensorflow/models,
+    research/autoaugment/augmentation_transforms.py): the higher the level, the *more* is solarized
+    and posterized, and images of 32 pixels move by one pixel a level. Thresholds and bits are whole
+    numbers there.
+
+    Args:
+        operation: one of `cvpipe.data.augment.operations`.
+        level: 0…10.
+    """
+    if operation is solarize:
+        return 256 - int(256 * level / TOP_LEVEL)
+    if operation is posterize:
+        return 4 - int(4 * level / TOP_LEVEL)
+    if operation in (translate_x, translate_y):
+        return level / 32
+    return amount(operation, level)
+
+
+POLICIES: dict[str, tuple[Policy, Amount]] = {
+    "imagenet": (IMAGENET, amount),
+    "cifar10": (CIFAR10, cifar_amount),
+    "svhn": (SVHN, cifar_amount),
+}
+
+
 def rand_augment(example: Example, seed: tf.Tensor, op: RandAugment) -> Example:
     """Operations drawn uniformly with replacement, all of the same level (Cubuk et al. 2019).
 
     "image" is uint8 or float32 [H, W, C] in 0…255, C = 1 or 3, and becomes uint8 in 0…255.
     """
-    amounts = tf.constant([_both_ways(operation, op.magnitude) for operation in RAND_AUGMENT])
+    amounts = tf.constant(
+        [_both_ways(operation, amount(operation, op.magnitude)) for operation in RAND_AUGMENT]
+    )
     draws = tf.random.stateless_uniform([op.layers, 2], seed, dtype=tf.float64)
     image = _to_uint8(example["image"])
     for layer in range(op.layers):
@@ -115,7 +149,7 @@ def auto_augment(example: Example, seed: tf.Tensor, op: AutoAugment) -> Example:
     "image" is uint8 or float32 [H, W, C] in 0…255, C = 1 or 3, and becomes uint8 in 0…255 (Cubuk et
     al. 2018, section 3.1).
     """
-    policy = POLICIES[op.policy]
+    policy, strength = POLICIES[op.policy]
     # What isn't applied is the identity, the first.
     operations = (
         identity,
@@ -128,7 +162,10 @@ def auto_augment(example: Example, seed: tf.Tensor, op: AutoAugment) -> Example:
         [[probability for _, probability, _ in steps] for steps in policy], tf.float64
     )
     amounts = tf.constant(
-        [[_both_ways(operation, level) for operation, _, level in steps] for steps in policy]
+        [
+            [_both_ways(operation, strength(operation, level)) for operation, _, level in steps]
+            for steps in policy
+        ]
     )
     draws = tf.random.stateless_uniform([5], seed, dtype=tf.float64)
     image, row = _to_uint8(example["image"]), _index(draws[0], len(policy))
@@ -149,8 +186,7 @@ def _apply(
     return tf.ensure_shape(tf.switch_case(chosen, branches), image.shape)
 
 
-def _both_ways(operation: Operation, level: float) -> list[float]:
-    strength = amount(operation, level)
+def _both_ways(operation: Operation, strength: float) -> list[float]:
     return [strength, -strength if operation in SIGNED else strength]
 
 

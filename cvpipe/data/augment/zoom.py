@@ -17,8 +17,8 @@ from cvpipe.data.example import Example
 from cvpipe.geometry.boxes import iou
 from cvpipe.geometry.pixels import mean_canvas, mean_color, paste, resize_and_place
 
-# How many patches are tried until one overlaps enough; where none does the image stays whole.
-PATCHES = 50
+TRIALS = 40
+"""Patches that are tried for a smallest IoU, as in torchvision."""
 
 
 def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
@@ -48,43 +48,44 @@ def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
 
 
 def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
-    """Crops a patch of the image, of which all PATCHES are drawn at once and the first is taken
-    that will do (Liu et al. 2015, 2.2).
+    """Crop a patch of the image around some of its objects (Liu et al. 2015, section 2.2).
 
-    With the whole image, any patch, and each smallest IoU in `op.ious` equally likely, a patch will
-    do if its aspect is in `op.aspect`, it has that IoU with an object at least, and holds an
-    object's centre; if there are no objects, its aspect is enough. Objects stay whose centre is
-    inside. "image" is [H, W, C] of any type, "boxes" are needed.
+    The whole image, any patch, and each smallest IoU in `op.ious` are equally likely. Of `TRIALS`
+    random patches the first is taken that will do; where none does, another of these options is
+    drawn, with new patches, as in torchvision's RandomIoUCrop. A patch will do if its aspect is in
+    `op.aspect` and it holds the center of an object with which it has that IoU at least; if there
+    are no objects, its aspect is enough. Objects stay whose center is inside. "image" is [H, W, C]
+    of any type, "boxes" are needed.
     """
     image, boxes, extent = example["image"], example["boxes"], tf.shape(example["image"])[:2]
-    choice_seed, patch_seed = tf.unstack(tf.random.split(seed))
-    choice = tf.cast(
-        tf.random.stateless_uniform([], choice_seed, dtype=tf.float64) * (len(op.ious) + 2),
-        tf.int32,
-    )
-    # The last two: any patch, and the whole image.
-    least = tf.gather(tf.constant([*op.ious, 0.0, 2.0], tf.float32), choice)
-    draws = tf.random.stateless_uniform([PATCHES, 4], patch_seed, dtype=tf.float64)
     limits = tf.cast(extent, tf.float64)
-    sizes = tf.maximum(
-        tf.round(limits * (op.scale[0] + (op.scale[1] - op.scale[0]) * draws[:, :2])), 1
+
+    def draw(attempt: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        draws = tf.random.stateless_uniform(
+            [1 + 4 * TRIALS], tf.random.fold_in(seed, attempt), dtype=tf.float64
+        )
+        option = tf.cast(draws[0] * (len(op.ious) + 2), tf.int32)
+        # The last two: any patch, and the whole image.
+        least = tf.gather(tf.constant([*op.ious, 0.0, 0.0], tf.float32), option)
+        is_whole = option == len(op.ious) + 1
+        corners, sizes = _patches(tf.reshape(draws[1:], [TRIALS, 4]), limits, op.scale)
+        suits = _suits(corners, sizes, limits, boxes, least, op.aspect)
+        first = tf.argmax(tf.cast(suits, tf.int32))
+        corner = tf.where(is_whole, tf.zeros_like(limits), corners[first])
+        size = tf.where(is_whole, limits, sizes[first])
+        return attempt + 1, is_whole | tf.reduce_any(suits), is_whole, corner, size
+
+    # The whole image always does: the loop ends after 7 attempts on average, at most, with the
+    # default options.
+    nothing = (tf.constant(False), tf.constant(False), tf.zeros_like(limits), limits)
+    *_, is_whole, corner, size = tf.while_loop(
+        lambda attempt, found, *_: ~found, draw, (tf.constant(0), *nothing)
     )
-    corners = tf.floor(draws[:, 2:] * (limits - sizes + 1))
-    patches = tf.cast(tf.concat([corners, corners + sizes], 1) / tf.tile(limits, [2]), tf.float32)
-    aspect = sizes[:, 1] / sizes[:, 0]
-    inside, overlap = _centre_inside(patches, boxes), iou(patches, boxes)
-    suits = tf.reduce_any(inside, 1) & (tf.reduce_max(overlap, 1) >= least) | (
-        tf.shape(boxes)[0] == 0
-    ) & (least <= 1)
-    suits &= (aspect >= op.aspect[0]) & (aspect <= op.aspect[1])
-    first = tf.argmax(tf.cast(suits, tf.int32))
-    size = tf.cast(tf.where(tf.reduce_any(suits), sizes[first], limits), tf.int32)
-    corner = tf.cast(
-        tf.where(tf.reduce_any(suits), corners[first], tf.zeros_like(limits)), tf.int32
-    )
+    inside = _center_inside(_fractions(corner, size, limits)[tf.newaxis], boxes)[0]
+    corner, size = tf.cast(corner, tf.int32), tf.cast(size, tf.int32)
     patch = image[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
     patch = tf.ensure_shape(patch, [None, None, image.shape[-1]])
-    kept = keep_objects(example, ~tf.reduce_any(suits) | inside[first])
+    kept = keep_objects(example, is_whole | inside)
     shown = cropped(kept, patch, extent, corner, size, drop=False)
     return {**shown, "boxes": _boxes_inside(kept["boxes"], extent, corner, size)}
 
@@ -133,9 +134,43 @@ def _boxes_inside(
     return tf.clip_by_value((boxes * extent - corner) / size, 0, 1)
 
 
-def _centre_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Whether the centre of each box [n, 4] lies in each patch [P, 4]: bool [P, n]."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+def _patches(
+    draws: tf.Tensor, limits: tf.Tensor, scale: tuple[float, float]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return corners and sizes in whole pixels, float64 [P, 2] each, of patches inside an image of
+    `limits` pixels, float64 [2]; `draws` are float64 [P, 4] in [0, 1).
+    """
+    sizes = tf.maximum(tf.round(limits * (scale[0] + (scale[1] - scale[0]) * draws[:, :2])), 1)
+    return tf.floor(draws[:, 2:] * (limits - sizes + 1)), sizes
+
+
+def _suits(
+    corners: tf.Tensor,
+    sizes: tf.Tensor,
+    limits: tf.Tensor,
+    boxes: tf.Tensor,
+    least: tf.Tensor,
+    aspect: tuple[float, float],
+) -> tf.Tensor:
+    """Return True, bool [P], for patches of an allowed aspect that hold the center of an object,
+    with an IoU of at least `least`; without objects the aspect decides.
+    """
+    patches = _fractions(corners, sizes, limits)
+    reached = _center_inside(patches, boxes) & (iou(patches, boxes) >= least)
+    aspects = sizes[:, 1] / sizes[:, 0]
+    is_allowed = (aspects >= aspect[0]) & (aspects <= aspect[1])
+    return is_allowed & (tf.reduce_any(reached, 1) | (tf.shape(boxes)[0] == 0))
+
+
+def _fractions(corners: tf.Tensor, sizes: tf.Tensor, limits: tf.Tensor) -> tf.Tensor:
+    """Return patches of pixels as fractions of the image, float32 [..., 4]."""
+    sides = tf.concat([corners, corners + sizes], -1)
+    return tf.cast(sides / tf.tile(limits, [2]), tf.float32)
+
+
+def _center_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Return True, bool [P, n], where the center of a box [n, 4] lies in a patch [P, 4]."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     return tf.reduce_all(
-        (centres > patches[:, tf.newaxis, :2]) & (centres < patches[:, tf.newaxis, 2:]), -1
+        (centers > patches[:, tf.newaxis, :2]) & (centers < patches[:, tf.newaxis, 2:]), -1
     )

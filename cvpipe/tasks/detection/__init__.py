@@ -18,10 +18,11 @@ from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes, restore_boxes
 from cvpipe.data.sources import Example
 from cvpipe.fields import Field
-from cvpipe.geometry.boxes import clip
+from cvpipe.geometry.boxes import center_inside, clip, has_area
 from cvpipe.geometry.suppression import suppress
-from cvpipe.losses.detection import BoxTargets, ssd_loss, yolo_loss, yolo_v1_loss
+from cvpipe.losses.detection import BoxTargets, ssd_loss
 from cvpipe.losses.imitation import mean_squares
+from cvpipe.losses.yolo import V2, V3, yolo_loss, yolo_v1_loss
 from cvpipe.metrics.detection import DetectionMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
@@ -132,7 +133,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
         outputs["logits"],
         objects,
         index,
-        isinstance(head, YoloV2),
+        V2 if isinstance(head, YoloV2) else V3,
         section,
     )
 
@@ -162,8 +163,9 @@ def answer(
         options: other values than the defaults of `options_of`.
 
     Returns:
-        "boxes" float32 [B, S, 4], ymin, xmin, ymax, xmax in pixels of those images, S =
-        `suppress.max_detections`; "class_ids" int32 [B, S] and "class_names" string [B, S];
+        "boxes" float32 [B, S, 4], ymin, xmin, ymax, xmax in pixels of those images, of an area
+        above 0, S = `suppress.max_detections`; "class_ids" int32 [B, S] and "class_names" string
+        [B, S];
         "scores" float32 [B, S] in 0…1, falling; "count" int32 [B], the number of answers among the
         S: behind them are zeros, ids −1 and empty names. "image_size" int32 [B, 2] is `extent`.
     """
@@ -173,11 +175,14 @@ def answer(
         if extent is None
         else tf.convert_to_tensor(extent)
     )
-    whole = clip(restore_boxes(boxes, extent, config.prepare))
+    pixels = tf.tile(tf.cast(extent, tf.float32), [1, 2])[:, tf.newaxis]
+    whole = restore_boxes(boxes, extent, config.prepare)
+    shown = clip(whole)
+    is_answer = has_area(shown * pixels) & center_inside(whole)
     chosen = config.model.head.suppress
     found = suppress(
-        whole,
-        scores,
+        shown,
+        tf.where(is_answer[..., tf.newaxis], scores, 0),
         kind=chosen.kind,
         slots=chosen.max_detections,
         candidates=chosen.candidates,
@@ -185,7 +190,7 @@ def answer(
     )
     names = tf.gather(tf.constant(["", *class_names]), found["classes"] + 1)
     return {
-        "boxes": found["boxes"] * tf.tile(tf.cast(extent, tf.float32), [1, 2])[:, tf.newaxis],
+        "boxes": found["boxes"] * pixels,
         "class_ids": found["classes"],
         "class_names": names,
         "scores": found["scores"],

@@ -199,6 +199,99 @@ def test_patches_hold_centres_and_keep_to_their_smallest_iou() -> None:
     assert 50 < cropped < 85
 
 
+def torchvisions_patch(
+    boxes: np.ndarray, shape: tuple[int, int], random: np.random.Generator
+) -> tuple[int, int] | None:
+    """Height and width of a patch by the rule of torchvision's RandomIoUCrop, written anew; None
+    for the whole image. `boxes` are in pixels.
+    """
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    while True:
+        least = random.choice([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+        if least == 1:
+            return None
+        size = (np.array(shape) * random.uniform(0.3, 1, (40, 2))).astype(int)
+        low = ((shape - size) * random.random((40, 2))).astype(int)
+        high, aspect = low + size, size[:, 1] / size[:, 0]
+        inside = (low[:, None] < centers).all(-1) & (centers < high[:, None]).all(-1)
+        top, bottom = (
+            np.maximum(low[:, None], boxes[:, :2]),
+            np.minimum(high[:, None], boxes[:, 2:]),
+        )
+        shared = np.maximum(bottom - top, 0).prod(-1)
+        union = size.prod(-1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(-1) - shared
+        suits = (inside & (shared / union >= least)).any(1) & (aspect >= 0.5) & (aspect <= 2)
+        if suits.any():
+            height, width = size[suits.argmax()].tolist()
+            return height, width
+
+
+@pytest.mark.parametrize(
+    "boxes, shape",
+    [
+        ([(20, 30, 90, 140)], (120, 160)),
+        ([(5, 5, 35, 45), (60, 80, 100, 150), (40, 20, 60, 40)], (120, 160)),
+        ([(50, 70, 62, 84)], (120, 160)),
+    ],
+    ids=["large", "several", "small"],
+)
+def test_images_stay_whole_as_often_as_in_torchvision(
+    boxes: list[tuple[int, ...]], shape: tuple[int, int]
+) -> None:
+    op, count = operation({"op": "iou_crop"}), 400
+    pixels = np.array(boxes, float)
+    example = {
+        "image": tf.zeros([*shape, 3], tf.uint8),
+        "boxes": tf.constant(pixels / np.tile(shape, 2), tf.float32),
+        "labels": tf.range(len(boxes)),
+        "crowd": tf.zeros(len(boxes), tf.bool),
+    }
+    areas = [
+        np.prod(changed["image"].shape[:2]) / np.prod(shape)
+        for changed in in_map(lambda key: augment(unknown(example), key, [op], SIZE), count)
+    ]
+    random, drawn = np.random.default_rng(0), 2000
+    theirs = [torchvisions_patch(pixels, shape, random) or shape for _ in range(drawn)]
+    their_areas = [np.prod(size) / np.prod(shape) for size in theirs]
+    whole, expected = np.mean(np.equal(areas, 1)), np.mean(np.equal(their_areas, 1))
+    # Four standard deviations of the difference of two shares, and of two means: a right rule
+    # fails one in 16,000.
+    spread = 4 * np.sqrt(1 / count + 1 / drawn)
+    assert abs(whole - expected) < spread * np.sqrt(expected * (1 - expected))
+    assert abs(np.mean(areas) - np.mean(their_areas)) < spread * np.std(their_areas)
+
+
+def test_an_iou_that_no_patch_reaches_is_drawn_anew() -> None:
+    # No patch is as small as the object: of "any", "0.9" and the whole image two are left.
+    op = operation({"op": "iou_crop", "ious": [0.9]})
+    example, count = painted((28, 38, 34, 44)), 100
+    whole = sum(
+        changed["image"].shape[:2] == SHAPE
+        for changed in in_map(lambda key: augment(unknown(example), key, [op], SIZE), count)
+    )
+    assert 30 < whole < 70
+
+
+def test_images_without_objects_are_cropped_too_and_of_one_pixel_stay() -> None:
+    example = {
+        "boxes": tf.zeros([0, 4]),
+        "labels": tf.zeros([0], tf.int32),
+        "crowd": tf.zeros([0], tf.bool),
+    }
+    op = operation({"op": "iou_crop"})
+    for shape in ((60, 80), (1, 1)):
+        image = tf.zeros([*shape, 3], tf.uint8)
+        shapes = {
+            changed["image"].shape[:2]
+            for changed in in_map(
+                lambda key, image=image: augment(
+                    unknown({**example, "image": image}), key, [op], SIZE
+                )
+            )
+        }
+        assert shapes == {(1, 1)} if shape == (1, 1) else len(shapes) > 20
+
+
 def test_all_smallest_ious_are_met_by_the_best_object() -> None:
     example = {
         **painted(RECTANGLES[0]),

@@ -28,6 +28,7 @@ from cvpipe.data.augment.policies import (
     RAND_AUGMENT,
     RANGES,
     SIGNED,
+    Amount,
     amount,
     auto_augment,
     rand_augment,
@@ -71,13 +72,13 @@ def images(
 
 
 def outcomes(
-    operation: Any, level: float
+    operation: Any, level: float, strength_of: Amount = amount
 ) -> list[tuple[float, Callable[[np.ndarray], np.ndarray]]]:
     """What an operation may do to an image, and how often: either way with a half each, or its one
     way.
     """
     ways = [1, -1] if operation in SIGNED else [1]
-    strengths = [tf.constant(way * amount(operation, level), tf.float32) for way in ways]
+    strengths = [tf.constant(way * strength_of(operation, level), tf.float32) for way in ways]
     return [
         (
             1 / len(ways),
@@ -103,7 +104,7 @@ def assert_as_frequent(found: list[np.ndarray], expected: dict[bytes, float]) ->
 
 
 def test_a_policy_is_25_pairs_of_operations_with_probabilities_and_levels() -> None:
-    for policy in POLICIES.values():
+    for policy, _ in POLICIES.values():
         assert len(policy) == 25
         for steps in policy:
             assert len(steps) == 2
@@ -121,9 +122,8 @@ def test_a_policy_is_25_pairs_of_operations_with_probabilities_and_levels() -> N
     ],
 )
 def test_policies_are_model_gardens(ours: str, theirs: str, model_garden: ModuleType) -> None:
-    listed = [
-        [(name(operation), *numbers) for operation, *numbers in steps] for steps in POLICIES[ours]
-    ]
+    policy, _ = POLICIES[ours]
+    listed = [[(name(operation), *numbers) for operation, *numbers in steps] for steps in policy]
     assert listed == getattr(model_garden.AutoAugment, theirs)()
 
 
@@ -182,6 +182,47 @@ def test_the_ends_of_the_ranges_are_those_of_the_papers_table() -> None:
     }
 
 
+@pytest.mark.parametrize("policy", ["cifar10", "svhn"])
+def test_small_images_policies_have_the_strengths_of_the_authors_code_for_them(policy: str) -> None:
+    table, strength_of = POLICIES[policy]
+    # "int_parameter" and "float_parameter" of that code; translations are in pixels of 32.
+    formulas: dict[str, Callable[[int], float]] = {
+        "Rotate": lambda level: int(level * 30 / 10),
+        "ShearX": lambda level: level * 0.3 / 10,
+        "ShearY": lambda level: level * 0.3 / 10,
+        "TranslateX": lambda level: int(level * 10 / 10) / 32,
+        "TranslateY": lambda level: int(level * 10 / 10) / 32,
+        "Solarize": lambda level: 256 - int(level * 256 / 10),
+        "Posterize": lambda level: 4 - int(level * 4 / 10),
+        **dict.fromkeys(
+            ("Color", "Contrast", "Brightness", "Sharpness"), lambda level: level * 1.8 / 10 + 0.1
+        ),
+        **dict.fromkeys(("AutoContrast", "Equalize", "Invert"), lambda level: 0),
+    }
+    tried = {step[0] for steps in table for step in steps}
+    for operation, level in itertools.product(tried, range(11)):
+        expected = formulas[name(operation)](level)
+        assert strength_of(operation, level) == pytest.approx(expected), (operation, level)
+
+
+def test_stronger_levels_change_more_pixels_of_small_images_and_fewer_of_imagenets() -> None:
+    image = tf.constant(np.arange(256, dtype=np.uint8).reshape(16, 16, 1))
+    for (_, strength_of), sign in zip(POLICIES.values(), (-1, 1, 1), strict=True):
+        for operation in (solarize, posterize):
+            weak, strong = (
+                np.abs(
+                    operation(image, tf.constant(strength_of(operation, level), tf.float32)).numpy()
+                    - np.float32(image)
+                ).mean()
+                for level in (2, 8)
+            )
+            assert sign * (strong - weak) > 0
+    wide = np.full((32, 50, 1), 200, np.uint8)
+    _, strength_of = POLICIES["cifar10"]
+    moved = translate_x(tf.constant(wide), tf.constant(strength_of(translate_x, 9), tf.float32))
+    assert (moved.numpy() != 200).mean() == 0.28
+
+
 def test_rand_augment_draws_every_operation_and_way_as_often() -> None:
     expected: Counter[bytes] = Counter()
     for operation in RAND_AUGMENT:
@@ -206,9 +247,10 @@ def test_auto_augment_follows_its_table_in_operations_probabilities_levels_and_o
     policy: Any,
 ) -> None:
     expected: Counter[bytes] = Counter()
-    for (first, p, level), (second, q, other) in POLICIES[policy]:
+    table, strength_of = POLICIES[policy]
+    for (first, p, level), (second, q, other) in table:
         for (one_share, one), (two_share, two) in itertools.product(
-            outcomes(first, level), outcomes(second, other)
+            outcomes(first, level, strength_of), outcomes(second, other, strength_of)
         ):
             image = one(IMAGE)
             for share, result in (
