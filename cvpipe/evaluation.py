@@ -4,7 +4,7 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def batch_size_of(config: Config) -> int:
 
 def batches_of(
     source: Source, task: Task, config: Config, quarantine: Quarantine
-) -> tf.data.Dataset:
+) -> Iterable[dict[str, Any]]:
     """Return the batches that `evaluate` reads; making them takes the time of tracing a graph."""
     return evaluation_batches(
         source, config, task.true_targets, quarantine, batch_size_of(config), task.targets
@@ -118,7 +118,7 @@ def evaluate(
     *,
     quarantine: Quarantine,
     watch: Watch | None = None,
-    batches: tf.data.Dataset | None = None,
+    batches: Iterable[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Evaluate every readable example of a split.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from cvpipe.data.decode import decode_image
 from cvpipe.data.example import Example
 from cvpipe.data.graph import or_zeros
 from cvpipe.data.order import batch_order, example_seed
+from cvpipe.data.plain_first import PlainFirst
 from cvpipe.data.prepare import prepare, prepare_views, whole_images
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.seeds import MIX_SEED, PARTNER_SEED
@@ -108,21 +109,28 @@ def evaluation_batches(
     quarantine: Quarantine | None,
     batch_size: int,
     fields: Fields | None = None,
-) -> tf.data.Dataset:
+) -> Iterable[Batch]:
     """All examples once, in the source's order, unaugmented; the last batch is filled up with
     weight 0.
+
+    Args:
+        quarantine: takes unreadable records; None fails at the first.
     """
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
-    examples = _padded_range(len(source), batch_size)
-    return prefetch(_batches(examples, load, quarantine, batch_size, fields))
+    def batches(quarantine: Quarantine | None) -> tf.data.Dataset:
+        examples = _padded_range(len(source), batch_size)
+        return prefetch(_batches(examples, load, quarantine, batch_size, fields))
+
+    plain = batches(None)
+    return plain if quarantine is None else PlainFirst(plain, lambda: batches(quarantine))
 
 
 def encoded_batches(
     source: Source, config: Config, encode: Encode, batch_size: int, fields: Fields | None = None
-) -> tf.data.Dataset:
+) -> Iterable[Batch]:
     """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image".
 
     A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that
@@ -138,13 +146,16 @@ def encoded_batches(
                 encoded = tf.identity(encoded)
         return {"bytes": encoded, "targets": encode(upright(example))}
 
-    def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
-        loaded, _ = or_zeros(read, index)
-        return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
+    def batches(guarded: bool) -> tf.data.Dataset:
+        def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
+            loaded = or_zeros(read, index)[0] if guarded else read(index)
+            return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
-    load = tf.autograph.experimental.do_not_convert(load)
-    examples = _padded_range(len(source), batch_size).map(load, PARALLEL)
-    return prefetch(_batched(examples, batch_size, fields))
+        load = tf.autograph.experimental.do_not_convert(load)
+        examples = _padded_range(len(source), batch_size).map(load, PARALLEL, deterministic=True)
+        return prefetch(_batched(examples, batch_size, fields))
+
+    return PlainFirst(batches(guarded=False), lambda: batches(guarded=True))
 
 
 def read_examples(

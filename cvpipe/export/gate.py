@@ -186,11 +186,12 @@ def _readable(
         quarantine = Quarantine(chosen, "checked", 1.0)
         prepared = evaluation_batches(chosen, config, task.encode, quarantine, size)
         files = encoded_batches(chosen, config, task.encode, size)
-        for batch, file in zip(
-            prepared.as_numpy_iterator(), files.as_numpy_iterator(), strict=True
-        ):
+        for batch, file in zip(prepared, files, strict=True):
+            image, extent, encoded = (
+                values.numpy() for values in (batch["image"], batch["extent"], file["bytes"])
+            )
             for n in np.flatnonzero(batch["weight"]):
-                yield file["bytes"][n], batch["image"][n], batch["extent"][n]
+                yield encoded[n], image[n], extent[n]
 
 
 def _replay(artefact: Path, requests: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -67,7 +67,7 @@ class Objective:
             4 * len(source) * math.prod([*config.prepare.size, config.prepare.channels])
             <= KEPT_BYTES
         )
-        self._batches = batches.cache() if small else batches
+        self._batches = list(batches) if small else batches
 
         seed = step_seed(config, tf.constant(0))
 

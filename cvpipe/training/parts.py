@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -32,7 +33,7 @@ class Parts(NamedTuple):
     """The evaluated graph of the state's networks."""
     quarantines: dict[str, Quarantine]
     """By split."""
-    validation: tf.data.Dataset | None
+    validation: Iterable[dict[str, Any]] | None
     """Batches of the validation split, where there is one."""
     checkpointer: Checkpointer
     log: RunLog

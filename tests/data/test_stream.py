@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,12 @@ def evaluate(
     source: Source, config: Config, quarantine: Any = None, batch_size: int = 4
 ) -> dict[str, Any]:
     return joined(
-        list(
-            evaluation_batches(
-                source, config, encode_labels, quarantine, batch_size
-            ).as_numpy_iterator()
-        )
+        in_numpy(evaluation_batches(source, config, encode_labels, quarantine, batch_size))
     )
+
+
+def in_numpy(batches: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [tf.nest.map_structure(lambda tensor: tensor.numpy(), batch) for batch in batches]
 
 
 def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -213,9 +214,7 @@ def test_encoded_batches_decode_to_the_evaluated_images(
 ) -> None:
     config = pipeline(f"prepare.channels={channels}", f"prepare.resize={resize}")
     for examples in (source, arrays):
-        encoded = joined(
-            list(encoded_batches(examples, config, encode_labels, 4).as_numpy_iterator())
-        )
+        encoded = joined(in_numpy(encoded_batches(examples, config, encode_labels, 4)))
         evaluated = evaluate(examples, config)
         decoded = tf.data.Dataset.from_tensor_slices(encoded.pop("bytes")).map(
             lambda b: prepare(decode_image(b, channels), config.prepare)
@@ -345,9 +344,7 @@ def test_an_unreadable_file_is_encoded_as_nothing_and_keeps_its_weight(
 ) -> None:
     spoil(files[6], "deleted")
     spoil(files[7], "garbage")
-    encoded = joined(
-        list(encoded_batches(source, pipeline(), encode_labels, 4).as_numpy_iterator())
-    )
+    encoded = joined(in_numpy(encoded_batches(source, pipeline(), encode_labels, 4)))
     assert encoded["bytes"][6] == b"" and encoded["bytes"][7] == BAD["garbage"]
     np.testing.assert_array_equal(encoded["weight"], [1] * EXAMPLES + [0])
     assert [encoded["bytes"][n] == files[n].read_bytes() for n in (5, 8)] == [True, True]
@@ -358,10 +355,10 @@ def test_a_mask_of_another_size_makes_a_bad_record_of_its_image_encoded_or_not()
     source = with_masks(sizes, [(20, 30), (30, 19), (25, 25), (40, 9), (40, 9)])
     config, quarantine = segmenter(), Quarantine(source, "test", 1.0)
     fields = {"mask": MASK}
-    (evaluated,) = evaluation_batches(
-        source, config, segmentation.truth, quarantine, 5, fields
-    ).as_numpy_iterator()
-    (encoded,) = encoded_batches(source, config, segmentation.truth, 5, fields).as_numpy_iterator()
+    [evaluated] = in_numpy(
+        evaluation_batches(source, config, segmentation.truth, quarantine, 5, fields)
+    )
+    [encoded] = in_numpy(encoded_batches(source, config, segmentation.truth, 5, fields))
     np.testing.assert_array_equal(evaluated["weight"], [1, 0, 1, 0, 1])
     assert [file != b"" for file in encoded["bytes"]] == [True, False, True, False, True] and list(
         quarantine.names

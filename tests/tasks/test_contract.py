@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import pkgutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -78,14 +79,17 @@ class Case(NamedTuple):
             self.source, self.config, self.task.encode, None, first_step=0, last_step=1
         )
 
-    def evaluation_batches(self) -> tf.data.Dataset:
-        return batches_of(
-            self.source, self.task, self.config, Quarantine(self.source, "train", 0.0)
-        )
+    def evaluation_batches(self, count: int) -> list[dict[str, Any]]:
+        quarantine = Quarantine(self.source, "train", 0.0)
+        batches = batches_of(self.source, self.task, self.config, quarantine)
+        return [
+            tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+            for batch in itertools.islice(batches, count)
+        ]
 
     def three_images(self) -> np.ndarray:
         """Three prepared images; where they keep their own size, all of one."""
-        batches = [batch["image"].numpy() for batch in self.evaluation_batches().take(3)]
+        batches = [batch["image"] for batch in self.evaluation_batches(3)]
         return np.concatenate(batches)[:3]
 
 
@@ -178,7 +182,7 @@ def test_options_are_taken_by_name_and_their_defaults_change_nothing(case: Case)
 
 def test_what_marks_the_best_checkpoint_is_among_the_scores(case: Case) -> None:
     metrics = case.task.metrics()
-    for batch in case.evaluation_batches().take(2).as_numpy_iterator():
+    for batch in case.evaluation_batches(2):
         answers = ask(case.predict, batch["image"], batch["extent"])
         metrics.update(answers, batch["targets"], batch["weight"])
     assert 0 <= metrics.result()[case.task.best_by.score] <= 1

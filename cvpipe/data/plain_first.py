@@ -1,0 +1,36 @@
+"""Batches that are read plainly for as long as every record can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+
+class PlainFirst:
+    """Batches of a split: plain ones until a record can't be read, guarded ones from there on.
+
+    A guard costs over a millisecond an image, more than decoding many of them, so only splits with
+    broken records pay for it.
+    """
+
+    def __init__(self, plain: tf.data.Dataset, guarded: Callable[[], tf.data.Dataset]):
+        """Read `plain`, which fails at the first broken record; `guarded` makes the same batches,
+        in which such a record is empty.
+        """
+        self._plain, self._make_guarded = plain, guarded
+        self._guarded: tf.data.Dataset | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        done = 0
+        if self._guarded is None:
+            try:
+                for batch in self._plain:
+                    yield batch
+                    done += 1
+                return
+            except tf.errors.OpError:
+                # The next reading meets the same record: it is guarded from its start.
+                self._guarded = self._make_guarded()
+        yield from self._guarded.skip(done)
