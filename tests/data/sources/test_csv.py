@@ -215,9 +215,9 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
         "first row names an image, images/1.png, .* data.source.header: false",
     ),
     "other encoding": (
-        {"train": "file,kind\n1.png,größe\n".encode("utf-16")},
+        {"train": "file,kind\n1.png,größe\n".encode("latin-1")},
         {},
-        "train.csv: no text in UTF-8; save it as UTF-8",
+        "train.csv:2: no text in UTF-8; save it as UTF-8",
     ),
     "open quote": (
         {"train": TRAIN + '"images/4.png,cat\n'},
