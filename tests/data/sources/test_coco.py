@@ -142,7 +142,7 @@ def test_other_splits_have_the_training_splits_classes(
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "no JSON": ("[1,", "train.json: no JSON .*; fetch it again"),
+    "no JSON": ("[1,", "train.json:1: no JSON .*; fetch it again"),
     "a list": (
         [1],
         "no instances of COCO, which have lists named images, annotations and categories",
@@ -158,8 +158,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         r"annotations\[1\] has no 'bbox'; mend or remove it",
     ),
     "no id": (
-        changed(lambda rows: rows["images"][1].update(id="x")),
-        r'images\[1\] has the id "x", no whole number',
+        changed(lambda rows: rows["images"][1].update(id=1.5)),
+        r"images\[1\] has the id 1.5, no whole number and no text",
     ),
     "an id twice": (
         changed(lambda rows: rows["images"][1].update(id=9)),

@@ -147,7 +147,8 @@ def test_what_lies_beside_the_splits_is_left_out_with_a_warning(
         splits = opened(make(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "raw/a/1.jpg"))
     assert splits.keys() == {"train", "test"}
     assert caplog.messages == [
-        f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test"
+        f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test,"
+        " testing"
     ]
 
 
@@ -186,6 +187,6 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, name: str) -> None:
 
 def test_a_missing_folder_and_a_file_are_no_folders(tmp_path: Path) -> None:
     make(tmp_path, "file")
-    for name in ("missing", "file"):
-        with pytest.raises(DataError, match=f"{name}: no such folder; set data.source.path"):
+    for name, said in (("missing", "no such folder"), ("file", "neither a folder")):
+        with pytest.raises(DataError, match=f"{name}: {said}.*; set data.source.path"):
             opened(tmp_path / name)

@@ -159,6 +159,10 @@ def test_what_has_no_partner_is_left_out_and_named(
     assert source.names() == ["train/images/4.jpg"]
     assert caplog.messages == [
         (
+            f"{tmp_path}: 1 hidden names and leftovers of systems and editors are left out, such as"
+            " train/images/._4.jpg"
+        ),
+        (
             f"{tmp_path}: 4 images have no mask and are left out, such as train/images/0.jpg,"
             " train/images/1.jpg, train/images/2.jpg"
         ),

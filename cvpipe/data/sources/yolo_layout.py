@@ -1,0 +1,300 @@
+"""Where a yolo source's files lie: the images of each split, their text files, and the class names.
+
+A split is given by data.yaml, else by the folders' names.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from cvpipe.config.data import Yolo
+from cvpipe.data.sources.files import Files, plain_path
+from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.sources.splits import check_folder_splits
+from cvpipe.errors import DataError
+from cvpipe.text_files import decode_text
+from cvpipe.yaml_files import read_yaml_as_text
+
+log = logging.getLogger(__name__)
+
+# Split → its keys in data.yaml.
+KEYS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+# Lists of class names that labelImg, CVAT and Roboflow write.
+CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")
+# How people write that there is none.
+_NOTHING = ("", "~", "null", "Null", "NULL")
+
+
+def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
+    """Return data.yaml's values, as text; nothing where there is no such file.
+
+    Raises:
+        DataError: it is no YAML, or no mapping.
+    """
+    name = files.find(config.names)
+    if name is None or PurePosixPath(name).name in CLASS_LISTS:
+        return {}
+    place = files.locate(name)
+    values = read_yaml_as_text(decode_text(files.read(name), place), place)
+    if values is not None and not isinstance(values, dict):
+        raise DataError(f"{place}: no keys with values, such as 'names: [cat, dog]'; mend the file")
+    return values or {}
+
+
+def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names: the pipeline's, else data.yaml's, else those of a list.
+
+    Raises:
+        DataError: there are none, they aren't numbered from 0, or two are the same.
+    """
+    if config.classes:
+        return config.classes
+    name = files.find(config.names)
+    if name is None or PurePosixPath(name).name in CLASS_LISTS:
+        return _listed_names(files, config, name)
+    place = files.locate(name)
+    names = data.get("names")
+    if isinstance(names, dict):
+        names = _by_number(place, names)
+    if not isinstance(names, list) or not names:
+        raise DataError(
+            f"{place}: no list named names, nor a mapping from 0, 1, … to names; add it, or set"
+            " data.source.classes"
+        )
+    for number, one in enumerate(names):
+        if not isinstance(one, str) or not one:
+            raise DataError(f"{place}: the class {number} has no name, but {one!r}; mend it")
+    return _different(place, names)
+
+
+def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the images of each split, or of one named "all".
+
+    Raises:
+        DataError: there is no image, a split that data.yaml gives isn't there or is empty, there is
+            none of train, or an image belongs to no split though there are some.
+    """
+    given = _given_splits(files, config, data)
+    used = {image for images in given.values() for image in images}
+    splits: dict[str, list[str]] = {}
+    for image in _images(files, config):
+        if image not in used:
+            splits.setdefault(_split_by_folders(image), []).append(image)
+    if not given:
+        check_folder_splits(config.path, {split: images[0] for split, images in splits.items()})
+        return splits
+    unused = [image for split in ("all", *given) for image in splits.pop(split, [])]
+    if unused:
+        log.warning(
+            "%s: %d images are in no split that %s gives and are left out, such as %s",
+            config.path,
+            len(unused),
+            config.names,
+            unused[0],
+        )
+    return {**given, **splits}
+
+
+def text_file_of(files: Files, image: str, config: Yolo) -> str:
+    """Return the name of an image's text file: in the folder named labels in place of images, or
+    beside it; the first where there is neither.
+    """
+    beside = str(PurePosixPath(image).with_suffix(".txt"))
+    parts = beside.split("/")
+    if config.images not in parts[:-1]:
+        return files.find(beside) or beside
+    parts[len(parts) - 1 - parts[::-1].index(config.images)] = config.labels
+    apart = "/".join(parts)
+    return files.find(apart) or files.find(beside) or apart
+
+
+def _images(files: Files, config: Yolo) -> list[str]:
+    """The images in folders of their name; where there are none, all that lie beside text files."""
+    every = [name for name in files.names() if is_image(name)]
+    images = [name for name in every if config.images in name.split("/")[:-1]]
+    if not images:
+        texts = {posixpath.dirname(name) for name in files.names() if name.endswith(".txt")}
+        images = [name for name in every if posixpath.dirname(name) in texts]
+    if not images:
+        raise DataError(
+            f"{config.path}: no image in a folder named '{config.images}'; set data.source.images"
+            " to what it is called"
+        )
+    return images
+
+
+def _split_by_folders(name: str) -> str:
+    """What the folders of a file say it is for; "all" where they say nothing."""
+    folders = name.split("/")[:-1]
+    return next((split for split in map(split_of, reversed(folders)) if split), "all")
+
+
+def _given_splits(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The images of the splits that data.yaml gives; none where nothing of them is there, but the
+    folders' names tell splits.
+    """
+    place = files.locate(config.names)
+    entries = {
+        split: paths
+        for split, keys in KEYS.items()
+        for key in keys
+        if (paths := _paths(place, key, data.get(key, "")))
+    }
+    if not entries:
+        return _splits_of_lists(files, config, data)
+    found = {
+        split: [(path, _entry(files, config, data, path)) for path in paths]
+        for split, paths in entries.items()
+    }
+    lost = [
+        (split, path) for split, pairs in found.items() for path, images in pairs if images is None
+    ]
+    if lost and all(images is None for pairs in found.values() for _, images in pairs):
+        log.warning(
+            "%s: nothing that it names is there, such as %s; the folders' names tell the splits",
+            place,
+            lost[0][1],
+        )
+        return {}
+    if lost:
+        split, path = lost[0]
+        raise DataError(
+            f"{place}: {split} is '{path}', which isn't there; mend the path, or remove the key to"
+            " have images held out"
+        )
+    if found and "train" not in found:
+        raise DataError(f"{place}: gives {', '.join(found)}, but no train; add it")
+    splits = {
+        split: list(dict.fromkeys(image for _, images in pairs for image in images or ()))
+        for split, pairs in found.items()
+    }
+    for split, images in splits.items():
+        if not images:
+            raise DataError(
+                f"{place}: {split} is '{entries[split][0]}', where no image is; mend the path, or"
+                " remove the key to have images held out"
+            )
+    return splits
+
+
+def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The images of darknet's lists, train.txt and so on, where one of them names some that are
+    there: it could also be a note.
+    """
+    bases = _bases(config, data)
+    lists = {
+        split: name
+        for split, keys in KEYS.items()
+        for key in keys
+        if (name := files.find(posixpath.join(bases[0], f"{key}.txt")))
+    }
+    splits = {split: _listed_images(files, name, bases) for split, name in lists.items()}
+    return splits if all(splits.values()) and "train" in splits else {}
+
+
+def _paths(place: str, key: str, value: Any) -> list[str]:
+    """A path, or a list of some."""
+    paths = value if isinstance(value, list) else [value]
+    if not all(isinstance(path, str) for path in paths):
+        raise DataError(f"{place}: {key} is no path, nor a list of paths; mend it")
+    return [path for path in paths if path not in _NOTHING]
+
+
+def _entry(files: Files, config: Yolo, data: Mapping[str, Any], path: str) -> list[str] | None:
+    """The images in a folder, or of a list of them; None where there is neither."""
+    bases = _bases(config, data)
+    for candidate in _candidates(path, bases, anywhere=False):
+        folder = files.find_folder(candidate)
+        if folder is not None:
+            start = f"{folder}/" if folder else ""
+            return [name for name in files.names() if name.startswith(start) and is_image(name)]
+        name = files.find(candidate)
+        if name is not None:
+            return _listed_images(files, name, bases)
+    return None
+
+
+def _bases(config: Yolo, data: Mapping[str, Any]) -> list[str]:
+    """Folders that data.yaml's paths may begin at."""
+    own, root = posixpath.dirname(plain_path(config.names)), data.get("path", "")
+    root = root if isinstance(root, str) and root not in _NOTHING else ""
+    return list(dict.fromkeys([posixpath.join(own, root), root, own, ""]))
+
+
+def _candidates(path: str, bases: Sequence[str], anywhere: bool) -> Iterator[str]:
+    """Yield the places that a path in a data set's files can mean.
+
+    Tools write it as seen from another folder, or from the disk where they ran: leading .. are
+    dropped, and the first folders of a path that is absolute, or of any if it may lie `anywhere`.
+    """
+    whole = [plain_path(posixpath.join(base, path.replace("\\", "/"))) for base in bases]
+    yield from whole
+    for one in whole:
+        parts = [part for part in one.split("/") if part != ".."]
+        shorter = anywhere or one.startswith("/") or one[1:3] == ":/"
+        for begin in range(len(parts) if shorter else 1):
+            yield "/".join(parts[begin:])
+
+
+def _listed_images(files: Files, name: str, bases: Sequence[str]) -> list[str]:
+    """The images that a list names, a path a line; such that are missing stay bad records. Nothing
+    where all of them are.
+    """
+    lines = map(str.strip, decode_text(files.read(name), files.locate(name)).splitlines())
+    images, found = list[str](), False
+    for line in filter(None, lines):
+        candidates = _candidates(line, [posixpath.dirname(name), *bases], anywhere=True)
+        image = next(filter(None, map(files.find, candidates)), None)
+        images.append(image or plain_path(line))
+        found = found or image is not None
+    return images if found else []
+
+
+def _listed_names(files: Files, config: Yolo, given: str | None) -> tuple[str, ...]:
+    """The class names of a list, a name a line."""
+    lists = [given] if given else [n for n in files.names() if PurePosixPath(n).name in CLASS_LISTS]
+    if not lists:
+        raise DataError(
+            f"{files.locate(config.names)}: no such file with the class names; set"
+            " data.source.names to it, or data.source.classes"
+        )
+    found = [_names_in(files, name) for name in lists]
+    for name, names in zip(lists, found, strict=True):
+        if names != found[0]:
+            raise DataError(
+                f"{files.locate(name)}: other class names than in {files.locate(lists[0])}; keep"
+                " one of the two, or set data.source.classes"
+            )
+    return _different(files.locate(lists[0]), found[0])
+
+
+def _names_in(files: Files, name: str) -> list[str]:
+    place = files.locate(name)
+    names = [
+        stripped
+        for line in decode_text(files.read(name), place).splitlines()
+        if (stripped := line.strip())
+    ]
+    if not names:
+        raise DataError(f"{place}: no class name in it; add them, or set data.source.classes")
+    return names
+
+
+def _by_number(place: str, names: Mapping[str, Any]) -> list[Any]:
+    numbers = {int(key): name for key, name in names.items() if key.isdecimal()}
+    if len(numbers) < len(names) or sorted(numbers) != list(range(len(numbers))):
+        raise DataError(
+            f"{place}: the keys of names are {', '.join(map(str, names))}, not 0, 1, … to the last"
+            " class; number the classes from 0 without a gap"
+        )
+    return [numbers[number] for number in range(len(numbers))]
+
+
+def _different(place: str, names: Sequence[str]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise DataError(f"{place}: two classes have the same name; name them differently")
+    return tuple(names)
