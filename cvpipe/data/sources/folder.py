@@ -126,19 +126,19 @@ def _folders(files: Files, above: str) -> list[str]:
 
 
 def _classes(files: Files, above: str) -> tuple[str, ...]:
-    names = tuple(_folders(files, above))
+    names = sorted(set(map(same_form, _folders(files, above))))
     if not names:
         place = files.locate(above)
         raise DataError(
             f"{place}: no folder per class inside; expected {posixpath.join(place, '<class>')}"
             "/<image>"
         )
-    return names
+    return tuple(names)
 
 
 def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
     own = _folders(files, above)
-    unknown = [name for name in own if name not in classes]
+    unknown = [name for name in own if same_form(name) not in classes]
     if unknown:
         raise DataError(
             f"{files.locate(posixpath.join(above, unknown[0]))}: class '{unknown[0]}' is not in the"
@@ -146,6 +146,9 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
         )
     found = _by_folder(files, above)
     _tell_loose(files, above, [name for name in found.pop("", []) if is_image(name)], bool(own))
+    for name in own:
+        if not any(map(is_image, found.get(same_form(name), []))):
+            raise DataError(_without_image(files, posixpath.join(above, name)))
     images: list[str] = []
     labels: list[int] = []
     others: Counter[str] = Counter()
@@ -157,8 +160,6 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
             for file in inside
             if not is_image(file)
         )
-        if not mine and name in own:
-            raise DataError(_without_image(files, posixpath.join(above, name)))
         images += mine
         labels += [label] * len(mine)
     if others:
@@ -175,13 +176,15 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
 
 
 def _by_folder(files: Files, above: str) -> dict[str, list[str]]:
-    """The files below a folder, by the folder in it that they lie in; "" if in none."""
+    """The files below a folder, by the folder in it that they lie in, in one form of Unicode; ""
+    if in none.
+    """
     found: dict[str, list[str]] = {}
     start = f"{above}/" if above else ""
     for name in files.names():
         if name.startswith(start):
             inner, slash, _ = name[len(start) :].partition("/")
-            found.setdefault(inner if slash else "", []).append(name)
+            found.setdefault(same_form(inner) if slash else "", []).append(name)
     return found
 
 
@@ -198,6 +201,8 @@ def _tell_loose(files: Files, above: str, loose: Sequence[str], has_classes: boo
             len(loose),
             loose[0],
         )
+    elif above in files.listing.aliases:
+        raise DataError(_without_image(files, above))
     elif not has_classes:
         seen = (
             f"{len(loose)} images lie in no class's folder, such as {loose[0]}"
