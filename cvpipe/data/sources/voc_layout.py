@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cvpipe.config.data import Voc
 from cvpipe.data.sources.files import Files, plain_path
-from cvpipe.data.sources.folder import EXTENSIONS, by_stem, split_of
+from cvpipe.data.sources.folder import EXTENSIONS, by_stem, is_image, split_of
 from cvpipe.data.sources.splits import check_folder_splits
 from cvpipe.errors import DataError
 from cvpipe.text_files import decode_text
@@ -29,6 +29,9 @@ LISTS = {
     "validation": ("val.txt", "valid.txt", "validation.txt"),
     "test": ("test.txt",),
 }
+
+
+_SHOWN = 3
 
 
 class Pair(NamedTuple):
@@ -84,23 +87,24 @@ def voc_pairs(files: Files, config: Voc) -> dict[str, list[Pair]]:
 
 
 def _main_folders(files: Files, config: Voc) -> tuple[str, str]:
-    """The folders of images and annotations; the source's own where the pipeline names none and
-    neither of Pascal VOC's is there.
+    """The folders of images and annotations; the source's own where the pipeline names none,
+    neither of Pascal VOC's is there, and an image lies beside an XML file.
     """
     given = config.model_fields_set & {"images", "annotations"}
     known = (_inside(config, config.images), _inside(config, config.annotations))
     if given or any(files.find_folder(folder) is not None for folder in known):
         return config.images, config.annotations
-    has_xml = any(_is_xml(name) for name in files.names())
-    return ("", "") if has_xml else (config.images, config.annotations)
+    images = {str(PurePosixPath(name).with_suffix("")) for name in filter(is_image, files.names())}
+    beside = any(str(PurePosixPath(name).with_suffix("")) in images for name in _xml_files(files))
+    return ("", "") if beside else (config.images, config.annotations)
 
 
 def _inside(config: Voc, path: str) -> str:
     return posixpath.join(config.root, path)
 
 
-def _is_xml(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() == ".xml"
+def _xml_files(files: Files) -> list[str]:
+    return [name for name in files.names() if PurePosixPath(name).suffix.lower() == ".xml"]
 
 
 def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
@@ -109,8 +113,8 @@ def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
     start = f"{annotations_in}/" if annotations_in else ""
     keys = {
         same_form(str(PurePosixPath(name[len(start) :]).with_suffix(""))): name
-        for name in files.names()
-        if name.startswith(start) and _is_xml(name)
+        for name in _xml_files(files)
+        if name.startswith(start)
     }
     image_of = by_stem(files.names(), images_in, deep=True)
     return _Folders(images_in, annotations_in, image_of, keys)
@@ -119,9 +123,11 @@ def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
 def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
     """All annotated images; others are counted."""
     if not folders.annotations_of:
+        there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
         raise DataError(
             f"{files.locate(folders.annotations)}: no XML file there; set data.source.root and"
             " data.source.annotations to where they are"
+            + (f", such as {' or '.join(there[:_SHOWN])}" if there else "")
         )
     others = sorted(folders.image_of.keys() - folders.annotations_of.keys())
     if others:

@@ -23,7 +23,8 @@ from cvpipe.data.sources.folder import SPLITS
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.data.sources.yolo_layout import class_names, read_data_yaml, split_images, text_file_of
+from cvpipe.data.sources.yolo_layout import split_images, text_file_of
+from cvpipe.data.sources.yolo_names import class_names, read_data_yaml
 from cvpipe.errors import DataError
 from cvpipe.text_files import decode_text
 

@@ -132,6 +132,7 @@ def test_names_in_either_form_of_unicode_belong_together(tmp_path: Path) -> None
         (["test/1", "val/2"], {}, "test, validation, such as test/1.xml, but none of train; name"),
         (["train/1", "2"], {}, "2.xml belongs to no split, though there are folders of some"),
         (["1"], {"train": "1\n", "test": "my photo\n"}, "my photo.xml: no such file"),
+        (["1"], {"train": "1\n", "test": "2 -1\n"}, "2.xml: no such file; did you mean '1.xml'"),
     ],
 )
 def test_splits_that_cannot_be_told_are_an_error(
@@ -139,6 +140,14 @@ def test_splits_that_cannot_be_told_are_an_error(
 ) -> None:
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path, *stems, **lists), lists=".")
+
+
+def test_the_error_of_missing_xml_files_says_where_some_are(tmp_path: Path) -> None:
+    write(tmp_path / "VOC2007/JPEGImages", "1")
+    (tmp_path / "VOC2007/Annotations").mkdir()
+    (tmp_path / "VOC2007/JPEGImages/1.xml").rename(tmp_path / "VOC2007/Annotations/1.xml")
+    with pytest.raises(DataError, match="Annotations: no XML .*, such as VOC2007/Annotations$"):
+        opened(tmp_path)
 
 
 def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
