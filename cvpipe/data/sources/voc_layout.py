@@ -94,13 +94,17 @@ def _main_folders(files: Files, config: Voc) -> tuple[str, str]:
     known = (_inside(config, config.images), _inside(config, config.annotations))
     if given or any(files.find_folder(folder) is not None for folder in known):
         return config.images, config.annotations
-    images = {str(PurePosixPath(name).with_suffix("")) for name in filter(is_image, files.names())}
-    beside = any(str(PurePosixPath(name).with_suffix("")) in images for name in _xml_files(files))
+    images = {_without_suffix(name) for name in filter(is_image, files.names())}
+    beside = any(_without_suffix(name) in images for name in _xml_files(files))
     return ("", "") if beside else (config.images, config.annotations)
 
 
 def _inside(config: Voc, path: str) -> str:
     return posixpath.join(config.root, path)
+
+
+def _without_suffix(name: str) -> str:
+    return same_form(str(PurePosixPath(name).with_suffix("")))
 
 
 def _xml_files(files: Files) -> list[str]:
@@ -112,7 +116,7 @@ def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
     annotations_in = files.folder(_inside(config, annotations))
     start = f"{annotations_in}/" if annotations_in else ""
     keys = {
-        same_form(str(PurePosixPath(name[len(start) :]).with_suffix(""))): name
+        _without_suffix(name[len(start) :]): name
         for name in _xml_files(files)
         if name.startswith(start)
     }

@@ -114,11 +114,10 @@ def _source(
     rows: _Rows,
     lost: Mapping[str, Mapping[str, int]],
 ) -> Source:
-    there = set(files.names())
     found = [
         (record, row)
         for record, name in enumerate(own)
-        if name in there or files.find(name)
+        if files.find(name)
         for row in _read_rows(files, name, rows)
     ]
     boxes = collect(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,12 +33,22 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
         DataError: there is no image, a split that data.yaml gives isn't there or is empty, there is
             none of train, or an image belongs to no split though there are some.
     """
-    given = _given_splits(files, config, data)
-    used = {image for images in given.values() for image in images}
-    splits: dict[str, list[str]] = {}
+    by_folders: dict[str, list[str]] = {}
     for image in _images(files, config):
-        if image not in used:
-            splits.setdefault(_split_by_folders(image), []).append(image)
+        by_folders.setdefault(_split_by_folders(image), []).append(image)
+    any_image = any(map(is_image, files.names()))
+    given = _given_splits(files, config, data, by_folders.keys()) if any_image else {}
+    used = {image for images in given.values() for image in images}
+    splits = {
+        split: left
+        for split, images in by_folders.items()
+        if (left := [image for image in images if image not in used])
+    }
+    if not given and not splits:
+        raise DataError(
+            f"{config.path}: no image in a folder named '{config.images}'; set data.source.images"
+            " to what it is called"
+        )
     if not given:
         check_folder_splits(config.path, {split: images[0] for split, images in splits.items()})
         return splits
@@ -74,11 +84,6 @@ def _images(files: Files, config: Yolo) -> list[str]:
     if not images:
         texts = {posixpath.dirname(name) for name in files.names() if name.endswith(".txt")}
         images = [name for name in every if posixpath.dirname(name) in texts]
-    if not images:
-        raise DataError(
-            f"{config.path}: no image in a folder named '{config.images}'; set data.source.images"
-            " to what it is called"
-        )
     return images
 
 
@@ -88,9 +93,11 @@ def _split_by_folders(name: str) -> str:
     return next((split for split in map(split_of, reversed(folders)) if split), "all")
 
 
-def _given_splits(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The images of the splits that data.yaml gives; none where nothing of them is there, but the
-    folders' names tell splits.
+def _given_splits(
+    files: Files, config: Yolo, data: Mapping[str, Any], by_folders: Collection[str]
+) -> dict[str, list[str]]:
+    """The images of the splits that data.yaml gives; none where none of its paths is there, but
+    the folders' names tell the same splits.
     """
     place = files.locate(config.names)
     entries = {
@@ -108,9 +115,10 @@ def _given_splits(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[s
     lost = [
         (split, path) for split, pairs in found.items() for path, images in pairs if images is None
     ]
-    if lost and all(images is None for pairs in found.values() for _, images in pairs):
+    all_lost = all(images is None for pairs in found.values() for _, images in pairs)
+    if all_lost and set(by_folders) >= entries.keys():
         log.warning(
-            "%s: nothing that it names is there, such as %s; the folders' names tell the splits",
+            "%s: no path in it is there, such as %s; splits are taken from the folders' names",
             place,
             lost[0][1],
         )

@@ -136,6 +136,10 @@ MISTAKES = {
         "train: images/a\nval: images/c\n",
         "data.yaml: validation is 'images/c', which isn't there; mend the path, or remove the key",
     ),
+    "splits none of which is there": (
+        "train: x/a\nval: x/b\n",
+        "data.yaml: train is 'x/a', which isn't there; mend the path",
+    ),
     "an empty split": (
         "train: images/a\ntest: labels\n",
         "data.yaml: test is 'labels', where no image is; mend the path",
