@@ -7,54 +7,17 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from cvpipe import config as pipelines
 from cvpipe.config import Config
 from cvpipe.config_errors import mistakes
 from cvpipe.errors import ConfigError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number, and a key given twice is an error instead of the
-    last one winning.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            # A list or mapping as a key is left to YAML, which refuses it.
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node
-            if key in seen:
-                raise ConfigError(
-                    f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' is"
-                    " given twice; keep one"
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so are a date, a time such as 1:30, and
-# 010, which is no octal 8.
-_OLD = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+from cvpipe.yaml_files import read_yaml
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -130,25 +93,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: no text in UTF-8; give a pipeline file") from None
-    try:
-        loader = _Loader(text)
-        loader.name = str(path)
-        node = loader.get_single_node()
-        values = loader.construct_document(node) if node else None
-        lines = dict(_lines(node, ())) if node else {}
-    except RecursionError:
-        raise ConfigError(
-            f"{path}: something in it contains itself (an anchor &x with *x inside); write it out"
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        where = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
-        raise ConfigError(f"{where}: not valid YAML: {error.problem}") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(
-            f"{path}:{line}: not valid YAML: the character {chr(error.character)!r} is not allowed;"
-            " remove it"
-        ) from None
+    values, lines = read_yaml(text, str(path))
     return _mapping(values, str(path)), lines
 
 
@@ -169,24 +114,13 @@ def _nearest_pipeline(path: Path) -> str | None:
     return near[0] if near else None
 
 
-def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
-    yield at, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield from _lines(value, (*at, key.value))
-            yield (*at, key.value), key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _lines(value, (*at, index))
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: write it as key=value, such as --set train.epochs=3")
     try:
-        value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ConfigError):
+        value, _ = read_yaml(text, override)
+    except ConfigError:
         raise ConfigError(
             f"--set {override}: '{text}' is not a YAML value; quote it if it is text"
         ) from None

@@ -31,10 +31,17 @@ class Interrupted(UserError):
     exit_code = 75
 
 
+def nearest(wanted: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like the wanted one, in whatever case; None if none is."""
+    names = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(wanted.casefold(), names, n=1)
+    return names[near[0]] if near else None
+
+
 def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
     """Return the end of an error about an unknown name: the nearest one, and those that exist."""
     names = list(known)
-    near = difflib.get_close_matches(wanted, names, n=1)
+    near = nearest(wanted, names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    nearest = f"did you mean '{near[0]}'? " if near else ""
-    return f"{nearest}known: {', '.join(names[:most])}{more}"
+    said = f"did you mean '{near}'? " if near else ""
+    return f"{said}known: {', '.join(names[:most])}{more}"

@@ -45,7 +45,7 @@ class Folder(Source):
     kind: Literal["folder"]
     """Which format."""
     path: str
-    """The folder. Relative to where the command runs."""
+    """A folder, or a zip archive. Relative to where the command runs."""
 
 
 class ClassNames(Section):
@@ -211,9 +211,20 @@ class DigitSceneMasks(DigitScenes):
     """
 
 
+class VocSplit(Section):
+    """A split of a voc source: a folder of images, and one of XML files with the same names but
+    for the extension. They may be the same folder.
+    """
+
+    images: str
+    """The folder of the images, as seen from the source's root."""
+    annotations: str
+    """The folder of the XML files, as seen from the source's root."""
+
+
 class Voc(Source):
-    """Pascal VOC's layout: an XML file of objects per image, and lists of the images
-    of each split.
+    """Pascal VOC's layout: an XML file of objects per image. Lists, folders named train, val and
+    test, or keys of the pipeline say which image is for which split.
     """
 
     kind: Literal["voc"]
@@ -221,15 +232,24 @@ class Voc(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     root: str = ""
-    """The folder that the next three lie in, as seen from `path`, such as VOCdevkit/VOC2007."""
+    """The folder that all others lie in, as seen from `path`, such as VOCdevkit/VOC2007."""
     images: str = "JPEGImages"
-    """The folder of the images."""
-    annotations: str = "Annotations"
-    """The folder of the XML files."""
-    lists: str = "ImageSets/Main"
-    """The folder of train.txt, val.txt and test.txt, a name without extension a line; without them
-    all annotated images are used.
+    """The folder of the images; "." is the root itself, which also holds images and XML files where
+    neither of Pascal VOC's folders is there.
     """
+    annotations: str = "Annotations"
+    """The folder of the XML files; it may be that of the images."""
+    lists: str = "ImageSets/Main"
+    """The folder of train.txt (or trainval.txt), val.txt and test.txt, an image's name or path a
+    line. Without them, folders named train, val and test in the folder of the XML files make
+    splits; without those, all annotated images are used.
+    """
+    train: VocSplit | None = None
+    """The training split's own folders, in place of `images`, `annotations` and `lists`."""
+    validation: VocSplit | None = None
+    """The validation split's own folders; leave out to hold some training images out."""
+    test: VocSplit | None = None
+    """The test split's own folders; leave out to hold some images out."""
     classes: tuple[str, ...] = ()
     """Class names in the order of their labels; empty: those found in the annotations, in
     alphabetical order.
@@ -243,6 +263,33 @@ class Voc(Source):
     @classmethod
     def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return all_different(names)
+
+    @property
+    def splits(self) -> dict[str, VocSplit]:
+        """Splits that have folders of their own, by name."""
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in given.items() if split}
+
+    @property
+    def inside(self) -> list[str]:
+        """Paths of folders, as seen from `path`."""
+        paths = [self.images, self.annotations, self.lists]
+        paths += [path for own in self.splits.values() for path in (own.images, own.annotations)]
+        return [f"{self.root}/{path}" if self.root else path for path in paths]
+
+    @model_validator(mode="after")
+    def _splits_one_way(self) -> Voc:
+        others = self.model_fields_set & {"images", "annotations", "lists"}
+        if self.splits and others:
+            raise ValueError(
+                f"{' and '.join(sorted(others))} and {' and '.join(self.splits)} both say where the"
+                " files are; give one of the two"
+            )
+        if self.splits and not self.train:
+            raise ValueError(
+                f"{' and '.join(self.splits)} without train; give the training split's folders too"
+            )
+        return self
 
 
 class CocoSplit(Section):
@@ -280,8 +327,8 @@ class CocoMasks(Coco):
 
 
 class Yolo(Source):
-    """YOLO's text files: beside images/ a folder labels/ with a file per image,
-    "class cx cy width height" a line.
+    """YOLO's text files: a file per image, "class cx cy width height" or "class x y x y …" a line,
+    in a folder labels/ beside images/, or beside the image.
     """
 
     kind: Literal["yolo"]
@@ -292,16 +339,16 @@ class Yolo(Source):
     Relative to where the command runs.
     """
     images: str = "images"
-    """What the folders with images are called."""
+    """Name of the folders with images, where data.yaml gives no splits."""
     labels: str = "labels"
-    """What the folders with text files are called; everything else of a file's path is the image's.
-    """
+    """Name of the folders with text files; everything else of a file's path is the image's."""
     names: str = "data.yaml"
-    """The YAML file with the class names, under `names`, as seen from `path`; unused where
-    `classes` are given.
+    """The YAML file with the class names, under `names`, and the folders or lists of the images of
+    each split, under `train`, `val` and `test`, as seen from `path`. Without it, folders named
+    train, val and test make splits, and classes.txt has the class names.
     """
     classes: tuple[str, ...] = ()
-    """Class names in the order of their numbers."""
+    """Class names in the order of their numbers; empty: those of the file `names`."""
 
     @field_validator("classes")
     @classmethod

@@ -24,14 +24,19 @@ class MaskFolders(Section):
     """The folder of the images, as seen from the source's path."""
     masks: str
     """The folder of the masks, as seen from the source's path."""
+    mask_suffix: str = ""
+    """Text that a mask's name has behind its image's, such as _mask where 1_mask.png belongs to
+    1.jpg. With one, images and masks may lie in the same folder.
+    """
 
     @model_validator(mode="after")
     def _are_apart(self) -> MaskFolders:
         # Every image would be its own mask.
-        if PurePosixPath(self.images) == PurePosixPath(self.masks):
+        same = PurePosixPath(self.images) == PurePosixPath(self.masks)
+        if same and not self.mask_suffix:
             raise ValueError(
                 f"images and masks are both in the folder '{self.images}'; put masks into a folder"
-                " of their own"
+                " of their own, or set mask_suffix to what their names have behind the images'"
             )
         return self
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-import yaml
 from tensorboard.plugins.hparams import api as hp
 
 from cvpipe.search.space import Dimension, Range, Value
+from cvpipe.yaml_files import read_yaml
 
 
 def write_experiment(folder: Path, space: Sequence[Dimension], metric: str) -> None:
@@ -62,5 +62,5 @@ def _domain(dimension: Dimension) -> Any:
 
 def _plain(value: Value) -> bool | int | float | str:
     """A value as a number or truth where it is one."""
-    read = yaml.safe_load(value) if isinstance(value, str) else value
+    read = read_yaml(value, value)[0] if isinstance(value, str) else value
     return read if isinstance(read, (bool, int, float)) else str(value)

@@ -17,6 +17,7 @@ from cvpipe.errors import ConfigError, DataError
 from cvpipe.tasks.task import Imitate, Networks, Task, Tensors, Update
 from cvpipe.training.build import load_networks
 from cvpipe.training.run import Run
+from cvpipe.user_paths import find_path
 
 PREFIX = "teacher_"
 
@@ -38,7 +39,7 @@ def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
         raise ConfigError(
             f"train.teacher: task: {config.task} can't be taught by another run; leave it out"
         )
-    run = Run(teacher.run)
+    run = Run(find_path(teacher.run))
     _check_fits(run, config, facts)
     networks = load_networks(run, run.checkpoint(run.config.export.checkpoint))
     return distilled(task, task.imitate, networks, teacher)

@@ -28,6 +28,7 @@ from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Task
 from cvpipe.training.build import load_networks
 from cvpipe.training.run import Run
+from cvpipe.user_paths import find_path
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
     network = application_of(config.model.backbone)
     if origin == "imagenet" and network:
         return _by_path(published_weights(network, config.prepare.size))
-    path = Path(origin)
+    path = find_path(origin)
     if (path / "config.json").is_file():
         return _of_run(Run(path), config, facts)
     if not path.is_file():

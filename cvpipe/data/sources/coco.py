@@ -24,14 +24,24 @@ from cvpipe.data.annotations.mask import BACKGROUND_NAME, mask_in_python
 from cvpipe.data.example import Example
 from cvpipe.data.facts import Facts
 from cvpipe.data.orientation import stored_orientation, upright
+from cvpipe.data.sources.coco_entries import (
+    Id,
+    as_id,
+    as_number,
+    by_id,
+    grouping_categories,
+    named_categories,
+    read_json,
+)
 from cvpipe.data.sources.coco_keypoints import PointNames, point_names, read_points
 from cvpipe.data.sources.coco_masks import paint
 from cvpipe.data.sources.constructors import detection_source, segmentation_source
-from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.files import Files, open_files, plain_path
 from cvpipe.data.sources.keypoints import OUTSIDE, flip_pairs, keypoint_source, points_inside
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
+from cvpipe.data.sources.stored_size import stored_size
 from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
 
@@ -39,7 +49,7 @@ log = logging.getLogger(__name__)
 
 # What the lists of the JSON file must say of each entry.
 ENTRIES = {
-    "images": ("id", "file_name", "height", "width"),
+    "images": ("id", "file_name"),
     "annotations": ("image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
@@ -50,8 +60,10 @@ class _Instances(NamedTuple):
     place: str
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
-    categories: dict[int, str]
-    """By id, in the order of the ids."""
+    categories: dict[Id, str]
+    """Names by id, in the order of the ids."""
+    category_rows: list[dict[str, Any]]
+    """As they stand in the file."""
     points: PointNames | None = None
     """Keypoints of every category, where they are asked for."""
 
@@ -68,24 +80,37 @@ def coco(config: Coco) -> dict[str, Source]:
         DataError: a file is missing, is no such JSON or lacks something, no image is there, a
             number is none, or a category is unknown.
     """
-    files = open_files(config.path)
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
-    there = set(files.names())
+    files = open_files(
+        config.path, [path for own in given.values() for path in (own.annotations, own.images)]
+    )
+    read = {split: _read(files, section.annotations, config) for split, section in given.items()}
+    grouping = grouping_categories(
+        (found.category_rows, found.annotations) for found in read.values()
+    )
     instances = {
-        split: _read(files, section.annotations, config) for split, section in given.items()
+        split: found._replace(
+            categories=named_categories(found.place, found.category_rows, grouping)
+        )
+        for split, found in read.items()
     }
     trained = instances["train"]
     for other in instances.values():
         _check_categories(other, trained)
-    names = {split: _names(found, given[split]) for split, found in instances.items()}
-    warn_of_leaks(config.path, names)
+    names, there = dict[str, list[str]](), set[str]()
     for split, found in instances.items():
-        if not there.intersection(names[split]):
+        paths = _paths(found, given[split])
+        located = [files.find(path) for path in paths]
+        names[split] = [name or plain_path(path) for name, path in zip(located, paths, strict=True)]
+        if not any(located):
             raise DataError(
-                f"{files.locate(given[split].images)}: none of the {len(names[split])} images of"
-                f" {found.place} is there; set data.source's `images` of this split to their folder"
+                f"{files.locate(given[split].images)}: none of the {len(paths)} images of"
+                f" {found.place} is there; set data.source's `images` of this split to their"
+                f" folder ({files.no_such_file(paths[0])})"
             )
+        there.update(filter(None, located))
+    warn_of_leaks(config.path, names)
     if isinstance(config, CocoMasks):
         return {
             split: _masked_source(files, found, names[split], trained.categories)
@@ -99,10 +124,7 @@ def coco(config: Coco) -> dict[str, Source]:
 
 def _read(files: Files, name: str, config: Coco) -> _Instances:
     place = files.locate(name)
-    try:
-        content = json.loads(files.read(name))
-    except ValueError as error:
-        raise DataError(f"{place}: no JSON ({error}); fetch it again") from None
+    content = read_json(files, name)
     lists = {key: content.get(key) if isinstance(content, dict) else None for key in ENTRIES}
     if not all(
         isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
@@ -122,15 +144,11 @@ def _read(files: Files, name: str, config: Coco) -> _Instances:
         points = point_names(place, lists["categories"] or [])
         lists = _with_keypoints(lists)
         _check_entries(place, "annotations", lists["annotations"] or [], ("keypoints",))
-    categories = {
-        row["id"]: str(row["name"])
-        for row in sorted(lists["categories"] or [], key=lambda row: row["id"])
-    }
-    if len(set(categories.values())) < len(categories):
-        raise DataError(f"{place}: two categories have the same name; name them differently")
     # By id, as COCO's evaluation takes them: where scores tie it makes a difference.
-    images = sorted(lists["images"] or [], key=lambda image: image["id"])
-    return _Instances(place, images, lists["annotations"] or [], categories, points)
+    images = sorted(lists["images"] or [], key=by_id)
+    return _Instances(
+        place, images, lists["annotations"] or [], {}, lists["categories"] or [], points
+    )
 
 
 def _with_keypoints(lists: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,20 +162,23 @@ def _with_keypoints(lists: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_entries(
-    place: str, kind: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
+    place: str, kind: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]
 ) -> None:
-    """That every entry has the keys, that ids are whole numbers, and those of images and categories
-    different.
+    """Check that every entry has the keys, and that ids of images and categories differ; write ids
+    in one notation.
     """
     for number, row in enumerate(rows):
         for key in keys:
             if key not in row:
                 raise DataError(f"{place}: {kind}[{number}] has no '{key}'; mend or remove it")
-            if key.endswith("id") and type(row[key]) is not int:
-                raise DataError(
-                    f"{place}: {kind}[{number}] has the {key} {json.dumps(row[key])}, no whole"
-                    " number; mend or remove it"
-                )
+            if key.endswith("id"):
+                known = as_id(row[key])
+                if known is None:
+                    raise DataError(
+                        f"{place}: {kind}[{number}] has the {key} {json.dumps(row[key])}, no whole"
+                        " number and no text; mend or remove it"
+                    )
+                row[key] = known
     number, times = (
         Counter(row["id"] for row in rows).most_common(1)[0] if rows and "id" in keys else (0, 0)
     )
@@ -188,11 +209,8 @@ def _check_categories(instances: _Instances, trained: _Instances) -> None:
             )
 
 
-def _names(instances: _Instances, section: CocoSplit) -> list[str]:
-    return [
-        posixpath.normpath(posixpath.join(section.images, str(image["file_name"])))
-        for image in instances.images
-    ]
+def _paths(instances: _Instances, section: CocoSplit) -> list[str]:
+    return [posixpath.join(section.images, str(image["file_name"])) for image in instances.images]
 
 
 def _place(instances: _Instances, position: int) -> str:
@@ -204,7 +222,7 @@ def _place(instances: _Instances, position: int) -> str:
 
 
 def _masked_source(
-    files: Files, instances: _Instances, names: list[str], categories: Mapping[int, str]
+    files: Files, instances: _Instances, names: list[str], categories: Mapping[Id, str]
 ) -> Source:
     if BACKGROUND_NAME in categories.values():
         raise DataError(
@@ -216,7 +234,7 @@ def _masked_source(
             f"{instances.place}: {len(categories)} categories; masks tell {IGNORED - 1} apart."
             " Leave some out"
         )
-    objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in instances.images}
+    objects: dict[Id, list[dict[str, Any]]] = {image["id"]: [] for image in instances.images}
     label_of = {number: label for label, number in enumerate(categories, 1)}
     for row in instances.annotations:
         objects.setdefault(row["image_id"], []).append(
@@ -233,8 +251,8 @@ def _masked_source(
         lost = {f"image {number}": {WITHOUT_IMAGE: len(rows)} for number, rows in objects.items()}
         log.warning("%s: %s", instances.place, faults_in_words(lost))
     extents = [
-        [int(_side(image, key, instances.place)) for key in ("height", "width")]
-        for image in instances.images
+        [int(side) for side in _extent(files, image, name, instances.place) or (1, 1)]
+        for image, name in zip(instances.images, names, strict=True)
     ]
     read_image = files.reader(names)
 
@@ -254,15 +272,19 @@ def _source(
     there: set[str],
     instances: _Instances,
     names: list[str],
-    categories: Mapping[int, str],
+    categories: Mapping[Id, str],
     config: Coco,
 ) -> Source:
     name_of = {image["id"]: name for image, name in zip(instances.images, names, strict=True)}
-    # Images that aren't there get no number: their objects are left out.
+    sizes = [
+        _extent(files, image, name, instances.place)
+        for image, name in zip(instances.images, names, strict=True)
+    ]
+    # Images that aren't there, or of no known size, get no number: their objects are left out.
     record_of = {
         image["id"]: record
         for record, image in enumerate(instances.images)
-        if names[record] in there
+        if names[record] in there and sizes[record]
     }
     record = np.array(
         [record_of.get(row["image_id"], -1) for row in instances.annotations], np.int64
@@ -274,12 +296,7 @@ def _source(
     )
     shown = np.flatnonzero(record >= 0)
     rows = [instances.annotations[position] for position in shown]
-    extents = np.array(
-        [
-            [_side(image, key, instances.place) for key in ("height", "width")]
-            for image in instances.images
-        ]
-    )
+    extents = np.array([size or (1.0, 1.0) for size in sizes])
     label_of = {number: label for label, number in enumerate(categories)}
     faults: dict[str, dict[str, int]] = {
         name_of.get(number, f"image {number}"): {WITHOUT_IMAGE: count}
@@ -338,12 +355,25 @@ def _corners(instances: _Instances, positions: np.ndarray) -> np.ndarray:
     return np.stack([y, x, y + height, x + width], 1)
 
 
+def _extent(
+    files: Files, image: Mapping[str, Any], name: str, place: str
+) -> tuple[float, float] | None:
+    """Height and width that the file states, or where it states none, those of the stored image;
+    None where that can't be read.
+    """
+    if image.get("height") is None and image.get("width") is None:
+        return stored_size(files, name)
+    return _side(image, "height", place), _side(image, "width", place)
+
+
 def _side(image: Mapping[str, Any], key: str, place: str) -> float:
-    if not _is_number(image[key]) or not image[key] > 0:
+    given = as_number(image.get(key))
+    if given is None or not given > 0:
         raise DataError(
-            f"{place}: image {image['id']} has the {key} {json.dumps(image[key])}; mend it"
+            f"{place}: image {image['id']} has the {key} {json.dumps(image.get(key))}; mend it, or"
+            " leave height and width out"
         )
-    return float(image[key])
+    return given
 
 
 def _is_number(value: Any) -> bool:

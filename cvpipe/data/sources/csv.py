@@ -18,10 +18,11 @@ import numpy as np
 
 from cvpipe.config.data import ClassNames, Csv
 from cvpipe.data.sources.constructors import classification_source
-from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.files import Files, open_files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError, suggest
+from cvpipe.text_files import decode_text
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +51,14 @@ def csv(config: Csv) -> dict[str, Source]:
             or have no name, or a split has
             a label that the training table lacks.
     """
-    files = open_files(config.path)
     names = {"train": config.train, "validation": config.validation, "test": config.test}
+    files = open_files(config.path, [*filter(None, names.values()), config.images])
     tables = {
         split: read_table(files, name, config.delimiter, config.header)
         for split, name in names.items()
         if name
     }
-    images = {split: _images(table, config) for split, table in tables.items()}
+    images = {split: _images(files, table, config) for split, table in tables.items()}
     labels = in_order({image.label for image in images["train"]})
     classes = _class_names(files, labels, config, config.names) if config.names else labels
     for split in images:
@@ -94,10 +95,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
         DataError: it is missing, no table, or empty.
     """
     place = files.locate(name)
-    try:
-        text = files.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{place}: no text in UTF-8; save it as UTF-8") from None
+    text = decode_text(files.read(name), place)
     lines = csv_reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
@@ -115,7 +113,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     return Table(place, headings, rows)
 
 
-def _images(table: Table, config: Csv) -> list[_Image]:
+def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
     """Every image once, in the table's order."""
     path_at = column_at(table, config.path_column, "data.source.path_column")
     label_at = column_at(table, config.label_column, "data.source.label_column")
@@ -127,7 +125,7 @@ def _images(table: Table, config: Csv) -> list[_Image]:
     first: dict[str, _Image] = {}
     for line, cells in table.rows:
         path, label = (cell_of(table, line, cells, at) for at in (path_at, label_at))
-        image = _Image(line, posixpath.normpath(posixpath.join(config.images, path)), label)
+        image = _Image(line, image_name(files, config.images, path), label)
         before = first.setdefault(image.file, image)
         if before.label != label:
             raise DataError(
@@ -142,6 +140,12 @@ def _images(table: Table, config: Csv) -> list[_Image]:
             len(table.rows),
         )
     return list(first.values())
+
+
+def image_name(files: Files, folder: str, path: str) -> str:
+    """Return the name of the image that a table's path means, or would mean if it were there."""
+    whole = posixpath.join(folder, path)
+    return files.find(whole) or plain_path(whole)
 
 
 def column_at(table: Table, column: str, key: str) -> int:

@@ -1,14 +1,16 @@
-"""Files by name, alike in a folder and in a zip archive: listed, read whole, or read by number in a
-graph.
+"""Files by name, alike in a folder and in a zip archive: listed, found by paths as users write
+them, read whole, or read by number in a graph.
 """
 
 from __future__ import annotations
 
+import abc
+import functools
 import os
+import posixpath
 import zipfile
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tensorflow as tf
@@ -16,76 +18,184 @@ import tensorflow as tf
 from cvpipe.data.decode import MAX_BYTES, TOO_LONG
 from cvpipe.data.example import Reader
 from cvpipe.data.graph import in_memory, read_in_python
+from cvpipe.data.sources.listing import Listing, list_entries, list_folder
+from cvpipe.data.sources.zip_entries import entry_name, is_folder, unpack
 from cvpipe.errors import DataError, suggest
+from cvpipe.user_paths import find_path, nearly, same_form, spellings
 
 
-class FolderFiles:
-    """The files of a folder; a name is a path in it, or an absolute one."""
+class Files(abc.ABC):
+    """The files of a place. A name is a path below it, with / between its parts."""
 
     def __init__(self, path: Path):
         self.path = path
 
+    @functools.cached_property
+    def listing(self) -> Listing:
+        """What there is, without hidden names and leftovers."""
+        return self._list()
+
     def names(self) -> list[str]:
         """All files, in order."""
-        return sorted(
-            file.relative_to(self.path).as_posix()
-            for file in self.path.rglob("*")
-            if file.is_file()
+        return self.listing.files
+
+    def find(self, path: str) -> str | None:
+        """Return the name of the file that a user's path means; None if there is none.
+
+        It is taken as it stands, else with / for backslashes, with ~ and $NAME expanded, or in
+        another form of Unicode.
+        """
+        for spelled in spellings(path):
+            name = posixpath.normpath(spelled)
+            if self._holds(name):
+                return name
+        # Of ASCII there is one form only.
+        return None if path.isascii() else self._by_form.get(same_form(plain_path(path)))
+
+    def find_folder(self, path: str) -> str | None:
+        """Return the name of the folder that a user's path means; None if there is none.
+
+        "" and "." are the place itself.
+        """
+        folders = self.listing.folders
+        for spelled in spellings(path):
+            name = self._unaliased(plain_path(spelled))
+            if name in folders:
+                return name
+        form = same_form(plain_path(path))
+        return next((name for name in folders if same_form(name) == form), None)
+
+    def folder(self, path: str) -> str:
+        """Return the name of the folder that a user's path means; the path if there is none."""
+        found = self.find_folder(path)
+        return plain_path(path) if found is None else found
+
+    @abc.abstractmethod
+    def locate(self, name: str) -> str:
+        """Return what a person would look for."""
+
+    @abc.abstractmethod
+    def read(self, path: str) -> bytes:
+        """Return a file's content; raises DataError where there is none or it is damaged."""
+
+    @abc.abstractmethod
+    def reader(self, names: Sequence[str]) -> Reader:
+        """Return graph code: a number (int64 scalar) to the "bytes" of the file with the name of
+        that number.
+        """
+
+    @abc.abstractmethod
+    def _list(self) -> Listing: ...
+
+    @abc.abstractmethod
+    def _holds(self, name: str) -> bool: ...
+
+    @functools.cached_property
+    def _by_form(self) -> dict[str, str]:
+        return {same_form(name): name for name in reversed(self.names())}
+
+    def _unaliased(self, folder: str) -> str:
+        """The name under which the files of a folder are listed."""
+        for alias, name in self.listing.aliases.items():
+            if f"{folder}/".startswith(f"{alias}/"):
+                return posixpath.join(name, folder[len(alias) + 1 :]).rstrip("/")
+        return folder
+
+    def no_such_file(self, path: str) -> DataError:
+        """Return the error that there is no file of a path; it says which are nearly of it."""
+        # Among images nobody finds a table.
+        suffix, last = PurePosixPath(path).suffix.lower(), plain_path(path).split("/")[-1].lower()
+        alike = [name for name in self.names() if PurePosixPath(name).suffix.lower() == suffix]
+        same_last = [name for name in alike if name.split("/")[-1].lower() == last]
+        return DataError(
+            f"{self.locate(path)}: no such file; "
+            + (
+                suggest(path, same_last or alike)
+                if alike
+                else f"nothing in {self.path} ends like it"
+            )
         )
 
-    def locate(self, name: str) -> str:
-        """What a person would look for."""
-        # Sources ask for every record; os.path.join is several times as fast as Path.
-        return os.path.join(self.path, name)  # noqa: PTH118
 
-    def read(self, name: str) -> bytes:
-        """A file's content; raises DataError where there is none."""
+class FolderFiles(Files):
+    """The files of a folder; a name may also be an absolute path, or lead out of it."""
+
+    def locate(self, name: str) -> str:
+        """Return what a person would look for."""
+        # Sources ask for every record; os.path.join is several times as fast as Path.
+        return os.path.join(self.path, name) if name else str(self.path)  # noqa: PTH118
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content; raises DataError where there is none."""
+        name = self.find(path)
+        if name is None:
+            raise self.no_such_file(path)
         try:
             return Path(self.path, name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise _no_such_file(self, name) from None
         except OSError as error:
             raise DataError(f"{self.locate(name)}: can't be read: {error.strerror}") from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Graph code: a number (int64 scalar) to the "bytes" of the file with the name of that
-        number.
-        """
+        """Return graph code, as `Files.reader` says."""
         # An operating system's names may be of any bytes.
         paths = in_memory([os.fsencode(self.locate(name)) for name in names])
         return lambda record: {"bytes": tf.io.read_file(tf.gather(paths, record))}
 
+    def _list(self) -> Listing:
+        return list_folder(self.path)
 
-class ZipFiles:
-    """The files of a zip archive."""
+    def _holds(self, name: str) -> bool:
+        return os.path.isfile(self.locate(name))  # noqa: PTH113
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile):
-        self.path = path
-        self._entries = {
-            entry.filename: entry for entry in archive.infolist() if not entry.is_dir()
-        }
 
-    def names(self) -> list[str]:
-        """All files, in order."""
-        return sorted(self._entries)
+class ZipFiles(Files):
+    """The files of a zip archive.
+
+    A folder around everything is no part of the names, as it is none of the names of a folder's
+    files, unless one of the paths `inside` begins with it.
+    """
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, inside: Sequence[str] = ()):
+        super().__init__(path)
+        entries = {entry_name(entry): entry for entry in archive.infolist()}
+        everything = list_entries(
+            path,
+            [name for name, entry in entries.items() if name and not is_folder(entry)],
+            [name for name, entry in entries.items() if is_folder(entry)],
+        )
+        self._around = _folder_around(everything, inside)
+        skip = len(self._around)
+        self._entries = {name[skip:]: entries[name] for name in everything.files}
+        below = [name[skip:] for name in everything.folders if len(name) > skip]
+        self._folders = frozenset(["", *below])
+
+    def find(self, path: str) -> str | None:
+        """Return the name of the file that a user's path means; None if there is none."""
+        return super().find(path) or super().find(plain_path(path).removeprefix(self._around))
+
+    def find_folder(self, path: str) -> str | None:
+        """Return the name of the folder that a user's path means; None if there is none."""
+        found = super().find_folder(path)
+        if found is None and self._around:
+            found = super().find_folder(f"{plain_path(path)}/".removeprefix(self._around))
+        return found
 
     def locate(self, name: str) -> str:
-        """What a person would look for."""
-        return f"{self.path}:{name}"
+        """Return what a person would look for."""
+        return f"{self.path}:{self._around}{name}" if name else str(self.path)
 
-    def read(self, name: str) -> bytes:
-        """A file's content; raises DataError where there is none or it is damaged."""
-        if name not in self._entries:
-            raise _no_such_file(self, name)
+    def read(self, path: str) -> bytes:
+        """Return a file's content; raises DataError where there is none or it is damaged."""
+        name = self.find(path)
+        if name is None:
+            raise self.no_such_file(path)
         try:
-            return _unpacked(str(self.path), *self._place(name))
+            return unpack(str(self.path), *self._place(name))
         except DataError as error:
             raise DataError(f"{self.locate(name)}: {error}; fetch it again") from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Graph code: a number (int64 scalar) to the "bytes" of the file with the name of that
-        number.
-        """
+        """Return graph code, as `Files.reader` says."""
         # Not zipfile's own reading, in which threads wait for each other; and five numbers a file
         # take little memory.
         places, path = np.array([self._place(name) for name in names], np.int64), str(self.path)
@@ -95,9 +205,15 @@ class ZipFiles:
             # Known before it is unpacked: a small archive can hold a file that fills the memory.
             if size > MAX_BYTES:
                 raise DataError(TOO_LONG)
-            return _unpacked(path, at, packed, size, *rest)
+            return unpack(path, at, packed, size, *rest)
 
         return lambda record: {"bytes": read_in_python(read, record)}
+
+    def _list(self) -> Listing:
+        return Listing(sorted(self._entries), self._folders, {})
+
+    def _holds(self, name: str) -> bool:
+        return name in self._entries
 
     def _place(self, name: str) -> tuple[int, int, int, int, int]:
         """Where a file begins, its bytes packed and unpacked, its method of packing (-1: encrypted)
@@ -110,24 +226,22 @@ class ZipFiles:
         return entry.header_offset, entry.compress_size, entry.file_size, method, entry.CRC
 
 
-Files = FolderFiles | ZipFiles
-
-
-def open_files(path: str) -> Files:
-    """A folder or a zip archive.
+def open_files(path: str, inside: Sequence[str] = ()) -> Files:
+    """Open a folder or a zip archive; `inside` are the paths in it that the pipeline names.
 
     Raises:
         DataError: it is neither.
     """
-    place = Path(path)
+    place = find_path(path)
     if place.is_dir():
         return FolderFiles(place)
     try:
         with zipfile.ZipFile(place) as archive:
-            return ZipFiles(place, archive)
+            return ZipFiles(place, archive, inside)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"{path}: no such folder or zip archive; set data.source.path to where the files are"
+            f"{path}: no such folder or zip archive; {nearly(path)}set data.source.path to where"
+            " the files are"
         ) from None
     except zipfile.BadZipFile:
         raise DataError(
@@ -137,49 +251,19 @@ def open_files(path: str) -> Files:
         raise DataError(f"{path}: can't be read: {error.strerror}") from None
 
 
-def read_at(file: str, offset: int, length: int) -> bytes:
-    """Bytes from the middle of a file, from any thread; raises DataError where it can't be read or
-    ends before.
+def plain_path(path: str) -> str:
+    """Return a path with / between its parts and nothing superfluous; "" for the place itself."""
+    plain = posixpath.normpath(path.replace("\\", "/"))
+    return "" if plain == "." else plain
+
+
+def _folder_around(listing: Listing, inside: Sequence[str]) -> str:
+    """Return the one folder that everything lies in, with a / behind it; "" if there is none, or
+    if a path that the pipeline names begins with it.
     """
-    try:
-        with Path(file).open("rb", buffering=0) as opened:
-            content = os.pread(opened.fileno(), length, offset)
-    except OSError as error:
-        raise DataError(f"{file} can't be read ({error.strerror})") from None
-    if len(content) < length:
-        raise DataError(f"{file} is cut off")
-    return content
-
-
-def _unpacked(archive: str, at: int, packed: int, size: int, method: int, checksum: int) -> bytes:
-    if at < 0:
-        raise DataError("the file is missing")
-    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataError(
-            "it can't be unpacked (encrypted, or packed by another method than deflate)"
-        )
-    # A local header of 30 bytes, which ends with the lengths of two fields that follow it
-    # (APPNOTE.TXT, section 4.3.7).
-    header = read_at(archive, at, 30)
-    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    content = read_at(archive, at + 30 + lengths, packed)
-    try:
-        content = (
-            zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
-            if method == zipfile.ZIP_DEFLATED
-            else content
-        )
-    except zlib.error:
-        content = b""
-    if len(content) != size or zlib.crc32(content) != checksum:
-        raise DataError("it can't be unpacked (the archive is damaged)")
-    return content
-
-
-def _no_such_file(files: Files, name: str) -> DataError:
-    # Among images nobody finds a table.
-    alike = [other for other in files.names() if Path(other).suffix == Path(name).suffix]
-    return DataError(
-        f"{files.locate(name)}: no such file; "
-        + (suggest(name, alike) if alike else f"nothing in {files.path} ends like it")
-    )
+    tops = {name.split("/")[0] for name in (*listing.files, *listing.folders) if name}
+    if len(tops) != 1 or listing.files[:1] == list(tops):
+        return ""
+    [top] = tops
+    named = {same_form(plain_path(path).split("/")[0]) for path in inside}
+    return "" if same_form(top) in named else f"{top}/"

@@ -1,31 +1,35 @@
 """A folder per class, images inside; as one set, or inside folders named train, validation and
-test.
+test. In a folder or a zip archive.
 """
 
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path, PurePath, PurePosixPath
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from cvpipe.config.data import Folder
 from cvpipe.data.sources.constructors import classification_source
-from cvpipe.data.sources.files import FolderFiles
+from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
+from cvpipe.user_paths import same_form
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 SPLITS = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -34,124 +38,188 @@ def folder(config: Folder) -> dict[str, Source]:
     asked for.
 
     Raises:
-        DataError: the folder is missing, holds no class, a class holds no image, or a split has a
-            class that train lacks.
+        DataError: the folder is missing, holds no class, a class or a split holds no image, or a
+            split has a class that train lacks.
     """
-    path = Path(config.path)
-    if not path.is_dir():
-        raise DataError(
-            f"{path}: no such folder; set data.source.path to a folder that holds one folder per"
-            " class"
-        )
-    below = _folders(path)
-    if not any(child.name == "train" for child in below):
-        mistaken = next(
-            (child for child in below if child.name.lower() in {*SPLITS, "training", "testing"}),
-            None,
-        )
-        if mistaken:
-            hint = "name them train, validation and test, or rename this one if it is a class"
-            raise DataError(
-                f"{mistaken}: looks like a split, but there is no folder named train beside it;"
-                f" {hint}"
-            )
-        return {"all": _split(path, _classes(path), path)}
-    splits: dict[str, Path] = {}
+    files = open_files(config.path, list(SPLITS))
+    below = _folders(files, "")
+    splits: dict[str, str] = {}
     for child in below:
-        if child.name not in SPLITS:
-            log.warning(
-                "%s: left out; the folders beside train are %s",
-                child,
-                ", ".join(name for name in SPLITS if name != "train"),
-            )
-        elif SPLITS[child.name] in splits:
+        split = split_of(child)
+        if split in splits:
             raise DataError(
-                f"{child}: the same split as {splits[SPLITS[child.name]]}; keep one of the two"
-                " folders"
+                f"{files.locate(child)}: the same split as {files.locate(splits[split])}; keep one"
+                " of the two folders"
             )
-        else:
-            splits[SPLITS[child.name]] = child
-    # The training split says which classes there are, and their order.
-    classes = _classes(splits["train"])
-    return {split: _split(child, classes, path) for split, child in splits.items()}
+        if split:
+            splits[split] = child
+    if "train" in splits:
+        return _given(files, below, splits)
+    if splits:
+        mistaken = files.locate(next(iter(splits.values())))
+        raise DataError(
+            f"{mistaken}: looks like a split, but there is no folder named train beside it; name"
+            " them train, validation and test, or rename this one if it is a class"
+        )
+    return {"all": _split(files, "", _classes(files, ""))}
 
 
-def by_stem(names: Iterable[str], folder: str) -> dict[str, str]:
-    """The images among files that lie in a folder itself, by their names without extension; "" is
-    where all names begin.
+def split_of(folder: str) -> str | None:
+    """Return the split that a folder's name stands for, in whatever case; None if for none."""
+    return SPLITS.get(folder.lower())
+
+
+def is_image(name: str) -> bool:
+    """True if a file is an image by its name."""
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
+def by_stem(
+    names: Iterable[str], folder: str, suffix: str = "", deep: bool = False
+) -> dict[str, str]:
+    """The images among files that lie in a folder itself, or `deep`er below it, by their paths in
+    it without extension and suffix, in one form of Unicode; "" is where all names begin. Images
+    whose names lack the suffix are no part of them.
 
     Of several that differ in the extension only, the first by name is taken; the others are left
     out with a warning.
     """
-    inside, taken, others = PurePosixPath(folder), dict[str, str](), list[tuple[str, str]]()
-    for file in map(PurePosixPath, sorted(names)):
-        if file.parent == inside and _is_image(PurePath(file.name)):
-            first = taken.setdefault(file.stem, str(file))
-            others += [(str(file), first)] if first != str(file) else []
+    taken, others = dict[str, str](), list[tuple[str, str]]()
+    start = f"{folder}/" if folder else ""
+    for name in sorted(names):
+        path = name[len(start) :]
+        key = same_form(posixpath.splitext(path)[0])
+        inside = name.startswith(start) and (deep or "/" not in path)
+        if inside and is_image(name) and key.endswith(suffix):
+            first = taken.setdefault(key.removesuffix(suffix), name)
+            others += [(name, first)] if first != name else []
     if others:
         log.warning(
             "%s: %d images have the name of another but for the extension and are left out, such as"
             " %s beside %s; keep one of each name",
-            inside,
+            folder or ".",
             len(others),
             *others[0],
         )
     return taken
 
 
-def _folders(path: Path) -> list[Path]:
+def _given(files: Files, below: Sequence[str], splits: dict[str, str]) -> dict[str, Source]:
+    for child in below:
+        if not split_of(child):
+            log.warning(
+                "%s: left out; the folders beside train are %s",
+                files.locate(child),
+                ", ".join(name for name, split in SPLITS.items() if split != "train"),
+            )
+    # The training split says which classes there are, and their order.
+    classes = _classes(files, splits["train"])
+    return {split: _split(files, child, classes) for split, child in splits.items()}
+
+
+def _folders(files: Files, above: str) -> list[str]:
+    """The folders in a folder, links to folders that are read under another name among them."""
+    every = files.listing.folders.union(files.listing.aliases)
     return sorted(
-        child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")
+        posixpath.basename(name) for name in every if name and posixpath.dirname(name) == above
     )
 
 
-def _classes(path: Path) -> tuple[str, ...]:
-    names = tuple(child.name for child in _folders(path))
+def _classes(files: Files, above: str) -> tuple[str, ...]:
+    names = sorted(set(map(same_form, _folders(files, above))))
     if not names:
-        raise DataError(f"{path}: no folder per class inside; expected {path}/<class>/<image>")
-    return names
+        place = files.locate(above)
+        raise DataError(
+            f"{place}: no folder per class inside; expected {posixpath.join(place, '<class>')}"
+            "/<image>"
+        )
+    return tuple(names)
 
 
-def _is_image(inside: PurePath) -> bool:
-    # Hidden files are no images, whatever they are called: macOS's "._x.jpg", or what is in
-    # ".ipynb_checkpoints".
-    return inside.suffix.lower() in EXTENSIONS and not any(
-        part.startswith(".") for part in inside.parts
-    )
-
-
-def _split(path: Path, classes: tuple[str, ...], root: Path) -> Source:
-    unknown = [child.name for child in _folders(path) if child.name not in classes]
+def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
+    own = _folders(files, above)
+    unknown = [name for name in own if same_form(name) not in classes]
     if unknown:
         raise DataError(
-            f"{path / unknown[0]}: class '{unknown[0]}' is not in the training split, which has"
-            f" {', '.join(classes)}"
+            f"{files.locate(posixpath.join(above, unknown[0]))}: class '{unknown[0]}' is not in the"
+            f" training split, which has {', '.join(classes)}"
         )
-    files: list[str] = []
+    found = _by_folder(files, above)
+    _tell_loose(files, above, [name for name in found.pop("", []) if is_image(name)], bool(own))
+    for name in own:
+        if not any(map(is_image, found.get(same_form(name), []))):
+            raise DataError(_without_image(files, posixpath.join(above, name)))
+    images: list[str] = []
     labels: list[int] = []
     others: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        found = [file.relative_to(root) for file in (path / name).rglob("*") if file.is_file()]
-        images = sorted(str(file) for file in found if _is_image(file))
+        inside = found.get(name, [])
+        mine = [file for file in inside if is_image(file)]
         others.update(
-            file.suffix.lower() or "no extension" for file in found if not _is_image(file)
+            PurePosixPath(file).suffix.lower() or "no extension"
+            for file in inside
+            if not is_image(file)
         )
-        if not images and (path / name).is_dir():
-            raise DataError(
-                f"{path / name}: no image inside ({', '.join(sorted(EXTENSIONS))}); add some or"
-                " remove the folder"
-            )
-        files += images
-        labels += [label] * len(images)
+        images += mine
+        labels += [label] * len(mine)
     if others:
         counts = ", ".join(f"{count} {extension}" for extension, count in others.most_common(5))
         log.warning(
             "%s: left out, since only %s are taken for images: %s",
-            path,
+            files.locate(above),
             ", ".join(sorted(EXTENSIONS)),
             counts,
         )
-    place = FolderFiles(root)
     return classification_source(
-        classes, np.array(labels, np.int32), place.reader(files), files.__getitem__, place.locate
+        classes, np.array(labels, np.int32), files.reader(images), images.__getitem__, files.locate
+    )
+
+
+def _by_folder(files: Files, above: str) -> dict[str, list[str]]:
+    """The files below a folder, by the folder in it that they lie in, in one form of Unicode; ""
+    if in none.
+    """
+    found: dict[str, list[str]] = {}
+    start = f"{above}/" if above else ""
+    for name in files.names():
+        if name.startswith(start):
+            inner, slash, _ = name[len(start) :].partition("/")
+            found.setdefault(same_form(inner) if slash else "", []).append(name)
+    return found
+
+
+def _tell_loose(files: Files, above: str, loose: Sequence[str], has_classes: bool) -> None:
+    """Count images that lie beside the folders of classes; where there are no such folders, the
+    split has no image.
+    """
+    place = files.locate(above)
+    if loose and has_classes:
+        log.warning(
+            "%s: %d images lie beside the folders of the classes and are left out, such as %s; move"
+            " each into its class's folder",
+            place,
+            len(loose),
+            loose[0],
+        )
+    elif above in files.listing.aliases:
+        raise DataError(_without_image(files, above))
+    elif not has_classes:
+        seen = (
+            f"{len(loose)} images lie in no class's folder, such as {loose[0]}"
+            if loose
+            else "the split is empty"
+        )
+        raise DataError(
+            f"{place}: {seen}; expected {posixpath.join(place, '<class>')}/<image>. Sort images"
+            " into folders of classes, or move the folder away to have images held out"
+        )
+
+
+def _without_image(files: Files, name: str) -> str:
+    place = files.locate(name)
+    if name in files.listing.aliases:
+        other = files.locate(files.listing.aliases[name])
+        return f"{place}: leads to {other}, which is read already; remove one of the two"
+    return (
+        f"{place}: no image inside ({', '.join(sorted(EXTENSIONS))}); add some or remove the folder"
     )

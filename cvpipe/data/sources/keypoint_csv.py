@@ -6,20 +6,17 @@ Dimensions: R images, P keypoints.
 
 from __future__ import annotations
 
-import io
 import logging
 import math
-import posixpath
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from cvpipe.config.keypoint_sources import KeypointCsv
 from cvpipe.data.annotations.keypoints import HIDDEN, NOT_ANNOTATED, VISIBLE
 from cvpipe.data.facts import Facts
-from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, image_name, read_table
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.keypoints import (
     OUTSIDE,
@@ -31,6 +28,7 @@ from cvpipe.data.sources.keypoints import (
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
+from cvpipe.data.sources.stored_size import stored_size
 from cvpipe.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -62,7 +60,8 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         DataError: a table or a column is missing, tables name different keypoints, a coordinate is
             no number, or a name in the pipeline file is unknown.
     """
-    files = open_files(config.path)
+    given = [config.train, config.validation, config.test]
+    files = open_files(config.path, [*filter(None, given), config.images])
     tables = {
         split: read_table(files, name, config.delimiter, header=True)
         for split in ("train", "validation", "test")
@@ -83,7 +82,9 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         flip_pairs(config.flip_pairs, names),
         pairs_by_name(config.skeleton, names, "data.source.skeleton"),
     )
-    figures = {split: _figures(table, columns[split], config) for split, table in tables.items()}
+    figures = {
+        split: _figures(files, table, columns[split], config) for split, table in tables.items()
+    }
     warn_of_leaks(config.path, {split: own.names for split, own in figures.items()})
     return {split: _source(files, own, facts) for split, own in figures.items()}
 
@@ -113,14 +114,16 @@ def _columns(table: Table) -> list[_Column]:
     return found
 
 
-def _figures(table: Table, columns: Sequence[_Column], config: KeypointCsv) -> _Figures:
+def _figures(
+    files: Files, table: Table, columns: Sequence[_Column], config: KeypointCsv
+) -> _Figures:
     path_at = column_at(table, config.path_column, "data.source.path_column")
     points = np.zeros([len(table.rows), len(columns), 2])
     visibility = np.zeros([len(table.rows), len(columns)], np.int32)
     lines: dict[str, int] = {}
     for number, (line, cells) in enumerate(table.rows):
         path = cell_of(table, line, cells, path_at)
-        file = posixpath.normpath(posixpath.join(config.images, path))
+        file = image_name(files, config.images, path)
         if file in lines:
             raise DataError(
                 f"{table.place}:{line}: {path} stands in line {lines[file]} already; keep one row"
@@ -160,7 +163,7 @@ def _point(
 
 
 def _source(files: Files, figures: _Figures, facts: Facts) -> Source:
-    sizes = [_size(files, name) for name in figures.names]
+    sizes = [stored_size(files, name) for name in figures.names]
     readable = np.array([size is not None for size in sizes])
     extents = np.array([size or (1, 1) for size in sizes], np.float64)
     places = figures.points / extents[:, np.newaxis]
@@ -200,12 +203,3 @@ def _boxes(points: np.ndarray, visibility: np.ndarray, extents: np.ndarray) -> n
     high = np.where(known, points, -np.inf).max(1).astype(np.float64)
     spare = np.maximum(LEAST_SIDE / extents - (high - low), 0) / 2
     return np.clip(np.concatenate([low - spare, high + spare], axis=1), 0, 1)
-
-
-def _size(files: Files, name: str) -> tuple[int, int] | None:
-    """Return an image's height and width as it is stored; None where its header can't be read."""
-    try:
-        with Image.open(io.BytesIO(files.read(name))) as image:
-            return image.height, image.width
-    except (DataError, UnidentifiedImageError, OSError, ValueError):
-        return None

@@ -1,11 +1,12 @@
 """Images with masks, pictures whose pixels are classes, in a folder or a zip archive; a mask has
-its image's name but for the extension.
+its image's name but for the extension, and a suffix that the pipeline names.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -48,11 +49,13 @@ def masks(config: Masks) -> dict[str, Source]:
     Raises:
         DataError: no image has a mask, or masks have values or colours that no class has.
     """
-    files = open_files(config.path)
-    there = files.names()
     folders = {"train": config.train, "validation": config.validation, "test": config.test}
+    every = [folder for given in folders.values() for folder in given]
+    files = open_files(
+        config.path, [path for folder in every for path in (folder.images, folder.masks)]
+    )
     pairs = {
-        split: [pair for folder in given for pair in _pairs(files, there, folder)]
+        split: [pair for folder in given for pair in _pairs(files, folder)]
         for split, given in folders.items()
         if given
     }
@@ -75,14 +78,19 @@ def masks(config: Masks) -> dict[str, Source]:
     return {split: _source(files, found, names, known) for split, found in pairs.items()}
 
 
-def _pairs(files: Files, there: Sequence[str], folders: MaskFolders) -> list[_Pair]:
-    images, found = by_stem(there, folders.images), by_stem(there, folders.masks)
+def _pairs(files: Files, folders: MaskFolders) -> list[_Pair]:
+    images_in, masks_in = files.folder(folders.images), files.folder(folders.masks)
+    there = files.names()
+    images = by_stem(there, images_in)
+    found = by_stem(there, masks_in, folders.mask_suffix)
+    if images_in == masks_in:
+        images = {stem: name for stem, name in images.items() if name not in found.values()}
     both = sorted(images.keys() & found.keys())
     if not both:
         seen = f"{len(images)} images and {len(found)} masks there"
         raise DataError(
             f"{files.locate(folders.images)}: no image has a mask of its name in"
-            f" {files.locate(folders.masks)} ({seen}); set data.source's folders to where they are"
+            f" {files.locate(folders.masks)} ({seen}); {_advice(images, found)}"
         )
     for own, others, what, lacking in (
         (images, found, "images", "mask"),
@@ -100,6 +108,23 @@ def _pairs(files: Files, there: Sequence[str], folders: MaskFolders) -> list[_Pa
                 shown,
             )
     return [_Pair(images[stem], found[stem]) for stem in both]
+
+
+def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Say what to do where no mask has its image's name."""
+    suffixes = Counter(
+        mask[len(stem) :]
+        for mask in found
+        for stem in (mask[:end] for end in range(1, len(mask)))
+        if stem in images
+    )
+    if not suffixes:
+        return "set data.source's folders to where they are"
+    [(suffix, count)] = suffixes.most_common(1)
+    return (
+        f"{count} masks are named as an image with '{suffix}' behind; set mask_suffix: {suffix}"
+        " beside these folders"
+    )
 
 
 def _source(

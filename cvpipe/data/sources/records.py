@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.sources.files import read_at
+from cvpipe.data.sources.zip_entries import read_at
 from cvpipe.errors import DataError
 
 # Examples in memory while labels are read: with their images, about 30 MB of ImageNet's.

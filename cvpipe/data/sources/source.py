@@ -15,6 +15,7 @@ from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
+from cvpipe.user_paths import same_form
 
 Kind = TypeVar("Kind", bound=Annotation)
 
@@ -87,8 +88,10 @@ class Source:
         return self.locate_record(int(self.records[index]))
 
     def names(self) -> list[str]:
-        """Return all names, the same wherever the data lies."""
-        return [self.name_record(record) for record in self.records.tolist()]
+        """Return all names, the same wherever the data lies: an archive may hold another form of
+        Unicode than a folder.
+        """
+        return [same_form(self.name_record(record)) for record in self.records.tolist()]
 
     def digest(self) -> str:
         """Return a fingerprint of the examples, their order and annotations.

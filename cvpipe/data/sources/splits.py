@@ -94,6 +94,24 @@ def with_validation(splits: Splits, share: float, seed: int) -> Splits:
     return {**splits, "train": train, "validation": validation}
 
 
+def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:
+    """Check splits that folders' names tell, given a file of each; "all" is where they tell none.
+
+    Raises:
+        DataError: there is no training split beside others, or files that belong to none.
+    """
+    if len(examples) > 1 and "all" in examples:
+        raise DataError(
+            f"{place}: {examples['all']} belongs to no split, though there are folders of some;"
+            " move it into train, val or test"
+        )
+    if examples and not examples.keys() & {"train", "all"}:
+        raise DataError(
+            f"{place}: files of the splits {', '.join(examples)}, such as"
+            f" {next(iter(examples.values()))}, but none of train; name its folder train"
+        )
+
+
 def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
     """Warns of every other split that has some of the training split's images, given the names of
     each split's.

@@ -38,6 +38,7 @@ from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.tfds_objects import object_classes, read_objects
 from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
+from cvpipe.user_paths import find_path
 
 AnyTfds = TfdsLabels | TfdsObjects | TfdsMasks
 
@@ -68,7 +69,7 @@ def _prepared(config: Tfds) -> Any:
     import tensorflow_datasets
 
     try:
-        builder = tensorflow_datasets.builder(config.name, data_dir=config.data_dir)
+        builder = tensorflow_datasets.builder(config.name, data_dir=_data_dir(config))
     except tensorflow_datasets.core.DatasetNotFoundError:
         known = suggest(
             config.name, tensorflow_datasets.list_builders(with_community_datasets=False)
@@ -104,10 +105,16 @@ def _beginning(error: Exception) -> str:
     return textwrap.shorten(str(error), 300, placeholder=" …")
 
 
+def _data_dir(config: Tfds) -> str | None:
+    # Data sets may also be kept in a bucket.
+    bucket = config.data_dir is None or "://" in config.data_dir
+    return config.data_dir if bucket else str(find_path(config.data_dir or ""))
+
+
 def _folder(config: Tfds) -> str:
     import tensorflow_datasets
 
-    return config.data_dir or tensorflow_datasets.core.constants.DATA_DIR
+    return _data_dir(config) or tensorflow_datasets.core.constants.DATA_DIR
 
 
 def _classes(info: Any, config: AnyTfds) -> tuple[str, ...]:

@@ -8,10 +8,8 @@ marked difficult become crowd: neither learned nor scored.
 
 from __future__ import annotations
 
-import logging
 import posixpath
-from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -22,16 +20,12 @@ from cvpipe.config.data import Voc
 from cvpipe.data.decode import FORMATS, decode_image
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.folder import by_stem
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
+from cvpipe.data.sources.voc_layout import Pair, voc_pairs
+from cvpipe.data.sources.voc_xml import parse_xml
 from cvpipe.errors import DataError, suggest
-
-log = logging.getLogger(__name__)
-
-# Split → what its list is called.
-LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 
 
 class _Object(NamedTuple):
@@ -60,19 +54,19 @@ def voc(config: Voc) -> dict[str, Source]:
         DataError: a list or an annotation is missing or damaged, no image is there, a number is
             none, or a class is unknown.
     """
-    files = open_files(config.path)
-    there = set(files.names())
-    images = by_stem(there, _inside(config, config.images))
+    files = open_files(config.path, config.inside)
+    pairs = voc_pairs(files, config)
     splits = {
-        split: [_image(files, stem, images, config) for stem in stems]
-        for split, stems in _stems(files, there, images, config).items()
+        split: [_image(files, pair, config) for pair in found] for split, found in pairs.items()
     }
     every = [image for split in splits.values() for image in split]
-    if not any(image.name in there for image in every):
-        raise DataError(
-            f"{files.locate(_inside(config, config.images))}: none of the {len(every)} annotated"
-            " images is there; set data.source.images to their folder"
-        )
+    for split, found in pairs.items():
+        if not any(pair.has_image for pair in found):
+            of = "" if split == "all" else f" of the {split} split"
+            raise DataError(
+                f"{files.locate(posixpath.dirname(found[0].image))}: none of the {len(found)}"
+                f" annotated images{of} is there; set data.source.images to their folder"
+            )
     classes = config.classes or tuple(
         sorted({item.name for image in every for item in image.objects})
     )
@@ -82,88 +76,19 @@ def voc(config: Voc) -> dict[str, Source]:
     return {split: _source(files, found, classes) for split, found in splits.items()}
 
 
-def _inside(config: Voc, folder: str) -> str:
-    return posixpath.normpath(posixpath.join(config.root, folder))
-
-
-def _stems(
-    files: Files, there: set[str], images: Mapping[str, str], config: Voc
-) -> dict[str, list[str]]:
-    """The names without extension of each split's images."""
-    lists = {
-        split: posixpath.join(_inside(config, config.lists), name) for split, name in LISTS.items()
-    }
-    present = {split: name for split, name in lists.items() if name in there}
-    if not present:
-        folder = _inside(config, config.annotations)
-        stems = [
-            PurePosixPath(name).stem
-            for name in sorted(there)
-            if posixpath.dirname(name) == folder and name.endswith(".xml")
-        ]
-        if not stems:
-            raise DataError(
-                f"{files.locate(folder)}: no XML file there; set data.source.root and"
-                " data.source.annotations"
-            )
-        if others := sorted(set(images) - set(stems)):
-            log.warning(
-                "%s: %d images have no annotations and are left out, such as %s",
-                config.path,
-                len(others),
-                images[others[0]],
-            )
-        return {"all": stems}
-    if "train" not in present:
-        raise DataError(
-            f"{files.locate(lists['train'])}: no such list, but there is"
-            f" {', '.join(present.values())}; add it, or set data.source.lists to a folder without"
-            " any to have splits made"
-        )
-    return {split: _listed(files, name) for split, name in present.items()}
-
-
-def _listed(files: Files, name: str) -> list[str]:
-    # The lists of single classes have 1 or -1 behind each name.
-    stems = [
-        line.split()[0]
-        for line in files.read(name).decode("utf-8-sig", "replace").splitlines()
-        if line.strip()
-    ]
-    if not stems:
-        raise DataError(
-            f"{files.locate(name)}: the list is empty; add names of images, or remove it"
-        )
-    if again := len(stems) - len(set(stems)):
-        log.warning(
-            "%s: %d of %d lines name an image that an earlier line names; they are left out",
-            files.locate(name),
-            again,
-            len(stems),
-        )
-    return list(dict.fromkeys(stems))
-
-
-def _image(files: Files, stem: str, images: Mapping[str, str], config: Voc) -> _Image:
-    annotations = posixpath.join(_inside(config, config.annotations), f"{stem}.xml")
-    place = files.locate(annotations)
-    try:
-        tree = ElementTree.fromstring(files.read(annotations))
-    except ElementTree.ParseError as error:
-        raise DataError(f"{place}: no XML ({error}); mend the file") from None
+def _image(files: Files, pair: Pair, config: Voc) -> _Image:
+    place = files.locate(pair.annotations)
+    tree = parse_xml(files.read(pair.annotations), place)
     objects = [
         _object(element, f"{place}: object {number + 1}", config)
         for number, element in enumerate(tree.findall("object"))
     ]
-    if stem not in images:
-        missing = posixpath.join(
-            _inside(config, config.images), tree.findtext("filename") or f"{stem}.jpg"
-        )
-        return _Image(missing, annotations, None, objects)
+    if not pair.has_image:
+        return _Image(pair.image, pair.annotations, None, objects)
     return _Image(
-        images[stem],
-        annotations,
-        _extent(tree, place) or _stored_extent(files.read(images[stem])),
+        pair.image,
+        pair.annotations,
+        _extent(tree, place) or _stored_extent(files.read(pair.image)),
         objects,
     )
 

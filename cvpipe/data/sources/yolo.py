@@ -1,176 +1,180 @@
 """YOLO's text files: for each image a file with a line per object, "class cx cy width height", as
-fractions of the image.
+fractions of the image; or "class x y x y …", a polygon, which gives its box.
 
 An image's text file has its path, but for the folder named labels in place of images:
-images/train/1.jpg and labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. An image
-without one has no objects.
+images/train/1.jpg and labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. It may also
+lie beside the image. An image without one has no objects.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import posixpath
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from cvpipe.config.data import Yolo
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
-from cvpipe.data.sources.folder import EXTENSIONS, SPLITS
+from cvpipe.data.sources.folder import SPLITS
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.splits import warn_of_leaks
+from cvpipe.data.sources.yolo_layout import split_images, text_file_of
+from cvpipe.data.sources.yolo_names import class_names, read_data_yaml
 from cvpipe.errors import DataError
+from cvpipe.text_files import decode_text
+
+log = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    place: str
+    label: int
+    box: tuple[float, float, float, float]
+    """ymin, xmin, ymax, xmax as fractions of the image."""
+
+
+class _Rows(NamedTuple):
+    """How lines are read."""
+
+    classes: tuple[str, ...]
+    keypoints: bool
+    """True if keypoints follow each box."""
 
 
 def yolo(config: Yolo) -> dict[str, Source]:
-    """The splits that have folders named train, val and test, or one named "all"; records hold the
-    images' bytes, unread until asked for.
+    """The splits that data.yaml gives, or those that have folders named train, val and test, or one
+    named "all"; records hold the images' bytes, unread until asked for.
 
-    Text files without an image are left out and counted.
+    Objects in text files without an image are left out and counted; so are text files that hold
+    something else.
 
     Raises:
         DataError: no image is there, the class names are missing, a line is cut short, a number is
-            none, or a class is unknown.
+            none, a class is unknown, or a split that data.yaml gives isn't there.
     """
-    files = open_files(config.path)
-    names = files.names()
-    images = [
-        name
-        for name in names
-        if PurePosixPath(name).suffix.lower() in EXTENSIONS and config.images in _folders(name)
-    ]
-    if not images:
-        raise DataError(
-            f"{config.path}: no image in a folder named '{config.images}'; set data.source.images"
-            " to what it is called"
-        )
-    classes = config.classes or _class_names(files, config.names)
-    label_files = {
-        name for name in names if name.endswith(".txt") and config.labels in _folders(name)
+    files = open_files(config.path, [config.names, config.images, config.labels, *SPLITS])
+    data = read_data_yaml(files, config)
+    splits = split_images(files, config, data)
+    rows = _Rows(class_names(files, config, data), "kpt_shape" in data)
+    own = {
+        split: [text_file_of(files, image, config) for image in images]
+        for split, images in splits.items()
     }
-    if not label_files:
+    lost = _lost(files, config, rows, {text for texts in own.values() for text in texts})
+    warn_of_leaks(config.path, splits)
+    first = next(iter(splits))
+    return {
+        split: _source(files, images, own[split], rows, lost if split == first else {})
+        for split, images in splits.items()
+    }
+
+
+def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, dict[str, int]]:
+    """Objects in text files that belong to no image; such that hold something else are counted."""
+    folders = {posixpath.dirname(name) for name in own}
+    texts = [
+        name
+        for name in files.names()
+        if name.endswith(".txt")
+        and (config.labels in name.split("/")[:-1] or posixpath.dirname(name) in folders)
+    ]
+    if not texts:
         raise DataError(
             f"{config.path}: no text file in a folder named '{config.labels}'; set"
             " data.source.labels to what it is called"
         )
-    splits: dict[str, list[str]] = {}
-    for image in images:
-        splits.setdefault(_split(image), []).append(image)
-    if len(splits) > 1 and "train" not in splits:
-        raise DataError(
-            f"{config.path}: images of the splits {', '.join(splits)}, but none of train; name its"
-            " folder train"
+    counts, others = dict[str, int](), list[str]()
+    for name in texts:
+        if name not in own:
+            try:
+                counts[name] = len(_read_rows(files, name, rows))
+            except DataError:
+                # Somebody's list or note: nothing in it is an object that could be lost.
+                others.append(name)
+    if others:
+        log.warning(
+            "%s: %d text files among the labels belong to no image and hold no objects, and are"
+            " left out, such as %s",
+            config.path,
+            len(others),
+            others[0],
         )
-    if len(splits) > 1 and "all" in splits:
-        raise DataError(
-            f"{config.path}: {splits['all'][0]} belongs to no split, though there are folders of"
-            " some; move it into train, val or test"
-        )
-    return {
-        split: _source(files, found, label_files, classes, split, config)
-        for split, found in splits.items()
-    }
-
-
-def _folders(name: str) -> tuple[str, ...]:
-    return PurePosixPath(name).parts[:-1]
-
-
-def _split(name: str) -> str:
-    """What the folders of a file say it is for; "all" where they say nothing."""
-    return next((SPLITS[folder] for folder in reversed(_folders(name)) if folder in SPLITS), "all")
-
-
-def _labels_of(image: str, config: Yolo) -> str:
-    """The text file of an image."""
-    parts = list(PurePosixPath(image).with_suffix(".txt").parts)
-    parts[len(parts) - 1 - parts[::-1].index(config.images)] = config.labels
-    return posixpath.join(*parts)
-
-
-def _class_names(files: Files, name: str) -> tuple[str, ...]:
-    place = files.locate(name)
-    if name not in files.names():
-        raise DataError(
-            f"{place}: no such file with the class names; set data.source.names to it, or"
-            " data.source.classes"
-        )
-    try:
-        content = yaml.safe_load(files.read(name))
-    except yaml.YAMLError as error:
-        raise DataError(f"{place}: no YAML ({' '.join(str(error).split())}); mend it") from None
-    names = content.get("names") if isinstance(content, dict) else None
-    # A list, or a mapping from each number to its name.
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise DataError(
-            f"{place}: no list named names, nor a mapping from 0, 1, … to names; add it, or set"
-            " data.source.classes"
-        )
-    if len({str(one) for one in names}) < len(names):
-        raise DataError(f"{place}: two classes have the same name; name them differently")
-    return tuple(str(one) for one in names)
+    return {name: {WITHOUT_IMAGE: count} for name, count in counts.items() if count}
 
 
 def _source(
     files: Files,
     images: list[str],
-    label_files: set[str],
-    classes: tuple[str, ...],
-    split: str,
-    config: Yolo,
+    own: Sequence[str],
+    rows: _Rows,
+    lost: Mapping[str, Mapping[str, int]],
 ) -> Source:
-    own = [_labels_of(image, config) for image in images]
-    rows = [
+    found = [
         (record, row)
-        for record, file in enumerate(own)
-        if file in label_files
-        for row in _rows(files, file, classes)
+        for record, name in enumerate(own)
+        if files.find(name)
+        for row in _read_rows(files, name, rows)
     ]
-    lost = {
-        file: len(_rows(files, file, classes))
-        for file in sorted(label_files.difference(own))
-        if _split(file) == split
-    }
-    values = np.array([row[1:] for _, (_, row) in rows]).reshape(-1, 4)
-    centre, half = values[:, 1::-1], values[:, :1:-1] / 2
     boxes = collect(
         own,
-        np.array([record for record, _ in rows], np.int64),
-        np.concatenate([centre - half, centre + half], 1),
-        np.array([row[0] for _, (_, row) in rows], np.int32),
-        np.zeros(len(rows), bool),
-        np.full(len(rows), -1.0),
-        lambda row: rows[row][1][0],
-        {file: {WITHOUT_IMAGE: count} for file, count in lost.items() if count},
+        np.array([record for record, _ in found], np.int64),
+        np.array([row.box for _, row in found]).reshape(-1, 4),
+        np.array([row.label for _, row in found], np.int32),
+        np.zeros(len(found), bool),
+        np.full(len(found), -1.0),
+        lambda number: found[number][1].place,
+        lost,
     )
-    return detection_source(classes, boxes, files.reader(images), images.__getitem__, files.locate)
+    return detection_source(
+        rows.classes, boxes, files.reader(images), images.__getitem__, files.locate
+    )
 
 
-def _rows(files: Files, name: str, classes: Sequence[str]) -> list[tuple[str, tuple[float, ...]]]:
-    """Of each line its place, and class, cx, cy, width, height."""
-    rows = []
-    for number, line in enumerate(files.read(name).decode("utf-8-sig", "replace").splitlines(), 1):
-        place, cells = f"{files.locate(name)}:{number}", line.split()
-        if not cells:
-            continue
-        if len(cells) != 5:
-            raise DataError(
-                f"{place}: {len(cells)} columns; a line must be class, cx, cy, width, height. Mend"
-                " or remove it"
-            )
-        try:
-            label, box = int(cells[0]), tuple(map(float, cells[1:]))
-        except ValueError:
-            raise DataError(
-                f"{place}: '{line.strip()}' is no whole number and four numbers; mend or remove the"
-                " line"
-            ) from None
-        if not 0 <= label < len(classes):
-            known = ", ".join(f"{known} {name}" for known, name in list(enumerate(classes))[:20])
-            raise DataError(f"{place}: no class has the number {label}; known: {known}")
-        rows.append((place, (label, *box)))
-    return rows
+def _read_rows(files: Files, name: str, rows: _Rows) -> list[_Row]:
+    place = files.locate(name)
+    return [
+        _row(f"{place}:{number}", line, rows)
+        for number, line in enumerate(decode_text(files.read(name), place).splitlines(), 1)
+        if line.strip()
+    ]
+
+
+def _row(place: str, line: str, rows: _Rows) -> _Row:
+    cells = line.split()
+    if len(cells) < 5:
+        raise DataError(
+            f"{place}: {len(cells)} columns; a line must be class, cx, cy, width, height, or class"
+            " and the corners of a polygon. Mend or remove it"
+        )
+    try:
+        label, *values = map(float, cells)
+    except ValueError:
+        label, values = 0.5, []
+    if not label.is_integer():
+        raise DataError(
+            f"{place}: '{line.strip()}' is no whole number and four numbers; mend or remove the"
+            " line"
+        )
+    if not 0 <= label < len(rows.classes):
+        known = ", ".join(f"{known} {name}" for known, name in list(enumerate(rows.classes))[:20])
+        raise DataError(f"{place}: no class has the number {label:.0f}; known: {known}")
+    return _Row(place, int(label), _box(values, rows.keypoints))
+
+
+def _box(values: Sequence[float], keypoints: bool) -> tuple[float, float, float, float]:
+    """The box of a line's numbers: center and sides, or a polygon's corners. An odd one behind
+    either is a confidence.
+    """
+    if not all(map(math.isfinite, values)):
+        return (math.nan,) * 4
+    if len(values) <= 5 or keypoints:
+        cx, cy, width, height = values[:4]
+        return cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2
+    even = len(values) // 2 * 2
+    x, y = values[0:even:2], values[1:even:2]
+    return min(y), min(x), max(y), max(x)

@@ -18,6 +18,7 @@ from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.coco import coco
 from cvpipe.errors import DataError
+from image_files import encode, noise
 
 INSTANCES: dict[str, Any] = {
     "images": [
@@ -142,7 +143,7 @@ def test_other_splits_have_the_training_splits_classes(
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "no JSON": ("[1,", "train.json: no JSON .*; fetch it again"),
+    "no JSON": ("[1,", "train.json:1: no JSON .*; fetch it again"),
     "a list": (
         [1],
         "no instances of COCO, which have lists named images, annotations and categories",
@@ -158,8 +159,8 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         r"annotations\[1\] has no 'bbox'; mend or remove it",
     ),
     "no id": (
-        changed(lambda rows: rows["images"][1].update(id="x")),
-        r'images\[1\] has the id "x", no whole number',
+        changed(lambda rows: rows["images"][1].update(id=1.5)),
+        r"images\[1\] has the id 1.5, no whole number and no text",
     ),
     "an id twice": (
         changed(lambda rows: rows["images"][1].update(id=9)),
@@ -202,3 +203,125 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
 def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="photos: none of the 3 images of .*train.json is there"):
         opened(write(tmp_path, images="xyz"))
+
+
+def boxes_of(path: Path) -> list[list[float]]:
+    source = opened(path)["train"]
+    found = [source.read(tf.constant(n, tf.int64))["boxes"].numpy() for n in range(len(source))]
+    return np.round(np.concatenate(found), 4).tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "as_written",
+    [float, str, lambda number: f"{number:012d}", lambda number: f" {number}"],
+    ids=["floats", "text", "text with zeros", "text with blanks"],
+)
+def test_ids_may_be_in_any_notation(tmp_path: Path, as_written: Callable[[int], Any]) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        for row in [*rows["images"], *rows["categories"]]:
+            row["id"] = as_written(row["id"])
+        # Annotations keep numbers in one of the keys: tools mix them.
+        for row in rows["annotations"]:
+            row["category_id"] = as_written(row["category_id"])
+
+    plain, other = write(tmp_path / "plain"), write(tmp_path / "other", changed(rewrite))
+    assert boxes_of(plain) == boxes_of(other)
+    assert opened(other)["train"].classes == ("dog", "toothbrush")
+    assert opened(other)["train"].names() == opened(plain)["train"].names()
+
+
+def test_ids_may_be_any_text(tmp_path: Path) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        for row in [*rows["images"], *rows["annotations"]]:
+            key = "id" if "file_name" in row else "image_id"
+            row[key] = f"photo-{row[key]}"
+
+    assert boxes_of(write(tmp_path / "b", changed(rewrite))) == boxes_of(write(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("bad", [True, None, [1], "", float("inf")])
+def test_what_is_no_id_is_named(tmp_path: Path, bad: Any) -> None:
+    path = write(tmp_path, changed(lambda rows: rows["images"][1].update(id=bad)))
+    with pytest.raises(DataError, match=r"images\[1\] has the id .*, no whole number and no text"):
+        opened(path)
+
+
+@pytest.mark.parametrize("absent", ["missing", "null", "text"])
+def test_sizes_that_are_not_stated_are_the_images_own(tmp_path: Path, absent: str) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        for image in rows["images"]:
+            for key in ("height", "width"):
+                image[key] = None if absent == "null" else str(image[key])
+                if absent == "missing":
+                    del image[key]
+
+    path, plain = write(tmp_path / "d", changed(rewrite)), write(tmp_path / "plain")
+    for image in INSTANCES["images"]:
+        content = encode(noise(image["height"], image["width"]), "JPEG")
+        (path / "photos" / image["file_name"]).write_bytes(content)
+    assert boxes_of(path) == boxes_of(plain)
+
+
+def test_objects_of_an_image_of_unknown_size_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, changed(lambda rows: rows["images"][1].update(height=None, width=None)))
+    source = opened(path)["train"]
+    assert source.annotation(Boxes).faults == {"photos/a.jpg": {"of a missing image, left out": 2}}
+
+
+GROUP = {"id": 0, "name": "things", "supercategory": "none"}
+
+
+@pytest.mark.parametrize("name", ["things", "dog"])
+def test_a_root_that_only_groups_is_no_class(tmp_path: Path, name: str) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        for row in rows["categories"]:
+            row["supercategory"] = name
+        rows["categories"].append(GROUP | {"name": name})
+
+    assert opened(write(tmp_path, changed(rewrite)))["train"].classes == ("dog", "toothbrush")
+
+
+@pytest.mark.parametrize("change", ["used", "no group", "used in the test split"])
+def test_a_category_that_is_used_or_groups_nothing_is_a_class(tmp_path: Path, change: str) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        rows["categories"].append(GROUP)
+        for row in rows["categories"][:-1]:
+            row["supercategory"] = "others" if change == "no group" else "things"
+
+    used = changed(rewrite)
+    used["annotations"][0]["category_id"] = 0
+    path = write(tmp_path, used if change == "used" else changed(rewrite))
+    (path / "test.json").write_text(json.dumps(used))
+    test = CocoSplit(annotations="test.json", images="photos")
+    others = {"test": test} if change == "used in the test split" else {}
+    assert opened(path, **others)["train"].classes == ("things", "dog", "toothbrush")
+
+
+def test_file_names_are_found_as_they_are_written(tmp_path: Path) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        for row in rows["images"]:
+            row["file_name"] = f".\\inner\\{row['file_name']}"
+
+    path = write(tmp_path, changed(rewrite))
+    (path / "photos").rename(path / "inner")
+    (path / "photos").mkdir()
+    (path / "inner").rename(path / "photos/inner")
+    assert opened(path)["train"].names()[0] == "photos/inner/a.jpg"
+
+
+def test_the_error_of_missing_images_says_what_nearly_matched(tmp_path: Path) -> None:
+    def rewrite(rows: dict[str, Any]) -> None:
+        for row in rows["images"]:
+            row["file_name"] = row["file_name"].upper()
+
+    path = write(tmp_path, changed(rewrite))
+    with pytest.raises(DataError, match=r"is there; .*did you mean 'photos/a.jpg'"):
+        opened(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"images": [}', '{"images": "\ud800"'])
+def test_no_broken_json_is_a_traceback(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path)
+    (path / "train.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match="train.json.*: no JSON .*; fetch it again"):
+        opened(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,9 +216,9 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
         "first row names an image, images/1.png, .* data.source.header: false",
     ),
     "other encoding": (
-        {"train": "file,kind\n1.png,größe\n".encode("utf-16")},
+        {"train": "file,kind\n1.png,größe\n".encode("latin-1")},
         {},
-        "train.csv: no text in UTF-8; save it as UTF-8",
+        "train.csv:2: no text in UTF-8; save it as UTF-8",
     ),
     "open quote": (
         {"train": TRAIN + '"images/4.png,cat\n'},
@@ -332,3 +333,24 @@ def test_names_may_have_any_character(tmp_path: Path) -> None:
     for path in (tmp_path, zipped(tmp_path)):
         source = opened(path, header=False)["train"]
         assert decode_image(source.read(tf.constant(0, tf.int64))["bytes"], 3).shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
+def test_images_are_found_as_their_paths_are_written(
+    tmp_path: Path, place: Callable[[Path], Path]
+) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    paths = ["set 1\\a.png", f"set 1\\{decomposed}", "./set 1//b.png", "gone\\c.png"]
+    rows = "".join(f"{path},{label}\n" for path, label in zip(paths, "xyxy", strict=True))
+    root = tmp_path / "data"
+    (root / "img/set 1").mkdir(parents=True)
+    for name in ("a.png", composed, "b.png"):
+        (root / "img/set 1" / name).write_text(name)
+    (root / "t.csv").write_text(f"path,label\n{rows}")
+    source = csv(Csv(kind="csv", path=str(place(root)), train="t.csv", images="img"))["train"]
+    assert [source.name_record(record) for record in range(4)] == [
+        "img/set 1/a.png",
+        f"img/set 1/{composed}",
+        "img/set 1/b.png",
+        "img/gone/c.png",
+    ]

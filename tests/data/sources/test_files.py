@@ -133,7 +133,7 @@ def test_what_is_too_large_is_never_unpacked(
 ) -> None:
     read = open_files(str(as_zip(tmp_path))).reader(NAMES)
     monkeypatch.setattr(files, "MAX_BYTES", 9_999)
-    monkeypatch.setattr(files, "_unpacked", lambda *place: pytest.fail("unpacked"))
+    monkeypatch.setattr(files, "unpack", lambda *place: pytest.fail("unpacked"))
     with pytest.raises(DataError, match="the file has more than the .* bytes that are allowed"):
         read(tf.constant(NAMES.index("b/räumlich.txt"), tf.int64))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from cvpipe.config.data import Data, Folder
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.folder import folder
 from cvpipe.errors import DataError
+from image_files import zipped
 from labels import labels_of
 
 
@@ -147,7 +151,8 @@ def test_what_lies_beside_the_splits_is_left_out_with_a_warning(
         splits = opened(make(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "raw/a/1.jpg"))
     assert splits.keys() == {"train", "test"}
     assert caplog.messages == [
-        f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test"
+        f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test,"
+        " testing"
     ]
 
 
@@ -186,6 +191,102 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, name: str) -> None:
 
 def test_a_missing_folder_and_a_file_are_no_folders(tmp_path: Path) -> None:
     make(tmp_path, "file")
-    for name in ("missing", "file"):
-        with pytest.raises(DataError, match=f"{name}: no such folder; set data.source.path"):
+    for name, said in (("missing", "no such folder"), ("file", "neither a folder")):
+        with pytest.raises(DataError, match=f"{name}: {said}.*; set data.source.path"):
             opened(tmp_path / name)
+
+
+def wrapped(root: Path) -> Path:
+    """A zip archive of the folder itself, as file managers make it."""
+    path = root.parent / "wrapped.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, file.relative_to(root.parent))
+    return path
+
+
+@pytest.mark.parametrize("place", [zipped, wrapped])
+@pytest.mark.parametrize("layout", ["classes", "splits", "training alone"])
+def test_a_folder_and_its_archive_hold_out_the_same_images(
+    tmp_path: Path, place: Callable[[Path], Path], layout: str
+) -> None:
+    above = {"classes": [""], "splits": ["train/", "test/"], "training alone": ["train/"]}[layout]
+    images = [f"{split}{name}/é {n}.jpg" for split in above for name in "ab" for n in range(12)]
+    root = make(tmp_path / "photos", *images)
+    of_folder, of_archive = (
+        open_splits(Data(source=Folder(kind="folder", path=str(path))))
+        for path in (root, place(root))
+    )
+    assert {split: source.names() for split, source in of_folder.items()} == {
+        split: source.names() for split, source in of_archive.items()
+    }
+    assert [source.digest() for source in of_folder.values()] == [
+        source.digest() for source in of_archive.values()
+    ]
+    first = of_archive["train"].read(tf.constant(0, tf.int64))
+    assert first["bytes"].numpy() == of_folder["train"].read(tf.constant(0, tf.int64))["bytes"]
+
+
+def test_names_in_either_form_of_unicode_are_held_out_alike(tmp_path: Path) -> None:
+    held_out = []
+    for form in ("NFC", "NFD"):
+        files = (
+            unicodedata.normalize(form, f"{name}/é {n}.jpg") for name in "äb" for n in range(9)
+        )
+        path = make(tmp_path / form, *files)
+        splits = open_splits(Data(source=Folder(kind="folder", path=str(path))))
+        assert splits["test"].classes == ("b", "ä")
+        held_out.append(splits["test"].names())
+    assert held_out[0] == held_out[1] and len(held_out[0]) == 4
+
+
+def test_images_beside_the_classes_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        opened(make(tmp_path, "a/1.jpg", "b/1.jpg", "loose.jpg", "other.PNG", "readme.md"))
+    assert caplog.messages == [
+        f"{tmp_path}: 2 images lie beside the folders of the classes and are left out, such as"
+        " loose.jpg; move each into its class's folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        (["val/1.jpg", "val/2.jpg"], "val: 2 images lie in no class's folder, such as val/1.jpg; "),
+        (["test/1.jpg"], "test: 1 images lie in no class's folder, such as test/1.jpg; expected"),
+        (["validation/notes.txt"], "validation: the split is empty; expected .*<class>/<image>"),
+    ],
+)
+def test_a_split_without_classes_is_an_error(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", *files))
+
+
+@pytest.mark.parametrize("place", [lambda root: root, zipped], ids=["folder", "zip"])
+def test_an_empty_folder_of_a_split_is_an_error(
+    tmp_path: Path, place: Callable[[Path], Path]
+) -> None:
+    root = make(tmp_path / "photos", "train/a/1.jpg", "train/b/1.jpg")
+    (root / "test").mkdir()
+    with pytest.raises(DataError, match="test: the split is empty"):
+        opened(place(root))
+
+
+def test_splits_are_known_in_any_case_and_by_their_long_names(tmp_path: Path) -> None:
+    splits = opened(make(tmp_path, "Training/a/1.jpg", "TEST/a/2.jpg", "Valid/a/3.jpg"))
+    assert {split: source.names() for split, source in splits.items()} == {
+        "test": ["TEST/a/2.jpg"],
+        "train": ["Training/a/1.jpg"],
+        "validation": ["Valid/a/3.jpg"],
+    }
+
+
+def test_a_split_that_is_a_link_to_another_is_an_error(tmp_path: Path) -> None:
+    root = make(tmp_path / "photos", "train/a/1.jpg", "train/b/1.jpg")
+    (root / "val").symlink_to(root / "train")
+    with pytest.raises(DataError, match="val: leads to .*train, which is read already; remove one"):
+        opened(root)

@@ -159,6 +159,10 @@ def test_what_has_no_partner_is_left_out_and_named(
     assert source.names() == ["train/images/4.jpg"]
     assert caplog.messages == [
         (
+            f"{tmp_path}: 1 hidden names and leftovers of systems and editors are left out, such as"
+            " train/images/._4.jpg"
+        ),
+        (
             f"{tmp_path}: 4 images have no mask and are left out, such as train/images/0.jpg,"
             " train/images/1.jpg, train/images/2.jpg"
         ),
@@ -466,3 +470,39 @@ def test_a_colour_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_s
     )
     with pytest.raises(DataError, match=message + r".*ignore_colours: \['#9B9B9B', '#000000'\]"):
         masks(aerial("#9B9B9B"))
+
+
+def with_suffix(root: Path, suffix: str, beside: bool = False) -> Path:
+    """The folder of `write`, with masks of longer names, in a folder of their own or not."""
+    write(root, 3)
+    for file in sorted((root / "train/masks").iterdir()):
+        folder = root / "train" / ("images" if beside else "masks")
+        file.rename(folder / f"{file.stem}{suffix}{file.suffix}")
+    return root
+
+
+@pytest.mark.parametrize("suffix", ["_mask", ".seg", " L"])
+@pytest.mark.parametrize("beside", [False, True], ids=["apart", "side by side"])
+def test_masks_may_have_a_suffix(tmp_path: Path, suffix: str, beside: bool) -> None:
+    with_suffix(tmp_path, suffix, beside)
+    masks_in = "train/images" if beside else "train/masks"
+    given = {"images": "train/images", "masks": masks_in, "mask_suffix": suffix}
+    [source] = masks(section(tmp_path, train=[given])).values()
+    assert source.names() == [f"train/images/{number}.jpg" for number in range(3)]
+    np.testing.assert_array_equal(read(source)[1]["mask"], labels(1))
+
+
+@pytest.mark.parametrize("suffix", ["_mask", "-label"])
+def test_the_error_of_masks_with_a_suffix_suggests_the_key(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(
+        DataError, match=f"3 masks are named as an image with '{suffix}' behind; set mask_suffix: "
+    ):
+        masks(section(with_suffix(tmp_path, suffix)))
+
+
+def test_the_sources_own_folder_may_hold_the_images(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (tmp_path / "train/masks").rename(tmp_path / "train/images/masks")
+    for name in (".", "", "./"):
+        given = section(tmp_path / "train/images", train=[{"images": name, "masks": ".\\masks"}])
+        assert len(masks(given)["train"]) == 3

@@ -185,7 +185,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"annotations": {"a": SIZE + item(" ", 1, 1, 9, 9)}},
         "Annotations/a.xml: object 1 has no name; add it",
     ),
-    "no XML": ({"annotations": {"a": "<b>"}}, "Annotations/a.xml: no XML .*; mend the file"),
+    "no XML": ({"annotations": {"a": "<b>"}}, "Annotations/a.xml:1: no XML .*; mend the file"),
     "no annotation": (
         {"annotations": THREE, "train": "a\nbb\n"},
         "Annotations/bb.xml: no such file; did you mean 'Annotations/b.xml'",

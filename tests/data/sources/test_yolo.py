@@ -103,10 +103,13 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
         "a.txt:1: no class has the number 2; known: 0 cat, 1 dog",
     ),
     "no names": ({"data.yaml": "nc: 2\n"}, "data.yaml: no list named names"),
-    "no YAML": ({"data.yaml": "names: ["}, "data.yaml: no YAML"),
+    "no YAML": (
+        {"data.yaml": "names: ["},
+        "data.yaml:1: not valid YAML: expected the node content",
+    ),
     "a name twice": ({"data.yaml": "names: [cat, cat]"}, "two classes have the same name"),
     "a stray image": (
-        {"images/x.jpg": "x"},
+        {"images/x.jpg": "x", "data.yaml": "names: [cat, dog]"},
         "images/x.jpg belongs to no split, though there are folders of some",
     ),
 }

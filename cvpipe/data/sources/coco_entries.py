@@ -1,0 +1,87 @@
+"""Entries of COCO's JSON as tools write them: ids in any notation, categories that only group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cvpipe.data.sources.files import Files
+from cvpipe.errors import DataError
+
+Id = int | str
+Rows = Sequence[Mapping[str, Any]]
+
+
+def read_json(files: Files, name: str) -> Any:
+    """Return a JSON file's content; raises DataError where it is missing or no JSON."""
+    place, content = files.locate(name), files.read(name)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}:{error.lineno}: no JSON ({error.msg}); fetch it again") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: no JSON ({error}); fetch it again") from None
+
+
+def as_id(value: Any) -> Id | None:
+    """Return an id in one notation: 1, 1.0, "1" and "000001" are 1, other text is itself. None for
+    what is no id.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if text.isdecimal() else text or None
+    return value if type(value) is int else None
+
+
+def by_id(row: Mapping[str, Any]) -> tuple[bool, Id]:
+    """Sort key of entries: numbers first."""
+    return isinstance(row["id"], str), row["id"]
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number, also where it is written as text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return float(value) if type(value) in (int, float) else None
+
+
+def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:
+    """Return the ids of categories that stand for a group of others: roots which others name as
+    their supercategory, and which no annotation uses.
+
+    Args:
+        files: categories and annotations of all files of a data set.
+    """
+    pairs = list(files)
+    used = {row["category_id"] for _, annotations in pairs for row in annotations}
+    categories = [row for rows, _ in pairs for row in rows]
+    names = {str(row["name"]) for row in categories}
+    return {
+        row["id"]
+        for row in categories
+        if row["id"] not in used
+        and str(row.get("supercategory")) not in names
+        and any(
+            other["id"] != row["id"] and str(other.get("supercategory")) == str(row["name"])
+            for other in categories
+        )
+    }
+
+
+def named_categories(place: str, rows: Rows, grouping: set[Id]) -> dict[Id, str]:
+    """Return the names of categories that are classes, by id and in the order of the ids.
+
+    Raises:
+        DataError: two have the same name.
+    """
+    kept = [row for row in rows if row["id"] not in grouping]
+    categories = {row["id"]: str(row["name"]) for row in sorted(kept, key=by_id)}
+    if len(set(categories.values())) < len(categories):
+        raise DataError(f"{place}: two categories have the same name; name them differently")
+    return categories

@@ -1,0 +1,210 @@
+"""Where a voc source's files lie: which image belongs to which XML file, and both to which split.
+
+An image and its XML file have the same path, but for the extension, below the folder of the images
+and below that of the annotations. That path is their key here.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from cvpipe.config.data import Voc
+from cvpipe.data.sources.files import Files, plain_path
+from cvpipe.data.sources.folder import EXTENSIONS, by_stem, is_image, split_of
+from cvpipe.data.sources.splits import check_folder_splits
+from cvpipe.errors import DataError
+from cvpipe.text_files import decode_text
+from cvpipe.user_paths import same_form
+
+log = logging.getLogger(__name__)
+
+# Split → what its list may be called. A list of both, as Pascal VOC has, trains where there is none
+# for training alone.
+LISTS = {
+    "train": ("train.txt", "trainval.txt"),
+    "validation": ("val.txt", "valid.txt", "validation.txt"),
+    "test": ("test.txt",),
+}
+
+
+_SHOWN = 3
+
+
+class Pair(NamedTuple):
+    """An XML file and its image."""
+
+    annotations: str
+    image: str
+    has_image: bool
+    """False where the image is missing; `image` is what it would be called."""
+
+
+class _Folders(NamedTuple):
+    """Folders of images and annotations, and what lies in them by key."""
+
+    images: str
+    annotations: str
+    image_of: Mapping[str, str]
+    annotations_of: Mapping[str, str]
+
+    def pair(self, key: str) -> Pair:
+        annotations = self.annotations_of.get(key)
+        image = self.image_of.get(key)
+        return Pair(
+            annotations or posixpath.join(self.annotations, f"{key}.xml"),
+            image or posixpath.join(self.images, f"{key}.jpg"),
+            image is not None,
+        )
+
+
+def voc_pairs(files: Files, config: Voc) -> dict[str, list[Pair]]:
+    """Return the pairs of each split, or of one named "all".
+
+    Raises:
+        DataError: there is no XML file, a list is empty, there is none of the training split, or an
+            XML file belongs to no split though there are folders of some.
+    """
+    if config.splits:
+        return {
+            split: _every_pair(files, config, _open(files, config, own.images, own.annotations))
+            for split, own in config.splits.items()
+        }
+    folders = _open(files, config, *_main_folders(files, config))
+    lists = _lists(files, config)
+    if lists:
+        return {split: _listed(files, name, folders) for split, name in lists.items()}
+    splits: dict[str, list[Pair]] = {}
+    for key, pair in zip(folders.annotations_of, _every_pair(files, config, folders), strict=True):
+        splits.setdefault(split_of(key.split("/")[0]) or "all", []).append(pair)
+    check_folder_splits(
+        config.path, {split: pairs[0].annotations for split, pairs in splits.items()}
+    )
+    return splits
+
+
+def _main_folders(files: Files, config: Voc) -> tuple[str, str]:
+    """The folders of images and annotations; the source's own where the pipeline names none,
+    neither of Pascal VOC's is there, and an image lies beside an XML file.
+    """
+    given = config.model_fields_set & {"images", "annotations"}
+    known = (_inside(config, config.images), _inside(config, config.annotations))
+    if given or any(files.find_folder(folder) is not None for folder in known):
+        return config.images, config.annotations
+    images = {_without_suffix(name) for name in filter(is_image, files.names())}
+    beside = any(_without_suffix(name) in images for name in _xml_files(files))
+    return ("", "") if beside else (config.images, config.annotations)
+
+
+def _inside(config: Voc, path: str) -> str:
+    return posixpath.join(config.root, path)
+
+
+def _without_suffix(name: str) -> str:
+    return same_form(str(PurePosixPath(name).with_suffix("")))
+
+
+def _xml_files(files: Files) -> list[str]:
+    return [name for name in files.names() if PurePosixPath(name).suffix.lower() == ".xml"]
+
+
+def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
+    images_in = files.folder(_inside(config, images))
+    annotations_in = files.folder(_inside(config, annotations))
+    start = f"{annotations_in}/" if annotations_in else ""
+    keys = {
+        _without_suffix(name[len(start) :]): name
+        for name in _xml_files(files)
+        if name.startswith(start)
+    }
+    image_of = by_stem(files.names(), images_in, deep=True)
+    return _Folders(images_in, annotations_in, image_of, keys)
+
+
+def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
+    """All annotated images; others are counted."""
+    if not folders.annotations_of:
+        there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
+        raise DataError(
+            f"{files.locate(folders.annotations)}: no XML file there; set data.source.root and"
+            " data.source.annotations to where they are"
+            + (f", such as {' or '.join(there[:_SHOWN])}" if there else "")
+        )
+    others = sorted(folders.image_of.keys() - folders.annotations_of.keys())
+    if others:
+        log.warning(
+            "%s: %d images have no annotations and are left out, such as %s",
+            config.path,
+            len(others),
+            folders.image_of[others[0]],
+        )
+    return [folders.pair(key) for key in folders.annotations_of]
+
+
+def _lists(files: Files, config: Voc) -> dict[str, str]:
+    """The lists that are there, by split."""
+    folder = _inside(config, config.lists)
+    found = {
+        split: [name for name in (files.find(posixpath.join(folder, one)) for one in names) if name]
+        for split, names in LISTS.items()
+    }
+    present = {split: names[0] for split, names in found.items() if names}
+    if present and "train" not in present:
+        missing = posixpath.join(files.folder(folder), LISTS["train"][0])
+        raise DataError(
+            f"{files.locate(missing)}: no such list, but there is {', '.join(present.values())};"
+            " add it, or set data.source.lists to a folder without any to have splits made"
+        )
+    return present
+
+
+def _listed(files: Files, name: str, folders: _Folders) -> list[Pair]:
+    place = files.locate(name)
+    lines = [line.strip() for line in decode_text(files.read(name), place).splitlines()]
+    keys = [_key(line, folders.annotations_of) for line in lines if line]
+    if not keys:
+        raise DataError(f"{place}: the list is empty; add names of images, or remove it")
+    if again := len(keys) - len(set(keys)):
+        log.warning(
+            "%s: %d of %d lines name an image that an earlier line names; they are left out",
+            place,
+            again,
+            len(keys),
+        )
+    return [folders.pair(key) for key in dict.fromkeys(keys)]
+
+
+def _key(line: str, known: Mapping[str, str]) -> str:
+    """Return the key that a list's line names: a path, of which the first folders may be others,
+    with or without extension.
+    """
+    first, *others = _readings(line)
+    for path in (first, *others):
+        for key in _ends(path):
+            if key in known:
+                return key
+    return others[0] if line.split()[-1] in ("-1", "0", "1") and others else first
+
+
+def _readings(line: str) -> Iterator[str]:
+    """Yield a line as a path, and what stands before its last blank: the lists of single classes
+    have 1, 0 or -1 behind it, others the XML file.
+    """
+    yield _without_extension(line)
+    if len(line.split()) > 1:
+        yield _without_extension(line.rsplit(maxsplit=1)[0])
+
+
+def _without_extension(text: str) -> str:
+    path = PurePosixPath(same_form(plain_path(text)))
+    return str(path.with_suffix("") if path.suffix.lower() in {*EXTENSIONS, ".xml"} else path)
+
+
+def _ends(path: str) -> Iterator[str]:
+    """Yield a path, and the same without its first folders."""
+    parts = path.split("/")
+    for begin in range(len(parts)):
+        yield "/".join(parts[begin:])

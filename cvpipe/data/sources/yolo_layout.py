@@ -1,0 +1,217 @@
+"""Where a yolo source's files lie: the images of each split, and their text files.
+
+A split is given by data.yaml, else by the folders' names.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from cvpipe.config.data import Yolo
+from cvpipe.data.sources.files import Files, plain_path
+from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.sources.splits import check_folder_splits
+from cvpipe.errors import DataError
+from cvpipe.text_files import decode_text
+
+log = logging.getLogger(__name__)
+
+# Split → its keys in data.yaml.
+KEYS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+# How people write that there is none.
+_NOTHING = ("", "~", "null", "Null", "NULL")
+
+
+def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the images of each split, or of one named "all".
+
+    Raises:
+        DataError: there is no image, a split that data.yaml gives isn't there or is empty, there is
+            none of train, or an image belongs to no split though there are some.
+    """
+    by_folders: dict[str, list[str]] = {}
+    for image in _images(files, config):
+        by_folders.setdefault(_split_by_folders(image), []).append(image)
+    any_image = any(map(is_image, files.names()))
+    given = _given_splits(files, config, data, by_folders.keys()) if any_image else {}
+    used = {image for images in given.values() for image in images}
+    splits = {
+        split: left
+        for split, images in by_folders.items()
+        if (left := [image for image in images if image not in used])
+    }
+    if not given and not splits:
+        raise DataError(
+            f"{config.path}: no image in a folder named '{config.images}'; set data.source.images"
+            " to what it is called"
+        )
+    if not given:
+        check_folder_splits(config.path, {split: images[0] for split, images in splits.items()})
+        return splits
+    unused = [image for split in ("all", *given) for image in splits.pop(split, [])]
+    if unused:
+        log.warning(
+            "%s: %d images are in no split that %s gives and are left out, such as %s",
+            config.path,
+            len(unused),
+            config.names,
+            unused[0],
+        )
+    return {**given, **splits}
+
+
+def text_file_of(files: Files, image: str, config: Yolo) -> str:
+    """Return the name of an image's text file: in the folder named labels in place of images, or
+    beside it; the first where there is neither.
+    """
+    beside = str(PurePosixPath(image).with_suffix(".txt"))
+    parts = beside.split("/")
+    if config.images not in parts[:-1]:
+        return files.find(beside) or beside
+    parts[len(parts) - 1 - parts[::-1].index(config.images)] = config.labels
+    apart = "/".join(parts)
+    return files.find(apart) or files.find(beside) or apart
+
+
+def _images(files: Files, config: Yolo) -> list[str]:
+    """The images in folders of their name; where there are none, all that lie beside text files."""
+    every = [name for name in files.names() if is_image(name)]
+    images = [name for name in every if config.images in name.split("/")[:-1]]
+    if not images:
+        texts = {posixpath.dirname(name) for name in files.names() if name.endswith(".txt")}
+        images = [name for name in every if posixpath.dirname(name) in texts]
+    return images
+
+
+def _split_by_folders(name: str) -> str:
+    """What the folders of a file say it is for; "all" where they say nothing."""
+    folders = name.split("/")[:-1]
+    return next((split for split in map(split_of, reversed(folders)) if split), "all")
+
+
+def _given_splits(
+    files: Files, config: Yolo, data: Mapping[str, Any], by_folders: Collection[str]
+) -> dict[str, list[str]]:
+    """The images of the splits that data.yaml gives; none where none of its paths is there, but
+    the folders' names tell the same splits.
+    """
+    place = files.locate(config.names)
+    entries = {
+        split: paths
+        for split, keys in KEYS.items()
+        for key in keys
+        if (paths := _paths(place, key, data.get(key, "")))
+    }
+    if not entries:
+        return _splits_of_lists(files, config, data)
+    found = {
+        split: [(path, _entry(files, config, data, path)) for path in paths]
+        for split, paths in entries.items()
+    }
+    lost = [
+        (split, path) for split, pairs in found.items() for path, images in pairs if images is None
+    ]
+    all_lost = all(images is None for pairs in found.values() for _, images in pairs)
+    if all_lost and set(by_folders) >= entries.keys():
+        log.warning(
+            "%s: no path in it is there, such as %s; splits are taken from the folders' names",
+            place,
+            lost[0][1],
+        )
+        return {}
+    if lost:
+        split, path = lost[0]
+        raise DataError(
+            f"{place}: {split} is '{path}', which isn't there; mend the path, or remove the key to"
+            " have images held out"
+        )
+    if found and "train" not in found:
+        raise DataError(f"{place}: gives {', '.join(found)}, but no train; add it")
+    splits = {
+        split: list(dict.fromkeys(image for _, images in pairs for image in images or ()))
+        for split, pairs in found.items()
+    }
+    for split, images in splits.items():
+        if not images:
+            raise DataError(
+                f"{place}: {split} is '{entries[split][0]}', where no image is; mend the path, or"
+                " remove the key to have images held out"
+            )
+    return splits
+
+
+def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The images of darknet's lists, train.txt and so on, where one of them names some that are
+    there: it could also be a note.
+    """
+    bases = _bases(config, data)
+    lists = {
+        split: name
+        for split, keys in KEYS.items()
+        for key in keys
+        if (name := files.find(posixpath.join(bases[0], f"{key}.txt")))
+    }
+    splits = {split: _listed_images(files, name, bases) for split, name in lists.items()}
+    return splits if all(splits.values()) and "train" in splits else {}
+
+
+def _paths(place: str, key: str, value: Any) -> list[str]:
+    """A path, or a list of some."""
+    paths = value if isinstance(value, list) else [value]
+    if not all(isinstance(path, str) for path in paths):
+        raise DataError(f"{place}: {key} is no path, nor a list of paths; mend it")
+    return [path for path in paths if path not in _NOTHING]
+
+
+def _entry(files: Files, config: Yolo, data: Mapping[str, Any], path: str) -> list[str] | None:
+    """The images in a folder, or of a list of them; None where there is neither."""
+    bases = _bases(config, data)
+    for candidate in _candidates(path, bases, anywhere=False):
+        folder = files.find_folder(candidate)
+        if folder is not None:
+            start = f"{folder}/" if folder else ""
+            return [name for name in files.names() if name.startswith(start) and is_image(name)]
+        name = files.find(candidate)
+        if name is not None:
+            return _listed_images(files, name, bases)
+    return None
+
+
+def _bases(config: Yolo, data: Mapping[str, Any]) -> list[str]:
+    """Folders that data.yaml's paths may begin at."""
+    own, root = posixpath.dirname(plain_path(config.names)), data.get("path", "")
+    root = root if isinstance(root, str) and root not in _NOTHING else ""
+    return list(dict.fromkeys([posixpath.join(own, root), root, own, ""]))
+
+
+def _candidates(path: str, bases: Sequence[str], anywhere: bool) -> Iterator[str]:
+    """Yield the places that a path in a data set's files can mean.
+
+    Tools write it as seen from another folder, or from the disk where they ran: leading .. are
+    dropped, and the first folders of a path that is absolute, or of any if it may lie `anywhere`.
+    """
+    whole = [plain_path(posixpath.join(base, path.replace("\\", "/"))) for base in bases]
+    yield from whole
+    for one in whole:
+        parts = [part for part in one.split("/") if part != ".."]
+        shorter = anywhere or one.startswith("/") or one[1:3] == ":/"
+        for begin in range(len(parts) if shorter else 1):
+            yield "/".join(parts[begin:])
+
+
+def _listed_images(files: Files, name: str, bases: Sequence[str]) -> list[str]:
+    """The images that a list names, a path a line; such that are missing stay bad records. Nothing
+    where all of them are.
+    """
+    lines = map(str.strip, decode_text(files.read(name), files.locate(name)).splitlines())
+    images, found = list[str](), False
+    for line in filter(None, lines):
+        candidates = _candidates(line, [posixpath.dirname(name), *bases], anywhere=True)
+        image = next(filter(None, map(files.find, candidates)), None)
+        images.append(image or plain_path(line))
+        found = found or image is not None
+    return images if found else []

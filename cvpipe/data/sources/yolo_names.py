@@ -1,0 +1,104 @@
+"""Class names of a yolo source, of data.yaml or of a list, and what else data.yaml says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from cvpipe.config.data import Yolo
+from cvpipe.data.sources.files import Files
+from cvpipe.errors import DataError
+from cvpipe.text_files import decode_text
+from cvpipe.yaml_files import read_yaml_as_text
+
+# Lists of class names that labelImg, CVAT and Roboflow write.
+CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")
+
+
+def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
+    """Return data.yaml's values, as text; nothing where there is no such file.
+
+    Raises:
+        DataError: it is no YAML, or no mapping.
+    """
+    name = files.find(config.names)
+    if name is None or PurePosixPath(name).name in CLASS_LISTS:
+        return {}
+    place = files.locate(name)
+    values = read_yaml_as_text(decode_text(files.read(name), place), place)
+    if values is not None and not isinstance(values, dict):
+        raise DataError(f"{place}: no keys with values, such as 'names: [cat, dog]'; mend the file")
+    return values or {}
+
+
+def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names: the pipeline's, else data.yaml's, else those of a list.
+
+    Raises:
+        DataError: there are none, they aren't numbered from 0, or two are the same.
+    """
+    if config.classes:
+        return config.classes
+    name = files.find(config.names)
+    if name is None or PurePosixPath(name).name in CLASS_LISTS:
+        return _listed_names(files, config, name)
+    place = files.locate(name)
+    names = data.get("names")
+    if isinstance(names, dict):
+        names = _by_number(place, names)
+    if not isinstance(names, list) or not names:
+        raise DataError(
+            f"{place}: no list named names, nor a mapping from 0, 1, … to names; add it, or set"
+            " data.source.classes"
+        )
+    for number, one in enumerate(names):
+        if not isinstance(one, str) or not one:
+            raise DataError(f"{place}: the class {number} has no name, but {one!r}; mend it")
+    return _different(place, names)
+
+
+def _listed_names(files: Files, config: Yolo, given: str | None) -> tuple[str, ...]:
+    """The class names of a list, a name a line."""
+    lists = [given] if given else [n for n in files.names() if PurePosixPath(n).name in CLASS_LISTS]
+    if not lists:
+        raise DataError(
+            f"{files.locate(config.names)}: no such file with the class names; set"
+            " data.source.names to it, or data.source.classes"
+        )
+    found = [_names_in(files, name) for name in lists]
+    for name, names in zip(lists, found, strict=True):
+        if names != found[0]:
+            raise DataError(
+                f"{files.locate(name)}: other class names than in {files.locate(lists[0])}; keep"
+                " one of the two, or set data.source.classes"
+            )
+    return _different(files.locate(lists[0]), found[0])
+
+
+def _names_in(files: Files, name: str) -> list[str]:
+    place = files.locate(name)
+    names = [
+        stripped
+        for line in decode_text(files.read(name), place).splitlines()
+        if (stripped := line.strip())
+    ]
+    if not names:
+        raise DataError(f"{place}: no class name in it; add them, or set data.source.classes")
+    return names
+
+
+def _by_number(place: str, names: Mapping[str, Any]) -> list[Any]:
+    numbers = {int(key): name for key, name in names.items() if key.isdecimal()}
+    if len(numbers) < len(names) or sorted(numbers) != list(range(len(numbers))):
+        raise DataError(
+            f"{place}: the keys of names are {', '.join(map(str, names))}, not 0, 1, … to the last"
+            " class; number the classes from 0 without a gap"
+        )
+    return [numbers[number] for number in range(len(numbers))]
+
+
+def _different(place: str, names: Sequence[str]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise DataError(f"{place}: two classes have the same name; name them differently")
+    return tuple(names)

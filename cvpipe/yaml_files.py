@@ -1,0 +1,121 @@
+"""YAML as people write it: one loader for pipeline files and for the files of data sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from cvpipe.errors import ConfigError, DataError, UserError
+
+Lines = dict[tuple[Any, ...], int]
+"""Line of each value, counted from 1, by the keys and positions that lead to it."""
+
+
+class _KeyTwiceError(yaml.MarkedYAMLError):
+    """A mapping has a key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """1e-3 is a number, and a key given twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            # A list or mapping as a key is left to YAML, which refuses it.
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else key_node
+            if key in seen:
+                raise _KeyTwiceError(problem=key, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# As in YAML 1.2, `on`, `off`, `yes` and `no` are words, and so are a date, a time such as 1:30, and
+# 010, which is no octal 8.
+_OLD = tuple(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "timestamp"))
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+class _TextLoader(_Loader):
+    """Every value is text as it is written."""
+
+
+# << still includes another mapping.
+_TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
+
+
+def read_yaml(text: str, place: str) -> tuple[Any, Lines]:
+    """Return the values of a YAML text, None for an empty one, and their lines.
+
+    Raises:
+        ConfigError: it is no YAML; `place` says where it came from.
+    """
+    return _read(text, place, _Loader, ConfigError)
+
+
+def read_yaml_as_text(text: str, place: str) -> Any:
+    """Return the values of a YAML file of a data set: dicts, lists, and text as it is written, so
+    that a class may be called no, 010 or null.
+
+    Raises:
+        DataError: it is no YAML; `place` says where it came from.
+    """
+    values, _ = _read(text, place, _TextLoader, DataError)
+    return values
+
+
+def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) -> tuple[Any, Lines]:
+    try:
+        loader = kind(text)
+        loader.name = place
+        node = loader.get_single_node()
+        values = loader.construct_document(node) if node else None
+        return values, dict(_lines(node, ())) if node else {}
+    except RecursionError:
+        raise error(
+            f"{place}: something in it contains itself (an anchor &x with *x inside); write it out"
+        ) from None
+    except _KeyTwiceError as twice:
+        raise error(
+            f"{_line(place, twice)}: key '{twice.problem}' is given twice; keep one"
+        ) from None
+    except yaml.MarkedYAMLError as fault:
+        raise error(f"{_line(place, fault)}: not valid YAML: {fault.problem}") from None
+    except yaml.reader.ReaderError as fault:
+        line = text.count("\n", 0, fault.position) + 1
+        raise error(
+            f"{place}:{line}: not valid YAML: the character {chr(fault.character)!r} is not"
+            " allowed; remove it"
+        ) from None
+    except ValueError as fault:
+        # Tags such as !!int make numbers of anything.
+        raise error(f"{place}: not valid YAML: {fault}") from None
+
+
+def _line(place: str, fault: yaml.MarkedYAMLError) -> str:
+    return f"{place}:{fault.problem_mark.line + 1}" if fault.problem_mark else place
+
+
+def _lines(node: yaml.Node, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    yield at, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _lines(value, (*at, key.value))
+            yield (*at, key.value), key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, (*at, index))
