@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from conftest import soaked
 from cvpipe.data.annotations.boxes import upright_boxes
 from cvpipe.data.decode import decode_image
-from cvpipe.data.orientation import exif_orientation, stored_orientation
+from cvpipe.data.exif import exif_orientation, stored_orientation
 from image_files import encode, noise
 
 ORIENTATION = 0x0112
