@@ -14,11 +14,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from cvpipe.config.keypoint_sources import KeypointCsv
+from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.annotations.keypoints import HIDDEN, NOT_ANNOTATED, VISIBLE
+from cvpipe.data.exif import stored_orientation
 from cvpipe.data.facts import Facts
+from cvpipe.data.orientation import turns
 from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.keypoints import (
@@ -85,7 +89,7 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
     )
     figures = {split: _figures(table, columns[split], config) for split, table in tables.items()}
     warn_of_leaks(config.path, {split: own.names for split, own in figures.items()})
-    return {split: _source(files, own, facts) for split, own in figures.items()}
+    return {split: _source(files, own, facts, config.upright) for split, own in figures.items()}
 
 
 def _columns(table: Table) -> list[_Column]:
@@ -159,8 +163,8 @@ def _point(
     return (*places, HIDDEN if flag == str(HIDDEN) else VISIBLE)
 
 
-def _source(files: Files, figures: _Figures, facts: Facts) -> Source:
-    sizes = [_size(files, name) for name in figures.names]
+def _source(files: Files, figures: _Figures, facts: Facts, upright: bool) -> Source:
+    sizes = [_size(files, name, upright) for name in figures.names]
     readable = np.array([size is not None for size in sizes])
     extents = np.array([size or (1, 1) for size in sizes], np.float64)
     places = figures.points / extents[:, np.newaxis]
@@ -185,6 +189,7 @@ def _source(files: Files, figures: _Figures, facts: Facts) -> Source:
         lambda row: figures.names[shown[row]],
         faults,
         {"keypoints": points[shown], "visibility": visibility[shown]},
+        make_frames(np.zeros([len(sizes), 2]), upright),
     )
     return keypoint_source(
         facts, figures_found, files.reader(figures.names), figures.names.__getitem__, files.locate
@@ -202,10 +207,15 @@ def _boxes(points: np.ndarray, visibility: np.ndarray, extents: np.ndarray) -> n
     return np.clip(np.concatenate([low - spare, high + spare], axis=1), 0, 1)
 
 
-def _size(files: Files, name: str) -> tuple[int, int] | None:
-    """Return an image's height and width as it is stored; None where its header can't be read."""
+def _size(files: Files, name: str, upright: bool) -> tuple[int, int] | None:
+    """Return an image's height and width, upright or as it is stored; None where its header can't
+    be read.
+    """
     try:
-        with Image.open(io.BytesIO(files.read(name))) as image:
-            return image.height, image.width
+        encoded = files.read(name)
+        with Image.open(io.BytesIO(encoded)) as image:
+            height, width = image.height, image.width
     except (DataError, UnidentifiedImageError, OSError, ValueError):
         return None
+    is_turned = upright and bool(turns(stored_orientation(tf.constant(encoded)))[0])
+    return (width, height) if is_turned else (height, width)

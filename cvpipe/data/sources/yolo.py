@@ -3,12 +3,14 @@ fractions of the image.
 
 An image's text file has its path, but for the folder named labels in place of images:
 images/train/1.jpg and labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. An image
-without one has no objects.
+without one has no objects. Fractions are those of the upright photo, as labelImg and Ultralytics
+have them.
 """
 
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -16,12 +18,16 @@ import numpy as np
 import yaml
 
 from cvpipe.config.data import Yolo
+from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import EXTENSIONS, SPLITS
-from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
+from cvpipe.data.sources.objects import IN_PIXELS, WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
+
+# A box may reach out of its image, but neither is it so large nor does it lie so far outside.
+LARGEST_FRACTION = 2
 
 
 def yolo(config: Yolo) -> dict[str, Source]:
@@ -136,6 +142,12 @@ def _source(
         if _split(file) == split
     }
     values = np.array([row[1:] for _, (_, row) in rows]).reshape(-1, 4)
+    in_pixels = (values > LARGEST_FRACTION).any(1)
+    faults = {file: {WITHOUT_IMAGE: count} for file, count in lost.items() if count}
+    for file, count in Counter(own[rows[row][0]] for row in np.flatnonzero(in_pixels)).items():
+        faults[file] = {IN_PIXELS: count}
+    rows = [rows[row] for row in np.flatnonzero(~in_pixels)]
+    values = values[~in_pixels]
     centre, half = values[:, 1::-1], values[:, :1:-1] / 2
     boxes = collect(
         own,
@@ -145,7 +157,8 @@ def _source(
         np.zeros(len(rows), bool),
         np.full(len(rows), -1.0),
         lambda row: rows[row][1][0],
-        {file: {WITHOUT_IMAGE: count} for file, count in lost.items() if count},
+        faults,
+        frames=make_frames(np.zeros([len(own), 2]), config.upright),
     )
     return detection_source(classes, boxes, files.reader(images), images.__getitem__, files.locate)
 
