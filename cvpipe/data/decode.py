@@ -41,8 +41,9 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     return _decoder(channels)(encoded)
 
 
+@functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def upright_extent(encoded: tf.Tensor) -> tf.Tensor:
-    """Return height and width of the image that `decode_image` gives: int32 [2]. Graph code.
+    """Return height and width of the image that `decode_image` gives: int32 [2].
 
     Of a JPEG only the header is read. Errors are those of `decode_image`.
     """

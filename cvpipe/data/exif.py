@@ -20,6 +20,7 @@ _APP0, _APP1, _APP15, _COMMENT, _ORIENTATION = 0xE0, 0xE1, 0xEF, 0xFE, 0x0112
 _LENGTHS = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4}
 
 
+@functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """Return the orientation by which `decode_image` turns a file's image upright.
 
@@ -29,16 +30,7 @@ def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 scalar in 1…8; 1 (upright) where there is none or it makes no sense.
     """
-    return _stored_orientation(encoded) if tf.executing_eagerly() else _any_orientation(encoded)
 
-
-@functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-def _stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Trace once for all callers outside a graph."""
-    return _any_orientation(encoded)
-
-
-def _any_orientation(encoded: tf.Tensor) -> tf.Tensor:
     def of_another_format() -> tf.Tensor:
         head = tf.strings.join([tf.strings.substr(encoded, 0, 12), b"\0" * 12])
         is_png = tf.strings.substr(head, 0, 8) == b"\x89PNG\r\n\x1a\n"

@@ -89,7 +89,7 @@ def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:
 
 
 def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
-    """Return an assertion that the stated size is that of the image, or has its ratio.
+    """Return an assertion that the stated size is the image's, or has its ratio.
 
     Args are those of `annotation_orientation`.
     """
@@ -98,10 +98,8 @@ def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
     # Rounding the smaller copy's sides to whole pixels may cost one of them a pixel.
     tolerance = tf.maximum(tf.reduce_sum(stated), tf.cast(tf.reduce_sum(extent), tf.int64))
     fits = tf.reduce_min(_misfits(example, extent, orientation)) <= tolerance
-    said = ["the annotations state", stated[1], "x", stated[0], "pixels, and the image has"]
-    return tf.debugging.Assert(
-        fits, [*said, extent[1], "x", extent[0], ": mend the size that is wrong, and the boxes"]
-    )
+    said = ["the image has", extent[1], "x", extent[0], "pixels, and its annotations state"]
+    return tf.debugging.Assert(fits, [*said, stated[1], "x", stated[0]])
 
 
 def _misfits(

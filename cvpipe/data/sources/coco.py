@@ -272,19 +272,11 @@ def _outlines(
         objects[record].append(
             {
                 "label": label_of[row["category_id"]],
-                "iscrowd": _is_crowd(instances, position),
+                "iscrowd": flag_of_json(row.get("iscrowd"), _place(instances, position), "iscrowd"),
                 "segmentation": row["segmentation"],
             }
         )
     return objects, {file: dict(counts) for file, counts in faults.items()}
-
-
-def _is_crowd(instances: _Instances, position: int) -> bool:
-    value = instances.annotations[position].get("iscrowd")
-    # A place is told only where something is wrong: there may be a million annotations.
-    if value is None or (type(value) is int and value in (0, 1)):
-        return bool(value)
-    return flag_of_json(value, _place(instances, position), "iscrowd")
 
 
 def _source(
@@ -341,7 +333,13 @@ def _source(
         record[shown],
         _corners(instances, shown) / np.tile(extents[record[shown]], 2),
         np.array([label_of[row["category_id"]] for row in rows], np.int32),
-        np.array([_is_crowd(instances, int(position)) for position in shown], bool),
+        np.array(
+            [
+                flag_of_json(row.get("iscrowd"), _place(instances, int(position)), "iscrowd")
+                for position, row in zip(shown, rows, strict=True)
+            ],
+            bool,
+        ),
         np.array(
             [row["area"] if _is_number(row.get("area")) else -1.0 for row in rows], np.float32
         ),

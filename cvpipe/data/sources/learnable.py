@@ -17,7 +17,7 @@ def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
     Raises:
         DataError: more of them were lost than are left, or none is left to train on.
     """
-    train = splits.get("train") or splits["all"]
+    train = splits["train" if "train" in splits else "all"]
     refuse_unlearnable(place, train)
     for name, split in splits.items():
         for annotation in split.annotations:

@@ -181,16 +181,16 @@ def _check_format(tree: ElementTree.Element, place: str) -> None:
     for element in tree.iter():
         element.tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
     if tree.tag != "annotation":
-        hint = "; export from CVAT as Pascal VOC" if tree.find("image/box") is not None else ""
+        hint = " (this may be CVAT's own format)" if tree.tag == "annotations" else ""
         raise DataError(
-            f"{place}: the XML is a list of <{tree.tag}>, and Pascal VOC's files are <annotation>"
-            f" each{hint}; give another folder or export them anew"
+            f"{place}: the root is <{tree.tag}>{hint}, and in Pascal VOC it is <annotation>; export"
+            " the annotations as Pascal VOC, or give another folder"
         )
     elsewhere = next((element for element in tree.iter() if element.tag in _OF_OBJECTS), None)
     if tree.find("object") is None and elsewhere is not None:
         raise DataError(
             f"{place}: has <{elsewhere.tag}>, but no <object> directly in <annotation>, where"
-            " Pascal VOC has objects; export the annotations anew"
+            " Pascal VOC has objects; export the annotations as Pascal VOC"
         )
 
 
@@ -234,7 +234,9 @@ def _own_extent(encoded: bytes, upright: bool) -> tuple[float, float] | None:
         is_turned = bool(turns(stored_orientation(tf.constant(encoded)))[0])
     except tf.errors.InvalidArgumentError:
         return None
-    return (float(width), float(height)) if is_turned > upright else (float(height), float(width))
+    if is_turned and not upright:
+        height, width = width, height
+    return float(height), float(width)
 
 
 def _frames(images: Sequence[_Image], upright: bool | None) -> Frames:

@@ -142,7 +142,7 @@ def _source(
         if _split(file) == split
     }
     values = np.array([row[1:] for _, (_, row) in rows]).reshape(-1, 4)
-    in_pixels = (values > LARGEST_FRACTION).any(1)
+    in_pixels = np.isfinite(values).all(1) & (values > LARGEST_FRACTION).any(1)
     faults = {file: {WITHOUT_IMAGE: count} for file, count in lost.items() if count}
     for file, count in Counter(own[rows[row][0]] for row in np.flatnonzero(in_pixels)).items():
         faults[file] = {IN_PIXELS: count}
