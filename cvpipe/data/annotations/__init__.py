@@ -40,9 +40,10 @@ def upright(example: Example, extent: Callable[[], tf.Tensor]) -> Example:
     """
     turned = {key: value for key, value in example.items() if key not in KEYS}
     placed = placed_kinds(example)
-    if placed:
-        size = extent()
-        orientation = annotation_orientation(example, size)
+    if not placed:
+        return turned
+    size = extent()
+    orientation = annotation_orientation(example, size)
     for kind in placed:
         turned |= kind.upright(example, orientation, size)
     return turned

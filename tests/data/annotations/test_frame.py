@@ -173,8 +173,8 @@ def test_points_lie_in_the_frame_that_their_size_fits(
     image, annotations = shown(as_coco(tmp_path, *drawn(orientation, frame, 1), CocoKeypoints))
     [points] = annotations["keypoints"] * image.shape[:2]
     top, left, bottom, right = bright(image)
-    assert points.min(0).tolist() == [top + 0.5, left + 0.5]
-    assert points.max(0).tolist() == [bottom - 0.5, right - 0.5]
+    np.testing.assert_allclose(points.min(0), [top + 0.5, left + 0.5], atol=1e-4)
+    np.testing.assert_allclose(points.max(0), [bottom - 0.5, right - 0.5], atol=1e-4)
 
 
 @pytest.mark.parametrize("make", [as_voc, as_coco])
