@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _write_any_text()
     # Answering an image shouldn't wait for the imports of all other commands.
     named = [name for name in COMMANDS if name == next(iter(words), None)]
     options = _parser(named or COMMANDS).parse_args(words)
@@ -73,6 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _write_any_text() -> None:
+    """Write as escapes what an output's encoding lacks, such as a class name in ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

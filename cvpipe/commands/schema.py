@@ -26,5 +26,5 @@ def schema(options: argparse.Namespace) -> int:
 
     from cvpipe.config import Pipeline
 
-    print(json.dumps(TypeAdapter(Pipeline).json_schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(TypeAdapter(Pipeline).json_schema(), indent=2))
     return 0

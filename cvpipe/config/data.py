@@ -258,6 +258,12 @@ class Voc(Source):
     """Whether pixels count from 1, and xmax and ymax are the last that belong to the object, as in
     Pascal VOC; false: corners count from 0, and a box is xmax - xmin wide.
     """
+    upright: bool | None = None
+    """Whether boxes lie on the upright photo, or on the photo as it is stored, before Exif turns
+    it. The size that an XML file states tells this; the key counts where it fits both, as with
+    squares and half turns, or is missing. null: stored where it fits both, upright where it is
+    missing.
+    """
 
     @field_validator("classes")
     @classmethod
@@ -318,6 +324,11 @@ class Coco(Source):
     """The validation split; leave out to hold some training images out."""
     test: CocoSplit | None = None
     """The test split; leave out to hold some images out."""
+    upright: bool = False
+    """Whether annotations lie on the upright photo, or on the photo as it is stored, before Exif
+    turns it. The size that the file states for an image tells this; the key counts where it fits
+    both, as with squares and half turns.
+    """
 
 
 class CocoMasks(Coco):
@@ -349,6 +360,10 @@ class Yolo(Source):
     """
     classes: tuple[str, ...] = ()
     """Class names in the order of their numbers; empty: those of the file `names`."""
+    upright: bool = True
+    """Whether fractions are those of the upright photo, as labelImg and Ultralytics write them;
+    false: of the photo as it is stored, before Exif turns it.
+    """
 
     @field_validator("classes")
     @classmethod

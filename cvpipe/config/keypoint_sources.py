@@ -59,6 +59,10 @@ class KeypointCsv(Source):
     """
     skeleton: tuple[FlipPair, ...] = ()
     """Names of keypoints that pictures join by a line."""
+    upright: bool = True
+    """Whether x and y lie on the upright photo; false: on the photo as it is stored, before Exif
+    turns it.
+    """
     class_name: str = "figure"
     """Name of the figures."""
 

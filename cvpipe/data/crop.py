@@ -18,8 +18,9 @@ import tensorflow as tf
 from cvpipe.config.augment import RandomResizedCrop
 from cvpipe.data.augment.geometry import random_window, resize_window
 from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed
+from cvpipe.data.exif import exif_orientation
 from cvpipe.data.graph import noinline_branch
-from cvpipe.data.orientation import exif_orientation, turns, upright
+from cvpipe.data.orientation import turns, upright
 
 # By how much libjpeg can reduce an image while decoding it.
 _REDUCTIONS = (1, 2, 4, 8)

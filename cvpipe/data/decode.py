@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cvpipe.data.orientation import exif_orientation, upright
+from cvpipe.data.exif import exif_orientation, png_orientation, webp_orientation
+from cvpipe.data.orientation import turns, upright
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
@@ -29,7 +30,7 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         channels: 1 (grey) or 3 (RGB); the image is converted, alpha is dropped.
 
     Returns:
-        uint8 [H, W, channels]; a JPEG stands upright, as its Exif header says.
+        uint8 [H, W, channels], upright as the file's Exif says.
 
     Raises:
         tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than
@@ -38,6 +39,21 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     if tf.executing_eagerly():
         return _decode(encoded, channels)
     return _decoder(channels)(encoded)
+
+
+@functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def upright_extent(encoded: tf.Tensor) -> tf.Tensor:
+    """Return height and width of the image that `decode_image` gives: int32 [2].
+
+    Of a JPEG only the header is read. Errors are those of `decode_image`.
+    """
+
+    def of_header() -> tf.Tensor:
+        size = tf.io.extract_jpeg_shape(encoded)[:2]
+        return tf.where(turns(exif_orientation(encoded))[0], size[::-1], size)
+
+    is_jpeg = tf.strings.substr(encoded, 0, 3) == FORMATS["JPEG"]
+    return tf.cond(is_jpeg, of_header, lambda: tf.shape(decode_image(encoded, 1))[:2])
 
 
 @functools.cache
@@ -95,7 +111,8 @@ def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     with tf.control_dependencies([size_allowed(size[1], size[0])]):
         # Not `channels`: libpng's own grey depends on the gamma that a file claims, by up to 43 of
         # 255.
-        return _to_channels(tf.io.decode_png(encoded, channels=0), channels)
+        image = _to_channels(tf.io.decode_png(encoded, channels=0), channels)
+    return upright(image, png_orientation(encoded))
 
 
 def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
@@ -109,13 +126,19 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         fields[3],
         fields[5],
     )
-    # 12 is OS/2's header, of another layout. Compression 0 is none, 3 gives the places of the
-    # colours in 32 bits.
+    # Planes and bits are of two bytes each.
+    bits = fields[4] // 2**16
+    # 12 is OS/2's header, of another layout. Compression 0 is none, 3 says by masks where in a
+    # pixel its colors are.
     plain = tf.debugging.Assert(
         (header_size >= 40) & ((compression == 0) | (compression == 3)),
         ["a compressed or very old kind of BMP"],
     )
-    with tf.control_dependencies([plain, size_allowed(tf.abs(height), width)]):
+    whole_bytes = tf.debugging.Assert(
+        (bits == 8) | (bits == 24) | (bits == 32),
+        ["a BMP of", bits, "bits a pixel; those of 8, 24 and 32 are read"],
+    )
+    with tf.control_dependencies([plain, whole_bytes, size_allowed(tf.abs(height), width)]):
         image = tf.io.decode_bmp(encoded)
 
     def look_up() -> tf.Tensor:
@@ -125,7 +148,31 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         colours = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
         return tf.gather(colours, tf.cast(image[..., 0], tf.int32))
 
-    return _to_channels(tf.cond(tf.shape(image)[2] == 1, look_up, lambda: image), channels)
+    image = tf.cond(tf.shape(image)[2] == 1, look_up, lambda: image)
+    image = tf.cond(compression == 3, lambda: _by_bmp_masks(encoded, image), lambda: image)
+    return _to_channels(image, channels)
+
+
+def _by_bmp_masks(encoded: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Put the channels of a BMP where its masks say that red, green and blue are.
+
+    Args:
+        image: uint8 [H, W, 3 or 4], decoded as if a pixel's bytes were blue, green, red, alpha.
+    """
+    # The masks follow the 40 bytes of BITMAPINFOHEADER, or are part of a longer header.
+    masks = tf.io.decode_raw(_header(encoded, 54, 12), tf.int32)
+    # All zeros means the usual order.
+    masks = tf.where(tf.reduce_any(masks != 0), masks, [0xFF0000, 0xFF00, 0xFF])
+    # The last byte's mask has the sign bit of an int32.
+    is_byte = masks[:, tf.newaxis] == tf.constant([0xFF, 0xFF00, 0xFF0000, -0x1000000])
+    readable = tf.debugging.Assert(
+        tf.reduce_all(tf.reduce_any(is_byte[:, : tf.shape(image)[2]], 1)),
+        ["a BMP whose channel masks aren't of a whole byte each"],
+    )
+    with tf.control_dependencies([readable]):
+        byte = tf.argmax(is_byte, 1, tf.int32)
+    # Bytes in the order of the file: TensorFlow's decoder swaps the first and the third.
+    return tf.gather(image, tf.gather([2, 1, 0, 3], byte), axis=2)
 
 
 def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
@@ -148,7 +195,8 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tenso
             tf.debugging.Assert(~animated, ["an animation, not an image"]),
         ]
     ):
-        return _to_channels(tf.io.decode_webp(encoded, channels=0)[0], channels)
+        image = _to_channels(tf.io.decode_webp(encoded, channels=0)[0], channels)
+    return upright(image, webp_orientation(encoded))
 
 
 def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:

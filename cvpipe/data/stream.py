@@ -29,7 +29,7 @@ from cvpipe.data.annotations import checked, image_checks, placed_kinds, upright
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.mix import mix
 from cvpipe.data.crop import decode_random_crop
-from cvpipe.data.decode import decode_image
+from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.example import Example
 from cvpipe.data.graph import or_zeros
 from cvpipe.data.order import batch_order, example_seed
@@ -140,11 +140,14 @@ def encoded_batches(
     def read(index: tf.Tensor) -> Batch:
         example = source.read(index)
         encoded = example["bytes"] if "bytes" in example else tf.io.encode_png(example["image"])
-        checks = image_checks(example, lambda: _image(example, config.prepare.channels))
+        extent = functools.cache(
+            lambda: upright_extent(encoded) if "bytes" in example else _extent(example["image"])
+        )
+        checks = image_checks(example, lambda: _image(example, config.prepare.channels), extent)
         if checks:
             with tf.control_dependencies(checks):
                 encoded = tf.identity(encoded)
-        return {"bytes": encoded, "targets": encode(upright(example))}
+        return {"bytes": encoded, "targets": encode(upright(example, extent))}
 
     def batches(guarded: bool) -> tf.data.Dataset:
         def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
@@ -248,7 +251,7 @@ def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
 
 def _decoded(example: Example, channels: int) -> Example:
     image = checked(example, _image(example, channels))
-    example = upright(example)
+    example = upright(example, lambda: _extent(image))
     if image.shape[-1] == 1 and channels == 3:
         image = tf.image.grayscale_to_rgb(image)
     elif image.shape[-1] == 3 and channels == 1:
@@ -259,6 +262,11 @@ def _decoded(example: Example, channels: int) -> Example:
 def _image(example: Example, channels: int) -> tf.Tensor:
     """Return the upright image, uint8 [H, W, C]; an array keeps its channels."""
     return decode_image(example["bytes"], channels) if "bytes" in example else example["image"]
+
+
+def _extent(image: tf.Tensor) -> tf.Tensor:
+    """Return height and width of an image, int32 [2]."""
+    return tf.shape(image)[:2]
 
 
 def _augmented(
@@ -312,7 +320,7 @@ def _augmented(
 
 def _evaluated(source: Source, index: tf.Tensor, config: Config, encode: Encode) -> Batch:
     example = _decoded(source.read(index), config.prepare.channels)
-    extent = tf.shape(example["image"])[:2]
+    extent = _extent(example["image"])
     return {
         **_loaded(example, prepare_views(example["image"], config), index, config, encode),
         "extent": extent,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TextIO
 
 
 class Progress:
-    """One line, rewritten in place on a terminal, else printed every ten seconds."""
+    """One line, rewritten in place on a terminal that can, else printed every ten seconds."""
 
     def __init__(
         self,
@@ -24,6 +25,8 @@ class Progress:
         )
         # Looked up here: a default would be whatever stderr was when this file was imported.
         self._stream = stream or sys.stderr
+        # A dumb terminal can't clear a line.
+        self._rewrites = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._printed_at = time.monotonic()
 
     def update(
@@ -45,7 +48,7 @@ class Progress:
             f" {rate['images_per_second']:.0f} images/s  ETA {_clock(left)}  loss {loss:.4f}  input"
             f" wait {rate['input_wait']:.0%}"
         )
-        if self._stream.isatty():
+        if self._rewrites:
             self._stream.write(f"\r\x1b[K{line}")
             self._stream.flush()
         elif time.monotonic() - self._printed_at >= 10:
@@ -55,7 +58,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Prints a line of its own."""
-        print(f"\r\x1b[K{text}" if self._stream.isatty() else text, file=self._stream, flush=True)
+        print(f"\r\x1b[K{text}" if self._rewrites else text, file=self._stream, flush=True)
 
 
 def _clock(seconds: float) -> str:

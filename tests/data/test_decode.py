@@ -16,6 +16,32 @@ from image_files import BAD, black_png, chunk, claiming, encode, noise, smooth
 
 RGB, RGBA, GREY = noise(7, 5), noise(7, 5, 4), noise(7, 5, 1)
 SMOOTH = smooth(24, 34)
+
+
+def bmp_with_masks(*masks: int, header: int = 56, bits: int = 32) -> bytes:
+    """RGB as a BMP whose masks say which bits of a pixel are red, green and blue."""
+    pixels = np.zeros(RGB.shape[:2], np.uint32)
+    # All zeros means the usual order.
+    for channel, mask in enumerate(masks if any(masks) else (0xFF0000, 0xFF00, 0xFF)):
+        lowest = (mask & -mask).bit_length() - 1
+        pixels |= (RGB[..., channel].astype(np.uint32) << lowest) & mask
+    rows = [row.astype(f"<u{bits // 8}").tobytes() for row in pixels[::-1]]
+    body = b"".join(row + bytes(-len(row) % 4) for row in rows)
+    height, width = RGB.shape[:2]
+    fields = struct.pack(
+        "<IiiHHIIiiII", header, width, height, 1, bits, 3, len(body), 2835, 2835, 0, 0
+    )
+    fields = (fields + struct.pack("<III", *masks)).ljust(header, b"\0")
+    begin = 14 + len(fields)
+    return b"BM" + struct.pack("<IHHI", begin + len(body), 0, 0, begin) + fields + body
+
+
+def without_adobe(jpeg: bytes) -> bytes:
+    """The JPEG without the segment by which Adobe marks inverted colors."""
+    start = jpeg.index(b"\xff\xee")
+    return jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big") :]
+
+
 LOSSLESS = {
     "PNG": encode(RGB, "PNG"),
     "PNG grey": encode(GREY, "PNG"),
@@ -30,6 +56,10 @@ LOSSLESS = {
     "BMP palette": encode(RGB, "BMP", "P"),
     "BMP few colours": encode(np.repeat(noise(1, 5), 7, 0), "BMP", "P"),
     "BMP alpha": encode(RGBA, "BMP"),
+    "BMP masks RGBA": bmp_with_masks(0xFF, 0xFF00, 0xFF0000),
+    "BMP masks ABGR": bmp_with_masks(0xFF000000, 0xFF0000, 0xFF00),
+    "BMP masks of zeros": bmp_with_masks(0, 0, 0),
+    "BMP masks, long header": bmp_with_masks(0xFF, 0xFF00, 0xFF0000, header=124),
     "WebP lossless": encode(RGB, "WEBP", lossless=True),
     "WebP lossless alpha": encode(RGBA, "WEBP", lossless=True, exact=True),
     "WebP one pixel": encode(noise(1, 1), "WEBP", lossless=True),
@@ -38,6 +68,7 @@ LOSSY = {
     "JPEG": encode(SMOOTH, "JPEG", quality=95),
     "JPEG grey": encode(SMOOTH[..., :1], "JPEG"),
     "JPEG CMYK": encode(SMOOTH, "JPEG", "CMYK"),
+    "JPEG CMYK without Adobe's mark": without_adobe(encode(SMOOTH, "JPEG", "CMYK")),
     "JPEG progressive": encode(SMOOTH, "JPEG", progressive=True),
     "WebP": encode(SMOOTH, "WEBP"),
     "WebP alpha": encode(np.dstack([SMOOTH, SMOOTH[..., 0]]), "WEBP"),
@@ -162,6 +193,24 @@ def test_an_animation_is_refused() -> None:
         frames[0].save(file, kind, save_all=True, append_images=frames[1:])
         with pytest.raises(tf.errors.InvalidArgumentError, match="GIF|animation"):
             eagerly(file.getvalue(), 3)
+
+
+NARROW = {
+    "ten bits": (bmp_with_masks(0x3FF00000, 0xFFC00, 0x3FF), "aren't of a whole byte each"),
+    "16 bits": (bmp_with_masks(0xF800, 0x7E0, 0x1F, bits=16), "a BMP of"),
+    "one bit": (encode(RGB, "BMP", "1"), "a BMP of"),
+    "a short header": (
+        b"BM" + struct.pack("<IHHIIHHHH", 60, 0, 0, 26, 12, 5, 7, 1, 24) + bytes(200),
+        "a compressed or very old kind of BMP",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_a_bmp_of_other_pixels_is_refused_by_name(name: str, channels: int) -> None:
+    encoded, said = NARROW[name]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+        eagerly(encoded, channels)
 
 
 CLAIMS = ["JPEG", "BMP", "BMP palette", "WebP", "WebP lossless", "WebP alpha"]

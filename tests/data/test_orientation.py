@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ from PIL import Image, ImageOps
 from conftest import soaked
 from cvpipe.data.annotations.boxes import upright_boxes
 from cvpipe.data.decode import decode_image
-from cvpipe.data.orientation import exif_orientation, stored_orientation
-from image_files import encode, noise
+from cvpipe.data.exif import exif_orientation, stored_orientation
+from image_files import chunk, encode, noise
 
 ORIENTATION = 0x0112
 
@@ -120,3 +122,81 @@ def test_a_damaged_header_never_fails() -> None:
         found.append(int(orientation(bytes(damaged))))
     assert set(found) <= set(range(1, 9))
     assert 1 in found and 6 in found
+
+
+def tiff(kind: int, value: int, order: str) -> bytes:
+    """Exif with an orientation as a number of this TIFF type: II is little-endian, MM big."""
+    end = "<" if order == "II" else ">"
+    number = struct.pack(end + {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind], value)
+    head = order.encode() + struct.pack(end + "HI", 42, 8)
+    entry = struct.pack(end + "HHHI", 1, ORIENTATION, kind, 1) + number.ljust(4, b"\0")
+    return head + entry + bytes(4)
+
+
+# A name of the segment before the content, as JPEG demands and some programs write elsewhere.
+NAMED = b"Exif\0\0"
+CONTAINERS: dict[str, tuple[str, bytes, dict[str, Any]]] = {
+    "JPEG": ("JPEG", NAMED, {}),
+    "PNG": ("PNG", b"", {}),
+    "PNG named": ("PNG", NAMED, {}),
+    "WebP": ("WEBP", b"", {"lossless": True}),
+    "WebP lossy": ("WEBP", b"", {}),
+    "WebP named": ("WEBP", NAMED, {"lossless": True}),
+}
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_any_integer_type_and_byte_order_is_understood_in_every_format(
+    container: str, kind: int, order: str
+) -> None:
+    name, prefix, options = CONTAINERS[container]
+    encoded = encode(noise(3, 5), name, exif=prefix + tiff(kind, 8, order), **options)
+    assert int(stored_orientation(tf.constant(encoded))) == 8
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("kind", [2, 5, 7, 12])
+def test_an_orientation_that_is_no_integer_says_nothing(container: str, kind: int) -> None:
+    name, prefix, options = CONTAINERS[container]
+    content = bytearray(tiff(3, 6, "II"))
+    content[12:14] = struct.pack("<H", kind)
+    encoded = encode(noise(3, 5), name, exif=prefix + bytes(content), **options)
+    assert int(stored_orientation(tf.constant(encoded))) == 1
+
+
+@pytest.mark.parametrize("container", ["PNG", "WebP", "WebP lossy"])
+@pytest.mark.parametrize("orientation", [3, 5, 8])
+def test_other_formats_are_turned_as_pillow_does(container: str, orientation: int) -> None:
+    name, prefix, options = CONTAINERS[container]
+    encoded = encode(noise(6, 9), name, exif=prefix + tiff(3, orientation, "MM"), **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
+    given = decode_image(tf.constant(encoded), 3).numpy()
+    assert given.shape == expected.shape and np.abs(given.astype(int) - expected).max() <= 2
+
+
+def test_exif_behind_the_pixels_of_a_png_counts() -> None:
+    encoded = encode(noise(3, 5), "PNG")
+    with_exif = encoded[:-12] + chunk(b"eXIf", tiff(3, 6, "II")) + encoded[-12:]
+    assert int(stored_orientation(tf.constant(with_exif))) == 6
+    assert decode_image(tf.constant(with_exif), 3).shape == (5, 3, 3)
+
+
+def test_the_name_of_exif_in_another_chunk_is_none() -> None:
+    encoded = encode(noise(3, 5), "PNG")
+    text = chunk(b"tEXt", b"Comment\0" + chunk(b"eXIf", tiff(3, 6, "II")))
+    assert int(stored_orientation(tf.constant(encoded[:33] + text + encoded[33:]))) == 1
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP"])
+def test_damaged_chunks_never_fail(name: str) -> None:
+    encoded = encode(noise(3, 5), name, exif=tiff(3, 6, "II"))
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        damaged = bytearray(encoded[: random.integers(12, len(encoded))])
+        for place in random.integers(12, len(damaged), 3):
+            damaged[place] = random.integers(256)
+        found.append(int(stored_orientation(tf.constant(bytes(damaged)))))
+    assert set(found) <= set(range(1, 9)) and 1 in found

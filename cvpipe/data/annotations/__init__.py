@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.frame import KEYS, annotation_orientation, frame_check
 from cvpipe.data.annotations.keypoints import Keypoints
 from cvpipe.data.annotations.label import Label
 from cvpipe.data.annotations.mask import Mask
@@ -29,27 +30,45 @@ def placed_kinds(example: Example) -> list[type[Annotation]]:
     return [kind for kind in kinds_of(example) if kind.placed]
 
 
-def upright(example: Example) -> Example:
-    """Turn annotations as decoding the example's "bytes" turns its image. Graph code."""
-    turned = dict(example)
-    for kind in kinds_of(example):
-        turned |= kind.upright(example)
+def upright(example: Example, extent: Callable[[], tf.Tensor]) -> Example:
+    """Turn annotations that lie on the stored image as decoding "bytes" turns it. Graph code.
+
+    Args:
+        example: as its source reads it.
+        extent: returns height and width of the upright image, int32 [2]; called only if annotations
+            have a place.
+    """
+    turned = {key: value for key, value in example.items() if key not in KEYS}
+    placed = placed_kinds(example)
+    if not placed:
+        return turned
+    size = extent()
+    orientation = annotation_orientation(example, size)
+    for kind in placed:
+        turned |= kind.upright(example, orientation, size)
     return turned
 
 
-def image_checks(example: Example, image: Callable[[], tf.Tensor]) -> list[tf.Operation]:
+def image_checks(
+    example: Example, image: Callable[[], tf.Tensor], extent: Callable[[], tf.Tensor]
+) -> list[tf.Operation]:
     """Return assertions that an example's annotations fit to its image. Graph code.
 
     Args:
         example: as its source reads it.
         image: returns the upright image, uint8 [H, W, C]; called only if some kind looks at it.
+        extent: returns height and width of the upright image, int32 [2]; called only if the
+            annotations state a size.
     """
-    return [check for kind in kinds_of(example) for check in kind.image_checks(example, image)]
+    checks = [check for kind in kinds_of(example) for check in kind.image_checks(example, image)]
+    if "frame_size" in example:
+        checks.append(frame_check(example, extent()))
+    return checks
 
 
 def checked(example: Example, image: tf.Tensor) -> tf.Tensor:
     """Return the image; fails if some annotation doesn't fit to it. Graph code."""
-    checks = image_checks(example, lambda: image)
+    checks = image_checks(example, lambda: image, lambda: tf.shape(image)[:2])
     if not checks:
         return image
     with tf.control_dependencies(checks):

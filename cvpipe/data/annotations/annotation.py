@@ -64,6 +64,8 @@ class Annotation(abc.ABC):
     """Tensors whose first dimension counts the objects; they come and go together."""
     noun: ClassVar[str] = "image"
     """Unit of `counts`."""
+    unlearnable: ClassVar[str] = "nothing is annotated"
+    """What is wrong where `learnable` counts nothing."""
     faults: Faults = MappingProxyType({})
     """Mistakes in the files."""
 
@@ -84,6 +86,12 @@ class Annotation(abc.ABC):
     def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray | None:
         """Count images or objects of each class, int64 [K]; None if it doesn't know any classes, or
         would have to read the records.
+        """
+        return None
+
+    def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int | None:
+        """Count what can be learned from the records, int64 [N]; None if that would have to be
+        read. `annotations` are all of the source.
         """
         return None
 
@@ -130,9 +138,13 @@ class Annotation(abc.ABC):
         return any(key in example for key in cls.keys)
 
     @staticmethod
-    def upright(example: Example) -> Example:
-        """Return the tensors that a photo's Exif orientation turns, as they lie on the upright
-        image.
+    def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
+        """Return the tensors that an Exif orientation turns, as they lie on the upright image.
+
+        Args:
+            example: as its source reads it.
+            orientation: int32 scalar in 1…8, by which to turn; 1 where they lie there already.
+            extent: int32 [2], height and width of the upright image.
         """
         return {}
 

@@ -1,8 +1,8 @@
 """Objects: their boxes and classes.
 
 An example has "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax in 0…1, as fractions of the image),
-"labels" int32 [n], "crowd" bool [n] and "area" float32 [n]; the latter stays that of the stored
-image. Other kinds may say more of the same objects, such as their keypoints.
+"labels" int32 [n], "crowd" bool [n] and "area" float32 [n], pixels² of the image. Other kinds may
+say more of the same objects, such as their keypoints.
 
 Dimensions: R records, T objects in all of them, n objects of an example, K classes.
 """
@@ -22,10 +22,11 @@ import tensorflow as tf
 from cvpipe.config.augment import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change
 from cvpipe.data.annotations.faults import Faults, sum_of_faults
+from cvpipe.data.annotations.frame import Frames, join_frames
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
-from cvpipe.data.orientation import stored_orientation, turns
+from cvpipe.data.orientation import turns
 from cvpipe.geometry.boxes import area
 
 # An object of which less of its area stays visible is no longer one to find.
@@ -40,8 +41,8 @@ class Boxes(Annotation):
     """The objects of all records, one record after the other."""
 
     boxes: np.ndarray
-    """float32 [T, 4]: ymin, xmin, ymax, xmax in 0…1, as fractions of the stored image's height and
-    width; never without area.
+    """float32 [T, 4]: ymin, xmin, ymax, xmax in 0…1, as fractions of the height and width of the
+    image as it is stored, or as `frames` says; never without area.
     """
     labels: np.ndarray
     """int32 [T]: positions in the class names."""
@@ -49,7 +50,9 @@ class Boxes(Annotation):
     """bool [T]: a region of many, or an object too hard to judge by; neither is learned nor scored.
     """
     area: np.ndarray
-    """float32 [T]: pixels² of the object's outline, where the format says them; else −1."""
+    """float32 [T]: pixels² of the object's outline, where the format says them; else −1. They are
+    those of the stated size where there is one.
+    """
     starts: np.ndarray
     """int64 [R + 1]: the rows of record r are starts[r] … starts[r + 1] − 1."""
     faults: Faults = dataclasses.field(default_factory=dict)
@@ -57,11 +60,14 @@ class Boxes(Annotation):
     """Further columns, [T, …] each, by the name that an example has for them: those of another kind
     that says more of the same objects.
     """
+    frames: Frames | None = None
+    """Frames of the records; None if all lie on the stored image."""
 
     keys = _COLUMNS
     placed = ("boxes",)
     per_object = _COLUMNS
     noun = "object"
+    unlearnable = "no object is left, crowds and difficult ones aside"
 
     def rows(self, record: int) -> slice:
         """Return the rows of a record's objects."""
@@ -79,14 +85,17 @@ class Boxes(Annotation):
     def _with(self, columns: Mapping[str, np.ndarray], starts: np.ndarray) -> Boxes:
         more = {key: columns[key] for key in self.more}
         boxes, labels, crowd, area = (columns[key] for key in _COLUMNS)
-        return Boxes(boxes, labels, crowd, area, starts, self.faults, more)
+        return Boxes(boxes, labels, crowd, area, starts, self.faults, more, self.frames)
 
     def digests(self, records: np.ndarray) -> list[str]:
-        return [self._digest(self.rows(record)) for record in records.tolist()]
+        return [self._digest(record) for record in records.tolist()]
 
-    def _digest(self, rows: slice) -> str:
-        content = b"".join(column[rows].tobytes() for column in self.columns().values())
-        return hashlib.sha256(content).hexdigest()[:16]
+    def _digest(self, record: int) -> str:
+        rows = self.rows(record)
+        content = [column[rows].tobytes() for column in self.columns().values()]
+        if self.frames:
+            content += [column[record].tobytes() for column in self.frames]
+        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
 
     def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
         counts = Counter(facts.class_names[label] for label in self.labels[self.rows(record)])
@@ -94,21 +103,28 @@ class Boxes(Annotation):
         return ", ".join(said) or "nothing"
 
     def read(self, record: tf.Tensor) -> Example:
-        starts, columns = self._tensors
+        starts, columns, frames = self._tensors
         begin, end = tf.gather(starts, record), tf.gather(starts, record + 1)
-        return {key: column[begin:end] for key, column in columns.items()}
+        return {
+            **{key: column[begin:end] for key, column in columns.items()},
+            **{key: tf.gather(column, record) for key, column in frames.items()},
+        }
 
     @functools.cached_property
-    def _tensors(self) -> tuple[tf.Tensor, Example]:
+    def _tensors(self) -> tuple[tf.Tensor, Example, Example]:
         # Outside the graph that asks: these tensors serve all graphs.
         with tf.init_scope():
-            return in_memory(self.starts), {
-                key: in_memory(column) for key, column in self.columns().items()
-            }
+            columns = {key: in_memory(column) for key, column in self.columns().items()}
+            return in_memory(self.starts), columns, self.frames.tensors() if self.frames else {}
 
     def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray:
         rows = [self.labels[self.rows(record)] for record in records.tolist()]
         return np.bincount(np.concatenate([*rows, np.zeros(0, np.int32)]), minlength=num_classes)
+
+    def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int:
+        """Count the objects that aren't crowds."""
+        ends = np.concatenate([[0], np.cumsum(~self.crowd)])[self.starts]
+        return int((ends[records + 1] - ends[records]).sum())
 
     def relabel(self, position: np.ndarray) -> Boxes:
         """Turn label l into position[l]; objects for which that is −1 are left out."""
@@ -140,7 +156,8 @@ class Boxes(Annotation):
         }
         joined = firsts[0]._with(columns, np.concatenate([[0], *later]))
         faults = sum_of_faults([part.faults for part in firsts])
-        return dataclasses.replace(joined, faults=faults)
+        frames = join_frames([part.frames for part in parts], sizes, upright=False)
+        return dataclasses.replace(joined, faults=faults, frames=frames)
 
     def _first(self, records: int) -> Boxes:
         end = int(self.starts[records])
@@ -148,10 +165,17 @@ class Boxes(Annotation):
         return self._with(columns, self.starts[: records + 1])
 
     @staticmethod
-    def upright(example: Example) -> Example:
-        if "bytes" not in example:
-            return {}
-        return {"boxes": upright_boxes(example["boxes"], stored_orientation(example["bytes"]))}
+    def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
+        turned = {"boxes": upright_boxes(example["boxes"], orientation)}
+        if "frame_size" in example:
+            stated, own = (
+                tf.reduce_prod(tf.cast(size, tf.float32))
+                for size in (example["frame_size"], extent)
+            )
+            is_known = (example["area"] >= 0) & (stated > 0)
+            scaled = example["area"] * tf.math.divide_no_nan(own, stated)
+            turned["area"] = tf.where(is_known, scaled, example["area"])
+        return turned
 
     @staticmethod
     def mirrored(example: Example, axis: int) -> Example:

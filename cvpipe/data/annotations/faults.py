@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 Faults = Mapping[str, Mapping[str, int]]
 """Number of annotations by file and fault: {"Annotations/1.xml": {"without area, left out": 2}}."""
@@ -17,6 +17,15 @@ def sum_of_faults(several: Iterable[Faults]) -> dict[str, dict[str, int]]:
         for file, counts in faults.items():
             total.setdefault(file, Counter()).update(counts)
     return {file: dict(counts) for file, counts in total.items()}
+
+
+def only_faults(faults: Faults, kinds: Collection[str]) -> dict[str, dict[str, int]]:
+    """Return the faults of some kinds, file by file."""
+    some = {
+        file: {fault: count for fault, count in counts.items() if fault in kinds}
+        for file, counts in faults.items()
+    }
+    return {file: counts for file, counts in some.items() if counts}
 
 
 def faults_in_words(faults: Faults) -> str:

@@ -22,9 +22,10 @@ import tensorflow as tf
 
 from cvpipe.config.augment import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally
+from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
-from cvpipe.data.orientation import stored_orientation, turns
+from cvpipe.data.orientation import turns
 
 NOT_ANNOTATED, HIDDEN, VISIBLE = 0, 1, 2
 
@@ -41,6 +42,7 @@ class Keypoints(Annotation):
     placed = ("keypoints", "visibility")
     per_object = ("keypoints", "visibility")
     noun = "keypoint"
+    unlearnable = "no keypoint of any object is annotated in the image"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: the digest of the objects covers their columns."""
@@ -49,6 +51,13 @@ class Keypoints(Annotation):
 
     def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
         return f"{len(facts.keypoint_names)} keypoints each"
+
+    def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int:
+        """Count the annotated points, which the objects hold."""
+        objects = next(each for each in annotations if isinstance(each, Boxes))
+        points = np.sum(objects.more["visibility"] > NOT_ANNOTATED, axis=1)
+        ends = np.concatenate([[0], np.cumsum(points)])[objects.starts]
+        return int((ends[records + 1] - ends[records]).sum())
 
     def read(self, record: tf.Tensor) -> Example:
         return {"mirror_order": tf.constant(self.mirror_order, tf.int32)}
@@ -85,10 +94,8 @@ class Keypoints(Annotation):
         return {"points": points}
 
     @staticmethod
-    def upright(example: Example) -> Example:
-        if "bytes" not in example:
-            return {}
-        transpose, left_right, top_bottom = turns(stored_orientation(example["bytes"]))
+    def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
+        transpose, left_right, top_bottom = turns(orientation)
         y, x = tf.unstack(example["keypoints"], axis=-1)
         y, x = tf.where(transpose, x, y), tf.where(transpose, y, x)
         x = tf.where(left_right, 1 - x, x)

@@ -1,12 +1,15 @@
 """A class for every pixel.
 
 An example has "mask" uint8 [H, W, 1]: positions in the class names, or IGNORED. It lies over the
-upright image. Classes don't blend: a moved mask has the label of the nearest pixel everywhere, and
-IGNORED where the image shows nothing of its own.
+upright image; as its source reads it, it may lie in a frame (`frame.py`) instead. Classes don't
+blend: a moved mask has the label of the nearest pixel everywhere, and IGNORED where the image shows
+nothing of its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -16,9 +19,12 @@ import tensorflow as tf
 
 from cvpipe.config.augment import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally, imbalance
+from cvpipe.data.annotations.faults import Faults, sum_of_faults
+from cvpipe.data.annotations.frame import Frames, join_frames
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import call_python
+from cvpipe.data.orientation import upright
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.warp import sample, warp
 
@@ -29,12 +35,21 @@ FEW_IMAGES = 5
 _ROUNDING = 1e-6
 
 
+# Arrays have no equality of use here: two are the same only if they are one.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Mask(Annotation):
-    """Masks that `read_record` yields beside the image; nothing is held in memory."""
+    """Masks that `read_record` yields beside the image; they aren't held in memory."""
+
+    frames: Frames | None = None
+    """Frames of the records; None if all masks lie over the upright image."""
+    faults: Faults = dataclasses.field(default_factory=dict)
+    objects: np.ndarray | None = None
+    """int [R]: objects that are painted into each mask, crowds aside; None if it isn't known."""
 
     keys = ("mask",)
     placed = ("mask",)
     noun = "pixel"
+    unlearnable = "no object is left, crowds aside; there is only background"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: masks aren't read for it."""
@@ -49,6 +64,9 @@ class Mask(Annotation):
             if share
         ]
         return ", ".join(shares) or "nothing"
+
+    def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int | None:
+        return None if self.objects is None else int(self.objects[records].sum())
 
     def relabel_reader(self, read_record: Reader, position: np.ndarray) -> Reader:
         """Pixels of classes that are left out become IGNORED."""
@@ -77,14 +95,45 @@ class Mask(Annotation):
 
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Mask:
-        return parts[0]
+        counts = [part.objects for part in parts if part.objects is not None]
+        firsts = [own[:size] for own, size in zip(counts, sizes, strict=False)]
+        return Mask(
+            join_frames([part.frames for part in parts], sizes, upright=True),
+            sum_of_faults([part.faults for part in parts]),
+            np.concatenate(firsts) if len(firsts) == len(parts) else None,
+        )
+
+    def read(self, record: tf.Tensor) -> Example:
+        return {key: tf.gather(column, record) for key, column in self._tensors.items()}
+
+    @functools.cached_property
+    def _tensors(self) -> Example:
+        # Outside the graph that asks: these tensors serve all graphs.
+        with tf.init_scope():
+            return self.frames.tensors() if self.frames else {}
 
     def tally(self, records: np.ndarray, facts: Facts) -> Tally:
         return _Pixels(facts.class_names)
 
     @staticmethod
     def image_checks(example: Example, image: Callable[[], tf.Tensor]) -> list[tf.Operation]:
-        return [_same_size(example["mask"], image())]
+        if "frame_size" not in example:
+            return [_same_size(example["mask"], image())]
+        # A mask of a stated size is as large as that, which is compared on its own.
+        is_stated = tf.reduce_any(example["frame_size"] > 0)
+        return [_same_size(example["mask"], image(), unless=is_stated)]
+
+    @staticmethod
+    def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
+        """Turn masks of a frame, and give them the size of the image; others lie over it."""
+        if "frame_size" not in example:
+            return {}
+        mask = upright(example["mask"], orientation)
+        is_same = tf.reduce_all(tf.shape(mask)[:2] == extent)
+        scaled = tf.cond(
+            is_same, lambda: mask, lambda: tf.image.resize(mask, extent, method="nearest")
+        )
+        return {"mask": tf.ensure_shape(scaled, [None, None, 1])}
 
     @staticmethod
     def measure(example: Example) -> Example:
@@ -186,13 +235,16 @@ def mask_in_python(read: Callable[[Any], np.ndarray], value: tf.Tensor) -> tf.Te
     return call_python(read, value, tf.TensorSpec([None, None, 1], tf.uint8))
 
 
-def _same_size(mask: tf.Tensor, image: tf.Tensor) -> tf.Operation:
-    """Fail unless a mask [h, w, 1] is as large as its image [H, W, C], which stands upright."""
+def _same_size(mask: tf.Tensor, image: tf.Tensor, unless: tf.Tensor | bool = False) -> tf.Operation:
+    """Fail unless a mask [h, w, 1] is as large as its image [H, W, C], which stands upright.
+
+    `unless` is a bool scalar: True passes all masks.
+    """
     (h, w), (height, width) = (tf.unstack(tf.shape(each)[:2]) for each in (mask, image))
     on_its_side = (h == width) & (w == height) & (h != w)
     said = [w, "x", h, "pixels, and its image", width, "x", height]
     turned_alike = tf.debugging.Assert(
-        ~on_its_side, ["the mask is", *said, "when it stands upright: turn the mask, too"]
+        ~on_its_side | unless, ["the mask is", *said, "when it stands upright: turn the mask, too"]
     )
     with tf.control_dependencies([turned_alike]):
-        return tf.debugging.Assert((h == height) & (w == width), ["the mask is", *said])
+        return tf.debugging.Assert((h == height) & (w == width) | unless, ["the mask is", *said])

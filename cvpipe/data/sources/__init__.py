@@ -9,6 +9,7 @@ from cvpipe.config.data import Data, Merge
 from cvpipe.config.source import Source as Section
 from cvpipe.data.annotations.faults import faults_in_words, sum_of_faults
 from cvpipe.data.example import Example
+from cvpipe.data.sources.learnable import refuse_lost_objects, refuse_unlearnable
 from cvpipe.data.sources.merge import merge
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import choose_classes, cut_fold, limit, with_test, with_validation
@@ -67,6 +68,7 @@ def open_splits(config: Data) -> dict[str, Source]:
             raise DataError(f"{place}: no image in the {name} split; add images, or {advice}")
     if config.limit:
         splits["train"] = limit(splits["train"], config.limit, f"{seed} limit")
+    refuse_unlearnable(place, splits["train"])
     _warn_of_rare_classes(place, splits["train"])
     return splits
 
@@ -91,6 +93,7 @@ def _open(section: Section, config: Data) -> dict[str, Source]:
     # A format is a module here, and in it the function of the same name.
     module = importlib.import_module(f"cvpipe.data.sources.{section.kind}")
     splits: dict[str, Source] = getattr(module, section.kind)(section)
+    refuse_lost_objects(section.place, splits)
     return splits
 
 

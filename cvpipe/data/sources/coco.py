@@ -8,7 +8,6 @@ the order of their ids.
 from __future__ import annotations
 
 import json
-import logging
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,11 +18,12 @@ import tensorflow as tf
 
 from cvpipe.config.data import Coco, CocoMasks, CocoSplit
 from cvpipe.config.keypoint_sources import CocoKeypoints
-from cvpipe.data.annotations.faults import faults_in_words
-from cvpipe.data.annotations.mask import BACKGROUND_NAME, mask_in_python
+from cvpipe.data.annotations.faults import Faults
+from cvpipe.data.annotations.frame import make_frames
+from cvpipe.data.annotations.mask import BACKGROUND_NAME, Mask, mask_in_python
+from cvpipe.data.decode import MAX_PIXELS
 from cvpipe.data.example import Example
 from cvpipe.data.facts import Facts
-from cvpipe.data.orientation import stored_orientation, upright
 from cvpipe.data.sources.coco_entries import (
     Id,
     as_id,
@@ -34,18 +34,17 @@ from cvpipe.data.sources.coco_entries import (
     read_json,
 )
 from cvpipe.data.sources.coco_keypoints import PointNames, point_names, read_points
-from cvpipe.data.sources.coco_masks import paint
+from cvpipe.data.sources.coco_masks import outline_fault, paint
 from cvpipe.data.sources.constructors import detection_source, segmentation_source
 from cvpipe.data.sources.files import Files, open_files, plain_path
+from cvpipe.data.sources.flags import flag_of_json
+from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.keypoints import OUTSIDE, flip_pairs, keypoint_source, points_inside
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.data.sources.stored_size import stored_size
 from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
-
-log = logging.getLogger(__name__)
 
 # What the lists of the JSON file must say of each entry.
 ENTRIES = {
@@ -113,7 +112,7 @@ def coco(config: Coco) -> dict[str, Source]:
     warn_of_leaks(config.path, names)
     if isinstance(config, CocoMasks):
         return {
-            split: _masked_source(files, found, names[split], trained.categories)
+            split: _masked_source(files, found, names[split], trained.categories, config)
             for split, found in instances.items()
         }
     return {
@@ -222,7 +221,11 @@ def _place(instances: _Instances, position: int) -> str:
 
 
 def _masked_source(
-    files: Files, instances: _Instances, names: list[str], categories: Mapping[Id, str]
+    files: Files,
+    instances: _Instances,
+    names: list[str],
+    categories: Mapping[Id, str],
+    config: CocoMasks,
 ) -> Source:
     if BACKGROUND_NAME in categories.values():
         raise DataError(
@@ -234,37 +237,64 @@ def _masked_source(
             f"{instances.place}: {len(categories)} categories; masks tell {IGNORED - 1} apart."
             " Leave some out"
         )
-    objects: dict[Id, list[dict[str, Any]]] = {image["id"]: [] for image in instances.images}
-    label_of = {number: label for label, number in enumerate(categories, 1)}
-    for row in instances.annotations:
-        objects.setdefault(row["image_id"], []).append(
-            {
-                "id": row.get("id"),
-                "label": label_of[row["category_id"]],
-                "iscrowd": bool(row.get("iscrowd")),
-                "segmentation": row["segmentation"],
-            }
-        )
-    # As text: Python's lists of numbers would take ten times the memory.
-    painted = [json.dumps(objects.pop(image["id"])).encode() for image in instances.images]
-    if objects:
-        lost = {f"image {number}": {WITHOUT_IMAGE: len(rows)} for number, rows in objects.items()}
-        log.warning("%s: %s", instances.place, faults_in_words(lost))
     extents = [
-        [int(side) for side in _extent(files, image, name, instances.place) or (1, 1)]
+        [int(side) for side in _extent(files, image, name, instances.place, config) or (1, 1)]
         for image, name in zip(instances.images, names, strict=True)
     ]
+    for image, (height, width) in zip(instances.images, extents, strict=True):
+        if height * width > MAX_PIXELS:
+            raise DataError(
+                f"{instances.place}: image {image['id']} is {width} x {height} pixels large;"
+                f" {MAX_PIXELS:,} are allowed. Mend its size"
+            )
+    objects, faults = _outlines(instances, names, extents, categories)
+    # As text: Python's lists of numbers would take ten times the memory.
+    painted = [json.dumps(rows).encode() for rows in objects]
     read_image = files.reader(names)
 
     def read_record(record: tf.Tensor) -> Example:
-        example = read_image(record)
         mask = mask_in_python(lambda number: paint(painted[number], *extents[number]), record)
-        return {**example, "mask": upright(mask, stored_orientation(example["bytes"]))}
+        return {**read_image(record), "mask": mask}
 
-    class_names = (BACKGROUND_NAME, *categories.values())
+    counts = np.array([sum(not row["iscrowd"] for row in rows) for rows in objects])
+    mask = Mask(make_frames(np.array(extents), bool(config.upright)), faults, counts)
     return segmentation_source(
-        class_names, len(names), read_record, names.__getitem__, files.locate
+        (BACKGROUND_NAME, *categories.values()),
+        len(names),
+        read_record,
+        names.__getitem__,
+        files.locate,
+        mask,
     )
+
+
+def _outlines(
+    instances: _Instances,
+    names: Sequence[str],
+    extents: Sequence[Sequence[int]],
+    categories: Mapping[Id, str],
+) -> tuple[list[list[dict[str, Any]]], Faults]:
+    """Return the objects of each image as `paint` takes them, and the faults of all others."""
+    record_of = {image["id"]: record for record, image in enumerate(instances.images)}
+    label_of = {number: label for label, number in enumerate(categories, 1)}
+    objects: list[list[dict[str, Any]]] = [[] for _ in names]
+    faults: dict[str, Counter[str]] = {}
+    for position, row in enumerate(instances.annotations):
+        record = record_of.get(row["image_id"])
+        if record is None:
+            faults.setdefault(f"image {row['image_id']}", Counter())[WITHOUT_IMAGE] += 1
+            continue
+        if fault := outline_fault(row["segmentation"], *extents[record]):
+            faults.setdefault(names[record], Counter())[fault] += 1
+            continue
+        objects[record].append(
+            {
+                "label": label_of[row["category_id"]],
+                "iscrowd": flag_of_json(row.get("iscrowd"), _place(instances, position), "iscrowd"),
+                "segmentation": row["segmentation"],
+            }
+        )
+    return objects, {file: dict(counts) for file, counts in faults.items()}
 
 
 def _source(
@@ -277,7 +307,7 @@ def _source(
 ) -> Source:
     name_of = {image["id"]: name for image, name in zip(instances.images, names, strict=True)}
     sizes = [
-        _extent(files, image, name, instances.place)
+        _extent(files, image, name, instances.place, config)
         for image, name in zip(instances.images, names, strict=True)
     ]
     # Images that aren't there, or of no known size, get no number: their objects are left out.
@@ -320,13 +350,20 @@ def _source(
         record[shown],
         _corners(instances, shown) / np.tile(extents[record[shown]], 2),
         np.array([label_of[row["category_id"]] for row in rows], np.int32),
-        np.array([bool(row.get("iscrowd")) for row in rows], bool),
+        np.array(
+            [
+                flag_of_json(row.get("iscrowd"), _place(instances, int(position)), "iscrowd")
+                for position, row in zip(shown, rows, strict=True)
+            ],
+            bool,
+        ),
         np.array(
             [row["area"] if _is_number(row.get("area")) else -1.0 for row in rows], np.float32
         ),
         lambda row: _place(instances, int(shown[row])),
         faults,
         more,
+        make_frames(extents, bool(config.upright)),
     )
     if isinstance(config, CocoKeypoints) and instances.points:
         known, skeleton = instances.points
@@ -356,13 +393,13 @@ def _corners(instances: _Instances, positions: np.ndarray) -> np.ndarray:
 
 
 def _extent(
-    files: Files, image: Mapping[str, Any], name: str, place: str
+    files: Files, image: Mapping[str, Any], name: str, place: str, config: Coco
 ) -> tuple[float, float] | None:
-    """Height and width that the file states, or where it states none, those of the stored image;
-    None where that can't be read.
+    """Return the height and width that the file states, or where it states none, those of the image
+    on which `upright` says that annotations lie; None where that can't be read.
     """
     if image.get("height") is None and image.get("width") is None:
-        return stored_size(files, name)
+        return image_size(files, name, upright=bool(config.upright))
     return _side(image, "height", place), _side(image, "width", place)
 
 

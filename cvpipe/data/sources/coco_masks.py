@@ -5,14 +5,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
+
+WITHOUT_OUTLINE = "without an outline, left out"
+NO_POLYGON = "with a polygon that is no list x, y, x, y, … of three corners or more, left out"
+FAR_OUTSIDE = "with a polygon far outside the image, left out"
+OTHER_SIZE = "with runs of pixels for another size than the image's, left out"
+NO_RUNS = "with runs of pixels that don't add up to the image, left out"
+OUTLINE_FAULTS = (WITHOUT_OUTLINE, NO_POLYGON, FAR_OUTSIDE, OTHER_SIZE, NO_RUNS)
 
 
 def paint(objects: bytes, height: int, width: int) -> np.ndarray:
@@ -22,64 +27,73 @@ def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     a crowd alone is IGNORED.
 
     Args:
-        objects: a JSON list of {"id", "label", "iscrowd", "segmentation"}, the last as in COCO's
-            annotations.
+        objects: a JSON list of {"label", "iscrowd", "segmentation"}, the last as in COCO's
+            annotations; `outline_fault` finds nothing wrong with any.
         height, width: of the image, pixels.
 
     Returns:
         uint8 [height, width, 1]: labels, 0 where no object is.
-
-    Raises:
-        DataError: an outline or the runs of an object make no sense.
     """
     # Here: only those who ask for masks wait for it.
     from faster_coco_eval.core.mask import area, decode
 
     mask = np.zeros([height, width], np.uint8)
-    rows = [(row, _runs(row, height, width)) for row in json.loads(objects)]
+    rows = [(row, _runs(row["segmentation"], height, width)) for row in json.loads(objects)]
     # Stable: of two objects of the same size the later one is in front.
     for row, runs in sorted(rows, key=lambda pair: (not pair[0]["iscrowd"], -int(area(pair[1])))):
         mask[decode(runs).astype(bool)] = IGNORED if row["iscrowd"] else row["label"]
     return mask[..., np.newaxis]
 
 
-def _runs(row: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
-    """An object as compressed runs."""
-    from faster_coco_eval.core.mask import decode, segmToRle
+def outline_fault(given: Any, height: int, width: int) -> str | None:
+    """Say what is wrong with an annotation's segmentation, as a fault; None if nothing is.
 
-    given, place = row["segmentation"], f"annotation {row['id']}"
-    if not given or not isinstance(given, list | dict):
-        raise DataError(f"{place} has no outline in its segmentation; draw or remove the object")
-    if isinstance(given, list):
-        for polygon in given:
-            _check_polygon(polygon, place, max(height, width))
-    if isinstance(given, dict) and given.get("size") != [height, width]:
-        raise DataError(
-            f"{place} has runs for the size {given.get('size')}, and its image the size"
-            f" {[height, width]}; mend or remove them"
-        )
-    try:
-        runs = segmToRle(given, width, height)
-        decode(runs)
-    # It is a library in C++: which error it is depends on where it noticed.
-    except (ValueError, RuntimeError, TypeError, KeyError):
-        raise DataError(
-            f"{place} has runs of pixels that don't add up to its image; mend or remove the object"
-        ) from None
-    return runs
-
-
-def _check_polygon(polygon: Any, place: str, side: int) -> None:
-    """That it is a list x, y, x, y, … of three corners or more, not far outside the image: the
-    library would go all the way there.
+    Args:
+        given: the segmentation.
+        height, width: of its image, pixels.
     """
+    if isinstance(given, dict):
+        return _fault_of_runs(given, height, width)
+    polygons = _polygons(given) if isinstance(given, list) else []
+    if not polygons:
+        return WITHOUT_OUTLINE
+    faults = (_fault_of_polygon(polygon, max(height, width)) for polygon in polygons)
+    return next((fault for fault in faults if fault), None)
+
+
+def _polygons(given: list[Any]) -> list[Any]:
+    """Return the polygons of a segmentation: a list of them, some of which may be empty, or one."""
+    if given and not any(isinstance(part, list) for part in given):
+        return [given]
+    return [polygon for polygon in given if polygon != []]
+
+
+def _fault_of_polygon(polygon: Any, side: int) -> str | None:
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
-        raise DataError(
-            f"{place} has a polygon that is no list x, y, x, y, … of at least three corners; mend"
-            " or remove it"
-        )
-    if not all(math.isfinite(value) and -side <= value <= 2 * side for value in polygon):
-        raise DataError(
-            f"{place} has a polygon that reaches far outside the image; mend or remove it"
-        )
+        return NO_POLYGON
+    # The library would go all the way there. No comparison holds for NaN.
+    is_near = all(-side <= value <= 2 * side for value in polygon)
+    return None if is_near else FAR_OUTSIDE
+
+
+def _fault_of_runs(given: Mapping[str, Any], height: int, width: int) -> str | None:
+    from faster_coco_eval.core.mask import decode
+
+    if given.get("size") != [height, width]:
+        return OTHER_SIZE
+    try:
+        decode(_runs(given, height, width))
+    # It is a library in C++: which error it is depends on where it noticed.
+    except (ValueError, RuntimeError, TypeError, KeyError):
+        return NO_RUNS
+    return None
+
+
+def _runs(given: Any, height: int, width: int) -> dict[str, Any]:
+    """Return a segmentation as compressed runs."""
+    from faster_coco_eval.core.mask import segmToRle
+
+    outline = _polygons(given) if isinstance(given, list) else given
+    runs: dict[str, Any] = segmToRle(outline, width, height)
+    return runs

@@ -50,6 +50,11 @@ def segmentation_source(
     read_record: Reader,
     name_record: Callable[[int], str],
     locate: Callable[[str], str] = str,
+    mask: Mask | None = None,
 ) -> Source:
-    """Return images with masks, which `read_record` reads with them; there are R = `records`."""
-    return make_source(Facts(class_names), [Mask()], records, read_record, name_record, locate)
+    """Return images with masks, which `read_record` reads with them; there are R = `records`.
+
+    `mask` says more of them, such as their frames.
+    """
+    kinds = [mask or Mask()]
+    return make_source(Facts(class_names), kinds, records, read_record, name_record, locate)

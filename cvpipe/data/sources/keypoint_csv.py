@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cvpipe.config.keypoint_sources import KeypointCsv
+from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.annotations.keypoints import HIDDEN, NOT_ANNOTATED, VISIBLE
 from cvpipe.data.facts import Facts
 from cvpipe.data.sources.csv import Table, cell_of, column_at, image_name, read_table
 from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.keypoints import (
     OUTSIDE,
     flip_pairs,
@@ -28,7 +30,6 @@ from cvpipe.data.sources.keypoints import (
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.data.sources.stored_size import stored_size
 from cvpipe.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         split: _figures(files, table, columns[split], config) for split, table in tables.items()
     }
     warn_of_leaks(config.path, {split: own.names for split, own in figures.items()})
-    return {split: _source(files, own, facts) for split, own in figures.items()}
+    return {split: _source(files, own, facts, config.upright) for split, own in figures.items()}
 
 
 def _columns(table: Table) -> list[_Column]:
@@ -162,8 +163,8 @@ def _point(
     return (*places, HIDDEN if flag == str(HIDDEN) else VISIBLE)
 
 
-def _source(files: Files, figures: _Figures, facts: Facts) -> Source:
-    sizes = [stored_size(files, name) for name in figures.names]
+def _source(files: Files, figures: _Figures, facts: Facts, upright: bool) -> Source:
+    sizes = [image_size(files, name, upright) for name in figures.names]
     readable = np.array([size is not None for size in sizes])
     extents = np.array([size or (1, 1) for size in sizes], np.float64)
     places = figures.points / extents[:, np.newaxis]
@@ -188,6 +189,7 @@ def _source(files: Files, figures: _Figures, facts: Facts) -> Source:
         lambda row: figures.names[shown[row]],
         faults,
         {"keypoints": points[shown], "visibility": visibility[shown]},
+        make_frames(np.zeros([len(sizes), 2]), upright),
     )
     return keypoint_source(
         facts, figures_found, files.reader(figures.names), figures.names.__getitem__, files.locate

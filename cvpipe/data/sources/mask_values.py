@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cvpipe.config.masks import Masks
 from cvpipe.data.decode import MAX_PIXELS
@@ -26,7 +26,7 @@ from cvpipe.geometry.masks import IGNORED
 
 log = logging.getLogger(__name__)
 
-GREY = ("1", "L", "I", "I;16")
+GREY = ("1", "L", "LA", "I", "I;16")
 # What Pillow multiplies the values of a PNG of fewer than 8 bits by.
 SCALES = {"L;2": 85, "L;4": 17}
 _GREY = (
@@ -104,8 +104,10 @@ def open_mask(encoded: bytes) -> Image.Image:
                 f" {MAX_PIXELS:,} in all"
             )
         # Decoding forgets it.
-        picture.info["scale"] = SCALES.get(str(picture.tile[0][3]) if picture.tile else "", 1)
+        stored = str(picture.tile[0][3]) if picture.tile else ""
+        picture.info["scale"] = SCALES.get(stored, 1)
         picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
     # Each decoder has its own way to fail.
     except (
         OSError,
@@ -116,6 +118,11 @@ def open_mask(encoded: bytes) -> Image.Image:
         Image.DecompressionBombError,
     ):
         raise DataError("the mask is damaged, cut off or no PNG, BMP, WebP or JPEG") from None
+    if stored == "LA;16B":
+        # Pillow keeps the upper half of each value.
+        raise DataError(
+            "the mask has 16 bits of gray and alpha, which can't be read; save it without alpha"
+        )
     return picture
 
 
@@ -133,8 +140,7 @@ def refuse_unknown_values(
 
     Raises:
         DataError: some have values without meaning, or are of another kind than `known`, or none
-            shows a second class where pixels are
-            ignored.
+            shows a class, or a second one, where pixels are ignored.
     """
     unknown_values, pixels, strange, looked = (
         Counter[int](),
@@ -146,7 +152,8 @@ def refuse_unknown_values(
     # The second class may be a rare one: before it is said that there is none, all masks are looked
     # at.
     for number in [*first, *sorted({*range(masks)}.difference(first))]:
-        if looked >= len(first) and (unknown_values or not _lacks_a_second_class(pixels, known)):
+        lacks_classes = _lacks_a_second_class(pixels, known) or _all_ignored(pixels)
+        if looked >= len(first) and (unknown_values or not lacks_classes):
             break
         looked += 1
         try:
@@ -164,6 +171,12 @@ def refuse_unknown_values(
         raise DataError(
             f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
             f"{unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
+        )
+    if _all_ignored(pixels):
+        raise DataError(
+            f"{looked} masks, such as {locate(0)}, teach nothing: all pixels are ignored, by"
+            f" {_ignored_in_words(known)}. Add masks that show classes, or take classes' values out"
+            " there"
         )
     if _lacks_a_second_class(pixels, known):
         raise DataError(
@@ -187,8 +200,6 @@ def refuse_unknown_values(
 def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
     """Whether pixels, counted by their label + 1, are ignored or of one and the same class, though
     there are more; both occur.
-
-    Masks without any label are left alone: they teach nothing wrong.
     """
     return (
         len(known.names) > 1
@@ -197,16 +208,26 @@ def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
     )
 
 
+def _all_ignored(pixels: np.ndarray) -> bool:
+    """True if all pixels, counted by their label + 1, are ignored."""
+    return bool(pixels[IGNORED + 1] > 0 and not pixels[: IGNORED + 1].any())
+
+
+def _ignored_in_words(known: MaskValues) -> str:
+    """Return the key that ignores pixels, and its values."""
+    key = "ignore_colours" if known.by_colour else "ignore_indices"
+    return f"data.source.{key}: {', '.join(_in_words(value, known) for value in known.ignored)}"
+
+
 def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
     """What masks show that lack a second class, and how to read what is ignored as a class."""
-    what, key = ("colour", "ignore_colours") if known.by_colour else ("value", "ignore_indices")
+    what = "colour" if known.by_colour else "value"
     shown = int(np.flatnonzero(pixels)[0]) - 1
-    ignored = ", ".join(_in_words(value, known) for value in known.ignored)
     share = _share(pixels[IGNORED + 1] / pixels.sum())
     advice = _how_to_read_ignored(list(known.names)[shown], known)
     return (
         f"show only the class {list(known.names.values())[shown]}; {share} of the pixels are"
-        f" ignored, by data.source.{key}: {ignored}. If this is the {what} of a class, {advice}; if"
+        f" ignored, by {_ignored_in_words(known)}. If this is the {what} of a class, {advice}; if"
         " not, add masks that show other classes"
     )
 
@@ -307,8 +328,10 @@ def _colours(picture: Image.Image) -> np.ndarray:
 
 
 def _indices(picture: Image.Image) -> np.ndarray:
-    # A PNG has at most 16 bits; Pillow may give them as 32, and one bit as bool.
-    values = np.asarray(picture).astype(
+    # Alpha says nothing of classes. A PNG has at most 16 bits; Pillow may give them as 32, and one
+    # bit as bool.
+    gray = picture.getchannel("L") if picture.mode == "LA" else picture
+    values = np.asarray(gray).astype(
         np.uint16 if picture.mode.startswith("I") else np.uint8, copy=False
     )
     return values // picture.info["scale"] if picture.info["scale"] > 1 else values

@@ -12,14 +12,18 @@ import numpy as np
 
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.annotations.faults import Faults, sum_of_faults
+from cvpipe.data.annotations.frame import Frames
 from cvpipe.errors import DataError
 
 INVERTED = "with corners the wrong way round, left out"
 WITHOUT_AREA = "without area, left out"
 OUTSIDE = "outside the image, left out"
+IN_PIXELS = "in pixels instead of fractions of the image, left out"
 CLIPPED = "clipped to the image"
 REPEATED = "repeated, left out"
 WITHOUT_IMAGE = "of a missing image, left out"
+LOSSES = (INVERTED, WITHOUT_AREA, OUTSIDE, IN_PIXELS)
+"""Faults that take objects which were meant to be learned."""
 # A decimal fraction of six digits passes 1 without anything being wrong.
 _TOLERANCE = 1e-5
 
@@ -34,6 +38,7 @@ def collect(
     place: Callable[[int], str],
     faults: Faults | None = None,
     more: Mapping[str, np.ndarray] | None = None,
+    frames: Frames | None = None,
 ) -> Boxes:
     """Make the objects of a format from its annotations as they stand in the files.
 
@@ -48,6 +53,7 @@ def collect(
         place: an annotation's number, 0 … A − 1, to its name in an error.
         faults: those that are known already.
         more: further columns, [A, …] each, as in `Boxes`.
+        frames: of the records, as in `Boxes`.
 
     Raises:
         DataError: a coordinate isn't a finite number.
@@ -85,6 +91,7 @@ def collect(
         starts,
         sum_of_faults([faults or {}, found]),
         {key: np.asarray(column)[order] for key, column in (more or {}).items()},
+        frames,
     )
     return everything.keep(kind >= list(wrong).index(CLIPPED))
 

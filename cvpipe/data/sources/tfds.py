@@ -20,8 +20,9 @@ import tensorflow as tf
 from cvpipe.config.data import Tfds, TfdsLabels, TfdsMasks, TfdsObjects
 from cvpipe.data.annotations.mask import mask_in_python
 from cvpipe.data.example import Example, Reader
+from cvpipe.data.exif import stored_orientation
 from cvpipe.data.graph import read_in_python
-from cvpipe.data.orientation import stored_orientation, upright
+from cvpipe.data.orientation import upright
 from cvpipe.data.sources.constructors import (
     classification_source,
     detection_source,

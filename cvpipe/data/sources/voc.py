@@ -17,14 +17,18 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.data import Voc
-from cvpipe.data.decode import FORMATS, decode_image
+from cvpipe.data.annotations.frame import Frames, make_frames
+from cvpipe.data.decode import upright_extent
+from cvpipe.data.exif import stored_orientation
+from cvpipe.data.orientation import turns
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.flags import flag_of_text
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.data.sources.voc_layout import Pair, voc_pairs
-from cvpipe.data.sources.voc_xml import parse_xml
+from cvpipe.data.sources.voc_xml import check_format, parse_xml
 from cvpipe.errors import DataError, suggest
 
 
@@ -40,7 +44,11 @@ class _Image(NamedTuple):
     name: str
     annotations: str
     extent: tuple[float, float] | None
-    """Height and width in pixels; None where the file is missing or can't be read."""
+    """Height and width in pixels, of which coordinates are a part; None where the file is missing
+    or can't be read.
+    """
+    is_stated: bool
+    """True if the annotations state the extent."""
     objects: list[_Object]
 
 
@@ -73,24 +81,22 @@ def voc(config: Voc) -> dict[str, Source]:
     warn_of_leaks(
         config.path, {split: [image.name for image in found] for split, found in splits.items()}
     )
-    return {split: _source(files, found, classes) for split, found in splits.items()}
+    return {split: _source(files, found, classes, config) for split, found in splits.items()}
 
 
 def _image(files: Files, pair: Pair, config: Voc) -> _Image:
     place = files.locate(pair.annotations)
     tree = parse_xml(files.read(pair.annotations), place)
+    check_format(tree, place)
     objects = [
         _object(element, f"{place}: object {number + 1}", config)
         for number, element in enumerate(tree.findall("object"))
     ]
     if not pair.has_image:
-        return _Image(pair.image, pair.annotations, None, objects)
-    return _Image(
-        pair.image,
-        pair.annotations,
-        _extent(tree, place) or _stored_extent(files.read(pair.image)),
-        objects,
-    )
+        return _Image(pair.image, pair.annotations, None, False, objects)
+    stated = _extent(tree, place)
+    extent = stated or _own_extent(files.read(pair.image), config.upright is not False)
+    return _Image(pair.image, pair.annotations, extent, stated is not None, objects)
 
 
 def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
@@ -104,9 +110,8 @@ def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
     # A box that ends where it begins is a stray click, no object of one pixel.
     if config.one_based and xmin < xmax and ymin < ymax:
         ymin, xmin = ymin - 1, xmin - 1
-    return _Object(
-        place, name, (ymin, xmin, ymax, xmax), (element.findtext("difficult") or "").strip() == "1"
-    )
+    difficult = flag_of_text(element.findtext("difficult"), place, "difficult")
+    return _Object(place, name, (ymin, xmin, ymax, xmax), difficult)
 
 
 def _number(element: ElementTree.Element, path: str, place: str) -> float:
@@ -127,22 +132,28 @@ def _extent(tree: ElementTree.Element, place: str) -> tuple[float, float] | None
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _stored_extent(encoded: bytes) -> tuple[float, float] | None:
-    """Height and width of an image as it is stored; None where it can't be read."""
+def _own_extent(encoded: bytes, upright: bool) -> tuple[float, float] | None:
+    """Height and width of an image, upright or as it is stored; None where it can't be read."""
     try:
-        # Not decoded, which would turn it upright.
-        is_jpeg = encoded.startswith(FORMATS["JPEG"])
-        shape = (
-            tf.io.extract_jpeg_shape(encoded).numpy()
-            if is_jpeg
-            else decode_image(tf.constant(encoded), 1).shape
-        )
+        height, width = upright_extent(tf.constant(encoded)).numpy()
+        is_turned = bool(turns(stored_orientation(tf.constant(encoded)))[0])
     except tf.errors.InvalidArgumentError:
         return None
-    return float(shape[0]), float(shape[1])
+    if is_turned and not upright:
+        height, width = width, height
+    return float(height), float(width)
 
 
-def _source(files: Files, images: Sequence[_Image], classes: tuple[str, ...]) -> Source:
+def _frames(images: Sequence[_Image], upright: bool | None) -> Frames:
+    """Frames by the stated sizes; without one, coordinates lie on the upright image."""
+    sizes = [image.extent if image.extent and image.is_stated else (0, 0) for image in images]
+    unclear = [not image.is_stated if upright is None else upright for image in images]
+    return make_frames(np.array(sizes), np.array(unclear))
+
+
+def _source(
+    files: Files, images: Sequence[_Image], classes: tuple[str, ...], config: Voc
+) -> Source:
     known = {name: label for label, name in enumerate(classes)}
     rows = [
         (record, image, item)
@@ -171,6 +182,7 @@ def _source(files: Files, images: Sequence[_Image], classes: tuple[str, ...]) ->
             for image in images
             if image.objects and not image.extent
         },
+        frames=_frames(images, config.upright),
     )
     names = [image.name for image in images]
     return detection_source(classes, boxes, files.reader(names), names.__getitem__, files.locate)

@@ -1,4 +1,4 @@
-"""XML in any encoding that Python knows."""
+"""Pascal VOC's XML, in any encoding that Python knows, told from other formats in XML."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from cvpipe.errors import DataError
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
 # Programs that declare the first write its superset.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}
+# Elements that hold places of objects, in formats with the same root.
+_OF_OBJECTS = ("object", "bndbox", "box", "polygon", "points", "xmin")
 
 
 def parse_xml(content: bytes, place: str) -> ElementTree.Element:
@@ -31,6 +33,25 @@ def parse_xml(content: bytes, place: str) -> ElementTree.Element:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise _no_xml(place, error) from None
+
+
+def check_format(tree: ElementTree.Element, place: str) -> None:
+    """Refuse another format than Pascal VOC's; names lose their namespace."""
+    for element in tree.iter():
+        # Comments and instructions have functions as tags.
+        element.tag = str(element.tag).rpartition("}")[2]
+    if tree.tag != "annotation":
+        hint = " (this may be CVAT's own format)" if tree.tag == "annotations" else ""
+        raise DataError(
+            f"{place}: the root is <{tree.tag}>{hint}, and in Pascal VOC it is <annotation>; export"
+            " the annotations as Pascal VOC, or give another folder"
+        )
+    elsewhere = next((element for element in tree.iter() if element.tag in _OF_OBJECTS), None)
+    if tree.find("object") is None and elsewhere is not None:
+        raise DataError(
+            f"{place}: has <{elsewhere.tag}>, but no <object> directly in <annotation>, where"
+            " Pascal VOC has objects; export the annotations as Pascal VOC"
+        )
 
 
 def _decode(content: bytes, place: str) -> str:

@@ -3,7 +3,8 @@ fractions of the image; or "class x y x y …", a polygon, which gives its box.
 
 An image's text file has its path, but for the folder named labels in place of images:
 images/train/1.jpg and labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. It may also
-lie beside the image. An image without one has no objects.
+lie beside the image. An image without one has no objects. Fractions are those of the upright photo,
+as labelImg and Ultralytics have them.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 import logging
 import math
 import posixpath
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from cvpipe.config.data import Yolo
+from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.sources.constructors import detection_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.folder import SPLITS
-from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
+from cvpipe.data.sources.objects import IN_PIXELS, WITHOUT_IMAGE, collect
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.data.sources.yolo_layout import split_images, text_file_of
@@ -46,6 +49,10 @@ class _Rows(NamedTuple):
     """True if keypoints follow each box."""
 
 
+# A box may reach out of its image, but neither is it so large nor does it lie so far outside.
+LARGEST_FRACTION = 2
+
+
 def yolo(config: Yolo) -> dict[str, Source]:
     """The splits that data.yaml gives, or those that have folders named train, val and test, or one
     named "all"; records hold the images' bytes, unread until asked for.
@@ -69,7 +76,9 @@ def yolo(config: Yolo) -> dict[str, Source]:
     warn_of_leaks(config.path, splits)
     first = next(iter(splits))
     return {
-        split: _source(files, images, own[split], rows, lost if split == first else {})
+        split: _source(
+            files, images, own[split], rows, lost if split == first else {}, config.upright
+        )
         for split, images in splits.items()
     }
 
@@ -113,6 +122,7 @@ def _source(
     own: Sequence[str],
     rows: _Rows,
     lost: Mapping[str, Mapping[str, int]],
+    upright: bool,
 ) -> Source:
     found = [
         (record, row)
@@ -120,15 +130,22 @@ def _source(
         if files.find(name)
         for row in _read_rows(files, name, rows)
     ]
+    values = np.array([row.box for _, row in found]).reshape(-1, 4)
+    in_pixels = np.isfinite(values).all(1) & (np.abs(values) > LARGEST_FRACTION).any(1)
+    faults = {file: dict(counts) for file, counts in lost.items()}
+    for file, count in Counter(own[found[row][0]] for row in np.flatnonzero(in_pixels)).items():
+        faults[file] = {**faults.get(file, {}), IN_PIXELS: count}
+    found = [found[row] for row in np.flatnonzero(~in_pixels)]
     boxes = collect(
         own,
         np.array([record for record, _ in found], np.int64),
-        np.array([row.box for _, row in found]).reshape(-1, 4),
+        values[~in_pixels],
         np.array([row.label for _, row in found], np.int32),
         np.zeros(len(found), bool),
         np.full(len(found), -1.0),
         lambda number: found[number][1].place,
-        lost,
+        faults,
+        frames=make_frames(np.zeros([len(own), 2]), upright),
     )
     return detection_source(
         rows.classes, boxes, files.reader(images), images.__getitem__, files.locate

@@ -171,7 +171,8 @@ def test_points_of_photos_stand_upright_with_them(orientation: int) -> None:
     encoded = tf.constant(file.getvalue())
     pixels = decode_image(encoded, 3).numpy()
     stored = {key: value for key, value in example.items() if key != "image"}
-    turned = upright({**stored, "bytes": encoded})
+    extent = tf.constant(pixels.shape[:2])
+    turned = upright({**stored, "bytes": encoded}, lambda: extent)
     # The even ones are mirror images.
     colors = COLORS[[0, 2, 1, 3]] if orientation in (2, 4, 5, 7) else COLORS
     for place, color in zip(turned["keypoints"][0].numpy(), colors, strict=True):

@@ -116,6 +116,15 @@ def test_objects_of_missing_and_of_unknown_images_are_left_out_and_counted(tmp_p
     assert source.counts().tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("flag, said", [("0", '"0"'), (2, "2"), ([], r"\[\]")])
+def test_a_flag_that_is_none_is_refused_with_its_place(
+    tmp_path: Path, flag: Any, said: str
+) -> None:
+    wrong = changed(lambda rows: rows["annotations"][0].update(iscrowd=flag))
+    with pytest.raises(DataError, match=f"train.json: annotation 1 of image 3: iscrowd is {said},"):
+        opened(write(tmp_path, wrong))
+
+
 def test_other_splits_have_the_training_splits_classes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

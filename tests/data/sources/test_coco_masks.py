@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.data import CocoMasks, CocoSplit, Data
+from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.coco import coco
-from cvpipe.data.sources.coco_masks import paint
+from cvpipe.data.sources.coco_masks import NO_POLYGON, NO_RUNS, outline_fault, paint
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 from image_files import encode, noise
@@ -31,7 +31,7 @@ def painted(
 ) -> np.ndarray:
     """The mask of objects with the labels 1, 2, …"""
     rows = [
-        {"id": n, "label": n, "iscrowd": n in crowd, "segmentation": given}
+        {"label": n, "iscrowd": n in crowd, "segmentation": given}
         for n, given in enumerate(objects, 1)
     ]
     return paint(json.dumps(rows).encode(), *size)[..., 0]
@@ -89,35 +89,48 @@ def test_no_object_leaves_background() -> None:
     assert not painted().any()
 
 
+RECTANGLE = [1, 1, 5, 1, 5, 6, 1, 6]
+
+
+@pytest.mark.parametrize("given", [RECTANGLE, [RECTANGLE, []], [[], RECTANGLE]])
+def test_one_polygon_may_stand_alone_and_empty_ones_beside_it(given: Any) -> None:
+    assert outline_fault(given, HEIGHT, WIDTH) is None
+    np.testing.assert_array_equal(painted(given), painted([RECTANGLE]))
+
+
+@pytest.mark.parametrize("given", [SQUARE, RUNS, RECTANGLE])
+def test_an_outline_that_makes_sense_has_no_fault(given: Any) -> None:
+    assert outline_fault(given, HEIGHT, WIDTH) is None
+
+
 @pytest.mark.parametrize(
-    "given, message",
+    "given, fault",
     [
-        ([], "annotation 1 has no outline in its segmentation; draw or remove the object"),
-        (None, "has no outline"),
-        ("SQUARE", "has no outline"),
-        ([[1, 1, 5, 1]], "a polygon that is no list x, y, x, y, … of at least three corners"),
-        ([[1, 1, 5, 1, 5, 6, 7]], "a polygon that is no list"),
-        ([["1", 1, 5, 1, 5, 6]], "a polygon that is no list"),
-        ([1, 1, 5, 1, 5, 6], "a polygon that is no list"),
-        ([[1, 1, float("nan"), 1, 5, 6]], "reaches far outside the image"),
-        ([[1, 1, 1e9, 1, 5, 6]], "reaches far outside the image"),
+        ([], "without an outline, left out"),
+        ([[], []], "without an outline, left out"),
+        (None, "without an outline, left out"),
+        ("SQUARE", "without an outline, left out"),
+        ([[1, 1, 5, 1]], NO_POLYGON),
+        ([RECTANGLE, [1, 1, 5, 1]], NO_POLYGON),
+        ([[1, 1, 5, 1, 5, 6, 7]], NO_POLYGON),
+        ([["1", 1, 5, 1, 5, 6]], NO_POLYGON),
+        ([1, 1, 5, 1, 5], NO_POLYGON),
+        ([[1, 1, float("nan"), 1, 5, 6]], "with a polygon far outside the image, left out"),
+        ([[1, 1, 1e9, 1, 5, 6]], "with a polygon far outside the image, left out"),
+        ([[1, 1, 10**400, 1, 5, 6]], "with a polygon far outside the image, left out"),
         (
             {"size": [WIDTH, HEIGHT], "counts": [120]},
-            r"runs for the size \[12, 10\], and its image the size \[10, 12\]",
+            "with runs of pixels for another size than the image's, left out",
         ),
-        (
-            {"size": [HEIGHT, WIDTH], "counts": [5, 10]},
-            "runs of pixels that don't add up to its image",
-        ),
-        ({"size": [HEIGHT, WIDTH], "counts": [5, 10**6]}, "runs of pixels that don't add up"),
-        ({"size": [HEIGHT, WIDTH], "counts": [5, -10, 125]}, "runs of pixels that don't add up"),
-        ({"size": [HEIGHT, WIDTH], "counts": "zzzz~~~oooo"}, "runs of pixels that don't add up"),
-        ({"size": [HEIGHT, WIDTH]}, "runs of pixels that don't add up"),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, 10]}, NO_RUNS),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, 10**6]}, NO_RUNS),
+        ({"size": [HEIGHT, WIDTH], "counts": [5, -10, 125]}, NO_RUNS),
+        ({"size": [HEIGHT, WIDTH], "counts": "zzzz~~~oooo"}, NO_RUNS),
+        ({"size": [HEIGHT, WIDTH]}, NO_RUNS),
     ],
 )
-def test_outlines_that_make_no_sense_are_named(given: Any, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        painted(given)
+def test_outlines_that_make_no_sense_are_named(given: Any, fault: str) -> None:
+    assert outline_fault(given, HEIGHT, WIDTH) == fault
 
 
 def instances(**changes: Any) -> dict[str, Any]:
@@ -183,45 +196,34 @@ def test_chosen_classes_make_the_others_ignored(tmp_path: Path) -> None:
     )
 
 
-def test_masks_turn_upright_with_their_images(tmp_path: Path) -> None:
-    config = write(tmp_path)
-    turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    (tmp_path / "3.png").write_bytes(encode(noise(HEIGHT, WIDTH), "JPEG", exif=turned))
-    source = coco(config)["train"]
-    # Orientation 6: what is stored as the left is seen at the top, and what is stored as the top at
-    # the right.
-    np.testing.assert_array_equal(masks_of(source)[0], np.rot90(painted(SQUARE), -1))
+def test_an_outline_that_makes_no_sense_drops_its_object_alone(tmp_path: Path) -> None:
+    bad = [
+        {"id": 5, "image_id": 3, "category_id": 18, "segmentation": outline}
+        for outline in ([], [[1, 1, 5, 1]], [])
+    ]
+    rows = [*instances()["annotations"], *bad]
+    source = coco(write(tmp_path, instances(annotations=rows)))["train"]
+    assert source.annotation(Mask).faults == {
+        "3.png": {"without an outline, left out": 2, NO_POLYGON: 1}
+    }
+    for mask, expected in zip(masks_of(source), masks_of(coco(write(tmp_path))["train"])):
+        np.testing.assert_array_equal(mask, expected)
     assert why_unreadable(source, 0) == "it could be read a moment later"
 
 
-def test_an_image_of_another_size_than_the_file_says_is_a_bad_record(tmp_path: Path) -> None:
-    config = write(tmp_path)
-    (tmp_path / "3.png").write_bytes(encode(noise(HEIGHT, WIDTH + 1), "PNG"))
-    assert (
-        why_unreadable(coco(config)["train"], 0)
-        == "the mask is 12 x 10 pixels, and its image 13 x 10"
-    )
-
-
-def test_an_outline_that_makes_no_sense_makes_a_bad_record(tmp_path: Path) -> None:
-    config = write(
-        tmp_path,
-        instances(annotations=[{"id": 5, "image_id": 3, "category_id": 18, "segmentation": []}]),
-    )
-    source = coco(config)["train"]
-    assert why_unreadable(source, 0).startswith("annotation 5 has no outline in its segmentation")
-    assert not source.read(tf.constant(1, tf.int64))["mask"].numpy().any()
-
-
-def test_objects_of_unknown_images_are_left_out_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_objects_of_unknown_images_are_left_out_and_counted(tmp_path: Path) -> None:
     strays = [
         {"id": n, "image_id": 77, "category_id": 18, "segmentation": SQUARE} for n in range(2)
     ]
-    with caplog.at_level(logging.WARNING):
-        coco(write(tmp_path, instances(annotations=strays)))
-    assert "of the annotated objects 2 of a missing image, left out: image 77" in caplog.text
+    source = coco(write(tmp_path, instances(annotations=strays)))["train"]
+    assert source.annotation(Mask).faults == {"image 77": {"of a missing image, left out": 2}}
+
+
+def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
+    rows = instances()["annotations"]
+    rows[1]["iscrowd"] = "1"
+    with pytest.raises(DataError, match='train.json: annotation 2 of image 7: iscrowd is "1", '):
+        coco(write(tmp_path, instances(annotations=rows)))
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,13 @@ def test_objects_of_unknown_images_are_left_out_and_counted(
         (
             instances(categories=[{"id": n, "name": str(n)} for n in range(255)]),
             "255 categories; masks tell 254 apart. Leave some out",
+        ),
+        (
+            instances(
+                images=[{"id": 3, "file_name": "3.png", "height": 90_000, "width": 90_000}],
+                annotations=[],
+            ),
+            "image 3 is 90000 x 90000 pixels large; 100,000,000 are allowed. Mend its size",
         ),
     ],
 )

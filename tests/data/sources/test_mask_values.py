@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from cvpipe.config.masks import Masks
 from cvpipe.data.sources.mask_values import labels_of, values_of_colours, values_of_indices
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
-from image_files import BAD, black_png, encode, smooth
+from image_files import BAD, black_png, chunk, encode, smooth
 
 LABELS = np.random.default_rng(0).integers(0, 3, (17, 23), dtype=np.uint8)
 LABELS[3:5, 2:9] = IGNORED
@@ -125,6 +127,30 @@ def test_indices_may_begin_anywhere_and_many_may_be_ignored() -> None:
         ),
     ):
         labels_of(png(np.array([[0, 1, 2, 1]], np.uint16)), known)
+
+
+@pytest.mark.parametrize("alpha", [0, 128, 255])
+def test_alpha_beside_gray_says_nothing(alpha: int) -> None:
+    encoded = png(np.dstack([LABELS, np.full_like(LABELS, alpha)]))
+    assert Image.open(io.BytesIO(encoded)).mode == "LA"
+    np.testing.assert_array_equal(labels_of(encoded, BY_INDEX)[..., 0], LABELS)
+
+
+def test_gray_of_16_bits_with_alpha_is_refused_by_name() -> None:
+    rows = b"".join(b"\0" + bytes(4 * 3) for _ in range(2))
+    header = struct.pack(">IIBBBBB", 3, 2, 16, 4, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    encoded = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+    with pytest.raises(DataError, match="16 bits of gray and alpha, which can't be read; save it"):
+        labels_of(encoded, BY_INDEX)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_mask_is_turned_as_its_own_exif_says(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = np.rot90(LABELS, 2 if orientation == 3 else -1)
+    np.testing.assert_array_equal(labels_of(png(LABELS, exif=exif), BY_INDEX)[..., 0], turned)
 
 
 def test_a_mask_without_labels_is_fine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "Annotations/a.xml: object 1 has no name; add it",
     ),
     "no XML": ({"annotations": {"a": "<b>"}}, "Annotations/a.xml:1: no XML .*; mend the file"),
+    "no flag": (
+        {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9, more="<difficult>no</difficult>")}},
+        "Annotations/a.xml: object 1 .cat.: difficult is 'no', which has to be 0, 1, true, false",
+    ),
+    "objects in a list": (
+        {"annotations": {"a": f"{SIZE}<objects>{item('cat', 1, 1, 9, 9)}</objects>"}},
+        "Annotations/a.xml: has <object>, but no <object> directly in <annotation>, where Pascal",
+    ),
+    "polygons beside": (
+        {"annotations": {"a": f"{SIZE}<shape><points>1,2;3,4</points></shape>"}},
+        "Annotations/a.xml: has <points>, but no <object> directly in <annotation>",
+    ),
     "no annotation": (
         {"annotations": THREE, "train": "a\nbb\n"},
         "Annotations/bb.xml: no such file; did you mean 'Annotations/b.xml'",
@@ -211,6 +224,43 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
     files, message = MISTAKES[mistake]
     with pytest.raises(DataError, match=message):
         opened(write(tmp_path / "data", **files))
+
+
+OTHERS = {
+    "CVAT": (
+        '<annotations><image name="a.jpg"><box label="cat" xtl="1" ytl="1"/></image></annotations>',
+        "the root is <annotations> (this may be CVAT's own format), and in Pascal VOC it is"
+        " <annotation>; export the annotations as Pascal VOC, or give another folder",
+    ),
+    "a feed": ("<rss><item/></rss>", "the root is <rss>, and in Pascal VOC it is"),
+    "a namespace of its own": (
+        '<a:Annotation xmlns:a="http://example.com"><a:object/></a:Annotation>',
+        "the root is <Annotation>, and",
+    ),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_format_is_told_from_an_image_without_objects(tmp_path: Path, other: str) -> None:
+    content, message = OTHERS[other]
+    path = write(tmp_path / "data", {"a": SIZE})
+    (path / "Annotations" / "a.xml").write_text(content)
+    with pytest.raises(DataError) as raised:
+        opened(path)
+    assert f"Annotations/a.xml: {message}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "names", ['xmlns="http://example.com/voc"', 'xmlns:v="http://example.com/voc"']
+)
+def test_a_namespace_changes_nothing(tmp_path: Path, names: str) -> None:
+    path = write(tmp_path / "data", {"a": ""})
+    content = f"<annotation {names}>{SIZE}<!-- a note -->{item('cat', 11, 6, 20, 10)}</annotation>"
+    if "xmlns:v" in names:
+        content = re.sub(r"<(/?)(?=[a-z])", r"<\1v:", content)
+    (path / "Annotations" / "a.xml").write_text(content)
+    source = opened(path)["all"]
+    assert source.classes == ("cat",) and boxes(source, 0) == [[5, 10, 10, 20]]
 
 
 def test_an_unknown_class_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:

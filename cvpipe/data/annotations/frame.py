@@ -1,0 +1,115 @@
+"""Frames of annotations: coordinates lie on a photo as it is stored, or on the upright one.
+
+Tools differ in whether they turn a photo as its Exif says before people draw on it. The size that a
+format states for an image tells: an example has "frame_size" int64 [2], height and width as stated,
+0 where they aren't; and "frame_upright" bool, the answer where the size fits both frames, as with
+squares and half turns, or isn't stated. Only ratios count: annotations may have been made on an
+enlarged or a reduced copy.
+
+Dimensions: R records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.data.example import Example
+from cvpipe.data.exif import stored_orientation
+from cvpipe.data.graph import in_memory
+from cvpipe.data.orientation import turns
+
+KEYS = ("frame_size", "frame_upright")
+# No image has such a side; its square is still an int64.
+_LARGEST_SIDE = 2**30
+
+
+class Frames(NamedTuple):
+    """The frames of all records."""
+
+    sizes: np.ndarray
+    """int64 [R, 2]: height and width as stated; 0 where they aren't."""
+    upright: np.ndarray
+    """bool [R]: True where coordinates lie on the upright image unless the size tells otherwise."""
+
+    def first(self, records: int) -> Frames:
+        """Return the frames of the first records."""
+        return Frames(self.sizes[:records], self.upright[:records])
+
+    def tensors(self) -> Example:
+        """Return the tensors of all records, in host memory."""
+        return {key: in_memory(column) for key, column in zip(KEYS, self, strict=True)}
+
+
+def make_frames(sizes: np.ndarray, upright: np.ndarray | bool) -> Frames:
+    """Return frames of the stated sizes, [R, 2], for numbers of any size."""
+    sides = np.clip(np.round(np.asarray(sizes, np.float64)), 0, _LARGEST_SIDE)
+    sides = sides.reshape(-1, 2).astype(np.int64)
+    return Frames(sides, np.broadcast_to(np.asarray(upright, bool), len(sides)))
+
+
+def join_frames(
+    parts: Sequence[Frames | None], sizes: Sequence[int], upright: bool
+) -> Frames | None:
+    """Join the frames of the first `sizes` records of each part; None if no part has any.
+
+    `upright` stands for parts without.
+    """
+    if all(part is None for part in parts):
+        return None
+    known = [
+        part.first(size) if part else make_frames(np.zeros([size, 2]), upright)
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    return Frames(*map(np.concatenate, zip(*known, strict=True)))
+
+
+def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:
+    """Return the orientation by which an example's annotations have to be turned.
+
+    Args:
+        example: its image as "bytes", or as an array, which stands upright.
+        extent: int32 [2], height and width of the upright image.
+
+    Returns:
+        int32 scalar in 1…8: that of the file, or 1 where annotations lie on the upright image.
+    """
+    if "bytes" not in example:
+        return tf.constant(1)
+    orientation = stored_orientation(example["bytes"])
+    if "frame_size" not in example:
+        return orientation
+    off_upright, off_stored = _misfits(example, extent, orientation)
+    unclear = off_upright == off_stored
+    is_upright = tf.where(unclear, example["frame_upright"], off_upright < off_stored)
+    return tf.where(is_upright, 1, orientation)
+
+
+def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
+    """Return an assertion that the stated size is the image's, or has its ratio.
+
+    Args are those of `annotation_orientation`.
+    """
+    stated = example["frame_size"]
+    orientation = stored_orientation(example["bytes"]) if "bytes" in example else tf.constant(1)
+    # Rounding the smaller copy's sides to whole pixels may cost one of them a pixel.
+    tolerance = tf.maximum(tf.reduce_sum(stated), tf.cast(tf.reduce_sum(extent), tf.int64))
+    fits = tf.reduce_min(_misfits(example, extent, orientation)) <= tolerance
+    said = ["the image has", extent[1], "x", extent[0], "pixels, and its annotations state"]
+    return tf.debugging.Assert(fits, [*said, stated[1], "x", stated[0]])
+
+
+def _misfits(
+    example: Example, extent: tf.Tensor, orientation: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return how far the stated ratio is from the upright and from the stored image's: int64
+    scalars, 0 where the ratios are the same or no size is stated.
+    """
+    height, width = tf.unstack(tf.cast(extent, tf.int64))
+    stated_height, stated_width = tf.unstack(example["frame_size"])
+    as_upright = tf.abs(stated_height * width - stated_width * height)
+    on_its_side = tf.abs(stated_height * height - stated_width * width)
+    return as_upright, tf.where(turns(orientation)[0], on_its_side, as_upright)

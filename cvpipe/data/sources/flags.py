@@ -1,0 +1,39 @@
+"""Flags of annotations, such as difficult and iscrowd."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cvpipe.errors import DataError
+
+_WORDS = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+
+def flag_of_json(value: Any, place: str, name: str) -> bool:
+    """Return a flag of a JSON file: 0, 1, true or false; null and a missing one are false.
+
+    Raises:
+        DataError: it is anything else, such as a string.
+    """
+    if value is None or (isinstance(value, int | float) and value in (0, 1)):
+        return bool(value)
+    raise _no_flag(json.dumps(value), place, name)
+
+
+def flag_of_text(text: str | None, place: str, name: str) -> bool:
+    """Return a flag of an XML file: 0, 1, true or false; an empty and a missing one are false.
+
+    Raises:
+        DataError: it is anything else.
+    """
+    word = (text or "").strip()
+    if word.lower() not in _WORDS:
+        raise _no_flag(f"'{word}'", place, name)
+    return _WORDS[word.lower()]
+
+
+def _no_flag(said: str, place: str, name: str) -> DataError:
+    return DataError(
+        f"{place}: {name} is {said}, which has to be 0, 1, true, false or null; mend it"
+    )

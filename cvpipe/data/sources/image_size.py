@@ -1,0 +1,27 @@
+"""Sizes of images from their headers, for formats that state none."""
+
+from __future__ import annotations
+
+import io
+
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from cvpipe.data.exif import stored_orientation
+from cvpipe.data.orientation import turns
+from cvpipe.data.sources.files import Files
+from cvpipe.errors import DataError
+
+
+def image_size(files: Files, name: str, upright: bool) -> tuple[int, int] | None:
+    """Return an image's height and width, upright or as it is stored; None where its header can't
+    be read.
+    """
+    try:
+        encoded = files.read(name)
+        with Image.open(io.BytesIO(encoded)) as image:
+            height, width = image.height, image.width
+    except (DataError, UnidentifiedImageError, OSError, ValueError):
+        return None
+    is_turned = upright and bool(turns(stored_orientation(tf.constant(encoded)))[0])
+    return (width, height) if is_turned else (height, width)

@@ -1,0 +1,48 @@
+"""Refusal of data that leaves nothing to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cvpipe.data.annotations.faults import faults_in_words, only_faults
+from cvpipe.data.sources.coco_masks import OUTLINE_FAULTS
+from cvpipe.data.sources.objects import LOSSES
+from cvpipe.data.sources.source import Source
+from cvpipe.errors import DataError
+
+
+def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
+    """Refuse a source that lost most of the objects of a split to faults.
+
+    Raises:
+        DataError: more of them were lost than are left, or none is left to train on.
+    """
+    train = splits["train" if "train" in splits else "all"]
+    refuse_unlearnable(place, train)
+    for name, split in splits.items():
+        for annotation in split.annotations:
+            left = annotation.learnable(split.records, split.annotations)
+            losses = only_faults(annotation.faults, (*LOSSES, *OUTLINE_FAULTS))
+            lost = sum(sum(counts.values()) for counts in losses.values())
+            if left is not None and lost > left:
+                where = "images" if name == "all" else f"images of the {name} split"
+                raise DataError(
+                    f"{place}: most objects in the {where} are lost, {lost:,} of {lost + left:,};"
+                    f" {faults_in_words(annotation.faults)}. Mend the annotations"
+                )
+
+
+def refuse_unlearnable(place: str, train: Source) -> None:
+    """Refuse a training split without anything to learn.
+
+    Raises:
+        DataError: an annotation knows of nothing to learn.
+    """
+    for annotation in train.annotations:
+        if annotation.learnable(train.records, train.annotations) == 0:
+            faults = annotation.faults
+            why = f"; {faults_in_words(faults)}" if faults else ""
+            raise DataError(
+                f"{place}: nothing to train on in {len(train):,} images: {annotation.unlearnable}"
+                f"{why}. Mend the annotations, or where data.source looks for them"
+            )

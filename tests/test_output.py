@@ -1,0 +1,115 @@
+"""Guards output: any text on any stream and terminal, whatever its encoding lacks."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from cvpipe.cli import main
+from cvpipe.training.progress import Progress
+from image_files import encode, noise
+
+PIPELINE = """task: classification
+data: {source: {kind: folder, path: photos}, validation: 0, test: 0.25}
+prepare: {size: [8, 8]}
+model: {backbone: linear}
+optimizer: {kind: sgd, learning_rate: 0.1}
+train: {epochs: 1, batch_size: 2}
+"""
+
+
+class Ascii(io.TextIOWrapper):
+    """A stream as Python opens it with PYTHONIOENCODING=ascii."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="ascii", write_through=True)
+
+    def text(self) -> str:
+        self.flush()
+        return self.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ascii, Ascii]]:
+    out, err = Ascii(), Ascii()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, []
+    yield out, err
+    root.handlers = before
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four images of two classes, whose names ASCII and Latin-1 lack."""
+    for number, name in enumerate(("方块", "ž×")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(4):
+            image = encode(noise(8, 8, seed=10 * number + n), "PNG")
+            (tmp_path / "photos" / name / f"{n}.png").write_bytes(image)
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "p.yaml"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_class_names_are_printed_in_ascii(
+    streams: tuple[Ascii, Ascii], pipeline: Path, as_json: bool
+) -> None:
+    assert main(["data", "check", str(pipeline), *(["--json"] if as_json else [])]) == 0
+    out = streams[0].text()
+    assert "\\u65b9\\u5757" in out
+    if as_json:
+        assert "方块" in json.loads(out)["splits"]["train"]["classes"]
+
+
+def test_an_error_is_printed_in_ascii(streams: tuple[Ascii, Ascii], pipeline: Path) -> None:
+    pipeline.write_text(PIPELINE.replace("photos", "föhn"), encoding="utf-8")
+    assert main(["data", "check", str(pipeline)]) == 1
+    assert "f\\xf6hn: no such folder" in streams[1].text()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1:strict", "cp437"])
+def test_schema_and_help_are_printed_in_every_encoding(encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "TERM": "dumb"}
+    for arguments in (["schema"], ["train", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "cvpipe", *arguments],
+            capture_output=True,
+            cwd=ROOT,
+            env=environment,
+            check=True,
+        )
+        assert not done.stderr
+        if arguments == ["schema"]:
+            assert "$defs" in json.loads(done.stdout.decode(encoding.partition(":")[0]))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("term, rewrites", [("xterm", True), ("dumb", False), (None, False)])
+def test_a_dumb_terminal_gets_lines_without_codes(
+    monkeypatch: pytest.MonkeyPatch, term: str | None, rewrites: bool
+) -> None:
+    monkeypatch.delenv("TERM", raising=False)
+    if term:
+        monkeypatch.setenv("TERM", term)
+    terminal = Terminal()
+    progress = Progress(10, 2, 5, terminal)
+    progress.update(1, 0.5, 1, 1.0, 0.0)
+    progress.note("saved")
+    assert ("\x1b" in terminal.getvalue()) == rewrites
+    assert terminal.getvalue().endswith("saved\n")
