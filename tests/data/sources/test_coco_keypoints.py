@@ -188,6 +188,7 @@ def test_pairs_must_be_known_and_each_point_in_one(
 
 
 def test_a_pipeline_opens_splits_of_one_class(tmp_path: Path) -> None:
-    people = broken(lambda people: people["annotations"][1].update(iscrowd=0))
+    points = [2, 3, 2, 4, 5, 1, 0, 0, 0]
+    people = broken(lambda people: people["annotations"][1].update(iscrowd=0, keypoints=points))
     splits = open_splits(PoseData(source=section(write(tmp_path, people)), test=0.5, validation=0))
     assert sorted(map(len, splits.values())) == [1, 1]

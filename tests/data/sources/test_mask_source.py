@@ -289,11 +289,10 @@ def test_classes_that_no_mask_shows_are_warned_of(
         assert not caplog.messages
         masks(section(drawn(tmp_path / "many", *[[0, 1]] * 20)))
         masks(section(drawn(tmp_path / "one class", [0, 0])))
-        masks(section(drawn(tmp_path / "no class", [255, 255])))
     said = [
         message.partition(" show no pixel of: ")[2].partition(";")[0] for message in caplog.messages
     ]
-    assert said == ["road", "tree, road", "sky, tree, road"]
+    assert said == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
         f"20 masks looked at, such as {tmp_path / 'many/train/masks/0.png'}, show no pixel of:"
         " road; add"
