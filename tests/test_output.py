@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,15 +37,12 @@ class Ascii(io.TextIOWrapper):
         return self.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined, no-any-return]
 
 
-@pytest.fixture
-def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ascii, Ascii]]:
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Run a command with output in ASCII: (exit code, stdout, stderr)."""
     out, err = Ascii(), Ascii()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    root = logging.getLogger()
-    before, root.handlers = root.handlers, []
-    yield out, err
-    root.handlers = before
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return code, out.text(), err.text()
 
 
 @pytest.fixture
@@ -63,20 +59,19 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_class_names_are_printed_in_ascii(
-    streams: tuple[Ascii, Ascii], pipeline: Path, as_json: bool
-) -> None:
-    assert main(["data", "check", str(pipeline), *(["--json"] if as_json else [])]) == 0
-    out = streams[0].text()
+def test_class_names_are_printed_in_ascii(pipeline: Path, as_json: bool) -> None:
+    code, out, _ = run("data", "check", str(pipeline), *(["--json"] if as_json else []))
+    assert code == 0
     assert "\\u65b9\\u5757" in out
     if as_json:
         assert "方块" in json.loads(out)["splits"]["train"]["classes"]
 
 
-def test_an_error_is_printed_in_ascii(streams: tuple[Ascii, Ascii], pipeline: Path) -> None:
+def test_an_error_is_printed_in_ascii(pipeline: Path) -> None:
     pipeline.write_text(PIPELINE.replace("photos", "föhn"), encoding="utf-8")
-    assert main(["data", "check", str(pipeline)]) == 1
-    assert "f\\xf6hn: no such folder" in streams[1].text()
+    code, _, err = run("data", "check", str(pipeline))
+    assert code == 1
+    assert "f\\xf6hn: no such folder" in err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1:strict", "cp437"])

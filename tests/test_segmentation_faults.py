@@ -115,20 +115,15 @@ def test_a_run_and_its_artefact_leave_out_the_same_odd_masks(
     assert sum(quarantined) == 1
 
 
-def test_masks_without_any_label_teach_nothing_and_break_nothing(
+def test_masks_without_any_label_are_refused_before_a_run_begins(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     folder = tmp_path / "data"
     for number in range(8):
         write(folder, f"blank{number}", np.full((40, 48), 255, np.uint8))
-    code, out, err = train(folder, cvpipe)
-    assert code == 0, err
-    scores: dict[str, Any] = json.loads(out)
-    assert scores["pixels"] == 0 and scores["mean_iou"] is None
-    rows = [
-        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert all(row["cross_entropy"] == 0 for row in rows if row["split"] == "train")
+    code, _, err = train(folder, cvpipe)
+    assert code == 1 and "teach nothing: all pixels are ignored" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_colour_is_told_with_its_share_and_what_is_nearest(

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cvpipe.config.augment import RandomResizedCrop
 from cvpipe.data.augment.geometry import random_window, resize_window
-from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed
+from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed, with_adobe
 from cvpipe.data.exif import exif_orientation
 from cvpipe.data.graph import noinline_branch
 from cvpipe.data.orientation import turns, upright
@@ -61,7 +61,9 @@ def decode_random_crop(
             lambda: window,
             noinline_branch(lambda: _stored_window(window, extent, orientation)),
         )
-        image = _decode_window(encoded, stored, _reduction(window, size), shape[2] == 4, channels)
+        is_cmyk = shape[2] == 4
+        marked = with_adobe(encoded, is_cmyk)
+        image = _decode_window(marked, stored, _reduction(window, size), is_cmyk, channels)
         return resize_window(upright(image, orientation), size)
 
     def whole() -> tf.Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cvpipe.data.exif import exif_orientation, png_orientation, webp_orientation
+from cvpipe.data.graph import noinline_branch
 from cvpipe.data.orientation import turns, upright
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
@@ -20,6 +21,9 @@ MAX_BYTES = 500_000_000
 TOO_LONG = f"the file has more than the {MAX_BYTES:,} bytes that are allowed"
 # How files of each format begin; WebP's name follows at byte 8.
 FORMATS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM", "WebP": b"RIFF"}
+
+# APP14: version 100, no flags, colors that are neither YCCK nor YCbCr.
+ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
 def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
@@ -86,12 +90,26 @@ def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, channels])
 
 
+def with_adobe(encoded: tf.Tensor, is_cmyk: tf.Tensor) -> tf.Tensor:
+    """Return a JPEG in CMYK with Adobe's segment, as whose colors libjpeg then takes its own; any
+    other as it is.
+
+    Programs write inverted colors with or without it, and PIL and OpenCV take all for inverted. In
+    a file that has the segment its own counts, as it comes later.
+    """
+    marked = noinline_branch(
+        lambda: tf.strings.join([b"\xff\xd8", ADOBE, tf.strings.substr(encoded, 2, -1)])
+    )
+    return tf.cond(is_cmyk, marked, lambda: encoded)
+
+
 def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     shape = tf.io.extract_jpeg_shape(encoded)
+    marked = with_adobe(encoded, shape[2] == 4)
 
     def decode(to: int) -> tf.Tensor:
         # INTEGER_ACCURATE: the default differs between builds of libjpeg-turbo, and this must not.
-        return tf.io.decode_jpeg(encoded, channels=to, dct_method="INTEGER_ACCURATE")
+        return tf.io.decode_jpeg(marked, channels=to, dct_method="INTEGER_ACCURATE")
 
     with tf.control_dependencies([size_allowed(shape[0], shape[1])]):
         if channels == 3:

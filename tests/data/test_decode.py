@@ -105,7 +105,9 @@ def eagerly(encoded: bytes, channels: int) -> np.ndarray:
 
 def by_pil(encoded: bytes, channels: int) -> np.ndarray:
     """uint8 [H, W, channels] as integers that can be subtracted."""
-    image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    # Of these BMPs PIL doesn't know the masks; they were made of RGB.
+    refused = encoded in (LOSSLESS["BMP masks RGBA"], LOSSLESS["BMP masks, long header"])
+    image = Image.fromarray(RGB) if refused else Image.open(io.BytesIO(encoded)).convert("RGB")
     return (
         np.asarray(image if channels == 3 else image.convert("L"))
         .reshape(image.height, image.width, channels)
