@@ -40,15 +40,19 @@ class PosePrepare(Prepare):
 
 
 class Regression(Section):
-    """Coordinates of all keypoints from the pooled features of the coarsest map (Toshev and Szegedy
-    2014, DeepPose). An answer's scores are 1: the head doesn't know how sure it is.
+    """Coordinates of all keypoints by fully connected layers (Toshev and Szegedy 2014, DeepPose).
+    An answer's scores are 1: the head doesn't know how sure it is.
     """
 
     kind: Literal["regression"]
     """Which head."""
-    pooling: Literal["none", "average"] = "none"
+    start: Literal[8, 16, 32] | None = None
+    """Pixels between two cells of the backbone's map that the head starts from; null: the coarsest.
+    """
+    pooling: Literal["none", "average", "softmax"] = "none"
     """none: a layer sees every cell of the map, as in the paper. average: it sees their mean, which
-    takes fewer weights.
+    takes fewer weights. softmax: it sees the place where each channel is high, as the mean place of
+    a softmax over the cells (Levine et al. 2016), which takes fewer images to learn.
     """
     hidden: Count = 256
     """Units of the layer before the last one."""

@@ -12,6 +12,7 @@ from cvpipe.models.normalize import Normalize
 from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.pyramid import SpaceToDepth
 from cvpipe.models.random_layers import DropConnect, Dropout, StochasticDepth
+from cvpipe.models.spatial_softmax import SpatialSoftmax
 from cvpipe.models.upsampling import (
     BilinearUpsampling,
     MaxPoolingWithPositions,
@@ -31,6 +32,7 @@ __all__ = [
     "MaxPoolingWithPositions",
     "Normalize",
     "SpaceToDepth",
+    "SpatialSoftmax",
     "StochasticDepth",
     "Unpooling",
     "bilinear_kernel",

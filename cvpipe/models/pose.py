@@ -8,13 +8,14 @@ from __future__ import annotations
 import keras
 
 from cvpipe.config import Pose
-from cvpipe.config.pose import Heatmaps, Regression
+from cvpipe.config.pose import Heatmaps, PoseHead, Regression
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style, scale_channels
 from cvpipe.models.build import backbone, backbone_features
 from cvpipe.models.heads import last_kernel
 from cvpipe.models.pyramid import check_grids, grids_of, reach
 from cvpipe.models.random_layers import Dropout
+from cvpipe.models.spatial_softmax import SpatialSoftmax
 
 
 def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
@@ -35,22 +36,21 @@ def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
         style=style,
         normalize=None if config.prepare.normalize == "given" else config.prepare,
     )
+    x = _start_of(features, config, model.head, style)
     if isinstance(model.head, Regression):
-        x = features[max(features)]
         outputs = {"coordinates": _coordinates(x, model.head, points, model.dropout, style)}
     else:
-        x = _start_of(features, config, model.head, style)
         x = _drop(x, model.dropout)
         outputs = {"heatmaps": _heatmaps(x, model.head, points, model.width, style)}
     return keras.Model(image, outputs, name=f"pose_{model.head.kind}")
 
 
 def _start_of(
-    features: dict[int, keras.KerasTensor], config: Pose, head: Heatmaps, style: Style
+    features: dict[int, keras.KerasTensor], config: Pose, head: PoseHead, style: Style
 ) -> keras.KerasTensor:
-    """Return the map that transposed convolutions start from; coarser ones than the backbone's are
-    added.
-    """
+    """Return the map that the head starts from; coarser ones than the backbone's are added."""
+    if head.start is None:
+        return features[max(features)]
     if head.start not in features and head.start < max(features):
         raise ConfigError(
             f"model.head.start: {config.model.backbone} has no feature map of stride {head.start};"
@@ -58,6 +58,8 @@ def _start_of(
         )
     x = reach(features, head.start, style)[head.start]
     check_grids([x], grids_of(config.prepare.size, [head.start]))
+    if isinstance(head, Regression):
+        return x
     if config.prepare.size[0] % head.start or config.prepare.size[1] % head.start:
         raise ConfigError(
             f"prepare.size: heatmaps need a height and width that model.head.start, {head.start},"
@@ -95,10 +97,13 @@ def _coordinates(
     x: keras.KerasTensor, head: Regression, points: int, dropout: float, style: Style
 ) -> keras.KerasTensor:
     """Return [B, P, 2]; all points begin near the middle of the image."""
-    if head.pooling == "average":
-        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    else:
-        x = keras.layers.Flatten(name="cells")(x)
+    match head.pooling:
+        case "average":
+            x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        case "softmax":
+            x = SpatialSoftmax(dtype="float32", name="pool")(x)
+        case "none":
+            x = keras.layers.Flatten(name="cells")(x)
     x = keras.layers.Dense(
         head.hidden, "relu", kernel_initializer=style.initializer.kernel(), name="hidden"
     )(x)

@@ -157,7 +157,8 @@ import keras
 import numpy as np
 import cvpipe.models.layers
 loaded = sorted(name for name in sys.modules if name.startswith("cvpipe."))
-assert all(name.startswith(("cvpipe.models", "cvpipe.errors")) for name in loaded), loaded
+known = ("cvpipe.models", "cvpipe.geometry", "cvpipe.errors")
+assert all(name.startswith(known) for name in loaded), loaded
 for file in sys.argv[1:]:
     model = keras.saving.load_model(file)
     image = np.random.default_rng(1).random((2, *model.input_shape[1:]), np.float32)

@@ -242,13 +242,27 @@ def test_sizes_that_strides_do_not_divide_are_refused() -> None:
         pose_network(made, 3, make_style(made.model, False))
 
 
-@pytest.mark.parametrize("pooling", ["none", "average"])
+@pytest.mark.parametrize("pooling", ["none", "average", "softmax"])
 def test_a_regression_begins_in_the_middle(pooling: str) -> None:
     made = config("regression", "l2", pooling=pooling)
     network = pose_network(made, 3, make_style(made.model, False))
     found = network(np.zeros((2, 64, 96, 3), np.float32))["coordinates"]
     assert found.shape == (2, 3, 2)
     np.testing.assert_allclose(found, np.full((2, 3, 2), 0.5), atol=0.2)
+
+
+@pytest.mark.parametrize("start, features", [(None, 64 * 6), (16, 32 * 24), (8, 16 * 96)])
+def test_a_regression_sees_the_map_that_is_asked_for(start: int | None, features: int) -> None:
+    made = config("regression", "l2", start=start)
+    network = pose_network(made, 3, make_style(made.model, False))
+    assert network.get_layer("cells").output.shape == (None, features)
+
+
+def test_a_map_that_the_backbone_lacks_is_refused_by_a_regression() -> None:
+    made = config("regression", "l2", start=8)
+    made = made.model_copy(update={"model": made.model.model_copy(update={"backbone": "linear"})})
+    with pytest.raises(ConfigError, match="model.head.start: linear has no feature map of stride"):
+        pose_network(made, 3, make_style(made.model, False))
 
 
 @pytest.mark.parametrize("start, stride", [(32, 4), (16, 2), (8, 4)])

@@ -1,0 +1,40 @@
+"""Guards the pooling that keeps places: a channel's peak is where the layer says."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.models.spatial_softmax import SpatialSoftmax
+
+PEAKS = [(0, 0), (2, 4), (3, 1)]
+"""Row and column of the peak of each channel."""
+
+
+def peaked(height: float) -> np.ndarray:
+    """A map [1, 4, 6, 3] that is 0 but for a peak of this height in each channel."""
+    features = np.zeros((1, 4, 6, len(PEAKS)), np.float32)
+    for channel, (row, column) in enumerate(PEAKS):
+        features[0, row, column, channel] = height
+    return features
+
+
+def test_a_peak_is_answered_by_its_place_from_the_middle() -> None:
+    places = SpatialSoftmax()(peaked(50.0)).numpy()
+    rows, columns = np.array(PEAKS).T
+    expected = [*((rows + 0.5) / 4 - 0.5), *((columns + 0.5) / 6 - 0.5)]
+    np.testing.assert_allclose(places, [expected], atol=1e-6)
+
+
+def test_an_even_map_is_answered_by_its_middle() -> None:
+    np.testing.assert_allclose(SpatialSoftmax()(peaked(0.0)), np.zeros((1, 6)), atol=1e-6)
+
+
+def test_places_are_learned_through_it() -> None:
+    features = tf.constant(peaked(1.0))
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        first = SpatialSoftmax()(features)[0, 0]
+    gradient = tape.gradient(first, features).numpy()[0, ..., 0]
+    # What lies below the mean place pulls it down, what lies above pulls it up.
+    assert (gradient[-1] > 0).all() and (gradient[0] < 0).all()
