@@ -16,7 +16,7 @@ from cvpipe.errors import ConfigError
 from cvpipe.models import mirrored_vgg
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.build import Backbone, backbone_features, network_input
-from cvpipe.models.heads import last_kernel
+from cvpipe.models.heads import decoder_kernel
 from cvpipe.models.pyramid import check_grids, grids_of, reach, take
 from cvpipe.models.random_layers import Dropout
 from cvpipe.models.segmentation_heads import fcn_head, pixel_logits, unet_decoder
@@ -208,6 +208,6 @@ def _classified(
 ) -> keras.Model:
     return keras.Model(
         image,
-        {"logits": pixel_logits(x, classes, kernel, initializer=last_kernel(style))},
+        {"logits": pixel_logits(x, classes, kernel, initializer=decoder_kernel(style))},
         name=name,
     )

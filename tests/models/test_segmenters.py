@@ -320,6 +320,15 @@ def test_every_class_is_about_as_likely_at_first(name):
     np.testing.assert_allclose(tf.reduce_mean(probabilities, axis=(0, 1, 2)), 1 / CLASSES, atol=0.1)
 
 
+@pytest.mark.parametrize("name", ["unet", "unet on resnet18", "segnet", "deconvnet"])
+def test_the_logits_of_a_new_decoder_differ_from_pixel_to_pixel(name):
+    # Where they don't, biases learn first that most pixels are background, and nothing else is
+    # learned for hundreds of steps.
+    model = small(name)
+    logits = model(images(model, 4), training=True)["logits"]
+    assert 0.1 < np.std(logits, axis=(0, 1, 2)).mean() < 1
+
+
 def test_skip_scores_of_a_new_fcn_add_nothing():
     # FCN-8s is then FCN-32s, upsampled in steps.
     model = small("fcn8")
