@@ -28,7 +28,9 @@ def add(commands: Any) -> None:
         help="a folder of models, or one model, such as saved_models",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on, of IPv4 or IPv6 (default: %(default)s)",
     )
     parser.add_argument(
         "--port",
@@ -46,7 +48,8 @@ def serve(options: argparse.Namespace) -> int:
     from cvpipe.serving.server import make_server
 
     with make_server(options.folder, options.host, options.port) as server:
-        address = f"http://{options.host}:{server.server_port}"
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         # In a thread of its own: the handler interrupts the very loop that shutting down waits for.
         with on_signals(lambda number: threading.Thread(target=server.shutdown).start(), once=True):

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import traceback
+import zlib
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,9 @@ from cvpipe.serving.errors import RequestError, to_request_error
 from cvpipe.serving.models import Models, load_models
 
 MAX_BODY_BYTES = 64 * 2**20
+"""Most bytes of a body, as it is sent and as it is once it is unpacked."""
+MAX_LINE_BYTES = 2**12
+MAX_TRAILERS = 100
 STALLED_SECONDS = 30.0
 """A connection that neither sends nor takes anything for so long is closed."""
 LINGER_SECONDS = 5.0
@@ -37,7 +41,8 @@ def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
 
     Args:
         folder: what `models.find_versions` takes.
-        host: the address to listen on; one other than 127.0.0.1 lets other machines ask.
+        host: the address to listen on, of IPv4 or IPv6; one other than 127.0.0.1 and ::1 lets other
+            machines ask, and :: takes all of both kinds.
         port: 0 takes a free one, which `server_port` then tells.
 
     Raises:
@@ -46,7 +51,7 @@ def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
     """
     models = load_models(folder)
     try:
-        return _Server((host, port), models)
+        return _Server(host, port, models)
     except (OSError, OverflowError) as error:
         raise UserError(
             f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
@@ -57,10 +62,23 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False  # so that server_close waits for them
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], models: Models) -> None:
+    def __init__(self, host: str, port: int, models: Models) -> None:
         self.models = models
         self._connections: set[Any] = set()
-        super().__init__(address, _Handler)
+        found: list[Any] = socket.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # Of a name with addresses of both kinds that of IPv4, where every client looks.
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        self.address_family = family
+        super().__init__((address[0], port, *address[2:]), _Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            # So that :: also listens to IPv4.
+            with suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -104,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse_body(error)
             return
         try:
+            body = _unpacked(body, self.headers.get("Content-Encoding", "identity"))
             content = routes.answer(self.server.models, self.command, self.path, body)
         except Exception as error:  # whatever one request meets, the others go on
             refusal = to_request_error(error)
@@ -120,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Refuse a body before it is sent, for clients that ask first, as curl does."""
         try:
-            self._content_length()
+            self._body_length()
         except RequestError as error:
             self._refuse_body(error)
             return False
@@ -133,29 +152,68 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._send(code, {"error": message or self.responses.get(code, ("error",))[0]})
 
-    def _content_length(self) -> int:
+    def _body_length(self) -> int | None:
+        """Return the length of the body in bytes; None where it comes in chunks."""
         lengths = set(self.headers.get_all("Content-Length", []))
-        if "Transfer-Encoding" in self.headers or (self.command == "POST" and not lengths):
-            raise RequestError(411, "send the body with a Content-Length")
+        codings = self.headers.get_all("Transfer-Encoding", [])
+        if codings:
+            # Two lengths are how one request is smuggled inside another.
+            if lengths or self.request_version < "HTTP/1.1":
+                raise RequestError(
+                    400, "send a chunked body by HTTP/1.1 and without a Content-Length"
+                )
+            if [coding.strip().lower() for coding in codings] != ["chunked"]:
+                raise RequestError(
+                    501, "Transfer-Encoding may only be chunked; say Content-Encoding: gzip for gzip"
+                )
+            return None
+        if self.command == "POST" and not lengths:
+            raise RequestError(411, "send the body with a Content-Length, or in chunks")
         if not lengths:
             return 0
         length = lengths.pop()
         if lengths or not re.fullmatch("[0-9]{1,18}", length):
             raise RequestError(400, "Content-Length must be one number of bytes")
-        if int(length) > MAX_BODY_BYTES:
-            raise RequestError(
-                413,
-                f"the body has {length} bytes; this server reads at most {MAX_BODY_BYTES}: send"
-                " fewer images at a time",
-            )
+        _check_size(int(length))
         return int(length)
 
     def _read_body(self) -> bytes:
-        length = self._content_length()
-        body = self.rfile.read(length)
-        if len(body) < length:
-            raise ConnectionAbortedError(f"{len(body)} bytes of a body of {length} arrived")
-        return body
+        length = self._body_length()
+        return self._read_chunks() if length is None else self._read(length)
+
+    def _read_chunks(self) -> bytes:
+        """Source: RFC 9112, section 7.1. Extensions and trailers are passed over."""
+        body = bytearray()
+        while size := self._chunk_size():
+            _check_size(len(body) + size)
+            body += self._read(size)
+            if self._read_line():
+                raise RequestError(400, "a chunk of the body is longer than its size says")
+        for _ in range(MAX_TRAILERS):
+            if not self._read_line():
+                return bytes(body)
+        raise RequestError(400, f"the body has over {MAX_TRAILERS} trailers")
+
+    def _chunk_size(self) -> int:
+        size = re.fullmatch(rb"([0-9a-fA-F]{1,15})[ \t]*(;.*)?", self._read_line())
+        if size is None:
+            raise RequestError(400, "a chunk of the body has no size in hexadecimal digits")
+        return int(size[1], 16)
+
+    def _read(self, length: int) -> bytes:
+        content = self.rfile.read(length)
+        if len(content) < length:
+            raise ConnectionAbortedError(f"{len(content)} of {length} bytes of a body arrived")
+        return content
+
+    def _read_line(self) -> bytes:
+        """Return a line between chunks, without its end."""
+        line = self.rfile.readline(MAX_LINE_BYTES)
+        if not line.endswith(b"\r\n"):
+            raise RequestError(
+                400, f"a line between chunks doesn't end with CR LF within {MAX_LINE_BYTES} bytes"
+            )
+        return line[:-2]
 
     def _refuse_body(self, error: RequestError) -> None:
         # An unread body would be taken for the next request, so the connection has to close; closed
@@ -182,3 +240,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        raise RequestError(
+            413,
+            f"the body has {size} bytes or more; this server reads at most {MAX_BODY_BYTES}: send"
+            " fewer images at a time",
+        )
+
+
+def _unpacked(body: bytes, coding: str) -> bytes:
+    """Return a body without its Content-Encoding; no more is unpacked than a body may have."""
+    if coding.strip().lower() == "identity":
+        return body
+    if coding.strip().lower() not in ("gzip", "x-gzip"):
+        raise RequestError(
+            415, f"Content-Encoding: {coding} is not known; send the body as it is, or with gzip"
+        )
+    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        content = stream.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise RequestError(400, f"the body is not gzip as Content-Encoding says: {error}") from None
+    _check_size(len(content))
+    if not stream.eof or stream.unused_data:
+        raise RequestError(400, "the body is not one whole gzip stream: send it again")
+    return content
