@@ -23,10 +23,8 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     )
     objects = [
         {"box": to_sides(box), "class_id": class_id, "class_name": name.decode(), "score": score}
-        for box, class_id, name, score in zip(predictions["boxes"][n, :count], *columns, strict=True)
+        for box, class_id, name, score in zip(
+            predictions["boxes"][n, :count], *columns, strict=True
+        )
     ]
-    return {
-        "objects": objects,
-        "count": count,
-        "image_size": predictions["image_size"][n].tolist(),
-    }
+    return {"objects": objects, "count": count, "image_size": predictions["image_size"][n].tolist()}

@@ -38,6 +38,10 @@ def add(commands: Any) -> None:
         default=8501,
         help="port to listen on, 0 for any free one (default: %(default)s)",
     )
+    parser.epilog = (
+        "Answers are the artefact's tensors: a box is [ymin, xmin, ymax, xmax] in pixels of the"
+        " original image. An image that can't be decoded is answered by an error in row form."
+    )
 
 
 def serve(options: argparse.Namespace) -> int:

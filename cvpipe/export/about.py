@@ -68,7 +68,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder / ABOUT}: damaged ({error}); export the run again") from None
-    if "facts" not in about.get("trained_on", {}):
+    if "facts" not in about.get("trained_on", {}) or "signatures" not in about:
         raise DataError(
             f"{folder}: exported by an earlier version of cvpipe; train and export it again"
         )

@@ -53,8 +53,7 @@ def show_photo(pixels: np.ndarray, legend: Sequence[Entry]) -> tuple[Figure, Axe
     figure.set_size_inches(*(whole / DPI))
     axes = figure.add_axes((0, below / whole[1], width / whole[0], height / whole[1]))
     axes.axis("off")
-    image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    axes.imshow(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), aspect="auto")
     axes.autoscale(False)
     return figure, axes
 
@@ -64,7 +63,9 @@ def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None
     top, left, bottom, right = box
     # Pixel i covers i − 0.5 … i + 0.5 here.
     corner = (left - 0.5, top - 0.5)
-    frame = Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=color, linewidth=1.5)
+    frame = Rectangle(
+        corner, right - left, bottom - top, fill=False, edgecolor=color, linewidth=1.5
+    )
     axes.add_patch(frame)
     text = axes.text(
         *corner,
@@ -86,8 +87,9 @@ def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None
     own = extent()
     across = max(room.x0 - own.x0, min(room.x1 - own.x1, 0))
     up = max(room.y0 - own.y0, min(room.y1 - own.y1, 0))
-    place = axes.transData.transform(corner) + (across, up)
-    text.set_position(axes.transData.inverted().transform(place))
+    place = axes.transData.transform(corner) + np.array([across, up])
+    x, y = axes.transData.inverted().transform(place)
+    text.set_position((x, y))
 
 
 def _add_legend(

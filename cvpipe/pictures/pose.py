@@ -77,14 +77,16 @@ def draw_answer(
     """
     scores = [point["score"] for point in answer["keypoints"]]
     shown = np.array(scores) >= DRAWN_SCORE
-    colors = [color_of(n) for n in np.flatnonzero(shown)]
-    names = [f"{point['name']} {point['score']:.0%}" for point in answer["keypoints"]]
-    legend = [Entry(names[n], color_of(n)) for n in np.flatnonzero(shown)]
+    legend = [
+        Entry(f"{point['name']} {point['score']:.0%}", color_of(n))
+        for n, point in enumerate(answer["keypoints"])
+        if shown[n]
+    ]
     figure, axes = show_photo(pixels, legend)
     points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
     _draw(axes, points, shown, shown, facts, drawing.RIGHT)
     y, x = points[shown].T - 0.5
-    axes.scatter(x, y, s=16, c=colors, zorder=4)
+    axes.scatter(x, y, s=16, c=[entry.color for entry in legend], zorder=4)
     return figure
 
 

@@ -86,7 +86,8 @@ def draw_answer(
     """Draw one image uint8 [H, W, C] under the mask of one answer, above its classes' colors."""
     colors = dict(zip(facts.class_names, palette() / 255, strict=False))
     legend = [
-        Entry(f"{name} {share:.1%}", tuple(colors[name])) for name, share in answer["shares"].items()
+        Entry(f"{name} {share:.1%}", tuple(colors[name]))
+        for name, share in answer["shares"].items()
     ]
     return show_photo(overlay(pixels, mask_of(answer)).numpy(), legend)[0]
 

@@ -109,9 +109,7 @@ def to_answer(
     if len(columns) == 1:
         return {"predictions" if row_form else "outputs": next(iter(columns.values()))}
     if row_form:
-        rows = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return {"predictions": [_refused_if_invalid(row, valid) for row in rows]}
     return {"outputs": columns}
 
@@ -151,7 +149,8 @@ def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
     without = [index for index, instance in enumerate(instances) if name not in instance]
     if without:
         raise RequestError(
-            400, f'instance {without[0]} lacks the input "{name}", which others have; give it to all'
+            400,
+            f'instance {without[0]} lacks the input "{name}", which others have; give it to all',
         )
     column = [instance[name] for instance in instances]
     if spec.shape.rank != 0:

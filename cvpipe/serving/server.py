@@ -6,12 +6,10 @@ What is answered is `routes.answer`'s work.
 from __future__ import annotations
 
 import json
-import re
 import socket
 import sys
 import time
 import traceback
-import zlib
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,14 +17,10 @@ from typing import Any
 
 from cvpipe import __version__
 from cvpipe.errors import UserError
-from cvpipe.serving import routes
+from cvpipe.serving import bodies, routes
 from cvpipe.serving.errors import RequestError, to_request_error
 from cvpipe.serving.models import Models, load_models
 
-MAX_BODY_BYTES = 64 * 2**20
-"""Most bytes of a body, as it is sent and as it is once it is unpacked."""
-MAX_LINE_BYTES = 2**12
-MAX_TRAILERS = 100
 STALLED_SECONDS = 30.0
 """A connection that neither sends nor takes anything for so long is closed."""
 LINGER_SECONDS = 5.0
@@ -117,12 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
-            body = self._read_body()
+            body = bodies.read_body(self.rfile, self._body_length())
         except RequestError as error:
             self._refuse_body(error)
             return
         try:
-            body = _unpacked(body, self.headers.get("Content-Encoding", "identity"))
+            body = bodies.unpack(body, self.headers.get("Content-Encoding", "identity"))
             content = routes.answer(self.server.models, self.command, self.path, body)
         except Exception as error:  # whatever one request meets, the others go on
             refusal = to_request_error(error)
@@ -153,67 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(code, {"error": message or self.responses.get(code, ("error",))[0]})
 
     def _body_length(self) -> int | None:
-        """Return the length of the body in bytes; None where it comes in chunks."""
-        lengths = set(self.headers.get_all("Content-Length", []))
-        codings = self.headers.get_all("Transfer-Encoding", [])
-        if codings:
-            # Two lengths are how one request is smuggled inside another.
-            if lengths or self.request_version < "HTTP/1.1":
-                raise RequestError(
-                    400, "send a chunked body by HTTP/1.1 and without a Content-Length"
-                )
-            if [coding.strip().lower() for coding in codings] != ["chunked"]:
-                raise RequestError(
-                    501, "Transfer-Encoding may only be chunked; say Content-Encoding: gzip for gzip"
-                )
-            return None
-        if self.command == "POST" and not lengths:
-            raise RequestError(411, "send the body with a Content-Length, or in chunks")
-        if not lengths:
-            return 0
-        length = lengths.pop()
-        if lengths or not re.fullmatch("[0-9]{1,18}", length):
-            raise RequestError(400, "Content-Length must be one number of bytes")
-        _check_size(int(length))
-        return int(length)
-
-    def _read_body(self) -> bytes:
-        length = self._body_length()
-        return self._read_chunks() if length is None else self._read(length)
-
-    def _read_chunks(self) -> bytes:
-        """Source: RFC 9112, section 7.1. Extensions and trailers are passed over."""
-        body = bytearray()
-        while size := self._chunk_size():
-            _check_size(len(body) + size)
-            body += self._read(size)
-            if self._read_line():
-                raise RequestError(400, "a chunk of the body is longer than its size says")
-        for _ in range(MAX_TRAILERS):
-            if not self._read_line():
-                return bytes(body)
-        raise RequestError(400, f"the body has over {MAX_TRAILERS} trailers")
-
-    def _chunk_size(self) -> int:
-        size = re.fullmatch(rb"([0-9a-fA-F]{1,15})[ \t]*(;.*)?", self._read_line())
-        if size is None:
-            raise RequestError(400, "a chunk of the body has no size in hexadecimal digits")
-        return int(size[1], 16)
-
-    def _read(self, length: int) -> bytes:
-        content = self.rfile.read(length)
-        if len(content) < length:
-            raise ConnectionAbortedError(f"{len(content)} of {length} bytes of a body arrived")
-        return content
-
-    def _read_line(self) -> bytes:
-        """Return a line between chunks, without its end."""
-        line = self.rfile.readline(MAX_LINE_BYTES)
-        if not line.endswith(b"\r\n"):
-            raise RequestError(
-                400, f"a line between chunks doesn't end with CR LF within {MAX_LINE_BYTES} bytes"
-            )
-        return line[:-2]
+        return bodies.body_length(self.command, self.request_version, self.headers)
 
     def _refuse_body(self, error: RequestError) -> None:
         # An unread body would be taken for the next request, so the connection has to close; closed
@@ -240,31 +174,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BODY_BYTES:
-        raise RequestError(
-            413,
-            f"the body has {size} bytes or more; this server reads at most {MAX_BODY_BYTES}: send"
-            " fewer images at a time",
-        )
-
-
-def _unpacked(body: bytes, coding: str) -> bytes:
-    """Return a body without its Content-Encoding; no more is unpacked than a body may have."""
-    if coding.strip().lower() == "identity":
-        return body
-    if coding.strip().lower() not in ("gzip", "x-gzip"):
-        raise RequestError(
-            415, f"Content-Encoding: {coding} is not known; send the body as it is, or with gzip"
-        )
-    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        content = stream.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error as error:
-        raise RequestError(400, f"the body is not gzip as Content-Encoding says: {error}") from None
-    _check_size(len(content))
-    if not stream.eof or stream.unused_data:
-        raise RequestError(400, "the body is not one whole gzip stream: send it again")
-    return content

@@ -155,8 +155,7 @@ def options_of(config: Detection) -> dict[str, Option]:
             chosen.iou_threshold, "overlap (IoU) from which the worse of two boxes is dropped"
         ),
         "max_detections": Option(
-            chosen.max_detections,
-            f"most objects of an image, no more than {chosen.max_detections}",
+            chosen.max_detections, f"most objects of an image, no more than {chosen.max_detections}"
         ),
     }
 
