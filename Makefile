@@ -74,7 +74,7 @@ format: $(VENV)/.installed-dev ## sort imports and format the code
 constraints: | $(VENV)/bin/python ## write constraints.txt anew, with the newest versions that setup.cfg allows
 	$(INSTALL) uv
 	$(BIN)/uv pip compile setup.cfg --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
-		--extra dev --extra sweep --no-annotate --custom-compile-command 'make constraints' -o constraints.txt
+		--all-extras --no-annotate --custom-compile-command 'make constraints' -o constraints.txt
 
 bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peers, and write benchmarks/results (about an hour)
 	$(BIN)/python benchmarks/input_pipeline.py

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _write_any_text()
     # Answering an image shouldn't wait for the imports of all other commands.
     named = [name for name in COMMANDS if name == next(iter(words), None)]
-    options = _parser(named or COMMANDS).parse_args(words)
+    options = _parser(named or COMMANDS, words).parse_args(words)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return options.command(options)
@@ -84,7 +84,7 @@ def _write_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cvpipe", description="From labeled images to a served answer on one static graph."
     )
@@ -93,5 +93,9 @@ def _parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True, dest="name"
     )
     for name in names:
-        importlib.import_module(f"cvpipe.commands.{name}").add(commands)
+        command = importlib.import_module(f"cvpipe.commands.{name}")
+        command.add(commands)
+        if hasattr(command, "add_settings"):
+            # Options that depend on what the command is given.
+            command.add_settings(commands.choices[name], words)
     return parser

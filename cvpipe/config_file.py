@@ -20,12 +20,13 @@ from cvpipe.errors import ConfigError
 from cvpipe.yaml_files import read_yaml
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -> Config:
     """Reads a pipeline file.
 
     Args:
         path: a YAML file, or the JSON that a run saved.
         overrides: `section.key=value` each, the value in YAML, applied over the file.
+        draft: accept a pipeline without what is found in its data first, such as anchors.
 
     Raises:
         ConfigError: the file is missing or no YAML, an override has no `=`, or a key or value is
@@ -40,7 +41,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     values.setdefault(
         "name", re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", path.stem).strip("-.") or "pipeline"
     )
-    return _check(values, path, lines, overrides)
+    return _check(values, path, lines, overrides, draft)
 
 
 def parse(text: str, origin: str) -> Config:
@@ -156,13 +157,17 @@ def _position(items: list[Any], key: str, override: str) -> int:
 
 
 def _check(
-    values: dict[str, Any], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]
+    values: dict[str, Any],
+    path: Path,
+    lines: dict[tuple[Any, ...], int],
+    overrides: list[str],
+    draft: bool = False,
 ) -> Config:
     try:
         # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML
         # has and JSON lacks is text.
         return TypeAdapter(pipelines.Pipeline).validate_json(
-            json.dumps(values, default=str), strict=True
+            json.dumps(values, default=str), strict=True, context={"draft": draft}
         )
     except ValidationError as failure:
         said = [

@@ -20,6 +20,8 @@ class Field(NamedTuple):
     padding: int | float | bytes | None = None
     """Fills up smaller arrays where the images of a batch differ in size; None: all have one size.
     """
+    meaning: str = ""
+    """Shape and content of an answer, for those who ask an artefact."""
 
 
 def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray:

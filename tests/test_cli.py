@@ -152,6 +152,19 @@ def test_wrong_use_is_a_sentence_and_a_code(
     assert sorted(child.name for child in tmp_path.iterdir()) == ["pipelines"]
 
 
+@pytest.mark.parametrize(
+    "words, order",
+    [
+        (["predict", "--help"], '{"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}'),
+        (["serve", "--help"], "[ymin, xmin, ymax, xmax] in pixels"),
+        (["schema"], "ymin, xmin, ymax, xmax in pixels of the original image"),
+    ],
+)
+def test_the_order_of_a_boxs_numbers_is_told(cvpipe: Cvpipe, words: list[str], order: str) -> None:
+    code, out, _ = cvpipe(*words)
+    assert code == 0 and order in " ".join(out.split())
+
+
 def test_debug_shows_where_an_error_comes_from() -> None:
     command = [sys.executable, "-m", "cvpipe", "export", "nowhere", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -268,18 +281,27 @@ def test_predict_answers_each_image_on_its_line(
     cvpipe: Cvpipe, artefact: Path, some_images: list[Path], tmp_path: Path
 ) -> None:
     before = {image: image.read_bytes() for image in some_images if image.exists()}
+    picture = tmp_path / "good.png.prediction.png"
     code, out, _ = cvpipe("predict", artefact, *some_images, "--draw", tmp_path)
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1
     assert [row["image"] for row in rows] == [str(image) for image in some_images]
     assert ["error" in row for row in rows] == [False, True, True, True]
     assert rows[0]["top"][0]["class_name"] == rows[0]["class_name"]
+    assert [row.get("picture") for row in rows] == [str(picture), None, None, None]
     assert "No such file" in rows[3]["error"]
     assert {image: image.read_bytes() for image in before} == before
-    assert [file.name for file in tmp_path.glob("*.prediction.png")] == ["good.png.prediction.png"]
+    assert list(tmp_path.glob("*.prediction.png")) == [picture]
 
 
 def test_predict_of_good_images_alone_succeeds(
     cvpipe: Cvpipe, artefact: Path, some_images: list[Path]
 ) -> None:
     assert cvpipe("predict", artefact.parent, some_images[0])[0] == 0
+
+
+def test_a_setting_that_an_artefact_lacks_is_wrong_use(
+    cvpipe: Cvpipe, artefact: Path, some_images: list[Path]
+) -> None:
+    code, out, err = cvpipe("predict", artefact, some_images[0], "--score-threshold", "0.5")
+    assert code == 2 and out == "" and "unrecognized arguments: --score-threshold" in err

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from PIL import Image
 
 from conftest import ROOT, Once, soaked
@@ -20,6 +21,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.evaluation import ask
+from cvpipe.export.about import read_about
 from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
@@ -157,6 +159,8 @@ def test_a_served_detector_takes_thresholds_and_has_defaults_for_them(exported: 
     assert (
         int(served({"inputs": {"image_bytes": [coded], "score_threshold": 1.0}})["count"][0]) == 0
     )
+    row = {"image_bytes": coded, "max_detections": 3}
+    np.testing.assert_array_equal(served({"instances": [row, row]})["count"], [3, 3])
     with pytest.raises(rest.RequestError, match="unknown input"):
         served({"inputs": {"image_bytes": [coded], "threshold": 1.0}})
 
@@ -170,7 +174,51 @@ def test_predict_prints_and_draws_objects(
     code, out, _ = cvpipe("predict", exported, tmp_path / "noise.png", "--draw", tmp_path / "drawn")
     answer = json.loads(out)
     assert code == 0 and answer["count"] == len(answer["objects"])
-    assert (tmp_path / "drawn" / "noise.png.prediction.png").is_file()
+    assert answer["picture"] == str(tmp_path / "drawn" / "noise.png.prediction.png")
+    assert Path(answer["picture"]).is_file()
+    for found in answer["objects"]:
+        box = found["box"]
+        assert 0 <= box["ymin"] <= box["ymax"] <= 50 and 0 <= box["xmin"] <= box["xmax"] <= 80
+
+
+def test_predict_takes_every_setting_of_the_artefact_as_an_option(
+    exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
+) -> None:
+    image = tmp_path / "noise.png"
+    pixels = np.random.default_rng(2).integers(0, 256, (50, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(image)
+
+    def objects(*words: Any) -> list[dict[str, Any]]:
+        code, out, err = cvpipe("predict", *words)
+        assert code == 0, err
+        return json.loads(out)["objects"]
+
+    every = objects(exported, image)
+    assert len(every) > 3
+    assert objects(exported.parent, image, "--max-detections", 3) == every[:3]
+    lowest = every[2]["score"] - 1e-6
+    chosen = objects("--score-threshold", lowest, exported, image)
+    assert chosen == [found for found in every if found["score"] >= lowest]
+    assert objects(exported, "--iou-threshold", "0.05", image) != every
+    code, out, _ = cvpipe("predict", exported, "--help")
+    assert code == 0
+    for word in ("--score-threshold NUMBER", "--iou-threshold NUMBER", "(default: 20)"):
+        assert word in " ".join(out.split())
+    assert '{"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}' in out
+    code, _, err = cvpipe("predict", exported, image, "--score-threshold", "high")
+    assert code == 2 and "invalid float value: 'high'" in err
+    code, _, err = cvpipe("predict", exported, image, "--masks", tmp_path)
+    assert code == 2 and "task: detection, whose answers have no masks" in err
+
+
+def test_an_artefact_tells_the_order_of_a_boxs_numbers_and_its_settings(exported: Path) -> None:
+    signatures = read_about(exported)["signatures"]
+    assert set(signatures) == {"serving_default", "tensor"}
+    for signature in signatures.values():
+        assert "ymin, xmin, ymax, xmax" in signature["outputs"]["boxes"]["meaning"]
+        assert signature["inputs"]["score_threshold"]["default"] == 0.01
+    assert "could not be decoded" in signatures["serving_default"]["outputs"]["valid"]["meaning"]
+    assert "valid" not in signatures["tensor"]["outputs"]
 
 
 def test_gradients_of_the_losses_are_those_of_finite_differences(run: Run) -> None:
@@ -216,6 +264,29 @@ def test_anchors_are_found_for_the_networks_input(
     assert (np.diff(anchors.prod(1)) > 0).all() and ((anchors > 0.05) & (anchors < 0.6)).all()
     code, _, err = cvpipe("data", "anchors", ROOT / "pipelines" / "classification" / "digits.yaml")
     assert code == 2 and "give a detection pipeline" in err
+
+
+@pytest.mark.parametrize(
+    "head, count",
+    [("{kind: yolo_v2, stride: 16}", 3), ("{kind: yolo_v3, strides: [8, 16], anchors: []}", 2)],
+)
+def test_anchors_are_found_for_a_pipeline_that_lacks_them_and_training_says_how(
+    head: str, count: int, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
+) -> None:
+    words = [*TINY, f"model.head={head}", "data.source.train=6", "data.source.test=2"]
+    pairs = [part for override in words for part in ("--set", override)]
+    pipeline = ROOT / "pipelines" / "detection" / "digit_scenes_yolo.yaml"
+    code, _, err = cvpipe("train", pipeline, *pairs, "--run", tmp_path / "run")
+    assert code == 2 and not (tmp_path / "run").exists()
+    assert "'model.head.anchors' is missing" in err and "cvpipe data anchors" in err
+    code, out, err = cvpipe("data", "anchors", pipeline, *pairs, "--anchors", count)
+    assert code == 0, err
+    found = yaml.safe_load(out.splitlines()[0])
+    assert np.shape(found["anchors"]) == (count, 2)
+    config = config_file.load(
+        pipeline, [*TINY, f"model.head={head}", f"model.head.anchors={found['anchors']}"]
+    )
+    assert [list(anchor) for anchor in config.model.head.anchors] == found["anchors"]
 
 
 def test_an_unreadable_image_spoils_no_mosaic_and_is_noted_by_its_own_name(tmp_path: Path) -> None:

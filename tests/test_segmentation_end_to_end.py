@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -295,16 +296,29 @@ def test_a_segmenter_is_served_as_json(exported: Path) -> None:
     )
 
 
-def test_predict_prints_shares_and_runs_and_draws_masks(
+def test_predict_prints_masks_as_png_or_writes_and_draws_them(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     Image.fromarray(picture(50, 80, 2)[0]).save(tmp_path / "squares.png")
-    code, out, _ = cvpipe(
-        "predict", exported, tmp_path / "squares.png", "--draw", tmp_path / "drawn"
-    )
+    image, drawn, masks = tmp_path / "squares.png", tmp_path / "drawn", tmp_path / "masks"
+    code, out, _ = cvpipe("predict", exported, image)
     answer: dict[str, Any] = json.loads(out)
-    assert code == 0 and answer["image_size"] == [50, 80] and sum(answer["mask"]["lengths"]) == 4000
-    assert (tmp_path / "drawn" / "squares.png.prediction.png").is_file()
+    assert code == 0 and answer["image_size"] == [50, 80]
+    mask = np.array(Image.open(io.BytesIO(base64.b64decode(answer["mask"]["b64"]))))
+    assert mask.shape == (50, 80) and set(np.unique(mask)) <= {0, 1}
+    shares = {name: np.mean(mask == n) for n, name in enumerate(("ground", "square"))}
+    for name, share in answer["shares"].items():
+        assert share == pytest.approx(shares[name], abs=1e-6)
+    code, out, _ = cvpipe("predict", exported, image, image, "--draw", drawn, "--masks", masks)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["picture"] for line in lines] == [
+        str(drawn / f"squares.png{number}.prediction.png") for number in ("", ".2")
+    ]
+    for line, number in zip(lines, ("", ".2")):
+        assert line["mask"] == str(masks / f"squares.png{number}.mask.png")
+        np.testing.assert_array_equal(np.array(Image.open(line["mask"])), mask)
+        assert Path(line["picture"]).is_file()
 
 
 def sanity_case(config: Config, source: Source) -> SanityCase:

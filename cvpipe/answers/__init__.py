@@ -1,4 +1,4 @@
-"""Answers as JSON, for people and programs: one file per task. Needs NumPy only."""
+"""Answers as JSON, for people and programs: one file per task. Needs NumPy and Pillow only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+UNREADABLE = "not a JPEG, PNG, BMP or WebP image, damaged, or too large"
+"""The error that is answered instead, where an image can't be decoded."""
 
 
 def to_answer(task: str, predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:

@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.answers.box import to_sides
+
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers: "objects", each with box (ymin, xmin, ymax, xmax,
-    pixels), class_id, class_name and score; "count".
+    """Return the nth of a batch of answers.
+
+    "objects", by falling score, each with "box" {"ymin", "xmin", "ymax", "xmax"} in pixels of the
+    original image, "class_id", "class_name" and "score"; "count", their number; "image_size"
+    [height, width].
     """
     count = int(predictions["count"][n])
     columns = (
-        predictions[key][n, :count].tolist()
-        for key in ("boxes", "class_ids", "class_names", "scores")
+        predictions[key][n, :count].tolist() for key in ("class_ids", "class_names", "scores")
     )
     objects = [
-        {"box": box, "class_id": class_id, "class_name": name.decode(), "score": score}
-        for box, class_id, name, score in zip(*columns, strict=True)
+        {"box": to_sides(box), "class_id": class_id, "class_name": name.decode(), "score": score}
+        for box, class_id, name, score in zip(
+            predictions["boxes"][n, :count], *columns, strict=True
+        )
     ]
-    return {"objects": objects, "count": count}
+    return {"objects": objects, "count": count, "image_size": predictions["image_size"][n].tolist()}

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from cvpipe.answers import classification
+from cvpipe.answers.box import to_sides
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers: class_id, class_name, probability, and top, a list of
-    the same; box (ymin, xmin, ymax, xmax, pixels); image_size (height, width).
+    """Return the nth of a batch of answers: "class_id", "class_name", "probability", and "top", a
+    list of the same; "box" {"ymin", "xmin", "ymax", "xmax"} in pixels of the original image;
+    "image_size" [height, width].
     """
     return {
         **classification.to_answer(predictions, n),
-        "box": predictions["box"][n].tolist(),
+        "box": to_sides(predictions["box"][n]),
         "image_size": predictions["image_size"][n].tolist(),
     }

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return the nth of a batch of answers.
 
     "image_size" [height, width]; "shares" {class name: its share of the pixels}, falling, without
-    those that don't occur; "mask", the label of every pixel as runs along the rows, {"labels": a
-    label each, "lengths": pixels each}.
+    those that don't occur; "mask" {"b64": a gray PNG of that size in base64, whose values are class
+    numbers}.
     """
     height, width = predictions["image_size"][n].tolist()
-    pixels = predictions["mask"][n][:height, :width].ravel()
-    starts = np.flatnonzero(np.diff(pixels, prepend=-1))
     named = zip(
         (name.decode() for name in predictions["class_names"][n]),
         predictions["shares"][n].tolist(),
         strict=True,
     )
     shares = {name: share for name, share in sorted(named, key=lambda pair: -pair[1]) if share > 0}
-    runs = {
-        "labels": pixels[starts].tolist(),
-        "lengths": np.diff(starts, append=len(pixels)).tolist(),
-    }
-    return {"image_size": [height, width], "shares": shares, "mask": runs}
+    file = io.BytesIO()
+    Image.fromarray(predictions["mask"][n][:height, :width]).save(file, "PNG")
+    mask = {"b64": base64.b64encode(file.getvalue()).decode("ascii")}
+    return {"image_size": [height, width], "shares": shares, "mask": mask}
+
+
+def mask_of(answer: Mapping[str, Any]) -> np.ndarray:
+    """Return the mask in an answer of `to_answer`: uint8 [height, width], class numbers."""
+    return np.array(Image.open(io.BytesIO(base64.b64decode(answer["mask"]["b64"]))))

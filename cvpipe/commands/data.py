@@ -34,7 +34,8 @@ def add(commands: Any) -> None:
         checks,
         "anchors",
         anchors,
-        "find the anchors that a YOLO head needs, by k-means on the training objects",
+        "find the anchors that a YOLO head needs, [height, width] each, by k-means on the training"
+        " objects",
     )
     add_pipeline(command)
     command.add_argument(
@@ -43,12 +44,14 @@ def add(commands: Any) -> None:
 
 
 def anchors(options: argparse.Namespace) -> int:
-    """Prints the sizes that a detector's training objects resemble most, for model.head.anchors."""
+    """Prints the sizes that a detector's training objects resemble most, for model.head.anchors,
+    which the pipeline may lack.
+    """
     from cvpipe import config_file
     from cvpipe.errors import ConfigError
     from cvpipe.runtime import prepare_process
 
-    config = config_file.load(options.pipeline, options.overrides)
+    config = config_file.load(options.pipeline, options.overrides, draft=True)
     if config.task != "detection":
         raise ConfigError(
             f"{options.pipeline}: anchors are sizes of objects, and task: {config.task} has none;"
@@ -89,7 +92,7 @@ def check(options: argparse.Namespace) -> int:
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 
-    config = config_file.load(options.pipeline, options.overrides)
+    config = config_file.load(options.pipeline, options.overrides, draft=True)
     prepare_process(config)
     from cvpipe.data.check import check as check_splits
     from cvpipe.data.check_report import contact_sheet, summary, write_report

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvpipe.commands.command import add_command
-from cvpipe.errors import DataError
+from cvpipe.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cvpipe.export.artefact import Artefact
 
 BATCH = 32
 Answered = tuple[Path, bytes | str, dict[str, Any]]
+Settings = Mapping[str, float | int]
+HELP = """\
+Places are in pixels of the original image. A box is
+{"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}.
+A mask is {"b64": a gray PNG in base64}, whose values are class numbers.
+The settings of an artefact are options, too, such as --score-threshold of a
+detector; "cvpipe predict ARTEFACT --help" lists them.
+"""
 
 
 def add(commands: Any) -> None:
@@ -35,6 +45,42 @@ def add(commands: Any) -> None:
         type=Path,
         help="also write a picture of each answer to DIR/<image>.prediction.png",
     )
+    parser.add_argument(
+        "--masks",
+        metavar="DIR",
+        type=Path,
+        help="write each mask to DIR/<image>.mask.png and name that file in its line instead",
+    )
+    parser.epilog = HELP
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add an option for each setting of the first artefact among the words of a command line."""
+    from cvpipe.export.about import find_artefact, read_about
+
+    settings: dict[str, dict[str, Any]] = {}
+    for word in words:
+        # What is wrong with it is said when it is opened.
+        with suppress(DataError, OSError):
+            settings = _settings(read_about(find_artefact(word)))
+            break
+    group = parser.add_argument_group("settings of the artefact")
+    for name, setting in settings.items():
+        default, meaning = setting["default"], setting["meaning"].replace("%", "%%")
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="NUMBER",
+            type=type(default),
+            dest=name,
+            help=f"{meaning} (default: {default})",
+        )
+
+
+def _settings(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the inputs of an artefact that may be left out, with their defaults."""
+    inputs = about["signatures"].get("serving_default", {"inputs": {}})["inputs"]
+    return {name: own for name, own in inputs.items() if "default" in own}
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -43,59 +89,85 @@ def predict(options: argparse.Namespace) -> int:
     from cvpipe.runtime import choose_kernels
 
     folder = find_artefact(options.artefact)
-    chosen = read_about(folder)["config"]["train"]
+    about = read_about(folder)
+    chosen = about["config"]["train"]
     choose_kernels(chosen["onednn"], chosen["deterministic"])
+    given = {name: getattr(options, name, None) for name in _settings(about)}
+    settings = {name: value for name, value in given.items() if value is not None}
     failed = 0
-    for answer in answer_images(folder, options.images, options.draw):
+    for answer in answer_images(folder, options.images, settings, options.draw, options.masks):
         failed += "error" in answer
         print(json.dumps(answer), flush=True)
     return 1 if failed else 0
 
 
 def answer_images(
-    folder: Path, images: Sequence[Path], draw: Path | None = None
+    folder: Path,
+    images: Sequence[Path],
+    settings: Settings | None = None,
+    draw: Path | None = None,
+    masks: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Answer each image, in order, as soon as its batch is done.
 
     Args:
         folder: an artefact's version folder.
         images: image files; a missing or broken one gets an "error" and harms no other.
+        settings: other values than the defaults of the artefact's settings.
         draw: where to write <image>.prediction.png for each answer; None draws nothing.
+        masks: where to write <image>.mask.png for each answer, which then has the file's name as
+            its "mask"; None leaves it as it is.
 
     Yields:
-        {"image": path, …the task's answer} or {"image": path, "error": sentence}.
+        {"image": path, …the task's answer, "picture": path if there is one} or {"image": path,
+        "error": sentence}.
+
+    Raises:
+        ConfigError: masks are to be written, and the answers have none.
+        DataError: a file can't be written.
     """
     from cvpipe.export.artefact import open_artefact
 
-    artefact = open_artefact(folder)
+    artefact, settings = open_artefact(folder), settings or {}
     times: Counter[str] = Counter()
     for begin in range(0, len(images), BATCH):
-        for image, content, answer in _answer_batch(artefact, images[begin : begin + BATCH]):
-            if draw and "error" not in answer:
+        part = images[begin : begin + BATCH]
+        for image, content, answer in _answer_batch(artefact, part, settings):
+            if "error" not in answer:
                 times[image.name] += 1
-                # Images of one name from several folders each get a picture.
+                # Images of one name from several folders each get files.
                 number = f".{times[image.name]}" if times[image.name] > 1 else ""
-                _draw(artefact, content, answer, draw / f"{image.name}{number}.prediction.png")
+                name = f"{image.name}{number}"
+                if draw:
+                    picture = draw / f"{name}.prediction.png"
+                    if _draw(artefact, content, answer, settings, picture):
+                        answer["picture"] = str(picture)
+                if masks:
+                    answer["mask"] = _write_mask(artefact, answer, masks / f"{name}.mask.png")
             yield {"image": str(image), **answer}
 
 
-def _answer_batch(artefact: Artefact, images: Sequence[Path]) -> Iterator[Answered]:
+def _answer_batch(
+    artefact: Artefact, images: Sequence[Path], settings: Settings
+) -> Iterator[Answered]:
     """Yield each image with its content and its answer or error."""
     import tensorflow as tf
 
-    from cvpipe.answers import to_answer
+    from cvpipe.answers import UNREADABLE, to_answer
 
     read = [_read(image) for image in images]
     # What can't be read is sent as nothing, which is no image either.
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
-    answers = artefact(tf.constant(encoded))
+    chosen = {
+        name: tf.constant(value, artefact.defaults[name].dtype) for name, value in settings.items()
+    }
+    answers = artefact(tf.constant(encoded), **chosen)
     predictions = {name: value.numpy() for name, value in answers.items()}
     for n, (image, content) in enumerate(zip(images, read, strict=True)):
         if isinstance(content, str):
             yield image, content, {"error": content}
         elif not predictions["valid"][n]:
-            error = "not a JPEG, PNG, BMP or WebP image, damaged, or too large"
-            yield image, content, {"error": error}
+            yield image, content, {"error": UNREADABLE}
         else:
             yield image, content, to_answer(artefact.task, predictions, n)
 
@@ -108,7 +180,14 @@ def _read(image: Path) -> bytes | str:
         return f"{error.strerror or error}"
 
 
-def _draw(artefact: Artefact, content: bytes | str, answer: dict[str, Any], file: Path) -> None:
+def _draw(
+    artefact: Artefact,
+    content: bytes | str,
+    answer: Mapping[str, Any],
+    settings: Settings,
+    file: Path,
+) -> bool:
+    """Write the picture of an answer; False if the task has no pictures."""
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image
@@ -116,12 +195,30 @@ def _draw(artefact: Artefact, content: bytes | str, answer: dict[str, Any], file
 
     pictures = load_pictures(artefact.config, artefact.facts)
     if pictures is None:
-        return
+        return False
     pixels = decode_image(tf.constant(content), 3).numpy()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        pictures.draw_answer(pixels, answer).savefig(file, dpi=150)
+        pictures.draw_answer(pixels, answer, settings).savefig(file)
     except OSError as error:
         raise DataError(
             f"{file}: the picture can't be written ({error.strerror}); choose another --draw folder"
         ) from None
+    return True
+
+
+def _write_mask(artefact: Artefact, answer: Mapping[str, Any], file: Path) -> str:
+    """Write the mask of an answer; return the file's name."""
+    if "mask" not in answer:
+        raise ConfigError(
+            f"--masks {file.parent}: {artefact.folder} is of task: {artefact.task}, whose answers"
+            " have no masks; leave it out"
+        )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(base64.b64decode(answer["mask"]["b64"]))
+    except OSError as error:
+        raise DataError(
+            f"{file}: the mask can't be written ({error.strerror}); choose another --masks folder"
+        ) from None
+    return str(file)

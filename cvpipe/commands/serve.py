@@ -28,13 +28,19 @@ def add(commands: Any) -> None:
         help="a folder of models, or one model, such as saved_models",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on, of IPv4 or IPv6 (default: %(default)s)",
     )
     parser.add_argument(
         "--port",
         type=int,
         default=8501,
         help="port to listen on, 0 for any free one (default: %(default)s)",
+    )
+    parser.epilog = (
+        "Answers are the artefact's tensors: a box is [ymin, xmin, ymax, xmax] in pixels of the"
+        " original image. An image that can't be decoded is answered by an error in row form."
     )
 
 
@@ -46,7 +52,8 @@ def serve(options: argparse.Namespace) -> int:
     from cvpipe.serving.server import make_server
 
     with make_server(options.folder, options.host, options.port) as server:
-        address = f"http://{options.host}:{server.server_port}"
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         # In a thread of its own: the handler interrupts the very loop that shutting down waits for.
         with on_signals(lambda number: threading.Thread(target=server.shutdown).start(), once=True):

@@ -107,7 +107,10 @@ DetectionLoss = Annotated[SsdLoss | YoloLoss, Field(discriminator="kind")]
 
 
 class Detection(Config):
-    """A pipeline that learns what is where in an image."""
+    """A pipeline that learns what is where in an image.
+
+    Boxes are answered as ymin, xmin, ymax, xmax in pixels of the original image.
+    """
 
     task: Literal["detection"]
     """Task of the pipeline."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from cvpipe.config.section import Count, Positive, Probability, Section
+from cvpipe.config.section import Count, Positive, Probability, Section, misfit
 
 Strides = Annotated[tuple[Count, ...], Field(min_length=1)]
 Anchor = tuple[Positive, Positive]
@@ -99,7 +99,29 @@ class YoloV1(BoxHead):
     """Boxes of a cell."""
 
 
-class YoloV2(BoxHead):
+class AnchorHead(BoxHead):
+    """A head whose boxes start from anchors."""
+
+    anchors: tuple[Anchor, ...] = ()
+    """Heights and widths of typical objects, as shares of the network's input, from small to large.
+
+    `cvpipe data anchors` finds them in the training images. Only it and `cvpipe data check` read a
+    pipeline without them.
+    """
+
+    @model_validator(mode="after")
+    def _given(self, info: ValidationInfo) -> Self:
+        is_draft = info.context is not None and info.context["draft"]
+        if not self.anchors and not is_draft:
+            raise misfit(
+                "model.head.anchors",
+                "'model.head.anchors' is missing; find them with: cvpipe data anchors"
+                " PIPELINE.yaml",
+            )
+        return self
+
+
+class YoloV2(AnchorHead):
     """Anchors in every cell of one grid, and a passthrough from the map twice as fine (Redmon and
     Farhadi 2016).
     """
@@ -108,23 +130,17 @@ class YoloV2(BoxHead):
     """Which head."""
     stride: Annotated[int, Field(ge=2)] = 32
     """Pixels between two cells, an even number."""
-    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
-    """Heights and widths of typical objects, as shares of the network's input: cvpipe data anchors
-    PIPELINE finds them.
+
+
+class YoloV3(AnchorHead):
+    """Anchors in every cell of several grids, as many of them in each, shared out from small to
+    large (Redmon and Farhadi 2018).
     """
-
-
-class YoloV3(BoxHead):
-    """Anchors in every cell of several grids (Redmon and Farhadi 2018)."""
 
     kind: Literal["yolo_v3"]
     """Which head."""
     strides: Strides = (8, 16, 32)
     """Pixels between two cells of each grid, from fine to coarse."""
-    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
-    """Heights and widths of typical objects, as shares of the network's input, from small to large:
-    as many for each grid.
-    """
 
     @model_validator(mode="after")
     def _shared_out(self) -> YoloV3:

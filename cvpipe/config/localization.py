@@ -55,7 +55,10 @@ class LocalizationLoss(Loss):
 
 
 class Localization(Config):
-    """A pipeline that learns one class per image, and the box of its object."""
+    """A pipeline that learns one class per image, and the box of its object.
+
+    The box is answered as ymin, xmin, ymax, xmax in pixels of the original image.
+    """
 
     task: Literal["localization"]
     """Task of the pipeline."""

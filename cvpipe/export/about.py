@@ -2,7 +2,7 @@
 
 NAME/VERSION/saved_model.pb, variables/   the graph and its weights
 NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, what the gate
-measured
+measured, and the meaning of every input and output of the signatures
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cvpipe.config import Config
 
 ABOUT = Path("assets.extra") / "cvpipe.json"
+VALID = "valid"
+"""The answer that says of each image whether it could be decoded."""
 
 
 def find_artefact(path: str | Path) -> Path:
@@ -66,7 +68,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder / ABOUT}: damaged ({error}); export the run again") from None
-    if "facts" not in about.get("trained_on", {}):
+    if "facts" not in about.get("trained_on", {}) or "signatures" not in about:
         raise DataError(
             f"{folder}: exported by an earlier version of cvpipe; train and export it again"
         )

@@ -14,6 +14,7 @@ from cvpipe import __version__
 from cvpipe.data.known_splits import open_known_splits
 from cvpipe.errors import UserError
 from cvpipe.export.about import ABOUT
+from cvpipe.export.describe import describe_signatures
 from cvpipe.export.gate import check_artefact, check_requests
 from cvpipe.export.saved_model import write_saved_model
 from cvpipe.json_files import write_json
@@ -73,6 +74,7 @@ def export_members(
         about = {
             "cvpipe": __version__,
             "config": trained.config.to_json(),
+            "signatures": describe_signatures(unchecked, task),
             "gate": measured,
             "trained_on": known,
             "members": [

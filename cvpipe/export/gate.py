@@ -21,6 +21,7 @@ from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
 from cvpipe.evaluation import Predict, ask, batch_size_of
+from cvpipe.export.about import VALID
 from cvpipe.export.compare import TOLERANCE, Refused, difference
 from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
@@ -78,10 +79,10 @@ def check_artefact(
             given = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
             worst = max(worst, _compared(artefact, task, f"{loader} loader, {call}", first, given))
         call = f"{loader}/bytes:serving_default"
-        valid = answers[f"{call}/valid"]
+        valid = answers[f"{call}/{VALID}"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(
-                f"{artefact}: refused, because 'valid' doesn't tell a broken image from good ones"
+                f"{artefact}: refused, because '{VALID}' doesn't tell a broken image from good ones"
                 f" ({loader} loader)"
             )
         if task.decorate:

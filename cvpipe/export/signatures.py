@@ -20,11 +20,12 @@ from cvpipe.data.decode import decode_image
 from cvpipe.data.graph import or_zeros
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
+from cvpipe.export.about import VALID
 from cvpipe.fields import Field, pad_to
-from cvpipe.tasks.task import Task
+from cvpipe.tasks.task import Option, Task
 
 Answers = dict[str, tf.Tensor]
-Options = Mapping[str, float | int]
+Options = Mapping[str, Option]
 
 
 def image_signatures(
@@ -33,15 +34,15 @@ def image_signatures(
     """Return the signatures by name, each with the specs of its inputs.
 
     `serving_default`: "image_bytes" string [B], encoded images of any size, to the task's answers.
-    "valid" bool [B] is False where an image couldn't be decoded; that answer is then the one for an
+    `VALID` bool [B] is False where an image couldn't be decoded; that answer is then the one for an
     all-zero input and means nothing.
 
     `tensor`: "image" as `input_spec` describes it, decoded and prepared, to the answers, whose
     places are in the pixels of these images; nothing in it needs a host.
     """
     chosen = [
-        tf.TensorSpec([], tf.constant(default).dtype, name)
-        for name, default in task.options.items()
+        tf.TensorSpec([], tf.constant(option.default).dtype, name)
+        for name, option in task.options.items()
     ]
     of_bytes = bytes_signature(predict, task, config)
     of_tensors = tensor_signature(predict, task.options)
@@ -66,7 +67,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         answers = predict(image[tf.newaxis], extent[tf.newaxis])
         answers = {name: value[0] for name, value in answers.items()}
         added = decorate(image, answers) if decorate else {}
-        return {**answers, **added, "valid": valid}
+        return {**answers, **added, VALID: valid}
 
     def decorate_one(one: tuple[tf.Tensor, Answers]) -> Answers:
         encoded, answers = one
@@ -102,7 +103,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
             answers |= tf.map_fn(
                 decorate_one, (image_bytes, dict(answers)), fn_output_signature=signature
             )
-        return {**answers, "valid": valid}
+        return {**answers, VALID: valid}
 
     return _with_options(serve, "image_bytes", task.options)
 
@@ -182,8 +183,8 @@ def _with_options(
     """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     named = [
-        inspect.Parameter(name, kind, default=tf.constant(default))
-        for name, default in options.items()
+        inspect.Parameter(name, kind, default=tf.constant(option.default))
+        for name, option in options.items()
     ]
     serve.__signature__ = inspect.Signature([inspect.Parameter(images, kind), *named])  # type: ignore[attr-defined]
     return serve

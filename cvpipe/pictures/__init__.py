@@ -25,8 +25,10 @@ class Pictures(NamedTuple):
     """Prepared images uint8 [N, H, W, C] with their targets and the answers."""
     draw_scores: Callable[[Mapping[str, Any]], dict[str, Figure]]
     """Figures by name of what the task's metrics counted."""
-    draw_answer: Callable[[np.ndarray, Mapping[str, Any]], Figure]
-    """One image uint8 [H, W, C] with one answer of `answers.to_answer`."""
+    draw_answer: Callable[[np.ndarray, Mapping[str, Any], Mapping[str, float | int]], Figure]
+    """One image uint8 [H, W, C], at its own size, with one answer of `answers.to_answer`, and the
+    settings that were chosen for it.
+    """
 
 
 def load_pictures(config: Config, facts: Facts) -> Pictures | None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from cvpipe.config import Classification
 from cvpipe.data.facts import Facts
 from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures.photo import Entry, show_photo
 
 
 def make_pictures(config: Classification, facts: Facts) -> Pictures:
@@ -56,8 +57,9 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
-def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
-    """Draw one image uint8 [H, W, C] under one answer of `to_answer`."""
-    return drawing.image_grid(
-        pixels[np.newaxis], [f"{answer['class_name']} {answer['probability']:.1%}"]
-    )
+def draw_answer(
+    pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
+) -> Figure:
+    """Draw one image uint8 [H, W, C] above the most probable classes of one answer."""
+    legend = [Entry(f"{own['class_name']} {own['probability']:.1%}") for own in answer["top"]]
+    return show_photo(pixels, legend)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from cvpipe.answers.box import from_sides
 from cvpipe.answers.detection import to_answer
 from cvpipe.config import Detection
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
 from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
 DRAWN_SCORE = 0.3
 """Lowest score that is drawn: the low threshold of average precision would fill pictures with
@@ -51,9 +54,8 @@ def draw_answers(
         answers = to_answer(predictions, n)
         shown = [found for found in answers["objects"] if found["score"] >= DRAWN_SCORE]
         extent = predictions["image_size"][n]
-        boxes = np.array([found["box"] for found in shown], np.float32).reshape(-1, 4) / np.tile(
-            extent, 2
-        ).astype(np.float32)
+        corners = [from_sides(found["box"]) for found in shown]
+        boxes = np.array(corners, np.float32).reshape(-1, 4) / np.tile(extent, 2).astype(np.float32)
         answered = drawing.Marks(
             _placed(boxes, extent, size, config), [_title(found) for found in shown], drawing.RIGHT
         )
@@ -73,14 +75,27 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
-def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
-    """Draw one image uint8 [H, W, C] with one answer, from a score of DRAWN_SCORE."""
-    shown = [found for found in answer["objects"] if found["score"] >= DRAWN_SCORE]
-    boxes = np.array([found["box"] for found in shown]).reshape(-1, 4)
-    return drawing.boxes_grid(
-        pixels[np.newaxis],
-        [[drawing.Marks(boxes, [_title(found) for found in shown], drawing.RIGHT)]],
-    )
+def draw_answer(
+    pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
+) -> Figure:
+    """Draw one image uint8 [H, W, C] with the objects of one answer, each class in its color.
+
+    Objects below the chosen `score_threshold`, or else DRAWN_SCORE, are counted in the legend.
+    """
+    lowest = settings.get("score_threshold", DRAWN_SCORE)
+    shown = [found for found in answer["objects"] if found["score"] >= lowest]
+    classes = Counter((found["class_id"], found["class_name"]) for found in shown)
+    legend = [
+        Entry(f"{name}: {count}", color_of(number))
+        for (number, name), count in sorted(classes.items())
+    ]
+    if hidden := answer["count"] - len(shown):
+        legend.append(Entry(f"not drawn, with scores below {lowest:.0%}: {hidden}"))
+    figure, axes = show_photo(pixels, legend)
+    # The best on top.
+    for found in reversed(shown):
+        draw_box(axes, from_sides(found["box"]), _title(found), color_of(found["class_id"]))
+    return figure
 
 
 def _truth(

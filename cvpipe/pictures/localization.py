@@ -10,10 +10,12 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from cvpipe.answers.box import from_sides
 from cvpipe.config import Localization
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
 from cvpipe.pictures import Arrays, Pictures, classification, drawing
+from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
 TRUTH = "#8c959f"
 
@@ -74,12 +76,17 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
-def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
-    """Draw one image uint8 [H, W, C] with one answer of `to_answer`."""
-    title = f"{answer['class_name']} {answer['probability']:.0%}"
-    return drawing.boxes_grid(
-        pixels[np.newaxis], [[drawing.Marks(np.array([answer["box"]]), [title], drawing.RIGHT)]]
-    )
+def draw_answer(
+    pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
+) -> Figure:
+    """Draw one image uint8 [H, W, C] with the box of one answer, above its most probable classes;
+    the box has the color of the first.
+    """
+    color = color_of(answer["class_id"])
+    first, *others = [f"{own['class_name']} {own['probability']:.1%}" for own in answer["top"]]
+    figure, axes = show_photo(pixels, [Entry(first, color), *map(Entry, others)])
+    draw_box(axes, from_sides(answer["box"]), first, color)
+    return figure
 
 
 def _truths(

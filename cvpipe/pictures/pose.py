@@ -15,6 +15,7 @@ from cvpipe.config import Pose
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
 from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures.photo import Entry, color_of, show_photo
 
 DRAWN_SCORE = 0.1
 """Lowest score of a keypoint that is drawn."""
@@ -64,12 +65,28 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     return {"keypoint_pck": figure}
 
 
-def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any], *, facts: Facts) -> Figure:
-    """Draw one image uint8 [H, W, C] with one answer, from a score of DRAWN_SCORE."""
-    figure = drawing.boxes_grid(pixels[np.newaxis], [[]])
+def draw_answer(
+    pixels: np.ndarray,
+    answer: Mapping[str, Any],
+    settings: Mapping[str, float | int],
+    *,
+    facts: Facts,
+) -> Figure:
+    """Draw one image uint8 [H, W, C] with the keypoints of one answer, each in a color of its own,
+    from a score of DRAWN_SCORE.
+    """
+    scores = [point["score"] for point in answer["keypoints"]]
+    shown = np.array(scores) >= DRAWN_SCORE
+    legend = [
+        Entry(f"{point['name']} {point['score']:.0%}", color_of(n))
+        for n, point in enumerate(answer["keypoints"])
+        if shown[n]
+    ]
+    figure, axes = show_photo(pixels, legend)
     points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
-    shown = np.array([point["score"] >= DRAWN_SCORE for point in answer["keypoints"]])
-    _draw(figure.axes[0], points, shown, shown, facts, drawing.RIGHT)
+    _draw(axes, points, shown, shown, facts, drawing.RIGHT)
+    y, x = points[shown].T - 0.5
+    axes.scatter(x, y, s=16, c=[entry.color for entry in legend], zorder=4)
     return figure
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from cvpipe.answers.segmentation import mask_of
 from cvpipe.config import Segmentation
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
-from cvpipe.geometry.masks import overlay
+from cvpipe.geometry.masks import overlay, palette
 from cvpipe.pictures import Arrays, Pictures, drawing
+from cvpipe.pictures.photo import Entry, show_photo
 
 
 def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
@@ -23,7 +25,7 @@ def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
         partial(draw_targets, config=config, facts=facts),
         partial(draw_answers, config=config, facts=facts),
         draw_scores,
-        draw_answer,
+        partial(draw_answer, facts=facts),
     )
 
 
@@ -74,14 +76,20 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     }
 
 
-def draw_answer(pixels: np.ndarray, answer: Mapping[str, Any]) -> Figure:
-    """Draw one image uint8 [H, W, C] under one answer of `to_answer`."""
-    runs = answer["mask"]
-    mask = np.repeat(np.array(runs["labels"], np.uint8), runs["lengths"]).reshape(
-        answer["image_size"]
-    )
-    title = ", ".join(f"{name} {share:.0%}" for name, share in answer["shares"].items())
-    return drawing.image_grid(overlay(pixels, mask).numpy()[np.newaxis], [title])
+def draw_answer(
+    pixels: np.ndarray,
+    answer: Mapping[str, Any],
+    settings: Mapping[str, float | int],
+    *,
+    facts: Facts,
+) -> Figure:
+    """Draw one image uint8 [H, W, C] under the mask of one answer, above its classes' colors."""
+    colors = dict(zip(facts.class_names, palette() / 255, strict=False))
+    legend = [
+        Entry(f"{name} {share:.1%}", tuple(colors[name]))
+        for name, share in answer["shares"].items()
+    ]
+    return show_photo(overlay(pixels, mask_of(answer)).numpy(), legend)[0]
 
 
 def _placed(

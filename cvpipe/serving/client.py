@@ -15,6 +15,9 @@ from cvpipe.errors import UserError
 def predict(url: str, images: Sequence[bytes], timeout: float = 60.0) -> list[dict[str, Any]]:
     """Returns one answer for each encoded image, in order.
 
+    Of an image that can't be decoded cvpipe's server answers {"valid": False, "error": a sentence};
+    TensorFlow Serving answers what means nothing, with a "valid" that is False.
+
     Args:
         url: of the model, such as http://127.0.0.1:8501/v1/models/digits, with /versions/N for one
             that isn't the latest.

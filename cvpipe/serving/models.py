@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import UserError
-from cvpipe.export.about import find_versions
+from cvpipe.export.about import ABOUT, VALID, find_versions
 from cvpipe.export.replay import default_inputs
 
 
@@ -28,6 +28,10 @@ class Servable:
     """Those that may be left out, by signature name.
 
     TensorFlow Serving fills them in; TensorFlow itself doesn't.
+    """
+    valid: str | None
+    """The output that says of each image whether it could be decoded; None if cvpipe didn't export
+    the model.
     """
     root: Any
     """Held because the signatures refer to the model's variables only weakly."""
@@ -99,4 +103,5 @@ def _load(path: Path) -> Servable:
         )
         for name, signature in saved_model.meta_graphs[0].signature_def.items()
     }
-    return Servable(root.signatures, signature_def, default_inputs(str(path)), root)
+    valid = VALID if (path / ABOUT).is_file() else None
+    return Servable(root.signatures, signature_def, default_inputs(str(path)), valid, root)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from cvpipe.answers import UNREADABLE
 from cvpipe.serving import values
 from cvpipe.serving.errors import RequestError
 
@@ -62,8 +63,9 @@ def to_tensors(
     """Builds the inputs of a signature; `specs` are its inputs by name, `defaults` the values of
     those that may be left out.
 
-    In row form every tensor has the number of instances as its leading dimension; in column form
-    they are as given.
+    In row form every tensor has the number of instances as its leading dimension, but for scalars,
+    such as settings, which all instances that name them give alike; in column form they are as
+    given.
 
     Raises:
         RequestError: 400 for a missing or unknown name, and whatever `values.to_tensor` raises.
@@ -81,8 +83,15 @@ def to_tensors(
     }
 
 
-def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any]:
+def to_answer(
+    outputs: Mapping[str, tf.Tensor], row_form: bool, valid: str | None = None
+) -> dict[str, Any]:
     """Builds the answer in the form of the request; a single output drops its name.
+
+    Args:
+        valid: the output, bool [B], that is false where an instance couldn't be read. In row form
+            that instance is answered by an "error" and nothing else; in column form the other
+            outputs mean nothing there.
 
     Raises:
         RequestError: 400 in row form when the outputs have no common leading dimension, 501 for a
@@ -100,12 +109,15 @@ def to_answer(outputs: Mapping[str, tf.Tensor], row_form: bool) -> dict[str, Any
     if len(columns) == 1:
         return {"predictions" if row_form else "outputs": next(iter(columns.values()))}
     if row_form:
-        return {
-            "predictions": [
-                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-            ]
-        }
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return {"predictions": [_refused_if_invalid(row, valid) for row in rows]}
     return {"outputs": columns}
+
+
+def _refused_if_invalid(row: dict[str, Any], valid: str | None) -> dict[str, Any]:
+    if valid is None or row.get(valid, True):
+        return row
+    return {valid: False, "error": UNREADABLE}
 
 
 def _columns(
@@ -127,9 +139,30 @@ def _columns_of_rows(
             raise RequestError(
                 400, f"instance {index} is a bare value, but others name their inputs"
             )
-        # What may be left out is the same for all instances: a matter of the column form.
-        _check_names(f"instance {index}", instance, required, required)
-    return {name: [instance[name] for instance in instances] for name in required}
+        _check_names(f"instance {index}", instance, specs, required)
+    named = [name for name in specs if any(name in instance for instance in instances)]
+    return {name: _column(name, instances, specs[name]) for name in named}
+
+
+def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
+    """The value of each instance; for a scalar the one that all of them give."""
+    without = [index for index, instance in enumerate(instances) if name not in instance]
+    if without:
+        raise RequestError(
+            400,
+            f'instance {without[0]} lacks the input "{name}", which others have; give it to all',
+        )
+    column = [instance[name] for instance in instances]
+    if spec.shape.rank != 0:
+        return column
+    for index, value in enumerate(column):
+        if value != column[0]:
+            raise RequestError(
+                400,
+                f'instance {index} has another "{name}" than instance 0; one request has one: send'
+                " them apart",
+            )
+    return column[0]
 
 
 def _is_named(value: Any) -> bool:

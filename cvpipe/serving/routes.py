@@ -119,4 +119,5 @@ def _predict(servable: Servable, body: bytes) -> dict[str, Any]:
     tensors = rest.to_tensors(
         request, servable.input_specs(signature_name), servable.defaults(signature_name)
     )
-    return rest.to_answer(servable.signatures[signature_name](**tensors), request.row_form)
+    outputs = servable.signatures[signature_name](**tensors)
+    return rest.to_answer(outputs, request.row_form, servable.valid)

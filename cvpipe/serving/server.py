@@ -6,7 +6,6 @@ What is answered is `routes.answer`'s work.
 from __future__ import annotations
 
 import json
-import re
 import socket
 import sys
 import time
@@ -18,11 +17,10 @@ from typing import Any
 
 from cvpipe import __version__
 from cvpipe.errors import UserError
-from cvpipe.serving import routes
+from cvpipe.serving import bodies, routes
 from cvpipe.serving.errors import RequestError, to_request_error
 from cvpipe.serving.models import Models, load_models
 
-MAX_BODY_BYTES = 64 * 2**20
 STALLED_SECONDS = 30.0
 """A connection that neither sends nor takes anything for so long is closed."""
 LINGER_SECONDS = 5.0
@@ -37,7 +35,8 @@ def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
 
     Args:
         folder: what `models.find_versions` takes.
-        host: the address to listen on; one other than 127.0.0.1 lets other machines ask.
+        host: the address to listen on, of IPv4 or IPv6; one other than 127.0.0.1 and ::1 lets other
+            machines ask, and :: takes all of both kinds.
         port: 0 takes a free one, which `server_port` then tells.
 
     Raises:
@@ -46,7 +45,7 @@ def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
     """
     models = load_models(folder)
     try:
-        return _Server((host, port), models)
+        return _Server(host, port, models)
     except (OSError, OverflowError) as error:
         raise UserError(
             f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
@@ -57,10 +56,23 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False  # so that server_close waits for them
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], models: Models) -> None:
+    def __init__(self, host: str, port: int, models: Models) -> None:
         self.models = models
         self._connections: set[Any] = set()
-        super().__init__(address, _Handler)
+        found: list[Any] = socket.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # Of a name with addresses of both kinds that of IPv4, where every client looks.
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        self.address_family = family
+        super().__init__((address[0], port, *address[2:]), _Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            # So that :: also listens to IPv4.
+            with suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -99,11 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
-            body = self._read_body()
+            body = bodies.read_body(self.rfile, self._body_length())
         except RequestError as error:
             self._refuse_body(error)
             return
         try:
+            body = bodies.unpack(body, self.headers.get("Content-Encoding", "identity"))
             content = routes.answer(self.server.models, self.command, self.path, body)
         except Exception as error:  # whatever one request meets, the others go on
             refusal = to_request_error(error)
@@ -120,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Refuse a body before it is sent, for clients that ask first, as curl does."""
         try:
-            self._content_length()
+            self._body_length()
         except RequestError as error:
             self._refuse_body(error)
             return False
@@ -133,29 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._send(code, {"error": message or self.responses.get(code, ("error",))[0]})
 
-    def _content_length(self) -> int:
-        lengths = set(self.headers.get_all("Content-Length", []))
-        if "Transfer-Encoding" in self.headers or (self.command == "POST" and not lengths):
-            raise RequestError(411, "send the body with a Content-Length")
-        if not lengths:
-            return 0
-        length = lengths.pop()
-        if lengths or not re.fullmatch("[0-9]{1,18}", length):
-            raise RequestError(400, "Content-Length must be one number of bytes")
-        if int(length) > MAX_BODY_BYTES:
-            raise RequestError(
-                413,
-                f"the body has {length} bytes; this server reads at most {MAX_BODY_BYTES}: send"
-                " fewer images at a time",
-            )
-        return int(length)
-
-    def _read_body(self) -> bytes:
-        length = self._content_length()
-        body = self.rfile.read(length)
-        if len(body) < length:
-            raise ConnectionAbortedError(f"{len(body)} bytes of a body of {length} arrived")
-        return body
+    def _body_length(self) -> int | None:
+        return bodies.body_length(self.command, self.request_version, self.headers)
 
     def _refuse_body(self, error: RequestError) -> None:
         # An unread body would be taken for the next request, so the connection has to close; closed

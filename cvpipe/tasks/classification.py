@@ -29,13 +29,13 @@ PART = {
 }
 """Name of the loss's only part, for each `loss.kind`."""
 ANSWERS = {
-    "class_id": Field("exact"),
-    "class_name": Field("exact"),
-    "probability": Field("close"),
-    "top_class_ids": Field("ranked"),
-    "top_class_names": Field("ranked"),
-    "top_probabilities": Field("close"),
-    "probabilities": Field("close"),
+    "class_id": Field("exact", meaning="[B]: number of the most probable class"),
+    "class_name": Field("exact", meaning="[B]: its name"),
+    "probability": Field("close", meaning="[B]: its probability"),
+    "top_class_ids": Field("ranked", meaning="[B, k]: numbers of the k most probable classes"),
+    "top_class_names": Field("ranked", meaning="[B, k]: their names"),
+    "top_probabilities": Field("close", meaning="[B, k]: their probabilities, falling"),
+    "probabilities": Field("close", meaning="[B, K]: probability of every class, by its number"),
 }
 
 

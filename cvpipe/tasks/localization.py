@@ -24,7 +24,11 @@ from cvpipe.models.localization import localization_network
 from cvpipe.tasks import classification
 from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
 
-ANSWERS = {**classification.ANSWERS, "box": Field("close"), "image_size": Field("exact")}
+ANSWERS = {
+    **classification.ANSWERS,
+    "box": Field("close", meaning="[B, 4]: ymin, xmin, ymax, xmax in pixels of the image"),
+    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+}
 
 
 def make_task(config: Localization, facts: Facts) -> Task:

@@ -97,6 +97,14 @@ class Metrics(Protocol):
         ...
 
 
+class Option(NamedTuple):
+    """A serving-time option: a scalar input of the signatures that may be left out."""
+
+    default: float | int
+    meaning: str
+    """Its effect, for those who ask an artefact."""
+
+
 class Request(NamedTuple):
     """A signature of the artefact that doesn't answer images."""
 
@@ -131,8 +139,8 @@ class Task:
     """
     targets: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     """Targets of `truth` that differ in size from image to image, and so are padded."""
-    options: Mapping[str, float | int] = dataclasses.field(default_factory=dict)
-    """Serving-time options and their defaults."""
+    options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+    """Serving-time options by name."""
     combine: Callable[[Tensors], Tensors] | None = None
     """Outputs of M networks, or views of an image, [M, B, …], to those of their mean answer; None
     where there is no such mean.

@@ -127,6 +127,14 @@ def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Pat
     about = read_about(artefact)
     assert about["trained_on"] == Run(trained_run).known
     assert about["trained_on"]["facts"]["class_names"] == list("0123456789")
+    loaded = tf.saved_model.load(str(artefact))
+    assert set(about["signatures"]) == set(loaded.signatures)
+    for name, signature in loaded.signatures.items():
+        told = about["signatures"][name]
+        assert set(told["inputs"]) == set(signature.structured_input_signature[1])
+        assert set(told["outputs"]) == set(signature.structured_outputs)
+        tensors = [*told["inputs"].values(), *told["outputs"].values()]
+        assert all(tensor["meaning"] for tensor in tensors)
     assert about["gate"]["images"] == 64 and about["gate"]["max_difference"] <= 1e-5
 
 

@@ -185,6 +185,59 @@ def test_inputs_must_be_named_as_in_the_signature(body, sentence):
     assert sentence in refusal(body, PAIR)
 
 
+SCALAR = {
+    "image_bytes": tf.TensorSpec([None], tf.string),
+    "score_threshold": tf.TensorSpec([], tf.float32),
+    "most": tf.TensorSpec([], tf.int32),
+}
+DEFAULTS = {"score_threshold": tf.constant(0.01), "most": tf.constant(100)}
+
+
+def settings(*instances):
+    request = rest.parse_request(json.dumps({"instances": instances}).encode())
+    given = rest.to_tensors(request, SCALAR, DEFAULTS)
+    assert given["image_bytes"].shape == [len(instances)]
+    return [float(given["score_threshold"]), int(given["most"])]
+
+
+def test_instances_name_settings_that_hold_for_all_of_them():
+    image = {"image_bytes": b64(JPEG_LIKE)}
+    assert settings(image, image) == pytest.approx([0.01, 100])
+    assert settings({**image, "score_threshold": 0.5}) == [0.5, 100]
+    half = {**image, "score_threshold": 0.5, "most": 7}
+    assert settings(half, half, half) == [0.5, 7]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        ({"most": 3}, {"most": 4}, 'instance 1 has another "most" than instance 0'),
+        ({"most": 3}, {}, 'instance 1 lacks the input "most", which others have'),
+        ({}, {"score_threshold": 0.5}, 'instance 0 lacks the input "score_threshold"'),
+        ({"most": [3]}, {"most": [3]}, 'input "most" has shape (1,)'),
+        ({"most": 0.5}, {"most": 0.5}, 'input "most" takes whole numbers'),
+        ({"least": 1}, {"least": 1}, 'unknown input "least"'),
+    ],
+)
+def test_settings_that_instances_do_not_share_are_refused(first, second, sentence):
+    image = {"image_bytes": b64(JPEG_LIKE)}
+    with pytest.raises(RequestError) as caught:
+        settings({**image, **first}, {**image, **second})
+    assert caught.value.status == 400 and sentence in str(caught.value)
+
+
+def test_an_instance_that_cannot_be_read_has_an_error_and_no_answer():
+    outputs = {"class_name": tf.constant(["a", "b"]), "valid": tf.constant([True, False])}
+    rows = rest.to_answer(outputs, row_form=True, valid="valid")["predictions"]
+    assert rows[0] == {"class_name": "a", "valid": True}
+    assert set(rows[1]) == {"valid", "error"} and rows[1]["valid"] is False
+    assert "not a JPEG" in rows[1]["error"]
+    columns = rest.to_answer(outputs, row_form=False, valid="valid")["outputs"]
+    assert columns == {"class_name": ["a", "b"], "valid": [True, False]}
+    # A model of others may mean something else by the name.
+    assert rest.to_answer(outputs, row_form=True)["predictions"][1]["class_name"] == "b"
+
+
 def test_one_output_drops_its_name_and_several_keep_theirs():
     a, b = tf.constant([1, 2]), tf.constant([[0.5], [0.25]])
     assert rest.to_answer({"a": a}, row_form=True) == {"predictions": [1, 2]}

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.errors import UserError
+from cvpipe.serving import bodies, routes
 from cvpipe.serving import server as server_module
 from cvpipe.serving.client import predict
 from cvpipe.serving.models import find_models, load_models
@@ -321,7 +322,6 @@ def test_a_bad_request_between_good_ones_leaves_their_connection_alone(port):
     ("head", "status"),
     [
         ("POST {path} HTTP/1.1", 411),
-        ("POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked", 411),
         ("POST {path} HTTP/1.1\r\nContent-Length: -1", 400),
         ("POST {path} HTTP/1.1\r\nContent-Length: ten", 400),
         ("POST {path} HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3", 400),
@@ -344,7 +344,7 @@ def test_a_body_that_cannot_be_read_is_refused_in_json_and_closes_the_connection
 
 
 def test_a_body_over_the_limit_is_refused_while_the_client_still_sends(port, monkeypatch):
-    monkeypatch.setattr(server_module, "MAX_BODY_BYTES", 2**16)
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 2**16)
     status, content = ask(port, "POST", PREDICT, b"x" * 2**24)
     assert status == 413 and "65536" in content["error"]
     assert ask(port, "POST", PREDICT, {"instances": ["a"]})[0] == 200
@@ -419,6 +419,21 @@ def test_a_broken_export_is_named(folder, tmp_path):
     (broken / "saved_model.pb").write_bytes((broken / "saved_model.pb").read_bytes()[:-100])
     with pytest.raises(UserError, match="can't load the exported model .*probe/1"):
         load_models(tmp_path)
+
+
+def test_an_image_that_an_artefact_cannot_read_is_answered_by_an_error_and_no_class(
+    folder, tmp_path
+):
+    exported = tmp_path / "probe" / "1"
+    shutil.copytree(folder / "probe" / "9", exported)
+    (exported / "assets.extra").mkdir()
+    (exported / "assets.extra" / "cvpipe.json").write_text("{}")
+    body = {"instances": [b64(image) for image in (b"\xff\xd8\xff", b"", b"\x00")]}
+    content = routes.answer(load_models(tmp_path), "POST", PREDICT, json.dumps(body).encode())
+    first, second, third = content["predictions"]
+    assert first == answer_for(b"\xff\xd8\xff", 9) and third == answer_for(b"\x00", 9)
+    assert set(second) == {"valid", "error"} and second["valid"] is False
+    assert "not a JPEG, PNG, BMP or WebP image" in second["error"]
 
 
 def test_a_taken_port_is_a_sentence(folder, port):

@@ -174,10 +174,21 @@ def test_options_are_taken_by_name_and_their_defaults_change_nothing(case: Case)
         pytest.skip("this task has no options")
     again = make_predict([case.networks], case.task, case.config)
     images, extents = tf.constant(case.three_images()), tf.constant(EXTENTS)
-    defaults = {name: tf.constant(value) for name, value in case.task.options.items()}
+    options = case.task.options
+    defaults = {name: tf.constant(option.default) for name, option in options.items()}
     expected, given = case.predict(images, extents), again(images, extents, **defaults)
     for name, value in expected.items():
         np.testing.assert_array_equal(given[name], value)
+
+
+def test_every_answer_and_option_says_what_it_means_and_boxes_the_order_of_their_numbers(
+    case: Case,
+) -> None:
+    meanings = {name: field.meaning for name, field in case.task.answers.items()}
+    assert all(meanings.values())
+    assert all(option.meaning for option in case.task.options.values())
+    for name, meaning in meanings.items():
+        assert ("ymin, xmin, ymax, xmax" in meaning) == (name in ("box", "boxes"))
 
 
 def test_what_marks_the_best_checkpoint_is_among_the_scores(case: Case) -> None:

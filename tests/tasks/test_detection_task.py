@@ -250,7 +250,8 @@ def test_whoever_asks_chooses_thresholds() -> None:
     config = config_of("ssd")
     targets = batch_of_one(config)
     outputs = right_outputs(config, targets)
-    assert detection.options_of(config) == {
+    options = detection.options_of(config)
+    assert {name: option.default for name, option in options.items()} == {
         "score_threshold": 0.01,
         "iou_threshold": 0.5,
         "max_detections": 100,
@@ -276,9 +277,30 @@ def test_an_answer_is_a_list_of_objects_in_plain_json() -> None:
     assert answer["count"] == 3 and {found["class_name"] for found in answer["objects"]} == set(
         CLASSES
     )
-    assert set(answer["objects"][0]) == {"box", "class_id", "class_name", "score"}
-    pictures = load_pictures(config, Facts(CLASSES))
-    assert pictures and pictures.draw_answer(np.zeros((*EXTENT, 3), np.uint8), answer).axes
+    assert answer["image_size"] == list(EXTENT)
+    for found, box in zip(answer["objects"], arrays["boxes"][0].tolist()):
+        assert set(found) == {"box", "class_id", "class_name", "score"}
+        assert found["box"] == dict(zip(("ymin", "xmin", "ymax", "xmax"), box))
+
+
+def test_a_picture_has_the_objects_from_the_score_that_was_asked_for() -> None:
+    pictures = load_pictures(config_of("ssd"), Facts(CLASSES))
+    assert pictures is not None
+    box = {"ymin": 4.0, "xmin": 8.0, "ymax": 20.0, "xmax": 30.0}
+    objects = [
+        {"box": box, "class_id": n % 2, "class_name": CLASSES[n % 2], "score": score}
+        for n, score in enumerate((0.9, 0.5, 0.2))
+    ]
+    answer = {"objects": objects, "count": 3, "image_size": list(EXTENT)}
+    pixels = np.zeros((*EXTENT, 3), np.uint8)
+    for settings, titles, legend in (
+        ({}, 2, [f"{CLASSES[0]}: 1", f"{CLASSES[1]}: 1", "not drawn, with scores below 30%: 1"]),
+        ({"score_threshold": 0.1}, 3, [f"{CLASSES[0]}: 2", f"{CLASSES[1]}: 1"]),
+        ({"score_threshold": 0.95}, 0, ["not drawn, with scores below 95%: 3"]),
+    ):
+        figure = pictures.draw_answer(pixels, answer, settings)
+        assert len(figure.axes[0].texts) == titles
+        assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == legend
 
 
 def test_several_detectors_dont_answer_together() -> None:

@@ -189,7 +189,8 @@ def test_an_answer_for_people_holds_what_was_predicted() -> None:
     given = {name: value.numpy() for name, value in answers.items()}
     answer = to_answer(given, 2)
     assert answer["class_name"] == given["class_name"][2].decode()
-    assert answer["box"] == given["box"][2].tolist() and len(answer["top"]) == len(CLASSES)
+    sides = zip(("ymin", "xmin", "ymax", "xmax"), given["box"][2].tolist())
+    assert answer["box"] == dict(sides) and len(answer["top"]) == len(CLASSES)
     assert answer["image_size"] == [128, 128]
 
 

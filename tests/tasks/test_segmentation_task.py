@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from typing import Any
@@ -10,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from cvpipe import config_file
 from cvpipe.answers import to_answer
@@ -188,10 +191,10 @@ def test_several_networks_answer_with_their_mean_probabilities() -> None:
 def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
     found = answered(scores(32, 48), [[41, 37]])
     given = json.loads(json.dumps(to_answer("segmentation", found, 0)))
-    runs = given["mask"]
-    np.testing.assert_array_equal(
-        np.repeat(runs["labels"], runs["lengths"]).reshape(given["image_size"]), found["mask"][0]
-    )
+    with Image.open(io.BytesIO(base64.b64decode(given["mask"]["b64"]))) as file:
+        assert file.format == "PNG" and file.mode == "L"
+        np.testing.assert_array_equal(np.array(file), found["mask"][0])
+    assert list(np.shape(found["mask"][0])) == given["image_size"] == [41, 37]
     assert (
         sum(given["shares"].values()) == pytest.approx(1)
         and list(given["shares"].values()) == sorted(given["shares"].values())[::-1]

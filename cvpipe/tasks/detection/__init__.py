@@ -28,15 +28,21 @@ from cvpipe.models.build import make_style
 from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
 from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
 from cvpipe.tasks.detection.decode import decode, decode_boxes
-from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, supervised
+from cvpipe.tasks.task import BestBy, Networks, Option, Task, Tensors, supervised
 
 ANSWERS = {
-    "boxes": Field("close"),
-    "class_ids": Field("ranked"),
-    "class_names": Field("ranked"),
-    "scores": Field("close"),
-    "count": Field("exact"),
-    "image_size": Field("exact"),
+    "boxes": Field(
+        "close",
+        meaning=(
+            "[B, S, 4]: ymin, xmin, ymax, xmax of each object in pixels of the image; zeros behind"
+            " the first count"
+        ),
+    ),
+    "class_ids": Field("ranked", meaning="[B, S]: number of each object's class; -1 behind them"),
+    "class_names": Field("ranked", meaning="[B, S]: name of each object's class"),
+    "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, falling"),
+    "count": Field("exact", meaning="[B]: number of objects"),
+    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
 }
 
 
@@ -138,13 +144,19 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
     )
 
 
-def options_of(config: Detection) -> dict[str, float | int]:
-    """Serving-time options and their defaults."""
+def options_of(config: Detection) -> dict[str, Option]:
+    """Return the serving-time options."""
     chosen = config.model.head.suppress
     return {
-        "score_threshold": chosen.score_threshold,
-        "iou_threshold": chosen.iou_threshold,
-        "max_detections": chosen.max_detections,
+        "score_threshold": Option(
+            chosen.score_threshold, "lowest score of an object that is answered"
+        ),
+        "iou_threshold": Option(
+            chosen.iou_threshold, "overlap (IoU) from which the worse of two boxes is dropped"
+        ),
+        "max_detections": Option(
+            chosen.max_detections, f"most objects of an image, no more than {chosen.max_detections}"
+        ),
     }
 
 
@@ -186,7 +198,7 @@ def answer(
         kind=chosen.kind,
         slots=chosen.max_detections,
         candidates=chosen.candidates,
-        **{**options_of(config), **options},
+        **{name: option.default for name, option in options_of(config).items()} | options,
     )
     names = tf.gather(tf.constant(["", *class_names]), found["classes"] + 1)
     return {

@@ -26,12 +26,14 @@ from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, 
 
 ANSWERS = {
     "mask": MASK,
-    "image_size": Field("exact"),
-    "class_names": Field("exact"),
-    "shares": Field("counts"),
-    "mean_probabilities": Field("close"),
-    "mask_bytes": Field("exact"),
-    "overlay_bytes": Field("exact"),
+    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "class_names": Field("exact", meaning="[B, K]: name of every class, by its number"),
+    "shares": Field("counts", meaning="[B, K]: share of the pixels that each class has"),
+    "mean_probabilities": Field(
+        "close", meaning="[B, K]: mean over the pixels of each class's probability"
+    ),
+    "mask_bytes": Field("exact", meaning="[B]: the mask as a gray PNG"),
+    "overlay_bytes": Field("exact", meaning="[B]: the image under its mask's colors as a PNG"),
 }
 
 

@@ -16,7 +16,11 @@ from cvpipe.fields import Field, pad_to
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.tiles import fold_rows, join_row, tiles_along
 
-MASK = Field("pixels", padding=IGNORED)
+MASK = Field(
+    "pixels",
+    padding=IGNORED,
+    meaning="[B, H, W]: class number of every pixel; 255 beyond a smaller image's edges",
+)
 """A label mask."""
 STRIP = 256
 """Rows of an image that are answered at once: what bounds memory."""

@@ -1,0 +1,20 @@
+"""Boxes as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+SIDES = ("ymin", "xmin", "ymax", "xmax")
+"""The order of a box's numbers in tensors, and their names in JSON."""
+
+
+def to_sides(box: np.ndarray) -> dict[str, float]:
+    """Name the numbers of a box, float [4] in pixels."""
+    return dict(zip(SIDES, box.tolist(), strict=True))
+
+
+def from_sides(sides: Mapping[str, float]) -> list[float]:
+    """Return the numbers of a box in the order of `SIDES`."""
+    return [sides[side] for side in SIDES]

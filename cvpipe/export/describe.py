@@ -1,0 +1,44 @@
+"""The meaning of the inputs and outputs of an artefact's signatures, as plain JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tensorflow.core.protobuf import saved_model_pb2
+
+from cvpipe.export.about import VALID
+from cvpipe.tasks.task import Task
+
+IMAGES = {
+    "image_bytes": "[B]: the bytes of image files (JPEG, PNG, BMP or WebP) of any size",
+    "image": "a batch of prepared images; pixels in answers are theirs",
+}
+DECODED = "[B]: false: the image could not be decoded, and its other answers mean nothing"
+
+
+def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:
+    """Describe every signature of a SavedModel of the task.
+
+    Returns:
+        {signature: {"inputs": {name: {"meaning": text}}, "outputs": likewise}}; an input that may
+        be left out also has its "default". B is the number of images.
+    """
+    content = (folder / "saved_model.pb").read_bytes()
+    signatures = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
+    inputs: dict[str, Any] = {name: {"meaning": text} for name, text in IMAGES.items()}
+    inputs |= {name: option._asdict() for name, option in task.options.items()}
+    outputs: dict[str, Any] = {
+        name: {"meaning": field.meaning} for name, field in task.answers.items()
+    }
+    outputs[VALID] = {"meaning": DECODED}
+    unknown = {"meaning": ""}
+    return {
+        name: {
+            "inputs": {own: inputs.get(own, unknown) for own in sorted(signature.inputs)},
+            "outputs": {own: outputs.get(own, unknown) for own in sorted(signature.outputs)},
+        }
+        for name, signature in signatures.items()
+        # Keras adds one that initializes variables, which nobody asks.
+        if not name.startswith("__")
+    }

@@ -1,0 +1,86 @@
+"""Guards dependencies: every extra resolves to pins that agree with each other."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from conftest import ROOT
+
+
+def requirements() -> dict[str, list[Requirement]]:
+    """The requirements of cvpipe, under "", and of each extra."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    parts = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    return {name: list(parsed(text)) for name, text in parts.items()}
+
+
+def parsed(text: str) -> Iterator[Requirement]:
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            yield Requirement(line)
+
+
+PINS = {
+    canonicalize_name(pin.name): pin
+    for pin in parsed((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("extra", requirements())
+def test_every_requirement_is_pinned_to_a_version_that_it_accepts(extra: str) -> None:
+    for requirement in requirements()[extra]:
+        (pin,) = PINS[canonicalize_name(requirement.name)].specifier
+        assert pin.operator == "==" and requirement.specifier.contains(pin.version), requirement
+
+
+def test_packages_that_are_installed_agree_with_each_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "check", "--offline", "--python", sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("extra", requirements())
+def test_an_extra_is_installed_as_pinned_beside_the_setuptools_that_tensorboard_needs(
+    extra: str, version: str
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "setup.cfg",
+        "--no-header",
+        "--no-annotate",
+    ]
+    command += ["--python-version", version, "--constraint", "constraints.txt"]
+    command += ["--extra", extra] if extra else []
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "UV_HTTP_TIMEOUT": "10"},
+    )
+    if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    found = {canonicalize_name(own.name): str(own.specifier) for own in parsed(done.stdout)}
+    assert found == {name: str(PINS[name].specifier) for name in found}
+    assert found["setuptools"] == str(PINS["setuptools"].specifier)
