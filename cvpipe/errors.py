@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -31,10 +32,35 @@ class Interrupted(UserError):
     exit_code = 75
 
 
+def nearest(wanted: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another, whatever the case of its letters; None where
+    none is like it, or it is no text.
+    """
+    if not isinstance(wanted, str):
+        return None
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(wanted.lower(), names, n=1, cutoff=0.5)
+    return names[near[0]] if near else None
+
+
 def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
     """Return the end of an error about an unknown name: the nearest one, and those that exist."""
     names = list(known)
-    near = difflib.get_close_matches(wanted, names, n=1)
+    near = nearest(wanted, names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    nearest = f"did you mean '{near[0]}'? " if near else ""
-    return f"{nearest}known: {', '.join(names[:most])}{more}"
+    hint = f"did you mean '{near}'? " if near else ""
+    return f"{hint}known: {', '.join(names[:most])}{more}"
+
+
+def instead_of_folder(path: Path) -> str | None:
+    """Say what a path is that should be the folder of a run or of a model, and what to do; None
+    unless it is a file.
+    """
+    if not path.is_file():
+        return None
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return "a file; give the folder of a run or of a model"
+    return (
+        f"a pipeline file; cvpipe train {path} makes a run of it, such as runs/{path.stem}, and"
+        " cvpipe export RUN makes a model of that"
+    )

@@ -113,14 +113,19 @@ def _draw(artefact: Artefact, content: bytes | str, answer: dict[str, Any], file
 
     from cvpipe.data.decode import decode_image
     from cvpipe.pictures import load_pictures
+    from cvpipe.pictures.drawing import to_png, try_to_draw
 
     pictures = load_pictures(artefact.config, artefact.facts)
     if pictures is None:
         return
     pixels = decode_image(tf.constant(content), 3).numpy()
+    draw = pictures.draw_answer
+    picture = try_to_draw(str(file), lambda: to_png(draw(pixels, answer), dpi=150))
+    if picture is None:
+        return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        pictures.draw_answer(pixels, answer).savefig(file, dpi=150)
+        file.write_bytes(picture)
     except OSError as error:
         raise DataError(
             f"{file}: the picture can't be written ({error.strerror}); choose another --draw folder"

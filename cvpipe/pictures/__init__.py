@@ -27,6 +27,10 @@ class Pictures(NamedTuple):
     """Figures by name of what the task's metrics counted."""
     draw_answer: Callable[[np.ndarray, Mapping[str, Any]], Figure]
     """One image uint8 [H, W, C] with one answer of `answers.to_answer`."""
+    kinds: Callable[[Arrays, Arrays], np.ndarray]
+    """Targets and answers of N examples to a number each, int64 [N]: pictures show examples of each
+    number, such as those of a class that are answered right.
+    """
 
 
 def load_pictures(config: Config, facts: Facts) -> Pictures | None:

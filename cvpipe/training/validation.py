@@ -39,7 +39,7 @@ def validate(parts: Parts, epoch: int) -> None:
     shown = (
         "is undefined: there is nothing to find"
         if math.isnan(score)
-        else f"{score:.4f}{'  (best so far)' if is_best else ''}"
+        else f"{score:.4f}{'  (best so far)' if gained else '  (equals the best)' if is_best else ''}"
     )
     parts.log.note(f"epoch {epoch}/{config.train.epochs}  validation {best_by.score} {shown}")
     _fall_on_plateau(parts, gained)
