@@ -5,7 +5,6 @@ A location is a tuple of keys and positions in lists, from the top of the file.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args, get_origin
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from cvpipe import config as pipelines
+from cvpipe.errors import nearest
 
 # The keys that say which class a mapping is of.
 TAGS = ("kind", "op", "task")
@@ -51,10 +51,12 @@ def _mistake(error: dict[str, Any], values: dict[str, Any]) -> Mistake:
 
 def _mistaken_task(values: dict[str, Any]) -> Mistake:
     known = _either([f"'{name}'" for name in _tasks()])
+    near = nearest(values.get("task"), _tasks())
     if "task" not in values:
         return Mistake((), f"'task' is missing; add it ({known})")
     given = json.dumps(values["task"], default=str, ensure_ascii=False)
-    return Mistake(("task",), f"'task' should be {known}, not {given}")
+    hint = f"; did you mean '{near}'?" if near else ""
+    return Mistake(("task",), f"'task' should be {known}, not {given}{hint}")
 
 
 def _location(loc: Location, values: Any) -> Location:
@@ -125,9 +127,9 @@ def _explain_unknown_key(key: str, at: Location, values: dict[str, Any]) -> str:
     known = [
         field for section in _sections(parent, values, here)[:1] for field in section.model_fields
     ]
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    near = nearest(str(name), known)
     return f"unknown key '{key}'; " + (
-        f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+        f"did you mean '{near}'?" if near else f"known here: {', '.join(known)}"
     )
 
 
@@ -165,6 +167,8 @@ def _explain_value(error: dict[str, Any], key: str, at: Location, values: dict[s
             )
         ]
         hint = f", which is for task: {_either(choosing)}" if choosing else ""
+        near = nearest(error["input"], _words(at, values)) if not choosing else None
+        hint = f"; did you mean '{near}'?" if near else hint
     given = json.dumps(error["input"], ensure_ascii=False)
     return f"'{key}' {said}, not {given}{hint} ({_meaning(at, values)})"
 
@@ -187,9 +191,9 @@ def _not_this(others: Sequence[str], values: dict[str, Any]) -> str:
     return f"task: {_either(others)}, not for task: {values['task']}"
 
 
-def _nearest(given: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1)
-    return f"did you mean '{near[0]}'? " if near else ""
+def _nearest(given: object, known: Sequence[str]) -> str:
+    near = nearest(given, known)
+    return f"did you mean '{near}'? " if near else ""
 
 
 def _either(names: Sequence[str]) -> str:
@@ -263,6 +267,13 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [member for part in get_args(annotation) for member in _members(part)]
+
+
+def _words(at: Location, values: Any) -> list[str]:
+    """The words that the key at a location may have as its value."""
+    fields = _fields(at, values, values["task"])
+    choices = [choice for field in fields for choice in _choices(field.annotation)]
+    return [choice for choice in choices if isinstance(choice, str)]
 
 
 def _choices(annotation: Any) -> list[Any]:

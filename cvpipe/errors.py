@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -31,10 +32,14 @@ class Interrupted(UserError):
     exit_code = 75
 
 
-def nearest(wanted: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like the wanted one, in whatever case; None if none is."""
+def nearest(wanted: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another, in whatever case; None where none is like
+    it, or it is no text.
+    """
+    if not isinstance(wanted, str):
+        return None
     names = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(wanted.casefold(), names, n=1)
+    near = difflib.get_close_matches(wanted.casefold(), names, n=1, cutoff=0.5)
     return names[near[0]] if near else None
 
 
@@ -45,3 +50,17 @@ def suggest(wanted: str, known: Iterable[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     said = f"did you mean '{near}'? " if near else ""
     return f"{said}known: {', '.join(names[:most])}{more}"
+
+
+def instead_of_folder(path: Path) -> str | None:
+    """Say what a path is that should be the folder of a run or of a model, and what to do; None
+    unless it is a file.
+    """
+    if not path.is_file():
+        return None
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return "a file; give the folder of a run or of a model"
+    return (
+        f"a pipeline file; cvpipe train {path} makes a run of it, such as runs/{path.stem}, and"
+        " cvpipe export RUN makes a model of that"
+    )

@@ -4,6 +4,7 @@ out.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,10 @@ from cvpipe.data.sources import Source
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import ConfigError
 from cvpipe.fields import Field, concatenate_padded
-from cvpipe.tasks.task import Networks, Task, Tensors
+from cvpipe.metrics.shares import one_sided
+from cvpipe.tasks.task import Metrics, Networks, Task, Tensors
 
+log = logging.getLogger(__name__)
 # Maps images (prepared or encoded) and optional settings to named answers.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Sees every batch with its predictions, such as to draw them.
@@ -120,7 +123,7 @@ def evaluate(
     watch: Watch | None = None,
     batches: Iterable[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate every readable example of a split.
+    """Evaluate every readable example of a split; warn where all answers are of one class.
 
     Args:
         predict: from `make_predict`.
@@ -140,8 +143,7 @@ def evaluate(
         metrics.update(predictions, batch["targets"], batch["weight"])
         if watch:
             watch(batch, predictions)
-    quarantine.check()
-    return {**metrics.result(), "quarantined": len(quarantine)}
+    return _result(metrics, quarantine)
 
 
 def evaluate_each(
@@ -200,5 +202,12 @@ def evaluate_bytes(
             quarantine.note(int(index))
         targets = {name: value.numpy() for name, value in batch["targets"].items()}
         metrics.update(predictions, targets, weight * predictions["valid"])
+    return _result(metrics, quarantine)
+
+
+def _result(metrics: Metrics, quarantine: Quarantine) -> dict[str, Any]:
     quarantine.check()
-    return {**metrics.result(), "quarantined": len(quarantine)}
+    scores = metrics.result()
+    if said := one_sided(scores):
+        log.warning("%s", said)
+    return {**scores, "quarantined": len(quarantine)}

@@ -5,6 +5,7 @@ They must be made before TensorFlow is imported.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -32,8 +33,17 @@ def choose_kernels(onednn: bool, deterministic: bool) -> None:
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1" if onednn else "0"
     import tensorflow as tf
 
+    tf.get_logger().addFilter(_is_no_advice_on_tracing)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def _is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
+    """True but for TensorFlow's advice to those who write graphs.
+
+    It counts graphs by the code that they come from: a new stream or network looks like retracing.
+    """
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def quiet_tensorflow() -> None:

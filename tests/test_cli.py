@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import DIGITS, ROOT
+from cvpipe.commands.command import class_lines
 
 Cvpipe = Callable[..., tuple[int, str, str]]
 
@@ -112,6 +113,19 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
         (["export", "nowhere"], 1, "nowhere: no run there"),
         (["predict", "nowhere", "image.png"], 1, "nowhere: no exported model there"),
+        (
+            ["export", "pipelines/classification/digits.yaml"],
+            1,
+            "digits.yaml: a pipeline file; cvpipe train pipelines/classification/digits.yaml makes"
+            " a run of it, such as runs/digits, and cvpipe export RUN makes a model of that",
+        ),
+        (["evaluate", "pipelines/detection/bccd_ssd.yaml"], 1, "such as runs/bccd_ssd"),
+        (["predict", "pipelines/detection/bccd_ssd.yaml", "image.png"], 1, "a pipeline file;"),
+        (
+            ["export", "pipelines/classification/digits.png"],
+            1,
+            "digits.png: a file; give the folder of a run or of a model",
+        ),
         (["serve", "nowhere"], 1, "nowhere"),
         (["models", "resnet19"], 2, "resnet19"),
         (["data"], 2, "required: COMMAND"),
@@ -262,6 +276,17 @@ def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, run_copy: Path) -
     assert validation["split"] == "validation"
     code, _, err = cvpipe("evaluate", run_copy, "--split", "tset")
     assert code == 2 and "train, test, validation" in err
+
+
+def test_each_class_has_its_line_and_many_are_cut_short() -> None:
+    def row(ap: float) -> dict[str, float]:
+        return {"ap": ap, "objects": 3}
+
+    lines = class_lines({"per_class": {"cat": row(0.25), "a\nb": row(float("nan"))}})
+    assert lines == ["", "class  ap     objects", "cat    0.250  3", "a b    –      3", ""]
+    many = class_lines({"per_class": {str(number): row(0.5) for number in range(80)}})
+    assert len(many) == 1 + 1 + 20 + 1 + 1 and many[-2] == "and 60 more classes"
+    assert class_lines({"accuracy": 1.0}) == []
 
 
 @pytest.fixture

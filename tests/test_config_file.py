@@ -221,6 +221,42 @@ FILES = {
             " 'adam', 'adamw'"
         ),
     ),
+    "kind in another case": (
+        "kind: sgd",
+        "kind: SGD",
+        "p.yaml:12: 'optimizer': 'SGD' is not a known kind; did you mean 'sgd'? known: 'sgd',",
+    ),
+    "half a kind": (
+        "{kind: digits}",
+        "{kind: digts_set}",
+        "p.yaml:3: 'data.source': 'digts_set' is not a known kind; did you mean 'digits'? known:",
+    ),
+    "op in another case": (
+        "op: pad_crop",
+        "op: PadCrop",
+        "p.yaml:5: 'augment.0': 'PadCrop' is not a known op; did you mean 'pad_crop'? known:",
+    ),
+    "a misspelled word": (
+        "epochs: 20",
+        "epochs: 20\n  precision: mixed_float",
+        "not \"mixed_float\"; did you mean 'mixed_float16'? (Keras's dtype policy",
+    ),
+    "a misspelled task": (
+        "task: classification",
+        "task: clasification",
+        f"p.yaml:1: 'task' should be {TASKS}, not \"clasification\"; did you mean"
+        " 'classification'?",
+    ),
+    "a task in other words": (
+        "task: classification",
+        "task: Object_Detection",
+        f"'task' should be {TASKS}, not \"Object_Detection\"; did you mean 'detection'?",
+    ),
+    "a task of no value": (
+        "task: classification",
+        "task:",
+        f"p.yaml:1: 'task' should be {TASKS}, not null",
+    ),
     "wrong op": (
         "op: pad_crop",
         "op: padcrop",
@@ -817,7 +853,8 @@ def test_mistakes_know_of_another_task(tmp_path: Path) -> None:
         write(tmp_path, SKETCHING), "critic={kind: lbfgs}"
     )
     assert complaint(write(tmp_path, SKETCHING), "task=sketchin").endswith(
-        "'task' should be 'classification' or 'sketching', not \"sketchin\""
+        "'task' should be 'classification' or 'sketching', not \"sketchin\"; did you mean"
+        " 'sketching'?"
     )
 
 

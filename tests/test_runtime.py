@@ -1,9 +1,15 @@
-"""Guards the settings of a process: determinism is on unless a pipeline turns it off."""
+"""Guards the settings of a process: determinism is on unless a pipeline turns it off, and nobody is
+told of TensorFlow's graphs.
+"""
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+
+import pytest
+import tensorflow as tf
 
 from conftest import DIGITS
 
@@ -23,3 +29,23 @@ def test_operations_are_deterministic_unless_the_pipeline_says_otherwise() -> No
         [sys.executable, "-c", ASK, str(DIGITS)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_graphs_that_are_made_again_and_again_arent_spoken_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def trace() -> None:
+        for _ in range(6):
+            # Each is another function of the same code, as in a stream that is built anew.
+            tf.function(lambda number: number + 1)(tf.constant(1))
+
+    logger = tf.get_logger()
+    monkeypatch.setattr(logger, "propagate", True)
+    trace()
+    logger.warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
+    with monkeypatch.context() as without:
+        without.setattr(logger, "filters", [])
+        trace()
+    assert "retracing" in caplog.records[-1].getMessage()
+    assert caplog.records[-1].levelno == logging.WARNING

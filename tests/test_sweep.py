@@ -50,7 +50,9 @@ def train_a_known_function(config: Config, folder: Path) -> None:
     there is; no network learns.
     """
     run = Run(folder)
-    run.start(config, {"facts": Facts().to_json(), "examples": {}, "digests": {}}, fresh=False)
+    run.start(
+        config, {"facts": Facts().to_json(), "examples": {}, "digests": {}, "images": {}}, False
+    )
     rate = config.optimizer.learning_rate  # type: ignore[union-attr]
     score = 1 - abs(math.log10(rate / BEST_RATE)) / 10 - config.model.dropout / 10
     for epoch, share in enumerate((0.5, 1.0, 0.9)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from cvpipe.errors import ConfigError
 from cvpipe.json_files import jsonable
 
 Run = Callable[[argparse.Namespace], int]
+# Classes that are listed on the console.
+SHOWN_CLASSES = 20
 
 
 def add_command(
@@ -98,6 +101,36 @@ def own_folder(folder: Path, mark: str, option: str) -> None:
 def print_result(options: argparse.Namespace, result: Any, lines: Sequence[str]) -> None:
     """The result as one JSON object, or as lines for people."""
     print(json.dumps(jsonable(result)) if options.json else "\n".join(lines))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def class_lines(result: Mapping[str, Any]) -> list[str]:
+    """A table of the scores of each class, where the task has them; the report has all classes."""
+    classes = result.get("per_class", {})
+    if not classes:
+        return []
+    shown = list(classes.items())[:SHOWN_CLASSES]
+    more = [f"and {len(classes) - len(shown)} more classes"] if len(classes) > len(shown) else []
+    head = ["class", *shown[0][1]]
+    # A name may hold anything, such as a line break.
+    rows = [
+        [" ".join(name.split()), *(_cell(value) for value in own.values())] for name, own in shown
+    ]
+    return ["", *aligned([head, *rows]), *more, ""]
+
+
+def _cell(value: float) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3f}"
+    return str(value)
 
 
 def score_lines(result: Mapping[str, Any]) -> list[str]:

@@ -10,10 +10,11 @@ from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
     add_snapshots,
+    class_lines,
     print_result,
     score_lines,
 )
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, instead_of_folder
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
 
@@ -45,7 +46,7 @@ def evaluate(options: argparse.Namespace) -> int:
         result, lines = _run(run, options)
     else:
         result, lines = _artefact(options.paths[0], options)
-    print_result(options, result, [*score_lines(result), *lines])
+    print_result(options, result, [*score_lines(result), *class_lines(result), *lines])
     return 0
 
 
@@ -79,10 +80,8 @@ def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
     try:
         folder = find_artefact(path)
     except DataError:
-        raise DataError(
-            f"{path}: neither a run nor an exported model; train one with: cvpipe train"
-            " PIPELINE.yaml"
-        ) from None
+        missing = "neither a run nor an exported model; train one with: cvpipe train PIPELINE.yaml"
+        raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
     prepare_process(artefact_config(folder))
     from cvpipe.export.score import evaluate_artefact
 

@@ -187,19 +187,29 @@ def _draw(
     settings: Settings,
     file: Path,
 ) -> bool:
-    """Write the picture of an answer; False if the task has no pictures."""
+    """Write the picture of an answer; False if the task has none, or it can't be drawn."""
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image
     from cvpipe.pictures import load_pictures
+    from cvpipe.pictures.drawing import to_png, try_to_draw
 
     pictures = load_pictures(artefact.config, artefact.facts)
     if pictures is None:
         return False
     pixels = decode_image(tf.constant(content), 3).numpy()
+    draw_answer = pictures.draw_answer
+
+    def draw() -> bytes:
+        figure = draw_answer(pixels, answer, settings)
+        return to_png(figure, figure.dpi)
+
+    picture = try_to_draw(str(file), draw)
+    if picture is None:
+        return False
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        pictures.draw_answer(pixels, answer, settings).savefig(file)
+        file.write_bytes(picture)
     except OSError as error:
         raise DataError(
             f"{file}: the picture can't be written ({error.strerror}); choose another --draw folder"

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_pipeline, print_result
+from cvpipe.commands.command import add_command, add_pipeline, aligned, print_result
 
 
 def add(commands: Any) -> None:
@@ -111,8 +111,4 @@ def _table(result: dict[str, Any]) -> list[str]:
                 f"{trial['seconds']:.0f}",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return aligned(rows)

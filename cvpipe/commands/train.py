@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvpipe.commands.command import add_command, add_pipeline, own_folder, print_result, score_lines
+from cvpipe.commands.command import (
+    add_command,
+    add_pipeline,
+    class_lines,
+    own_folder,
+    print_result,
+    score_lines,
+)
 from cvpipe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,7 +68,8 @@ def train(options: argparse.Namespace) -> int:
 
     result = train_pipeline(config, run, options.fresh)
     report = result.get("report", "is written by the chief worker")
-    print_result(options, result, [*score_lines(result), f"run     {run}", f"report  {report}"])
+    where = [f"run     {run}", f"report  {report}"]
+    print_result(options, result, [*score_lines(result), *class_lines(result), *where])
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from cvpipe.config import Config
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources.source import Source
+from cvpipe.data.statistics import evenly_spaced
 from cvpipe.data.stream import Batch, Encode, read_examples
-from cvpipe.pictures.drawing import image_table
+from cvpipe.pictures.drawing import image_table, to_png, try_to_draw
 
 # Of a thousand broken files, the first few say what is wrong; the others are in the files.
 SHOWN = 5
@@ -85,8 +87,9 @@ def summary(result: Mapping[str, Any]) -> list[str]:
 def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
     """Writes the files; of an earlier check they are overwritten.
 
-    `sheet` is what `contact_sheet` gives.
+    `sheet` is what `contact_sheet` gives; one that can't be drawn is warned of and left out.
     """
+    content = try_to_draw("contact sheet", partial(to_png, sheet)) if sheet else None
     groups = [{"kind": kind, "records": group} for kind in MEANINGS for group in result[kind]]
     for name, rows in (("broken", result["broken"]), ("duplicates", groups)):
         (folder / f"{name}.jsonl").write_text(
@@ -103,7 +106,7 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
         "# Data check",
         "",
         *(f"    {line}" for line in summary(result)),
-        *(picture if sheet else []),
+        *(picture if content is not None else []),
         "",
         (
             "All broken records are in broken.jsonl, all that have the same content in"
@@ -112,15 +115,15 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
     ]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "contact_sheet.png").unlink(missing_ok=True)
-    if sheet:
-        sheet.savefig(folder / "contact_sheet.png", dpi=100)
+    if content is not None:
+        (folder / "contact_sheet.png").write_bytes(content)
 
 
 def contact_sheet(
     source: Source, config: Config, encode: Encode, draw_targets: DrawTargets
 ) -> Figure | None:
     """Draw some examples plain and as training sees them in its first epochs; None if none can be
-    read.
+    read, or drawn.
 
     Annotations that have a place in the image are drawn over it; otherwise there is an example of
     each of several classes. `encode` and `draw_targets` are the task's.
@@ -142,9 +145,8 @@ def contact_sheet(
             )
             for key in ("image", "targets")
         }
-        return draw_targets(
-            restore_pixels(tf.constant(every["image"]), config.prepare).numpy(), every["targets"]
-        )
+        pixels = restore_pixels(tf.constant(every["image"]), config.prepare).numpy()
+        return try_to_draw("contact sheet", partial(draw_targets, pixels, every["targets"]))
     pixels = np.stack(
         [
             restore_pixels(tf.constant(version["image"]), config.prepare).numpy()
@@ -153,7 +155,8 @@ def contact_sheet(
         axis=1,
     )
     columns = ["original", *(f"epoch {epoch + 1}" for epoch in range(SHEET_EPOCHS))]
-    return image_table(list(pixels), [source.describe(index) for index in chosen], columns)
+    rows = [source.describe(index) for index in chosen]
+    return try_to_draw("contact sheet", partial(image_table, list(pixels), rows, columns))
 
 
 def _some(source: Source, config: Config, encode: Encode) -> Batch:
@@ -161,20 +164,23 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
     and only such that can be read.
     """
     if source.has_places:
-        first_ones = read_examples(
-            source, np.arange(min(len(source), CANDIDATES * SHEET_EXAMPLES)), config, encode
+        readable = read_examples(
+            source, evenly_spaced(len(source), CANDIDATES * SHEET_EXAMPLES), config, encode
         )
-        return tf.nest.map_structure(lambda values: values[: SHEET_EXAMPLES // 2], first_ones)
+        chosen = evenly_spaced(len(readable["index"]), SHEET_EXAMPLES // 2)
+        return tf.nest.map_structure(lambda values: values[chosen], readable)
     strata = source.strata()
     # Twice the classes and a few of each, since some may be broken; all at once, because building
     # the graph takes most of the time.
+    classes = np.unique(strata)
     candidates = [
         np.flatnonzero(strata == stratum)[:CANDIDATES]
-        for stratum in np.unique(strata)[: 2 * SHEET_EXAMPLES]
+        for stratum in classes[evenly_spaced(len(classes), 2 * SHEET_EXAMPLES)]
     ]
     readable = read_examples(source, np.concatenate(candidates), config, encode)
     _, first = np.unique(strata[readable["index"]], return_index=True)
-    return tf.nest.map_structure(lambda values: values[first[:SHEET_EXAMPLES]], readable)
+    chosen = first[evenly_spaced(len(first), SHEET_EXAMPLES)]
+    return tf.nest.map_structure(lambda values: values[chosen], readable)
 
 
 def _titled(title: str, items: Sequence[str]) -> list[str]:

@@ -47,3 +47,5 @@ class KnownData(TypedDict):
     """Number of examples by split."""
     digests: dict[str, str]
     """Fingerprint of the choice of examples by split."""
+    images: dict[str, str]
+    """Fingerprints of each example by split: uint64, little-endian, in base64."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts, KnownData
@@ -19,6 +22,10 @@ def describe_splits(splits: Mapping[str, Source]) -> KnownData:
         "facts": splits["train"].facts.to_json(),
         "examples": {name: len(split) for name, split in splits.items()},
         "digests": {name: split.digest() for name, split in splits.items()},
+        "images": {
+            name: base64.b64encode(split.digests.tobytes()).decode()
+            for name, split in splits.items()
+        },
     }
 
 
@@ -27,37 +34,73 @@ def open_split(config: Config, split: str, known: KnownData) -> Source:
     return open_known_splits(config, [split], known)[0]
 
 
-def open_known_splits(config: Config, names: Sequence[str], known: KnownData) -> list[Source]:
+def open_known_splits(
+    config: Config, names: Sequence[str], known: KnownData, scored: bool = True
+) -> list[Source]:
     """Open the named splits of the data a model was trained on.
 
     Args:
         known: what the model's run remembers of its data.
+        scored: False where it doesn't matter if the model was trained on an image.
 
     Raises:
         ConfigError: the data has no such split.
-        DataError: the data's facts are not those the model knows, or what it was trained on may be
-            in the split now.
+        DataError: the data's facts are not those the model knows, or a split that is scored has
+            images that it was trained on, or may have been.
     """
     splits = open_splits(config.data)
     for name in names:
         if name not in splits:
             raise ConfigError(f"--split {name}: the data has {', '.join(splits)}")
-    now = describe_splits(splits)
     _check_facts(Facts.from_json(known["facts"]), splits["train"].facts)
-    changed_splits = {name for name in splits if now["digests"][name] != known["digests"].get(name)}
     for name in names:
-        if name in changed_splits and "train" in changed_splits:
-            raise DataError(
-                "the data changed since the model was trained, and images it was trained on may be"
-                f" in the {name} split now. Restore the data, or train again"
-            )
-        if name in changed_splits:
-            log.warning(
-                "the %s split has other images than when the model was trained; they are used as"
-                " they are",
-                name,
-            )
+        if splits[name].digest() == known["digests"].get(name):
+            continue
+        if scored and name != "train":
+            _check_not_trained_on(name, splits, known)
+        log.warning(
+            "the %s split has other images than when the model was trained; they are used as they"
+            " are",
+            name,
+        )
     return [splits[name] for name in names]
+
+
+def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownData) -> None:
+    """Raise DataError for images that have come into a split from the training split, and where
+    that can't be told: an image under another name, or annotated anew, has another digest.
+    """
+    images, digests = splits[name], splits[name].digests
+    trained, before = _digests(known, "train"), _digests(known, name)
+    seen = np.flatnonzero(np.isin(digests, trained) & ~np.isin(digests, before))
+    if len(seen):
+        raise DataError(
+            f"the data changed since the model was trained: {len(seen)} of the {name} split's"
+            f" {len(images)} images were trained on, such as {_some(images, seen)}. Restore the"
+            f" data; or hold out fewer images with --set data.{name}=SHARE, which leaves these out"
+            " first; or train again"
+        )
+    gone = ~np.isin(trained, np.concatenate([split.digests for split in splits.values()]))
+    everything = np.concatenate([_digests(known, split) for split in known["images"]])
+    new = np.flatnonzero(~np.isin(digests, everything))
+    if gone.any() and len(new):
+        raise DataError(
+            f"the data changed since the model was trained: {gone.sum()} images that it was trained"
+            f" on are gone or were annotated anew, and {len(new)} images of the {name} split may"
+            f" be the same under other names, such as {_some(images, new)}. Restore the data, or"
+            " train again"
+        )
+
+
+def _digests(known: KnownData, split: str) -> np.ndarray:
+    """Return the fingerprints of a split's examples as they were, uint64; none of a split that
+    there wasn't.
+    """
+    return np.frombuffer(base64.b64decode(known["images"].get(split, "")), "<u8")
+
+
+def _some(images: Source, positions: np.ndarray) -> str:
+    return ", ".join(images.name(int(position)) for position in positions[:3])
 
 
 def _check_facts(known: Facts, now: Facts) -> None:

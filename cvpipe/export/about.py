@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvpipe.data.facts import Facts
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, instead_of_folder
 
 if TYPE_CHECKING:
     from cvpipe.config import Config
@@ -34,7 +34,8 @@ def find_artefact(path: str | Path) -> Path:
         return path
     versions = find_versions(path)
     if not versions:
-        raise DataError(f"{path}: no exported model there; export a run with: cvpipe export RUN")
+        missing = "no exported model there; export a run with: cvpipe export RUN"
+        raise DataError(f"{path}: {instead_of_folder(path) or missing}")
     return versions[max(versions)]
 
 
@@ -68,7 +69,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{folder / ABOUT}: damaged ({error}); export the run again") from None
-    if "facts" not in about.get("trained_on", {}) or "signatures" not in about:
+    if "images" not in about.get("trained_on", {}) or "signatures" not in about:
         raise DataError(
             f"{folder}: exported by an earlier version of cvpipe; train and export it again"
         )

@@ -58,7 +58,8 @@ def export_members(
     trained, known = load_ensemble(members, overrides), members[0].run.known
     # Held-out images first; the others fill up where there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
-    sources = open_known_splits(trained.config, splits, known)
+    # Answers are compared with answers, not scored.
+    sources = open_known_splits(trained.config, splits, known, scored=False)
     folder.mkdir(parents=True, exist_ok=True)
     # A server takes folders with a number for versions, so nothing sees this one before it is whole
     # and checked.

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.metrics.shares import class_shares, share
+
 CALIBRATION_BINS = 15
 
 
@@ -66,7 +68,7 @@ class ClassificationMetrics:
             images, accuracy, top5_accuracy, loss, calibration_error (expected, 15 equal bins; Guo
             et al. 2017, equation 3),
             macro_f1 (over the classes that have examples), per_class {name: {precision, recall, f1,
-            images}},
+            images, label_share, answer_share}},
             confusion_matrix (list of rows, the true class each), calibration_bins (rows of
             examples, sum of confidences, correct).
         """
@@ -87,25 +89,23 @@ class ClassificationMetrics:
             "calibration_error": float(share(np.abs(confidence - correct).sum(), count.sum())),
             "macro_f1": float(f1[truths > 0].mean()) if images else float("nan"),
             "per_class": {
-                name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
-                for name, p, r, f, n in zip(
-                    self.classes, precision, recall, f1, truths, strict=True
+                name: {
+                    "precision": float(p),
+                    "recall": float(r),
+                    "f1": float(f),
+                    "images": int(n),
+                    **shares,
+                }
+                for name, p, r, f, n, shares in zip(
+                    self.classes,
+                    precision,
+                    recall,
+                    f1,
+                    truths,
+                    class_shares(truths, answers),
+                    strict=True,
                 )
             },
             "confusion_matrix": self.confusion.tolist(),
             "calibration_bins": self.bins.tolist(),
         }
-
-
-def share(part: Any, whole: Any) -> np.ndarray:
-    """part / whole, float64, element by element; nan where the whole is 0."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(
-        part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0
-    )
-
-
-def mean_of_defined(values: np.ndarray) -> float:
-    """The mean over what has a value, and isn't nan; nan where nothing has."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")

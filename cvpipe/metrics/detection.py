@@ -16,13 +16,16 @@ from cvpipe.metrics.detection_coco import CocoTables
 from cvpipe.metrics.detection_errors import count_errors
 from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs, joined, rows_of
 from cvpipe.metrics.detection_voc import voc_ap
+from cvpipe.metrics.shares import class_shares
 
 
 class DetectionMetrics:
     """COCO's twelve numbers, Pascal VOC's AP, precision-recall curves and what goes wrong."""
 
     def __init__(self, classes: tuple[str, ...], score_threshold: float = 0.3):
-        """`score_threshold`, in [0, 1], is for `errors` only: other scores rank all detections."""
+        """`score_threshold`, in [0, 1], is for `errors` and shares; other scores rank all
+        detections.
+        """
         self.classes = classes
         self.score_threshold = score_threshold
         self._images = self._detections = self._objects = 0
@@ -82,9 +85,10 @@ class DetectionMetrics:
             means over the classes that have
             objects; images and objects, without crowd regions and difficult ones; per_class {name:
             {ap, ap50, ap75, ar100, voc_ap_11,
-            voc_ap_area, objects}}; precision_recall {"iou": 0.5, "recall": 101 numbers,
-            "precision": as many, the mean over the
-            classes, "per_class": {name: as many}}; errors {"score_threshold" and the counts of
+            voc_ap_area, objects, label_share, answer_share}}, shares being those of these objects,
+            and of the answers from `score_threshold` on; precision_recall {"iou": 0.5, "recall":
+            101 numbers, "precision": as many, the mean over the classes, "per_class": {name: as
+            many}}; errors {"score_threshold" and the counts of
             `count_errors`}.
         """
         detections, objects, pairs = (
@@ -104,6 +108,7 @@ class DetectionMetrics:
             "voc_ap_11": voc[0],
             "voc_ap_area": voc[1],
         }
+        shares = class_shares(totals, self._answered(detections))
         has_objects = totals > 0
         return {
             "images": self._images,
@@ -115,6 +120,7 @@ class DetectionMetrics:
                 name: {
                     **{score: float(values[n]) for score, values in of_class.items()},
                     "objects": int(totals[n]),
+                    **shares[n],
                 }
                 for n, name in enumerate(self.classes)
             },
@@ -124,6 +130,11 @@ class DetectionMetrics:
                 **count_errors(detections, objects, pairs, self.score_threshold),
             },
         }
+
+    def _answered(self, detections: Detections) -> np.ndarray:
+        """Count the answers of each class that errors are counted of, int64 [K]."""
+        shown = detections.score >= self.score_threshold
+        return np.bincount(detections.label[shown], minlength=len(self.classes))
 
 
 def _curves(

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cvpipe.metrics.classification import mean_of_defined
 from cvpipe.metrics.detection_rows import Detections, GroundTruth
 from cvpipe.metrics.pixel_boxes import DECIMALS, area
+from cvpipe.metrics.shares import mean_of_defined
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SIZES = ("all", "small", "medium", "large")

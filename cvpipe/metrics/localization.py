@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cvpipe.metrics.classification import ClassificationMetrics, share
+from cvpipe.metrics.classification import ClassificationMetrics
 from cvpipe.metrics.pixel_boxes import overlaps, rounded
+from cvpipe.metrics.shares import share
 
 LEAST_IOU = 0.5
 """A box is right from this overlap with the object's on (Russakovsky et al. 2015, section 4.2)."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvpipe.geometry.masks import IGNORED
-from cvpipe.metrics.classification import mean_of_defined, share
+from cvpipe.metrics.shares import class_shares, mean_of_defined, share
 
 BOUNDARY_SHARE = 0.02
 """How far a boundary reaches into its mask, as a share of the image's diagonal (Cheng et al. 2021).
@@ -79,10 +79,10 @@ class SegmentationMetrics:
             images and pixels that count; pixel_accuracy, mean_accuracy, mean_iou and
             frequency_weighted_iou (Long et al. 2015, section 5);
             boundary_iou (Cheng et al. 2021; see `boundaries`), from pixels of all images, mean over
-            the classes; per_class {name: {iou,
-            accuracy, precision, boundary_iou, pixels}}, where accuracy is the share of the class's
-            pixels that are found (its recall) and
-            pixels are those of the truth; confusion_matrix (list of rows, the true class each).
+            the classes; per_class {name: {iou, accuracy, precision, boundary_iou, pixels,
+            label_share, answer_share}}, where accuracy is the share of the class's pixels that are
+            found (its recall), pixels are those of the truth and shares are of all pixels;
+            confusion_matrix (list of rows, the true class each).
             Means leave out classes without a value:
             for IoUs those that neither the truth nor the answers show, for accuracy those that the
             truth doesn't show.
@@ -93,6 +93,7 @@ class SegmentationMetrics:
             self.confusion.sum(0),
         )
         pixels = int(truths.sum())
+        shares = class_shares(truths, answers)
         both, of_truth, of_answer = self._boundaries
         of_class = {
             "iou": share(hits, truths + answers - hits),
@@ -112,6 +113,7 @@ class SegmentationMetrics:
                 name: {
                     **{score: float(values[n]) for score, values in of_class.items()},
                     "pixels": int(truths[n]),
+                    **shares[n],
                 }
                 for n, name in enumerate(self.classes)
             },

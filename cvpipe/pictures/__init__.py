@@ -29,6 +29,10 @@ class Pictures(NamedTuple):
     """One image uint8 [H, W, C], at its own size, with one answer of `answers.to_answer`, and the
     settings that were chosen for it.
     """
+    kinds: Callable[[Arrays, Arrays], np.ndarray]
+    """Targets and answers of N examples to a number each, int64 [N]: pictures show examples of each
+    number, such as those of a class that are answered right.
+    """
 
 
 def load_pictures(config: Config, facts: Facts) -> Pictures | None:

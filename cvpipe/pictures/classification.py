@@ -22,7 +22,14 @@ def make_pictures(config: Classification, facts: Facts) -> Pictures:
         partial(draw_answers, facts=facts),
         draw_scores,
         draw_answer,
+        kinds,
     )
+
+
+def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
+    """Number examples by their class, and by whether it is answered: int64 [N]."""
+    labels = targets["label"].astype(np.int64)
+    return 2 * labels + (predictions["class_id"] == labels)
 
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure:

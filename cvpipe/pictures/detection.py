@@ -32,7 +32,26 @@ def make_pictures(config: Detection, facts: Facts) -> Pictures:
         partial(draw_answers, config=config, facts=facts),
         draw_scores,
         draw_answer,
+        kinds,
     )
+
+
+def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
+    """Number images by the class of which they show fewest objects, and by whether the answers that
+    are drawn name the classes of all objects and no others: int64 [N].
+    """
+    return np.array([_kind(targets, predictions, n) for n in range(len(targets["labels"]))])
+
+
+def _kind(targets: Arrays, predictions: Arrays, n: int) -> int:
+    labels = targets["labels"][n]
+    there = labels[(labels >= 0) & ~targets["crowd"][n]]
+    is_answer = np.arange(len(predictions["scores"][n])) < predictions["count"][n]
+    drawn = is_answer & (predictions["scores"][n] >= DRAWN_SCORE)
+    right = np.array_equal(np.sort(there), np.sort(predictions["class_ids"][n][drawn]))
+    classes, counts = np.unique(there, return_counts=True)
+    rarest = int(classes[counts.argmin()]) if len(there) else -1
+    return 2 * rarest + right
 
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Detection, facts: Facts) -> Figure:

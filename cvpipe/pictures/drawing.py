@@ -1,12 +1,19 @@
 """Pictures for people: matplotlib figures, made without a display.
 
+All text that users chose passes through `literal`, and all figures are rendered here.
+
 Dimensions: N images, H, W, C their size, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import contextlib
+import functools
+import io
+import logging
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +23,43 @@ from matplotlib.patches import Rectangle
 
 from cvpipe.geometry.masks import palette
 
+log = logging.getLogger(__name__)
+
 RIGHT, WRONG = "#1a7f37", "#cf222e"
+# Of more classes than this, an axis shows no names.
+NAMED_CLASSES = 50
+Drawn = TypeVar("Drawn")
+
+
+def literal(text: str) -> str:
+    """Return text that matplotlib draws as it stands: no formulas, and nothing unprintable but line
+    breaks.
+    """
+    visible = "".join(
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+    # matplotlib takes what stands between two dollar signs for a formula, unless they are escaped.
+    return visible.replace("$", r"\$")
+
+
+def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
+    """Return what `draw` returns; where it fails, warn and return None.
+
+    No picture is worth a training, whatever matplotlib makes of it.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        log.warning(
+            "the picture '%s' can't be drawn (%s: %s); everything else goes on",
+            name,
+            type(error).__name__,
+            str(error).strip()[:300],
+        )
+        return None
 
 
 def image_grid(
@@ -34,7 +77,7 @@ def image_grid(
         if n < len(images):
             _show(axes, images[n])
             colour = "black" if right is None else RIGHT if right[n] else WRONG
-            axes.set_title(titles[n], fontsize=8, color=colour, parse_math=False)
+            axes.set_title(literal(titles[n]), fontsize=8, color=colour)
     return figure
 
 
@@ -77,11 +120,10 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
                 )
                 axes.text(
                     *corner,
-                    title,
+                    literal(title),
                     color="white",
                     fontsize=6,
                     va="bottom",
-                    parse_math=False,
                     clip_on=True,
                     bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6},
                 )
@@ -107,9 +149,8 @@ def masks_table(
             _show(axes, image)
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize=8)
-    # matplotlib keeps names that begin with _ out of the legend.
     patches = [
-        Rectangle((0, 0), 1, 1, color=colour / 255, label=f" {name}")
+        Rectangle((0, 0), 1, 1, color=colour / 255, label=_legend_name(name))
         for name, colour in zip(classes[:20], palette(), strict=False)
     ]
     figure.legend(handles=patches, loc="outside right upper", fontsize=7)
@@ -117,11 +158,15 @@ def masks_table(
 
 
 def bars(counts: Mapping[str, float], what: str) -> Figure:
-    """Numbers by name, as bars."""
-    figure = Figure(figsize=(5.5, 3), layout="constrained")
+    """Numbers by name, as bars; names and numbers are written for up to NAMED_CLASSES."""
+    figure = Figure(figsize=(min(max(5.5, 0.4 * len(counts) + 2), 14), 3), layout="constrained")
     axes = figure.subplots()
-    axes.bar_label(axes.bar(list(counts), list(counts.values())), fmt="{:.3g}", fontsize=8)
-    axes.set(ylabel=what)
+    bars = axes.bar(range(len(counts)), list(counts.values()))
+    axes.set(ylabel=what, xticks=[])
+    if len(counts) <= NAMED_CLASSES:
+        axes.bar_label(bars, fmt="{:.3g}", fontsize=8)
+        # Beyond some 60 letters, names side by side would overlap.
+        _name_ticks(axes, "x", counts, 90 if sum(map(len, counts)) > 60 else 0)
     return figure
 
 
@@ -132,8 +177,8 @@ def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[f
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for n, (name, line) in enumerate(precision.items()):
-        # matplotlib keeps names that begin with _ out of the legend.
-        axes.plot(recall, line, label=f" {name}" if n < 20 else None, linewidth=1 if n else 2.5)
+        label = _legend_name(name) if n < 20 else None
+        axes.plot(recall, line, label=label, linewidth=1 if n else 2.5)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.03))
     figure.legend(loc="outside right upper", fontsize=7)
     return figure
@@ -156,14 +201,16 @@ def image_table(
         for column, axes in enumerate(grid[row]):
             axes.set(xticks=[], yticks=[])
             _show(axes, own[column])
-        grid[row, 0].set_ylabel(rows[row], fontsize=8, parse_math=False)
+        grid[row, 0].set_ylabel(literal(rows[row]), fontsize=8)
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize=8)
     return figure
 
 
 def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Images per class, int [K] for each split, stacked; names are written for up to 50 classes."""
+    """Images per class, int [K] for each split, stacked; names are written for up to NAMED_CLASSES
+    classes.
+    """
     figure = Figure(figsize=(min(max(5.0, 0.4 * len(classes) + 2), 14), 3.5), layout="constrained")
     axes = figure.subplots()
     below = np.zeros(len(classes), int)
@@ -171,8 +218,8 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
         axes.bar(range(len(classes)), own, bottom=below, label=split)
         below = below + own
     axes.set(xlabel="class", ylabel="images")
-    if len(classes) <= 50:
-        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes), parse_math=False)
+    if len(classes) <= NAMED_CLASSES:
+        _name_ticks(axes, "x", classes, _rotation(classes))
     figure.legend(loc="outside right upper")
     return figure
 
@@ -187,9 +234,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
-    if len(classes) <= 50:
-        axes.set_xticks(range(len(classes)), classes, rotation=_rotation(classes), parse_math=False)
-        axes.set_yticks(range(len(classes)), classes, parse_math=False)
+    if len(classes) <= NAMED_CLASSES:
+        _name_ticks(axes, "x", classes, _rotation(classes))
+        _name_ticks(axes, "y", classes)
     if len(classes) <= 20:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -265,9 +312,54 @@ def _rotation(classes: Sequence[str]) -> int:
     return 90 if max(map(len, classes)) > 3 else 0
 
 
+def _name_ticks(
+    axes: Axes, axis: Literal["x", "y"], names: Collection[str], rotation: int = 0
+) -> None:
+    """Write names at 0, 1, 2 … along the "x" or "y" axis."""
+    set_ticks = axes.set_xticks if axis == "x" else axes.set_yticks
+    set_ticks(range(len(names)), [literal(name) for name in names], rotation=rotation)
+
+
+def _legend_name(name: str) -> str:
+    # matplotlib keeps names that begin with _ out of the legend.
+    return f" {literal(name)}"
+
+
+def to_png(figure: Figure, dpi: float = 100) -> bytes:
+    """Render a figure as the content of a PNG file."""
+    content = io.BytesIO()
+    with _one_warning_of_fonts():
+        figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()
+
+
 def to_pixels(figure: Figure) -> np.ndarray:
-    """The figure as an RGB image, uint8 [H, W, 3]."""
+    """Render a figure as an RGB image, uint8 [H, W, 3]."""
     # matplotlib's canvases have no types.
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
+    with _one_warning_of_fonts():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextlib.contextmanager
+def _one_warning_of_fonts() -> Iterator[None]:
+    """Say once that a font lacks letters; matplotlib would say it of each letter each time."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if "missing from font" in str(warning.message):
+            _warn_of_fonts()
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+@functools.cache
+def _warn_of_fonts() -> None:
+    log.warning(
+        "pictures show boxes in place of some letters, which matplotlib's font lacks; set"
+        " font.family in a matplotlibrc file to a font that has them"
+    )

@@ -27,6 +27,7 @@ def make_pictures(config: Localization, facts: Facts) -> Pictures:
         partial(draw_answers, config=config, facts=facts),
         draw_scores,
         draw_answer,
+        classification.kinds,
     )
 
 

@@ -19,6 +19,10 @@ from cvpipe.pictures.photo import Entry, color_of, show_photo
 
 DRAWN_SCORE = 0.1
 """Lowest score of a keypoint that is drawn."""
+NEAR = 0.1
+"""Largest error of a keypoint that counts as found, as a share of the longer side of the figure's
+box.
+"""
 TRUTH = "#8c959f"
 
 
@@ -29,7 +33,19 @@ def make_pictures(config: Pose, facts: Facts) -> Pictures:
         partial(draw_answers, config=config, facts=facts),
         draw_scores,
         partial(draw_answer, facts=facts),
+        kinds,
     )
+
+
+def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
+    """Number images by whether all annotated keypoints are found, int64 [N]: no further off than
+    NEAR.
+    """
+    extent = predictions["image_size"][:, np.newaxis]
+    error = np.linalg.norm(predictions["keypoints"] - targets["keypoints"] * extent, axis=-1)
+    sides = (targets["box"][:, 2:] - targets["box"][:, :2]) * extent[:, 0]
+    found = error <= NEAR * sides.max(axis=1, keepdims=True)
+    return (found | (targets["visibility"] == 0)).all(axis=1).astype(np.int64)
 
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Pose, facts: Facts) -> Figure:
@@ -60,9 +76,7 @@ def draw_answers(
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw the share of each keypoint that is found."""
     found = {name: float(np.nan_to_num(own["pck"])) for name, own in scores["per_keypoint"].items()}
-    figure = drawing.bars(found, "PCK@0.1")
-    figure.axes[0].tick_params("x", rotation=90)
-    return {"keypoint_pck": figure}
+    return {"keypoint_pck": drawing.bars(found, "PCK@0.1")}
 
 
 def draw_answer(
@@ -86,7 +100,7 @@ def draw_answer(
     points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
     _draw(axes, points, shown, shown, facts, drawing.RIGHT)
     y, x = points[shown].T - 0.5
-    axes.scatter(x, y, s=16, c=[entry.color for entry in legend], zorder=4)
+    axes.scatter(x, y, s=16, c=[color_of(n) for n in np.flatnonzero(shown)], zorder=4)
     return figure
 
 

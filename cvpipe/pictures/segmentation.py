@@ -14,7 +14,7 @@ from cvpipe.answers.segmentation import mask_of
 from cvpipe.config import Segmentation
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import prepare_mask
-from cvpipe.geometry.masks import overlay, palette
+from cvpipe.geometry.masks import IGNORED, overlay, palette
 from cvpipe.pictures import Arrays, Pictures, drawing
 from cvpipe.pictures.photo import Entry, show_photo
 
@@ -26,7 +26,27 @@ def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
         partial(draw_answers, config=config, facts=facts),
         draw_scores,
         partial(draw_answer, facts=facts),
+        kinds,
     )
+
+
+def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
+    """Number images by the class of which they show least, and by whether half of its pixels are
+    found: int64 [N].
+    """
+    pairs = zip(targets["mask"], predictions["mask"], strict=True)
+    return np.array([_kind(truth, answer) for truth, answer in pairs])
+
+
+def _kind(truth: np.ndarray, answer: np.ndarray) -> int:
+    # Both are padded, perhaps to different sizes.
+    height, width = np.minimum(truth.shape, answer.shape)
+    truth, answer = truth[:height, :width], answer[:height, :width]
+    labels, counts = np.unique(truth[truth != IGNORED], return_counts=True)
+    if not len(labels):
+        return -1
+    rarest = int(labels[counts.argmin()])
+    return 2 * rarest + bool((answer[truth == rarest] == rarest).mean() >= 0.5)
 
 
 def draw_targets(

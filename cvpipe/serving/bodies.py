@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from email.message import Message
-from typing import BinaryIO
+from io import BufferedIOBase
 
 from cvpipe.serving.errors import RequestError
 
@@ -50,7 +50,7 @@ def body_length(command: str, version: str, headers: Message) -> int | None:
     return int(length)
 
 
-def read_body(stream: BinaryIO, length: int | None) -> bytes:
+def read_body(stream: BufferedIOBase, length: int | None) -> bytes:
     """Read a body of that many bytes, or in chunks; their extensions and trailers are passed over.
 
     Raises:
@@ -95,14 +95,14 @@ def unpack(body: bytes, coding: str) -> bytes:
     return content
 
 
-def _read(stream: BinaryIO, length: int) -> bytes:
+def _read(stream: BufferedIOBase, length: int) -> bytes:
     content = stream.read(length)
     if len(content) < length:
         raise ConnectionAbortedError(f"{len(content)} of {length} bytes of a body arrived")
     return content
 
 
-def _read_line(stream: BinaryIO) -> bytes:
+def _read_line(stream: BufferedIOBase) -> bytes:
     """Return a line between chunks, without its end."""
     line = stream.readline(MAX_LINE_BYTES)
     if not line.endswith(b"\r\n"):

@@ -241,6 +241,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
         if not _evaluation_is_due(parts):
             validate(parts, int(state.step))
         parts.checkpointer.save("last")
+        parts.log.draw(int(state.step))
 
 
 def _take_in(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
@@ -250,6 +251,7 @@ def _take_in(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
     if _evaluation_is_due(parts):
         validate(parts, step)
         parts.checkpointer.save("last")
+        parts.log.draw(step)
     elif parts.checkpointer.is_due():
         parts.checkpointer.save("last")
 

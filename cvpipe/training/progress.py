@@ -28,6 +28,8 @@ class Progress:
         # A dumb terminal can't clear a line.
         self._rewrites = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._printed_at = time.monotonic()
+        # The first steps take the time of tracing the graph, too, and foretell nothing.
+        self._is_traced = False
 
     def update(
         self, step: int, loss: float, steps: int, seconds: float, waited: float
@@ -42,10 +44,11 @@ class Progress:
             "images_per_second": steps * self._batch_size / seconds,
             "input_wait": min(waited / seconds, 1.0),
         }
-        left = (self._total - step) * seconds / steps
+        left = _clock((self._total - step) * seconds / steps) if self._is_traced else "–"
+        self._is_traced = True
         line = (
             f"step {step}/{self._total}  epoch {step / self._steps_per_epoch:.1f} "
-            f" {rate['images_per_second']:.0f} images/s  ETA {_clock(left)}  loss {loss:.4f}  input"
+            f" {rate['images_per_second']:.0f} images/s  ETA {left}  loss {loss:.4f}  input"
             f" wait {rate['input_wait']:.0%}"
         )
         if self._rewrites:

@@ -3,68 +3,41 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from matplotlib.figure import Figure
 
-from cvpipe.config import Config
+from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.known_splits import open_split
-from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.quarantine import Quarantine
-from cvpipe.evaluation import evaluate, joined, numbers
-from cvpipe.fields import Field, concatenate_padded
-from cvpipe.pictures import Pictures, load_pictures
-from cvpipe.pictures.drawing import curves
-from cvpipe.tasks.task import Task
+from cvpipe.evaluation import evaluate, numbers
+from cvpipe.metrics.shares import one_sided
+from cvpipe.pictures import load_pictures
+from cvpipe.pictures.drawing import curves, to_png, try_to_draw
 from cvpipe.training.run import Run
+from cvpipe.training.schedules import last_step_of
+from cvpipe.training.shown_examples import ShownExamples, draw_evaluation
+from cvpipe.training.state import read_checkpoint
 from cvpipe.training.trained import load
 
-SHOWN_IMAGES = 32
-# Of large images fewer are shown: each value takes one to four bytes.
-SHOWN_VALUES = 50_000_000
-# Images that keep their own size are padded to be shown together.
-IMAGE = Field(padding=0)
-
-
-class FirstExamples:
-    """The first readable examples of an evaluation with their answers; `evaluate` takes `watch`."""
-
-    def __init__(self) -> None:
-        self._kept: list[dict[str, Any]] = []
-
-    def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep some of a batch, as long as there are few and they are small."""
-        images = [kept["image"] for kept in self._kept]
-        left = SHOWN_IMAGES - sum(map(len, images))
-        shown = np.flatnonzero(batch["weight"])[:left]
-        if len(shown) and sum(image.size for image in images) < SHOWN_VALUES:
-            every = {
-                "image": batch["image"],
-                "targets": batch["targets"],
-                "predictions": predictions,
-            }
-            self._kept.append(tf.nest.map_structure(lambda values: values[shown], every))
-
-    def draw(self, pictures: Pictures, task: Task, config: Config) -> Figure | None:
-        """Draw them; None where nothing could be read."""
-        if not self._kept:
-            return None
-        images = concatenate_padded([kept["image"] for kept in self._kept], IMAGE)
-        # Of several views a person sees the first, the middle of the image.
-        pixels = restore_pixels(
-            tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare
-        ).numpy()
-        targets = joined([kept["targets"] for kept in self._kept], task.targets)
-        answers = joined([kept["predictions"] for kept in self._kept], task.answers)
-        return pictures.draw_answers(pixels, targets, answers)
+log = logging.getLogger(__name__)
+CAPTIONS = {
+    "predictions": (
+        "Examples are spread over classes, and over right and wrong answers: wrong ones are more"
+        " frequent here than in the split.",
+        "",
+    )
+}
 
 
 def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Score the checkpoint of a run that would be exported, on one split, and write the report.
+
+    The training may not be finished; log and report say so then.
 
     Returns:
         What `evaluation.evaluate` does, and "split".
@@ -72,57 +45,66 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.known)
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
-    first = FirstExamples()
+    pictures = load_pictures(trained.config, trained.facts)
+    shown = ShownExamples(pictures) if pictures else None
     scores = evaluate(
         trained.predict,
         source,
         trained.task,
         trained.config,
         quarantine=quarantine,
-        watch=first.watch,
+        watch=shown.watch if shown else None,
     )
-    figures = {"curves": curves(run.metrics(), trained.task.best_by.score)}
-    if pictures := load_pictures(trained.config, trained.facts):
-        answers = first.draw(pictures, trained.task, trained.config)
-        figures |= {"predictions": answers} if answers else {}
-        figures |= pictures.draw_scores(scores)
-    write_report(run, split, scores, figures)
+    score = trained.task.best_by.score
+    figures: dict[str, Figure | None] = {}
+    figures["curves"] = try_to_draw("curves", partial(curves, run.metrics(), score))
+    if pictures and shown:
+        figures |= draw_evaluation(pictures, shown, scores, trained.task, trained.config)
+    if said := unfinished(run):
+        log.warning("%s: %s", run.folder, said)
+    drawn = {name: figure for name, figure in figures.items() if figure}
+    write_report(run, split, len(source), scores, drawn)
     return {**scores, "split": split}
 
 
 def write_report(
-    run: Run, split: str, scores: Mapping[str, Any], figures: Mapping[str, Figure]
+    run: Run, split: str, examples: int, scores: Mapping[str, Any], figures: Mapping[str, Figure]
 ) -> None:
-    """Write report.md from the scores of one split, and its pictures.
+    """Write report.md from the scores of one split, and its pictures; one that can't be drawn is
+    warned of and left out.
 
     Args:
+        examples: of the split.
         figures: by name, in the report's order.
     """
     folder = run.pictures(split)
     folder.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=100)
-    known = run.known
+    drawn = {name: try_to_draw(name, partial(to_png, own)) for name, own in figures.items()}
+    pictures = {name: content for name, content in drawn.items() if content is not None}
+    for name, content in pictures.items():
+        (folder / f"{name}.png").write_bytes(content)
     lines = [
         f"# {run.config.name}",
         "",
         (
-            f"Scores on the {split} split ({known['examples'][split]} examples); training had"
-            f" {known['examples']['train']}."
+            f"Scores on the {split} split ({examples} examples); training had"
+            f" {run.known['examples']['train']}."
         ),
         "",
+        *(line for said in (unfinished(run), one_sided(scores)) if said for line in (said, "")),
         *_table(
             ["score", "value"], [[name, _number(value)] for name, value in numbers(scores).items()]
         ),
         "",
         *(
             line
-            for name in figures
+            for name in pictures
             for line in (
                 f"## {_title(name)}",
                 "",
                 f"![{_title(name)}]({folder.name}/{name}.png)",
                 "",
+                *CAPTIONS.get(name, ()),
             )
         ),
         *(
@@ -141,6 +123,23 @@ def write_report(
     run.report(split).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def unfinished(run: Run) -> str | None:
+    """Say how far a training has come that isn't at its end; None where it is."""
+    config, last = run.config, run.checkpoint("last")
+    reached = read_checkpoint(last, ("step", "converged", "evaluations_since_best"))
+    step, stopping = int(reached["step"]), config.train.early_stopping
+    total = config.train.epochs
+    if not isinstance(config.optimizer, Lbfgs):
+        total = last_step_of(config.train.epochs, config, run.known["examples"]["train"])
+    stopped = stopping and int(reached["evaluations_since_best"]) >= stopping.patience
+    if step >= total or bool(reached["converged"]) or stopped:
+        return None
+    return (
+        f"The training is not finished: it has made {step} of {total} steps. The same cvpipe train"
+        " command goes on."
+    )
+
+
 def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return the lines of a Markdown table, one a class, from a score's "per_class"; "–" where a
     score is undefined.
@@ -153,7 +152,11 @@ def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    lines = [head, ["---"] * len(head), *rows]
+    # In a cell, a line break or a bar would end it.
+    return [
+        " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) for line in lines
+    ]
 
 
 def _title(name: str) -> str:

@@ -19,8 +19,9 @@ from typing import Any
 from cvpipe import __version__, config_file
 from cvpipe.atomic_write import atomic_write
 from cvpipe.config import Config
+from cvpipe.config.optimizer import Cosine
 from cvpipe.data.facts import Facts, KnownData
-from cvpipe.errors import ConfigError, DataError, UserError
+from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder
 from cvpipe.json_files import jsonable, write_json
 
 
@@ -69,11 +70,9 @@ class Run:
             return config_file.parse(
                 self.config_file.read_text(encoding="utf-8"), str(self.config_file)
             )
-        except FileNotFoundError:
-            raise DataError(
-                f"{self.folder}: no run there (no config.json); train one with: cvpipe train"
-                " PIPELINE.yaml"
-            ) from None
+        except (FileNotFoundError, NotADirectoryError):
+            missing = "no run there (no config.json); train one with: cvpipe train PIPELINE.yaml"
+            raise DataError(f"{self.folder}: {instead_of_folder(self.folder) or missing}") from None
 
     @property
     def known(self) -> KnownData:
@@ -84,7 +83,10 @@ class Run:
         """
         values = self._read_known()
         return KnownData(
-            facts=values["facts"], examples=values["examples"], digests=values["digests"]
+            facts=values["facts"],
+            examples=values["examples"],
+            digests=values["digests"],
+            images=values["images"],
         )
 
     @property
@@ -108,6 +110,9 @@ class Run:
     def start(self, config: Config, known: KnownData, fresh: bool) -> bool:
         """Make the folder ready; a run of the same configuration in it is resumed.
 
+        The same data may lie elsewhere by now, and the training may be made longer where its
+        schedule doesn't depend on its length.
+
         Args:
             known: of the data, from `describe_splits`.
             fresh: move a run that exists aside (nothing is deleted) and start anew.
@@ -123,6 +128,8 @@ class Run:
             self.folder.rename(_free_name(self.folder))
         if self.checkpoint("last").exists():
             self._check_same(config, known)
+            if self.writes:
+                write_json(self.config_file, config.to_json())
             return True
         # Without a checkpoint nothing can be lost: a run that failed at once may be started again
         # with another configuration.
@@ -185,7 +192,7 @@ class Run:
     def _read_known(self) -> dict[str, Any]:
         try:
             values = json.loads(self.known_file.read_text(encoding="utf-8"))
-            if not {"facts", "examples", "digests", "versions"} <= values.keys():
+            if not {"facts", "examples", "digests", "images", "versions"} <= values.keys():
                 raise KeyError("written by another version of cvpipe")
             return values
         except (OSError, json.JSONDecodeError, KeyError) as error:
@@ -197,8 +204,13 @@ class Run:
     def _check_same(self, config: Config, known: KnownData) -> None:
         before, now = _flat(self.config.to_json()), _flat(config.to_json())
         changed = [
-            key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
+            key
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not _is_place(key)
         ]
+        if changed == ["train.epochs"] and now["train.epochs"] > before["train.epochs"]:
+            self._check_can_be_longer(config, before["train.epochs"])
+            changed = []
         if changed:
             listed = ", ".join(
                 f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed[:5]
@@ -217,6 +229,16 @@ class Run:
                     " test split now. Restore the data, or start anew with --fresh"
                 )
 
+    def _check_can_be_longer(self, config: Config, epochs: int) -> None:
+        if isinstance(config.schedule, Cosine):
+            raise ConfigError(
+                f"{self.folder}: train.epochs can't be raised from {epochs} to"
+                f" {config.train.epochs}: schedule.kind: cosine falls over all epochs, so a longer"
+                " training has other learning rates from its first step on. Give it a folder of its"
+                f" own with --run; --set model.weights={self.folder} starts it from these weights."
+                " Every other schedule can be made longer"
+            )
+
 
 def _versions() -> dict[str, str]:
     import keras
@@ -233,7 +255,14 @@ def _free_name(folder: Path) -> Path:
     )
 
 
+def _is_place(key: str) -> bool:
+    """True if a key only says where the data lies: its digests tell whether it is the same."""
+    return key.startswith("data.source.") and key.rpartition(".")[2] in ("path", "root", "data_dir")
+
+
 def _flat(value: Any, at: str = "") -> dict[str, Any]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = {str(position): item for position, item in enumerate(value)}
     if isinstance(value, dict):
         return {
             key: leaf

@@ -6,21 +6,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.data.prepare import input_spec, restore_pixels
 from cvpipe.data.sources import Source
 from cvpipe.data.stream import training_batches
 from cvpipe.evaluation import Predict, numbers
-from cvpipe.pictures import load_pictures
+from cvpipe.pictures import Pictures, load_pictures
+from cvpipe.pictures.drawing import try_to_draw
 from cvpipe.tasks.task import Task
 from cvpipe.training.progress import Progress
-from cvpipe.training.report import SHOWN_IMAGES, FirstExamples
 from cvpipe.training.run import Run
+from cvpipe.training.shown_examples import SHOWN_IMAGES, ShownExamples, draw_evaluation
 from cvpipe.training.summaries import Summaries
 
 
@@ -41,7 +42,8 @@ class RunLog:
             if config.train.pictures and run.writes
             else None
         )
-        self._first = FirstExamples()
+        self._shown = ShownExamples(self._pictures) if self._pictures else None
+        self._scores: dict[str, Any] = {}
         self._logged_at, self._steps = 0.0, 0
         self._sums: dict[str, float] = {}
 
@@ -56,14 +58,9 @@ class RunLog:
         self._summaries.config(self._config)
         if self._config.train.pictures and self._run.writes:
             self._summaries.graph(predict, input_spec(self._config))
-        batch = next(iter(self._augmented()), None) if self._pictures else None
-        if self._pictures and batch is not None:
-            pixels = restore_pixels(batch["image"][:SHOWN_IMAGES], self._config.prepare).numpy()
-            targets = {
-                name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()
-            }
-            figure = self._pictures.draw_targets(pixels, targets)
-            self._summaries.figure(0, "augmented training images", figure)
+        if self._pictures:
+            draw = partial(self._draw_augmented, self._pictures)
+            try_to_draw("augmented training images", draw)
 
     def trained(
         self,
@@ -106,32 +103,46 @@ class RunLog:
             self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep the first examples that are evaluated, to show their answers."""
-        self._first.watch(batch, predictions)
+        """Keep some of the examples that are evaluated, to show their answers."""
+        if self._shown:
+            self._shown.watch(batch, predictions)
 
     def evaluated(self, step: int, epoch: int, scores: dict[str, Any]) -> None:
-        """Log an evaluation on the validation split."""
+        """Log the numbers of an evaluation on the validation split."""
         self._run.log_metrics(
             {"step": step, "epoch": epoch, "split": "validation", **numbers(scores)}
         )
         self._summaries.scalars(
             step, {f"validation/{name}": value for name, value in numbers(scores).items()}
         )
-        if self._pictures:
-            answers = self._first.draw(self._pictures, self._task, self._config)
-            figures = {
-                **({"predictions": answers} if answers else {}),
-                **self._pictures.draw_scores(scores),
-            }
+        self._scores = scores
+
+    def draw(self, step: int) -> None:
+        """Show pictures of the evaluation that was logged last, where there is a new one.
+
+        Call it once the checkpoint is safe.
+        """
+        if self._pictures and self._shown and self._scores:
+            figures = draw_evaluation(
+                self._pictures, self._shown, self._scores, self._task, self._config
+            )
             for name, figure in figures.items():
-                self._summaries.figure(step, name, figure)
-        self._first = FirstExamples()
+                try_to_draw(name, partial(self._summaries.figure, step, name, figure))
+            self._shown = ShownExamples(self._pictures)
+        self._scores = {}
 
     def close(self) -> None:
         """Write what is left."""
         self._summaries.close()
 
-    def _augmented(self) -> tf.data.Dataset:
-        return training_batches(
+    def _draw_augmented(self, pictures: Pictures) -> None:
+        batches = training_batches(
             self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1
         ).ignore_errors()
+        for batch in batches:
+            pixels = restore_pixels(batch["image"][:SHOWN_IMAGES], self._config.prepare).numpy()
+            targets = {
+                name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()
+            }
+            figure = pictures.draw_targets(pixels, targets)
+            self._summaries.figure(0, "augmented training images", figure)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -151,15 +151,18 @@ def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
         ) from error
 
 
-def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
-    """Read a checkpoint; the file's checksums are verified.
+def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Read a checkpoint; the checksums of what is read are verified.
+
+    Args:
+        names: of the arrays to read; None for all.
 
     Raises:
         DataError: there is none, or it is damaged.
     """
     try:
         with np.load(file) as arrays:
-            return dict(arrays)
+            return {name: arrays[name] for name in names or arrays}
     except FileNotFoundError:
         raise DataError(f"{file}: no checkpoint there; train the run first") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -8,22 +8,25 @@ import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
+from cvpipe.training.cluster import EXAMPLE, Member, read_member
 
 
 def make_strategy(choice: str) -> tf.distribute.Strategy:
-    """The strategy for `train.strategy`; "auto" takes TF_CONFIG (several machines), then a TPU,
-    then all GPUs.
+    """The strategy for `train.strategy`; "auto" takes the cluster of TF_CONFIG (several machines),
+    then a TPU, then all GPUs.
 
     Raises:
-        ConfigError: "multiworker" without TF_CONFIG, or "tpu" where there is none.
+        ConfigError: TF_CONFIG can't be used; "multiworker" without a cluster, or "tpu" where there
+            is none.
     """
+    member = read_member() if choice in ("auto", "multiworker") else None
     if choice == "auto":
-        choice = _suggested()
+        choice = _suggested(member)
     if choice == "multiworker":
-        if "TF_CONFIG" not in os.environ:
+        if member is None:
             raise ConfigError(
-                "train.strategy: multiworker needs the environment variable TF_CONFIG, which names"
-                " all workers"
+                "train.strategy: multiworker needs the environment variable TF_CONFIG with a"
+                f" cluster, which names all workers, such as {EXAMPLE}"
             )
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
@@ -42,7 +45,8 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """True if this process writes the run's files; all processes compute the same."""
-    return not is_multi_worker(strategy) or strategy.cluster_resolver.task_id == 0
+    member = read_member() if is_multi_worker(strategy) else None
+    return member is None or member.writes
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
@@ -107,8 +111,8 @@ def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
     )
 
 
-def _suggested() -> str:
-    if "TF_CONFIG" in os.environ:
+def _suggested(member: Member | None) -> str:
+    if member is not None:
         return "multiworker"
     if "TPU_NAME" in os.environ or tf.config.list_physical_devices("TPU"):
         return "tpu"

@@ -25,6 +25,7 @@ from cvpipe.training.build import build_state
 from cvpipe.training.checkpointer import Checkpointer
 from cvpipe.training.distillation import with_teacher
 from cvpipe.training.full_batch import check_full_batch, train_full_batch
+from cvpipe.training.memory import check_memory, free_memory, warn_of_repetition
 from cvpipe.training.parts import Parts
 from cvpipe.training.progress import Progress
 from cvpipe.training.report import evaluate_run
@@ -82,7 +83,9 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     with strategy.scope():
         task = with_teacher(load_task(config, source.facts), config, source.facts)
     run = Run(folder, writes=is_chief(strategy))
+    warn_of_repetition(config, len(source))
     state, schedule = build_state(config, task, len(source), strategy)
+    check_memory(config, state.trained.values(), strategy, free_memory())
     predict = make_predict([state.networks], task, config)
     quarantines = {
         name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file)
@@ -207,12 +210,13 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
                     checkpointer.save("last")
 
             # == Evaluation and checkpoints. "last" comes last: until then a run that is killed does
-            # all of this again, to the same bits.
+            # all of this again, to the same bits. Pictures come after it.
             if milestone.epoch is not None:
                 validate(parts, milestone.epoch)
             if milestone.snapshot is not None:
                 checkpointer.save(f"snapshot-{milestone.snapshot}")
             checkpointer.save("last")
+            parts.log.draw(int(state.step))
 
     # == End.
     return "stopped early" if int(state.step) < total_steps else "finished"

@@ -68,25 +68,28 @@ def assert_same_training(one: dict[str, np.ndarray], several: dict[str, np.ndarr
 
 
 @pytest.mark.soak
-def test_two_processes_train_to_the_weights_of_one(
-    tmp_path: Path, small_arguments: list[str]
+@pytest.mark.parametrize("jobs", [("worker", "worker"), ("chief", "worker")])
+def test_two_processes_train_to_the_weights_of_one_and_one_of_them_writes(
+    tmp_path: Path, small_arguments: list[str], jobs: tuple[str, str]
 ) -> None:
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    cluster: dict[str, list[str]] = {}
+    tasks = []
+    for job, port in zip(jobs, free_ports(2), strict=True):
+        addresses = cluster.setdefault(job, [])
+        tasks.append({"type": job, "index": len(addresses)})
+        addresses.append(f"127.0.0.1:{port}")
     workers = [
         train(
             small_arguments,
             tmp_path / "two",
-            {
-                "TF_CONFIG": json.dumps(
-                    {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-                )
-            },
+            {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
         )
-        for index in range(2)
+        for task in tasks
     ]
     try:
-        for worker in workers:
-            finish(worker)
+        said = [finish(worker) for worker in workers]
+        assert ["report.md" in out for out in said] == [True, False]
+        assert "is written by the chief worker" in said[1]
     finally:
         for worker in workers:
             worker.kill()

@@ -166,7 +166,7 @@ def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> Non
         file.rename(file.with_name(f"other-{file.name}"))
     with pytest.raises(ConfigError, match="data changed since this run began .*digests"):
         train_photos(photos, tmp_path / "run")
-    with pytest.raises(DataError, match="images it was trained on may be in the test split now"):
+    with pytest.raises(DataError, match="may be the same under other names, such as .*other-"):
         evaluate_run(Run(tmp_path / "run"))
 
 
@@ -340,6 +340,35 @@ def test_class_names_may_look_like_formulas(photos: Path, tmp_path: Path) -> Non
     assert train_photos(photos, tmp_path / "run", "train.pictures=true")["ended"] == "finished"
 
 
+def test_a_picture_that_cant_be_drawn_is_a_warning_and_left_out_of_the_report(
+    finished: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("cvpipe.pictures.drawing.confusion_matrix", fail)
+    train_photos(*finished)
+    assert "the picture 'scores' can't be drawn (ValueError: no such font)" in caplog.text
+    report = (tmp_path / "run/report.md").read_text()
+    assert "predictions.png" in report and "confusion_matrix" not in report
+
+
+def test_pictures_come_after_the_checkpoints(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cvpipe.training.run_log.draw_evaluation", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_photos(photos, tmp_path / "run", "train.pictures=true")
+    for name in ("best", "last"):
+        assert int(read_checkpoint(tmp_path / f"run/checkpoints/{name}.npz")["step"]) == 3
+
+
 def test_fresh_moves_the_old_run_aside(finished: tuple[Path, Path], tmp_path: Path) -> None:
     before = (tmp_path / "run/checkpoints/last.npz").read_bytes()
     train_photos(*finished, "seed=5", fresh=True)
@@ -357,7 +386,9 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
 
-def test_early_stopping_stops_after_its_patience(photos: Path, tmp_path: Path) -> None:
+def test_early_stopping_stops_after_its_patience(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     overrides = (
         "train.epochs=30",
         "train.early_stopping.patience=2",
@@ -370,6 +401,10 @@ def test_early_stopping_stops_after_its_patience(photos: Path, tmp_path: Path) -
     scores = [row["accuracy"] for row in rows if row["split"] == "validation"]
     assert len(scores) < 30
     assert max(scores[:-2]) >= max(scores[-2:])
+    # Equal scores are no progress.
+    said, bests = capsys.readouterr().err, np.maximum.accumulate([-1.0, *scores])
+    assert said.count("(best so far)") == (np.diff(bests) > 0).sum()
+    assert said.count("(equals the best)") == (np.array(scores) == bests[:-1]).sum()
 
 
 def test_the_best_checkpoint_is_the_one_with_the_highest_validation_score(

@@ -1,65 +1,68 @@
-"""Guards reports: the first examples of an evaluation, however they are batched."""
+"""Guards reports: what a person has to know of a run stands in them."""
 
 from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import ROOT
-from cvpipe import config_file
-from cvpipe.data.facts import Facts
-from cvpipe.pictures import load_pictures
-from cvpipe.tasks import load_task
-from cvpipe.training.report import SHOWN_IMAGES, FirstExamples
-
-TILES = "prepare={size: [64, 64], resize: tile, overlap: 16}"
-CONFIG = config_file.load(ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", [TILES])
-FACTS = Facts(("ground", "square"))
-TASK, PICTURES = load_task(CONFIG, FACTS), load_pictures(CONFIG, FACTS)
-assert PICTURES
+from cvpipe.metrics.classification import ClassificationMetrics
+from cvpipe.training.report import per_class_table, unfinished, write_report
+from cvpipe.training.run import Run
 
 
-def watched(first: FirstExamples, *sizes: tuple[int, int], readable: bool = True) -> None:
-    """Shows it batches of one image each."""
-    for height, width in sizes:
-        mask = np.zeros((1, height, width), np.uint8)
-        names = np.array([[name.encode() for name in FACTS.class_names]], object)
-        predictions = {
-            "mask": mask,
-            "image_size": np.array([[height, width]]),
-            "class_names": names,
-        }
-        batch = {
-            "image": np.zeros((1, height, width, 3), np.uint8),
-            "targets": {"mask": mask},
-            "weight": np.float32([readable]),
-        }
-        first.watch(batch, predictions)
+@pytest.fixture
+def run(trained_run: Path, tmp_path: Path) -> Run:
+    return Run(shutil.copytree(trained_run, tmp_path / "run"))
 
 
-def test_examples_come_from_several_batches_and_differ_in_size() -> None:
-    first = FirstExamples()
-    watched(first, (40, 30), (1, 1), readable=False)
-    watched(first, (40, 30), (20, 50))
-    figure = first.draw(PICTURES, TASK, CONFIG)
-    assert figure is not None and len(figure.axes) == 2 * len(["image", "truth", "answer"])
-    heights = [axes.get_images()[0].get_array().shape[:2] for axes in figure.axes]
-    assert heights == 3 * [(40, 30)] + 3 * [(20, 50)]
+def configure(run: Run, **train: Any) -> None:
+    """Change the section `train` of a run's configuration."""
+    values = json.loads(run.config_file.read_text())
+    values["train"] |= train
+    run.config_file.write_text(json.dumps(values))
 
 
-def test_no_more_are_kept_than_are_shown_and_fewer_of_large_ones(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_unfinished_training_says_so_in_its_report_and_on_the_console(
+    run: Run, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
-    first = FirstExamples()
-    watched(first, *[(2, 2)] * (SHOWN_IMAGES + 3))
-    assert sum(len(kept["image"]) for kept in first._kept) == SHOWN_IMAGES
-    monkeypatch.setattr("cvpipe.training.report.SHOWN_VALUES", 100)
-    first = FirstExamples()
-    watched(first, *[(6, 6)] * 3)
-    assert len(first._kept) == 1
+    assert unfinished(run) is None
+    steps = json.loads(run.metrics_file.read_text().splitlines()[-1])["step"]
+    configure(run, epochs=30)
+    said = f"The training is not finished: it has made {steps} of {15 * steps} steps."
+    assert str(unfinished(run)).startswith(said[:58])
+    code, out, err = cvpipe("evaluate", run.folder)
+    assert code == 0 and f"{run.folder}: The training is not finished" in err
+    assert "The training is not finished: it has made" in run.report("test").read_text()
+    # Each class has its line on the console.
+    lines = [line.split() for line in out.splitlines()]
+    assert ["class", "precision", "recall", "f1", "images", "label_share", "answer_share"] in lines
+    assert {str(number) for number in range(10)} <= {line[0] for line in lines if line}
 
 
-def test_where_nothing_can_be_read_there_is_no_picture() -> None:
-    first = FirstExamples()
-    watched(first, (5, 5), readable=False)
-    assert first.draw(PICTURES, TASK, CONFIG) is None
+def test_a_training_that_stopped_early_is_finished(run: Run) -> None:
+    configure(run, epochs=30, early_stopping={"patience": 1})
+    with np.load(run.checkpoint("last")) as arrays:
+        values = {**arrays, "evaluations_since_best": np.int64(1)}
+    np.savez(run.checkpoint("last"), **values)
+    assert unfinished(run) is None
+
+
+def test_a_network_that_answers_one_class_is_told_in_the_report(run: Run) -> None:
+    metrics = ClassificationMetrics(("cat", "dog"))
+    probabilities = np.float32([[1, 0], [1, 0]])
+    metrics.update({"probabilities": probabilities}, {"label": np.array([0, 1])}, np.ones(2))
+    write_report(run, "test", 2, metrics.result(), {})
+    report = run.report("test").read_text()
+    assert "all answers are 'cat', as are 50.0% of the labels" in report
+    assert "dog | –" in report and "0.5000 | 0.0000" in report
+
+
+def test_names_dont_break_tables() -> None:
+    lines = per_class_table({"a|b": {"f1": 0.5}, "two\nlines": {"f1": float("nan")}})
+    assert lines == ["class | f1", "--- | ---", r"a\|b | 0.5000", "two lines | –"]

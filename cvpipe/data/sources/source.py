@@ -93,14 +93,21 @@ class Source:
         """
         return [same_form(self.name_record(record)) for record in self.records.tolist()]
 
-    def digest(self) -> str:
-        """Return a fingerprint of the examples, their order and annotations.
+    @functools.cached_property
+    def digests(self) -> np.ndarray:
+        """Fingerprint of each example, its name and annotations: uint64 [N].
 
         Contents of images, and annotations that lie beside them, are not read.
         """
         columns = [annotation.digests(self.records) for annotation in self.annotations]
-        lines = "\n".join(" ".join(row) for row in zip(*columns, self.names(), strict=True))
-        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        rows = (" ".join(row) for row in zip(*columns, self.names(), strict=True))
+        encoded = (row.encode("utf-8", "surrogateescape") for row in rows)
+        each = [hashlib.blake2b(row, digest_size=8).digest() for row in encoded]
+        return np.frombuffer(b"".join(each), "<u8")
+
+    def digest(self) -> str:
+        """Return a fingerprint of the examples and their order; see `digests`."""
+        return hashlib.sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def describe(self, index: int) -> str:
         """Say in a few words how an example is annotated: its class, or what it shows."""

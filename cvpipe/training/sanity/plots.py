@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from cvpipe.pictures.drawing import literal
+
 
 def line_plot(
     x: np.ndarray,
@@ -25,11 +27,10 @@ def line_plot(
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, y in lines.items():
-        axes.plot(x, y, marker="." if len(x) < 100 else None, linewidth=0.8, label=name)
+        axes.plot(x, y, marker="." if len(x) < 100 else None, linewidth=0.8, label=literal(name))
     for number, (name, place) in enumerate(marks.items()):
-        axes.axvline(
-            place, linestyle="--", color=f"C{len(lines) + number}", label=f"{name}: {place:.1g}"
-        )
+        label = literal(f"{name}: {place:.1g}")
+        axes.axvline(place, linestyle="--", color=f"C{len(lines) + number}", label=label)
     if log_x:
         axes.set_xscale("log")
     if log_y and any((np.asarray(y) > 0).any() for y in lines.values()):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from cvpipe.config import Config
+from cvpipe.pictures.drawing import to_png, try_to_draw
 from cvpipe.training.sanity.finding import Finding
 
 
@@ -25,9 +27,10 @@ def write_sanity_report(findings: Sequence[Finding], config: Config, folder: Pat
         title, said = finding.name.capitalize(), f"{finding.says[0].upper()}{finding.says[1:]}."
         lines += [f"## {title}: {'ok' if finding.ok else 'suspicious'}", "", said, ""]
         lines += [] if finding.ok else [f"{finding.advice}.", ""]
-        if finding.figure:
+        content = try_to_draw(title, partial(to_png, finding.figure)) if finding.figure else None
+        if content is not None:
             picture = f"{finding.name.replace(' ', '_')}.png"
-            finding.figure.savefig(folder / picture, dpi=100)
+            (folder / picture).write_bytes(content)
             lines += [f"![{title}]({picture})", ""]
         if finding.table:
             head, *rows = finding.table

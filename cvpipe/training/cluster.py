@@ -1,0 +1,102 @@
+"""TF_CONFIG: the processes that train together, and the one of them that writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from cvpipe.errors import ConfigError
+
+CHIEF, WORKER = "chief", "worker"
+EXAMPLE = (
+    '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
+
+
+class Member(NamedTuple):
+    """This process as a member of a cluster."""
+
+    job: str
+    """"chief" or "worker"."""
+    number: int
+    """Position among the processes of that job."""
+    writes: bool
+    """True for exactly one member: the chief, or without one the first worker."""
+
+
+def read_member(text: str | None = None) -> Member | None:
+    """Read which member of which cluster this process is; None where it trains alone.
+
+    It trains alone without a cluster, whatever else is said: TensorFlow takes it so, too.
+
+    Args:
+        text: as in TF_CONFIG; None reads the environment variable.
+
+    Raises:
+        ConfigError: it is no JSON of that form, names jobs that don't train, or a member that the
+            cluster lacks.
+    """
+    text = os.environ.get("TF_CONFIG", "") if text is None else text
+    values = _parsed(text) if text.strip() else {}
+    task = _mapping(values.get("task"), "task")
+    cluster = _mapping(values.get("cluster"), "cluster")
+    jobs = {name: addresses for name, addresses in cluster.items() if addresses}
+    named = [str(name) for name in (*jobs, *([task["type"]] if "type" in task else []))]
+    other = next((name for name in named if name not in (CHIEF, WORKER)), None)
+    if other is not None:
+        raise ConfigError(
+            f"TF_CONFIG: '{other}' is no job of a training here, whose processes all compute the"
+            " same; name the jobs chief and worker alone, and start nothing else. Evaluators and"
+            " parameter servers aren't needed"
+        )
+    if not jobs:
+        return None
+    return _member(jobs, task)
+
+
+def _member(jobs: dict[str, Any], task: dict[str, Any]) -> Member:
+    for name, addresses in jobs.items():
+        if not isinstance(addresses, list):
+            raise ConfigError(
+                f"TF_CONFIG: cluster.{name} should be a list of addresses, such as"
+                f' ["host1:2222"], not {json.dumps(addresses)}'
+            )
+    if len(jobs.get(CHIEF, [])) > 1:
+        raise ConfigError(
+            f"TF_CONFIG: the cluster has {len(jobs[CHIEF])} chiefs; name one, and the others as"
+            " workers"
+        )
+    job, index = task.get("type"), str(task.get("index"))
+    if job is None or not index.isdecimal():
+        raise ConfigError(
+            f"TF_CONFIG: task should say which process of the cluster this is, such as in {EXAMPLE}"
+        )
+    if int(index) >= len(jobs.get(job, [])):
+        raise ConfigError(
+            f"TF_CONFIG: task is {job} {index}, which the cluster doesn't have; it has"
+            f" {', '.join(f'{len(own)} of {name}' for name, own in jobs.items())}, counted from 0"
+        )
+    return Member(job, int(index), job == CHIEF or (CHIEF not in jobs and int(index) == 0))
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"TF_CONFIG: not valid JSON ({error.msg}, character {error.pos + 1}); write it as"
+            f" {EXAMPLE}, or unset it to train with one process"
+        ) from None
+    return _mapping(values, "it")
+
+
+def _mapping(values: Any, what: str) -> dict[str, Any]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"TF_CONFIG: {what} should be a mapping, not {json.dumps(values)}; write TF_CONFIG as"
+            f" {EXAMPLE}"
+        )
+    return values

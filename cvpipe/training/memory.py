@@ -1,0 +1,136 @@
+"""The size of a batch: against the training split, and against the memory that is left.
+
+What a step takes is estimated from shapes, before anything is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# Batches of images that exist at once: the one in use, two ahead, one that is gathered.
+BATCHES = 4
+# A step on a CPU takes 0.6 to 0.9 times the size of all layers' outputs: measured with a ResNet and
+# a VGG. Some outputs are changed in place.
+LEAST_SHARE = 0.5
+GIGABYTE = 1e9
+UNLIMITED = 1 << 60
+
+
+def warn_of_repetition(config: Config, examples: int) -> None:
+    """Warn of a batch that is larger than the training split."""
+    size = config.train.batch_size
+    if size > examples:
+        log.warning(
+            "train.batch_size: %d is more than the %d images of the training split, so that a step"
+            " sees some of them several times; with %d or less it doesn't",
+            size,
+            examples,
+            examples,
+        )
+
+
+def check_memory(
+    config: Config,
+    networks: Iterable[keras.Model],
+    strategy: tf.distribute.Strategy,
+    free: int | None,
+) -> None:
+    """Compare what a train step takes with the memory that is left, and warn where it may not be
+    enough.
+
+    Args:
+        networks: those that are trained.
+        free: bytes, as `free_memory` returns them; None where nobody knows.
+
+    Raises:
+        ConfigError: it can't be enough.
+    """
+    if free is None:
+        return
+    size, train = config.train.batch_size, config.train
+    own = size * len(strategy.extended.worker_devices) // strategy.num_replicas_in_sync
+    image = 4 * prod(config.prepare.size) * config.prepare.channels
+    outputs = 0
+    if not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU"):
+        outputs = sum(map(bytes_of_outputs, networks)) // train.accumulate
+    least, likely = own * (image + LEAST_SHARE * outputs), own * (BATCHES * image + outputs)
+    advice = "take a smaller one" + (
+        ", or cut each step into parts with train.accumulate" if outputs else ""
+    )
+    said = (
+        f"train.batch_size: a step on {size} images of {_sides(config)} takes about"
+        f" {likely / GIGABYTE:.1f} GB of memory, and {free / GIGABYTE:.1f} GB are free"
+    )
+    if least > free:
+        raise ConfigError(f"{said}; {advice}: {max(int(own * free / likely), 1)} may fit")
+    if likely > free:
+        log.warning("%s; if the training is killed, %s", said, advice)
+
+
+def bytes_of_outputs(network: keras.Model) -> int:
+    """Return the bytes of all layers' outputs for one image, those of layers used twice counted
+    twice.
+    """
+    tensors = [
+        tensor
+        for layer in network.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+        # A layer's public `output` refuses layers that are used several times.
+        for node in layer._inbound_nodes
+        for tensor in node.output_tensors
+    ]
+    return sum(
+        prod(length or 1 for length in tensor.shape[1:]) * tf.as_dtype(tensor.dtype).size
+        for tensor in tensors
+    )
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes of memory that are left, on the machine or in its container; None where
+    Linux doesn't say.
+
+    Args:
+        root: the folder that holds proc and sys.
+    """
+    left = []
+    for line in _lines(root / "proc" / "meminfo"):
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            left.append(1024 * int(value.split()[0]))
+    groups = root / "sys" / "fs" / "cgroup"
+    for limit, used in (
+        (groups / "memory.max", groups / "memory.current"),
+        (groups / "memory/memory.limit_in_bytes", groups / "memory/memory.usage_in_bytes"),
+    ):
+        most, taken = "".join(_lines(limit)), "".join(_lines(used))
+        if most.isdecimal() and taken.isdecimal() and int(most) < UNLIMITED:
+            left.append(int(most) - int(taken) + _file_cache(limit.with_name("memory.stat")))
+    return min(left, default=None)
+
+
+def _file_cache(file: Path) -> int:
+    """Return the bytes that a container's files take in memory, which are given back when asked."""
+    rows = dict(line.split()[:2] for line in _lines(file) if len(line.split()) == 2)
+    return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _sides(config: Config) -> str:
+    return "×".join(map(str, (*config.prepare.size, config.prepare.channels)))

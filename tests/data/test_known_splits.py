@@ -1,0 +1,126 @@
+"""Guards known data: what a model was trained on is never scored, all else may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import small_config
+from cvpipe.config import Config
+from cvpipe.data.facts import KnownData
+from cvpipe.data.known_splits import describe_splits, open_known_splits, open_split
+from cvpipe.data.sources import open_splits
+from cvpipe.errors import DataError
+
+
+def photos(folder: Path, count: int, first: int = 0, classes: str = "ab") -> None:
+    """Empty files, as many of each class: nothing reads them here."""
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(first, first + count):
+            (folder / name / f"{number:03}.jpg").touch()
+
+
+def config_of(folder: Path, *overrides: str) -> Config:
+    return small_config(f"data.source={{kind: folder, path: {folder}}}", *overrides)
+
+
+def known_of(config: Config) -> KnownData:
+    return describe_splits(open_splits(config.data))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    photos(tmp_path / "photos", 40)
+    return config_of(tmp_path / "photos")
+
+
+def names(config: Config, split: str) -> set[str]:
+    return set(open_splits(config.data)[split].names())
+
+
+def test_added_images_push_some_out_of_training_which_are_counted_and_named(
+    config: Config, tmp_path: Path
+) -> None:
+    known, trained = known_of(config), names(config, "train")
+    photos(tmp_path / "photos", 60, first=40)
+    seen = sorted(names(config, "test") & trained)
+    assert seen
+    with pytest.raises(DataError) as error:
+        open_split(config, "test", known)
+    total = len(names(config, "test"))
+    assert f"{len(seen)} of the test split's {total} images were trained on" in str(error.value)
+    assert str(tmp_path / "photos" / seen[0]) in str(error.value)
+    assert "--set data.test=SHARE" in str(error.value)
+
+
+def test_holding_out_less_leaves_out_what_was_trained_on(config: Config, tmp_path: Path) -> None:
+    known, trained = known_of(config), names(config, "train")
+    photos(tmp_path / "photos", 60, first=40)
+    shares = [0.2, 0.15, 0.1, 0.05]
+    fewer = [config_of(tmp_path / "photos", f"data.test={share}") for share in shares]
+    [first, *_] = [one for one in fewer if not names(one, "test") & trained]
+    assert len(open_split(first, "test", known)) == len(names(first, "test")) > 0
+
+
+def test_images_added_to_a_split_of_their_own_are_scored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos(tmp_path / "train", 9)
+    photos(tmp_path / "test", 4, first=20)
+    config = config_of(tmp_path)
+    known = known_of(config)
+    photos(tmp_path / "test", 3, first=30)
+    photos(tmp_path / "train", 3, first=50)
+    assert len(open_split(config, "test", known)) == 14
+    assert "the test split has other images" in caplog.text
+
+
+def test_removed_images_leave_the_others_to_be_scored(config: Config, tmp_path: Path) -> None:
+    known = known_of(config)
+    for name in sorted(names(config, "train"))[:2]:
+        (tmp_path / "photos" / name).unlink()
+    assert set(open_split(config, "test", known).names()) == names(config, "test")
+
+
+def test_renamed_images_are_refused_since_nobody_knows_them(config: Config, tmp_path: Path) -> None:
+    known = known_of(config)
+    for file in (tmp_path / "photos" / "a").iterdir():
+        file.rename(file.with_name(f"other-{file.name}"))
+    with pytest.raises(DataError, match=r"\d+ images that it was trained on are gone .*other-"):
+        open_split(config, "test", known)
+
+
+def test_images_that_changed_their_class_are_refused(config: Config, tmp_path: Path) -> None:
+    known = known_of(config)
+    one = sorted(names(config, "train"))[0]
+    (tmp_path / "photos" / one).rename(tmp_path / "photos" / "b" / "900.jpg")
+    photos(tmp_path / "photos", 40, first=901)
+    with pytest.raises(DataError, match=r"were trained on|are gone"):
+        open_split(config, "test", known)
+
+
+def test_the_training_split_and_answers_that_are_only_compared_are_never_refused(
+    config: Config, tmp_path: Path
+) -> None:
+    known = known_of(config)
+    photos(tmp_path / "photos", 60, first=40)
+    assert len(open_split(config, "train", known)) == len(names(config, "train"))
+    [test] = open_known_splits(config, ["test"], known, scored=False)
+    assert len(test) == len(names(config, "test"))
+
+
+def test_the_same_data_elsewhere_is_known(config: Config, tmp_path: Path) -> None:
+    known = known_of(config)
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    moved = config_of(tmp_path / "moved")
+    assert open_split(moved, "test", known).digest() == known["digests"]["test"]
+
+
+def test_each_example_has_a_fingerprint_of_its_own(config: Config) -> None:
+    train = open_splits(config.data)["train"]
+    assert train.digests.dtype == np.uint64 and len(set(train.digests.tolist())) == len(train)
+    some = train.subset(np.array([5, 2]))
+    np.testing.assert_array_equal(some.digests, train.digests[[5, 2]])

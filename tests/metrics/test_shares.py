@@ -1,0 +1,106 @@
+"""Guards what is told of networks that answer one class only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cvpipe.metrics.classification import ClassificationMetrics
+from cvpipe.metrics.detection import DetectionMetrics
+from cvpipe.metrics.segmentation import SegmentationMetrics
+from cvpipe.metrics.shares import one_sided
+
+NAMES = ("cat", "dog", "fox")
+
+
+def classified(labels: list[int], answers: list[int]) -> dict[str, Any]:
+    metrics = ClassificationMetrics(NAMES)
+    probabilities = np.eye(3, dtype=np.float32)[answers]
+    metrics.update(
+        {"probabilities": probabilities}, {"label": np.array(labels)}, np.ones(len(labels))
+    )
+    return metrics.result()
+
+
+def segmented(truth: np.ndarray, answer: np.ndarray) -> dict[str, Any]:
+    metrics = SegmentationMetrics(NAMES, boundary=False)
+    metrics.update({"mask": answer[np.newaxis]}, {"mask": truth[np.newaxis]}, np.ones(1))
+    return metrics.result()
+
+
+def detected(labels: list[int], answers: list[int], score: float = 0.9) -> dict[str, Any]:
+    metrics = DetectionMetrics(NAMES)
+    count = max(len(labels), len(answers), 1)
+
+    def filled(values: list[int]) -> np.ndarray:
+        return np.array([values + [-1] * (count - len(values))])
+
+    boxes = np.tile(np.array([0.1, 0.1, 0.9, 0.9]), (1, count, 1))
+    predictions = {
+        "boxes": boxes * 10,
+        "scores": np.full((1, count), score),
+        "class_ids": filled(answers),
+        "count": np.array([len(answers)]),
+        "image_size": np.array([[10, 10]]),
+    }
+    targets = {"boxes": boxes, "labels": filled(labels), "crowd": np.zeros((1, count), bool)}
+    metrics.update(predictions, targets, np.ones(1))
+    return metrics.result()
+
+
+def shares(scores: dict[str, Any], which: str) -> list[float]:
+    return [own[which] for own in scores["per_class"].values()]
+
+
+def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> None:
+    scores = classified([0, 0, 0, 1], [0, 1, 1, 1])
+    assert shares(scores, "label_share") == [0.75, 0.25, 0]
+    assert shares(scores, "answer_share") == [0.25, 0.75, 0]
+    truth, answer = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8)
+    truth[0], truth[1], answer[:2] = 255, 2, 1
+    scores = segmented(truth, answer)
+    # The ignored row counts on neither side.
+    assert shares(scores, "label_share") == pytest.approx([2 / 3, 0, 1 / 3])
+    assert shares(scores, "answer_share") == pytest.approx([2 / 3, 1 / 3, 0])
+    scores = detected([1, 1, 2], [2, 2, 2, 1])
+    assert shares(scores, "label_share") == pytest.approx([0, 2 / 3, 1 / 3])
+    assert shares(scores, "answer_share") == [0, 0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    "scores, said",
+    [
+        (classified([0, 0, 1, 2], [1, 1, 1, 1]), "all answers are 'dog', as are 25.0% of the"),
+        (
+            segmented(np.arange(3, dtype=np.uint8)[:, np.newaxis], np.zeros((3, 1), np.uint8)),
+            "all answers are 'cat', as are 33.3% of the labels",
+        ),
+        (detected([0, 1], [2, 2]), "all answers are 'fox', as are 0.0% of the labels"),
+        (detected([0, 1], []), "nothing is answered, though there is 'cat', 'dog'"),
+        # Answers that nobody would be shown are none.
+        (detected([0], [0], score=0.1), "nothing is answered, though there is 'cat'"),
+    ],
+)
+def test_a_network_that_answers_one_class_or_none_is_told(
+    scores: dict[str, Any], said: str
+) -> None:
+    told = one_sided(scores)
+    assert told and told.startswith(said) and "cvpipe train --sanity" in told
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        classified([0, 0, 1], [1, 1, 0]),
+        # Labels of one class are answered rightly by it alone.
+        classified([1, 1], [1, 1]),
+        detected([0, 0], [0]),
+        detected([], []),
+        detected([], [0]),
+        {"accuracy": 1.0},
+    ],
+)
+def test_other_networks_are_not(scores: dict[str, Any]) -> None:
+    assert one_sided(scores) is None

@@ -1,0 +1,111 @@
+"""Guards the text in pictures: it is drawn as users wrote it, and no text stops a training."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from cvpipe.pictures import drawing
+from cvpipe.pictures.drawing import RIGHT, Marks, literal, to_pixels, to_png, try_to_draw
+
+PRINTABLE = (
+    "$a_{b}$",
+    "$",
+    "a$b$c$d$",
+    "cost in $ and $",
+    "\\$x$",
+    "$\\frac{1",
+    "_hidden",
+    "x^2_i",
+    "{",
+    "\\alpha",
+    "%d",
+    "two\nlines",
+    "漢字",
+)
+UNPRINTABLE = ("a\x00b", "a\tb", "a\rb", "\udcff")
+NAMES = (*PRINTABLE, *UNPRINTABLE)
+IMAGES = np.zeros((len(NAMES), 4, 4, 3), np.uint8)
+NUMBERS = np.ones(len(NAMES), int)
+BOXES = np.array([[0, 0, 2, 2]])
+
+
+def drawn(text: str, parse_math: bool = True) -> np.ndarray:
+    figure = Figure(figsize=(2, 1))
+    figure.text(0.1, 0.5, text, parse_math=parse_math)
+    return to_pixels(figure)
+
+
+@pytest.mark.parametrize("text", PRINTABLE)
+def test_text_is_drawn_as_it_stands(text: str) -> None:
+    np.testing.assert_array_equal(drawn(literal(text)), drawn(text, parse_math=False))
+
+
+def test_without_care_a_formula_would_be_drawn() -> None:
+    assert (drawn("$a_{b}$") != drawn(literal("$a_{b}$"))).any()
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [("a\x00b", "a\\x00b"), ("a\tb", "a\\tb"), ("\udcff", "\\udcff"), ("two\nlines", "two\nlines")],
+)
+def test_what_cant_be_printed_is_drawn_as_its_code(text: str, shown: str) -> None:
+    assert literal(text) == shown
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: drawing.image_grid(IMAGES, NAMES),
+        lambda: drawing.boxes_grid(IMAGES, [[Marks(BOXES, [name], RIGHT)] for name in NAMES]),
+        lambda: drawing.masks_table([[IMAGES[0]]], ["image"], NAMES),
+        lambda: drawing.bars(dict.fromkeys(NAMES, 1.0), "images"),
+        lambda: drawing.precision_recall([0, 1], {name: [1, 0] for name in NAMES}),
+        lambda: drawing.image_table([IMAGES[:2]] * len(NAMES), NAMES, ["one", "two"]),
+        lambda: drawing.class_counts({"train": NUMBERS}, NAMES),
+        lambda: drawing.confusion_matrix(np.diag(NUMBERS), NAMES),
+    ],
+    ids=["grid", "boxes", "masks", "bars", "precision", "table", "counts", "confusion"],
+)
+def test_every_picture_takes_any_text(draw: Callable[[], Figure]) -> None:
+    assert to_png(draw()).startswith(b"\x89PNG")
+
+
+def test_a_legend_names_classes_that_begin_with_an_underscore() -> None:
+    figure = drawing.masks_table([[IMAGES[0]]], ["image"], ["_a", "$b$"])
+    names = [text.get_text().strip() for text in figure.legends[0].get_texts()]
+    assert names == [literal("_a"), literal("$b$")]
+
+
+def test_names_of_bars_dont_lie_over_each_other() -> None:
+    for names in (["a", "b"], [f"a longer name {n}" for n in range(12)]):
+        figure = drawing.bars(dict.fromkeys(names, 1.0), "images")
+        to_pixels(figure)
+        [axes] = figure.axes
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert [label.get_text() for label in axes.get_xticklabels()] == names
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
+def test_letters_that_the_font_lacks_are_warned_of_once(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    drawing._warn_of_fonts.cache_clear()
+    for text in ("漢字", "字漢"):
+        drawn(text)
+    assert [record.getMessage()[:19] for record in caplog.records] == ["pictures show boxes"]
+    assert not recwarn.list
+
+
+def test_a_picture_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    figure = Figure()
+    figure.text(0, 0, r"$\frac{1$")
+    assert try_to_draw("scores", lambda: to_png(figure)) is None
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "the picture 'scores' can't be drawn (ValueError" in record.getMessage()
