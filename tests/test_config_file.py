@@ -239,7 +239,8 @@ FILES = {
     "a misspelled word": (
         "epochs: 20",
         "epochs: 20\n  precision: mixed_float",
-        "not \"mixed_float\"; did you mean 'mixed_float16'? (Keras's dtype policy",
+        "p.yaml:19: 'train.precision' should be 'float32', 'mixed_bfloat16' or 'mixed_float16',"
+        " not \"mixed_float\"; did you mean 'mixed_float16'? (Keras's dtype policy",
     ),
     "a misspelled task": (
         "task: classification",
@@ -250,7 +251,7 @@ FILES = {
     "a task in other words": (
         "task: classification",
         "task: Object_Detection",
-        f"'task' should be {TASKS}, not \"Object_Detection\"; did you mean 'detection'?",
+        f"p.yaml:1: 'task' should be {TASKS}, not \"Object_Detection\"; did you mean 'detection'?",
     ),
     "a task of no value": (
         "task: classification",

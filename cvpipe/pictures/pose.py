@@ -100,7 +100,7 @@ def draw_answer(
     points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
     _draw(axes, points, shown, shown, facts, drawing.RIGHT)
     y, x = points[shown].T - 0.5
-    axes.scatter(x, y, s=16, c=[color_of(n) for n in np.flatnonzero(shown)], zorder=4)
+    axes.scatter(x, y, s=16, c=[color_of(int(n)) for n in np.flatnonzero(shown)], zorder=4)
     return figure
 
 

@@ -59,7 +59,7 @@ def check_memory(
     if free is None:
         return
     size, train = config.train.batch_size, config.train
-    own = size * len(strategy.extended.worker_devices) // strategy.num_replicas_in_sync
+    own = size * _own_replicas(strategy) // strategy.num_replicas_in_sync
     image = 4 * prod(config.prepare.size) * config.prepare.channels
     outputs = 0
     if not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU"):
@@ -76,6 +76,12 @@ def check_memory(
         raise ConfigError(f"{said}; {advice}: {max(int(own * free / likely), 1)} may fit")
     if likely > free:
         log.warning("%s; if the training is killed, %s", said, advice)
+
+
+def _own_replicas(strategy: tf.distribute.Strategy) -> int:
+    """Return the number of replicas of this process."""
+    # A strategy of one device doesn't know its devices.
+    return 1 if strategy.num_replicas_in_sync == 1 else len(strategy.extended.worker_devices)
 
 
 def bytes_of_outputs(network: keras.Model) -> int:

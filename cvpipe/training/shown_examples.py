@@ -103,7 +103,7 @@ def draw_evaluation(
     warned of and left out.
     """
     answers = try_to_draw("predictions", partial(shown.draw, task, config))
-    counted = try_to_draw("scores", partial(pictures.draw_scores, scores))
+    counted = try_to_draw("figures of scores", partial(pictures.draw_scores, scores))
     return {**({"predictions": answers} if answers else {}), **(counted or {})}
 
 

@@ -45,7 +45,7 @@ def test_added_images_push_some_out_of_training_which_are_counted_and_named(
     config: Config, tmp_path: Path
 ) -> None:
     known, trained = known_of(config), names(config, "train")
-    photos(tmp_path / "photos", 60, first=40)
+    photos(tmp_path / "photos", 44, first=40)
     seen = sorted(names(config, "test") & trained)
     assert seen
     with pytest.raises(DataError) as error:

@@ -53,7 +53,8 @@ def test_the_scores_equal_scikit_learns() -> None:
         scores["confusion_matrix"], sklearn.metrics.confusion_matrix(labels, predicted)
     )
     expected = sklearn.metrics.precision_recall_fscore_support(labels, predicted)
-    given = np.array([list(own.values()) for own in scores["per_class"].values()]).T
+    columns = ("precision", "recall", "f1", "images")
+    given = [[own[column] for own in scores["per_class"].values()] for column in columns]
     np.testing.assert_allclose(given, expected)
 
 

@@ -29,15 +29,15 @@ def configure(run: Run, **train: Any) -> None:
 
 
 def test_an_unfinished_training_says_so_in_its_report_and_on_the_console(
-    run: Run, cvpipe: Callable[..., tuple[int, str, str]]
+    run: Run, cvpipe: Callable[..., tuple[int, str, str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert unfinished(run) is None
     steps = json.loads(run.metrics_file.read_text().splitlines()[-1])["step"]
     configure(run, epochs=30)
     said = f"The training is not finished: it has made {steps} of {15 * steps} steps."
     assert str(unfinished(run)).startswith(said[:58])
-    code, out, err = cvpipe("evaluate", run.folder)
-    assert code == 0 and f"{run.folder}: The training is not finished" in err
+    code, out, _ = cvpipe("evaluate", run.folder)
+    assert code == 0 and f"{run.folder}: The training is not finished" in caplog.text
     assert "The training is not finished: it has made" in run.report("test").read_text()
     # Each class has its line on the console.
     lines = [line.split() for line in out.splitlines()]
