@@ -35,11 +35,11 @@ ANSWERS = {
         "close",
         meaning=(
             "[B, S, 4]: ymin, xmin, ymax, xmax of each object in pixels of the image; zeros behind"
-            " the first count"
+            " the last"
         ),
     ),
-    "class_ids": Field("ranked", meaning="[B, S]: number of each object's class; -1 behind them"),
-    "class_names": Field("ranked", meaning="[B, S]: name of each object's class"),
+    "class_ids": Field("ranked", meaning="[B, S]: class number of each object; -1 behind the last"),
+    "class_names": Field("ranked", meaning="[B, S]: class name of each object"),
     "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, falling"),
     "count": Field("exact", meaning="[B]: number of objects"),
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
