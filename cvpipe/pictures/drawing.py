@@ -150,7 +150,7 @@ def masks_table(
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize=8)
     patches = [
-        Rectangle((0, 0), 1, 1, color=colour / 255, label=_legend_name(name))
+        Rectangle((0, 0), 1, 1, color=colour / 255, label=legend_name(name))
         for name, colour in zip(classes[:20], palette(), strict=False)
     ]
     figure.legend(handles=patches, loc="outside right upper", fontsize=7)
@@ -177,7 +177,7 @@ def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[f
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for n, (name, line) in enumerate(precision.items()):
-        label = _legend_name(name) if n < 20 else None
+        label = legend_name(name) if n < 20 else None
         axes.plot(recall, line, label=label, linewidth=1 if n else 2.5)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.03))
     figure.legend(loc="outside right upper", fontsize=7)
@@ -320,7 +320,8 @@ def _name_ticks(
     set_ticks(range(len(names)), [literal(name) for name in names], rotation=rotation)
 
 
-def _legend_name(name: str) -> str:
+def legend_name(name: str) -> str:
+    """Return the label of an entry of a legend."""
     # matplotlib keeps names that begin with _ out of the legend.
     return f" {literal(name)}"
 
@@ -328,7 +329,7 @@ def _legend_name(name: str) -> str:
 def to_png(figure: Figure, dpi: float = 100) -> bytes:
     """Render a figure as the content of a PNG file."""
     content = io.BytesIO()
-    with _one_warning_of_fonts():
+    with one_warning_of_fonts():
         figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
@@ -337,13 +338,13 @@ def to_pixels(figure: Figure) -> np.ndarray:
     """Render a figure as an RGB image, uint8 [H, W, 3]."""
     # matplotlib's canvases have no types.
     canvas: Any = FigureCanvasAgg(figure)
-    with _one_warning_of_fonts():
+    with one_warning_of_fonts():
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 @contextlib.contextmanager
-def _one_warning_of_fonts() -> Iterator[None]:
+def one_warning_of_fonts() -> Iterator[None]:
     """Say once that a font lacks letters; matplotlib would say it of each letter each time."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

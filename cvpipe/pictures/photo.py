@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cvpipe.pictures.drawing import legend_name, literal, one_warning_of_fonts
+
 MOST, LEAST = 2048, 256
 """Pixels of the longer side: larger photos are reduced, smaller ones enlarged by a whole number."""
 DPI = 100
@@ -33,6 +35,7 @@ def color_of(number: int) -> Color:
     return colorsys.hsv_to_rgb(0.6 + 0.618034 * number % 1, 0.9, 0.7)
 
 
+@one_warning_of_fonts()
 def show_photo(pixels: np.ndarray, legend: Sequence[Entry]) -> tuple[Figure, Axes]:
     """Show an image uint8 [H, W, C], gray or RGB, above a legend.
 
@@ -58,6 +61,7 @@ def show_photo(pixels: np.ndarray, legend: Sequence[Entry]) -> tuple[Figure, Axe
     return figure, axes
 
 
+@one_warning_of_fonts()
 def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None:
     """Draw a box (ymin, xmin, ymax, xmax in pixels) and its title, which stays inside the photo."""
     top, left, bottom, right = box
@@ -69,11 +73,10 @@ def draw_box(axes: Axes, box: Sequence[float], title: str, color: Color) -> None
     axes.add_patch(frame)
     text = axes.text(
         *corner,
-        title,
+        literal(title),
         color="white",
         fontsize=FONT_SIZE,
         va="bottom",
-        parse_math=False,
         bbox={"facecolor": color, "edgecolor": "none", "pad": PADDING},
     )
     canvas: Any = axes.get_figure(root=True).canvas  # type: ignore[union-attr]
@@ -116,8 +119,7 @@ def _draw_legend(figure: Figure, canvas: Any, entries: Sequence[Entry], columns:
     ]
     legend = figure.legend(
         handles,
-        # matplotlib keeps names that begin with _ out of the legend.
-        [f" {entry.text}" for entry in entries],
+        [legend_name(entry.text) for entry in entries],
         loc="lower left",
         bbox_to_anchor=(0, 0),
         borderaxespad=0,
@@ -125,6 +127,4 @@ def _draw_legend(figure: Figure, canvas: Any, entries: Sequence[Entry], columns:
         fontsize=FONT_SIZE,
         frameon=False,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
     return legend.get_window_extent(canvas.get_renderer())
