@@ -195,7 +195,7 @@ def test_damaged_chunks_never_fail(name: str) -> None:
     random = np.random.default_rng(0)
     found = []
     for _ in range(100):
-        damaged = bytearray(encoded[: random.integers(12, len(encoded))])
+        damaged = bytearray(encoded[: random.integers(13, len(encoded))])
         for place in random.integers(12, len(damaged), 3):
             damaged[place] = random.integers(256)
         found.append(int(stored_orientation(tf.constant(bytes(damaged)))))

@@ -351,7 +351,9 @@ def test_a_picture_that_cant_be_drawn_is_a_warning_and_left_out_of_the_report(
 
     monkeypatch.setattr("cvpipe.pictures.drawing.confusion_matrix", fail)
     train_photos(*finished)
-    assert "the picture 'scores' can't be drawn (ValueError: no such font)" in caplog.text
+    assert (
+        "the picture 'figures of scores' can't be drawn (ValueError: no such font)" in caplog.text
+    )
     report = (tmp_path / "run/report.md").read_text()
     assert "predictions.png" in report and "confusion_matrix" not in report
 
@@ -365,8 +367,10 @@ def test_pictures_come_after_the_checkpoints(
     monkeypatch.setattr("cvpipe.training.run_log.draw_evaluation", killed)
     with pytest.raises(KeyboardInterrupt):
         train_photos(photos, tmp_path / "run", "train.pictures=true")
+    run = Run(tmp_path / "run")
+    first = last_step_of(1, small_config("train.batch_size=8"), run.known["examples"]["train"])
     for name in ("best", "last"):
-        assert int(read_checkpoint(tmp_path / f"run/checkpoints/{name}.npz")["step"]) == 3
+        assert int(read_checkpoint(run.checkpoint(name))["step"]) == first
 
 
 def test_fresh_moves_the_old_run_aside(finished: tuple[Path, Path], tmp_path: Path) -> None:

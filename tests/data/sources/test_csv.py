@@ -177,7 +177,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "no such table": (
         {"train": TRAIN},
         {"test": "tset.csv"},
-        r"tset.csv: no such file; known: train.csv",
+        r"tset.csv: no such file; did you mean 'train.csv'\? known: train.csv",
     ),
     "no such heading": (
         {"train": TRAIN},
