@@ -287,7 +287,7 @@ def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
     assert export(Run(tmp_path / "run"), tmp_path / "model")["images"] == 20
     data.rename(tmp_path / "elsewhere")
     code, _, err = cvpipe("evaluate", tmp_path / "model")
-    assert code == 1 and "no such folder; set data.source.path" in err
+    assert code == 1 and "no such folder or zip archive; set data.source.path" in err
     code, out, err = cvpipe(
         "evaluate",
         tmp_path / "model",
