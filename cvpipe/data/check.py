@@ -21,7 +21,7 @@ from cvpipe.data.annotations.annotation import Tally
 from cvpipe.data.decode import decode_image
 from cvpipe.data.example import Example
 from cvpipe.data.file_kind import file_kind
-from cvpipe.data.graph import or_zeros
+from cvpipe.data.guard import readable_or_zeros
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources.source import Source
 from cvpipe.data.stream import PARALLEL, prefetch
@@ -113,13 +113,9 @@ def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np
             "kind": tf.ensure_shape(kind, []),
         }
 
-    @tf.autograph.experimental.do_not_convert
-    def guarded(index: tf.Tensor) -> Example:
-        measured, readable = or_zeros(look, index)
-        return {**measured, "readable": readable}
-
+    looked = readable_or_zeros(tf.data.Dataset.range(len(source)), look, PARALLEL)
     batches = prefetch(
-        tf.data.Dataset.range(len(source)).map(guarded, PARALLEL, deterministic=True).batch(BATCH)
+        looked.map(lambda _, measured, readable: {**measured, "readable": readable}).batch(BATCH)
     )
     for number, batch in enumerate(batches.as_numpy_iterator()):
         yield number * BATCH, batch

@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from cvpipe.config.augment import RandomResizedCrop
 from cvpipe.data.augment.geometry import random_window, resize_window
-from cvpipe.data.decode import FORMATS, MAX_BYTES, decode_image, size_allowed, with_adobe
+from cvpipe.data.decode import decode_image, with_adobe
 from cvpipe.data.exif import exif_orientation
 from cvpipe.data.graph import noinline_branch
+from cvpipe.data.header import FORMATS, MAX_BYTES, size_allowed
 from cvpipe.data.orientation import turns, upright
 
 # By how much libjpeg can reduce an image while decoding it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvpipe.data.decode import FORMATS
+from cvpipe.data.header import FORMATS
 
 # PNG specification, table 11.1, by the number at byte 25.
 _PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey + alpha", 6: "RGB + alpha"}

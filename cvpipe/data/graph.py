@@ -43,30 +43,12 @@ def call_python(function: Callable[[Any], Any], value: tf.Tensor, spec: tf.Tenso
     return tf.ensure_shape(tf.numpy_function(call, [value], spec.dtype, stateful=False), spec.shape)
 
 
-def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor]:
-    """Return (load(*args), True), or (zeros, False) if that raises any error of the graph.
-
-    The zeros have the shapes and types of the result; lengths that aren't known are 0. Works in
-    `Dataset.map` and in a SavedModel; `load` must return tensors of known rank.
-    """
-    # Only inside a Dataset does TensorFlow turn an error of the graph into data.
-    tried = tf.data.Dataset.from_tensors(args).map(tf.autograph.experimental.do_not_convert(load))
-    zeros = tf.nest.map_structure(
-        lambda spec: tf.zeros([length or 0 for length in spec.shape], spec.dtype),
-        tried.element_spec,
-    )
-    done = tried.ignore_errors().map(
-        lambda *loaded: (loaded if len(loaded) > 1 else loaded[0], True)
-    )
-    return (
-        done.concatenate(tf.data.Dataset.from_tensors((zeros, False))).take(1).get_single_element()
-    )
-
-
 def noinline_branch(branch: Callable[[], Any]) -> Callable[[], Any]:
     """Make a branch of a `tf.cond` a function, which costs nothing where it isn't taken.
 
     TensorFlow makes other branches parts of the graph around them, and goes through all their
     operations even where they aren't taken.
     """
-    return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
+    function = tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
+    # Without a graph around it, tracing it once more would be all that this does.
+    return lambda: branch() if tf.executing_eagerly() else function()

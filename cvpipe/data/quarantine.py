@@ -13,8 +13,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from cvpipe.data.annotations import checked
-from cvpipe.data.decode import FORMATS, decode_image
+from cvpipe.data.decode import decode_image
 from cvpipe.data.example import Example
+from cvpipe.data.header import FORMATS
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 

@@ -31,7 +31,7 @@ from cvpipe.data.augment.mix import mix
 from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.example import Example
-from cvpipe.data.graph import or_zeros
+from cvpipe.data.guard import or_zeros, readable_or_zeros
 from cvpipe.data.order import batch_order, example_seed
 from cvpipe.data.plain_first import PlainFirst
 from cvpipe.data.prepare import prepare, prepare_views, whole_images
@@ -151,12 +151,19 @@ def encoded_batches(
 
     def batches(guarded: bool) -> tf.data.Dataset:
         def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
-            loaded = or_zeros(read, index)[0] if guarded else read(index)
+            return {**read(index), "weight": tf.cast(real, tf.float32), "index": index}
+
+        def keeps_weight(example: tuple[tf.Tensor, tf.Tensor], loaded: Batch, _: Any) -> Batch:
+            index, real = example
             return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
         load = tf.autograph.experimental.do_not_convert(load)
-        examples = _padded_range(len(source), batch_size).map(load, PARALLEL, deterministic=True)
-        return prefetch(_batched(examples, batch_size, fields))
+        examples = _padded_range(len(source), batch_size)
+        if guarded:
+            loaded = readable_or_zeros(examples, load, PARALLEL).map(keeps_weight)
+        else:
+            loaded = examples.map(load, PARALLEL, deterministic=True)
+        return prefetch(_batched(loaded, batch_size, fields))
 
     return PlainFirst(batches(guarded=False), lambda: batches(guarded=True))
 
@@ -345,12 +352,13 @@ def _batches(
     batch_size: int,
     fields: Fields | None = None,
 ) -> tf.data.Dataset:
-    if quarantine is not None:
-        load = _guarded(load, quarantine)
     # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't
     # read `match`.
     load = tf.autograph.experimental.do_not_convert(load)
-    loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
+    if quarantine is None:
+        loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
+    else:
+        loaded = readable_or_zeros(examples, load, PARALLEL).map(_noting(quarantine))
     return _batched(loaded, batch_size, fields)
 
 
@@ -376,23 +384,21 @@ def _padding(spec: tf.TensorSpec, field: Field) -> tf.Tensor | None:
     return None if field.padding is None else tf.constant(field.padding, spec.dtype)
 
 
-def _guarded(load: Callable[..., Batch], quarantine: Quarantine) -> Callable[..., Batch]:
-    """Loads an example, or on any error an empty one with weight 0, so that it keeps its slot, and
-    notes it.
+def _noting(quarantine: Quarantine) -> Callable[..., Batch]:
+    """Return a function that gives an example of a stream, as `readable_or_zeros` has it, its
+    slot: one that couldn't be read is noted, and empty with weight 0.
     """
 
     def note(index: np.int64) -> np.int64:
         quarantine.note(int(index))
         return index
 
-    def guarded(index: tf.Tensor, *rest: tf.Tensor) -> Batch:
-        batch, readable = or_zeros(load, index, *rest)
-        noted = tf.cond(
+    def noted(example: tuple[tf.Tensor, ...], loaded: Batch, readable: tf.Tensor) -> Batch:
+        index = tf.cond(
             readable,
-            lambda: index,
-            lambda: tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), []),
+            lambda: example[0],
+            lambda: tf.ensure_shape(tf.numpy_function(note, [example[0]], tf.int64), []),
         )
-        with tf.control_dependencies([noted]):
-            return {**batch, "index": index, "weight": tf.identity(batch["weight"])}
+        return {**loaded, "index": index}
 
-    return guarded
+    return tf.autograph.experimental.do_not_convert(noted)

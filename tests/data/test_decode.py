@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cvpipe.data import decode
+from cvpipe.data import header
 from cvpipe.data.decode import decode_image
 from image_files import BAD, black_png, chunk, claiming, encode, noise, smooth
 
@@ -228,9 +228,9 @@ def test_a_header_that_claims_too_many_pixels_is_refused_for_that(name: str) -> 
 def test_every_header_is_read_to_the_pixel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = {**LOSSLESS, **LOSSY}[name]
     height, width, _ = by_pil(encoded, 3).shape
-    monkeypatch.setattr(decode, "MAX_PIXELS", height * width)
+    monkeypatch.setattr(header, "MAX_PIXELS", height * width)
     assert eagerly(encoded, 3).shape == (height, width, 3)
-    monkeypatch.setattr(decode, "MAX_PIXELS", height * width - 1)
+    monkeypatch.setattr(header, "MAX_PIXELS", height * width - 1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="the header says"):
         eagerly(encoded, 3)
 
@@ -245,7 +245,7 @@ def test_a_file_with_too_many_bytes_is_refused_before_its_header_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoded = LOSSLESS["PNG"]
-    monkeypatch.setattr(decode, "MAX_BYTES", len(encoded))
+    monkeypatch.setattr(header, "MAX_BYTES", len(encoded))
     assert eagerly(encoded, 3).shape == RGB.shape
     for too_long in (
         encoded + b"x",

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from cvpipe.config.data import Csv, Digits, Folder
 from cvpipe.data.decode import decode_image
-from cvpipe.data.graph import or_zeros
+from cvpipe.data.guard import or_zeros
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
 from cvpipe.data.sources.csv import csv

@@ -21,9 +21,9 @@ from cvpipe.config.keypoint_sources import CocoKeypoints
 from cvpipe.data.annotations.faults import Faults
 from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.annotations.mask import BACKGROUND_NAME, Mask, mask_in_python
-from cvpipe.data.decode import MAX_PIXELS
 from cvpipe.data.example import Example
 from cvpipe.data.facts import Facts
+from cvpipe.data.header import MAX_PIXELS
 from cvpipe.data.sources.coco_entries import (
     Id,
     as_id,

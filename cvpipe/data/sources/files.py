@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.decode import MAX_BYTES, TOO_LONG
 from cvpipe.data.example import Reader
 from cvpipe.data.graph import in_memory, read_in_python
+from cvpipe.data.header import MAX_BYTES, TOO_LONG
 from cvpipe.data.sources.listing import Listing, list_entries, list_folder
 from cvpipe.data.sources.zip_entries import entry_name, is_folder, unpack
 from cvpipe.errors import DataError, suggest

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cvpipe.config.masks import Masks
-from cvpipe.data.decode import MAX_PIXELS
+from cvpipe.data.header import MAX_PIXELS
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED

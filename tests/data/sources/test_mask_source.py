@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT
 from cvpipe.config.data import Data, DigitSceneMasks, Fold, Masks, Merge
 from cvpipe.data.annotations.mask import Mask
-from cvpipe.data.graph import or_zeros
+from cvpipe.data.guard import or_zeros
 from cvpipe.data.quarantine import Quarantine, why_unreadable
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.digit_scenes import compose, digit_scenes

@@ -1,0 +1,132 @@
+"""Errors of the graph as data: one bad element fails neither its batch nor its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from cvpipe.data.graph import noinline_branch
+
+# Elements of a batch that are loaded at once, if there are as many threads.
+PARALLEL = 16
+
+
+def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    """Return (load(*args), True), or (zeros, False) if that raises any error of the graph.
+
+    The zeros have the shapes and types of the result; lengths that aren't known are 0. Works in
+    `Dataset.map` and in a SavedModel; `load` must return tensors of known rank. TensorFlow prepares
+    `load` anew for each call, which may take longer than a small image: see `each_or_zeros` and
+    `readable_or_zeros`.
+    """
+    # Only inside a Dataset does TensorFlow turn an error of the graph into data.
+    tried = tf.data.Dataset.from_tensors(args).map(tf.autograph.experimental.do_not_convert(load))
+    zeros = _zeros(tried.element_spec)
+    done = tried.ignore_errors().map(
+        lambda *loaded: (loaded if len(loaded) > 1 else loaded[0], True)
+    )
+    return (
+        done.concatenate(tf.data.Dataset.from_tensors((zeros, False))).take(1).get_single_element()
+    )
+
+
+def each_or_zeros(
+    load: Callable[[tf.Tensor], Any], batch: tf.Tensor, in_parallel: Callable[[tf.Tensor], Any]
+) -> tuple[Any, tf.Tensor]:
+    """Map `load` over a batch; where it raises an error of the graph, the result is zeros.
+
+    All elements share one guard. Only if that finds an error is each of them tried alone.
+
+    Args:
+        load: an element to tensors of fully known shapes.
+        batch: [B].
+        in_parallel: `batch` to a bool scalar: False to load one element at a time, because
+            together they would take too much memory. An error in it is taken for one of `load`.
+
+    Returns:
+        The results stacked, [B, …] each, and bool [B], False where they are zeros.
+    """
+    element = tf.TensorSpec(batch.shape[1:], batch.dtype)
+    traced = tf.function(load, input_signature=[element], autograph=False)
+    loaded = traced.get_concrete_function()
+    specs = tf.nest.map_structure(
+        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), loaded.structured_outputs
+    )
+
+    def together(batch: tf.Tensor) -> Any:
+        def mapped(at_once: int) -> Callable[[], Any]:
+            return noinline_branch(
+                lambda: tf.map_fn(
+                    traced, batch, fn_output_signature=specs, parallel_iterations=at_once
+                )
+            )
+
+        return tf.cond(in_parallel(batch), mapped(PARALLEL), mapped(1))
+
+    def one_by_one() -> tuple[Any, tf.Tensor]:
+        return _survivors(traced, batch, specs)
+
+    results, all_loaded = or_zeros(together, batch)
+    return tf.cond(
+        all_loaded, lambda: (results, tf.ones_like(batch, tf.bool)), noinline_branch(one_by_one)
+    )
+
+
+def readable_or_zeros(
+    examples: tf.data.Dataset, load: Callable[..., Any], parallel: int
+) -> tf.data.Dataset:
+    """Map `load` over a stream, in order; where it raises an error of the graph, the result is
+    zeros.
+
+    Args:
+        examples: tensors that `load` takes.
+        parallel: examples that are loaded at once.
+
+    Returns:
+        (example, result, bool scalar that is False where the result is zeros) for each example.
+    """
+
+    def numbered(number: tf.Tensor, example: Any) -> tuple[tf.Tensor, Any]:
+        return number, load(*example) if isinstance(example, tuple) else load(example)
+
+    numbered = tf.autograph.experimental.do_not_convert(numbered)
+    loaded = examples.enumerate().map(numbered, parallel, deterministic=True).ignore_errors()
+    gap = tf.data.Dataset.from_tensors((_zeros(loaded.element_spec[1]), False))
+
+    def missing_before(expected: tf.Tensor, survivor: Any) -> tuple[tf.Tensor, Any]:
+        number, result = survivor
+        return number + 1, (number - expected, result)
+
+    def filled(missing: tf.Tensor, result: Any) -> tf.data.Dataset:
+        return gap.repeat(missing).concatenate(tf.data.Dataset.from_tensors((result, True)))
+
+    survivors = loaded.scan(tf.constant(0, tf.int64), missing_before)
+    # The last example may be missing, too.
+    results = survivors.flat_map(filled).concatenate(gap.repeat())
+    return tf.data.Dataset.zip(examples, results).map(lambda example, result: (example, *result))
+
+
+def _survivors(
+    load: Callable[[tf.Tensor], Any], batch: tf.Tensor, specs: Any
+) -> tuple[Any, tf.Tensor]:
+    """Do what `each_or_zeros` returns with an element at a time."""
+    count = tf.shape(batch, tf.int64)[0]
+    elements = tf.data.Dataset.from_tensor_slices((tf.range(count), batch))
+    loaded = elements.map(lambda number, element: (number, load(element))).ignore_errors()
+    # One more, which stands for those that can't be loaded.
+    last = tf.data.Dataset.from_tensors((count, _zeros(specs)))
+    numbers, results = loaded.concatenate(last).batch(count + 1).get_single_element()
+    loaded_count = tf.size(numbers, tf.int64) - 1
+    place = tf.tensor_scatter_nd_update(
+        tf.fill([count + 1], loaded_count), numbers[:, tf.newaxis], tf.range(loaded_count + 1)
+    )[:count]
+    return tf.nest.map_structure(lambda own: tf.gather(own, place), results), place < loaded_count
+
+
+def _zeros(specs: Any) -> Any:
+    """Return zeros of these specs; lengths that aren't known are 0."""
+    return tf.nest.map_structure(
+        lambda spec: tf.zeros([length or 0 for length in spec.shape], spec.dtype), specs
+    )

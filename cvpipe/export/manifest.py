@@ -1,0 +1,71 @@
+"""SHA-256 of every file of an artefact, in the format of sha256sum.
+
+Without cvpipe: `cd ARTEFACT && sha256sum --check assets.extra/SHA256SUMS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cvpipe.atomic_write import atomic_write
+from cvpipe.errors import DataError
+
+MANIFEST = Path("assets.extra") / "SHA256SUMS"
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the digests of all files of an artefact, which must be complete."""
+    with atomic_write(folder / MANIFEST) as stream:
+        stream.write(_to_text(_digests(folder)).encode())
+
+
+def check_manifest(folder: Path) -> None:
+    """Compare every file of an artefact with its digest.
+
+    Raises:
+        DataError: a file was changed, is missing, or was added, or there is no manifest.
+    """
+    try:
+        written = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder}: {MANIFEST} is missing, so nothing tells whether its files are as they were"
+            " exported; export the run again"
+        ) from None
+    digests = _digests(folder)
+    # The whole text: a file is also refused if the manifest is what was damaged.
+    if written == _to_text(digests).encode():
+        return
+    raise DataError(f"{folder}: {_difference(written, digests)}; export or copy it again")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the digest of every file by its path in the folder, but for the manifest."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    names.pop(MANIFEST.as_posix(), None)
+    return {name: _sha256(file) for name, file in sorted(names.items())}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _to_text(digests: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+
+
+def _difference(written: bytes, digests: dict[str, str]) -> str:
+    """Say how files differ from a manifest."""
+    lines = [line.split("  ", 1) for line in written.decode(errors="replace").splitlines()]
+    if any(len(line) != 2 for line in lines):
+        return f"{MANIFEST} is damaged"
+    expected = {name: digest for digest, name in lines}
+    if missing := expected.keys() - digests.keys():
+        return f"{min(missing)} is missing"
+    if added := digests.keys() - expected.keys():
+        return f"{min(added)} is not in {MANIFEST}; remove the file"
+    changed = [name for name, digest in digests.items() if expected[name] != digest]
+    return f"{changed[0]} is not what was exported" if changed else f"{MANIFEST} is damaged"
