@@ -35,6 +35,13 @@ def atomic_path(file: Path) -> Iterator[Path]:
     _flush(file.parent)
 
 
+def flush_tree(folder: Path) -> None:
+    """Wait until all files below a folder, and their names, are on the disk."""
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
+
+
 def _flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -21,6 +21,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "export",
+    "verify",
     "predict",
     "serve",
     "data",

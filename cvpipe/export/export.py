@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe import __version__
+from cvpipe.atomic_write import flush_tree
 from cvpipe.data.known_splits import open_known_splits
 from cvpipe.errors import UserError
 from cvpipe.export.about import ABOUT
+from cvpipe.export.card import write_card
 from cvpipe.export.describe import describe_signatures
 from cvpipe.export.gate import check_artefact, check_requests
+from cvpipe.export.manifest import write_manifest
+from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
 from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
+from cvpipe.training.state import read_checkpoint
 
 
 def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -77,6 +82,8 @@ def export_members(
             "config": trained.config.to_json(),
             "signatures": describe_signatures(unchecked, task),
             "gate": measured,
+            "scores": _scores(members),
+            "versions": members[0].run.versions,
             "trained_on": known,
             "members": [
                 {"checkpoint": str(member.checkpoint), "config": member.run.config.to_json()}
@@ -85,10 +92,31 @@ def export_members(
         }
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_json(unchecked / ABOUT, about)
+        write_card(unchecked, str(folder), about, _pictures(members))
+        check_operations(unchecked)
+        write_manifest(unchecked)
+        flush_tree(unchecked)
         version = _publish(unchecked, folder)
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)
     return {"artefact": str(folder / str(version)), "version": version, **measured}
+
+
+def _scores(members: Sequence[Member]) -> dict[str, dict[str, float]]:
+    """Return the scores by split that a report has of the exported checkpoint; none of several
+    that answer together.
+    """
+    if len(members) > 1:
+        return {}
+    run, checkpoint = members[0]
+    return run.scores(int(read_checkpoint(checkpoint, ("step",))["step"]))
+
+
+def _pictures(members: Sequence[Member]) -> list[Path]:
+    """Return the pictures of the report, as far as `_scores` has its scores."""
+    if "test" not in _scores(members):
+        return []
+    return sorted(members[0].run.pictures("test").glob("*.png"))
 
 
 def _publish(unchecked: Path, folder: Path) -> int:

@@ -16,12 +16,16 @@ MANIFEST = Path("assets.extra") / "SHA256SUMS"
 
 def write_manifest(folder: Path) -> None:
     """Write the digests of all files of an artefact, which must be complete."""
+    text = _to_text(_digests(folder))
     with atomic_write(folder / MANIFEST) as stream:
-        stream.write(_to_text(_digests(folder)).encode())
+        stream.write(text.encode())
 
 
-def check_manifest(folder: Path) -> None:
+def check_manifest(folder: Path) -> int:
     """Compare every file of an artefact with its digest.
+
+    Returns:
+        The number of files.
 
     Raises:
         DataError: a file was changed, is missing, or was added, or there is no manifest.
@@ -36,7 +40,7 @@ def check_manifest(folder: Path) -> None:
     digests = _digests(folder)
     # The whole text: a file is also refused if the manifest is what was damaged.
     if written == _to_text(digests).encode():
-        return
+        return len(digests)
     raise DataError(f"{folder}: {_difference(written, digests)}; export or copy it again")
 
 

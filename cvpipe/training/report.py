@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,8 @@ from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.evaluation import evaluate, numbers
+from cvpipe.json_files import write_json
+from cvpipe.markdown import number, table
 from cvpipe.metrics.shares import one_sided
 from cvpipe.pictures import load_pictures
 from cvpipe.pictures.drawing import curves, to_png, try_to_draw
@@ -62,6 +63,9 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
         figures |= draw_evaluation(pictures, shown, scores, trained.task, trained.config)
     if said := unfinished(run):
         log.warning("%s: %s", run.folder, said)
+    checkpoint = read_checkpoint(run.checkpoint(trained.config.export.checkpoint), ("step",))
+    measured = {"split": split, "step": int(checkpoint["step"]), "scores": numbers(scores)}
+    write_json(run.scores_file(split), measured)
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)
     return {**scores, "split": split}
@@ -92,8 +96,8 @@ def write_report(
         ),
         "",
         *(line for said in (unfinished(run), one_sided(scores)) if said for line in (said, "")),
-        *_table(
-            ["score", "value"], [[name, _number(value)] for name, value in numbers(scores).items()]
+        *table(
+            ["score", "value"], [[name, number(value)] for name, value in numbers(scores).items()]
         ),
         "",
         *(
@@ -145,25 +149,11 @@ def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     score is undefined.
     """
     columns = list(next(iter(scores.values())))
-    return _table(
+    return table(
         ["class", *columns],
-        [[name, *(_number(own[column]) for column in columns)] for name, own in scores.items()],
+        [[name, *(number(own[column]) for column in columns)] for name, own in scores.items()],
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    # In a cell, a line break or a bar would end it.
-    return [
-        " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) for line in lines
-    ]
 
 
 def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
-
-
-def _number(value: float) -> str:
-    if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.4f}"
-    return str(value)

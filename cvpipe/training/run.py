@@ -1,10 +1,13 @@
 """The folder of a run: what was asked for, what came of it, and where to go on.
 
-config.json      the whole configuration, defaults included run.json         classes, split sizes,
-versions metrics.jsonl    one JSON object a line: training and validation scores by step
-quarantine.jsonl records that couldn't be read checkpoints/     last.npz, best.npz, snapshot-1.npz
-and so on where asked for events/          TensorBoard report.md        scores and pictures/ of the
-test split; report-validation.md and so on where asked for
+config.json         the whole configuration, defaults included
+run.json            classes, split sizes, versions
+metrics.jsonl       a JSON object a line: training and validation scores by step
+quarantine.jsonl    records that couldn't be read
+checkpoints/        last.npz, best.npz; snapshot-1.npz and so on where asked for
+events/             TensorBoard
+report.md           scores and pictures/ of the test split; report-validation.md and so on
+scores-test.json    the numbers of the report; scores-validation.json and so on
 """
 
 from __future__ import annotations
@@ -46,6 +49,22 @@ class Run:
     def pictures(self, split: str) -> Path:
         """The folder of the pictures in the report on a split."""
         return self.folder / ("pictures" if split == "test" else f"pictures-{split}")
+
+    def scores_file(self, split: str) -> Path:
+        """The numbers of the report on a split, as JSON."""
+        return self.folder / f"scores-{split}.json"
+
+    def scores(self, step: int) -> dict[str, dict[str, float]]:
+        """Return the numbers of the reports by split, as far as they are of the state after `step`
+        steps.
+        """
+        measured = {}
+        for file in sorted(self.folder.glob("scores-*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                values = json.loads(file.read_text(encoding="utf-8"))
+                if values["step"] == step:
+                    measured[str(values["split"])] = values["scores"]
+        return measured
 
     def checkpoint(self, which: str) -> Path:
         """The checkpoint file "best" or "last"; a run without validation has only "last", which

@@ -91,7 +91,11 @@ def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: 
         signatures["tensor"](image=prepared),
     )
     for name, value in from_tensor.items():
-        np.testing.assert_array_equal(value, from_bytes[name], err_msg=name)
+        if value.dtype.is_floating:
+            # TensorFlow optimizes each signature's graph by itself, which may round otherwise.
+            np.testing.assert_allclose(value, from_bytes[name], rtol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(value, from_bytes[name], err_msg=name)
 
 
 def test_the_tensor_signature_compiles_with_xla(artefact: Path) -> None:

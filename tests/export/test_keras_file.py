@@ -44,7 +44,8 @@ def test_plain_keras_in_a_fresh_process_answers_as_the_run(
     expected = load_networks(run, checkpoint)["network"](image)["logits"].numpy()
     with np.load(paths[-1]) as found:
         assert set(found) == {"logits"}
-        assert found["logits"].tobytes() == expected.tobytes()
+        # A process with other threads adds in another order.
+        np.testing.assert_allclose(found["logits"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_people_are_told_where_the_file_is(

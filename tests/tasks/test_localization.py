@@ -154,7 +154,11 @@ def test_single_answers_and_losses_equal_batched_ones() -> None:
         )
         alone = localization.answer(own, config, CLASSES, its["extent"])
         for name, value in alone.items():
-            np.testing.assert_array_equal(value[0], together[name][n], err_msg=name)
+            if value.dtype.is_floating:
+                # Some processors add the numbers of a larger batch in another order.
+                np.testing.assert_allclose(value[0], together[name][n], rtol=1e-6, err_msg=name)
+            else:
+                np.testing.assert_array_equal(value[0], together[name][n], err_msg=name)
         for name, part in localization.loss(own, its, config).items():
             np.testing.assert_allclose(part[0], cost[name][n], rtol=1e-6, err_msg=name)
 

@@ -1,0 +1,90 @@
+"""`cvpipe verify`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_data_overrides, aligned, print_result
+from cvpipe.errors import ConfigError, UserError
+
+# Other processors round otherwise, which may move an example across a threshold.
+TOLERANCE = 0.005
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "verify",
+        verify,
+        "check that an artefact is as it was exported: its files, its operations and, given a"
+        " split, its scores",
+    )
+    parser.add_argument(
+        "artefact", metavar="ARTEFACT", type=Path, help="such as saved_models/digits"
+    )
+    parser.add_argument(
+        "--split",
+        help="also score the artefact on this split, and compare with its scores at the export",
+    )
+    add_data_overrides(parser)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check an artefact; print what was found."""
+    from cvpipe.export.about import find_artefact, read_about
+    from cvpipe.runtime import quiet_tensorflow
+
+    if options.overrides and not options.split:
+        raise ConfigError(
+            f"--set {options.overrides[0]}: data is only read for scores; add --split test"
+        )
+    folder = find_artefact(options.artefact)
+    quiet_tensorflow()
+    from cvpipe.export.manifest import check_manifest
+    from cvpipe.export.operations import check_operations
+
+    files = check_manifest(folder)
+    check_operations(folder)
+    result: dict[str, Any] = {"artefact": str(folder), "files": files}
+    lines = [f"artefact  {folder}", f"files     {files}, as they were exported"]
+    if options.split:
+        scores = _measure_again(folder, read_about(folder), options)
+        result["scores"] = scores
+        rows = [[name, f"{was:.4f}", f"{now:.4f}"] for name, (was, now) in scores.items()]
+        lines += ["", *aligned([["score", "at export", "now"], *rows])]
+    print_result(options, result, lines)
+    return 0
+
+
+def _measure_again(
+    folder: Path, about: dict[str, Any], options: argparse.Namespace
+) -> dict[str, tuple[float, float]]:
+    """Return the scores on a split at the export and now, by name."""
+    from cvpipe.evaluation import numbers
+    from cvpipe.export.about import artefact_config, artefact_facts
+    from cvpipe.runtime import prepare_process
+
+    if options.split not in about["scores"]:
+        raise UserError(
+            f"{folder}: has no scores on the {options.split} split to compare with; cvpipe evaluate"
+            f" {folder} --split {options.split} measures them"
+        )
+    before, config = about["scores"][options.split], artefact_config(folder)
+    prepare_process(config)
+    from cvpipe.export.score import evaluate_artefact
+    from cvpipe.tasks import load_task
+
+    now = numbers(evaluate_artefact(folder, options.split, options.overrides))
+    scores = {name: (before[name], now[name]) for name in before.keys() & now.keys()}
+    best = load_task(config, artefact_facts(folder)).best_by.score
+    was, measured = scores[best]
+    # Not ">": that is also false of a NaN.
+    if not abs(was - measured) <= TOLERANCE:
+        raise UserError(
+            f"{folder}: {best} on the {options.split} split is {measured:.4f}, and was {was:.4f} at"
+            " the export; the data, TensorFlow or the artefact changed"
+        )
+    return {name: scores[name] for name in sorted(scores)}

@@ -1,0 +1,110 @@
+"""The model card of an artefact: what it answers, how well, and what it was made of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvpipe.markdown import number, table
+
+CARD = Path("assets.extra") / "model_card.md"
+ASK = """\
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("{model}")
+image = tf.io.read_file("photo.jpg")
+answers = model.signatures["serving_default"](image_bytes=image[tf.newaxis])
+```
+"""
+
+
+def write_card(
+    folder: Path, model: str, about: Mapping[str, Any], pictures: Sequence[Path] = ()
+) -> None:
+    """Write the card into an artefact, with copies of pictures.
+
+    Args:
+        folder: the artefact.
+        model: a path to it that users would write.
+        about: the content of its `about.ABOUT`.
+        pictures: PNG files.
+    """
+    card = folder / CARD
+    shown = []
+    for picture in pictures:
+        copy = card.parent / "pictures" / picture.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, copy)
+        shown.append(f"![{picture.stem.replace('_', ' ')}](pictures/{picture.name})")
+    lines = [*_head(model, about), *_scores(about), *_data(about), *shown, "", *_making(about)]
+    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _head(model: str, about: Mapping[str, Any]) -> list[str]:
+    config, classes = about["config"], about["trained_on"]["facts"]["class_names"]
+    lines = [f"# {config['name']}", "", f"Task: {config['task']}."]
+    if classes:
+        lines += ["", f"{len(classes)} classes: {', '.join(classes)}."]
+    if "serving_default" in about["signatures"]:
+        lines += ["", "## Use", "", ASK.format(model=model)]
+    for name, signature in about["signatures"].items():
+        rows = [
+            [f"`{own}`", kind, _meaning(described)]
+            for kind in ("inputs", "outputs")
+            for own, described in signature[kind].items()
+        ]
+        lines += ["", f"### Signature `{name}`", "", *table(["tensor", "", "meaning"], rows)]
+    return [*lines, ""]
+
+
+def _meaning(described: Mapping[str, Any]) -> str:
+    default = f" (default: {described['default']})" if "default" in described else ""
+    return f"{described['meaning']}{default}"
+
+
+def _scores(about: Mapping[str, Any]) -> list[str]:
+    gate, scores = about["gate"], about["scores"]
+    lines = ["## Scores", ""]
+    if not scores:
+        lines += ["No report of this checkpoint was made; `cvpipe evaluate` measures it.", ""]
+    for split, values in scores.items():
+        rows = [[name, number(value)] for name, value in values.items()]
+        lines += [f"On the {split} split:", "", *table(["score", "value"], rows), ""]
+    return [
+        *lines,
+        f"At its export {gate['images']} inputs were answered in a fresh process, and compared with"
+        f" evaluation's answers: the largest difference is {gate['max_difference']:.1e}.",
+        "",
+    ]
+
+
+def _data(about: Mapping[str, Any]) -> list[str]:
+    known = about["trained_on"]
+    rows = [
+        [split, str(examples), f"`{known['digests'].get(split, '')}`"]
+        for split, examples in known["examples"].items()
+    ]
+    source = json.dumps(about["config"]["data"]["source"])
+    head = ["split", "examples", "fingerprint"]
+    return ["## Data", "", f"Source: `{source}`", "", *table(head, rows), ""]
+
+
+def _making(about: Mapping[str, Any]) -> list[str]:
+    weights = about["config"].get("model", {}).get("weights")
+    started = f"Training started from these weights: `{json.dumps(weights)}`." if weights else ""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    config = json.dumps(about["config"], indent=2)
+    return [
+        "## Training",
+        "",
+        *([started, ""] if started else []),
+        f"Made with {versions}.",
+        "",
+        "```json",
+        config,
+        "```",
+    ]

@@ -1,0 +1,102 @@
+"""Refusal of SavedModels whose graphs could reach beyond their own tensors and variables.
+
+Loading a SavedModel runs no Python of its author, but TensorFlow gives graphs operations that read
+and write files, connect to other machines, print, and call functions of the process. An artefact
+of cvpipe has none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework.op_def_pb2 import OpDef
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+from cvpipe.errors import DataError
+
+# Words in the names of inputs and attributes by which operations reach files, other machines, the
+# console, functions of the process, and graphs that arrive as text.
+_REACHING = re.compile(
+    r"(^|_)(file|files|filename|filenames|path|dir|directory|logdir|prefix|prefixes|address"
+    r"|server|urls?|uri|token|output_stream|driver_name|file_pattern)(_|$)"
+    r"|^patterns?$|^graph_def$"
+)
+# Regular expressions are called patterns, too; the last takes values, not files.
+_HARMLESS = {
+    "RegexFullMatch",
+    "RegexReplace",
+    "StaticRegexFullMatch",
+    "StaticRegexReplace",
+    "TensorSliceDataset",
+}
+# Of operations with a state or a side effect, those that variables, branches, loops, checks, guards
+# and tables of constants need.
+_STATEFUL = {
+    "Assert",
+    "AssignVariableOp",
+    "Case",
+    "DatasetToSingleElement",
+    "DisableCopyOnRead",
+    "EnsureShape",
+    "HashTableV2",
+    "If",
+    "LookupTableFindV2",
+    "LookupTableImportV2",
+    "PartitionedCall",
+    "Placeholder",
+    "RangeDataset",
+    "ReadVariableOp",
+    "StatefulPartitionedCall",
+    "TensorDataset",
+    "TensorSliceDataset",
+    "VarHandleOp",
+    "VarIsInitializedOp",
+    "While",
+}
+# By these functions TensorFlow's loaders read weights and savers write them; who calls them says
+# which file.
+_LOADING = re.compile(r"__inference__?traced_(save|restore)_\d+")
+_OF_LOADING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
+
+
+def check_operations(folder: Path) -> None:
+    """Look for operations that reach beyond tensors and variables in an artefact's graph.
+
+    Raises:
+        DataError: there is one, or the graph can't be read.
+    """
+    file = folder / "saved_model.pb"
+    try:
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise DataError(
+            f"{file}: the graph can't be read ({error}); export the run again"
+        ) from None
+    found: set[str] = set()
+    for meta_graph in model.meta_graphs:
+        graph = meta_graph.graph_def
+        found |= {node.op for node in graph.node}
+        for function in graph.library.function:
+            operations = {node.op for node in function.node_def}
+            is_loading = _LOADING.fullmatch(function.signature.name)
+            found |= operations - _OF_LOADING if is_loading else operations
+        # An operation may also be the name of a function in the graph.
+        found -= {function.signature.name for function in graph.library.function}
+    if reaching := sorted(filter(_reaches, found)):
+        raise DataError(
+            f"{file}: holds the operation {reaching[0]}, by which a graph may reach files, other"
+            " machines or the program around it. No export of cvpipe has it, so it isn't loaded"
+        )
+
+
+def _reaches(operation: str) -> bool:
+    definition: OpDef | None = op_def_registry.get(operation)
+    if definition is None:
+        return True
+    if definition.is_stateful and operation not in _STATEFUL:
+        return True
+    names = [*(own.name for own in definition.input_arg), *(own.name for own in definition.attr)]
+    return operation not in _HARMLESS and any(map(_REACHING.search, names))

@@ -1,0 +1,22 @@
+"""Tables and numbers in the Markdown files that cvpipe writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    # In a cell, a line break or a bar would end it.
+    return [
+        " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) for line in lines
+    ]
+
+
+def number(value: float) -> str:
+    """Return a score as text; "–" where it is undefined."""
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4f}"
+    return str(value)

@@ -1,0 +1,84 @@
+"""Guards `cvpipe verify` and the model card: an artefact says what it is, and is what it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvpipe.export.about import ABOUT, read_about
+from cvpipe.export.card import CARD
+from cvpipe.export.export import export
+from cvpipe.export.manifest import write_manifest
+from cvpipe.training.run import Run
+
+
+def test_an_artefact_as_it_was_exported_is_verified(cvpipe: Any, artefact: Path) -> None:
+    code, out, _ = cvpipe("verify", artefact.parent)
+    assert code == 0 and "as they were exported" in out
+    code, out, _ = cvpipe("verify", artefact, "--json")
+    files = [file for file in artefact.rglob("*") if file.is_file()]
+    # All but the manifest itself.
+    assert json.loads(out) == {"artefact": str(artefact), "files": len(files) - 1}
+
+
+def test_scores_are_measured_again_and_compared(
+    cvpipe: Any, artefact: Path, tmp_path: Path
+) -> None:
+    code, out, _ = cvpipe("verify", artefact, "--split", "test", "--json")
+    was, now = json.loads(out)["scores"]["accuracy"]
+    assert code == 0 and was == now == read_about(artefact)["scores"]["test"]["accuracy"]
+    copy = Path(shutil.copytree(artefact, tmp_path / "1"))
+    about = read_about(copy)
+    about["scores"]["test"]["accuracy"] = was - 0.01
+    (copy / ABOUT).write_text(json.dumps(about))
+    write_manifest(copy)
+    code, _, err = cvpipe("verify", copy, "--split", "test")
+    assert code == 1 and f"accuracy on the test split is {was:.4f}, and was {was - 0.01:.4f}" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        (["--set", "data.split_seed=1"], 2, "data is only read for scores; add --split test"),
+        (["--split", "validation"], 1, "has no scores on the validation split to compare with"),
+    ],
+)
+def test_what_cant_be_measured_is_said(
+    cvpipe: Any, artefact: Path, arguments: list[str], code: int, said: str
+) -> None:
+    found, _, err = cvpipe("verify", artefact, *arguments)
+    assert found == code and said in err
+
+
+def test_a_changed_file_fails(cvpipe: Any, artefact: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(artefact, tmp_path / "1"))
+    with (copy / "variables" / "variables.index").open("ab") as file:
+        file.write(b"x")
+    code, _, err = cvpipe("verify", copy)
+    assert code == 1 and "variables/variables.index is not what was exported" in err
+
+
+def test_the_card_has_scores_tensors_and_data(artefact: Path) -> None:
+    about, card = read_about(artefact), (artefact / CARD).read_text()
+    assert f"accuracy | {about['scores']['test']['accuracy']:.4f}" in card
+    for name, signature in about["signatures"].items():
+        assert f"### Signature `{name}`" in card
+        for own in (*signature["inputs"], *signature["outputs"]):
+            assert f"`{own}`" in card
+    for split, digest in about["trained_on"]["digests"].items():
+        assert f"{split} | {about['trained_on']['examples'][split]} | `{digest}`" in card
+    for picture in (artefact / CARD.parent / "pictures").glob("*.png"):
+        assert f"](pictures/{picture.name})" in card
+
+
+@pytest.mark.usefixtures("gate_in_this_process")
+def test_scores_of_another_checkpoint_are_left_out(run_copy: Path, tmp_path: Path) -> None:
+    file = Run(run_copy).scores_file("test")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "step": 1}))
+    result = export(Run(run_copy), tmp_path / "model")
+    assert read_about(Path(result["artefact"]))["scores"] == {}
+    assert "No report of this checkpoint" in (Path(result["artefact"]) / CARD).read_text()
