@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from cvpipe.data.graph import noinline_branch
 
-# Elements of a batch that are loaded at once, if there are as many threads.
-PARALLEL = 16
+# Elements of a batch that are loaded at once, if there are as many threads: it bounds memory.
+PARALLEL = 8
 
 
 def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor]:
@@ -22,55 +22,43 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
     `readable_or_zeros`.
     """
     # Only inside a Dataset does TensorFlow turn an error of the graph into data.
-    tried = tf.data.Dataset.from_tensors(args).map(tf.autograph.experimental.do_not_convert(load))
-    zeros = _zeros(tried.element_spec)
-    done = tried.ignore_errors().map(
-        lambda *loaded: (loaded if len(loaded) > 1 else loaded[0], True)
+    tried = tf.data.Dataset.from_tensors(args).map(
+        tf.autograph.experimental.do_not_convert(lambda *args: (load(*args), True))
     )
-    return (
-        done.concatenate(tf.data.Dataset.from_tensors((zeros, False))).take(1).get_single_element()
-    )
+    failed = tf.data.Dataset.from_tensors((_zeros(tried.element_spec[0]), False))
+    return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
 
 
-def each_or_zeros(
-    load: Callable[[tf.Tensor], Any], batch: tf.Tensor, in_parallel: Callable[[tf.Tensor], Any]
-) -> tuple[Any, tf.Tensor]:
-    """Map `load` over a batch; where it raises an error of the graph, the result is zeros.
+def each_or_zeros(load: Callable[[tf.Tensor], Any], batch: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    """Map `load` over a batch in parallel; where it raises an error of the graph, the result is
+    zeros.
 
-    All elements share one guard. Only if that finds an error is each of them tried alone.
+    All elements share one guard. Only if that finds an error, they are loaded once more, one after
+    the other.
 
     Args:
         load: an element to tensors of fully known shapes.
         batch: [B].
-        in_parallel: `batch` to a bool scalar: False to load one element at a time, because
-            together they would take too much memory. An error in it is taken for one of `load`.
 
     Returns:
         The results stacked, [B, …] each, and bool [B], False where they are zeros.
     """
     element = tf.TensorSpec(batch.shape[1:], batch.dtype)
     traced = tf.function(load, input_signature=[element], autograph=False)
-    loaded = traced.get_concrete_function()
     specs = tf.nest.map_structure(
-        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), loaded.structured_outputs
+        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype),
+        traced.get_concrete_function().structured_outputs,
     )
-
-    def together(batch: tf.Tensor) -> Any:
-        def mapped(at_once: int) -> Callable[[], Any]:
-            return noinline_branch(
-                lambda: tf.map_fn(
-                    traced, batch, fn_output_signature=specs, parallel_iterations=at_once
-                )
-            )
-
-        return tf.cond(in_parallel(batch), mapped(PARALLEL), mapped(1))
-
-    def one_by_one() -> tuple[Any, tf.Tensor]:
-        return _survivors(traced, batch, specs)
-
-    results, all_loaded = or_zeros(together, batch)
+    results, all_loaded = or_zeros(
+        lambda batch: tf.map_fn(
+            traced, batch, fn_output_signature=specs, parallel_iterations=PARALLEL
+        ),
+        batch,
+    )
     return tf.cond(
-        all_loaded, lambda: (results, tf.ones_like(batch, tf.bool)), noinline_branch(one_by_one)
+        all_loaded,
+        lambda: (results, tf.ones_like(batch, tf.bool)),
+        noinline_branch(lambda: _survivors(traced, batch, specs)),
     )
 
 

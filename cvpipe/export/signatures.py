@@ -18,7 +18,6 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.data.decode import decode_image
 from cvpipe.data.guard import each_or_zeros, or_zeros
-from cvpipe.data.header import MAX_PIXELS, format_of, stored_size
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
 from cvpipe.export.about import VALID
@@ -87,7 +86,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
             image_bytes = tf.identity(image_bytes)
         if not fixed_size:
             return one_by_one(answer_one, image_bytes, task.answers)
-        (image, extent), valid = each_or_zeros(load, image_bytes, fit_together)
+        (image, extent), valid = each_or_zeros(load, image_bytes)
         answers = {**predict(image, extent, **dict(zip(task.options, chosen, strict=True)))}
         if decorate:
             one = (tf.TensorSpec([], tf.string), _specs_of_one(answers))
@@ -100,16 +99,6 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         return {**answers, VALID: valid}
 
     return _with_options(serve, "image_bytes", task.options)
-
-
-def fit_together(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Return True if images, string [B], have no more pixels together than one may have."""
-
-    def pixels(encoded: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_prod(tf.cast(stored_size(encoded, format_of(encoded)), tf.int64))
-
-    each = tf.map_fn(pixels, image_bytes, fn_output_signature=tf.int64)
-    return tf.reduce_sum(each) <= MAX_PIXELS
 
 
 def tensor_signature(predict: Predict, options: Options) -> Callable[..., Answers]:

@@ -1,0 +1,67 @@
+"""Guards the guards: an error costs its own element, whatever its place, and no other."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.data.guard import each_or_zeros, or_zeros, readable_or_zeros
+
+
+@tf.autograph.experimental.do_not_convert
+def load(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fail for numbers that leave 1 when divided by 3."""
+    good = tf.debugging.Assert(number % 3 != 1, ["bad"])
+    with tf.control_dependencies([good]):
+        return tf.fill([2], number * 10), tf.identity(number)
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
+def load_each(batch: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+    return each_or_zeros(load, batch)
+
+
+def expected(numbers: list[int]) -> tuple[list[list[int]], list[int], list[bool]]:
+    good = [number % 3 != 1 for number in numbers]
+    values = [number if is_good else 0 for number, is_good in zip(numbers, good)]
+    return [[10 * value] * 2 for value in values], values, good
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4])
+def test_in_a_batch_every_pattern_of_errors_is_answered(length: int) -> None:
+    for numbers in itertools.product([3, 4, 5], repeat=length):
+        (tens, own), good = load_each(tf.constant(numbers, tf.int64, [length]))
+        wide, single, are_good = expected(list(numbers))
+        assert tens.numpy().tolist() == wide and tens.shape == (length, 2)
+        assert own.numpy().tolist() == single and good.numpy().tolist() == are_good
+
+
+def test_a_batch_without_errors_is_as_it_was_loaded_alone() -> None:
+    numbers = [3, 6, 9, 12] * 8
+    (tens, _), good = load_each(tf.constant(numbers, tf.int64))
+    assert good.numpy().all()
+    np.testing.assert_array_equal(tens, [[10 * number] * 2 for number in numbers])
+
+
+@pytest.mark.parametrize("numbers", [[0], [1], [1, 1], [0, 1, 2, 3, 4], [4, 4, 0], [3, 6], []])
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_in_a_stream_every_example_keeps_its_place(numbers: list[int], parallel: int) -> None:
+    examples = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
+    found = list(readable_or_zeros(examples, load, parallel).as_numpy_iterator())
+    assert [int(number) for number, _, _ in found] == numbers
+    wide, single, are_good = expected(numbers)
+    assert [tens.tolist() for _, (tens, _), _ in found] == wide
+    assert [int(own) for _, (_, own), _ in found] == single
+    assert [bool(good) for _, _, good in found] == are_good
+
+
+def test_alone_an_error_gives_zeros_of_the_right_shapes() -> None:
+    guarded = tf.function(lambda number: or_zeros(load, number), autograph=False)
+    for number in (3, 4):
+        (tens, own), good = guarded(tf.constant(number, tf.int64))
+        wide, single, are_good = expected([number])
+        assert [tens.numpy().tolist()] == wide and [int(own)] == single
+        assert [bool(good)] == are_good
