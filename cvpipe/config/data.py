@@ -210,6 +210,9 @@ class DigitSceneMasks(DigitScenes):
     Drawn when opened, nothing is downloaded.
     """
 
+    masks: Literal[True] = True
+    """In segmentation always true."""
+
 
 class VocSplit(Section):
     """A split of a voc source: a folder of images, and one of XML files with the same names but
@@ -335,6 +338,9 @@ class CocoMasks(Coco):
     """COCO's instances in JSON, whose polygons and runs of pixels are painted into a mask,
     background first; crowd regions are neither learned nor scored.
     """
+
+    masks: Literal[True] = True
+    """In segmentation always true."""
 
 
 class Yolo(Source):
