@@ -49,7 +49,7 @@ class Mask(Annotation):
     keys = ("mask",)
     placed = ("mask",)
     noun = "pixel"
-    unlearnable = "no object is left, crowds aside; there is only background"
+    unlearnable = "no object is left, apart from crowds, so all masks show background alone"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: masks aren't read for it."""

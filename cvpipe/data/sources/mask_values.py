@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from cvpipe.config.masks import Masks
 from cvpipe.data.decode import MAX_PIXELS
 from cvpipe.data.statistics import evenly_spaced
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 from cvpipe.geometry.masks import IGNORED
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def open_mask(encoded: bytes) -> Image.Image:
     if stored == "LA;16B":
         # Pillow keeps the upper half of each value.
         raise DataError(
-            "the mask has 16 bits of gray and alpha, which can't be read; save it without alpha"
+            "the mask has 16-bit gray values and alpha, which can't be read; save it without alpha"
         )
     return picture
 
@@ -174,13 +174,14 @@ def refuse_unknown_values(
         )
     if _all_ignored(pixels):
         raise DataError(
-            f"{looked} masks, such as {locate(0)}, teach nothing: all pixels are ignored, by"
-            f" {_ignored_in_words(known)}. Add masks that show classes, or take classes' values out"
-            " there"
+            f"all pixels of {counted(looked, 'mask')}, such as {locate(0)}, are ignored, by"
+            f" {_ignored_in_words(known)}; take the values of classes out there, or add masks that"
+            " show classes"
         )
     if _lacks_a_second_class(pixels, known):
         raise DataError(
-            f"{looked} masks looked at, such as {locate(0)}, {_one_class_in_words(pixels, known)}"
+            f"{counted(looked, 'mask')} looked at, such as {locate(0)}:"
+            f" {_one_class_in_words(pixels, known)}"
         )
     unseen = [
         name for name, count in zip(known.names.values(), pixels[1:], strict=False) if not count
@@ -221,12 +222,12 @@ def _ignored_in_words(known: MaskValues) -> str:
 
 def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
     """What masks show that lack a second class, and how to read what is ignored as a class."""
-    what = "colour" if known.by_colour else "value"
+    what = "color" if known.by_colour else "value"
     shown = int(np.flatnonzero(pixels)[0]) - 1
     share = _share(pixels[IGNORED + 1] / pixels.sum())
     advice = _how_to_read_ignored(list(known.names)[shown], known)
     return (
-        f"show only the class {list(known.names.values())[shown]}; {share} of the pixels are"
+        f"the only class is '{list(known.names.values())[shown]}', and {share} of the pixels are"
         f" ignored, by {_ignored_in_words(known)}. If this is the {what} of a class, {advice}; if"
         " not, add masks that show other classes"
     )

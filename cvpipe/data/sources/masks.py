@@ -26,7 +26,7 @@ from cvpipe.data.sources.mask_values import (
 )
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ def _pairs(files: Files, folders: MaskFolders) -> list[_Pair]:
         images = {stem: name for stem, name in images.items() if name not in found.values()}
     both = sorted(images.keys() & found.keys())
     if not both:
-        seen = f"{len(images)} images and {len(found)} masks there"
+        seen = f"found {counted(len(images), 'image')} and {counted(len(found), 'mask')}"
         raise DataError(
-            f"{files.locate(folders.images)}: no image has a mask of its name in"
+            f"{files.locate(folders.images)}: no image has a mask of the same name in"
             f" {files.locate(folders.masks)} ({seen}); {_advice(images, found)}"
         )
     for own, others, what, lacking in (
@@ -119,11 +119,11 @@ def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
         if stem in images
     )
     if not suffixes:
-        return "set data.source's folders to where they are"
+        return "set the folders `images` and `masks` in data.source to where they are"
     [(suffix, count)] = suffixes.most_common(1)
     return (
-        f"{count} masks are named as an image with '{suffix}' behind; set mask_suffix: {suffix}"
-        " beside these folders"
+        f"the names of {counted(count, 'mask')} are an image's followed by '{suffix}'; set"
+        f" mask_suffix: {suffix} beside `images` and `masks` in data.source"
     )
 
 

@@ -102,13 +102,14 @@ def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:
     """
     if len(examples) > 1 and "all" in examples:
         raise DataError(
-            f"{place}: {examples['all']} belongs to no split, though there are folders of some;"
-            " move it into train, val or test"
+            f"{place}: {examples['all']} lies in no split's folder, unlike other files; move it"
+            " into a folder named train, val or test"
         )
     if examples and not examples.keys() & {"train", "all"}:
         raise DataError(
-            f"{place}: files of the splits {', '.join(examples)}, such as"
-            f" {next(iter(examples.values()))}, but none of train; name its folder train"
+            f"{place}: there are files of {' and '.join(examples)}, such as"
+            f" {next(iter(examples.values()))}, but none of train; name the folder of the training"
+            " split train"
         )
 
 
