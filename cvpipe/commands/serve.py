@@ -40,8 +40,8 @@ def add(commands: Any) -> None:
     )
     parser.epilog = (
         "Answers hold the artefact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels of"
-        ' the original image. In row form ("instances"), an image that can\'t be decoded is answered'
-        ' by its "error".'
+        ' the original image. In row form ("instances"), an image that can\'t be decoded is'
+        ' answered by an "error".'
     )
 
 

@@ -131,8 +131,8 @@ class Expand(Augmentation):
 
 
 class IouCrop(Augmentation):
-    """Crop a patch whose IoU with an object is at least a randomly chosen one (SSD, Liu et al. 2015,
-    section 2.2, "Data augmentation").
+    """Crop a patch whose IoU with an object is at least a randomly chosen one (SSD, Liu et al.
+    2015, section 2.2, "Data augmentation").
 
     Each of `ious`, a patch of any IoU, and the whole image are equally likely; where no patch
     reaches the chosen IoU, the choice is made again. Objects whose center is in the patch stay.

@@ -97,8 +97,8 @@ class YoloLoss(BoxLoss):
     """Which loss."""
     empty_weight: NonNegative | None = None
     """Weight, in the objectness loss, of a box without an object; null: 0.5 for yolo_v1, 1 for
-    yolo_v2 and yolo_v3, as in the authors' paper and code. A box with an object has the weight 1, or
-    5 for yolo_v2.
+    yolo_v2 and yolo_v3, as in the authors' paper and code. A box with an object has the weight 1,
+    or 5 for yolo_v2.
     """
 
 

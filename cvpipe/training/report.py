@@ -27,8 +27,8 @@ from cvpipe.training.trained import load
 log = logging.getLogger(__name__)
 CAPTIONS = {
     "predictions": (
-        "Examples are spread over classes, and over right and wrong answers: wrong ones are more"
-        " frequent here than in the split.",
+        "The examples are spread evenly over classes, and over right and wrong answers, so wrong"
+        " answers may be more frequent here than in the split.",
         "",
     )
 }
@@ -135,8 +135,8 @@ def unfinished(run: Run) -> str | None:
     if step >= total or bool(reached["converged"]) or stopped:
         return None
     return (
-        f"The training is not finished: it has made {step} of {total} steps. The same cvpipe train"
-        " command goes on."
+        f"The training is not finished: {step} of {total} steps are done. The same cvpipe train"
+        " command continues it."
     )
 
 
