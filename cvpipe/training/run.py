@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -234,9 +234,10 @@ class Run:
                 " its own folder with --run, or start anew with --fresh, which moves the old one"
                 " aside"
             )
-        kept = self.known
+        then: Mapping[str, object] = self.known
+        today: Mapping[str, object] = known
         for key, what in _FINGERPRINTS.items():
-            if kept[key] != known[key]:
+            if then[key] != today[key]:
                 raise ConfigError(
                     f"{self.folder}: the data changed since this run began ({what} differ), and"
                     " images that it was trained on may be in the test split now. Restore the data,"
