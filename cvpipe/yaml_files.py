@@ -102,11 +102,11 @@ def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) ->
             f"{place}:{line}: not valid YAML: the character {chr(fault.character)!r} is not"
             " allowed; remove it"
         ) from None
-    except ValueError as fault:
+    except ValueError:
         # Tags such as !!int make numbers of anything.
         raise error(
-            f"{place}: not valid YAML: a value doesn't fit its tag ({fault}); mend it, or leave"
-            " the tag out"
+            f"{place}: not valid YAML: a value doesn't fit its tag, such as !!int; mend the value,"
+            " or leave the tag out"
         ) from None
 
 

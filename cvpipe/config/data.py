@@ -289,8 +289,8 @@ class Voc(Source):
         if self.splits and others:
             raise ValueError(
                 f"{' and '.join(sorted(others))} can't be combined with"
-                f" {' and '.join(self.splits)}, which have folders of their own; leave out one of"
-                " the two"
+                f" {' and '.join(self.splits)}, since both say where the files are; leave out one"
+                " of the two"
             )
         if self.splits and not self.train:
             raise ValueError(

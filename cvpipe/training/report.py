@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.errors import counted
 from cvpipe.evaluation import evaluate, numbers
 from cvpipe.metrics.shares import one_sided
 from cvpipe.pictures import load_pictures
@@ -87,8 +88,8 @@ def write_report(
         f"# {run.config.name}",
         "",
         (
-            f"Scores on the {split} split ({examples} examples); training had"
-            f" {run.known['examples']['train']}."
+            f"Scores on the {split} split, of {counted(examples, 'example')}; the training split"
+            f" had {run.known['examples']['train']:,}."
         ),
         "",
         *(line for said in (unfinished(run), one_sided(scores)) if said for line in (said, "")),

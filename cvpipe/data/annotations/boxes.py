@@ -67,7 +67,7 @@ class Boxes(Annotation):
     placed = ("boxes",)
     per_object = _COLUMNS
     noun = "object"
-    unlearnable = "no object is left, apart from crowds and objects marked difficult"
+    unlearnable = "there is no object, apart from crowds and objects marked difficult"
 
     def rows(self, record: int) -> slice:
         """Return the rows of a record's objects."""

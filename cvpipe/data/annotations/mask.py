@@ -25,6 +25,7 @@ from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import call_python
 from cvpipe.data.orientation import upright
+from cvpipe.errors import counted
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.warp import sample, warp
 
@@ -49,7 +50,7 @@ class Mask(Annotation):
     keys = ("mask",)
     placed = ("mask",)
     noun = "pixel"
-    unlearnable = "no object is left, apart from crowds, so all masks show background alone"
+    unlearnable = "there is no object, apart from crowds, so all masks show background alone"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: masks aren't read for it."""
@@ -221,7 +222,7 @@ class _Pixels(Tally):
             if 0 < count < FEW_IMAGES
         ]
         empty = (
-            [f"{self._unlabeled} masks have no label: their images teach nothing"]
+            [f"{counted(self._unlabeled, 'mask')} without any label: their images teach nothing"]
             if self._unlabeled
             else []
         )

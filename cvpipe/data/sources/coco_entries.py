@@ -25,8 +25,10 @@ def read_json(files: Files, name: str) -> Any:
             " again"
         ) from None
     except (ValueError, RecursionError) as error:
+        why = "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        why = "nested too deeply" if isinstance(error, RecursionError) else why
         raise DataError(
-            f"{place}: not valid JSON ({error}); mend the file, or fetch it again"
+            f"{place}: not valid JSON ({why}); mend the file, or fetch it again"
         ) from None
 
 

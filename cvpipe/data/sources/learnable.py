@@ -43,7 +43,7 @@ def refuse_unlearnable(place: str, train: Source) -> None:
             faults = annotation.faults
             why = f"; {faults_in_words(faults)}" if faults else ""
             raise DataError(
-                f"{place}: {counted(len(train), 'training image')} with nothing to learn:"
+                f"{place}: nothing to learn in {counted(len(train), 'training image')}:"
                 f" {annotation.unlearnable}{why}. Mend the annotations, or set data.source to where"
                 " they are"
             )

@@ -169,8 +169,8 @@ def refuse_unknown_values(
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
     if unknown_values:
         raise DataError(
-            f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
-            f"{unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
+            f"{len(strange)} of {counted(looked, 'mask')} looked at, such as {locate(strange[0])}:"
+            f" {unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
         )
     if _all_ignored(pixels):
         raise DataError(
@@ -189,9 +189,9 @@ def refuse_unknown_values(
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
-            "%d masks looked at, such as %s, show no pixel of: %s%s; add some, or the scores of"
-            " these classes will mean little",
-            looked,
+            "%s looked at, such as %s, without a pixel of: %s%s; add some, or the scores of these"
+            " classes will mean little",
+            counted(looked, "mask"),
             locate(0),
             ", ".join(unseen[:_SHOWN]),
             more,
@@ -236,7 +236,7 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
 def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
     """Say how to make an ignored value a class; `shown` is the value of the class that is seen."""
     if known.by_colour:
-        return "take it out there and write it as that class's colour in data.source.classes"
+        return "take it out there and write it as that class's `colour` in data.source.classes"
     anew = "save the masks anew with the classes' positions as values"
     ignored = known.ignored[0]
     if max(shown, ignored) > 255:
@@ -250,7 +250,7 @@ def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
         if value in greys
     )
     return (
-        "read grey masks by colours, in a source of the kind masks with data.source.classes:"
+        "read gray masks by colors, in a source of the kind masks with data.source.classes:"
         f" [{classes}], or {anew}"
     )
 

@@ -93,18 +93,17 @@ def _pairs(files: Files, folders: MaskFolders) -> list[_Pair]:
             f" {files.locate(folders.masks)} ({seen}); {_advice(images, found)}"
         )
     for own, others, what, lacking in (
-        (images, found, "images", "mask"),
-        (found, images, "masks", "image"),
+        (images, found, "image", "mask"),
+        (found, images, "mask", "image"),
     ):
         alone = [own[stem] for stem in sorted(own.keys() - others.keys())]
         if alone:
             shown = ", ".join(alone[:_SHOWN])
             log.warning(
-                "%s: %d %s have no %s and are left out, such as %s",
+                "%s: left out %s without %s, such as %s",
                 files.path,
-                len(alone),
-                what,
-                lacking,
+                counted(len(alone), what),
+                "an image" if lacking == "image" else "a mask",
                 shown,
             )
     return [_Pair(images[stem], found[stem]) for stem in both]

@@ -12,7 +12,7 @@ import numpy as np
 
 from cvpipe.config.data import Fold
 from cvpipe.data.sources.source import Source
-from cvpipe.errors import DataError, suggest
+from cvpipe.errors import DataError, counted, suggest
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +122,10 @@ def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
         both = [name for name in listed if name in trained]
         if both and split != "train":
             log.warning(
-                "%s: %d images of the %s split are in the training split too, such as %s; its"
-                " scores will be too good",
+                "%s: %s of the %s split in the training split too, such as %s; its scores will be"
+                " too good",
                 place,
-                len(both),
+                counted(len(both), "image"),
                 split,
                 both[0],
             )

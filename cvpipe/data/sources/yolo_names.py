@@ -54,7 +54,7 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
     if not isinstance(names, list) or not names:
         raise DataError(
             f"{place}: names must be a list of class names, or a mapping from 0, 1, … to them; add"
-            " it, or set data.source.classes"
+            " or mend it, or set data.source.classes"
         )
     for number, one in enumerate(names):
         if not isinstance(one, str) or not one:
