@@ -50,7 +50,7 @@ class Mask(Annotation):
     keys = ("mask",)
     placed = ("mask",)
     noun = "pixel"
-    unlearnable = "there is no object, apart from crowds, so all masks show background alone"
+    unlearnable = "no object is left (crowds are not learned), so masks show background alone"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: masks aren't read for it."""

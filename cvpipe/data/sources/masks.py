@@ -121,7 +121,7 @@ def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
         return "set the folders `images` and `masks` in data.source to where they are"
     [(suffix, count)] = suffixes.most_common(1)
     return (
-        f"the names of {counted(count, 'mask')} are an image's followed by '{suffix}'; set"
+        f"the image's name is followed by '{suffix}' in {counted(count, 'mask name')}; set"
         f" mask_suffix: {suffix} beside `images` and `masks` in data.source"
     )
 
