@@ -305,7 +305,7 @@ FILES = {
     "key given twice": (
         "epochs: 20",
         "epochs: 20\n  epochs: 3",
-        "p.yaml:19: key 'epochs' is given twice; keep one",
+        "p.yaml:19: the key 'epochs' is given twice; keep one of the two",
     ),
     "bracket left open": (
         "epochs: 20",

@@ -75,7 +75,7 @@ def test_images_added_to_a_split_of_their_own_are_scored(
     photos(tmp_path / "test", 3, first=30)
     photos(tmp_path / "train", 3, first=50)
     assert len(open_split(config, "test", known)) == 14
-    assert "the test split has other images" in caplog.text
+    assert "images or annotations of the test split changed" in caplog.text
 
 
 def test_removed_images_leave_the_others_to_be_scored(config: Config, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_renamed_images_are_refused_since_nobody_knows_them(config: Config, tmp_
     known = known_of(config)
     for file in (tmp_path / "photos" / "a").iterdir():
         file.rename(file.with_name(f"other-{file.name}"))
-    with pytest.raises(DataError, match=r"\d+ images that it was trained on are gone .*other-"):
+    with pytest.raises(DataError, match=r"\d+ images of its training are missing or .*other-"):
         open_split(config, "test", known)
 
 

@@ -25,7 +25,6 @@ from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import call_python
 from cvpipe.data.orientation import upright
-from cvpipe.errors import counted
 from cvpipe.geometry.masks import IGNORED
 from cvpipe.geometry.warp import sample, warp
 
@@ -222,7 +221,7 @@ class _Pixels(Tally):
             if 0 < count < FEW_IMAGES
         ]
         empty = (
-            [f"{counted(self._unlabeled, 'mask')} without any label: their images teach nothing"]
+            [f"masks without any label, whose images teach nothing: {self._unlabeled:,}"]
             if self._unlabeled
             else []
         )

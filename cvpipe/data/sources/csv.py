@@ -230,10 +230,11 @@ def _warn_of_leaks(path: str, images: dict[str, list[_Image]]) -> None:
         both = [image.file for image in found if image.file in trained]
         if both and split != "train":
             log.warning(
-                "%s: %s of the %s table in the training table too, such as %s; its scores will be"
-                " too good",
+                "%s: the training table has %s of the %s table too, such as %s; scores on the %s"
+                " split will be too good",
                 path,
                 counted(len(both), "image"),
                 split,
                 both[0],
+                split,
             )

@@ -169,7 +169,8 @@ def refuse_unknown_values(
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
     if unknown_values:
         raise DataError(
-            f"{len(strange)} of {counted(looked, 'mask')} looked at, such as {locate(strange[0])}:"
+            f"{len(strange)} of {counted(looked, 'mask')} looked at, such as {locate(strange[0])},"
+            f" {'has' if len(strange) == 1 else 'have'}"
             f" {unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
         )
     if _all_ignored(pixels):
@@ -189,12 +190,12 @@ def refuse_unknown_values(
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
-            "%s looked at, such as %s, without a pixel of: %s%s; add some, or the scores of these"
-            " classes will mean little",
-            counted(looked, "mask"),
-            locate(0),
+            "no pixel of %s%s in %s looked at, such as %s; add some, or the scores of these classes"
+            " will mean little",
             ", ".join(unseen[:_SHOWN]),
             more,
+            counted(looked, "mask"),
+            locate(0),
         )
 
 

@@ -122,12 +122,13 @@ def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
         both = [name for name in listed if name in trained]
         if both and split != "train":
             log.warning(
-                "%s: %s of the %s split in the training split too, such as %s; its scores will be"
-                " too good",
+                "%s: the training split has %s of the %s split too, such as %s; scores on the %s"
+                " split will be too good",
                 place,
                 counted(len(both), "image"),
                 split,
                 both[0],
+                split,
             )
 
 

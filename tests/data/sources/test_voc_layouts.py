@@ -153,17 +153,24 @@ def test_the_error_of_missing_xml_files_says_where_some_are(tmp_path: Path) -> N
 def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, "train/1", "test/2")
     (path / "test/2.jpg").unlink()
-    with pytest.raises(DataError, match="test: none of the 1 annotated images of the test split"):
+    with pytest.raises(
+        DataError,
+        match="test: none of the annotated images of the test split is there; set"
+        " data.source.test.images to their folder",
+    ):
         opened(path)
 
 
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"test": {"images": "a", "annotations": "b"}}, "test without train; give the training"),
+        (
+            {"test": {"images": "a", "annotations": "b"}},
+            "test can't be given without train; add the training split's folders",
+        ),
         (
             {"train": {"images": "a", "annotations": "b"}, "lists": "."},
-            "lists and train both say where the files are; give one of the two",
+            "lists can't be combined with train, since both say where the files are; leave out one",
         ),
     ],
 )
@@ -225,6 +232,4 @@ def test_images_without_annotations_are_counted_in_each_split(
     splits = {name: {"images": name, "annotations": name} for name in "ab"}
     with caplog.at_level(logging.WARNING):
         opened(path, train=splits["a"], test=splits["b"])
-    assert caplog.messages == [
-        f"{tmp_path}: 1 images have no annotations and are left out, such as a/2.jpg"
-    ]
+    assert caplog.messages == [f"{tmp_path}: left out 1 image without an XML file, such as a/2.jpg"]
