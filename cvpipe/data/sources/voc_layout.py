@@ -129,9 +129,9 @@ def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
     if not folders.annotations_of:
         there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
         raise DataError(
-            f"{files.locate(folders.annotations)}: no XML file there; set `annotations` in"
-            " data.source to their folder, as seen from data.source.root"
-            + (f"; there are XML files in {' and '.join(there[:_SHOWN])}" if there else "")
+            f"{files.locate(folders.annotations)}: no XML file there; set `root` and `annotations`"
+            " in data.source to where the XML files are"
+            + (f"; there are some in {' and '.join(there[:_SHOWN])}" if there else "")
         )
     others = sorted(folders.image_of.keys() - folders.annotations_of.keys())
     if others:

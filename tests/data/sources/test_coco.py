@@ -197,7 +197,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "no height": (
         changed(lambda rows: rows["images"][1].update(height=0)),
-        "image 3 has the height 0; mend it",
+        "height of image 3 is 0, but must be a number above 0; mend it, or leave out both",
     ),
 }
 
@@ -210,7 +210,11 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
 
 
 def test_no_image_at_all_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="photos: none of the 3 images of .*train.json is there"):
+    with pytest.raises(
+        DataError,
+        match="photos: none of the images that .*train.json names is there; set"
+        " data.source.train.images to",
+    ):
         opened(write(tmp_path, images="xyz"))
 
 

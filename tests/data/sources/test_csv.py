@@ -148,7 +148,7 @@ def test_an_image_in_two_tables_is_warned_of(
         opened(tmp_path, test="test.csv")
     assert caplog.messages == [
         f"{tmp_path}: the training table has 2 images of the test table too, such as"
-        " images/1.png; its scores will be too good"
+        " images/1.png; scores on the test split will be too good"
     ]
 
 

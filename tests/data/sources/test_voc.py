@@ -220,7 +220,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "nothing": (
         {"annotations": {}},
-        "Annotations: no XML file there; set `annotations` in data.source to their folder",
+        "Annotations: no XML file there; set `root` and `annotations` in data.source to where the",
     ),
 }
 

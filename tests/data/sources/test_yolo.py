@@ -88,7 +88,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "no number": (
         {"labels/train/a.txt": "\n0 0.5 x 1 1\n"},
-        "labels/train/a.txt:2: the line '0 0.5 x 1 1' must be the whole number of a class, followed",
+        "labels/train/a.txt:2: the line '0 0.5 x 1 1' must be the whole number of a class, foll",
     ),
     "a class name": (
         {"labels/train/a.txt": "cat 0.5 0.5 1 1\n"},
