@@ -142,9 +142,9 @@ FILES = {
         "channels: 1",
         "channels: 1\n  resize: squeeze",
         (
-            "p.yaml:10: 'prepare.resize' should be 'stretch' or 'crop', not \"squeeze\" (stretch:"
-            " to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle"
-            " out)"
+            "p.yaml:10: 'prepare.resize' should be 'stretch', 'crop' or 'letterbox', not"
+            ' "squeeze" (stretch: to `size`, whatever the aspect. crop: keep the aspect, fill'
+            " `size`, cut the middle out. letterbox: keep the aspect"
         ),
     ),
     "true is no integer": (
