@@ -6,6 +6,7 @@ A location is a tuple of keys and positions in lists, from the top of the file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -18,6 +19,9 @@ from cvpipe.errors import nearest
 # The keys that say which class a mapping is of.
 TAGS = ("kind", "op", "task")
 Location = tuple[Any, ...]
+# The options of a key, such as "stretch: …. crop: …", and "et al. 2015" go on in lower case or with
+# a number.
+_END_OF_SENTENCE = re.compile(r"\.(?= [A-Z`\"])|\.$")
 
 
 class Mistake(NamedTuple):
@@ -174,7 +178,7 @@ def _explain_value(error: dict[str, Any], key: str, at: Location, values: dict[s
 
 
 def _meaning(at: Location, values: dict[str, Any]) -> str:
-    """Say in one line what a key is for."""
+    """Return the first sentence of a key's description."""
     at = at[:-1] if at and isinstance(at[-1], int) else at
     fields = _fields(at, values, values["task"])
     if not fields:
@@ -184,7 +188,8 @@ def _meaning(at: Location, values: dict[str, Any]) -> str:
         tags := _tags(at, values, values["task"])
     ):
         text = f"its kind is one of {', '.join(tags)}"
-    return (text or "see cvpipe schema").split("\n")[0].rstrip(".")
+    paragraph = " ".join((text or "see cvpipe schema").split("\n\n")[0].split())
+    return _END_OF_SENTENCE.split(paragraph)[0]
 
 
 def _not_this(others: Sequence[str], values: dict[str, Any]) -> str:

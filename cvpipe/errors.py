@@ -32,6 +32,11 @@ class Interrupted(UserError):
     exit_code = 75
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as "1 image" or "1,200 images"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def nearest(wanted: object, known: Iterable[str]) -> str | None:
     """Return the known name that is most like another, in whatever case; None where none is like
     it, or it is no text.
@@ -59,8 +64,8 @@ def instead_of_folder(path: Path) -> str | None:
     if not path.is_file():
         return None
     if path.suffix.lower() not in (".yaml", ".yml"):
-        return "a file; give the folder of a run or of a model"
+        return "this is a file; give the folder of a run or of an exported model"
     return (
-        f"a pipeline file; cvpipe train {path} makes a run of it, such as runs/{path.stem}, and"
-        " cvpipe export RUN makes a model of that"
+        f"this is a pipeline file; train it with: cvpipe train {path}, and export the run with:"
+        f" cvpipe export RUN, where RUN is the run's folder, such as runs/{path.stem}"
     )

@@ -27,4 +27,7 @@ def decode_text(content: bytes, place: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{place}:{line}: no text in UTF-8; save it as UTF-8") from None
+        known = encoding.removesuffix("-sig").upper()
+        raise DataError(
+            f"{place}:{line}: this is not text in {known}; save the file as UTF-8"
+        ) from None

@@ -87,11 +87,12 @@ def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) ->
         return values, dict(_lines(node, ())) if node else {}
     except RecursionError:
         raise error(
-            f"{place}: something in it contains itself (an anchor &x with *x inside); write it out"
+            f"{place}: a value contains itself (an anchor &x with *x inside), or is nested too"
+            " deeply; write it out"
         ) from None
     except _KeyTwiceError as twice:
         raise error(
-            f"{_line(place, twice)}: key '{twice.problem}' is given twice; keep one"
+            f"{_line(place, twice)}: the key '{twice.problem}' is given twice; keep one of the two"
         ) from None
     except yaml.MarkedYAMLError as fault:
         raise error(f"{_line(place, fault)}: not valid YAML: {fault.problem}") from None
@@ -101,9 +102,12 @@ def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) ->
             f"{place}:{line}: not valid YAML: the character {chr(fault.character)!r} is not"
             " allowed; remove it"
         ) from None
-    except ValueError as fault:
+    except ValueError:
         # Tags such as !!int make numbers of anything.
-        raise error(f"{place}: not valid YAML: {fault}") from None
+        raise error(
+            f"{place}: not valid YAML: a value doesn't fit its tag, such as !!int; mend the value,"
+            " or leave the tag out"
+        ) from None
 
 
 def _line(place: str, fault: yaml.MarkedYAMLError) -> str:

@@ -108,7 +108,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         (
             ["train", str(DIGITS), "--set", "train.strategy=multiworker"],
             2,
-            "needs the environment variable TF_CONFIG",
+            "needs a cluster in the environment variable TF_CONFIG",
         ),
         (["evaluate", "nowhere"], 1, "nowhere: neither a run nor an exported model"),
         (["export", "nowhere"], 1, "nowhere: no run there"),
@@ -116,15 +116,16 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         (
             ["export", "pipelines/classification/digits.yaml"],
             1,
-            "digits.yaml: a pipeline file; cvpipe train pipelines/classification/digits.yaml makes"
-            " a run of it, such as runs/digits, and cvpipe export RUN makes a model of that",
+            "digits.yaml: this is a pipeline file; train it with: cvpipe train"
+            " pipelines/classification/digits.yaml, and export the run with: cvpipe export RUN,"
+            " where RUN is the run's folder, such as runs/digits",
         ),
         (["evaluate", "pipelines/detection/bccd_ssd.yaml"], 1, "such as runs/bccd_ssd"),
         (["predict", "pipelines/detection/bccd_ssd.yaml", "image.png"], 1, "a pipeline file;"),
         (
             ["export", "pipelines/classification/digits.png"],
             1,
-            "digits.png: a file; give the folder of a run or of a model",
+            "digits.png: this is a file; give the folder of a run or of an exported model",
         ),
         (["serve", "nowhere"], 1, "nowhere"),
         (["models", "resnet19"], 2, "resnet19"),

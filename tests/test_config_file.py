@@ -130,6 +130,23 @@ FILES = {
             " split)"
         ),
     ),
+    "no number for a key whose description has several lines": (
+        "epochs: 20",
+        "epochs: 20\n  accumulate: many",
+        (
+            "p.yaml:19: 'train.accumulate' should be an integer, not \"many\" (Parts in which each"
+            " device works through its share of a batch, adding up their gradients, to save memory)"
+        ),
+    ),
+    "no choice among options that are explained": (
+        "channels: 1",
+        "channels: 1\n  resize: squeeze",
+        (
+            "p.yaml:10: 'prepare.resize' should be 'stretch', 'crop' or 'letterbox', not"
+            ' "squeeze" (stretch: to `size`, whatever the aspect. crop: keep the aspect, fill'
+            " `size`, cut the middle out. letterbox: keep the aspect"
+        ),
+    ),
     "true is no integer": (
         "epochs: 20",
         "epochs: true",
@@ -305,7 +322,7 @@ FILES = {
     "key given twice": (
         "epochs: 20",
         "epochs: 20\n  epochs: 3",
-        "p.yaml:19: key 'epochs' is given twice; keep one",
+        "p.yaml:19: the key 'epochs' is given twice; keep one of the two",
     ),
     "bracket left open": (
         "epochs: 20",
@@ -365,10 +382,7 @@ def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> Non
     text = replaced("epochs: 20", "epoch: 20").replace("channels: 1", "channels: 2")
     assert complaint(write(tmp_path, text)).splitlines() == [
         "p.yaml:18: unknown key 'train.epoch'; did you mean 'epochs'?",
-        (
-            "p.yaml:9: 'prepare.channels' should be 1 or 3, not 2 (1: grey, 3: RGB. Images are"
-            " converted)"
-        ),
+        ("p.yaml:9: 'prepare.channels' should be 1 or 3, not 2 (1: grey, 3: RGB)"),
         "p.yaml:17: 'train.epochs' is missing; add it (Passes over the training split)",
     ]
 

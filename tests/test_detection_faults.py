@@ -143,5 +143,5 @@ def test_images_without_any_object_at_all_are_refused(tmp_path: Path, cvpipe: Cv
     )
     changes = [f"--set={change}" for change in overrides]
     code, _, err = cvpipe("train", pipeline, "--run", tmp_path / "run", *changes)
-    assert code == 1 and "nothing to train on in 12 images: no object is left" in err
+    assert code == 1 and "nothing to learn in 12 training images: no object is left" in err
     assert not (tmp_path / "run").exists()

@@ -91,8 +91,10 @@ def test_odd_masks_train_and_evaluate_without_nan(
     ]
     assert {Path(row["record"]).name for row in noted} == {"smaller.jpg"}
     assert "48 x 30" in noted[0]["reason"] and "48 x 40" in noted[0]["reason"]
-    assert "1 images have no mask" in caplog.text and "plain00.jpg" in caplog.text
-    assert "1 masks have no image" in caplog.text and "plain01.png" in caplog.text
+    assert "left out 1 image without a mask, such as" in caplog.text
+    assert "plain00.jpg" in caplog.text
+    assert "left out 1 mask without an image, such as" in caplog.text
+    assert "plain01.png" in caplog.text
 
 
 @pytest.mark.soak
@@ -122,7 +124,7 @@ def test_masks_without_any_label_are_refused_before_a_run_begins(
     for number in range(8):
         write(folder, f"blank{number}", np.full((40, 48), 255, np.uint8))
     code, _, err = train(folder, cvpipe)
-    assert code == 1 and "teach nothing: all pixels are ignored" in err
+    assert code == 1 and "all pixels of" in err and "are ignored, by data.source.ignore" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -31,12 +31,13 @@ def test_another_mapping_can_be_included() -> None:
     "text, message",
     [
         ("names: [a\n\n", "d:3: not valid YAML: "),
-        ("a: 1\na: 2\n", "d:2: key 'a' is given twice; keep one"),
+        ("a: 1\na: 2\n", "d:2: the key 'a' is given twice; keep one of the two"),
         ("names:\n\t- a\n", "d:2: not valid YAML: found character '\\t'"),
-        ("a: !!int x\n", "d: not valid YAML: invalid literal"),
+        ("a: !!int x\n", "d: not valid YAML: a value doesn't fit its tag, such as !!int; mend"),
         ("a: !!python/name:os.system\n", "d:1: not valid YAML: could not determine"),
         ("a: b\x01\n", r"d:1: not valid YAML: the character '\x01' is not allowed"),
-        ("a: &a [*a]\n", "d: something in it contains itself"),
+        ("a: &a [*a]\n", "d: a value contains itself (an anchor &x with *x inside), or is nested"),
+        ("[" * 5000, "d: a value contains itself (an anchor &x with *x inside), or is nested too"),
     ],
 )
 def test_a_fault_is_a_sentence_with_its_line(text: str, message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-UNREADABLE = "not a JPEG, PNG, BMP or WebP image, damaged, or too large"
+UNREADABLE = "can't be decoded: the file is damaged, too large, or no JPEG, PNG, BMP or WebP image"
 """The error that is answered instead, where an image can't be decoded."""
 
 

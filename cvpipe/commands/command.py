@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, counted
 from cvpipe.json_files import jsonable
 
 Run = Callable[[argparse.Namespace], int]
@@ -118,7 +118,8 @@ def class_lines(result: Mapping[str, Any]) -> list[str]:
     if not classes:
         return []
     shown = list(classes.items())[:SHOWN_CLASSES]
-    more = [f"and {len(classes) - len(shown)} more classes"] if len(classes) > len(shown) else []
+    left = len(classes) - len(shown)
+    more = [f"and {counted(left, 'more class', 'more classes')}"] if left else []
     head = ["class", *shown[0][1]]
     # A name may hold anything, such as a line break.
     rows = [

@@ -34,8 +34,8 @@ def add(commands: Any) -> None:
         checks,
         "anchors",
         anchors,
-        "find the anchors that a YOLO head needs, [height, width] each, by k-means on the training"
-        " objects",
+        "find the anchors of a YOLO head, [height, width] each, by k-means on the sizes of the"
+        " training objects",
     )
     add_pipeline(command)
     command.add_argument(

@@ -80,7 +80,10 @@ def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
     try:
         folder = find_artefact(path)
     except DataError:
-        missing = "neither a run nor an exported model; train one with: cvpipe train PIPELINE.yaml"
+        missing = (
+            "neither a run nor an exported model is there; train a run with: cvpipe train"
+            " PIPELINE.yaml"
+        )
         raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
     prepare_process(artefact_config(folder))
     from cvpipe.export.score import evaluate_artefact

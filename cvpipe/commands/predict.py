@@ -21,10 +21,10 @@ BATCH = 32
 Answered = tuple[Path, bytes | str, dict[str, Any]]
 Settings = Mapping[str, float | int]
 HELP = """\
-Places are in pixels of the original image. A box is
+Coordinates are in pixels of the original image. A box is
 {"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}.
-A mask is {"b64": a gray PNG in base64}, whose values are class numbers.
-The settings of an artefact are options, too, such as --score-threshold of a
+A mask is {"b64": a gray PNG in base64}; the PNG's values are class numbers.
+An artefact may have options of its own, such as --score-threshold of a
 detector; "cvpipe predict ARTEFACT --help" lists them.
 """
 
@@ -49,7 +49,10 @@ def add(commands: Any) -> None:
         "--masks",
         metavar="DIR",
         type=Path,
-        help="write each mask to DIR/<image>.mask.png and name that file in its line instead",
+        help=(
+            "write each mask to DIR/<image>.mask.png; the answer then has the file's name in place"
+            " of the mask"
+        ),
     )
     parser.epilog = HELP
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -65,7 +68,7 @@ def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
         with suppress(DataError, OSError):
             settings = _settings(read_about(find_artefact(word)))
             break
-    group = parser.add_argument_group("settings of the artefact")
+    group = parser.add_argument_group("options of the artefact")
     for name, setting in settings.items():
         default, meaning = setting["default"], setting["meaning"].replace("%", "%%")
         group.add_argument(
@@ -221,8 +224,8 @@ def _write_mask(artefact: Artefact, answer: Mapping[str, Any], file: Path) -> st
     """Write the mask of an answer; return the file's name."""
     if "mask" not in answer:
         raise ConfigError(
-            f"--masks {file.parent}: {artefact.folder} is of task: {artefact.task}, whose answers"
-            " have no masks; leave it out"
+            f"--masks {file.parent}: {artefact.folder} was trained for task: {artefact.task}, whose"
+            " answers have no masks; leave --masks out"
         )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

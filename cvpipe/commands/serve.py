@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on, of IPv4 or IPv6 (default: %(default)s)",
+        help="IPv4 or IPv6 address to listen on (default: %(default)s)",
     )
     parser.add_argument(
         "--port",
@@ -39,8 +39,9 @@ def add(commands: Any) -> None:
         help="port to listen on, 0 for any free one (default: %(default)s)",
     )
     parser.epilog = (
-        "Answers are the artefact's tensors: a box is [ymin, xmin, ymax, xmax] in pixels of the"
-        " original image. An image that can't be decoded is answered by an error in row form."
+        "Answers hold the artefact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels of"
+        ' the original image. In row form ("instances"), an image that can\'t be decoded is'
+        ' answered by an "error".'
     )
 
 

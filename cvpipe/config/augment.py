@@ -131,11 +131,11 @@ class Expand(Augmentation):
 
 
 class IouCrop(Augmentation):
-    """Crop a patch that overlaps with an object by a chosen share at least (SSD, Liu et al. 2015,
-    section 2.2, "Data augmentation").
+    """Crop a patch whose IoU with an object is at least a randomly chosen one (SSD, Liu et al.
+    2015, section 2.2, "Data augmentation").
 
-    All of `ious`, any patch, and the whole image are equally likely; another is drawn where no
-    patch reaches an IoU. Objects whose center is in the patch stay.
+    Each of `ious`, a patch of any IoU, and the whole image are equally likely; where no patch
+    reaches the chosen IoU, the choice is made again. Objects whose center is in the patch stay.
     """
 
     op: Literal["iou_crop"]
@@ -359,9 +359,9 @@ class AutoAugment(Augmentation):
     op: Literal["auto_augment"]
     """Which operation."""
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
-    """The data set that the policy was found on (the paper's appendix). Strengths are those of the
-    authors' code for it: with imagenet a higher level solarizes and posterizes less, with cifar10
-    and svhn more.
+    """The data set that the policy was found on (the paper's appendix). Magnitudes are those of the
+    authors' code for that data set: a higher level solarizes and posterizes less with imagenet, and
+    more with cifar10 and svhn.
     """
 
 

@@ -215,8 +215,8 @@ class DigitSceneMasks(DigitScenes):
 
 
 class VocSplit(Section):
-    """A split of a voc source: a folder of images, and one of XML files with the same names but
-    for the extension. They may be the same folder.
+    """A split of a voc source: a folder of images, and a folder of XML files with the same names
+    but for the extension. They may be the same folder.
     """
 
     images: str
@@ -226,8 +226,8 @@ class VocSplit(Section):
 
 
 class Voc(Source):
-    """Pascal VOC's layout: an XML file of objects per image. Lists, folders named train, val and
-    test, or keys of the pipeline say which image is for which split.
+    """Pascal VOC's layout: an XML file of objects per image. Splits are made by lists, by folders
+    named train, val and test, or by the keys `train`, `validation` and `test`.
     """
 
     kind: Literal["voc"]
@@ -235,17 +235,18 @@ class Voc(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     root: str = ""
-    """The folder that all others lie in, as seen from `path`, such as VOCdevkit/VOC2007."""
+    """The folder that all other folders lie in, as seen from `path`, such as VOCdevkit/VOC2007."""
     images: str = "JPEGImages"
-    """The folder of the images; "." is the root itself, which also holds images and XML files where
-    neither of Pascal VOC's folders is there.
+    """The folder of the images; "." is the root itself. Where `images` and `annotations` are left
+    out and neither folder exists, images and XML files are looked for in the root.
     """
     annotations: str = "Annotations"
-    """The folder of the XML files; it may be that of the images."""
+    """The folder of the XML files, which may be the folder of the images."""
     lists: str = "ImageSets/Main"
-    """The folder of train.txt (or trainval.txt), val.txt and test.txt, an image's name or path a
-    line. Without them, folders named train, val and test in the folder of the XML files make
-    splits; without those, all annotated images are used.
+    """The folder of the lists train.txt (or trainval.txt), val.txt and test.txt, with the name or
+    path of an image in each line. Without lists, folders named train, val and test in the folder of
+    the XML files make the splits; without those, images are held out by `data.test` and
+    `data.validation`.
     """
     train: VocSplit | None = None
     """The training split's own folders, in place of `images`, `annotations` and `lists`."""
@@ -262,10 +263,9 @@ class Voc(Source):
     Pascal VOC; false: corners count from 0, and a box is xmax - xmin wide.
     """
     upright: bool | None = None
-    """Whether boxes lie on the upright photo, or on the photo as it is stored, before Exif turns
-    it. The size that an XML file states tells this; the key counts where it fits both, as with
-    squares and half turns, or is missing. null: stored where it fits both, upright where it is
-    missing.
+    """true: boxes lie on the photo turned upright as its Exif says; false: on the photo as it is
+    stored. The key decides only where the size in the XML file fits both, as with squares and half
+    turns, or is missing; null: stored where it fits both, upright where it is missing.
     """
 
     @field_validator("classes")
@@ -291,12 +291,14 @@ class Voc(Source):
         others = self.model_fields_set & {"images", "annotations", "lists"}
         if self.splits and others:
             raise ValueError(
-                f"{' and '.join(sorted(others))} and {' and '.join(self.splits)} both say where the"
-                " files are; give one of the two"
+                f"{' and '.join(sorted(others))} can't be combined with"
+                f" {' and '.join(self.splits)}, since both say where the files are; leave out one"
+                " of the two"
             )
         if self.splits and not self.train:
             raise ValueError(
-                f"{' and '.join(self.splits)} without train; give the training split's folders too"
+                f"{' and '.join(self.splits)} can't be given without train; add the training"
+                " split's folders"
             )
         return self
 
@@ -328,9 +330,9 @@ class Coco(Source):
     test: CocoSplit | None = None
     """The test split; leave out to hold some images out."""
     upright: bool = False
-    """Whether annotations lie on the upright photo, or on the photo as it is stored, before Exif
-    turns it. The size that the file states for an image tells this; the key counts where it fits
-    both, as with squares and half turns.
+    """true: annotations lie on the photo turned upright as its Exif says; false: on the photo as it
+    is stored. The key decides only where the size in the JSON file fits both, as with squares and
+    half turns, or is missing.
     """
 
 
@@ -344,8 +346,8 @@ class CocoMasks(Coco):
 
 
 class Yolo(Source):
-    """YOLO's text files: a file per image, "class cx cy width height" or "class x y x y …" a line,
-    in a folder labels/ beside images/, or beside the image.
+    """YOLO's text files: a file per image, with "class cx cy width height" or "class x y x y …" in
+    each line, in a folder labels/ beside images/, or beside the image.
     """
 
     kind: Literal["yolo"]
@@ -358,17 +360,17 @@ class Yolo(Source):
     images: str = "images"
     """Name of the folders with images, where data.yaml gives no splits."""
     labels: str = "labels"
-    """Name of the folders with text files; everything else of a file's path is the image's."""
+    """Name of the folders with text files; the rest of a text file's path is that of its image."""
     names: str = "data.yaml"
-    """The YAML file with the class names, under `names`, and the folders or lists of the images of
-    each split, under `train`, `val` and `test`, as seen from `path`. Without it, folders named
-    train, val and test make splits, and classes.txt has the class names.
+    """The YAML file, as seen from `path`, with the class names under `names`, and each split's
+    folder or list of images under `train`, `val` and `test`. Without it, folders named train, val
+    and test make the splits, and classes.txt has the class names.
     """
     classes: tuple[str, ...] = ()
     """Class names in the order of their numbers; empty: those of the file `names`."""
     upright: bool = True
-    """Whether fractions are those of the upright photo, as labelImg and Ultralytics write them;
-    false: of the photo as it is stored, before Exif turns it.
+    """true: coordinates are fractions of the photo turned upright as its Exif says, as labelImg and
+    Ultralytics write them; false: of the photo as it is stored.
     """
 
     @field_validator("classes")

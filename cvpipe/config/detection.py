@@ -61,10 +61,10 @@ class BoxLoss(Loss):
     """A loss of boxes and their classes."""
 
     box: Literal["offsets", "giou", "diou", "ciou"] = "offsets"
-    """Error of a box: offsets, by its coordinates as the head's paper does (smooth L1 for ssd;
-    squares for yolo_v1; for yolo_v2 and yolo_v3 a cross-entropy of the center and squares of the
-    size's logarithms), or by an IoU that also tells apart boxes that don't touch (Rezatofighi et
-    al. 2019; Zheng et al. 2019).
+    """Error of a box. offsets: in its coordinates, as in the head's paper (smooth L1 for ssd;
+    squares for yolo_v1; for yolo_v2 and yolo_v3 a cross-entropy of the center, and squares of the
+    logarithms of the size). giou, diou, ciou: 1 minus an IoU that also tells apart boxes that don't
+    touch (Rezatofighi et al. 2019; Zheng et al. 2019).
     """
     box_weight: NonNegative = 1.0
     """Weight of boxes against classes."""
@@ -96,9 +96,9 @@ class YoloLoss(BoxLoss):
     kind: Literal["yolo"]
     """Which loss."""
     empty_weight: NonNegative | None = None
-    """Weight of a box without an object in the loss of objectness; null for that of the head's
-    paper and code: 0.5 for yolo_v1, 1 for yolo_v2 and yolo_v3. A box with an object weighs 1; with
-    yolo_v2 5.
+    """Weight, in the objectness loss, of a box without an object; null: 0.5 for yolo_v1, 1 for
+    yolo_v2 and yolo_v3, as in the authors' paper and code. A box with an object has the weight 1,
+    or 5 for yolo_v2.
     """
 
 

@@ -105,8 +105,8 @@ class AnchorHead(BoxHead):
     anchors: tuple[Anchor, ...] = ()
     """Heights and widths of typical objects, as shares of the network's input, from small to large.
 
-    `cvpipe data anchors` finds them in the training images. Only it and `cvpipe data check` read a
-    pipeline without them.
+    `cvpipe data anchors` finds them in the training images. Only that command and `cvpipe data
+    check` accept a pipeline without anchors.
     """
 
     @model_validator(mode="after")
@@ -115,7 +115,7 @@ class AnchorHead(BoxHead):
         if not self.anchors and not is_draft:
             raise misfit(
                 "model.head.anchors",
-                "'model.head.anchors' is missing; find them with: cvpipe data anchors"
+                "'model.head.anchors' is missing; find anchors with: cvpipe data anchors"
                 " PIPELINE.yaml",
             )
         return self
@@ -133,8 +133,8 @@ class YoloV2(AnchorHead):
 
 
 class YoloV3(AnchorHead):
-    """Anchors in every cell of several grids, as many of them in each, shared out from small to
-    large (Redmon and Farhadi 2018).
+    """Anchors in every cell of several grids (Redmon and Farhadi 2018). All grids have the same
+    number of anchors, the finest grid the smallest ones.
     """
 
     kind: Literal["yolo_v3"]

@@ -60,8 +60,8 @@ class KeypointCsv(Source):
     skeleton: tuple[FlipPair, ...] = ()
     """Names of keypoints that pictures join by a line."""
     upright: bool = True
-    """Whether x and y lie on the upright photo; false: on the photo as it is stored, before Exif
-    turns it.
+    """true: x and y lie on the photo turned upright as its Exif says; false: on the photo as it is
+    stored.
     """
     class_name: str = "figure"
     """Name of the figures."""

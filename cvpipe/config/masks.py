@@ -25,8 +25,8 @@ class MaskFolders(Section):
     masks: str
     """The folder of the masks, as seen from the source's path."""
     mask_suffix: str = ""
-    """Text that a mask's name has behind its image's, such as _mask where 1_mask.png belongs to
-    1.jpg. With one, images and masks may lie in the same folder.
+    """Text that follows the image's name in a mask's name, such as _mask where 1_mask.png is the
+    mask of 1.jpg. With a suffix, images and masks may lie in the same folder.
     """
 
     @model_validator(mode="after")
@@ -35,8 +35,9 @@ class MaskFolders(Section):
         same = PurePosixPath(self.images) == PurePosixPath(self.masks)
         if same and not self.mask_suffix:
             raise ValueError(
-                f"images and masks are both in the folder '{self.images}'; put masks into a folder"
-                " of their own, or set mask_suffix to what their names have behind the images'"
+                f"images and masks are both in the folder '{self.images}'; put the masks into a"
+                " folder of their own, or set mask_suffix to the text that follows the image's name"
+                " in a mask's name, such as _mask"
             )
         return self
 

@@ -17,9 +17,9 @@ class Sgd(Section):
     learning_rate: Positive = 0.1
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
-    """Share of the last update kept: an update holds the learning rates of its past steps. PyTorch
-    keeps a share of the last direction and multiplies it by the present learning rate; the two
-    differ only while the learning rate changes.
+    """Share of the last update that is kept. Updates are kept with the learning rates of their
+    steps; PyTorch keeps gradients and multiplies their sum by the current learning rate, which
+    differs only while the learning rate changes.
     """
     nesterov: bool = False
     """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
@@ -37,9 +37,9 @@ class Adam(Section):
     beta_2: Share = 0.999
     """Decay of the second moment."""
     epsilon: Positive = 1e-7
-    """Added to the root of the second moment before its bias is corrected (the paper's ε̂). PyTorch
-    adds its own, by default 1e-8, after the correction: at step t, ε here is ε / √(1 − beta_2^t)
-    there.
+    """Added to the square root of the second moment before bias correction (the paper's ε̂). PyTorch
+    adds its epsilon, 1e-8 by default, after bias correction: at step t, ε here is
+    ε / √(1 − beta_2^t) there.
     """
 
 
@@ -60,9 +60,11 @@ class AdaGrad(Section):
     learning_rate: Positive = 0.01
     """Highest learning rate; the schedule says how it changes."""
     initial_accumulator: NonNegative = 0.1
-    """Start of the sum of squared gradients; PyTorch's default is 0."""
+    """Initial value of the sum of squared gradients; PyTorch's default is 0."""
     epsilon: Positive = 1e-7
-    """Added to the sum, inside the root. PyTorch adds its own, by default 1e-10, to the root."""
+    """Added to the sum, inside the square root. PyTorch adds its epsilon, 1e-10 by default, to the
+    square root.
+    """
 
 
 class RmsProp(Section):
@@ -73,11 +75,14 @@ class RmsProp(Section):
     learning_rate: Positive = 0.001
     """Highest learning rate; the schedule says how it changes."""
     rho: Share = 0.9
-    """Decay of the average of squared gradients; PyTorch's default, alpha, is 0.99."""
+    """Decay of the average of squared gradients; PyTorch's alpha, which is 0.99 by default."""
     momentum: Share = 0.0
-    """Share of the last update kept, with its learning rates, as for sgd."""
+    """Share of the last update that is kept. Updates are kept with their learning rates, as in sgd.
+    """
     epsilon: Positive = 1e-7
-    """Added to the average, inside the root. PyTorch adds its own, by default 1e-8, to the root."""
+    """Added to the average, inside the square root. PyTorch adds its epsilon, 1e-8 by default, to
+    the square root.
+    """
 
 
 class Lbfgs(Section):

@@ -47,12 +47,12 @@ class Regression(Section):
     kind: Literal["regression"]
     """Which head."""
     start: Literal[8, 16, 32] | None = None
-    """Pixels between two cells of the backbone's map that the head starts from; null: the coarsest.
+    """Stride of the backbone's feature map that the head starts from, pixels; null: the coarsest.
     """
     pooling: Literal["none", "average", "softmax"] = "none"
     """none: a layer sees every cell of the map, as in the paper. average: it sees their mean, which
-    takes fewer weights. softmax: it sees the place where each channel is high, as the mean place of
-    a softmax over the cells (Levine et al. 2016), which takes fewer images to learn.
+    takes fewer weights. softmax: it sees where each channel is high, as the mean position of a
+    softmax over the cells (Levine et al. 2016), which takes fewer training images.
     """
     hidden: Count = 256
     """Units of the layer before the last one."""

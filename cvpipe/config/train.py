@@ -73,8 +73,9 @@ class Train(Section):
     by rounding. Data, their order and random draws stay the same.
     """
     strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
-    """Devices. auto: all machines of the cluster that TF_CONFIG names, or else a TPU or all GPUs of
-    this machine. Of a cluster the chief writes, or without one the first worker.
+    """Devices to train on. auto: all machines of the cluster that TF_CONFIG names, or else a TPU or
+    all GPUs of this machine. In a cluster the chief writes the run's files, or the first worker if
+    there is no chief.
     """
     steps_per_call: Count = 100
     """Most steps in one call of the graph; fewer where a call would last over about a second."""

@@ -18,6 +18,7 @@ from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.data.stream import Batch, Encode, read_examples
+from cvpipe.errors import counted
 from cvpipe.pictures.drawing import image_table, to_png, try_to_draw
 
 # Of a thousand broken files, the first few say what is wrong; the others are in the files.
@@ -50,7 +51,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         sizes = [f"{which} {height}×{width}" for which, (height, width) in split["sizes"].items()]
         files = [f"{count} {kind}" for kind, count in split["kinds"].items()]
         lines += [
-            f"{name}: {split['examples']} images, {split['broken']} broken",
+            f"{name}: {counted(split['examples'], 'image')}, {split['broken']} broken",
             f"  classes  {counts}{more}",
             f"  sizes    {', '.join(sizes) or 'none'}",
             f"  files    {', '.join(files) or 'none'}",

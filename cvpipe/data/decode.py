@@ -115,7 +115,7 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     )
     whole_bytes = tf.debugging.Assert(
         (bits == 8) | (bits == 24) | (bits == 32),
-        ["a BMP of", bits, "bits a pixel; those of 8, 24 and 32 are read"],
+        ["a BMP with", bits, "bits per pixel; only 8, 24 and 32 can be read"],
     )
     with tf.control_dependencies([plain, whole_bytes]):
         image = tf.io.decode_bmp(encoded)
@@ -146,7 +146,7 @@ def _by_bmp_masks(encoded: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     is_byte = masks[:, tf.newaxis] == tf.constant([0xFF, 0xFF00, 0xFF0000, -0x1000000])
     readable = tf.debugging.Assert(
         tf.reduce_all(tf.reduce_any(is_byte[:, : tf.shape(image)[2]], 1)),
-        ["a BMP whose channel masks aren't of a whole byte each"],
+        ["a BMP whose color channels aren't whole bytes, which can't be read"],
     )
     with tf.control_dependencies([readable]):
         byte = tf.argmax(is_byte, 1, tf.int32)

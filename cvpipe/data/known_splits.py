@@ -11,7 +11,7 @@ import numpy as np
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts, KnownData
 from cvpipe.data.sources import Source, open_splits
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import ConfigError, DataError, counted
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ def open_known_splits(
         if scored and name != "train":
             _check_not_trained_on(name, splits, known)
         log.warning(
-            "the %s split has other images than when the model was trained; they are used as they"
-            " are",
+            "images or annotations of the %s split changed since the model was trained; the split"
+            " is used as it is now",
             name,
         )
     return [splits[name] for name in names]
@@ -75,20 +75,20 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
     seen = np.flatnonzero(np.isin(digests, trained) & ~np.isin(digests, before))
     if len(seen):
         raise DataError(
-            f"the data changed since the model was trained: {len(seen)} of the {name} split's"
-            f" {len(images)} images were trained on, such as {_some(images, seen)}. Restore the"
-            f" data; or hold out fewer images with --set data.{name}=SHARE, which leaves these out"
-            " first; or train again"
+            f"the data changed since the model was trained: it was trained on"
+            f" {counted(len(seen), 'image')} of the {len(images):,} in the {name} split, such as"
+            f" {_some(images, seen)}. Restore the data or train again; where data.{name} says how"
+            f" many images are held out, a smaller --set data.{name}=SHARE leaves these out first"
         )
     gone = ~np.isin(trained, np.concatenate([split.digests for split in splits.values()]))
     everything = np.concatenate([_digests(known, split) for split in known["images"]])
     new = np.flatnonzero(~np.isin(digests, everything))
     if gone.any() and len(new):
         raise DataError(
-            f"the data changed since the model was trained: {gone.sum()} images that it was trained"
-            f" on are gone or were annotated anew, and {len(new)} images of the {name} split may"
-            f" be the same under other names, such as {_some(images, new)}. Restore the data, or"
-            " train again"
+            f"the data changed since the model was trained: {counted(int(gone.sum()), 'image')} of"
+            f" its training are missing or annotated anew, and {counted(len(new), 'new image')} in"
+            f" the {name} split, such as {_some(images, new)}, may be the same under other names or"
+            " with other annotations. Restore the data, or train again"
         )
 
 

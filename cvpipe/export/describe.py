@@ -12,9 +12,9 @@ from cvpipe.tasks.task import Task
 
 IMAGES = {
     "image_bytes": "[B]: the bytes of image files (JPEG, PNG, BMP or WebP) of any size",
-    "image": "a batch of prepared images; pixels in answers are theirs",
+    "image": "a batch of prepared images; coordinates in the answers are in pixels of these images",
 }
-DECODED = "[B]: false: the image could not be decoded, and its other answers mean nothing"
+DECODED = "[B]: false where the image could not be decoded; its other answers mean nothing then"
 
 
 def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:

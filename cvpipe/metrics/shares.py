@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.errors import counted
+
 OF_LABELS, OF_ANSWERS = "label_share", "answer_share"
 
 
@@ -49,18 +51,19 @@ def one_sided(scores: Mapping[str, Any]) -> str | None:
     labeled = [name for name, own in rows if own[OF_LABELS] > 0]
     answered = [(name, own[OF_LABELS]) for name, own in rows if own[OF_ANSWERS] > 0]
     if labeled and not answered:
-        fact = f"nothing is answered, though there is {_some(labeled)}"
+        fact = f"nothing is answered, although there are labels of {_some(labeled)}"
     elif len(labeled) > 1 and len(answered) == 1:
         [(name, label_share)] = answered
-        fact = f"all answers are '{name}', as are {label_share:.1%} of the labels"
+        fact = f"all answers are '{name}', although only {label_share:.1%} of the labels are"
     else:
         return None
     return (
         f"{fact}; if training longer doesn't change that, look for the reason with: cvpipe train"
-        " --sanity"
+        " PIPELINE.yaml --sanity"
     )
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more classes" if len(names) > 3 else ""
+    left = len(names) - 3
+    more = f" and {counted(left, 'more class', 'more classes')}" if left > 0 else ""
     return ", ".join(f"'{name}'" for name in names[:3]) + more

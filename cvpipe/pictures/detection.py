@@ -109,7 +109,7 @@ def draw_answer(
         for (number, name), count in sorted(classes.items())
     ]
     if hidden := answer["count"] - len(shown):
-        legend.append(Entry(f"not drawn, with scores below {lowest:.0%}: {hidden}"))
+        legend.append(Entry(f"not drawn, with a score below {lowest:.0%}: {hidden}"))
     figure, axes = show_photo(pixels, legend)
     # The best on top.
     for found in reversed(shown):

@@ -54,7 +54,7 @@ def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
         return draw()
     except Exception as error:
         log.warning(
-            "the picture '%s' can't be drawn (%s: %s); everything else goes on",
+            "the picture '%s' is left out, since it can't be drawn (%s: %s)",
             name,
             type(error).__name__,
             str(error).strip()[:300],
@@ -361,6 +361,6 @@ def one_warning_of_fonts() -> Iterator[None]:
 @functools.cache
 def _warn_of_fonts() -> None:
     log.warning(
-        "pictures show boxes in place of some letters, which matplotlib's font lacks; set"
+        "some letters in pictures are drawn as boxes, since matplotlib's font lacks them; set"
         " font.family in a matplotlibrc file to a font that has them"
     )

@@ -33,10 +33,12 @@ def body_length(command: str, version: str, headers: Message) -> int | None:
     if codings:
         # Two lengths are how one request is smuggled inside another.
         if lengths or version < "HTTP/1.1":
-            raise RequestError(400, "send a chunked body by HTTP/1.1 and without a Content-Length")
+            raise RequestError(
+                400, "send a chunked body with HTTP/1.1, and without a Content-Length"
+            )
         if [coding.strip().lower() for coding in codings] != ["chunked"]:
             raise RequestError(
-                501, "Transfer-Encoding may only be chunked; say Content-Encoding: gzip for gzip"
+                501, "Transfer-Encoding must be chunked; for gzip, send Content-Encoding: gzip"
             )
         return None
     if command == "POST" and not lengths:
@@ -68,7 +70,7 @@ def read_body(stream: BufferedIOBase, length: int | None) -> bytes:
     for _ in range(MAX_TRAILERS):
         if not _read_line(stream):
             return bytes(body)
-    raise RequestError(400, f"the body has over {MAX_TRAILERS} trailers")
+    raise RequestError(400, f"the body has more than {MAX_TRAILERS} trailers; send fewer")
 
 
 def unpack(body: bytes, coding: str) -> bytes:
@@ -81,7 +83,7 @@ def unpack(body: bytes, coding: str) -> bytes:
         return body
     if coding.strip().lower() not in ("gzip", "x-gzip"):
         raise RequestError(
-            415, f"Content-Encoding: {coding} is not known; send the body as it is, or with gzip"
+            415, f"Content-Encoding: {coding} is not supported; send the body plain, or as gzip"
         )
     stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
@@ -91,7 +93,7 @@ def unpack(body: bytes, coding: str) -> bytes:
     _check_size(len(content))
     # One stream: of many empty ones, each would take the time of copying the rest.
     if not stream.eof or stream.unused_data:
-        raise RequestError(400, "the body is not one whole gzip stream; send it again")
+        raise RequestError(400, "the body must be exactly one whole gzip stream; send it again")
     return content
 
 
@@ -123,6 +125,6 @@ def _check_size(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise RequestError(
             413,
-            f"the body has {size} bytes or more; this server reads at most {MAX_BODY_BYTES}: send"
-            " fewer images at a time",
+            f"the body has {size} bytes or more, and this server reads at most {MAX_BODY_BYTES};"
+            " send fewer images at a time",
         )

@@ -150,7 +150,8 @@ def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
     if without:
         raise RequestError(
             400,
-            f'instance {without[0]} lacks the input "{name}", which others have; give it to all',
+            f'instance {without[0]} lacks the input "{name}", which other instances have; give it'
+            " to all or to none",
         )
     column = [instance[name] for instance in instances]
     if spec.shape.rank != 0:
@@ -159,8 +160,8 @@ def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
         if value != column[0]:
             raise RequestError(
                 400,
-                f'instance {index} has another "{name}" than instance 0; one request has one: send'
-                " them apart",
+                f'instance {index} has another "{name}" than instance 0, but a request has only'
+                " one; send separate requests",
             )
     return column[0]
 

@@ -30,11 +30,13 @@ PART = {
 """Name of the loss's only part, for each `loss.kind`."""
 ANSWERS = {
     "class_id": Field("exact", meaning="[B]: number of the most probable class"),
-    "class_name": Field("exact", meaning="[B]: its name"),
-    "probability": Field("close", meaning="[B]: its probability"),
+    "class_name": Field("exact", meaning="[B]: name of the most probable class"),
+    "probability": Field("close", meaning="[B]: probability of the most probable class"),
     "top_class_ids": Field("ranked", meaning="[B, k]: numbers of the k most probable classes"),
-    "top_class_names": Field("ranked", meaning="[B, k]: their names"),
-    "top_probabilities": Field("close", meaning="[B, k]: their probabilities, falling"),
+    "top_class_names": Field("ranked", meaning="[B, k]: names of the k most probable classes"),
+    "top_probabilities": Field(
+        "close", meaning="[B, k]: probabilities of the k most probable classes, falling"
+    ),
     "probabilities": Field("close", meaning="[B, K]: probability of every class, by its number"),
 }
 

@@ -26,7 +26,9 @@ from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, 
 
 ANSWERS = {
     **classification.ANSWERS,
-    "box": Field("close", meaning="[B, 4]: ymin, xmin, ymax, xmax in pixels of the image"),
+    "box": Field(
+        "close", meaning="[B, 4]: ymin, xmin, ymax, xmax of the object in pixels of the image"
+    ),
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
 }
 

@@ -27,7 +27,9 @@ from cvpipe.models.pose import pose_network
 from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, supervised
 
 ANSWERS = {
-    "keypoints": Field("close", meaning="[B, P, 2]: y and x of each keypoint in pixels"),
+    "keypoints": Field(
+        "close", meaning="[B, P, 2]: y and x of each keypoint in pixels of the image"
+    ),
     "scores": Field("close", meaning="[B, P]: score of each keypoint in 0 to 1"),
     "keypoint_names": Field("exact", meaning="[B, P]: name of each keypoint"),
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),

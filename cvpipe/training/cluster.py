@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, counted
 
 CHIEF, WORKER = "chief", "worker"
 EXAMPLE = (
@@ -46,9 +46,8 @@ def read_member(text: str | None = None) -> Member | None:
     other = next((name for name in named if name not in (CHIEF, WORKER)), None)
     if other is not None:
         raise ConfigError(
-            f"TF_CONFIG: '{other}' is no job of a training here, whose processes all compute the"
-            " same; name the jobs chief and worker alone, and start nothing else. Evaluators and"
-            " parameter servers aren't needed"
+            f"TF_CONFIG: the job '{other}' is not supported; name only the jobs chief and worker,"
+            " and start only these. Evaluators and parameter servers aren't needed"
         )
     if not jobs:
         return None
@@ -64,18 +63,20 @@ def _member(jobs: dict[str, Any], task: dict[str, Any]) -> Member:
             )
     if len(jobs.get(CHIEF, [])) > 1:
         raise ConfigError(
-            f"TF_CONFIG: the cluster has {len(jobs[CHIEF])} chiefs; name one, and the others as"
-            " workers"
+            f"TF_CONFIG: the cluster has {len(jobs[CHIEF])} chiefs; keep one, and list the others"
+            " as workers"
         )
     job, index = task.get("type"), str(task.get("index"))
     if job is None or not index.isdecimal():
         raise ConfigError(
-            f"TF_CONFIG: task should say which process of the cluster this is, such as in {EXAMPLE}"
+            "TF_CONFIG: task must give the type and index of this process in the cluster, such as"
+            f" in {EXAMPLE}"
         )
     if int(index) >= len(jobs.get(job, [])):
         raise ConfigError(
-            f"TF_CONFIG: task is {job} {index}, which the cluster doesn't have; it has"
-            f" {', '.join(f'{len(own)} of {name}' for name, own in jobs.items())}, counted from 0"
+            f"TF_CONFIG: task is {job} {index}, but the cluster has"
+            f" {' and '.join(counted(len(own), name) for name, own in jobs.items())}; give an index"
+            " counted from 0"
         )
     return Member(job, int(index), job == CHIEF or (CHIEF not in jobs and int(index) == 0))
 
@@ -88,7 +89,7 @@ def _parsed(text: str) -> dict[str, Any]:
             f"TF_CONFIG: not valid JSON ({error.msg}, character {error.pos + 1}); write it as"
             f" {EXAMPLE}, or unset it to train with one process"
         ) from None
-    return _mapping(values, "it")
+    return _mapping(values, "the value")
 
 
 def _mapping(values: Any, what: str) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _mapping(values: Any, what: str) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(
-            f"TF_CONFIG: {what} should be a mapping, not {json.dumps(values)}; write TF_CONFIG as"
-            f" {EXAMPLE}"
+            f"TF_CONFIG: {what} should be a JSON object, not {json.dumps(values)}; write TF_CONFIG"
+            f" as {EXAMPLE}"
         )
     return values

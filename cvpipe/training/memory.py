@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, counted
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ def warn_of_repetition(config: Config, examples: int) -> None:
     size = config.train.batch_size
     if size > examples:
         log.warning(
-            "train.batch_size: %d is more than the %d images of the training split, so that a step"
-            " sees some of them several times; with %d or less it doesn't",
+            "train.batch_size: %d is more than the training split has, %s, so each step sees some"
+            " images several times; use %d or less to avoid that",
             size,
-            examples,
+            counted(examples, "image"),
             examples,
         )
 
@@ -65,17 +65,17 @@ def check_memory(
     if not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU"):
         outputs = sum(map(bytes_of_outputs, networks)) // train.accumulate
     least, likely = own * (image + LEAST_SHARE * outputs), own * (BATCHES * image + outputs)
-    advice = "take a smaller one" + (
-        ", or cut each step into parts with train.accumulate" if outputs else ""
-    )
     said = (
-        f"train.batch_size: a step on {size} images of {_sides(config)} takes about"
-        f" {likely / GIGABYTE:.1f} GB of memory, and {free / GIGABYTE:.1f} GB are free"
+        f"train.batch_size: a step on {counted(size, 'image')} of {_sides(config)} takes about"
+        f" {likely / GIGABYTE:.1f} GB of memory, but only {free / GIGABYTE:.1f} GB are free"
     )
+    smaller = "use a smaller batch"
+    parts = ", or cut each step into parts with train.accumulate" if outputs else ""
     if least > free:
-        raise ConfigError(f"{said}; {advice}: {max(int(own * free / likely), 1)} may fit")
+        fitting = max(int(own * free / likely), 1)
+        raise ConfigError(f"{said}; {smaller} ({fitting} may fit){parts}")
     if likely > free:
-        log.warning("%s; if the training is killed, %s", said, advice)
+        log.warning("%s; if the training is killed, %s%s", said, smaller, parts)
 
 
 def _own_replicas(strategy: tf.distribute.Strategy) -> int:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.errors import counted
 from cvpipe.evaluation import evaluate, numbers
 from cvpipe.json_files import write_json
 from cvpipe.markdown import number, table
@@ -28,8 +29,8 @@ from cvpipe.training.trained import load
 log = logging.getLogger(__name__)
 CAPTIONS = {
     "predictions": (
-        "Examples are spread over classes, and over right and wrong answers: wrong ones are more"
-        " frequent here than in the split.",
+        "The examples are spread evenly over classes, and over right and wrong answers, so wrong"
+        " answers may be more frequent here than in the split.",
         "",
     )
 }
@@ -91,8 +92,8 @@ def write_report(
         f"# {run.config.name}",
         "",
         (
-            f"Scores on the {split} split ({examples} examples); training had"
-            f" {run.known['examples']['train']}."
+            f"Scores on the {split} split, of {counted(examples, 'example')}; the training split"
+            f" had {run.known['examples']['train']:,}."
         ),
         "",
         *(line for said in (unfinished(run), one_sided(scores)) if said for line in (said, "")),
@@ -139,8 +140,8 @@ def unfinished(run: Run) -> str | None:
     if step >= total or bool(reached["converged"]) or stopped:
         return None
     return (
-        f"The training is not finished: it has made {step} of {total} steps. The same cvpipe train"
-        " command goes on."
+        f"The training is not finished: {step} of {total} steps are done. The same cvpipe train"
+        " command continues it."
     )
 
 

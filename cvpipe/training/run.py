@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ from cvpipe.config.optimizer import Cosine
 from cvpipe.data.facts import Facts, KnownData
 from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder
 from cvpipe.json_files import jsonable, write_json
+
+# Fields of run.json that tell whether data is the same, in words.
+_FINGERPRINTS = {
+    "facts": "its classes or keypoints",
+    "examples": "the numbers of images",
+    "digests": "its images or annotations",
+}
 
 
 class Run:
@@ -211,14 +218,20 @@ class Run:
     def _read_known(self) -> dict[str, Any]:
         try:
             values = json.loads(self.known_file.read_text(encoding="utf-8"))
-            if not {"facts", "examples", "digests", "images", "versions"} <= values.keys():
-                raise KeyError("written by another version of cvpipe")
-            return values
-        except (OSError, json.JSONDecodeError, KeyError) as error:
+        except FileNotFoundError:
             raise DataError(
-                f"{self.known_file}: missing or damaged ({error}); restore it, or train again with"
-                " --fresh"
+                f"{self.known_file}: missing; restore it, or train again with --fresh"
             ) from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise DataError(
+                f"{self.known_file}: damaged ({error}); restore it, or train again with --fresh"
+            ) from None
+        if not {"facts", "examples", "digests", "images", "versions"} <= values.keys():
+            raise DataError(
+                f"{self.known_file}: written by another version of cvpipe; train again with --fresh"
+            )
+        known: dict[str, Any] = values
+        return known
 
     def _check_same(self, config: Config, known: KnownData) -> None:
         before, now = _flat(self.config.to_json()), _flat(config.to_json())
@@ -232,30 +245,31 @@ class Run:
             changed = []
         if changed:
             listed = ", ".join(
-                f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed[:5]
+                f"{key} (was {_as_json(before.get(key))}, now {_as_json(now.get(key))})"
+                for key in changed[:5]
             )
             raise ConfigError(
                 f"{self.folder}: holds a run of another configuration: {listed}. Give the new run"
                 " its own folder with --run, or start anew with --fresh, which moves the old one"
                 " aside"
             )
-        kept = self.known
-        for key in ("facts", "examples", "digests"):
-            if kept[key] != known[key]:
+        then: Mapping[str, object] = self.known
+        today: Mapping[str, object] = known
+        for key, what in _FINGERPRINTS.items():
+            if then[key] != today[key]:
                 raise ConfigError(
-                    f"{self.folder}: the data changed since this run began ({key} were"
-                    f" {kept[key]}, now {known[key]}), and what it was trained on may be in the"
-                    " test split now. Restore the data, or start anew with --fresh"
+                    f"{self.folder}: the data changed since this run began ({what} differ), and"
+                    " images that it was trained on may be in the test split now. Restore the data,"
+                    " or start anew with --fresh"
                 )
 
     def _check_can_be_longer(self, config: Config, epochs: int) -> None:
         if isinstance(config.schedule, Cosine):
             raise ConfigError(
                 f"{self.folder}: train.epochs can't be raised from {epochs} to"
-                f" {config.train.epochs}: schedule.kind: cosine falls over all epochs, so a longer"
-                " training has other learning rates from its first step on. Give it a folder of its"
-                f" own with --run; --set model.weights={self.folder} starts it from these weights."
-                " Every other schedule can be made longer"
+                f" {config.train.epochs}, since schedule.kind: cosine spreads the learning rates"
+                " over all epochs. Start a new run in another folder with --run; --set"
+                f" model.weights={self.folder} starts it from this run's weights"
             )
 
 
@@ -272,6 +286,10 @@ def _free_name(folder: Path) -> Path:
         for n in range(1, 10**6)
         if not (name := folder.with_name(f"{folder.name}.old-{n}")).exists()
     )
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _is_place(key: str) -> bool:

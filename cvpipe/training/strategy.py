@@ -25,8 +25,8 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
     if choice == "multiworker":
         if member is None:
             raise ConfigError(
-                "train.strategy: multiworker needs the environment variable TF_CONFIG with a"
-                f" cluster, which names all workers, such as {EXAMPLE}"
+                "train.strategy: multiworker needs a cluster in the environment variable TF_CONFIG;"
+                f" set it, such as to {EXAMPLE}"
             )
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()

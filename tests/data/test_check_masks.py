@@ -54,7 +54,7 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
     assert "  pixels   a 50.00%, b 50.00%, c 0.00%; ignored 40.00% of all" in lines
     assert (
         "  class 'c' has no image here" in lines
-        and "  1 masks have no label: their images teach nothing" in lines
+        and "  masks without any label, whose images teach nothing: 1" in lines
     )
     assert "  class 'b' is in 1 of 3 images only: add some, or its score will mean little" in lines
 

@@ -198,9 +198,9 @@ def test_an_animation_is_refused() -> None:
 
 
 NARROW = {
-    "ten bits": (bmp_with_masks(0x3FF00000, 0xFFC00, 0x3FF), "aren't of a whole byte each"),
-    "16 bits": (bmp_with_masks(0xF800, 0x7E0, 0x1F, bits=16), "a BMP of"),
-    "one bit": (encode(RGB, "BMP", "1"), "a BMP of"),
+    "ten bits": (bmp_with_masks(0x3FF00000, 0xFFC00, 0x3FF), "channels aren't whole bytes"),
+    "16 bits": (bmp_with_masks(0xF800, 0x7E0, 0x1F, bits=16), "a BMP with"),
+    "one bit": (encode(RGB, "BMP", "1"), "a BMP with"),
     "a short header": (
         b"BM" + struct.pack("<IHHIIHHHH", 60, 0, 0, 26, 12, 5, 7, 1, 24) + bytes(200),
         "a compressed or very old kind of BMP",

@@ -72,22 +72,25 @@ def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> 
 @pytest.mark.parametrize(
     "scores, said",
     [
-        (classified([0, 0, 1, 2], [1, 1, 1, 1]), "all answers are 'dog', as are 25.0% of the"),
+        (
+            classified([0, 0, 1, 2], [1, 1, 1, 1]),
+            "all answers are 'dog', although only 25.0% of the labels are",
+        ),
         (
             segmented(np.arange(3, dtype=np.uint8)[:, np.newaxis], np.zeros((3, 1), np.uint8)),
-            "all answers are 'cat', as are 33.3% of the labels",
+            "all answers are 'cat', although only 33.3% of the labels are",
         ),
-        (detected([0, 1], [2, 2]), "all answers are 'fox', as are 0.0% of the labels"),
-        (detected([0, 1], []), "nothing is answered, though there is 'cat', 'dog'"),
+        (detected([0, 1], [2, 2]), "all answers are 'fox', although only 0.0% of the labels are"),
+        (detected([0, 1], []), "nothing is answered, although there are labels of 'cat', 'dog'"),
         # Answers that nobody would be shown are none.
-        (detected([0], [0], score=0.1), "nothing is answered, though there is 'cat'"),
+        (detected([0], [0], score=0.1), "nothing is answered, although there are labels of 'cat'"),
     ],
 )
 def test_a_network_that_answers_one_class_or_none_is_told(
     scores: dict[str, Any], said: str
 ) -> None:
     told = one_sided(scores)
-    assert told and told.startswith(said) and "cvpipe train --sanity" in told
+    assert told and told.startswith(said) and "cvpipe train PIPELINE.yaml --sanity" in told
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_instances_name_settings_that_hold_for_all_of_them():
     ("first", "second", "sentence"),
     [
         ({"most": 3}, {"most": 4}, 'instance 1 has another "most" than instance 0'),
-        ({"most": 3}, {}, 'instance 1 lacks the input "most", which others have'),
+        ({"most": 3}, {}, 'instance 1 lacks the input "most", which other instances have'),
         ({}, {"score_threshold": 0.5}, 'instance 0 lacks the input "score_threshold"'),
         ({"most": [3]}, {"most": [3]}, 'input "most" has shape (1,)'),
         ({"most": 0.5}, {"most": 0.5}, 'input "most" takes whole numbers'),
@@ -231,7 +231,7 @@ def test_an_instance_that_cannot_be_read_has_an_error_and_no_answer():
     rows = rest.to_answer(outputs, row_form=True, valid="valid")["predictions"]
     assert rows[0] == {"class_name": "a", "valid": True}
     assert set(rows[1]) == {"valid", "error"} and rows[1]["valid"] is False
-    assert "not a JPEG" in rows[1]["error"]
+    assert "no JPEG" in rows[1]["error"]
     columns = rest.to_answer(outputs, row_form=False, valid="valid")["outputs"]
     assert columns == {"class_name": ["a", "b"], "valid": [True, False]}
     # A model of others may mean something else by the name.

@@ -433,7 +433,7 @@ def test_an_image_that_an_artefact_cannot_read_is_answered_by_an_error_and_no_cl
     first, second, third = content["predictions"]
     assert first == answer_for(b"\xff\xd8\xff", 9) and third == answer_for(b"\x00", 9)
     assert set(second) == {"valid", "error"} and second["valid"] is False
-    assert "not a JPEG, PNG, BMP or WebP image" in second["error"]
+    assert "no JPEG, PNG, BMP or WebP image" in second["error"]
 
 
 def test_a_taken_port_is_a_sentence(folder, port):

@@ -294,9 +294,9 @@ def test_a_picture_has_the_objects_from_the_score_that_was_asked_for() -> None:
     answer = {"objects": objects, "count": 3, "image_size": list(EXTENT)}
     pixels = np.zeros((*EXTENT, 3), np.uint8)
     for settings, titles, legend in (
-        ({}, 2, [f"{CLASSES[0]}: 1", f"{CLASSES[1]}: 1", "not drawn, with scores below 30%: 1"]),
+        ({}, 2, [f"{CLASSES[0]}: 1", f"{CLASSES[1]}: 1", "not drawn, with a score below 30%: 1"]),
         ({"score_threshold": 0.1}, 3, [f"{CLASSES[0]}: 2", f"{CLASSES[1]}: 1"]),
-        ({"score_threshold": 0.95}, 0, ["not drawn, with scores below 95%: 3"]),
+        ({"score_threshold": 0.95}, 0, ["not drawn, with a score below 95%: 3"]),
     ):
         figure = pictures.draw_answer(pixels, answer, settings)
         assert len(figure.axes[0].texts) == titles

@@ -78,25 +78,25 @@ def test_a_member_may_be_numbered_by_text() -> None:
     "text, said",
     [
         ("{", "not valid JSON (Expecting property name"),
-        ("[]", "it should be a mapping, not []"),
-        ('{"cluster": ["a:1"]}', 'cluster should be a mapping, not ["a:1"]'),
-        ('{"task": "worker"}', 'task should be a mapping, not "worker"'),
+        ("[]", "the value should be a JSON object, not []"),
+        ('{"cluster": ["a:1"]}', 'cluster should be a JSON object, not ["a:1"]'),
+        ('{"task": "worker"}', 'task should be a JSON object, not "worker"'),
         (config({"worker": "a:1"}), "cluster.worker should be a list of addresses"),
-        (config({"chief": TWO}), "the cluster has 2 chiefs; name one"),
-        ('{"cluster": {"worker": ["a:1"]}}', "task should say which process"),
-        (config({"worker": TWO}, index=None), "task should say which process"),
-        (config({"worker": TWO}, index=-1), "task should say which process"),
+        (config({"chief": TWO}), "the cluster has 2 chiefs; keep one"),
+        ('{"cluster": {"worker": ["a:1"]}}', "task must give the type and index of this process"),
+        (config({"worker": TWO}, index=None), "task must give the type and index"),
+        (config({"worker": TWO}, index=-1), "task must give the type and index"),
         (
             config({"worker": TWO}, index=2),
-            "task is worker 2, which the cluster doesn't have; it has 2 of worker",
+            "task is worker 2, but the cluster has 2 workers; give an index counted from 0",
         ),
-        (config({"worker": TWO}, "chief"), "task is chief 0, which the cluster doesn't have"),
-        (config({"worker": TWO}, "evaluator"), "'evaluator' is no job of a training here"),
-        (config({"worker": TWO}, "ps"), "'ps' is no job of a training here"),
-        (config({"worker": TWO, "ps": ["c:3"]}), "'ps' is no job of a training here"),
-        (config({"worker": TWO, "evaluator": ["c:3"]}), "'evaluator' is no job"),
-        (config({"master": ["a:1"]}, "master"), "'master' is no job of a training here"),
-        ('{"task": {"type": "evaluator", "index": 0}}', "'evaluator' is no job"),
+        (config({"worker": TWO}, "chief"), "task is chief 0, but the cluster has 2 workers"),
+        (config({"worker": TWO}, "evaluator"), "the job 'evaluator' is not supported"),
+        (config({"worker": TWO}, "ps"), "the job 'ps' is not supported"),
+        (config({"worker": TWO, "ps": ["c:3"]}), "the job 'ps' is not supported"),
+        (config({"worker": TWO, "evaluator": ["c:3"]}), "the job 'evaluator' is not"),
+        (config({"master": ["a:1"]}, "master"), "the job 'master' is not supported"),
+        ('{"task": {"type": "evaluator", "index": 0}}', "the job 'evaluator' is not"),
     ],
 )
 def test_what_cant_train_is_a_sentence(text: str, said: str) -> None:
@@ -127,11 +127,11 @@ def test_a_process_that_doesnt_train_is_refused_before_it_starts(
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", config({"worker": TWO}, job))
     code, out, err = cvpipe("train", DIGITS, "--run", tmp_path / "run")
-    assert (code, out) == (2, "") and f"TF_CONFIG: '{job}' is no job of a training here" in err
+    assert (code, out) == (2, "") and f"TF_CONFIG: the job '{job}' is not supported" in err
     assert not (tmp_path / "run").exists()
 
 
 def test_several_machines_need_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", "{}")
-    with pytest.raises(ConfigError, match="multiworker needs the environment variable TF_CONFIG"):
+    with pytest.raises(ConfigError, match="multiworker needs a cluster in the .* TF_CONFIG; set"):
         make_strategy("multiworker")

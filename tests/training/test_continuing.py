@@ -67,7 +67,7 @@ def test_a_run_goes_on_and_is_scored_where_its_data_lies_now(photos: Path, tmp_p
     assert evaluate_run(Run(run))["accuracy"] == before["accuracy"]
     (moved / "dark/01.jpg").rename(moved / "dark/new.jpg")
     again = Path(shutil.move(moved, tmp_path / "third"))
-    with pytest.raises(ConfigError, match="the data changed since this run began .digests"):
+    with pytest.raises(ConfigError, match="changed since this run began .its images or annot"):
         train_photos(again, run, CONSTANT)
 
 
@@ -133,6 +133,6 @@ def test_a_cosine_cant_be_made_longer_and_says_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(ConfigError) as error:
         goes_on(run, cosine, "train.epochs=2")
     said = str(error.value)
-    assert "train.epochs can't be raised from 1 to 2: schedule.kind: cosine falls over all" in said
+    assert "train.epochs can't be raised from 1 to 2, since schedule.kind: cosine spreads" in said
     assert "--run" in said and f"--set model.weights={run}" in said
     assert Run(run).config.train.epochs == 1

@@ -158,15 +158,15 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys(
 def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> None:
     train_photos(photos, tmp_path / "run")
     (photos / "dark/new.jpg").write_bytes((photos / "dark/01.jpg").read_bytes())
-    with pytest.raises(ConfigError, match="data changed since this run began .*examples"):
+    with pytest.raises(ConfigError, match="data changed since this run began .*numbers of images"):
         train_photos(photos, tmp_path / "run")
     # As many as before, but not the same.
     (photos / "dark/new.jpg").unlink()
     for file in (photos / "dark").glob("*.jpg"):
         file.rename(file.with_name(f"other-{file.name}"))
-    with pytest.raises(ConfigError, match="data changed since this run began .*digests"):
+    with pytest.raises(ConfigError, match="data changed since this run began .*images or annot"):
         train_photos(photos, tmp_path / "run")
-    with pytest.raises(DataError, match="may be the same under other names, such as .*other-"):
+    with pytest.raises(DataError, match="such as .*other-.*, may be the same under other names"):
         evaluate_run(Run(tmp_path / "run"))
 
 
@@ -352,7 +352,8 @@ def test_a_picture_that_cant_be_drawn_is_a_warning_and_left_out_of_the_report(
     monkeypatch.setattr("cvpipe.pictures.drawing.confusion_matrix", fail)
     train_photos(*finished)
     assert (
-        "the picture 'figures of scores' can't be drawn (ValueError: no such font)" in caplog.text
+        "the picture 'figures of scores' is left out, since it can't be drawn (ValueError: no such"
+        " font)" in caplog.text
     )
     report = (tmp_path / "run/report.md").read_text()
     assert "predictions.png" in report and "confusion_matrix" not in report

@@ -36,8 +36,8 @@ def test_a_batch_that_cant_fit_is_refused_with_one_that_may() -> None:
     with pytest.raises(ConfigError) as error:
         checked(1_000_000, "train.batch_size=5000")
     said = str(error.value)
-    assert said.startswith("train.batch_size: a step on 5000 images of 8×8×3 takes about 0.0 GB")
-    may_fit = int(said.rpartition("accumulate: ")[2].partition(" ")[0])
+    assert said.startswith("train.batch_size: a step on 5,000 images of 8×8×3 takes about 0.0 GB")
+    may_fit = int(said.partition("a smaller batch (")[2].partition(" ")[0])
     assert 0 < may_fit < 1_000_000 / BYTES
     checked(1_000_000, f"train.batch_size={may_fit}")
 
@@ -46,7 +46,7 @@ def test_what_may_not_fit_is_a_warning(caplog: pytest.LogCaptureFixture) -> None
     # Two thirds of the estimate; half of it is certain.
     image = 8 * 8 * 3 * 4
     checked(int(0.67 * 100 * (4 * image + BYTES)), "train.batch_size=100")
-    assert "if the training is killed, take a smaller one" in caplog.text
+    assert "if the training is killed, use a smaller batch" in caplog.text
 
 
 @pytest.mark.parametrize("free", [10**9, None])
@@ -69,7 +69,7 @@ def test_a_batch_larger_than_the_training_split_is_a_warning(
     warn_of_repetition(config, 32)
     assert not caplog.records
     warn_of_repetition(config, 20)
-    assert "train.batch_size: 32 is more than the 20 images of the training split" in caplog.text
+    assert "train.batch_size: 32 is more than the training split has, 20 images" in caplog.text
 
 
 def written(folder: Path, **files: str) -> Path:

@@ -34,11 +34,11 @@ def test_an_unfinished_training_says_so_in_its_report_and_on_the_console(
     assert unfinished(run) is None
     steps = json.loads(run.metrics_file.read_text().splitlines()[-1])["step"]
     configure(run, epochs=30)
-    said = f"The training is not finished: it has made {steps} of {15 * steps} steps."
-    assert str(unfinished(run)).startswith(said[:58])
+    said = f"The training is not finished: {steps} of {15 * steps} steps are done."
+    assert str(unfinished(run)).startswith(said)
     code, out, _ = cvpipe("evaluate", run.folder)
     assert code == 0 and f"{run.folder}: The training is not finished" in caplog.text
-    assert "The training is not finished: it has made" in run.report("test").read_text()
+    assert said in run.report("test").read_text()
     # Each class has its line on the console.
     lines = [line.split() for line in out.splitlines()]
     assert ["class", "precision", "recall", "f1", "images", "label_share", "answer_share"] in lines
@@ -59,7 +59,7 @@ def test_a_network_that_answers_one_class_is_told_in_the_report(run: Run) -> Non
     metrics.update({"probabilities": probabilities}, {"label": np.array([0, 1])}, np.ones(2))
     write_report(run, "test", 2, metrics.result(), {})
     report = run.report("test").read_text()
-    assert "all answers are 'cat', as are 50.0% of the labels" in report
+    assert "all answers are 'cat', although only 50.0% of the labels are" in report
     assert "dog | –" in report and "0.5000 | 0.0000" in report
 
 

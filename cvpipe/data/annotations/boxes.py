@@ -67,7 +67,7 @@ class Boxes(Annotation):
     placed = ("boxes",)
     per_object = _COLUMNS
     noun = "object"
-    unlearnable = "no object is left, crowds and difficult ones aside"
+    unlearnable = "no object is left (crowds and objects marked difficult are not learned)"
 
     def rows(self, record: int) -> slice:
         """Return the rows of a record's objects."""

@@ -98,8 +98,8 @@ def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
     # Rounding the smaller copy's sides to whole pixels may cost one of them a pixel.
     tolerance = tf.maximum(tf.reduce_sum(stated), tf.cast(tf.reduce_sum(extent), tf.int64))
     fits = tf.reduce_min(_misfits(example, extent, orientation)) <= tolerance
-    said = ["the image has", extent[1], "x", extent[0], "pixels, and its annotations state"]
-    return tf.debugging.Assert(fits, [*said, stated[1], "x", stated[0]])
+    said = ["the image has", extent[1], "x", extent[0], "pixels, but its annotations are for an"]
+    return tf.debugging.Assert(fits, [*said, "image of", stated[1], "x", stated[0], "pixels"])
 
 
 def _misfits(

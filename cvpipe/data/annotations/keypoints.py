@@ -42,7 +42,7 @@ class Keypoints(Annotation):
     placed = ("keypoints", "visibility")
     per_object = ("keypoints", "visibility")
     noun = "keypoint"
-    unlearnable = "no keypoint of any object is annotated in the image"
+    unlearnable = "no object has an annotated keypoint inside its image"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: the digest of the objects covers their columns."""

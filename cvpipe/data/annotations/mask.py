@@ -49,7 +49,7 @@ class Mask(Annotation):
     keys = ("mask",)
     placed = ("mask",)
     noun = "pixel"
-    unlearnable = "no object is left, crowds aside; there is only background"
+    unlearnable = "no object is left (crowds are not learned), so masks show background alone"
 
     def digests(self, records: np.ndarray) -> list[str]:
         """Return the same for all: masks aren't read for it."""
@@ -221,7 +221,7 @@ class _Pixels(Tally):
             if 0 < count < FEW_IMAGES
         ]
         empty = (
-            [f"{self._unlabeled} masks have no label: their images teach nothing"]
+            [f"masks without any label, whose images teach nothing: {self._unlabeled:,}"]
             if self._unlabeled
             else []
         )

@@ -104,9 +104,9 @@ def coco(config: Coco) -> dict[str, Source]:
         names[split] = [name or plain_path(path) for name, path in zip(located, paths, strict=True)]
         if not any(located):
             raise DataError(
-                f"{files.locate(given[split].images)}: none of the {len(paths)} images of"
-                f" {found.place} is there; set data.source's `images` of this split to their"
-                f" folder ({files.no_such_file(paths[0])})"
+                f"{files.locate(given[split].images)}: none of the images that {found.place} names"
+                f" is there; set data.source.{split}.images to the folder that the file names begin"
+                f" at. The first image: {files.no_such_file(paths[0])}"
             )
         there.update(filter(None, located))
     warn_of_leaks(config.path, names)
@@ -174,8 +174,8 @@ def _check_entries(
                 known = as_id(row[key])
                 if known is None:
                     raise DataError(
-                        f"{place}: {kind}[{number}] has the {key} {json.dumps(row[key])}, no whole"
-                        " number and no text; mend or remove it"
+                        f"{place}: {key} of {kind}[{number}] is {json.dumps(row[key])}, but must be"
+                        " a whole number or text; mend or remove the entry"
                     )
                 row[key] = known
     number, times = (
@@ -244,8 +244,8 @@ def _masked_source(
     for image, (height, width) in zip(instances.images, extents, strict=True):
         if height * width > MAX_PIXELS:
             raise DataError(
-                f"{instances.place}: image {image['id']} is {width} x {height} pixels large;"
-                f" {MAX_PIXELS:,} are allowed. Mend its size"
+                f"{instances.place}: image {image['id']} has {width} x {height} pixels, and at most"
+                f" {MAX_PIXELS:,} are allowed; mend its width and height"
             )
     objects, faults = _outlines(instances, names, extents, categories)
     # As text: Python's lists of numbers would take ten times the memory.
@@ -406,9 +406,10 @@ def _extent(
 def _side(image: Mapping[str, Any], key: str, place: str) -> float:
     given = as_number(image.get(key))
     if given is None or not given > 0:
+        said = json.dumps(image[key]) if key in image else "missing"
         raise DataError(
-            f"{place}: image {image['id']} has the {key} {json.dumps(image.get(key))}; mend it, or"
-            " leave height and width out"
+            f"{place}: {key} of image {image['id']} is {said}, but must be a number above 0; mend"
+            " it, or leave out both height and width"
         )
     return given
 

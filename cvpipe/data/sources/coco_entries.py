@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,9 +20,16 @@ def read_json(files: Files, name: str) -> Any:
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
-        raise DataError(f"{place}:{error.lineno}: no JSON ({error.msg}); fetch it again") from None
+        raise DataError(
+            f"{place}:{error.lineno}: not valid JSON ({error.msg}); mend the file, or fetch it"
+            " again"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: no JSON ({error}); fetch it again") from None
+        why = "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        why = "nested too deeply" if isinstance(error, RecursionError) else why
+        raise DataError(
+            f"{place}: not valid JSON ({why}); mend the file, or fetch it again"
+        ) from None
 
 
 def as_id(value: Any) -> Id | None:
@@ -83,5 +91,6 @@ def named_categories(place: str, rows: Rows, grouping: set[Id]) -> dict[Id, str]
     kept = [row for row in rows if row["id"] not in grouping]
     categories = {row["id"]: str(row["name"]) for row in sorted(kept, key=by_id)}
     if len(set(categories.values())) < len(categories):
-        raise DataError(f"{place}: two categories have the same name; name them differently")
+        [(name, _)] = Counter(categories.values()).most_common(1)
+        raise DataError(f"{place}: two categories are named '{name}'; name them differently")
     return categories

@@ -13,10 +13,10 @@ import numpy as np
 from cvpipe.geometry.masks import IGNORED
 
 WITHOUT_OUTLINE = "without an outline, left out"
-NO_POLYGON = "with a polygon that is no list x, y, x, y, … of three corners or more, left out"
+NO_POLYGON = "with a polygon that is not a list x, y, x, y, … of at least three corners, left out"
 FAR_OUTSIDE = "with a polygon far outside the image, left out"
-OTHER_SIZE = "with runs of pixels for another size than the image's, left out"
-NO_RUNS = "with runs of pixels that don't add up to the image, left out"
+OTHER_SIZE = "with an RLE of another size than the image's, left out"
+NO_RUNS = "with an RLE whose counts don't add up to the image's pixels, left out"
 OUTLINE_FAULTS = (WITHOUT_OUTLINE, NO_POLYGON, FAR_OUTSIDE, OTHER_SIZE, NO_RUNS)
 
 

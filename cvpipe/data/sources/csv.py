@@ -21,7 +21,7 @@ from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS
 from cvpipe.data.sources.source import Source
-from cvpipe.errors import DataError, suggest
+from cvpipe.errors import DataError, counted, suggest
 from cvpipe.text_files import decode_text
 
 log = logging.getLogger(__name__)
@@ -230,10 +230,11 @@ def _warn_of_leaks(path: str, images: dict[str, list[_Image]]) -> None:
         both = [image.file for image in found if image.file in trained]
         if both and split != "train":
             log.warning(
-                "%s: %d images of the %s table are in the training table too, such as %s; its"
-                " scores will be too good",
+                "%s: the training table has %s of the %s table too, such as %s; scores on the %s"
+                " split will be too good",
                 path,
-                len(both),
+                counted(len(both), "image"),
                 split,
                 both[0],
+                split,
             )

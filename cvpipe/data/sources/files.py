@@ -112,7 +112,7 @@ class Files(abc.ABC):
             + (
                 suggest(path, same_last or alike)
                 if alike
-                else f"nothing in {self.path} ends like it"
+                else f"{self.path} has no file that ends with '{suffix or last}'"
             )
         )
 
@@ -192,7 +192,9 @@ class ZipFiles(Files):
         try:
             return unpack(str(self.path), *self._place(name))
         except DataError as error:
-            raise DataError(f"{self.locate(name)}: {error}; fetch it again") from None
+            raise DataError(
+                f"{self.locate(name)}: {error}; fetch or make the archive again"
+            ) from None
 
     def reader(self, names: Sequence[str]) -> Reader:
         """Return graph code, as `Files.reader` says."""

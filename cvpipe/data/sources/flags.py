@@ -18,7 +18,7 @@ def flag_of_json(value: Any, place: str, name: str) -> bool:
     """
     if value is None or (isinstance(value, int | float) and value in (0, 1)):
         return bool(value)
-    raise _no_flag(json.dumps(value), place, name)
+    raise _no_flag(json.dumps(value), place, name, "0, 1, true, false or null")
 
 
 def flag_of_text(text: str | None, place: str, name: str) -> bool:
@@ -29,11 +29,9 @@ def flag_of_text(text: str | None, place: str, name: str) -> bool:
     """
     word = (text or "").strip()
     if word.lower() not in _WORDS:
-        raise _no_flag(f"'{word}'", place, name)
+        raise _no_flag(f"'{word}'", place, name, "0, 1, true, false or empty")
     return _WORDS[word.lower()]
 
 
-def _no_flag(said: str, place: str, name: str) -> DataError:
-    return DataError(
-        f"{place}: {name} is {said}, which has to be 0, 1, true, false or null; mend it"
-    )
+def _no_flag(said: str, place: str, name: str, allowed: str) -> DataError:
+    return DataError(f"{place}: {name} is {said}, but must be {allowed}; mend it")

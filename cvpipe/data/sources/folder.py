@@ -16,7 +16,7 @@ from cvpipe.config.data import Folder
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.source import Source
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 from cvpipe.user_paths import same_form
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ def folder(config: Folder) -> dict[str, Source]:
         split = split_of(child)
         if split in splits:
             raise DataError(
-                f"{files.locate(child)}: the same split as {files.locate(splits[split])}; keep one"
-                " of the two folders"
+                f"{files.locate(child)}: this folder and {files.locate(splits[split])} are the same"
+                " split; keep one of the two"
             )
         if split:
             splits[split] = child
@@ -59,7 +59,8 @@ def folder(config: Folder) -> dict[str, Source]:
         mistaken = files.locate(next(iter(splits.values())))
         raise DataError(
             f"{mistaken}: looks like a split, but there is no folder named train beside it; name"
-            " them train, validation and test, or rename this one if it is a class"
+            " the folders of the splits train, validation and test, or rename this folder if it is"
+            " a class"
         )
     return {"all": _split(files, "", _classes(files, ""))}
 
@@ -95,10 +96,10 @@ def by_stem(
             others += [(name, first)] if first != name else []
     if others:
         log.warning(
-            "%s: %d images have the name of another but for the extension and are left out, such as"
-            " %s beside %s; keep one of each name",
+            "%s: left out %s whose name differs from another image's in the extension alone, such"
+            " as %s beside %s; keep one of each name",
             folder or ".",
-            len(others),
+            counted(len(others), "image"),
             *others[0],
         )
     return taken
@@ -108,7 +109,7 @@ def _given(files: Files, below: Sequence[str], splits: dict[str, str]) -> dict[s
     for child in below:
         if not split_of(child):
             log.warning(
-                "%s: left out; the folders beside train are %s",
+                "%s: left out; beside train, only folders with these names are read: %s",
                 files.locate(child),
                 ", ".join(name for name, split in SPLITS.items() if split != "train"),
             )
@@ -130,8 +131,8 @@ def _classes(files: Files, above: str) -> tuple[str, ...]:
     if not names:
         place = files.locate(above)
         raise DataError(
-            f"{place}: no folder per class inside; expected {posixpath.join(place, '<class>')}"
-            "/<image>"
+            f"{place}: no folder of a class inside; put each image at"
+            f" {posixpath.join(place, '<class>')}/<image>"
         )
     return tuple(names)
 
@@ -142,7 +143,8 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
     if unknown:
         raise DataError(
             f"{files.locate(posixpath.join(above, unknown[0]))}: class '{unknown[0]}' is not in the"
-            f" training split, which has {', '.join(classes)}"
+            f" training split, which has {', '.join(classes)}; rename the folder, or add the class"
+            " there"
         )
     found = _by_folder(files, above)
     _tell_loose(files, above, [name for name in found.pop("", []) if is_image(name)], bool(own))
@@ -156,7 +158,7 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
         inside = found.get(name, [])
         mine = [file for file in inside if is_image(file)]
         others.update(
-            PurePosixPath(file).suffix.lower() or "no extension"
+            PurePosixPath(file).suffix.lower() or "without extension"
             for file in inside
             if not is_image(file)
         )
@@ -165,10 +167,10 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
     if others:
         counts = ", ".join(f"{count} {extension}" for extension, count in others.most_common(5))
         log.warning(
-            "%s: left out, since only %s are taken for images: %s",
+            "%s: left out these files: %s; only %s are read as images",
             files.locate(above),
-            ", ".join(sorted(EXTENSIONS)),
             counts,
+            ", ".join(sorted(EXTENSIONS)),
         )
     return classification_source(
         classes, np.array(labels, np.int32), files.reader(images), images.__getitem__, files.locate
@@ -195,23 +197,23 @@ def _tell_loose(files: Files, above: str, loose: Sequence[str], has_classes: boo
     place = files.locate(above)
     if loose and has_classes:
         log.warning(
-            "%s: %d images lie beside the folders of the classes and are left out, such as %s; move"
-            " each into its class's folder",
+            "%s: left out %s beside the folders of the classes, such as %s; move each into the"
+            " folder of its class",
             place,
-            len(loose),
+            counted(len(loose), "image"),
             loose[0],
         )
     elif above in files.listing.aliases:
         raise DataError(_without_image(files, above))
     elif not has_classes:
         seen = (
-            f"{len(loose)} images lie in no class's folder, such as {loose[0]}"
+            f"{counted(len(loose), 'image')} outside the folders of the classes, such as {loose[0]}"
             if loose
             else "the split is empty"
         )
         raise DataError(
-            f"{place}: {seen}; expected {posixpath.join(place, '<class>')}/<image>. Sort images"
-            " into folders of classes, or move the folder away to have images held out"
+            f"{place}: {seen}; put each image at {posixpath.join(place, '<class>')}/<image>, or"
+            " move this folder away to have training images held out instead"
         )
 
 
@@ -219,7 +221,8 @@ def _without_image(files: Files, name: str) -> str:
     place = files.locate(name)
     if name in files.listing.aliases:
         other = files.locate(files.listing.aliases[name])
-        return f"{place}: leads to {other}, which is read already; remove one of the two"
+        return f"{place}: a link to {other}, which is read already; remove one of the two"
     return (
-        f"{place}: no image inside ({', '.join(sorted(EXTENSIONS))}); add some or remove the folder"
+        f"{place}: no image inside ({', '.join(sorted(EXTENSIONS))}); add images, or remove the"
+        " folder"
     )

@@ -8,7 +8,7 @@ from cvpipe.data.annotations.faults import faults_in_words, only_faults
 from cvpipe.data.sources.coco_masks import OUTLINE_FAULTS
 from cvpipe.data.sources.objects import LOSSES
 from cvpipe.data.sources.source import Source
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 
 
 def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
@@ -25,9 +25,9 @@ def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
             losses = only_faults(annotation.faults, (*LOSSES, *OUTLINE_FAULTS))
             lost = sum(sum(counts.values()) for counts in losses.values())
             if left is not None and lost > left:
-                where = "images" if name == "all" else f"images of the {name} split"
+                where = "" if name == "all" else f" in the {name} split"
                 raise DataError(
-                    f"{place}: most objects in the {where} are lost, {lost:,} of {lost + left:,};"
+                    f"{place}: {lost:,} of {counted(lost + left, 'object')}{where} can't be used;"
                     f" {faults_in_words(annotation.faults)}. Mend the annotations"
                 )
 
@@ -43,6 +43,7 @@ def refuse_unlearnable(place: str, train: Source) -> None:
             faults = annotation.faults
             why = f"; {faults_in_words(faults)}" if faults else ""
             raise DataError(
-                f"{place}: nothing to train on in {len(train):,} images: {annotation.unlearnable}"
-                f"{why}. Mend the annotations, or where data.source looks for them"
+                f"{place}: nothing to learn in {counted(len(train), 'training image')}:"
+                f" {annotation.unlearnable}{why}. Mend the annotations, or set data.source to where"
+                " they are"
             )

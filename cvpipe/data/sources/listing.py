@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from cvpipe.errors import counted
+
 log = logging.getLogger(__name__)
 
 # Nobody makes these: macOS, Windows, Synology and Linux do. In lower case.
@@ -138,9 +140,9 @@ def _entries(root: Path, folder: str) -> list[os.DirEntry[str]]:
 def _warn_of_leftovers(root: Path, leftovers: list[str]) -> None:
     if leftovers:
         log.warning(
-            "%s: %d hidden names and leftovers of systems and editors are left out, such as %s",
+            "%s: left out %s, hidden or made by the operating system, such as %s",
             root,
-            len(leftovers),
+            counted(len(leftovers), "file or folder", "files or folders"),
             leftovers[0],
         )
 
@@ -150,10 +152,9 @@ def _warn_of_aliases(root: Path, aliases: dict[str, str]) -> None:
     others = [alias for alias, name in aliases.items() if not f"{alias}/".startswith(name)]
     if others:
         log.warning(
-            "%s: %d links lead to folders that are read under another name and are left out, such"
-            " as %s to %s",
+            "%s: left out %s to folders that are read under another name, such as %s to %s",
             root,
-            len(others),
+            counted(len(others), "link"),
             others[0],
             aliases[others[0]],
         )

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from cvpipe.config.masks import Masks
 from cvpipe.data.header import MAX_PIXELS
 from cvpipe.data.statistics import evenly_spaced
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 from cvpipe.geometry.masks import IGNORED
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def open_mask(encoded: bytes) -> Image.Image:
     if stored == "LA;16B":
         # Pillow keeps the upper half of each value.
         raise DataError(
-            "the mask has 16 bits of gray and alpha, which can't be read; save it without alpha"
+            "the mask has 16-bit gray values and alpha, which can't be read; save it without alpha"
         )
     return picture
 
@@ -169,18 +169,20 @@ def refuse_unknown_values(
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
     if unknown_values:
         raise DataError(
-            f"{len(strange)} of {looked} masks looked at, such as {locate(strange[0])}, have "
-            f"{unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
+            f"{len(strange)} of {counted(looked, 'mask')} looked at, such as {locate(strange[0])},"
+            f" {'has' if len(strange) == 1 else 'have'}"
+            f" {unknown_values_in_words(unknown_values, int(pixels.sum()), known)}"
         )
     if _all_ignored(pixels):
         raise DataError(
-            f"{looked} masks, such as {locate(0)}, teach nothing: all pixels are ignored, by"
-            f" {_ignored_in_words(known)}. Add masks that show classes, or take classes' values out"
-            " there"
+            f"all pixels of {counted(looked, 'mask')}, such as {locate(0)}, are ignored, by"
+            f" {_ignored_in_words(known)}; take the values of classes out there, or add masks that"
+            " show classes"
         )
     if _lacks_a_second_class(pixels, known):
         raise DataError(
-            f"{looked} masks looked at, such as {locate(0)}, {_one_class_in_words(pixels, known)}"
+            f"{counted(looked, 'mask')} looked at, such as {locate(0)}:"
+            f" {_one_class_in_words(pixels, known)}"
         )
     unseen = [
         name for name, count in zip(known.names.values(), pixels[1:], strict=False) if not count
@@ -188,12 +190,12 @@ def refuse_unknown_values(
     if pixels.any() and unseen and (looked >= _TELLING or len(known.names) - len(unseen) < 2):
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
-            "%d masks looked at, such as %s, show no pixel of: %s%s; add some, or the scores of"
-            " these classes will mean little",
-            looked,
-            locate(0),
+            "no pixel of %s%s in %s looked at, such as %s; add some, or the scores of these classes"
+            " will mean little",
             ", ".join(unseen[:_SHOWN]),
             more,
+            counted(looked, "mask"),
+            locate(0),
         )
 
 
@@ -221,12 +223,12 @@ def _ignored_in_words(known: MaskValues) -> str:
 
 def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
     """What masks show that lack a second class, and how to read what is ignored as a class."""
-    what = "colour" if known.by_colour else "value"
+    what = "color" if known.by_colour else "value"
     shown = int(np.flatnonzero(pixels)[0]) - 1
     share = _share(pixels[IGNORED + 1] / pixels.sum())
     advice = _how_to_read_ignored(list(known.names)[shown], known)
     return (
-        f"show only the class {list(known.names.values())[shown]}; {share} of the pixels are"
+        f"the only class is '{list(known.names.values())[shown]}', and {share} of the pixels are"
         f" ignored, by {_ignored_in_words(known)}. If this is the {what} of a class, {advice}; if"
         " not, add masks that show other classes"
     )
@@ -235,7 +237,7 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
 def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
     """Say how to make an ignored value a class; `shown` is the value of the class that is seen."""
     if known.by_colour:
-        return "take it out there and write it as that class's colour in data.source.classes"
+        return "take it out there and write it as that class's `colour` in data.source.classes"
     anew = "save the masks anew with the classes' positions as values"
     ignored = known.ignored[0]
     if max(shown, ignored) > 255:
@@ -249,7 +251,7 @@ def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
         if value in greys
     )
     return (
-        "read grey masks by colours, in a source of the kind masks with data.source.classes:"
+        "read gray masks by colors, in a source of the kind masks with data.source.classes:"
         f" [{classes}], or {anew}"
     )
 

@@ -26,7 +26,7 @@ from cvpipe.data.sources.mask_values import (
 )
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 
 log = logging.getLogger(__name__)
 
@@ -87,24 +87,23 @@ def _pairs(files: Files, folders: MaskFolders) -> list[_Pair]:
         images = {stem: name for stem, name in images.items() if name not in found.values()}
     both = sorted(images.keys() & found.keys())
     if not both:
-        seen = f"{len(images)} images and {len(found)} masks there"
+        seen = f"found {counted(len(images), 'image')} and {counted(len(found), 'mask')}"
         raise DataError(
-            f"{files.locate(folders.images)}: no image has a mask of its name in"
+            f"{files.locate(folders.images)}: no image has a mask of the same name in"
             f" {files.locate(folders.masks)} ({seen}); {_advice(images, found)}"
         )
     for own, others, what, lacking in (
-        (images, found, "images", "mask"),
-        (found, images, "masks", "image"),
+        (images, found, "image", "mask"),
+        (found, images, "mask", "image"),
     ):
         alone = [own[stem] for stem in sorted(own.keys() - others.keys())]
         if alone:
             shown = ", ".join(alone[:_SHOWN])
             log.warning(
-                "%s: %d %s have no %s and are left out, such as %s",
+                "%s: left out %s without %s, such as %s",
                 files.path,
-                len(alone),
-                what,
-                lacking,
+                counted(len(alone), what),
+                "an image" if lacking == "image" else "a mask",
                 shown,
             )
     return [_Pair(images[stem], found[stem]) for stem in both]
@@ -119,11 +118,11 @@ def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
         if stem in images
     )
     if not suffixes:
-        return "set data.source's folders to where they are"
+        return "set the folders `images` and `masks` in data.source to where they are"
     [(suffix, count)] = suffixes.most_common(1)
     return (
-        f"{count} masks are named as an image with '{suffix}' behind; set mask_suffix: {suffix}"
-        " beside these folders"
+        f"the image's name is followed by '{suffix}' in {counted(count, 'mask name')}; set"
+        f" mask_suffix: {suffix} beside `images` and `masks` in data.source"
     )
 
 

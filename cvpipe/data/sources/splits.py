@@ -12,7 +12,7 @@ import numpy as np
 
 from cvpipe.config.data import Fold
 from cvpipe.data.sources.source import Source
-from cvpipe.errors import DataError, suggest
+from cvpipe.errors import DataError, counted, suggest
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +102,14 @@ def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:
     """
     if len(examples) > 1 and "all" in examples:
         raise DataError(
-            f"{place}: {examples['all']} belongs to no split, though there are folders of some;"
-            " move it into train, val or test"
+            f"{place}: {examples['all']} lies in no split's folder, unlike other files; move it"
+            " into a folder named train, val or test"
         )
     if examples and not examples.keys() & {"train", "all"}:
         raise DataError(
-            f"{place}: files of the splits {', '.join(examples)}, such as"
-            f" {next(iter(examples.values()))}, but none of train; name its folder train"
+            f"{place}: there are files of {' and '.join(examples)}, such as"
+            f" {next(iter(examples.values()))}, but none of train; name the folder of the training"
+            " split train"
         )
 
 
@@ -121,12 +122,13 @@ def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
         both = [name for name in listed if name in trained]
         if both and split != "train":
             log.warning(
-                "%s: %d images of the %s split are in the training split too, such as %s; its"
-                " scores will be too good",
+                "%s: the training split has %s of the %s split too, such as %s; scores on the %s"
+                " split will be too good",
                 place,
-                len(both),
+                counted(len(both), "image"),
                 split,
                 both[0],
+                split,
             )
 
 

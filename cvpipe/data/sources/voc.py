@@ -71,9 +71,10 @@ def voc(config: Voc) -> dict[str, Source]:
     for split, found in pairs.items():
         if not any(pair.has_image for pair in found):
             of = "" if split == "all" else f" of the {split} split"
+            key = f"data.source.{split}.images" if config.splits else "data.source.images"
             raise DataError(
-                f"{files.locate(posixpath.dirname(found[0].image))}: none of the {len(found)}"
-                f" annotated images{of} is there; set data.source.images to their folder"
+                f"{files.locate(posixpath.dirname(found[0].image))}: none of the annotated"
+                f" images{of} is there; set {key} to their folder"
             )
     classes = config.classes or tuple(
         sorted({item.name for image in every for item in image.objects})

@@ -16,7 +16,7 @@ from cvpipe.config.data import Voc
 from cvpipe.data.sources.files import Files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS, by_stem, is_image, split_of
 from cvpipe.data.sources.splits import check_folder_splits
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 from cvpipe.text_files import decode_text
 from cvpipe.user_paths import same_form
 
@@ -129,16 +129,16 @@ def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
     if not folders.annotations_of:
         there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
         raise DataError(
-            f"{files.locate(folders.annotations)}: no XML file there; set data.source.root and"
-            " data.source.annotations to where they are"
-            + (f", such as {' or '.join(there[:_SHOWN])}" if there else "")
+            f"{files.locate(folders.annotations)}: no XML file there; set `root` and `annotations`"
+            " in data.source to where the XML files are"
+            + (f"; there are some in {' and '.join(there[:_SHOWN])}" if there else "")
         )
     others = sorted(folders.image_of.keys() - folders.annotations_of.keys())
     if others:
         log.warning(
-            "%s: %d images have no annotations and are left out, such as %s",
+            "%s: left out %s without an XML file, such as %s",
             config.path,
-            len(others),
+            counted(len(others), "image"),
             folders.image_of[others[0]],
         )
     return [folders.pair(key) for key in folders.annotations_of]
@@ -155,8 +155,9 @@ def _lists(files: Files, config: Voc) -> dict[str, str]:
     if present and "train" not in present:
         missing = posixpath.join(files.folder(folder), LISTS["train"][0])
         raise DataError(
-            f"{files.locate(missing)}: no such list, but there is {', '.join(present.values())};"
-            " add it, or set data.source.lists to a folder without any to have splits made"
+            f"{files.locate(missing)}: no such list, although there is"
+            f" {' and '.join(present.values())}; add the list, or set data.source.lists to a folder"
+            " without lists to have images held out"
         )
     return present
 
@@ -166,12 +167,12 @@ def _listed(files: Files, name: str, folders: _Folders) -> list[Pair]:
     lines = [line.strip() for line in decode_text(files.read(name), place).splitlines()]
     keys = [_key(line, folders.annotations_of) for line in lines if line]
     if not keys:
-        raise DataError(f"{place}: the list is empty; add names of images, or remove it")
+        raise DataError(f"{place}: the list is empty; add names of images, or remove the list")
     if again := len(keys) - len(set(keys)):
         log.warning(
-            "%s: %d of %d lines name an image that an earlier line names; they are left out",
+            "%s: left out %s of %d that an earlier line names already",
             place,
-            again,
+            counted(again, "image"),
             len(keys),
         )
     return [folders.pair(key) for key in dict.fromkeys(keys)]

@@ -43,13 +43,13 @@ def check_format(tree: ElementTree.Element, place: str) -> None:
     if tree.tag != "annotation":
         hint = " (this may be CVAT's own format)" if tree.tag == "annotations" else ""
         raise DataError(
-            f"{place}: the root is <{tree.tag}>{hint}, and in Pascal VOC it is <annotation>; export"
-            " the annotations as Pascal VOC, or give another folder"
+            f"{place}: the root element is <{tree.tag}>{hint}, but Pascal VOC's is <annotation>;"
+            " export the annotations as Pascal VOC, or give another folder"
         )
     elsewhere = next((element for element in tree.iter() if element.tag in _OF_OBJECTS), None)
     if tree.find("object") is None and elsewhere is not None:
         raise DataError(
-            f"{place}: has <{elsewhere.tag}>, but no <object> directly in <annotation>, where"
+            f"{place}: there is <{elsewhere.tag}>, but no <object> directly in <annotation>, where"
             " Pascal VOC has objects; export the annotations as Pascal VOC"
         )
 
@@ -61,15 +61,16 @@ def _decode(content: bytes, place: str) -> str:
         return content.decode(_WIDER.get(name.lower(), name))
     except LookupError:
         raise DataError(
-            f"{place}: the encoding '{name}' is unknown; save the file as UTF-8, and declare that"
+            f"{place}: the declared encoding '{name}' is unknown; save the file as UTF-8, and"
+            ' declare encoding="UTF-8"'
         ) from None
-    except UnicodeError as error:
+    except UnicodeError:
         raise DataError(
-            f"{place}: no text in its encoding, {name} ({error}); save the file as UTF-8, and"
-            " declare that"
+            f"{place}: this is not text in its encoding, {name}; save the file as UTF-8, and"
+            ' declare encoding="UTF-8"'
         ) from None
 
 
 def _no_xml(place: str, error: ElementTree.ParseError) -> DataError:
     line, _ = error.position
-    return DataError(f"{place}:{line}: no XML ({error}); mend the file")
+    return DataError(f"{place}:{line}: not valid XML ({error}); mend the file")

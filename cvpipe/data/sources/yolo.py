@@ -28,7 +28,7 @@ from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.data.sources.yolo_layout import split_images, text_file_of
 from cvpipe.data.sources.yolo_names import class_names, read_data_yaml
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 from cvpipe.text_files import decode_text
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, d
     ]
     if not texts:
         raise DataError(
-            f"{config.path}: no text file in a folder named '{config.labels}'; set"
-            " data.source.labels to what it is called"
+            f"{config.path}: no text file in a folder named '{config.labels}', or beside an image;"
+            " set data.source.labels to the name of the folder"
         )
     counts, others = dict[str, int](), list[str]()
     for name in texts:
@@ -107,10 +107,9 @@ def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, d
                 others.append(name)
     if others:
         log.warning(
-            "%s: %d text files among the labels belong to no image and hold no objects, and are"
-            " left out, such as %s",
+            "%s: left out %s among the labels without an image and without objects, such as %s",
             config.path,
-            len(others),
+            counted(len(others), "text file"),
             others[0],
         )
     return {name: {WITHOUT_IMAGE: count} for name, count in counts.items() if count}
@@ -165,8 +164,8 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
     cells = line.split()
     if len(cells) < 5:
         raise DataError(
-            f"{place}: {len(cells)} columns; a line must be class, cx, cy, width, height, or class"
-            " and the corners of a polygon. Mend or remove it"
+            f"{place}: the line has {counted(len(cells), 'column')}, but must be class, cx, cy,"
+            " width, height, or class and the corners of a polygon; mend or remove it"
         )
     try:
         label, *values = map(float, cells)
@@ -174,12 +173,15 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
         label, values = 0.5, []
     if not label.is_integer():
         raise DataError(
-            f"{place}: '{line.strip()}' is no whole number and four numbers; mend or remove the"
-            " line"
+            f"{place}: the line '{line.strip()}' must be the whole number of a class, followed by"
+            " coordinates; mend or remove it"
         )
     if not 0 <= label < len(rows.classes):
         known = ", ".join(f"{known} {name}" for known, name in list(enumerate(rows.classes))[:20])
-        raise DataError(f"{place}: no class has the number {label:.0f}; known: {known}")
+        raise DataError(
+            f"{place}: no class has the number {label:.0f}; mend it, or name more classes (known:"
+            f" {known})"
+        )
     return _Row(place, int(label), _box(values, rows.keypoints))
 
 

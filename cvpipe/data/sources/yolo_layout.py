@@ -15,7 +15,7 @@ from cvpipe.config.data import Yolo
 from cvpipe.data.sources.files import Files, plain_path
 from cvpipe.data.sources.folder import is_image, split_of
 from cvpipe.data.sources.splits import check_folder_splits
-from cvpipe.errors import DataError
+from cvpipe.errors import DataError, counted
 from cvpipe.text_files import decode_text
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
     if not given and not splits:
         raise DataError(
             f"{config.path}: no image in a folder named '{config.images}'; set data.source.images"
-            " to what it is called"
+            " to the name of the folder"
         )
     if not given:
         check_folder_splits(config.path, {split: images[0] for split, images in splits.items()})
@@ -55,9 +55,9 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
     unused = [image for split in ("all", *given) for image in splits.pop(split, [])]
     if unused:
         log.warning(
-            "%s: %d images are in no split that %s gives and are left out, such as %s",
+            "%s: left out %s that no split in %s names, such as %s",
             config.path,
-            len(unused),
+            counted(len(unused), "image"),
             config.names,
             unused[0],
         )
@@ -100,12 +100,13 @@ def _given_splits(
     the folders' names tell the same splits.
     """
     place = files.locate(config.names)
-    entries = {
-        split: paths
+    key_of = {
+        split: key
         for split, keys in KEYS.items()
         for key in keys
-        if (paths := _paths(place, key, data.get(key, "")))
+        if _paths(place, key, data.get(key, ""))
     }
+    entries = {split: _paths(place, key, data[key]) for split, key in key_of.items()}
     if not entries:
         return _splits_of_lists(files, config, data)
     found = {
@@ -118,7 +119,7 @@ def _given_splits(
     all_lost = all(images is None for pairs in found.values() for _, images in pairs)
     if all_lost and set(by_folders) >= entries.keys():
         log.warning(
-            "%s: no path in it is there, such as %s; splits are taken from the folders' names",
+            "%s: none of its paths exists, such as '%s'; splits are taken from the folders' names",
             place,
             lost[0][1],
         )
@@ -126,11 +127,12 @@ def _given_splits(
     if lost:
         split, path = lost[0]
         raise DataError(
-            f"{place}: {split} is '{path}', which isn't there; mend the path, or remove the key to"
-            " have images held out"
+            f"{place}: {key_of[split]} is '{path}', which doesn't exist; {_mend_path(split)}"
         )
     if found and "train" not in found:
-        raise DataError(f"{place}: gives {', '.join(found)}, but no train; add it")
+        raise DataError(
+            f"{place}: the key train is missing beside {' and '.join(key_of.values())}; add it"
+        )
     splits = {
         split: list(dict.fromkeys(image for _, images in pairs for image in images or ()))
         for split, pairs in found.items()
@@ -138,10 +140,16 @@ def _given_splits(
     for split, images in splits.items():
         if not images:
             raise DataError(
-                f"{place}: {split} is '{entries[split][0]}', where no image is; mend the path, or"
-                " remove the key to have images held out"
+                f"{place}: {key_of[split]} is '{entries[split][0]}', where no image is;"
+                f" {_mend_path(split)}"
             )
     return splits
+
+
+def _mend_path(split: str) -> str:
+    """Say what to do about a split that can't be found; without train there is nothing to learn."""
+    held_out = ", or remove the key to have training images held out"
+    return f"mend the path{'' if split == 'train' else held_out}"
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -163,7 +171,7 @@ def _paths(place: str, key: str, value: Any) -> list[str]:
     """A path, or a list of some."""
     paths = value if isinstance(value, list) else [value]
     if not all(isinstance(path, str) for path in paths):
-        raise DataError(f"{place}: {key} is no path, nor a list of paths; mend it")
+        raise DataError(f"{place}: {key} must be a path or a list of paths; mend it")
     return [path for path in paths if path not in _NOTHING]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -28,7 +30,9 @@ def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
     place = files.locate(name)
     values = read_yaml_as_text(decode_text(files.read(name), place), place)
     if values is not None and not isinstance(values, dict):
-        raise DataError(f"{place}: no keys with values, such as 'names: [cat, dog]'; mend the file")
+        raise DataError(
+            f"{place}: the file must have keys with values, such as 'names: [cat, dog]'; mend it"
+        )
     return values or {}
 
 
@@ -49,12 +53,15 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
         names = _by_number(place, names)
     if not isinstance(names, list) or not names:
         raise DataError(
-            f"{place}: no list named names, nor a mapping from 0, 1, … to names; add it, or set"
-            " data.source.classes"
+            f"{place}: names must be a list of class names, or a mapping from 0, 1, … to them; add"
+            " or mend it, or set data.source.classes"
         )
     for number, one in enumerate(names):
         if not isinstance(one, str) or not one:
-            raise DataError(f"{place}: the class {number} has no name, but {one!r}; mend it")
+            raise DataError(
+                f"{place}: class {number} must have a name, not"
+                f" {json.dumps(one, ensure_ascii=False)}; mend it"
+            )
     return _different(place, names)
 
 
@@ -63,15 +70,16 @@ def _listed_names(files: Files, config: Yolo, given: str | None) -> tuple[str, .
     lists = [given] if given else [n for n in files.names() if PurePosixPath(n).name in CLASS_LISTS]
     if not lists:
         raise DataError(
-            f"{files.locate(config.names)}: no such file with the class names; set"
-            " data.source.names to it, or data.source.classes"
+            f"{files.locate(config.names)}: no such file, and the class names are needed; set"
+            " data.source.names to the file with the class names, or data.source.classes to the"
+            " names themselves"
         )
     found = [_names_in(files, name) for name in lists]
     for name, names in zip(lists, found, strict=True):
         if names != found[0]:
             raise DataError(
-                f"{files.locate(name)}: other class names than in {files.locate(lists[0])}; keep"
-                " one of the two, or set data.source.classes"
+                f"{files.locate(name)}: the class names differ from those in"
+                f" {files.locate(lists[0])}; keep one of the two files, or set data.source.classes"
             )
     return _different(files.locate(lists[0]), found[0])
 
@@ -84,7 +92,10 @@ def _names_in(files: Files, name: str) -> list[str]:
         if (stripped := line.strip())
     ]
     if not names:
-        raise DataError(f"{place}: no class name in it; add them, or set data.source.classes")
+        raise DataError(
+            f"{place}: the file is empty; add the class names, one per line, or set"
+            " data.source.classes"
+        )
     return names
 
 
@@ -92,13 +103,14 @@ def _by_number(place: str, names: Mapping[str, Any]) -> list[Any]:
     numbers = {int(key): name for key, name in names.items() if key.isdecimal()}
     if len(numbers) < len(names) or sorted(numbers) != list(range(len(numbers))):
         raise DataError(
-            f"{place}: the keys of names are {', '.join(map(str, names))}, not 0, 1, … to the last"
-            " class; number the classes from 0 without a gap"
+            f"{place}: the keys of names are {', '.join(map(str, names))}; number the classes 0, 1,"
+            " … without a gap"
         )
     return [numbers[number] for number in range(len(numbers))]
 
 
 def _different(place: str, names: Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise DataError(f"{place}: two classes have the same name; name them differently")
+        [(name, _)] = Counter(names).most_common(1)
+        raise DataError(f"{place}: two classes are named '{name}'; name them differently")
     return tuple(names)

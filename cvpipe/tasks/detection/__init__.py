@@ -34,11 +34,13 @@ ANSWERS = {
     "boxes": Field(
         "close",
         meaning=(
-            "[B, S, 4]: ymin, xmin, ymax, xmax of each object in pixels of the image; zeros behind"
-            " the last"
+            "[B, S, 4]: ymin, xmin, ymax, xmax of each object in pixels of the image; zeros after"
+            " the last object"
         ),
     ),
-    "class_ids": Field("ranked", meaning="[B, S]: class number of each object; -1 behind the last"),
+    "class_ids": Field(
+        "ranked", meaning="[B, S]: class number of each object; -1 after the last object"
+    ),
     "class_names": Field("ranked", meaning="[B, S]: class name of each object"),
     "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, falling"),
     "count": Field("exact", meaning="[B]: number of objects"),
@@ -144,18 +146,27 @@ def loss(outputs: Tensors, targets: Tensors, config: Detection) -> Tensors:
     )
 
 
+_SUPPRESSED = {
+    "classwise": (
+        "of two boxes of a class with a higher IoU, the one with the lower score is dropped"
+    ),
+    "agnostic": "of two boxes with a higher IoU, the one with the lower score is dropped",
+    "soft": "unused by soft suppression",
+}
+"""Meaning of `iou_threshold` for each `suppress.kind`."""
+
+
 def options_of(config: Detection) -> dict[str, Option]:
     """Return the serving-time options."""
     chosen = config.model.head.suppress
     return {
         "score_threshold": Option(
-            chosen.score_threshold, "lowest score of an object that is answered"
+            chosen.score_threshold, "only objects with a higher score are answered"
         ),
-        "iou_threshold": Option(
-            chosen.iou_threshold, "overlap (IoU) from which the worse of two boxes is dropped"
-        ),
+        "iou_threshold": Option(chosen.iou_threshold, _SUPPRESSED[chosen.kind]),
         "max_detections": Option(
-            chosen.max_detections, f"most objects of an image, no more than {chosen.max_detections}"
+            chosen.max_detections,
+            f"most objects that are answered for an image, at most {chosen.max_detections}",
         ),
     }
 

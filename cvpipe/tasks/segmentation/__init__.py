@@ -28,12 +28,12 @@ ANSWERS = {
     "mask": MASK,
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
     "class_names": Field("exact", meaning="[B, K]: name of every class, by its number"),
-    "shares": Field("counts", meaning="[B, K]: share of the pixels that each class has"),
+    "shares": Field("counts", meaning="[B, K]: share of the pixels that are of each class"),
     "mean_probabilities": Field(
-        "close", meaning="[B, K]: mean over the pixels of each class's probability"
+        "close", meaning="[B, K]: mean probability of each class over the pixels"
     ),
     "mask_bytes": Field("exact", meaning="[B]: the mask as a gray PNG"),
-    "overlay_bytes": Field("exact", meaning="[B]: the image under its mask's colors as a PNG"),
+    "overlay_bytes": Field("exact", meaning="[B]: the image under the mask's colors, as a PNG"),
 }
 
 

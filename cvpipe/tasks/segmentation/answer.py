@@ -19,7 +19,7 @@ from cvpipe.geometry.tiles import fold_rows, join_row, tiles_along
 MASK = Field(
     "pixels",
     padding=IGNORED,
-    meaning="[B, H, W]: class number of every pixel; 255 beyond a smaller image's edges",
+    meaning="[B, H, W]: class number of every pixel; 255 beyond the edges of a smaller image",
 )
 """A label mask."""
 STRIP = 256

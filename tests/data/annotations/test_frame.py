@@ -236,7 +236,8 @@ def test_a_size_of_another_ratio_makes_a_bad_record_and_data_that_is_not_clean(
     [row] = result["broken"]
     assert row["record"].endswith("images/a.png")
     assert row["reason"] == (
-        f"the image has {HEIGHT} x {WIDTH} pixels, and its annotations state {size[1]} x {size[0]}"
+        f"the image has {HEIGHT} x {WIDTH} pixels, but its annotations are for an image of"
+        f" {size[1]} x {size[0]} pixels"
     )
 
 

@@ -120,7 +120,7 @@ def test_an_outline_that_makes_sense_has_no_fault(given: Any) -> None:
         ([[1, 1, 10**400, 1, 5, 6]], "with a polygon far outside the image, left out"),
         (
             {"size": [WIDTH, HEIGHT], "counts": [120]},
-            "with runs of pixels for another size than the image's, left out",
+            "with an RLE of another size than the image's, left out",
         ),
         ({"size": [HEIGHT, WIDTH], "counts": [5, 10]}, NO_RUNS),
         ({"size": [HEIGHT, WIDTH], "counts": [5, 10**6]}, NO_RUNS),
@@ -248,7 +248,7 @@ def test_a_flag_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
                 images=[{"id": 3, "file_name": "3.png", "height": 90_000, "width": 90_000}],
                 annotations=[],
             ),
-            "image 3 is 90000 x 90000 pixels large; 100,000,000 are allowed. Mend its size",
+            "image 3 has 90000 x 90000 pixels, and at most 100,000,000 are allowed; mend its width",
         ),
     ],
 )

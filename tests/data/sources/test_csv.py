@@ -147,8 +147,8 @@ def test_an_image_in_two_tables_is_warned_of(
     with caplog.at_level(logging.WARNING):
         opened(tmp_path, test="test.csv")
     assert caplog.messages == [
-        f"{tmp_path}: 2 images of the test table are in the training table too, such as"
-        " images/1.png; its scores will be too good"
+        f"{tmp_path}: the training table has 2 images of the test table too, such as"
+        " images/1.png; scores on the test split will be too good"
     ]
 
 
@@ -218,7 +218,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "other encoding": (
         {"train": "file,kind\n1.png,größe\n".encode("latin-1")},
         {},
-        "train.csv:2: no text in UTF-8; save it as UTF-8",
+        "train.csv:2: this is not text in UTF-8; save the file as UTF-8",
     ),
     "open quote": (
         {"train": TRAIN + '"images/4.png,cat\n'},

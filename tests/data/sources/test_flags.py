@@ -20,7 +20,7 @@ def test_a_flag_of_json_is_a_number_a_boolean_or_null(value: Any, flag: bool) ->
 @pytest.mark.parametrize("value", ["0", "false", "1", 2, -1, 0.5, float("nan"), [], {}])
 def test_anything_else_in_json_is_refused_with_its_place(value: Any) -> None:
     with pytest.raises(
-        DataError, match=r"^a.json: row 3: iscrowd is .*, which has to be 0, 1, true"
+        DataError, match=r"^a.json: row 3: iscrowd is .*, but must be 0, 1, true, false or null;"
     ):
         flag_of_json(value, "a.json: row 3", "iscrowd")
 
@@ -38,6 +38,6 @@ def test_anything_else_in_xml_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(DataError) as raised:
         flag_of_text(text, "a.xml: object 2 (dog)", "difficult")
     assert str(raised.value) == (
-        f"a.xml: object 2 (dog): difficult is '{text}', which has to be 0, 1, true, false or null;"
+        f"a.xml: object 2 (dog): difficult is '{text}', but must be 0, 1, true, false or empty;"
         " mend it"
     )

@@ -151,28 +151,31 @@ def test_what_lies_beside_the_splits_is_left_out_with_a_warning(
         splits = opened(make(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "raw/a/1.jpg"))
     assert splits.keys() == {"train", "test"}
     assert caplog.messages == [
-        f"{tmp_path / 'raw'}: left out; the folders beside train are validation, val, valid, test,"
-        " testing"
+        f"{tmp_path / 'raw'}: left out; beside train, only folders with these names are read:"
+        " validation, val, valid, test, testing"
     ]
 
 
 MISTAKES = {
     "two of a split": (
         ["train/a/1.jpg", "val/a/1.jpg", "validation/a/1.jpg"],
-        "validation: the same split as .*val; keep one",
+        "validation: this folder and .*val are the same split; keep one of the two",
     ),
     "unknown class": (
         ["train/a/1.jpg", "test/b/1.jpg"],
         "test/b: class 'b' is not in the training split, which has a",
     ),
-    "no class": (["loose.jpg"], "no folder per class inside; expected .*/<class>/<image>"),
+    "no class": (
+        ["loose.jpg"],
+        "no folder of a class inside; put each image at .*/<class>/<image>",
+    ),
     "no class in train": (
         ["train/1.jpg", "test/a/1.jpg"],
-        "train: no folder per class inside; expected .*train/<class>/<image>",
+        "train: no folder of a class inside; put each image at .*train/<class>/<image>",
     ),
     "empty class": (
         ["a/1.jpg", "b/notes.txt"],
-        r"b: no image inside \(\.bmp, \.jpeg, \.jpg, \.png, \.webp\); add some or",
+        r"b: no image inside \(\.bmp, \.jpeg, \.jpg, \.png, \.webp\); add images, or",
     ),
     "empty class in test": (
         ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.txt"],
@@ -246,17 +249,20 @@ def test_images_beside_the_classes_are_counted_and_named(
     with caplog.at_level(logging.WARNING):
         opened(make(tmp_path, "a/1.jpg", "b/1.jpg", "loose.jpg", "other.PNG", "readme.md"))
     assert caplog.messages == [
-        f"{tmp_path}: 2 images lie beside the folders of the classes and are left out, such as"
-        " loose.jpg; move each into its class's folder"
+        f"{tmp_path}: left out 2 images beside the folders of the classes, such as loose.jpg; move"
+        " each into the folder of its class"
     ]
 
 
 @pytest.mark.parametrize(
     "files, message",
     [
-        (["val/1.jpg", "val/2.jpg"], "val: 2 images lie in no class's folder, such as val/1.jpg; "),
-        (["test/1.jpg"], "test: 1 images lie in no class's folder, such as test/1.jpg; expected"),
-        (["validation/notes.txt"], "validation: the split is empty; expected .*<class>/<image>"),
+        (
+            ["val/1.jpg", "val/2.jpg"],
+            "val: 2 images outside the folders of the classes, such as val/1.jpg; put",
+        ),
+        (["test/1.jpg"], "test: 1 image outside the folders of the classes, such as test/1.jpg; "),
+        (["validation/notes.txt"], "validation: the split is empty; put .*<class>/<image>"),
     ],
 )
 def test_a_split_without_classes_is_an_error(
@@ -288,5 +294,7 @@ def test_splits_are_known_in_any_case_and_by_their_long_names(tmp_path: Path) ->
 def test_a_split_that_is_a_link_to_another_is_an_error(tmp_path: Path) -> None:
     root = make(tmp_path / "photos", "train/a/1.jpg", "train/b/1.jpg")
     (root / "val").symlink_to(root / "train")
-    with pytest.raises(DataError, match="val: leads to .*train, which is read already; remove one"):
+    with pytest.raises(
+        DataError, match="val: a link to .*train, which is read already; remove one"
+    ):
         opened(root)

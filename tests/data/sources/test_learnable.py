@@ -71,21 +71,21 @@ def test_objects_that_are_all_lost_are_an_error_that_says_why(
     with pytest.raises(DataError) as raised:
         open_splits(yolo_data(tmp_path, rows))
     assert str(raised.value).startswith(
-        f"{tmp_path}: nothing to train on in 4 images: no object is left, crowds and difficult ones"
-        f" aside; of the annotated objects {said}: labels/0.txt"
+        f"{tmp_path}: nothing to learn in 4 training images: no object is left (crowds and objects"
+        f" marked difficult are not learned); of the annotated objects {said}: labels/0.txt"
     )
-    assert str(raised.value).endswith("Mend the annotations, or where data.source looks for them")
+    assert str(raised.value).endswith("Mend the annotations, or set data.source to where they are")
 
 
 def test_no_object_anywhere_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing to train on in 4 images: no object is left"):
+    with pytest.raises(DataError, match="nothing to learn in 4 training images: no object is left"):
         open_splits(yolo_data(tmp_path, []))
 
 
 def test_most_objects_lost_is_an_error_that_says_why(tmp_path: Path) -> None:
     rows = ["0 0.5 0.5 0.2 0.2", "0 40 20 9 9", "1 30 8 4 4"]
     with pytest.raises(
-        DataError, match="most objects in the images are lost, 8 of 12; of the"
+        DataError, match="8 of 12 objects can't be used; of the annotated objects 8 in pixels"
     ) as e:
         open_splits(yolo_data(tmp_path, rows))
     assert "8 in pixels instead of fractions of the image, left out" in str(e.value)
@@ -102,13 +102,13 @@ def test_repeated_objects_are_not_lost(tmp_path: Path) -> None:
 
 
 def test_chosen_classes_without_an_object_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing to train on in 3 images: no object is left"):
+    with pytest.raises(DataError, match="nothing to learn in 3 training images: no object is left"):
         open_splits(yolo_data(tmp_path, ["0 0.5 0.5 0.2 0.2"], only=("dog",)))
 
 
 def test_nothing_but_crowds_is_an_error(tmp_path: Path) -> None:
     source = coco_source(tmp_path, Coco, iscrowd=1)
-    with pytest.raises(DataError, match="no object is left, crowds and difficult ones aside"):
+    with pytest.raises(DataError, match="no object is left .crowds and objects marked difficult"):
         open_splits(DetectionData(source=source))
 
 
@@ -116,7 +116,7 @@ def test_nothing_but_crowds_is_an_error(tmp_path: Path) -> None:
 def test_no_outline_is_an_error(tmp_path: Path, outline: Any) -> None:
     source = coco_source(tmp_path, CocoMasks, segmentation=outline)
     with pytest.raises(
-        DataError, match="there is only background; of the annotated objects 4 with"
+        DataError, match="masks show background alone; of the annotated objects 4 with"
     ):
         open_splits(Data(source=source))
 
@@ -124,7 +124,7 @@ def test_no_outline_is_an_error(tmp_path: Path, outline: Any) -> None:
 @pytest.mark.parametrize("points", [[0, 0, 0], [9, 1, 2]])
 def test_no_keypoint_is_an_error(tmp_path: Path, points: list[int]) -> None:
     source = coco_source(tmp_path, CocoKeypoints, keypoints=points)
-    with pytest.raises(DataError, match="no keypoint of any object is annotated in the image"):
+    with pytest.raises(DataError, match="no object has an annotated keypoint inside its image"):
         open_splits(PoseData(source=source))
 
 
@@ -155,7 +155,7 @@ def test_masks_that_are_all_ignored_are_an_error(tmp_path: Path, ignored: int, v
     )
     with pytest.raises(
         DataError,
-        match=f"3 masks, such as .*masks/0.png, teach nothing: all pixels are ignored, by"
-        f" data.source.ignore_indices: {ignored}. Add masks",
+        match=f"all pixels of 3 masks, such as .*masks/0.png, are ignored, by"
+        f" data.source.ignore_indices: {ignored}; take",
     ):
         open_splits(Data(source=section))

@@ -43,7 +43,7 @@ def test_leftovers_are_counted_once_and_no_files(
         assert files.names() == files.names() == ["a/1.jpg", "b.txt"]
     assert files.listing.folders == {"", "a"}
     [warning] = caplog.messages
-    assert f"{len(LEFTOVERS)} hidden names and leftovers" in warning
+    assert f"left out {len(LEFTOVERS)} files or folders, hidden or made by" in warning
 
 
 def test_links_are_followed_and_each_real_folder_is_listed_once(tmp_path: Path) -> None:

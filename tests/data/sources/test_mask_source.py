@@ -124,7 +124,7 @@ def test_images_of_the_test_split_that_are_trained_on_are_warned_of(
     write(tmp_path, 3)
     with caplog.at_level(logging.WARNING):
         masks(section(tmp_path, test=[{"images": "train/images", "masks": "train/masks"}]))
-    assert "3 images of the test split are in the training split too" in caplog.text
+    assert "the training split has 3 images of the test split too" in caplog.text
 
 
 def test_pixels_of_classes_that_are_not_chosen_are_ignored(tmp_path: Path) -> None:
@@ -159,14 +159,14 @@ def test_what_has_no_partner_is_left_out_and_named(
     assert source.names() == ["train/images/4.jpg"]
     assert caplog.messages == [
         (
-            f"{tmp_path}: 1 hidden names and leftovers of systems and editors are left out, such as"
-            " train/images/._4.jpg"
+            f"{tmp_path}: left out 1 file or folder, hidden or made by the operating system, such"
+            " as train/images/._4.jpg"
         ),
         (
-            f"{tmp_path}: 4 images have no mask and are left out, such as train/images/0.jpg,"
+            f"{tmp_path}: left out 4 images without a mask, such as train/images/0.jpg,"
             " train/images/1.jpg, train/images/2.jpg"
         ),
-        f"{tmp_path}: 1 masks have no image and are left out, such as train/masks/5.png",
+        f"{tmp_path}: left out 1 mask without an image, such as train/masks/5.png",
     ]
 
 
@@ -179,8 +179,8 @@ def test_images_that_differ_in_the_extension_only_are_left_out_and_named(
         [(_, source)] = masks(section(tmp_path)).items()
     assert source.names() == [f"train/images/{number}.jpg" for number in range(3)]
     assert caplog.messages == [
-        "train/images: 1 images have the name of another but for the extension and are left out,"
-        " such as train/images/1.png beside train/images/1.jpg; keep one of each name"
+        "train/images: left out 1 image whose name differs from another image's in the extension"
+        " alone, such as train/images/1.png beside train/images/1.jpg; keep one of each name"
     ]
 
 
@@ -189,8 +189,8 @@ def test_no_pair_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match=(
-            r"train/images: no image has a mask of its name in .*none \(3 images and 0 masks"
-            r" there\); set"
+            r"train/images: no image has a mask of the same name in .*none \(found 3 images and 0"
+            r" masks\); set"
         ),
     ):
         masks(section(tmp_path, train=[{"images": "train/images", "masks": "none"}]))
@@ -215,7 +215,7 @@ def test_values_without_meaning_are_refused_when_the_source_is_opened(tmp_path: 
     with pytest.raises(
         DataError,
         match=(
-            r"1 of 8 masks looked at, such as .*masks/3.png, have a value that no class has: 7,"
+            r"1 of 8 masks looked at, such as .*masks/3.png, has a value that no class has: 7,"
             r" 1.59% of"
         ),
     ):
@@ -238,9 +238,9 @@ def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path:
     with pytest.raises(
         DataError,
         match=(
-            "2 masks looked at, .*masks/0.png, show only the class ground; 25.00% of the pixels are"
-            " ignored, by data.source.ignore_indices: 255. If this is the value of a class, read"
-            " grey"
+            "2 masks looked at, .*masks/0.png: the only class is 'ground', and 25.00% of the pixels"
+            " are ignored, by data.source.ignore_indices: 255. If this is the value of a class,"
+            " read gray"
         ),
     ) as error:
         masks(section(root, ("ground", "object")))
@@ -255,7 +255,7 @@ def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path:
 
 def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: Path) -> None:
     root = drawn(tmp_path, [1, 1, 255])
-    with pytest.raises(DataError, match="show only the class object") as error:
+    with pytest.raises(DataError, match="the only class is 'object'") as error:
         masks(section(root, ("ground", "object")))
     advised = str(error.value).partition("data.source.classes: ")[2].partition(", or save")[0]
     [example] = read(masks(section(root, classes=yaml.safe_load(advised)))["train"])
@@ -265,11 +265,12 @@ def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: 
 def test_a_colour_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
     classes = [{"name": "ground", "colour": "#000000"}, {"name": "object", "colour": "#00FF00"}]
     advice = (
-        "If this is the colour of a class, take it out there and write it as that class's colour in"
-        " data.source.classes; if not, add"
+        "If this is the color of a class, take it out there and write it as that class's `colour`"
+        " in data.source.classes; if not, add"
     )
     with pytest.raises(
-        DataError, match=f"show only the class ground; 33.33% .*ignore_colours: #FFFFFF. {advice}"
+        DataError,
+        match=f"the only class is 'ground', and 33.33% .*ignore_colours: #FFFFFF. {advice}",
     ):
         masks(section(drawn(tmp_path, [0, 255, 0]), classes=classes, ignore_colours=("#FFFFFF",)))
 
@@ -290,12 +291,12 @@ def test_classes_that_no_mask_shows_are_warned_of(
         masks(section(drawn(tmp_path / "many", *[[0, 1]] * 20)))
         masks(section(drawn(tmp_path / "one class", [0, 0])))
     said = [
-        message.partition(" show no pixel of: ")[2].partition(";")[0] for message in caplog.messages
+        message.partition("no pixel of ")[2].partition(" in ")[0] for message in caplog.messages
     ]
     assert said == ["road", "tree, road"]
     assert caplog.messages[0].startswith(
-        f"20 masks looked at, such as {tmp_path / 'many/train/masks/0.png'}, show no pixel of:"
-        " road; add"
+        "no pixel of road in 20 masks looked at, such as"
+        f" {tmp_path / 'many/train/masks/0.png'}; add some"
     )
 
 
@@ -494,7 +495,8 @@ def test_masks_may_have_a_suffix(tmp_path: Path, suffix: str, beside: bool) -> N
 @pytest.mark.parametrize("suffix", ["_mask", "-label"])
 def test_the_error_of_masks_with_a_suffix_suggests_the_key(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(
-        DataError, match=f"3 masks are named as an image with '{suffix}' behind; set mask_suffix: "
+        DataError,
+        match=f"name is followed by '{suffix}' in 3 mask names; set mask_suffix: {suffix} beside",
     ):
         masks(section(with_suffix(tmp_path, suffix)))
 

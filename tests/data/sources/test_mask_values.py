@@ -141,7 +141,7 @@ def test_gray_of_16_bits_with_alpha_is_refused_by_name() -> None:
     header = struct.pack(">IIBBBBB", 3, 2, 16, 4, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     encoded = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
-    with pytest.raises(DataError, match="16 bits of gray and alpha, which can't be read; save it"):
+    with pytest.raises(DataError, match="16-bit gray values and alpha, which can't be read; save"):
         labels_of(encoded, BY_INDEX)
 
 
@@ -303,7 +303,7 @@ SEA, LAND = {"name": "sea", "colour": "#0000FF"}, {"name": "land"}
         ({"classes": (SEA,), "train": ()}, "at least 1 item"),
         (
             {"classes": (SEA,), "train": ({"images": "a", "masks": "./a/"},)},
-            "images and masks are both in the folder 'a'; put masks into a",
+            "images and masks are both in the folder 'a'; put the masks into a",
         ),
     ],
 )

@@ -96,7 +96,7 @@ def test_without_lists_all_annotated_images_are_used(
         splits = opened(path)
     assert splits["all"].names() == ["JPEGImages/a.jpg", "JPEGImages/b.jpg", "JPEGImages/c.jpg"]
     assert caplog.messages == [
-        f"{path}: 1 images have no annotations and are left out, such as JPEGImages/d.jpg"
+        f"{path}: left out 1 image without an XML file, such as JPEGImages/d.jpg"
     ]
 
 
@@ -186,18 +186,21 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"annotations": {"a": SIZE + item(" ", 1, 1, 9, 9)}},
         "Annotations/a.xml: object 1 has no name; add it",
     ),
-    "no XML": ({"annotations": {"a": "<b>"}}, "Annotations/a.xml:1: no XML .*; mend the file"),
+    "no XML": (
+        {"annotations": {"a": "<b>"}},
+        "Annotations/a.xml:1: not valid XML .*; mend the file",
+    ),
     "no flag": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9, more="<difficult>no</difficult>")}},
-        "Annotations/a.xml: object 1 .cat.: difficult is 'no', which has to be 0, 1, true, false",
+        "Annotations/a.xml: object 1 .cat.: difficult is 'no', but must be 0, 1, true, false or",
     ),
     "objects in a list": (
         {"annotations": {"a": f"{SIZE}<objects>{item('cat', 1, 1, 9, 9)}</objects>"}},
-        "Annotations/a.xml: has <object>, but no <object> directly in <annotation>, where Pascal",
+        "Annotations/a.xml: there is <object>, but no <object> directly in <annotation>, where",
     ),
     "polygons beside": (
         {"annotations": {"a": f"{SIZE}<shape><points>1,2;3,4</points></shape>"}},
-        "Annotations/a.xml: has <points>, but no <object> directly in <annotation>",
+        "Annotations/a.xml: there is <points>, but no <object> directly in <annotation>",
     ),
     "no annotation": (
         {"annotations": THREE, "train": "a\nbb\n"},
@@ -205,17 +208,20 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no image": (
         {"annotations": THREE, "images": []},
-        "JPEGImages: none of the 3 annotated images is there; set data.source.images",
+        "JPEGImages: none of the annotated images is there; set data.source.images to their folder",
     ),
     "no training list": (
         {"annotations": THREE, "test": "a\n"},
-        "Main/train.txt: no such list, but there is ImageSets/Main/test.txt",
+        "Main/train.txt: no such list, although there is ImageSets/Main/test.txt; add the list",
     ),
     "an empty list": (
         {"annotations": THREE, "train": "\n"},
-        "Main/train.txt: the list is empty; add names of images, or remove it",
+        "Main/train.txt: the list is empty; add names of images, or remove the list",
     ),
-    "nothing": ({"annotations": {}}, "Annotations: no XML file there; set data.source.root"),
+    "nothing": (
+        {"annotations": {}},
+        "Annotations: no XML file there; set `root` and `annotations` in data.source to where the",
+    ),
 }
 
 
@@ -229,13 +235,13 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
 OTHERS = {
     "CVAT": (
         '<annotations><image name="a.jpg"><box label="cat" xtl="1" ytl="1"/></image></annotations>',
-        "the root is <annotations> (this may be CVAT's own format), and in Pascal VOC it is"
+        "the root element is <annotations> (this may be CVAT's own format), but Pascal VOC's is"
         " <annotation>; export the annotations as Pascal VOC, or give another folder",
     ),
-    "a feed": ("<rss><item/></rss>", "the root is <rss>, and in Pascal VOC it is"),
+    "a feed": ("<rss><item/></rss>", "the root element is <rss>, but Pascal VOC's is"),
     "a namespace of its own": (
         '<a:Annotation xmlns:a="http://example.com"><a:object/></a:Annotation>',
-        "the root is <Annotation>, and",
+        "the root element is <Annotation>, but",
     ),
 }
 
@@ -281,10 +287,10 @@ def test_images_in_two_splits_and_twice_in_a_list_are_warned_of(
     path = write(tmp_path / "data", THREE, train="a\nb\na\n", test="a\nc\n")
     with caplog.at_level(logging.WARNING):
         assert len(opened(path)["train"]) == 2
-    assert "1 of 3 lines name an image that an earlier line names" in caplog.text
+    assert "left out 1 image of 3 that an earlier line names already" in caplog.text
     assert (
-        "1 images of the test split are in the training split too, such as JPEGImages/a.jpg"
-        in caplog.text
+        "the training split has 1 image of the test split too, such as JPEGImages/a.jpg; scores on"
+        " the test split will be too good" in caplog.text
     )
 
 

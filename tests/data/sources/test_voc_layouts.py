@@ -129,8 +129,12 @@ def test_names_in_either_form_of_unicode_belong_together(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "stems, lists, message",
     [
-        (["test/1", "val/2"], {}, "test, validation, such as test/1.xml, but none of train; name"),
-        (["train/1", "2"], {}, "2.xml belongs to no split, though there are folders of some"),
+        (
+            ["test/1", "val/2"],
+            {},
+            "files of test and validation, such as test/1.xml, but none of train; name",
+        ),
+        (["train/1", "2"], {}, "2.xml lies in no split's folder, unlike other files; move it"),
         (["1"], {"train": "1\n", "test": "my photo\n"}, "my photo.xml: no such file"),
         (["1"], {"train": "1\n", "test": "2 -1\n"}, "2.xml: no such file; did you mean '1.xml'"),
     ],
@@ -146,24 +150,34 @@ def test_the_error_of_missing_xml_files_says_where_some_are(tmp_path: Path) -> N
     write(tmp_path / "VOC2007/JPEGImages", "1")
     (tmp_path / "VOC2007/Annotations").mkdir()
     (tmp_path / "VOC2007/JPEGImages/1.xml").rename(tmp_path / "VOC2007/Annotations/1.xml")
-    with pytest.raises(DataError, match="Annotations: no XML .*, such as VOC2007/Annotations$"):
+    with pytest.raises(DataError, match="no XML .*; there are some in VOC2007/Annotations$"):
         opened(tmp_path)
 
 
 def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, "train/1", "test/2")
     (path / "test/2.jpg").unlink()
-    with pytest.raises(DataError, match="test: none of the 1 annotated images of the test split"):
+    with pytest.raises(
+        DataError,
+        match="test: none of the annotated images of the test split is there; set"
+        " data.source.images to their folder",
+    ):
         opened(path)
+    splits = {name: {"images": name, "annotations": name} for name in ("train", "test")}
+    with pytest.raises(DataError, match="set data.source.test.images to their folder"):
+        opened(path, **splits)
 
 
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"test": {"images": "a", "annotations": "b"}}, "test without train; give the training"),
+        (
+            {"test": {"images": "a", "annotations": "b"}},
+            "test can't be given without train; add the training split's folders",
+        ),
         (
             {"train": {"images": "a", "annotations": "b"}, "lists": "."},
-            "lists and train both say where the files are; give one of the two",
+            "lists can't be combined with train, since both say where the files are; leave out one",
         ),
     ],
 )
@@ -197,15 +211,21 @@ def test_xml_is_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b'<?xml version="1.0" encoding="x-none"?><a/>', "1.xml: the encoding 'x-none' is unknown"),
-        (b'<?xml version="1.0" encoding="rot13"?><a/>', "1.xml: the encoding 'rot13' is unknown"),
+        (
+            b'<?xml version="1.0" encoding="x-none"?><a/>',
+            "1.xml: the declared encoding 'x-none' is unknown",
+        ),
+        (
+            b'<?xml version="1.0" encoding="rot13"?><a/>',
+            "1.xml: the declared encoding 'rot13' is unknown",
+        ),
         (
             b'<?xml version="1.0" encoding="shift_jis"?><a>\x81</a>',
-            "1.xml: no text in its encoding, shift_jis",
+            "1.xml: this is not text in its encoding, shift_jis; save the file as UTF-8",
         ),
-        (b'<?xml version="1.0" encoding="big5"?>\n<a>', "1.xml:2: no XML"),
-        (b"\xff\xfe<", "1.xml:1: no XML"),
-        (b"", "1.xml:1: no XML"),
+        (b'<?xml version="1.0" encoding="big5"?>\n<a>', "1.xml:2: not valid XML"),
+        (b"\xff\xfe<", "1.xml:1: not valid XML"),
+        (b"", "1.xml:1: not valid XML"),
     ],
 )
 def test_what_is_no_xml_is_a_sentence_with_its_place(
@@ -225,6 +245,4 @@ def test_images_without_annotations_are_counted_in_each_split(
     splits = {name: {"images": name, "annotations": name} for name in "ab"}
     with caplog.at_level(logging.WARNING):
         opened(path, train=splits["a"], test=splits["b"])
-    assert caplog.messages == [
-        f"{tmp_path}: 1 images have no annotations and are left out, such as a/2.jpg"
-    ]
+    assert caplog.messages == [f"{tmp_path}: left out 1 image without an XML file, such as a/2.jpg"]

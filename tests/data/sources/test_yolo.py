@@ -84,15 +84,15 @@ def test_without_split_folders_there_is_one_split(tmp_path: Path) -> None:
 MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "a short line": (
         {"labels/train/a.txt": "0 1 1\n"},
-        "labels/train/a.txt:1: 3 columns; a line must be class, cx, cy, width, height",
+        "labels/train/a.txt:1: the line has 3 columns, but must be class, cx, cy, width, height",
     ),
     "no number": (
         {"labels/train/a.txt": "\n0 0.5 x 1 1\n"},
-        "labels/train/a.txt:2: '0 0.5 x 1 1' is no whole number and four numbers",
+        "labels/train/a.txt:2: the line '0 0.5 x 1 1' must be the whole number of a class, foll",
     ),
     "a class name": (
         {"labels/train/a.txt": "cat 0.5 0.5 1 1\n"},
-        "'cat 0.5 0.5 1 1' is no whole number",
+        "the line 'cat 0.5 0.5 1 1' must be the whole number of a class",
     ),
     "NaN": (
         {"labels/train/a.txt": "0 0.5 nan 1 1\n"},
@@ -100,17 +100,17 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "an unknown class": (
         {"labels/train/a.txt": "2 0.5 0.5 1 1\n"},
-        "a.txt:1: no class has the number 2; known: 0 cat, 1 dog",
+        "a.txt:1: no class has the number 2; mend it, or name more classes .known: 0 cat, 1 dog",
     ),
-    "no names": ({"data.yaml": "nc: 2\n"}, "data.yaml: no list named names"),
+    "no names": ({"data.yaml": "nc: 2\n"}, "data.yaml: names must be a list of class names, or"),
     "no YAML": (
         {"data.yaml": "names: ["},
         "data.yaml:1: not valid YAML: expected the node content",
     ),
-    "a name twice": ({"data.yaml": "names: [cat, cat]"}, "two classes have the same name"),
+    "a name twice": ({"data.yaml": "names: [cat, cat]"}, "two classes are named 'cat'; name"),
     "a stray image": (
         {"images/x.jpg": "x", "data.yaml": "names: [cat, dog]"},
-        "images/x.jpg belongs to no split, though there are folders of some",
+        "images/x.jpg lies in no split's folder, unlike other files; move it into a folder",
     ),
 }
 
@@ -126,13 +126,17 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mistake: str) -> N
     "without, settings, message",
     [
         ("images", {}, "no image in a folder named 'images'; set data.source.images"),
-        ("labels", {}, "no text file in a folder named 'labels'; set data.source.labels"),
+        (
+            "labels",
+            {},
+            "no text file in a folder named 'labels', or beside an image; set data.source.labels",
+        ),
         (
             "data",
             {},
             (
-                "data.yaml: no such file with the class names; set data.source.names to it, or"
-                " data.source.classes"
+                "data.yaml: no such file, and the class names are needed; set data.source.names to"
+                " the file with the class names, or data.source.classes"
             ),
         ),
     ],

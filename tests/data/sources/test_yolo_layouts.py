@@ -128,30 +128,41 @@ def test_images_of_no_split_are_counted(tmp_path: Path, caplog: pytest.LogCaptur
     files = pairs("images/a/1", "images/b/2") | {"data.yaml": "names: [a]\ntrain: images/a\n"}
     with caplog.at_level(logging.WARNING):
         assert names(opened(write(tmp_path, files))) == {"train": ["images/a/1.jpg"]}
-    assert "1 images are in no split that data.yaml gives" in caplog.text
+    assert (
+        "left out 1 image that no split in data.yaml names, such as images/b/2.jpg" in caplog.text
+    )
 
 
 MISTAKES = {
     "a split that is not there": (
         "train: images/a\nval: images/c\n",
-        "data.yaml: validation is 'images/c', which isn't there; mend the path, or remove the key",
+        "data.yaml: val is 'images/c', which doesn't exist; mend the path, or remove the key",
     ),
     "splits none of which is there": (
         "train: x/a\nval: x/b\n",
-        "data.yaml: train is 'x/a', which isn't there; mend the path",
+        "data.yaml: train is 'x/a', which doesn't exist; mend the path$",
     ),
     "an empty split": (
         "train: images/a\ntest: labels\n",
         "data.yaml: test is 'labels', where no image is; mend the path",
     ),
-    "no train": ("val: images/a\n", "data.yaml: gives validation, but no train; add it"),
-    "a mapping for a path": ("train: {a: b}\n", "data.yaml: train is no path, nor a list of paths"),
-    "a gap": ("names: {0: a, 2: b}\n", "data.yaml: the keys of names are 0, 2, not 0, 1, … to"),
-    "mixed keys": ("names: {0: a, b: c}\n", "data.yaml: the keys of names are 0, b, not 0, 1"),
-    "a list for a name": ("names: [[a], b]\n", r"data.yaml: the class 0 has no name, but \['a'\]"),
-    "an empty name": ("names: [a, '']\n", "data.yaml: the class 1 has no name, but ''"),
-    "no keys": ("- a\n- b\n", "data.yaml: no keys with values, such as 'names: "),
-    "another encoding": ("names: [größe]\n", "data.yaml:1: no text in UTF-8; save it as UTF-8"),
+    "no train": ("val: images/a\n", "data.yaml: the key train is missing beside val; add it"),
+    "a mapping for a path": (
+        "train: {a: b}\n",
+        "data.yaml: train must be a path or a list of paths; mend it",
+    ),
+    "a gap": ("names: {0: a, 2: b}\n", "data.yaml: the keys of names are 0, 2; number the classes"),
+    "mixed keys": ("names: {0: a, b: c}\n", "data.yaml: the keys of names are 0, b; number the"),
+    "a list for a name": (
+        "names: [[a], b]\n",
+        r"data.yaml: class 0 must have a name, not \[\"a\"\]; mend it",
+    ),
+    "an empty name": ("names: [a, '']\n", 'data.yaml: class 1 must have a name, not ""; mend it'),
+    "no keys": ("- a\n- b\n", "data.yaml: the file must have keys with values, such as 'names: "),
+    "another encoding": (
+        "names: [größe]\n",
+        "data.yaml:1: this is not text in UTF-8; save the file as UTF-8",
+    ),
 }
 
 
@@ -181,7 +192,7 @@ def test_a_list_of_classes_names_them(
         assert opened(path, names=name)["all"].classes == ("the cat", "010")
     (path / "more").mkdir()
     (path / "more/classes.txt").write_text("dog\n")
-    with pytest.raises(DataError, match="other class names than in .*; keep one of the two"):
+    with pytest.raises(DataError, match="the class names differ from those in .*; keep one of"):
         opened(path)
 
 
@@ -193,8 +204,8 @@ def test_other_text_files_among_the_labels_are_counted(
         source = opened(write(tmp_path, pairs("images/1") | others), classes=("a",))["all"]
     assert not source.annotation(Boxes).faults
     assert (
-        "2 text files among the labels belong to no image and hold no objects, and are left out,"
-        " such as labels/classes.txt"
+        "left out 2 text files among the labels without an image and without objects, such as"
+        " labels/classes.txt"
     ) in caplog.text
 
 
