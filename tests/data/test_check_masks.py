@@ -56,7 +56,13 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
         "  class 'c' has no image here" in lines
         and "  masks without any label, whose images teach nothing: 1" in lines
     )
-    assert "  class 'b' is in 1 of 3 images only: add some, or its score will mean little" in lines
+    assert "  class 'b' is in only 1 of 3 images: add some, or its score will mean little" in lines
+
+
+def test_a_class_in_every_image_is_not_called_rare(tmp_path: Path) -> None:
+    lines = summary(check(opened(tmp_path, [mask([0, 1]), mask([0, 0])]), 3))
+    assert any("class 'b' is in only 1 of 2 images" in line for line in lines)
+    assert not any("class 'a' is in" in line for line in lines)
 
 
 def test_pixels_of_scenes_are_those_of_their_masks() -> None:

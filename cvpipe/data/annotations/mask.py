@@ -215,10 +215,11 @@ class _Pixels(Tally):
     def _notes(self, found: Mapping[str, Any]) -> list[str]:
         shares = ", ".join(f"{name} {share:.2%}" for name, share in found["pixels"].items())
         few = [
-            f"class '{name}' is in {count} of {self._images} images only: add some, or its score"
+            f"class '{name}' is in only {count} of {self._images} images: add some, or its score"
             " will mean little"
             for name, count in found["classes"].items()
-            if 0 < count < FEW_IMAGES
+            # A class that is everywhere isn't rare: the split is small.
+            if 0 < count < min(FEW_IMAGES, self._images)
         ]
         empty = (
             [f"masks without any label, whose images teach nothing: {self._unlabeled:,}"]
