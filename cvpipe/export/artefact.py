@@ -13,6 +13,8 @@ import tensorflow as tf
 from cvpipe.data.facts import Facts
 from cvpipe.errors import DataError
 from cvpipe.export.about import artefact_config, artefact_facts, read_about
+from cvpipe.export.manifest import check_manifest
+from cvpipe.export.operations import check_operations
 from cvpipe.export.replay import default_inputs
 
 if TYPE_CHECKING:
@@ -46,12 +48,14 @@ class Artefact:
 
 
 def open_artefact(folder: Path) -> Artefact:
-    """Load an artefact.
+    """Load an artefact after its files and its operations have been checked.
 
     Raises:
-        DataError: it is damaged or was not exported by cvpipe.
+        DataError: it isn't as cvpipe exported it.
     """
     task, facts = read_about(folder)["config"]["task"], artefact_facts(folder)
+    check_manifest(folder)
+    check_operations(folder)
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:

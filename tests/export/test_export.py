@@ -20,6 +20,7 @@ from cvpipe.export.about import artefact_config, find_artefact, read_about
 from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.gate import check_artefact
+from cvpipe.export.manifest import write_manifest
 from cvpipe.export.score import evaluate_artefact
 from cvpipe.training.build import build_state
 from cvpipe.training.report import evaluate_run
@@ -252,6 +253,15 @@ def test_what_is_no_artefact_is_a_sentence(tmp_path: Path, make: Any, message: s
 def test_a_damaged_artefact_is_a_sentence(artefact: Path, tmp_path: Path) -> None:
     shutil.copytree(artefact, tmp_path / "broken")
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"saved_model.pb is not what was exported"):
+        open_artefact(tmp_path / "broken")
+    # Written with a manifest of its own, it still is no graph, or not all of one.
+    write_manifest(tmp_path / "broken")
+    with pytest.raises(DataError, match="the graph can't be read"):
+        open_artefact(tmp_path / "broken")
+    shutil.copy(artefact / "saved_model.pb", tmp_path / "broken")
+    (tmp_path / "broken" / "variables" / "variables.index").write_bytes(b"nothing")
+    write_manifest(tmp_path / "broken")
     with pytest.raises(DataError, match="can't be loaded"):
         open_artefact(tmp_path / "broken")
 
