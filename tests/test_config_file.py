@@ -284,7 +284,7 @@ FILES = {
         "mobilenet",
         (
             "p.yaml:11: 'model.backbone': unknown backbone 'mobilenet'; did you mean"
-            " 'mobilenet_v2'? known: linear, two_layer, lenet5, resnet8, "
+            " 'mobilenet_v2'? known: linear, two_layer, "
         ),
     ),
     "rule of a section": (
