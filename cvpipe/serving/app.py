@@ -6,13 +6,11 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cvpipe.serving import metrics, routes
+from cvpipe.serving import images, metrics, page, routes, v2_routes
 from cvpipe.serving.exchange import Exchange, Json
 from cvpipe.serving.gateway import Handler, endpoint
 from cvpipe.serving.routes import check_method
 from cvpipe.serving.service import Service
-
-HEALTH = ("/healthz", "/readyz")
 
 
 def make_app(service: Service) -> ASGIApp:
@@ -25,6 +23,14 @@ def make_app(service: Service) -> ASGIApp:
         route("/healthz", _alive, public=True),
         route("/readyz", _ready, public=True),
         route("/monitoring/prometheus/metrics", _metrics),
+        route("/", page.root, public=True),
+        route("/page.js", page.script, public=True),
+        route("/page.css", page.style, public=True),
+        route("/predict/{rest:path}", images.answer),
+        route("/v2/health/live", v2_routes.live, public=True),
+        route("/v2/health/ready", v2_routes.ready, public=True),
+        route("/v2", v2_routes.answer),
+        route("/v2/{rest:path}", v2_routes.answer),
     ]
     # What no other takes is TF Serving's, whose paths Starlette has no patterns for.
     rest = endpoint(service, routes.answer)

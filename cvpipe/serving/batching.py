@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -260,11 +261,10 @@ class Batcher:
                 if job.left == 0:
                     done.setdefault(job.loop, []).append(job)
         for loop, jobs in done.items():
-            try:
+            # The loop may have ended, and nobody waits any more.
+            with suppress(RuntimeError):
                 # Once for all: each call wakes the loop.
                 loop.call_soon_threadsafe(_resolve, jobs)
-            except RuntimeError:  # the loop has ended, and nobody waits
-                pass
 
 
 def too_late() -> RequestError:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from cvpipe.serving.bodies import JsonGuard, Unpacker
 from cvpipe.serving.errors import RequestError
+from cvpipe.serving.keys import check_key
 
 if TYPE_CHECKING:
     from cvpipe.serving.service import Service
@@ -66,6 +67,14 @@ class Exchange:
         """The path as it was sent, without its query."""
         raw: bytes = self.request.scope.get("raw_path") or self.request.scope["path"].encode()
         return raw.partition(b"?")[0].decode("latin-1")
+
+    def check_key(self) -> None:
+        """Refuse a request without an API key, if there are any.
+
+        Raises:
+            RequestError: 401.
+        """
+        check_key(self.service.settings.api_keys, self.request.headers.get)
 
     def mark(self, stage: str) -> None:
         """End a stage of the request, for the metrics."""
