@@ -55,6 +55,16 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         default=8501,
         help="port to listen on, 0 for any free one (default: %(default)s)",
     )
+    group.add_argument(
+        "--grpc-port",
+        type=int,
+        help="port of TensorFlow Serving's and KServe's gRPC, such as 8500 (default: none)",
+    )
+    group.add_argument(
+        "--allow-reload",
+        action="store_true",
+        help="let clients of gRPC choose the versions that are served",
+    )
     group.add_argument("--tls-cert", metavar="FILE", type=Path, help="a certificate in PEM: HTTPS")
     group.add_argument("--tls-key", metavar="FILE", type=Path, help="its key in PEM")
     group.add_argument(
@@ -195,6 +205,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         api_keys=read_api_keys(options.api_keys) if options.api_keys else frozenset(),
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
+        grpc_port=options.grpc_port,
+        allow_reload=options.allow_reload,
         access_log=options.access_log,
     )
 

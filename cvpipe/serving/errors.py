@@ -35,14 +35,19 @@ class RequestError(Exception):
     """A request that can't be answered: an HTTP status and a sentence for the client.
 
     `allow` names the methods a 405 allows; `retry_after` says in how many seconds another try makes
-    sense.
+    sense; `code` is TensorFlow's, and gRPC's, where one is known.
     """
 
     def __init__(
-        self, status: int, message: str, allow: str = "", retry_after: int | None = None
+        self,
+        status: int,
+        message: str,
+        allow: str = "",
+        retry_after: int | None = None,
+        code: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.code = status, code
         self.allow = allow
         self.retry_after = retry_after
 
@@ -65,6 +70,7 @@ def to_request_error(error: Exception) -> RequestError:
         return RequestError(
             _HTTP_STATUS[error.error_code],
             f"the model refused the request: {_reason(error.message)}",
+            code=error.error_code,
         )
     return RequestError(500, "internal error; the server's log says more")
 

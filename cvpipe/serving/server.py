@@ -50,7 +50,7 @@ def make_server(folder: Path, host: str, port: int, settings: Settings | None = 
         # Nobody is let in before there is something to answer.
         service.shelf.start()
         _listen(listener, host, port)
-        return Server(service, listener)
+        return Server(service, listener, host)
     except BaseException:
         listener.close()
         service.close()
@@ -60,9 +60,10 @@ def make_server(folder: Path, host: str, port: int, settings: Settings | None = 
 class Server:
     """A service that listens; a context, within which it may serve."""
 
-    def __init__(self, service: Service, listener: socket.socket) -> None:
-        """Serve on a socket that is bound."""
-        self.service, self._listener = service, listener
+    def __init__(self, service: Service, listener: socket.socket, host: str) -> None:
+        """Serve on a socket that listens; gRPC listens on the same host once it serves."""
+        self.service, self._listener, self._host = service, listener, host
+        self.grpc_port: int | None = None
         self.server_port: int = listener.getsockname()[1]
         settings = service.settings
         protocol = type("Protocol", (Protocol,), {"settings": settings})
@@ -94,6 +95,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._asked, self._done = threading.Event(), threading.Event()
+        self._started = threading.Event()
         self._running = False
 
     def __enter__(self) -> Server:
@@ -115,7 +117,12 @@ class Server:
             with asyncio.Runner(loop_factory=factory) as runner:
                 runner.run(self._serve())
         finally:
+            self._started.set()
             self._done.set()
+
+    def wait_until_started(self) -> None:
+        """Return once all ports listen."""
+        self._started.wait(60)
 
     def stop(self) -> None:
         """Begin to stop, from any thread and from handlers of signals."""
@@ -141,13 +148,28 @@ class Server:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         if self._asked.is_set():
             self._stopping.set()
+        remote = await self._start_grpc()
+        self._started.set()
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await self._drain()
         self._uvicorn.should_exit = True
         await serving
+        if remote:
+            await remote.stop(self.service.settings.drain)
         stopping.cancel()
+
+    async def _start_grpc(self) -> Any:
+        port = self.service.settings.grpc_port
+        if port is None:
+            return None
+        # Importing it takes time, and gRPC starts threads.
+        from cvpipe.serving.grpc_server import start_grpc
+
+        server, self.grpc_port = await start_grpc(self.service, self._host, port)
+        log("grpc", port=self.grpc_port)
+        return server
 
     async def _drain(self) -> None:
         """Wait for the requests that were taken before."""

@@ -42,6 +42,9 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     grpc_port: int | None = None
+    """None listens for no gRPC, 0 takes a free port."""
+    allow_reload: bool = False
+    """Clients of gRPC may choose the versions that are served."""
     access_log: bool = False
 
     def __post_init__(self) -> None:

@@ -97,9 +97,7 @@ async def _infer(exchange: Exchange, target: Target) -> Response:
         length = exchange.request.headers.get(HEADER_LENGTH)
         body = await exchange.body(None if length else service.settings.max_instances)
         deadline = service.deadline()
-        request, name, given = await exchange.work(
-            len(body), _parsed, version, body, length
-        )
+        request, name, given = await exchange.work(len(body), _parsed, version, body, length)
         exchange.mark("parse")
         outputs, _ = await service.predict(version, name, given, deadline)
         exchange.mark("answer")

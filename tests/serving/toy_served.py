@@ -91,6 +91,7 @@ def served(folder: Path, settings: Settings | None = None) -> Iterator[Server]:
     server = make_server(folder, "127.0.0.1", 0, settings)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    server.wait_until_started()
     try:
         yield server
     finally:
