@@ -24,7 +24,7 @@ from pathlib import Path
 
 from record import record, row
 
-SECONDS, WARM_SECONDS = 8.0, 2.0
+SECONDS, WARM_SECONDS = 5.0, 1.0
 CLIENTS = (1, 8, 32)
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
@@ -115,7 +115,10 @@ def in_own_process(*words: str) -> str:
     """Return what this script prints for other arguments."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
     done = subprocess.run(
-        [sys.executable, __file__, *words], check=True, capture_output=True, text=True,
+        [sys.executable, __file__, *words],
+        check=True,
+        capture_output=True,
+        text=True,
         env=environment,
     )
     return done.stdout.splitlines()[-1]
@@ -144,7 +147,9 @@ def main() -> None:
             for kind in ("file", "JSON"):
                 for clients in CLIENTS:
                     told = json.loads(
-                        in_own_process("--load", port, kind, artefact.parent.name, file, str(clients))
+                        in_own_process(
+                            "--load", port, kind, artefact.parent.name, file, str(clients)
+                        )
                     )
                     name = f"cvpipe serve, {clients} clients, {kind}"
                     rows.append(row(name, told["rate"], "images/s", True))

@@ -166,6 +166,8 @@ def serve(options: argparse.Namespace) -> int:
     quiet_tensorflow()
     from cvpipe.serving.server import make_server
 
+    # Threads that have computed a batch would wait five milliseconds for Python's lock.
+    sys.setswitchinterval(0.001)
     settings = settings_of(options)
     with make_server(options.folder, options.host, options.port, settings) as server:
         host = f"[{options.host}]" if ":" in options.host else options.host

@@ -14,11 +14,13 @@ import numpy as np
 
 from cvpipe.serving.errors import RequestError
 
-MAX_RATIO = 200
+MAX_RATIO = 100
 """A body that unpacks to more than so many times its size is taken for a bomb …"""
-UNSUSPICIOUS = 2**22
+UNSUSPICIOUS = 2**20
 """… unless it stays below so many bytes."""
 MAX_DEPTH = 64
+STRINGS_PER_VALUE = 16
+"""Names and values of an instance; several times what any of ours has."""
 _CHUNK = 2**16
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
@@ -148,7 +150,7 @@ class JsonGuard:
         """Allow so many values in such a list."""
         self._max_values = max_values
         self._in_string = self._escape = False
-        self._depth = self._values = 0
+        self._depth = self._values = self._quotes = 0
 
     def feed(self, part: bytes) -> None:
         """Look at a part of the text.
@@ -157,6 +159,8 @@ class JsonGuard:
             RequestError: 400 if it is nested too deep, 413 if there are too many values.
         """
         marks = self._outside_strings(part)
+        if self._quotes > 2 * STRINGS_PER_VALUE * self._max_values:
+            raise self._too_many()
         if not marks:
             return
         signs = np.frombuffer(marks, np.uint8)
@@ -168,11 +172,14 @@ class JsonGuard:
         if depths.max() > MAX_DEPTH:
             raise RequestError(400, f"the body is not JSON of at most {MAX_DEPTH} levels")
         if self._values >= self._max_values:
-            raise RequestError(
-                413,
-                f"the body has over {self._max_values} instances, the most that this server takes;"
-                " send fewer at a time",
-            )
+            raise self._too_many()
+
+    def _too_many(self) -> RequestError:
+        return RequestError(
+            413,
+            f"the body has over {self._max_values} instances, the most that this server takes; send"
+            " fewer at a time",
+        )
 
     def _outside_strings(self, part: bytes) -> bytes:
         """Return the brackets and commas of a part that are in no string."""
@@ -183,6 +190,7 @@ class JsonGuard:
             if part.endswith(b"\\"):
                 part, self._escape = part[:-1], True
         marks = part.translate(None, _NO_STRUCTURE)
+        self._quotes += marks.count(b'"')
         if self._in_string:
             marks = b'"' + marks
         self._in_string = marks.count(b'"') % 2 == 1

@@ -6,9 +6,10 @@ A request that was refused before its body was read gets its answer, and its con
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -28,6 +29,8 @@ Handler = Callable[[Exchange], Awaitable[Response]]
 SPARED_BYTES = 2**16
 """Of a body that nobody wants, so much is read to keep the connection."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+# Asking the system for random bytes at each request takes longer than all the rest of its id.
+_PROCESS, _NUMBERS = secrets.token_hex(12), itertools.count(1)
 
 
 def endpoint(service: Service, handler: Handler, public: bool = False) -> ASGIApp:
@@ -111,7 +114,7 @@ class _Body:
 
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
 def _refusal(error: Exception, exchange: Exchange, request_id: str) -> Json:
@@ -126,11 +129,10 @@ def _refusal(error: Exception, exchange: Exchange, request_id: str) -> Json:
 def _count(exchange: Exchange, response: Response, request_id: str) -> None:
     exchange.mark("write")
     service, path = exchange.service, exchange.raw_path
-    labels = (exchange.model, exchange.version)
-    service.metrics.requests.labels("http", *labels, str(response.status_code)).inc()
+    version = (exchange.model, exchange.version)
+    service.metrics.count("http", *version, str(response.status_code))
     if exchange.model:
-        for stage, seconds in exchange.times.items():
-            service.metrics.stages.labels(stage, *labels).observe(seconds)
+        service.metrics.note_stages(*version, exchange.times)
     if service.settings.access_log:
         log(
             "request",

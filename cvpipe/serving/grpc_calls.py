@@ -92,8 +92,7 @@ def method(
                 log_error(error, protocol="grpc")
             code, text = status_of(refusal), str(refusal)
         finally:
-            labels = ("grpc", call.model, call.version, code.name)
-            service.metrics.requests.labels(*labels).inc()
+            service.metrics.count("grpc", call.model, call.version, code.name)
         return await context.abort(code, text)
 
     return grpc.unary_unary_rpc_method_handler(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -49,6 +49,25 @@ class Metrics:
         self.in_flight = Gauge("requests_in_flight", "Requests that are being answered.", **own)
         self.waiting = Gauge("queue_images", "Images that wait.", _VERSION, **own)
         self.ready = Gauge("ready", "1 while requests are taken.", **own)
+
+        # Looking up a child by its labels takes longer than counting.
+        self._counts: dict[tuple[str, ...], Counter] = {}
+        self._stages: dict[tuple[str, ...], Histogram] = {}
+
+    def count(self, protocol: str, model: str, version: str, code: str) -> None:
+        """Count a request."""
+        labels = (protocol, model, version, code)
+        if labels not in self._counts:
+            self._counts[labels] = self.requests.labels(*labels)
+        self._counts[labels].inc()
+
+    def note_stages(self, model: str, version: str, seconds: Mapping[str, float]) -> None:
+        """Take note of how long a request's stages took."""
+        for stage, took in seconds.items():
+            labels = (stage, model, version)
+            if labels not in self._stages:
+                self._stages[labels] = self.stages.labels(*labels)
+            self._stages[labels].observe(took)
 
     def text(self) -> bytes:
         """Return all numbers."""

@@ -17,6 +17,8 @@ from cvpipe.serving.settings import Settings
 MAX_HEADER_BYTES = 2**16
 MAX_TRAILERS = 100
 LINGER_SECONDS = 5.0
+GRACE_SECONDS = 1.0
+"""A connection that is idle when the server stops may send its request for so long."""
 HALF_CLOSE = "cvpipe.half_close"
 """The extension of ASGI that says to a client that no more comes, and goes on reading."""
 
@@ -48,6 +50,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._header_bytes, self._trailers, self._in_headers, self._body_begun = 0, 0, True, False
         self._refusal: RequestError | None = None
+        self._joined = _Joined(transport)
         self._refused = self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -119,11 +122,37 @@ class Protocol(HttpToolsProtocol):
         extensions: Any = {HALF_CLOSE: self._half_close}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
+        joined: Any = self._joined
+        self.cycle.transport = joined
 
     def on_message_complete(self) -> None:
         """End a request."""
         super().on_message_complete()
         self._in_headers, self._header_bytes = True, 0
+
+    def on_response_complete(self) -> None:
+        """Send what has no body, and wait for the next request."""
+        self._joined.flush()
+        super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """Close the connection once its request is answered; a request may be on its way to one
+        that is idle.
+        """
+        if self._is_idle():
+            self.loop.call_later(GRACE_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Return False for a request that is being answered, and end the connection after it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return True
+        cycle.keep_alive = False
+        return False
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that takes nothing."""
@@ -173,7 +202,7 @@ class Protocol(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(_answer(error))
+        self.transport.write(refusal(error))
         self._half_close()
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
@@ -196,7 +225,36 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def _answer(error: RequestError) -> bytes:
+class _Joined:
+    """A transport that sends the headers of an answer together with its body: each write is a call
+    of the system, around which other threads get Python's lock.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._held = transport, b""
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._held = data
+        else:
+            self._transport.write(self._held + data if self._held else data)
+            self._held = b""
+
+    def flush(self) -> None:
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def refusal(error: RequestError) -> bytes:
+    """Return an error as the bytes of an answer, after which the connection ends."""
     body = json.dumps({"error": str(error)}).encode("ascii")
     headers: dict[str, Any] = {
         "content-type": "application/json",

@@ -17,8 +17,9 @@ import uvicorn
 
 from cvpipe.errors import UserError
 from cvpipe.serving.app import make_app
+from cvpipe.serving.errors import RequestError
 from cvpipe.serving.logs import log
-from cvpipe.serving.protocol import Protocol
+from cvpipe.serving.protocol import Protocol, refusal
 from cvpipe.serving.service import Service
 from cvpipe.serving.settings import Settings
 
@@ -150,12 +151,18 @@ class Server:
             self._stopping.set()
         remote = await self._start_grpc()
         self._started.set()
-        serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
+        serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener.dup()]))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await self._drain()
+        with suppress(OSError):
+            # Who connects from now on waits, or is told that nobody listens.
+            self._listener.listen(0)
         self._uvicorn.should_exit = True
         await serving
+        if not self.service.settings.tls_cert:
+            await asyncio.to_thread(_turn_away, self._listener)
+        self._listener.close()
         if remote:
             await remote.stop(self.service.settings.drain)
         stopping.cancel()
@@ -186,6 +193,21 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the command."""
         yield
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """Answer connections that were made and never taken up; closing the socket would reset them."""
+    answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
+    listener.setblocking(False)
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.settimeout(SETTLE_SECONDS)
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(2**16):
+                    pass
 
 
 def _bind(host: str, port: int) -> socket.socket:
