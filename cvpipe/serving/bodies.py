@@ -117,7 +117,7 @@ class Unpacker:
                     400, f"the body is not gzip as Content-Encoding says: {error}"
                 ) from None
             part = self._stream.unconsumed_tail or self._stream.unused_data
-            self._count(len(piece))
+            self._count(len(piece), self._taken - len(part))
             yield piece
 
     def end(self) -> None:
@@ -129,10 +129,10 @@ class Unpacker:
         if self._stream is not None and not self._stream.eof:
             raise RequestError(400, "the body is not one whole gzip stream; send it again")
 
-    def _count(self, size: int) -> None:
+    def _count(self, size: int, consumed: int) -> None:
         self._given += size
         check_size(self._given, self._limit)
-        if self._given > max(UNSUSPICIOUS, MAX_RATIO * self._taken):
+        if self._given > max(UNSUSPICIOUS, MAX_RATIO * consumed):
             raise RequestError(
                 413,
                 f"the body unpacks to over {MAX_RATIO} times its size; this server reads at most"

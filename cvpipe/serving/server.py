@@ -19,7 +19,7 @@ from cvpipe.errors import UserError
 from cvpipe.serving.app import make_app
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.logs import log
-from cvpipe.serving.protocol import Protocol, refusal
+from cvpipe.serving.protocol import GRACE_SECONDS, Protocol, refusal
 from cvpipe.serving.service import Service
 from cvpipe.serving.settings import Settings
 
@@ -155,9 +155,6 @@ class Server:
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await self._drain()
-        with suppress(OSError):
-            # Who connects from now on waits, or is told that nobody listens.
-            self._listener.listen(0)
         self._uvicorn.should_exit = True
         await serving
         if not self.service.settings.tls_cert:
@@ -203,7 +200,7 @@ def _turn_away(listener: socket.socket) -> None:
         while True:
             connection, _ = listener.accept()
             with connection, suppress(OSError):
-                connection.settimeout(SETTLE_SECONDS)
+                connection.settimeout(GRACE_SECONDS)
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(2**16):
