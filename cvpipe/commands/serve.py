@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvpipe.commands.command import add_command
+from cvpipe.errors import ConfigError
 from cvpipe.interrupt import on_signals
+
+if TYPE_CHECKING:
+    from cvpipe.serving.settings import Settings
+
+MIB = 2**20
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
+    """Declare the command."""
     parser = add_command(
         commands,
         "serve",
         serve,
-        "answer TensorFlow Serving's REST requests on this machine",
+        "answer requests for exported models: TensorFlow Serving's REST API, images by curl",
         as_json=False,
     )
     parser.add_argument(
         "folder",
         metavar="DIR",
         type=Path,
-        help="a folder of models, or one model, such as saved_models",
+        help="a folder of models, or one model, such as saved_models; what changes there is served",
     )
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="IPv4 or IPv6 address to listen on (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=8501,
-        help="port to listen on, 0 for any free one (default: %(default)s)",
-    )
+    _add_addresses(parser)
+    _add_versions(parser)
+    _add_batching(parser)
+    _add_limits(parser)
     parser.epilog = (
         "Answers hold the artefact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels of"
         ' the original image. In row form ("instances"), an image that can\'t be decoded is'
@@ -45,19 +43,179 @@ def add(commands: Any) -> None:
     )
 
 
+def _add_addresses(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("addresses and access")
+    group.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on, of IPv4 or IPv6 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--port",
+        type=int,
+        default=8501,
+        help="port to listen on, 0 for any free one (default: %(default)s)",
+    )
+    group.add_argument(
+        "--grpc-port",
+        type=int,
+        help="port of TensorFlow Serving's and KServe's gRPC, such as 8500 (default: none)",
+    )
+    group.add_argument(
+        "--allow-reload",
+        action="store_true",
+        help="let clients of gRPC choose the versions that are served",
+    )
+    group.add_argument("--tls-cert", metavar="FILE", type=Path, help="a certificate in PEM: HTTPS")
+    group.add_argument("--tls-key", metavar="FILE", type=Path, help="its key in PEM")
+    group.add_argument(
+        "--api-keys",
+        metavar="FILE",
+        type=Path,
+        help="answer only requests with one of the keys in this file, one a line",
+    )
+    group.add_argument(
+        "--access-log", action="store_true", help="log every request to stderr as JSON"
+    )
+
+
+def _add_versions(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("versions")
+    group.add_argument(
+        "--versions",
+        metavar="CHOICE",
+        action="append",
+        default=[],
+        help="latest (the default), all, or numbers such as 3,4; of one model digits:3; repeatable",
+    )
+    group.add_argument(
+        "--label",
+        metavar="NAME:LABEL=N",
+        action="append",
+        default=[],
+        help="serve version N of a model under a label, such as digits:canary=3; repeatable",
+    )
+    group.add_argument(
+        "--poll",
+        metavar="SECONDS",
+        type=float,
+        default=1.0,
+        help="time between two looks at the folder (default: %(default)s)",
+    )
+
+
+def _add_batching(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("batching of images across requests")
+    group.add_argument(
+        "--max-batch", metavar="N", type=int, default=32, help="most images (default: %(default)s)"
+    )
+    group.add_argument(
+        "--wait-micros",
+        metavar="N",
+        type=int,
+        default=0,
+        help="how long a batch waits for more images (default: %(default)s)",
+    )
+    group.add_argument(
+        "--buckets",
+        metavar="N,N",
+        default="",
+        help="pad batches to these sizes, such as 1,8,32, where each new size costs a compilation",
+    )
+    group.add_argument(
+        "--batch-threads",
+        metavar="N",
+        type=int,
+        default=2,
+        help="batches of a version computed at once (default: %(default)s)",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="most time for an answer (default: %(default)s)",
+    )
+    group.add_argument(
+        "--drain",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="most time for requests under way after SIGTERM (default: %(default)s)",
+    )
+    for name, default, text in (
+        ("max-queue", 1024, "most images that wait for one version"),
+        ("max-instances", 1024, "most images or instances of a request"),
+        ("max-pixels", 50_000_000, "most pixels of an image"),
+        ("max-body", 64, "most MiB of a body"),
+        ("max-connections", 512, "most connections"),
+        ("threads", 4, "requests answered at once that aren't batched"),
+    ):
+        group.add_argument(
+            f"--{name}", metavar="N", type=int, default=default, help=f"{text} (default: {default})"
+        )
+
+
 def serve(options: argparse.Namespace) -> int:
-    """Serves until Ctrl-C or SIGTERM; what was asked before that is answered."""
+    """Serve until Ctrl-C or SIGTERM; what was asked before that is answered."""
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()
     from cvpipe.serving.server import make_server
 
-    with make_server(options.folder, options.host, options.port) as server:
+    # Threads that have computed a batch would wait five milliseconds for Python's lock.
+    sys.setswitchinterval(0.001)
+    settings = settings_of(options)
+    with make_server(options.folder, options.host, options.port, settings) as server:
         host = f"[{options.host}]" if ":" in options.host else options.host
-        address = f"http://{host}:{server.server_port}"
+        scheme = "https" if settings.tls_cert else "http"
+        address = f"{scheme}://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
-        # In a thread of its own: the handler interrupts the very loop that shutting down waits for.
-        with on_signals(lambda number: threading.Thread(target=server.shutdown).start(), once=True):
+        with on_signals(lambda number: server.stop(), once=True):
             server.serve_forever()
     print("stopped", file=sys.stderr)
     return 0
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings of a command line.
+
+    Raises:
+        ConfigError: one of them makes no sense.
+    """
+    from cvpipe.serving.settings import Settings, read_api_keys
+    from cvpipe.serving.versions import parse_policy
+
+    return Settings(
+        policy=parse_policy(options.versions, options.label),
+        poll_seconds=options.poll,
+        max_body_bytes=options.max_body * MIB,
+        max_pixels=options.max_pixels,
+        max_instances=options.max_instances,
+        max_connections=options.max_connections,
+        max_queue=options.max_queue,
+        max_batch=options.max_batch,
+        wait_micros=options.wait_micros,
+        buckets=_buckets(options.buckets),
+        batch_threads=options.batch_threads,
+        threads=options.threads,
+        timeout=options.timeout,
+        drain=options.drain,
+        api_keys=read_api_keys(options.api_keys) if options.api_keys else frozenset(),
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        grpc_port=options.grpc_port,
+        allow_reload=options.allow_reload,
+        access_log=options.access_log,
+    )
+
+
+def _buckets(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(",") if size)
+    except ValueError:
+        raise ConfigError(f"--buckets {text}: not sizes of batches; write them as 1,8,32") from None

@@ -51,7 +51,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         sizes = [f"{which} {height}×{width}" for which, (height, width) in split["sizes"].items()]
         files = [f"{count} {kind}" for kind, count in split["kinds"].items()]
         lines += [
-f"{name}: {counted(split['examples'], 'image')}, {split['broken']} broken",
+            f"{name}: {counted(split['examples'], 'image')}, {split['broken']} broken",
             *([f"  classes  {counts}{more}"] if split["classes"] else []),
             f"  sizes    {', '.join(sizes) or 'none'}",
             f"  files    {', '.join(files) or 'none'}",

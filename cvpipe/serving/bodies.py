@@ -1,130 +1,199 @@
-"""Bodies of HTTP requests: by length or in chunks, plain or gzip, and never beyond a limit.
+"""Bodies of HTTP requests: how long they may be, how they are packed, and what JSON they may hold.
 
-Source: RFC 9112, sections 6 and 7.1.
+Everything is checked while a body arrives, so that a request never holds more memory than its
+limits. Source: RFC 9112, sections 6 and 7.1.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from email.message import Message
-from io import BufferedIOBase
+from collections.abc import Iterable
+
+import numpy as np
 
 from cvpipe.serving.errors import RequestError
 
-MAX_BODY_BYTES = 64 * 2**20
-"""Most bytes of a body, both as it is sent and unpacked."""
-MAX_LINE_BYTES = 2**12
-MAX_TRAILERS = 100
+MAX_RATIO = 100
+"""A body that unpacks to more than so many times its size is taken for a bomb …"""
+UNSUSPICIOUS = 2**20
+"""… unless it stays below so many bytes."""
+MAX_DEPTH = 64
+STRINGS_PER_VALUE = 16
+"""Names and values of an instance; several times what any of ours has."""
+_CHUNK = 2**16
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
 
 
-def body_length(command: str, version: str, headers: Message) -> int | None:
+def body_length(
+    method: str, version: str, headers: Iterable[tuple[bytes, bytes]], limit: int
+) -> int | None:
     """Return the length of a request's body in bytes; None if it comes in chunks.
 
     Args:
-        command: such as POST.
-        version: such as HTTP/1.1.
+        method: such as POST.
+        version: of HTTP, such as 1.1.
+        headers: with names in lower case.
+        limit: most bytes of a body.
 
     Raises:
         RequestError: the headers don't say how long it is, or too long.
     """
-    lengths = set(headers.get_all("Content-Length", []))
-    codings = headers.get_all("Transfer-Encoding", [])
+    lengths = {value for name, value in headers if name == b"content-length"}
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
     if codings:
         # Two lengths are how one request is smuggled inside another.
-        if lengths or version < "HTTP/1.1":
-            raise RequestError(
-                400, "send a chunked body with HTTP/1.1, and without a Content-Length"
-            )
-        if [coding.strip().lower() for coding in codings] != ["chunked"]:
+        if lengths or version < "1.1":
+            raise RequestError(400, "send a chunked body with HTTP/1.1, and without a Content-Length")
+        if [coding.strip().lower() for coding in codings] != [b"chunked"]:
             raise RequestError(
                 501, "Transfer-Encoding must be chunked; for gzip, send Content-Encoding: gzip"
             )
         return None
-    if command == "POST" and not lengths:
+    if method == "POST" and not lengths:
         raise RequestError(411, "send the body with a Content-Length, or in chunks")
     if not lengths:
         return 0
     length = lengths.pop()
-    if lengths or not re.fullmatch("[0-9]{1,18}", length):
+    if lengths or not re.fullmatch(b"[0-9]{1,18}", length):
         raise RequestError(400, "Content-Length must be one number of bytes")
-    _check_size(int(length))
+    check_size(int(length), limit)
     return int(length)
 
 
-def read_body(stream: BufferedIOBase, length: int | None) -> bytes:
-    """Read a body of that many bytes, or in chunks; their extensions and trailers are passed over.
+def check_size(size: int, limit: int) -> None:
+    """Refuse a body of more bytes than the limit.
 
     Raises:
-        RequestError: the chunks are malformed or too many.
-        ConnectionAbortedError: the client went away.
+        RequestError: 413.
     """
-    if length is not None:
-        return _read(stream, length)
-    body = bytearray()
-    while size := _chunk_size(_read_line(stream)):
-        _check_size(len(body) + size)
-        body += _read(stream, size)
-        if _read_line(stream):
-            raise RequestError(400, "a chunk of the body is longer than its size says")
-    for _ in range(MAX_TRAILERS):
-        if not _read_line(stream):
-            return bytes(body)
-    raise RequestError(400, f"the body has more than {MAX_TRAILERS} trailers; send fewer")
-
-
-def unpack(body: bytes, coding: str) -> bytes:
-    """Undo the Content-Encoding of a body.
-
-    Raises:
-        RequestError: it isn't gzip, is damaged, or unpacks to too much.
-    """
-    if coding.strip().lower() == "identity":
-        return body
-    if coding.strip().lower() not in ("gzip", "x-gzip"):
-        raise RequestError(
-            415, f"Content-Encoding: {coding} is not supported; send the body plain, or as gzip"
-        )
-    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        content = stream.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error as error:
-        raise RequestError(400, f"the body is not gzip as Content-Encoding says: {error}") from None
-    _check_size(len(content))
-    # One stream: of many empty ones, each would take the time of copying the rest.
-    if not stream.eof or stream.unused_data:
-        raise RequestError(400, "the body must be exactly one whole gzip stream; send it again")
-    return content
-
-
-def _read(stream: BufferedIOBase, length: int) -> bytes:
-    content = stream.read(length)
-    if len(content) < length:
-        raise ConnectionAbortedError(f"{len(content)} of {length} bytes of a body arrived")
-    return content
-
-
-def _read_line(stream: BufferedIOBase) -> bytes:
-    """Return a line between chunks, without its end."""
-    line = stream.readline(MAX_LINE_BYTES)
-    if not line.endswith(b"\r\n"):
-        raise RequestError(
-            400, f"a line between chunks doesn't end with CR LF within {MAX_LINE_BYTES} bytes"
-        )
-    return line[:-2]
-
-
-def _chunk_size(line: bytes) -> int:
-    size = re.fullmatch(rb"([0-9a-fA-F]{1,15})[ \t]*(;.*)?", line)
-    if size is None:
-        raise RequestError(400, "a chunk of the body has no size in hexadecimal digits")
-    return int(size[1], 16)
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BODY_BYTES:
+    if size > limit:
         raise RequestError(
             413,
-            f"the body has {size} bytes or more, and this server reads at most {MAX_BODY_BYTES};"
-            " send fewer images at a time",
+            f"the body has {size} bytes or more; this server reads at most {limit}: send fewer"
+            " images at a time",
         )
+
+
+class Unpacker:
+    """Undoes the Content-Encoding of a body that arrives in parts."""
+
+    def __init__(self, coding: str, limit: int) -> None:
+        """Accept "identity" and "gzip".
+
+        Raises:
+            RequestError: 415 for another coding.
+        """
+        coding = coding.strip().lower()
+        if coding not in ("identity", "gzip", "x-gzip"):
+            raise RequestError(
+                415,
+                f"Content-Encoding: {coding} is not known; send the body as it is, or with gzip",
+            )
+        self._limit, self._taken, self._given = limit, 0, 0
+        self._stream = None if coding == "identity" else zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    def feed(self, part: bytes) -> Iterable[bytes]:
+        """Yield what a part unpacks to, in pieces of bounded size.
+
+        Raises:
+            RequestError: 413 if that is too much, 400 if it is damaged.
+        """
+        self._taken += len(part)
+        if self._stream is None:
+            check_size(self._taken, self._limit)
+            yield part
+            return
+        while part:
+            if self._stream.eof:
+                # Of many empty streams each would take the time of copying the rest.
+                raise RequestError(400, "the body is not one whole gzip stream; send it again")
+            try:
+                piece = self._stream.decompress(part, _CHUNK)
+            except zlib.error as error:
+                raise RequestError(
+                    400, f"the body is not gzip as Content-Encoding says: {error}"
+                ) from None
+            part = self._stream.unconsumed_tail or self._stream.unused_data
+            self._count(len(piece), self._taken - len(part))
+            yield piece
+
+    def end(self) -> None:
+        """Check that the body is whole.
+
+        Raises:
+            RequestError: 400 if it isn't.
+        """
+        if self._stream is not None and not self._stream.eof:
+            raise RequestError(400, "the body is not one whole gzip stream; send it again")
+
+    def _count(self, size: int, consumed: int) -> None:
+        self._given += size
+        check_size(self._given, self._limit)
+        if self._given > max(UNSUSPICIOUS, MAX_RATIO * consumed):
+            raise RequestError(
+                413,
+                f"the body unpacks to over {MAX_RATIO} times its size; this server reads at most"
+                f" {self._limit} bytes, and packed ones only where they aren't that many more: send"
+                " it unpacked",
+            )
+
+
+class JsonGuard:
+    """Counts what costs memory in JSON before it is parsed: depth, and the values in the lists that
+    a request holds ("instances" and "inputs").
+    """
+
+    def __init__(self, max_values: int) -> None:
+        """Allow so many values in such a list."""
+        self._max_values = max_values
+        self._in_string = self._escape = False
+        self._depth = self._values = self._quotes = 0
+
+    def feed(self, part: bytes) -> None:
+        """Look at a part of the text.
+
+        Raises:
+            RequestError: 400 if it is nested too deep, 413 if there are too many values.
+        """
+        marks = self._outside_strings(part)
+        if self._quotes > 2 * STRINGS_PER_VALUE * self._max_values:
+            raise self._too_many()
+        if not marks:
+            return
+        signs = np.frombuffer(marks, np.uint8)
+        opened = (signs == ord("[")) | (signs == ord("{"))
+        closed = (signs == ord("]")) | (signs == ord("}"))
+        depths = self._depth + np.cumsum(opened.astype(np.int32) - closed)
+        self._depth = int(depths[-1])
+        self._values += int(np.count_nonzero((signs == ord(",")) & (depths == 2)))
+        if depths.max() > MAX_DEPTH:
+            raise RequestError(400, f"the body is not JSON of at most {MAX_DEPTH} levels")
+        if self._values >= self._max_values:
+            raise self._too_many()
+
+    def _too_many(self) -> RequestError:
+        return RequestError(
+            413,
+            f"the body has over {self._max_values} instances, the most that this server takes; send"
+            " fewer at a time",
+        )
+
+    def _outside_strings(self, part: bytes) -> bytes:
+        """Return the brackets and commas of a part that are in no string."""
+        if self._escape:
+            part, self._escape = part[1:], not part
+        if b"\\" in part:
+            part = _ESCAPED.sub(b"", part)
+            if part.endswith(b"\\"):
+                part, self._escape = part[:-1], True
+        marks = part.translate(None, _NO_STRUCTURE)
+        self._quotes += marks.count(b'"')
+        if self._in_string:
+            marks = b'"' + marks
+        self._in_string = marks.count(b'"') % 2 == 1
+        if self._in_string:
+            marks = marks[: marks.rindex(b'"')]
+        return _STRING.sub(b"", marks)

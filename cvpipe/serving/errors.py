@@ -34,13 +34,30 @@ _TRACE_LINES = (
 class RequestError(Exception):
     """A request that can't be answered: an HTTP status and a sentence for the client.
 
-    `allow` names the methods a 405 allows.
+    `allow` names the methods a 405 allows; `retry_after` says in how many seconds another try makes
+    sense; `code` is TensorFlow's, and gRPC's, where one is known.
     """
 
-    def __init__(self, status: int, message: str, allow: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        allow: str = "",
+        retry_after: int | None = None,
+        code: int | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.code = status, code
         self.allow = allow
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of HTTP that the answer needs."""
+        known = {"Allow": self.allow, "Retry-After": str(self.retry_after or "")}
+        if self.status == 401:
+            known["WWW-Authenticate"] = "Bearer"
+        return {name: value for name, value in known.items() if value}
 
 
 def to_request_error(error: Exception) -> RequestError:
@@ -53,6 +70,7 @@ def to_request_error(error: Exception) -> RequestError:
         return RequestError(
             _HTTP_STATUS[error.error_code],
             f"the model refused the request: {_reason(error.message)}",
+            code=error.error_code,
         )
     return RequestError(500, "internal error; the server's log says more")
 

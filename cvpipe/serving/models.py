@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import UserError
-from cvpipe.export.about import ABOUT, VALID, find_versions
+from cvpipe.export.about import ABOUT, VALID, find_versions, read_about
 from cvpipe.export.replay import default_inputs
+
+BYTES_SIGNATURE = "serving_default"
+"""The signature of an artefact that takes encoded images."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,8 @@ class Servable:
     """One loaded version of a model."""
 
     signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]]
-    signature_def: dict[str, Any]
-    """The SignatureDef protos as JSON, by signature name."""
+    signature_protos: Mapping[str, Any]
+    """The SignatureDef protos by signature name."""
     default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
     """Those that may be left out, by signature name.
 
@@ -35,10 +39,43 @@ class Servable:
     """
     root: Any
     """Held because the signatures refer to the model's variables only weakly."""
+    folder: Path = field(default_factory=Path)
+
+    @cached_property
+    def signature_def(self) -> dict[str, Any]:
+        """The SignatureDef protos as JSON, by signature name."""
+        return {
+            name: MessageToDict(
+                proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+            for name, proto in self.signature_protos.items()
+        }
+
+    @cached_property
+    def task(self) -> str | None:
+        """The task of an artefact; None if cvpipe didn't export the model."""
+        return read_about(self.folder)["config"]["task"] if self.valid else None
+
+    @cached_property
+    def images_input(self) -> str | None:
+        """The input of `BYTES_SIGNATURE` that takes encoded images, string [B]; None if this isn't
+        an artefact that answers images.
+        """
+        if self.valid is None or BYTES_SIGNATURE not in self.signatures:
+            return None
+        specs, optional = self.input_specs(BYTES_SIGNATURE), self.defaults(BYTES_SIGNATURE)
+        required = [spec for name, spec in specs.items() if name not in optional]
+        if len(required) != 1 or required[0].dtype != tf.string or required[0].shape.rank != 1:
+            return None
+        return next(name for name in specs if name not in optional)
 
     def input_specs(self, signature_name: str) -> dict[str, tf.TensorSpec]:
         """The inputs of a signature by name."""
         return self.signatures[signature_name].structured_input_signature[1]  # type: ignore[attr-defined]
+
+    def output_specs(self, signature_name: str) -> dict[str, tf.TensorSpec]:
+        """The outputs of a signature by name."""
+        return self.signatures[signature_name].structured_outputs  # type: ignore[attr-defined]
 
     def defaults(self, signature_name: str) -> Mapping[str, tf.Tensor]:
         """The inputs of a signature that may be left out, and what they are then."""
@@ -46,7 +83,7 @@ class Servable:
 
 
 Models = Mapping[str, Mapping[int, Servable]]
-"""What a server serves: model name → version number → loaded version."""
+"""What a folder holds: model name → version number → loaded version."""
 
 
 def load_models(folder: Path) -> Models:
@@ -57,11 +94,16 @@ def load_models(folder: Path) -> Models:
     """
     found = find_models(folder)
     if not found:
-        raise UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
+        raise nothing_to_serve(folder)
     return {
-        name: {number: _load(path) for number, path in versions.items()}
+        name: {number: load_servable(path) for number, path in versions.items()}
         for name, versions in found.items()
     }
+
+
+def nothing_to_serve(folder: Path) -> UserError:
+    """Return the error of a folder that holds no exported model."""
+    return UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
 
 
 def find_models(folder: Path) -> dict[str, dict[int, Path]]:
@@ -88,7 +130,12 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
     return {path.name: versions for path in models if (versions := find_versions(path))}
 
 
-def _load(path: Path) -> Servable:
+def load_servable(path: Path) -> Servable:
+    """Load one version.
+
+    Raises:
+        UserError: it can't be loaded.
+    """
     try:
         root = tf.saved_model.load(str(path))
         saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
@@ -97,11 +144,6 @@ def _load(path: Path) -> Servable:
             f"can't load the exported model {path}: {error}; export it again with: cvpipe"
             " export RUN"
         ) from error
-    signature_def = {
-        name: MessageToDict(
-            signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        for name, signature in saved_model.meta_graphs[0].signature_def.items()
-    }
+    protos = dict(saved_model.meta_graphs[0].signature_def)
     valid = VALID if (path / ABOUT).is_file() else None
-    return Servable(root.signatures, signature_def, default_inputs(str(path)), valid, root)
+    return Servable(root.signatures, protos, default_inputs(str(path)), valid, root, path)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from cvpipe.answers import UNREADABLE
@@ -26,7 +27,7 @@ class PredictRequest(NamedTuple):
     """The value of `instances` (row form) or of `inputs` (column form)."""
 
 
-def parse_request(body: bytes) -> PredictRequest:
+def parse_request(body: bytes | bytearray) -> PredictRequest:
     """Reads the JSON of a predict request; the tokens NaN, Infinity and -Infinity are numbers.
 
     Raises:
@@ -60,31 +61,41 @@ def to_tensors(
     specs: Mapping[str, tf.TensorSpec],
     defaults: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Builds the inputs of a signature; `specs` are its inputs by name, `defaults` the values of
-    those that may be left out.
+    """Builds the inputs of a signature, with `defaults` for those that are left out; see
+    `to_arrays`.
+    """
+    arrays = to_arrays(request, specs, defaults or {})
+    given = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
+    return {**(defaults or {}), **given}
 
-    In row form every tensor has the number of instances as its leading dimension, but for scalars,
+
+def to_arrays(
+    request: PredictRequest, specs: Mapping[str, tf.TensorSpec], optional: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Builds what a request gives of the inputs of a signature; `specs` are its inputs by name,
+    `optional` those that may be left out.
+
+    In row form every array has the number of instances as its leading dimension, but for scalars,
     such as settings, which all instances that name them give alike; in column form they are as
     given.
 
     Raises:
-        RequestError: 400 for a missing or unknown name, and whatever `values.to_tensor` raises.
+        RequestError: 400 for a missing or unknown name, and whatever `values.to_array` raises.
     """
-    defaults = defaults or {}
-    required = {name: spec for name, spec in specs.items() if name not in defaults}
+    required = {name: spec for name, spec in specs.items() if name not in optional}
     columns = (
         _columns_of_rows(request.content, specs, required)
         if request.row_form
         else _columns(request.content, specs, required)
     )
-    return {
-        **defaults,
-        **{name: values.to_tensor(name, column, specs[name]) for name, column in columns.items()},
-    }
+    return {name: values.to_array(name, column, specs[name]) for name, column in columns.items()}
 
 
 def to_answer(
-    outputs: Mapping[str, tf.Tensor], row_form: bool, valid: str | None = None
+    outputs: Mapping[str, tf.Tensor | np.ndarray],
+    row_form: bool,
+    valid: str | None = None,
+    errors: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Builds the answer in the form of the request; a single output drops its name.
 
@@ -92,13 +103,14 @@ def to_answer(
         valid: the output, bool [B], that is false where an instance couldn't be read. In row form
             that instance is answered by an "error" and nothing else; in column form the other
             outputs mean nothing there.
+        errors: why instances couldn't be read, by number, where more is known than that.
 
     Raises:
         RequestError: 400 in row form when the outputs have no common leading dimension, 501 for a
             dtype JSON can't say.
     """
     if row_form:
-        sizes = {tensor.shape[0] if tensor.shape.rank else None for tensor in outputs.values()}
+        sizes = {value.shape[0] if len(value.shape) else None for value in outputs.values()}
         if len(sizes) != 1 or None in sizes:
             raise RequestError(
                 400,
@@ -110,14 +122,16 @@ def to_answer(
         return {"predictions" if row_form else "outputs": next(iter(columns.values()))}
     if row_form:
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return {"predictions": [_refused_if_invalid(row, valid) for row in rows]}
+        if valid is None:
+            return {"predictions": rows}
+        known = errors or {}
+        return {
+            "predictions": [
+                row if row.get(valid, True) else {valid: False, "error": known.get(n, UNREADABLE)}
+                for n, row in enumerate(rows)
+            ]
+        }
     return {"outputs": columns}
-
-
-def _refused_if_invalid(row: dict[str, Any], valid: str | None) -> dict[str, Any]:
-    if valid is None or row.get(valid, True):
-        return row
-    return {valid: False, "error": UNREADABLE}
 
 
 def _columns(

@@ -1,4 +1,4 @@
-"""Method, path and body → the JSON answer.
+"""TF Serving's REST API: method, path and body to the JSON answer.
 
 Source of the routes: TF Serving, RESTful API, and its `http_rest_api_util.cc`.
 """
@@ -6,118 +6,141 @@ Source of the routes: TF Serving, RESTful API, and its `http_rest_api_util.cc`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from cvpipe.serving import rest
+from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
-from cvpipe.serving.models import Models, Servable
+from cvpipe.serving.exchange import Exchange, Json
+from cvpipe.serving.models import Servable
+from cvpipe.serving.service import Service, Target, runner_of, servable_of
+from cvpipe.serving.shelf import Version
 
 _MODEL = re.compile(
     r"/v1/models/(?P<model>[^/:]+)"
     r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
     r"(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?"
 )
+_METHODS = {"classify": "classification", "regress": "regression"}
 
 
-def answer(models: Models, method: str, path: str, body: bytes) -> dict[str, Any]:
-    """Answers one request, as a JSON object.
-
-    Args:
-        models: what is served.
-        method: of HTTP, in capitals.
-        path: undecoded, with its query if it has one.
-        body: empty for GET.
+async def answer(exchange: Exchange) -> Json:
+    """Answer one request under /v1, or any that no other route takes.
 
     Raises:
         RequestError: with its HTTP status; 400 for a path under /v1/ that TF Serving calls
             malformed, 404 for any other.
         tf.errors.OpError: the model itself failed on this request.
     """
-    path = path.partition("?")[0]
+    service, path = exchange.service, exchange.raw_path
     if path in ("/", "/v1/models"):
-        _check_method(method, "GET")
-        return {
-            "models": [
-                {"name": name, "versions": [str(number) for number in models[name]]}
-                for name in models
-            ]
-        }
+        check_method(exchange.method, "GET")
+        return Json(list_models(service))
     match = _MODEL.fullmatch(path)
     if match is None:
         raise RequestError(
             400 if path.startswith("/v1/") else 404,
-            f"malformed request: {method} {path}; GET / lists the models",
+            f"malformed request: {exchange.method} {path}; GET / lists the models",
         )
-    _check_method(method, "POST" if match["verb"] else "GET")
-    name = unquote(match["model"])
-    versions = _versions(models, name, match["version"], match["label"])
-    latest = max(versions)
+    check_method(exchange.method, "POST" if match["verb"] else "GET")
+    number, label = match["version"], match["label"]
+    target = Target(
+        unquote(match["model"]), int(number) if number else None, unquote(label) if label else None
+    )
     if match["metadata"]:
-        return _metadata(name, latest, versions[latest])
+        return Json(_metadata(service, target))
     if match["verb"] is None:
-        return _status(sorted(versions, reverse=True))
+        return Json(_status(service, target))
     if match["verb"] != "predict":
-        raise RequestError(501, f"this server doesn't {match['verb']}; ask with :predict")
-    return _predict(versions[latest], body)
+        await exchange.body()
+        return _refuse_method(service, target, match["verb"])
+    return await _predict(exchange, target)
 
 
-def _check_method(method: str, allowed: str) -> None:
+def check_method(method: str, allowed: str) -> None:
+    """Refuse another method than the one that a path answers.
+
+    Raises:
+        RequestError: 405.
+    """
     if method != allowed:
         raise RequestError(405, f"this address answers {allowed}, not {method}", allow=allowed)
 
 
-def _versions(
-    models: Models, name: str, version: str | None, label: str | None
-) -> dict[int, Servable]:
-    """The versions a path asks for: all of them when it names none."""
-    if name not in models:
-        raise RequestError(404, f'no model "{name}"; GET / lists the models')
-    if label is not None:
-        raise RequestError(
-            404,
-            f'model "{name}" has no version labelled "{unquote(label)}": here versions have only'
-            " numbers",
-        )
-    if version is None:
-        return dict(models[name])
-    if int(version) not in models[name]:
-        raise RequestError(
-            404,
-            f'model "{name}" has no version {version}; it has {", ".join(map(str, models[name]))}',
-        )
-    return {int(version): models[name][int(version)]}
-
-
-def _status(numbers: list[int]) -> dict[str, Any]:
-    """GetModelStatusResponse as JSON; whatever this server lists is loaded, or it would not have
-    started.
-    """
-    loaded = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    return {"model_version_status": [{"version": str(number), **loaded} for number in numbers]}
-
-
-def _metadata(name: str, number: int, servable: Servable) -> dict[str, Any]:
-    """GetModelMetadataResponse as JSON; the key twice is TF Serving's: a SignatureDefMap inside a
-    map of metadata.
-    """
-    model_spec = {"name": name, "signature_name": "", "version": str(number)}
+def list_models(service: Service) -> dict[str, Any]:
+    """Return the models that are served, with their versions."""
+    shelf = service.shelf
     return {
-        "model_spec": model_spec,
-        "metadata": {"signature_def": {"signature_def": servable.signature_def}},
+        "models": [
+            {"name": name, "versions": [str(number) for number in shelf.numbers(name)]}
+            for name in shelf.names()
+        ]
     }
 
 
-def _predict(servable: Servable, body: bytes) -> dict[str, Any]:
-    request = rest.parse_request(body)
-    signature_name = request.signature_name or "serving_default"
-    if signature_name not in servable.signatures:
-        names = ", ".join(sorted(servable.signatures))
-        raise RequestError(
-            400, f'no signature "{signature_name}" in this model; it has {names or "none"}'
-        )
-    tensors = rest.to_tensors(
-        request, servable.input_specs(signature_name), servable.defaults(signature_name)
+def _status(service: Service, target: Target) -> dict[str, Any]:
+    """Return GetModelStatusResponse as JSON."""
+    number = target.version
+    if target.label is not None:
+        number = service.shelf.resolve(target.model, target.label)
+    versions = service.shelf.status(target.model, number)
+    return {"model_version_status": [_version_status(version) for version in versions]}
+
+
+def _version_status(version: Version) -> dict[str, Any]:
+    return {
+        "version": str(version.number),
+        "state": version.state.name,
+        "status": {"error_code": version.error_code, "error_message": version.error},
+    }
+
+
+def _metadata(service: Service, target: Target) -> dict[str, Any]:
+    """Return GetModelMetadataResponse as JSON; the key twice is TF Serving's: a SignatureDefMap
+    inside a map of metadata.
+    """
+    with service.shelf.lease(*target) as version:
+        signature_def = runner_of(version).servable.signature_def
+        spec = {"name": version.model, "signature_name": "", "version": str(version.number)}
+    return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signature_def}}}
+
+
+def _refuse_method(service: Service, target: Target, verb: str) -> Json:
+    """Answer as TF Serving does for a signature of another method: none that we export is one of
+    classification or regression.
+    """
+    with service.shelf.lease(*target) as version:
+        servable, name = servable_of(version, "")
+        method = servable.signature_protos[name].method_name
+    raise RequestError(
+        400,
+        f"Expected {_METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. Was:"
+        f" {method}; ask with :predict",
     )
-    outputs = servable.signatures[signature_name](**tensors)
-    return rest.to_answer(outputs, request.row_form, servable.valid)
+
+
+async def _predict(exchange: Exchange, target: Target) -> Json:
+    service = exchange.service
+    with service.admitted(), service.shelf.lease(*target) as version:
+        exchange.of(version)
+        body = await exchange.body(service.settings.max_instances)
+        deadline = service.deadline()
+        form, servable, name, given = await exchange.work(len(body), _parsed, version, body)
+        exchange.mark("parse")
+        outputs, errors = await service.predict(version, name, given, deadline)
+        exchange.mark("answer")
+        size = sum(value.size for value in outputs.values()) * 8
+        return await exchange.work(size, _written, outputs, form, servable.valid, errors)
+
+
+def _parsed(version: Version, body: bytearray) -> tuple[bool, Servable, str, Arrays]:
+    request = rest.parse_request(body)
+    servable, name = servable_of(version, request.signature_name)
+    given = rest.to_arrays(request, servable.input_specs(name), servable.defaults(name))
+    return request.row_form, servable, name, given
+
+
+def _written(outputs: Arrays, row_form: bool, valid: str | None, errors: Mapping[int, str]) -> Json:
+    return Json(rest.to_answer(outputs, row_form, valid, errors))

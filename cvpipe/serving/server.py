@@ -1,176 +1,248 @@
-"""The HTTP side of the server: connections, bodies, statuses.
-
-What is answered is `routes.answer`'s work.
-"""
+"""The server's sockets, its loop, and its end."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
 import socket
-import sys
+import threading
 import time
-import traceback
+from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from cvpipe import __version__
+import uvicorn
+
 from cvpipe.errors import UserError
-from cvpipe.serving import bodies, routes
-from cvpipe.serving.errors import RequestError, to_request_error
-from cvpipe.serving.models import Models, load_models
+from cvpipe.serving.app import make_app
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.logs import log
+from cvpipe.serving.protocol import GRACE_SECONDS, Protocol, refusal
+from cvpipe.serving.service import Service
+from cvpipe.serving.settings import Settings
 
-STALLED_SECONDS = 30.0
-"""A connection that neither sends nor takes anything for so long is closed."""
-LINGER_SECONDS = 5.0
+SETTLE_SECONDS = 0.3
+"""So long a server that stops still answers, so that no request meets a closed connection."""
 
 
-def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """Loads the models of a folder and listens; `serve_forever()` then answers TF Serving's REST
-    API.
+def make_server(folder: Path, host: str, port: int, settings: Settings | None = None) -> Server:
+    """Load the models of a folder and listen; `serve_forever()` then answers.
 
-    To stop without losing an answer: `shutdown()` from another thread, then `server_close()`, which
-    waits for the requests under way.
+    To stop without losing an answer: `shutdown()` from another thread, which waits for the requests
+    under way, then `server_close()`.
 
     Args:
-        folder: what `models.find_versions` takes.
+        folder: what `models.find_models` takes.
         host: the address to listen on, of IPv4 or IPv6; one other than 127.0.0.1 and ::1 lets other
             machines ask, and :: takes all of both kinds.
         port: 0 takes a free one, which `server_port` then tells.
+        settings: limits and choices.
 
     Raises:
         UserError: nothing to serve, a model that doesn't load, or an address that can't be listened
             on.
     """
-    models = load_models(folder)
+    settings = settings or Settings()
+    listener = _bind(host, port)
+    service = Service(folder, settings)
     try:
-        return _Server(host, port, models)
-    except (OSError, OverflowError) as error:
-        raise UserError(
-            f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
-        ) from error
+        # Nobody is let in before there is something to answer.
+        service.shelf.start()
+        _listen(listener, host, port)
+        return Server(service, listener, host)
+    except BaseException:
+        listener.close()
+        service.close()
+        raise
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close waits for them
-    request_queue_size = 128
+class Server:
+    """A service that listens; a context, within which it may serve."""
 
-    def __init__(self, host: str, port: int, models: Models) -> None:
-        self.models = models
-        self._connections: set[Any] = set()
+    def __init__(self, service: Service, listener: socket.socket, host: str) -> None:
+        """Serve on a socket that listens; gRPC listens on the same host once it serves."""
+        self.service, self._listener, self._host = service, listener, host
+        self.grpc_port: int | None = None
+        self.server_port: int = listener.getsockname()[1]
+        settings = service.settings
+        protocol = type("Protocol", (Protocol,), {"settings": settings})
+        config = uvicorn.Config(
+            make_app(service),
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=max(1, round(settings.drain)),
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            headers=[("Server", "cvpipe")],
+        )
+        try:
+            config.load()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{settings.tls_cert}: the certificate can't be used ({error}); give --tls-cert and"
+                " --tls-key in PEM"
+            ) from None
+        self._uvicorn = _Uvicorn(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._asked, self._done = threading.Event(), threading.Event()
+        self._started = threading.Event()
+        self._running = False
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.server_close()
+
+    def serve_forever(self) -> None:
+        """Answer until `shutdown` or `stop` is called."""
+        self._running = True
+        try:
+            factory = self._uvicorn.config.get_loop_factory()
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(self._serve())
+        finally:
+            self._started.set()
+            self._done.set()
+
+    def wait_until_started(self) -> None:
+        """Return once all ports listen."""
+        self._started.wait(60)
+
+    def stop(self) -> None:
+        """Begin to stop, from any thread and from handlers of signals."""
+        self._asked.set()
+        self.service.draining = True
+        if self._loop and self._stopping:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def shutdown(self) -> None:
+        """Stop, and wait until the last request is answered."""
+        self.stop()
+        if self._running:
+            self._done.wait()
+
+    def server_close(self) -> None:
+        """Let go of the socket and the models."""
+        self.shutdown()
+        self._listener.close()
+        self.service.close()
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        if self._asked.is_set():
+            self._stopping.set()
+        remote = await self._start_grpc()
+        self._started.set()
+        serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener.dup()]))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await self._drain()
+        self._uvicorn.should_exit = True
+        await serving
+        if not self.service.settings.tls_cert:
+            await asyncio.to_thread(_turn_away, self._listener)
+        self._listener.close()
+        if remote:
+            await remote.stop(self.service.settings.drain)
+        stopping.cancel()
+
+    async def _start_grpc(self) -> Any:
+        port = self.service.settings.grpc_port
+        if port is None:
+            return None
+        # Importing it takes time, and gRPC starts threads.
+        from cvpipe.serving.grpc_server import start_grpc
+
+        server, self.grpc_port = await start_grpc(self.service, self._host, port)
+        log("grpc", port=self.grpc_port)
+        return server
+
+    async def _drain(self) -> None:
+        """Wait for the requests that were taken before."""
+        began = time.monotonic()
+        log("draining", requests=self.service.in_flight)
+        await asyncio.sleep(min(SETTLE_SECONDS, self.service.settings.drain))
+        while self.service.in_flight and time.monotonic() - began < self.service.settings.drain:
+            await asyncio.sleep(0.02)
+        log("drained", left=self.service.in_flight)
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command."""
+        yield
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """Answer connections that were made and never taken up; closing the socket would reset them."""
+    answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
+    listener.setblocking(False)
+    with suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.settimeout(GRACE_SECONDS)
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(2**16):
+                    pass
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket of an address.
+
+    Raises:
+        UserError: it can't be had.
+    """
+    try:
         found: list[Any] = socket.getaddrinfo(
             host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         # Of a name with addresses of both kinds that of IPv4, where every client looks.
         family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        self.address_family = family
-        super().__init__((address[0], port, *address[2:]), _Handler)
-
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:
-            # So that :: also listens to IPv4.
-            with suppress(OSError):
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        # A connection kept alive looks closed to its thread from now on; an answer under way can
-        # still be written.
-        for connection in self._connections.copy():
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RD)
-        super().server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        error = sys.exc_info()[1]
-        if isinstance(error, ConnectionError):
-            print(f"{client_address[0]} went away: {error}", file=sys.stderr)
-        else:
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    # not 0.9, which has no statuses: a garbled first line is answered with 400
-    default_request_version = "HTTP/1.0"
-    server_version = f"cvpipe/{__version__}"
-    sys_version = ""
-    timeout = STALLED_SECONDS
-    # headers and body leave in two writes; the second would wait for the first's acknowledgement
-    disable_nagle_algorithm = True
-
-    def _answer(self) -> None:
+        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            body = bodies.read_body(self.rfile, self._body_length())
-        except RequestError as error:
-            self._refuse_body(error)
-            return
-        try:
-            body = bodies.unpack(body, self.headers.get("Content-Encoding", "identity"))
-            content = routes.answer(self.server.models, self.command, self.path, body)
-        except Exception as error:  # whatever one request meets, the others go on
-            refusal = to_request_error(error)
-            if refusal.status == 500:
-                traceback.print_exc()
-            self._send(refusal.status, {"error": str(refusal)}, refusal.allow)
-        else:
-            self._send(200, content)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # So that :: also listens to IPv4.
+                with suppress(OSError):
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((address[0], port, *address[2:]))
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, OverflowError) as error:
+        raise _no_address(host, port, error) from error
+    return listener
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = (
-        _answer  # routes.answer knows which are allowed
+
+def _listen(listener: socket.socket, host: str, port: int) -> None:
+    try:
+        listener.listen(1024)
+    except OSError as error:
+        raise _no_address(host, port, error) from error
+
+
+def _no_address(host: str, port: int, error: Exception) -> UserError:
+    return UserError(
+        f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
     )
-
-    def handle_expect_100(self) -> bool:
-        """Refuse a body before it is sent, for clients that ask first, as curl does."""
-        try:
-            self._body_length()
-        except RequestError as error:
-            self._refuse_body(error)
-            return False
-        return super().handle_expect_100()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What `http.server` itself finds wrong with a request, as TF Serving's JSON instead of a
-        page.
-        """
-        self.close_connection = True
-        self._send(code, {"error": message or self.responses.get(code, ("error",))[0]})
-
-    def _body_length(self) -> int | None:
-        return bodies.body_length(self.command, self.request_version, self.headers)
-
-    def _refuse_body(self, error: RequestError) -> None:
-        # An unread body would be taken for the next request, so the connection has to close; closed
-        # at once, while the client still sends, it would be reset and the client would never see
-        # why.
-        self.close_connection = True
-        self._send(error.status, {"error": str(error)})
-        deadline = time.monotonic() + LINGER_SECONDS
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(LINGER_SECONDS)
-            while time.monotonic() < deadline and self.rfile.read1(2**16):
-                pass
-
-    def _send(self, status: int, content: dict[str, Any], allow: str = "") -> None:
-        body = json.dumps(content).encode("ascii")
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if allow:
-            self.send_header("Allow", allow)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)

@@ -1,4 +1,4 @@
-"""JSON values ↔ tensors.
+"""JSON values ↔ arrays and tensors.
 
 Source: TF Serving, RESTful API, "JSON mapping" and "Encoding binary values". Like TF Serving and
 unlike numpy, nothing is converted between kinds: "1" is no number, true is no 1, 1.5 is no integer.
@@ -26,7 +26,12 @@ _JSON_WORDS = {
 
 
 def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
-    """Turns nested lists of one input into its tensor.
+    """Turns nested lists of one input into its tensor; see `to_array`."""
+    return tf.constant(to_array(name, value, spec), spec.dtype)
+
+
+def to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
+    """Turns nested lists of one input into its array; strings are an array of bytes objects.
 
     Args:
         name: the input's name, for messages.
@@ -34,7 +39,7 @@ def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
         spec: the dtype and (partial) shape the signature asks for.
 
     Returns:
-        A tensor of `spec.dtype` whose shape is that of the lists.
+        An array of `spec.dtype` whose shape is that of the lists.
 
     Raises:
         RequestError: 400 for ragged lists, another shape, another kind of value, or a number out of
@@ -46,13 +51,12 @@ def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
         leaves = _leaves(value, shape)
         if not spec.shape.is_compatible_with(shape):
             raise ValueError(f"has shape {shape}, but the model takes {spec.shape}")
-        array = _to_array(leaves, spec.dtype).reshape(shape)
+        return _to_array(leaves, spec.dtype).reshape(shape)
     except (ValueError, OverflowError) as error:
         raise RequestError(400, f'input "{name}" {error}') from error
-    return tf.constant(array, spec.dtype)
 
 
-def to_json(name: str, tensor: tf.Tensor) -> Any:
+def to_json(name: str, value: tf.Tensor | np.ndarray) -> Any:
     """Turns one output of any shape into nested lists, or a bare value for a scalar.
 
     Strings are UTF-8 text (bytes that aren't become U+FFFD), or {"b64": base64} when `name` ends in
@@ -61,21 +65,25 @@ def to_json(name: str, tensor: tf.Tensor) -> Any:
     Raises:
         RequestError: 501 for a dtype that JSON can't say.
     """
-    if tensor.dtype == tf.string:
-        encode = _to_base64 if name.endswith("_bytes") else _to_text
-        strings = np.array(tensor.numpy(), dtype=object)
-        return (
-            np.array([encode(string) for string in strings.flat], dtype=object)
-            .reshape(strings.shape)
-            .tolist()
-        )
-    if tensor.dtype.is_floating:
-        return (
-            tensor.numpy().astype(np.float64).tolist()
-        )  # exact, and bfloat16 has no tolist of its own
-    if tensor.dtype.is_integer or tensor.dtype.is_bool:
-        return tensor.numpy().tolist()
-    raise RequestError(501, f'output "{name}" is {tensor.dtype.name}, which JSON has no value for')
+    array = value if isinstance(value, np.ndarray) else value.numpy()
+    if isinstance(array, bytes):  # what TensorFlow makes of a scalar string
+        array = np.array(array, dtype=object)
+    if array.dtype == object:
+        return to_strings(name, array).tolist()
+    dtype = tf.as_dtype(array.dtype)
+    if dtype.is_floating:
+        return array.astype(np.float64).tolist()  # exact, and bfloat16 has no tolist of its own
+    if dtype.is_integer or dtype.is_bool:
+        return array.tolist()
+    raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON has no value for')
+
+
+def to_strings(name: str, array: np.ndarray) -> np.ndarray:
+    """Turns an array of bytes objects into one of text, or of {"b64": base64} by the name's end."""
+    encode = _to_base64 if name.endswith("_bytes") else _to_text
+    strings = np.empty(array.size, dtype=object)
+    strings[:] = [encode(string) for string in array.flat]
+    return strings.reshape(array.shape)
 
 
 def is_base64(value: Any) -> bool:

@@ -7,17 +7,20 @@ import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import tensorflow as tf
 
 from cvpipe.errors import UserError
-from cvpipe.serving import bodies, routes
-from cvpipe.serving import server as server_module
 from cvpipe.serving.client import predict
 from cvpipe.serving.models import find_models, load_models
 from cvpipe.serving.server import make_server
+from cvpipe.serving.settings import Settings
+from cvpipe.serving.versions import ALL, Policy
 
+EVERY = Settings(policy=Policy(ALL))
 MODEL = "/v1/models/probe"
 PREDICT = f"{MODEL}:predict"
 
@@ -97,15 +100,24 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def port(folder):
-    server = make_server(folder, "127.0.0.1", 0)
+@contextmanager
+def served(folder, settings=EVERY):
+    """A server in a thread of its own."""
+    server = make_server(folder, "127.0.0.1", 0, settings)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def port(folder):
+    with served(folder) as server:
+        yield server.server_port
 
 
 def ask(port, method, path, body=None, connection=None):
@@ -249,7 +261,14 @@ def test_metadata_describes_the_signatures_as_tf_serving_does(port):
         ("POST", f"{MODEL}/versions/7:predict", {"instances": ["a"]}, 404, "no version 7"),
         ("GET", f"{MODEL}/versions/11.partial", None, 400, "malformed request"),
         ("POST", f"{MODEL}/labels/stable:predict", {"instances": ["a"]}, 404, 'labelled "stable"'),
-        ("POST", f"{MODEL}:classify", {"examples": []}, 501, "doesn't classify"),
+        (
+            "POST",
+            f"{MODEL}:classify",
+            {"examples": []},
+            400,
+            "Expected classification signature method_name to be tensorflow/serving/classify. Was:"
+            " tensorflow/serving/predict",
+        ),
         ("POST", f"{MODEL}:explain", {}, 400, "malformed request"),
         ("GET", "/favicon.ico", None, 404, "malformed request"),
         ("GET", "//[", None, 404, "malformed request"),
@@ -338,16 +357,17 @@ def test_a_body_that_cannot_be_read_is_refused_in_json_and_closes_the_connection
     reply = raw(port, head.format(path=PREDICT).encode() + b"\r\nHost: x\r\n\r\n{}")
     headers, _, body = reply.partition(b"\r\n\r\n")
     assert headers.startswith(b"HTTP/1.1 %d " % status)
-    assert b"Connection: close" in headers
+    assert b"connection: close" in headers.lower()
     assert list(json.loads(body)) == ["error"]
     assert ask(port, "GET", MODEL)[0] == 200
 
 
-def test_a_body_over_the_limit_is_refused_while_the_client_still_sends(port, monkeypatch):
-    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 2**16)
-    status, content = ask(port, "POST", PREDICT, b"x" * 2**24)
-    assert status == 413 and "65536" in content["error"]
-    assert ask(port, "POST", PREDICT, {"instances": ["a"]})[0] == 200
+def test_a_body_over_the_limit_is_refused_while_the_client_still_sends(folder):
+    with served(folder, replace(EVERY, max_body_bytes=2**16)) as server:
+        port = server.server_port
+        status, content = ask(port, "POST", PREDICT, b"x" * 2**24)
+        assert status == 413 and "65536" in content["error"]
+        assert ask(port, "POST", PREDICT, {"instances": ["a"]})[0] == 200
 
 
 def test_a_client_that_goes_away_harms_no_other(port):
@@ -389,7 +409,7 @@ def test_closing_does_not_wait_for_idle_connections(folder):
     server.shutdown()
     closing = threading.Thread(target=server.server_close)
     closing.start()
-    closing.join(timeout=server_module.STALLED_SECONDS / 3)
+    closing.join(timeout=EVERY.stalled_seconds / 3)
     assert not closing.is_alive()
     thread.join()
     connection.close()
@@ -427,9 +447,12 @@ def test_an_image_that_an_artefact_cannot_read_is_answered_by_an_error_and_no_cl
     exported = tmp_path / "probe" / "1"
     shutil.copytree(folder / "probe" / "9", exported)
     (exported / "assets.extra").mkdir()
-    (exported / "assets.extra" / "cvpipe.json").write_text("{}")
+    about = {"config": {"task": "classification"}, "trained_on": {"images": 1}, "signatures": {}}
+    (exported / "assets.extra" / "cvpipe.json").write_text(json.dumps(about))
     body = {"instances": [b64(image) for image in (b"\xff\xd8\xff", b"", b"\x00")]}
-    content = routes.answer(load_models(tmp_path), "POST", PREDICT, json.dumps(body).encode())
+    with served(tmp_path) as server:
+        status, content = ask(server.server_port, "POST", PREDICT, body)
+    assert status == 200
     first, second, third = content["predictions"]
     assert first == answer_for(b"\xff\xd8\xff", 9) and third == answer_for(b"\x00", 9)
     assert set(second) == {"valid", "error"} and second["valid"] is False

@@ -1,0 +1,278 @@
+"""Dynamic batching of encoded images across requests, in which each image succeeds or fails alone.
+
+Images of all requests with the same options wait in one bounded queue. Threads take as many as fit
+in a batch, oldest first, and call the model; a full queue refuses, and what waited past its
+deadline is never computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from cvpipe.serving.errors import RequestError, to_request_error
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Answer(NamedTuple):
+    """An image's row of the outputs of a batch."""
+
+    outputs: Arrays
+    row: int
+
+
+class Limits(NamedTuple):
+    """The sizes and times of a batcher."""
+
+    max_batch: int = 32
+    wait_micros: int = 0
+    buckets: tuple[int, ...] = ()
+    max_queue: int = 1024
+    threads: int = 1
+
+
+class Observer(Protocol):
+    """What is told how batches fare; times in seconds."""
+
+    def batch(self, size: int, padded: int, queued: Sequence[float], called: float) -> None:
+        """Take note of a batch: images, places, how long each waited, how long the call took."""
+
+    def failed(self, error: Exception) -> None:
+        """Take note of a call that failed."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The images of one request."""
+
+    images: Sequence[bytes]
+    options: Mapping[str, Any]
+    key: Hashable
+    """Only images of one key are answered together."""
+    whole: bool
+    """All in one call, and nothing else in it."""
+    deadline: float
+    """By `time.monotonic`."""
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[list[Answer | RequestError]]
+    arrived: float = field(default_factory=time.monotonic)
+    taken: int = 0
+    left: int = 0
+    answers: list[Any] = field(default_factory=list)
+    given_up: bool = False
+
+
+Part = tuple[Job, int]
+"""A job and the number of one of its images."""
+
+
+class Batcher:
+    """Answers images in batches, by its threads."""
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[bytes], Mapping[str, Any]], Arrays],
+        limits: Limits,
+        observer: Observer | None = None,
+    ) -> None:
+        """Batch calls of a model.
+
+        Args:
+            call: from images and options to outputs, [B, …] each. The empty string, which pads a
+                batch, has to be an image that can't be read.
+            limits: sizes and times.
+            observer: told how batches fare.
+        """
+        self._call, self._limits, self._observer = call, limits, observer
+        self._queues: OrderedDict[Hashable, deque[Job]] = OrderedDict()
+        self._waiting, self._closed = 0, False
+        self._speed = 0.0
+        self._ready = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"batch-{n}", daemon=True)
+            for n in range(limits.threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """The number of images in the queue."""
+        return self._waiting
+
+    async def answer(
+        self,
+        images: Sequence[bytes],
+        options: Mapping[str, Any],
+        key: Hashable,
+        deadline: float,
+        whole: bool = False,
+    ) -> list[Answer | RequestError]:
+        """Return an answer or an error for each image, in order.
+
+        Raises:
+            RequestError: 429 if the queue is full, 504 if the deadline passes first.
+        """
+        loop = asyncio.get_running_loop()
+        job = Job(images, options, key, whole, deadline, loop, loop.create_future())
+        job.left, job.answers = len(images), [None] * len(images)
+        self._put(job)
+        timer = loop.call_later(max(0.0, deadline - time.monotonic()), self._expire, job)
+        try:
+            return await job.future
+        finally:
+            job.given_up = True
+            timer.cancel()
+
+    def close(self) -> None:
+        """Let the threads end once the queue is empty."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=60)
+
+    def _put(self, job: Job) -> None:
+        with self._ready:
+            if self._closed:
+                raise RequestError(503, "this version is no longer served", retry_after=1)
+            if self._waiting + len(job.images) > self._limits.max_queue:
+                seconds = math.ceil(self._waiting / self._speed) if self._speed else 1
+                raise RequestError(
+                    429,
+                    f"{self._waiting} images are waiting, of at most {self._limits.max_queue}; try"
+                    " again",
+                    retry_after=min(max(seconds, 1), 60),
+                )
+            self._waiting += len(job.images)
+            self._queues.setdefault(job.key, deque()).append(job)
+            self._ready.notify()
+
+    def _expire(self, job: Job) -> None:
+        if not job.future.done():
+            job.future.set_exception(too_late())
+
+    def _work(self) -> None:
+        while True:
+            with self._ready:
+                while not self._queues and not self._closed:
+                    self._ready.wait()
+                if not self._queues:
+                    return
+                parts = self._take()
+            if parts:
+                self._run(parts)
+
+    def _take(self) -> list[Part]:
+        """Take the next batch: of the queue whose first job is the oldest."""
+        key = min(self._queues, key=lambda each: self._queues[each][0].arrived)
+        self._fill(key)
+        if key not in self._queues:
+            return []  # another thread was faster
+        queue, parts = self._queues[key], list[Part]()
+        while queue:
+            job = queue[0]
+            room = len(job.images) if job.whole else self._limits.max_batch - len(parts)
+            if job.given_up or time.monotonic() > job.deadline:
+                self._waiting -= len(job.images) - job.taken
+            elif room <= 0 or (job.whole and parts):
+                break
+            else:
+                end = min(job.taken + room, len(job.images))
+                parts += [(job, n) for n in range(job.taken, end)]
+                self._waiting -= end - job.taken
+                job.taken = end
+                if end < len(job.images):
+                    break
+            queue.popleft()
+            if job.whole and parts:
+                break
+        if not queue:
+            del self._queues[key]
+        else:
+            self._ready.notify()
+        return parts
+
+    def _fill(self, key: Hashable) -> None:
+        """Wait for more images of a batch that isn't full."""
+        if not self._limits.wait_micros:
+            return
+        until = self._queues[key][0].arrived + self._limits.wait_micros / 1e6
+        while not self._closed and (queue := self._queues.get(key)):
+            held = sum(len(job.images) - job.taken for job in queue)
+            left = until - time.monotonic()
+            if queue[0].whole or held >= self._limits.max_batch or left <= 0:
+                return
+            self._ready.wait(left)
+
+    def _run(self, parts: list[Part]) -> None:
+        began = time.monotonic()
+        images, options = [job.images[n] for job, n in parts], parts[0][0].options
+        answers: list[Answer | RequestError]
+        try:
+            outputs = self._call(self._padded(images), options)
+            answers = [Answer(outputs, row) for row in range(len(images))]
+        except Exception as error:
+            self._note_failure(error)
+            if len(images) > 1:
+                answers = [self._alone(image, options) for image in images]
+            else:
+                answers = [to_request_error(error)]
+        took = time.monotonic() - began
+        self._speed = 0.8 * self._speed + 0.2 * len(images) / max(took, 1e-6)
+        if self._observer:
+            queued = [began - job.arrived for job, _ in parts]
+            self._observer.batch(len(images), len(self._padded(images)), queued, took)
+        self._give(parts, answers)
+
+    def _alone(self, image: bytes, options: Mapping[str, Any]) -> Answer | RequestError:
+        """Answer one image of a batch that failed, so that only those fail that must."""
+        try:
+            return Answer(self._call(self._padded([image]), options), 0)
+        except Exception as error:
+            self._note_failure(error)
+            return to_request_error(error)
+
+    def _note_failure(self, error: Exception) -> None:
+        if self._observer:
+            self._observer.failed(error)
+
+    def _padded(self, images: Sequence[bytes]) -> Sequence[bytes]:
+        size = next((size for size in self._limits.buckets if size >= len(images)), len(images))
+        return [*images, *[b""] * (size - len(images))]
+
+    def _give(self, parts: list[Part], answers: list[Answer | RequestError]) -> None:
+        done: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+        with self._ready:
+            for (job, n), answer in zip(parts, answers, strict=True):
+                job.answers[n] = answer
+                job.left -= 1
+                if job.left == 0:
+                    done.setdefault(job.loop, []).append(job)
+        for loop, jobs in done.items():
+            # The loop may have ended, and nobody waits any more.
+            with suppress(RuntimeError):
+                # Once for all: each call wakes the loop.
+                loop.call_soon_threadsafe(_resolve, jobs)
+
+
+def too_late() -> RequestError:
+    """Return the error of a request whose deadline passed."""
+    return RequestError(504, "no answer within the time limit of this server; send fewer images")
+
+
+def _resolve(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_result(job.answers)

@@ -1,0 +1,91 @@
+"""The server's side of gRPC: its port, its services, its health, its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from cvpipe.errors import UserError
+from cvpipe.serving import grpc_tf_serving, grpc_v2
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.grpc_calls import Call, method
+from cvpipe.serving.grpc_messages import health
+from cvpipe.serving.service import Service
+
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+_SERVICES = ("", grpc_tf_serving.PREDICTION, grpc_tf_serving.MODEL, grpc_v2.NAME)
+
+
+async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.Server, int]:
+    """Listen for gRPC in the running loop; return the server and its port.
+
+    Raises:
+        UserError: the address can't be listened on, or the certificate can't be used.
+    """
+    settings = service.settings
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", settings.max_connections),
+        ],
+        maximum_concurrent_rpcs=settings.max_queue,
+    )
+    server.add_generic_rpc_handlers(
+        (*grpc_tf_serving.handlers(service), *grpc_v2.handlers(service), _health(service))
+    )
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if settings.tls_cert and settings.tls_key:
+            pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+            chosen = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        else:
+            chosen = server.add_insecure_port(address)
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"can't listen on {host}, port {port}, for gRPC: {error}; choose others with --host and"
+            " --grpc-port"
+        ) from None
+    await server.start()
+    return server, chosen
+
+
+def _health(service: Service) -> grpc.GenericRpcHandler[Any, Any]:
+    own = health()
+
+    def status(name: str) -> int:
+        if name not in _SERVICES:
+            return SERVICE_UNKNOWN
+        return SERVING if service.ready else NOT_SERVING
+
+    async def check(call: Call, request: Any) -> Any:
+        found = status(request.service)
+        if found == SERVICE_UNKNOWN:
+            raise RequestError(404, f"no service {request.service}")
+        return own.HealthCheckResponse(status=found)
+
+    async def watch(
+        request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        told = None
+        while not context.cancelled():
+            if (now := status(request.service)) != told:
+                told = now
+                yield own.HealthCheckResponse(status=now)
+            await asyncio.sleep(0.2)
+
+    methods = {
+        "Check": method(
+            service, check, own.HealthCheckRequest, own.HealthCheckResponse, public=True
+        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(
+            watch,
+            request_deserializer=own.HealthCheckRequest.FromString,
+            response_serializer=own.HealthCheckResponse.SerializeToString,
+        ),
+    }
+    return grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)

@@ -1,0 +1,76 @@
+"""The size of an image, from the first bytes of its file; pixels stay untouched.
+
+A file of eight kilobytes can hold an image of 200 megabytes: its size is looked at before anything
+is decoded.
+"""
+
+from __future__ import annotations
+
+from cvpipe.data.decode import FORMATS
+
+Size = tuple[int, int]
+
+
+def image_size(encoded: bytes) -> Size | None:
+    """Return width and height of a JPEG, PNG, BMP or WebP as its header says; None where it says
+    nothing, or this is none of them.
+    """
+    if encoded.startswith(FORMATS["JPEG"]):
+        return _jpeg(encoded)
+    if encoded.startswith(FORMATS["PNG"]):
+        # PNG specification, section 11.2.2.
+        return _pair(encoded, 16, 4, "big") if len(encoded) >= 24 else None
+    if encoded.startswith(FORMATS["BMP"]) and len(encoded) >= 26:
+        width = int.from_bytes(encoded[18:22], "little", signed=True)
+        height = int.from_bytes(encoded[22:26], "little", signed=True)
+        return abs(width), abs(height)
+    if encoded.startswith(FORMATS["WebP"]) and encoded[8:12] == b"WEBP" and len(encoded) >= 30:
+        return _webp(encoded)
+    return None
+
+
+def _jpeg(encoded: bytes) -> Size | None:
+    """Find the frame header (ITU T.81, B.2.2), which comes after other segments.
+
+    Files with several are damaged or made to deceive: the largest counts.
+    """
+    at, largest = 2, None
+    # A segment takes four bytes at least: one of a million would be looked through for a second.
+    for _ in range(10_000):
+        if at + 9 > len(encoded) or encoded[at] != 0xFF:
+            return largest
+        marker = encoded[at + 1]
+        if marker == 0xDA:
+            return largest
+        # C4, C8 and CC lie between the frame headers and are none.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = _pair(encoded, at + 5, 2, "big")
+            largest = max(largest or (0, 0), (width, height), key=lambda size: size[0] * size[1])
+        # Bytes that fill up stand alone, as do markers without content; others give their length.
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+    return largest
+
+
+def _webp(encoded: bytes) -> Size | None:
+    """Read the first chunk (RFC 9649, sections 2.5 to 2.7)."""
+    kind = encoded[12:16]
+    if kind == b"VP8 ":
+        width, height = _pair(encoded, 26, 2, "little")
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L":
+        bits = int.from_bytes(encoded[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        width, height = _pair(encoded, 24, 3, "little")
+        return width + 1, height + 1
+    return None
+
+
+def _pair(encoded: bytes, at: int, size: int, order: str) -> Size:
+    first, second = encoded[at : at + size], encoded[at + size : at + 2 * size]
+    return int.from_bytes(first, order), int.from_bytes(second, order)  # type: ignore[arg-type]

@@ -1,0 +1,155 @@
+"""`POST /predict/MODEL`: image files as they are, answered as `cvpipe predict` prints it, or by a
+drawn picture.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import tensorflow as tf
+from starlette.responses import Response
+
+from cvpipe.answers import UNREADABLE, to_answer
+from cvpipe.export.about import artefact_config, artefact_facts
+from cvpipe.serving.batching import Answer
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.exchange import SMALL_BYTES, Exchange, Json
+from cvpipe.serving.models import BYTES_SIGNATURE, Servable
+from cvpipe.serving.multipart import files_of, is_multipart
+from cvpipe.serving.routes import check_method
+from cvpipe.serving.service import Target, runner_of
+
+_MODEL = re.compile(
+    r"/predict/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/]+))?"
+)
+# Matplotlib isn't made for threads.
+_DRAWING = threading.Lock()
+
+
+async def answer(exchange: Exchange) -> Response:
+    """Answer the images in a request's body: one as it is, or files of a form.
+
+    Raises:
+        RequestError: with its HTTP status; 400 for a single image that can't be decoded.
+    """
+    match = _MODEL.fullmatch(exchange.raw_path)
+    if match is None:
+        raise RequestError(404, f"no address {exchange.raw_path}; GET /v1/models lists the models")
+    check_method(exchange.method, "POST")
+    number, label = match["version"], match["label"]
+    target = Target(
+        unquote(match["model"]), int(number) if number else None, unquote(label) if label else None
+    )
+    service = exchange.service
+    with service.admitted(), service.shelf.lease(*target) as version:
+        exchange.of(version)
+        runner = runner_of(version)
+        servable = runner.servable
+        options = _options(exchange, servable)
+        body = await exchange.body()
+        deadline = service.deadline()
+        files, single = _files(exchange, body)
+        drawn = "image/png" in exchange.request.headers.get("accept", "")
+        if drawn and not single and len(files) > 1:
+            raise RequestError(400, "a picture is drawn of one image; send one at a time")
+        exchange.mark("parse")
+        answers, errors = await runner.answer_each([file for _, file in files], options, deadline)
+        exchange.mark("answer")
+        known = {name: value.item() for name, value in options.items()}
+        if drawn:
+            one = _told(servable, answers[0], errors.get(0))
+            if "error" in one:
+                raise RequestError(int(one.pop("status", 400)), one["error"])
+            picture = await exchange.work(SMALL_BYTES, _draw, servable, files[0][1], one, known)
+            return Response(picture, media_type="image/png")
+        size = sum(_size(one) for one in answers)
+        told = await exchange.work(size, _told_all, servable, answers, errors)
+    if single:
+        if "error" in told[0]:
+            raise RequestError(int(told[0].get("status", 400)), told[0]["error"])
+        return Json(told[0])
+    for one in told:
+        one.pop("status", None)
+    named = [{"image": name, **one} for (name, _), one in zip(files, told, strict=True)]
+    return Json({"answers": named})
+
+
+def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]], bool]:
+    """Return the images of a body with their names, and whether it is one that stands alone."""
+    content_type = exchange.request.headers.get("content-type", "")
+    if not is_multipart(content_type):
+        if not body:
+            raise RequestError(
+                400, "the body is empty; send an image, such as by curl --data-binary"
+            )
+        return [("", bytes(body))], True
+    files = files_of(body, content_type, exchange.service.settings.max_instances)
+    if not files:
+        raise RequestError(400, "the form has no file; send one, such as by curl -F image=@FILE")
+    return files, False
+
+
+def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
+    """Return the settings in a query, such as ?score_threshold=0.5."""
+    if servable.images_input is None:
+        raise RequestError(400, "this model doesn't answer encoded images; ask with :predict")
+    defaults, options = servable.defaults(BYTES_SIGNATURE), {}
+    for name, text in exchange.request.query_params.items():
+        if name not in defaults:
+            known = ", ".join(sorted(defaults)) or "none"
+            raise RequestError(400, f'no setting "{name}" of this model; it has {known}')
+        dtype = defaults[name].dtype
+        try:
+            value = float(text) if dtype.is_floating else int(text)
+            options[name] = np.array(value, dtype.as_numpy_dtype)
+        except (ValueError, OverflowError):
+            raise RequestError(400, f'the setting "{name}" takes a number, not "{text}"') from None
+    return options
+
+
+def _told_all(
+    servable: Servable, answers: Sequence[Answer | RequestError], errors: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    return [_told(servable, one, errors.get(n)) for n, one in enumerate(answers)]
+
+
+def _told(servable: Servable, one: Answer | RequestError, error: str | None) -> dict[str, Any]:
+    """Return an answer as `cvpipe predict` prints it, or its error."""
+    if isinstance(one, RequestError):
+        return {"error": str(one), "status": one.status}
+    assert servable.valid and servable.task
+    if error or not one.outputs[servable.valid][one.row]:
+        return {"error": error or UNREADABLE}
+    return to_answer(servable.task, one.outputs, one.row)
+
+
+def _size(one: Answer | RequestError) -> int:
+    if isinstance(one, RequestError):
+        return 0
+    return sum(value[one.row].nbytes for value in one.outputs.values() if value.dtype != object)
+
+
+def _draw(
+    servable: Servable, image: bytes, one: Mapping[str, Any], settings: Mapping[str, Any]
+) -> bytes:
+    """Return the picture of an answer, in PNG.
+
+    Raises:
+        RequestError: 501 if there are no pictures of this task.
+    """
+    from cvpipe.data.decode import decode_image
+    from cvpipe.pictures import load_pictures
+    from cvpipe.pictures.drawing import to_png
+
+    pictures = load_pictures(artefact_config(servable.folder), artefact_facts(servable.folder))
+    if pictures is None:
+        raise RequestError(501, "answers of this task have no pictures; ask for application/json")
+    pixels = decode_image(tf.constant(image), 3).numpy()
+    with _DRAWING:
+        figure = pictures.draw_answer(pixels, one, settings)
+        return to_png(figure, figure.dpi)

@@ -1,0 +1,30 @@
+"""API keys."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Collection
+
+from cvpipe.serving.errors import RequestError
+
+
+def check_key(keys: Collection[bytes], header: Callable[[str], str | None]) -> None:
+    """Refuse a request without one of the API keys, if there are any.
+
+    Args:
+        keys: those that are accepted; all requests are if there are none.
+        header: from a name in lower case to its value.
+
+    Raises:
+        RequestError: 401.
+    """
+    if not keys:
+        return
+    given = header("x-api-key") or ""
+    scheme, _, token = (header("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        given = token.strip()
+    # All of them: the time says nothing about which one was close.
+    matches = [hmac.compare_digest(given.encode("utf-8", "replace"), key) for key in keys]
+    if not any(matches):
+        raise RequestError(401, "send one of this server's API keys: Authorization: Bearer KEY")

@@ -1,0 +1,25 @@
+"""Logs of a server: a JSON object a line, on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+_LOCK = threading.Lock()
+
+
+def log(event: str, **facts: Any) -> None:
+    """Write one event with its facts."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = json.dumps({"time": time, "event": event, **facts}, default=str)
+    with _LOCK:
+        print(line, file=sys.stderr, flush=True)
+
+
+def log_error(error: BaseException, **facts: Any) -> None:
+    """Write an error of ours with its traceback."""
+    log("error", **facts, traceback="".join(traceback.format_exception(error)))

@@ -1,0 +1,111 @@
+"""What a server counts, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_VERSION = ("model", "version")
+
+
+class Metrics:
+    """The numbers of one server; safe in any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own: Any = {"registry": self.registry, "namespace": "cvpipe"}
+        self.requests = Counter(
+            "requests", "Requests by status.", ("protocol", *_VERSION, "code"), **own
+        )
+        self.stages = Histogram(
+            "stage_seconds",
+            "Time of a request's stages: read, parse, answer (queue and model), write.",
+            ("stage", *_VERSION),
+            buckets=_SECONDS,
+            **own,
+        )
+        self.queued = Histogram(
+            "queue_seconds", "Time of an image in the queue.", _VERSION, buckets=_SECONDS, **own
+        )
+        self.calls = Histogram(
+            "call_seconds", "Time of a model's call on a batch.", _VERSION, buckets=_SECONDS, **own
+        )
+        self.sizes = Histogram(
+            "batch_images", "Images in a batch.", _VERSION, buckets=_SIZES, **own
+        )
+        self.padding = Counter(
+            "batch_padding", "Places that batches were padded by.", _VERSION, **own
+        )
+        self.failures = Counter("call_failures", "Calls of a model that failed.", _VERSION, **own)
+        self.loads = Counter("loads", "Versions loaded, by outcome.", (*_VERSION, "outcome"), **own)
+        self.in_flight = Gauge("requests_in_flight", "Requests that are being answered.", **own)
+        self.waiting = Gauge("queue_images", "Images that wait.", _VERSION, **own)
+        self.ready = Gauge("ready", "1 while requests are taken.", **own)
+
+        # Looking up a child by its labels takes longer than counting.
+        self._counts: dict[tuple[str, ...], Counter] = {}
+        self._stages: dict[tuple[str, ...], Histogram] = {}
+
+    def count(self, protocol: str, model: str, version: str, code: str) -> None:
+        """Count a request."""
+        labels = (protocol, model, version, code)
+        if labels not in self._counts:
+            self._counts[labels] = self.requests.labels(*labels)
+        self._counts[labels].inc()
+
+    def note_stages(self, model: str, version: str, seconds: Mapping[str, float]) -> None:
+        """Take note of how long a request's stages took."""
+        for stage, took in seconds.items():
+            labels = (stage, model, version)
+            if labels not in self._stages:
+                self._stages[labels] = self.stages.labels(*labels)
+            self._stages[labels].observe(took)
+
+    def text(self) -> bytes:
+        """Return all numbers."""
+        return generate_latest(self.registry)
+
+    def forget(self, model: str, version: int) -> None:
+        """Drop the queue of a version that is no longer served."""
+        with suppress(KeyError):
+            self.waiting.remove(model, str(version))
+
+
+class BatchMetrics:
+    """The numbers of one version's batches."""
+
+    def __init__(self, metrics: Metrics, model: str, version: int) -> None:
+        """Count for one version."""
+        self._metrics, self._labels = metrics, (model, str(version))
+
+    @cached_property
+    def _children(self) -> tuple[Histogram, Histogram, Histogram, Counter]:
+        known, labels = self._metrics, self._labels
+        return (
+            known.queued.labels(*labels),
+            known.calls.labels(*labels),
+            known.sizes.labels(*labels),
+            known.padding.labels(*labels),
+        )
+
+    def batch(self, size: int, padded: int, queued: Sequence[float], called: float) -> None:
+        """Count a batch."""
+        waits, calls, sizes, padding = self._children
+        for seconds in queued:
+            waits.observe(seconds)
+        calls.observe(called)
+        sizes.observe(size)
+        if padded > size:
+            padding.inc(padded - size)
+
+    def failed(self, error: Exception) -> None:
+        """Count a call that failed."""
+        self._metrics.failures.labels(*self._labels).inc()

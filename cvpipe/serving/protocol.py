@@ -1,0 +1,267 @@
+"""Connections: uvicorn's protocol of HTTP/1.1 with limits on time and size, and errors in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from cvpipe.serving.bodies import body_length
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.settings import Settings
+
+MAX_HEADER_BYTES = 2**16
+MAX_TRAILERS = 100
+LINGER_SECONDS = 5.0
+GRACE_SECONDS = 1.0
+"""A connection that is idle when the server stops may send its request for so long."""
+HALF_CLOSE = "cvpipe.half_close"
+"""The extension of ASGI that says to a client that no more comes, and goes on reading."""
+
+
+class _Refused(Exception):
+    """Ends the parser's work inside one of its callbacks."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    Headers must arrive within `header_seconds`; a request whose body can't be read, or is too long,
+    is refused before any of it is read; a client that takes nothing for `stalled_seconds` is cut
+    off.
+    """
+
+    settings = Settings()
+    """Replaced in a subclass for each server."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        # Before the extension of a chunk, as RFC 9112 allows.
+        self.parser.set_dangerous_leniencies(
+            lenient_data_after_close=True, lenient_spaces_after_chunk_size=True
+        )
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for headers."""
+        super().connection_made(transport)
+        self._header_bytes, self._trailers, self._in_headers, self._body_begun = 0, 0, True, False
+        self._refusal: RequestError | None = None
+        self._joined = _Joined(transport)
+        self._refused = self._half_closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        if len(self.connections) > self.settings.max_connections:
+            self._refuse(RequestError(503, "too many connections; try again", retry_after=1))
+        else:
+            self._set_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        for timer in (self._timer, self._stalled):
+            if timer:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to the parser, unless the connection was refused."""
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        if self._in_headers:
+            self._header_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return
+        except httptools.HttpParserError as error:
+            self._refuse(self._refusal or self._reason(error))
+            return
+        if self._in_headers and self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(RequestError(431, f"the headers have over {MAX_HEADER_BYTES} bytes"))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open for the answer if the request is whole."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._refused or cycle is None or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        if cycle.more_body:
+            self._refuse(RequestError(400, "the body ended early; send all of it"))
+        return True
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_headers, self._body_begun, self._trailers = True, False, 0
+        self._set_timer()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer, which is passed over."""
+        if self._in_headers:
+            super().on_header(name, value)
+            return
+        self._trailers += 1
+        if self._trailers > MAX_TRAILERS:
+            self._stop(RequestError(400, f"the body has over {MAX_TRAILERS} trailers"))
+
+    def on_headers_complete(self) -> None:
+        """Refuse a body that can't be read; hand all other requests to the application."""
+        self._in_headers, self._header_bytes = False, 0
+        self._clear_timer()
+        method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._stop(RequestError(400, "this is no request of HTTP/1.1"))
+        try:
+            body_length(method, version, self.headers, self.settings.max_body_bytes)
+        except RequestError as error:
+            self._stop(error)
+        extensions: Any = {HALF_CLOSE: self._half_close}
+        self.scope["extensions"] = extensions
+        super().on_headers_complete()
+        joined: Any = self._joined
+        self.cycle.transport = joined
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        super().on_message_complete()
+        self._in_headers, self._header_bytes = True, 0
+
+    def on_response_complete(self) -> None:
+        """Send what has no body, and wait for the next request."""
+        self._joined.flush()
+        super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """Close the connection once its request is answered; a request may be on its way to one
+        that is idle.
+        """
+        if self._is_idle():
+            self.loop.call_later(GRACE_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Return False for a request that is being answered, and end the connection after it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return True
+        cycle.keep_alive = False
+        return False
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that takes nothing."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.settings.stalled_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """End that wait."""
+        super().resume_writing()
+        if self._stalled:
+            self._stalled.cancel()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, even if the client takes no answer."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _stop(self, error: RequestError) -> None:
+        self._refusal = error
+        raise _Refused
+
+    def _reason(self, error: httptools.HttpParserError) -> RequestError:
+        """Return what is wrong with bytes that the parser doesn't take."""
+        if self._in_headers and isinstance(error, httptools.HttpParserInvalidMethodError):
+            return RequestError(501, "this method of HTTP is not known")
+        if "Invalid `Transfer-Encoding`" in str(error) or (
+            "invalid `Transfer-Encoding`" in str(error)
+        ):
+            return RequestError(
+                501, "Transfer-Encoding may only be chunked; say Content-Encoding: gzip for gzip"
+            )
+        return RequestError(400, f"this is no request of HTTP/1.1: {error}")
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer by an error and close, after what the client still sends.
+
+        Closed at once the connection would be reset, and the client would never see why.
+        """
+        self._refused = True
+        self._clear_timer()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        self.transport.write(refusal(error))
+        self._half_close()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _half_close(self) -> None:
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _set_timer(self) -> None:
+        self._clear_timer()
+        self._timer = self.loop.call_later(self.settings.header_seconds, self._too_slow)
+
+    def _clear_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _too_slow(self) -> None:
+        if self._header_bytes:
+            self._refuse(RequestError(408, "the headers took too long"))
+        else:
+            self.transport.close()
+
+
+class _Joined:
+    """A transport that sends the headers of an answer together with its body: each write is a call
+    of the system, around which other threads get Python's lock.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._held = transport, b""
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._held = data
+        else:
+            self._transport.write(self._held + data if self._held else data)
+            self._held = b""
+
+    def flush(self) -> None:
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+def refusal(error: RequestError) -> bytes:
+    """Return an error as the bytes of an answer, after which the connection ends."""
+    body = json.dumps({"error": str(error)}).encode("ascii")
+    headers: dict[str, Any] = {
+        "content-type": "application/json",
+        "content-length": len(body),
+        "connection": "close",
+        **error.headers,
+    }
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

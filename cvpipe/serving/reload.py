@@ -1,0 +1,49 @@
+"""TF Serving's ReloadConfigRequest: which versions are served from now on, under which labels.
+
+No path of a request is read: models are those in the server's own folder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.models import find_models
+from cvpipe.serving.shelf import Shelf
+from cvpipe.serving.versions import ALL, LATEST, Policy
+
+
+def reloaded(request: Any, shelf: Shelf) -> Policy:
+    """Return the policy that a request asks for; models that it doesn't name are served no more.
+
+    Raises:
+        RequestError: 400 for a request without models, 404 for a model that isn't in the folder,
+            403 for another folder.
+    """
+    configs = list(request.config.model_config_list.config)
+    if not configs:
+        raise RequestError(400, "the request has no model_config_list with models")
+    found = find_models(shelf.folder)
+    of_model: dict[str, str | frozenset[int]] = {}
+    labels: dict[str, dict[str, int]] = {}
+    for config in configs:
+        if config.name not in found:
+            raise RequestError(404, f'no model "{config.name}" in the folder of this server')
+        own = next(iter(found[config.name].values())).parent
+        if config.base_path.rstrip("/") not in ("", str(own)):
+            raise RequestError(
+                403, f'"{config.name}" is served from the folder of this server only'
+            )
+        of_model[config.name] = _choice(config.model_version_policy, found[config.name])
+        labels[config.name] = dict(config.version_labels)
+    return Policy(frozenset(), of_model, labels)
+
+
+def _choice(policy: Any, found: dict[int, Any]) -> str | frozenset[int]:
+    if policy.HasField("all"):
+        return ALL
+    if policy.HasField("specific"):
+        return frozenset(policy.specific.versions)
+    if policy.HasField("latest") and policy.latest.num_versions > 1:
+        return frozenset(sorted(found)[-policy.latest.num_versions :])
+    return LATEST

@@ -1,0 +1,226 @@
+"""Answers requests with one loaded version: encoded images in batches, everything else in a pool
+of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.serving.batching import Answer, Arrays, Batcher, Limits, Observer, too_late
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.image_header import image_size
+from cvpipe.serving.models import BYTES_SIGNATURE, Servable
+from cvpipe.serving.settings import Settings
+
+
+class Outcome(NamedTuple):
+    """The outputs of a signature for one request."""
+
+    outputs: Arrays
+    errors: Mapping[int, str]
+    """Why images were refused before they reached the model, by number."""
+
+
+class Pool:
+    """Threads for requests that aren't batched, and the number that may wait for them."""
+
+    def __init__(self, threads: int, most: int) -> None:
+        """Make the threads; at most `most` requests wait."""
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._held, self._most = 0, most
+
+    async def run(self, function: Any, *arguments: Any, deadline: float) -> Any:
+        """Return what the function returns.
+
+        Raises:
+            RequestError: 429 if too many wait, 504 if the deadline passes first.
+        """
+        if self._held >= self._most:
+            raise RequestError(429, f"{self._held} requests are waiting; try again", retry_after=1)
+        self._held += 1
+        # A thread goes on after the deadline, and counts until it is done.
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor, _unless_late, deadline, function, arguments
+        )
+        future.add_done_callback(self._done)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise too_late() from None
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        self._held -= 1
+        if not future.cancelled():
+            future.exception()  # so that asyncio doesn't call it unheard
+
+
+class ServableRunner:
+    """Answers requests with one loaded version."""
+
+    def __init__(
+        self,
+        servable: Servable,
+        settings: Settings,
+        pool: Pool,
+        varies: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
+        """Answer with a version.
+
+        Args:
+            servable: the version.
+            settings: limits.
+            pool: shared by all versions.
+            varies: an image's answer has another shape beside images of other sizes, so that only
+                images of one size are batched.
+            observer: told of batches.
+        """
+        self.servable, self._settings, self._pool, self._varies = servable, settings, pool, varies
+        self.batcher: Batcher | None = None
+        if servable.images_input:
+            limits = Limits(
+                settings.max_batch,
+                settings.wait_micros,
+                tuple(sorted(settings.buckets)),
+                settings.max_queue,
+                settings.batch_threads,
+            )
+            self.batcher = Batcher(self._call_bytes, limits, observer)
+
+    def close(self) -> None:
+        """Let go of threads."""
+        if self.batcher:
+            self.batcher.close()
+
+    async def predict(
+        self, signature_name: str, given: Mapping[str, np.ndarray], deadline: float
+    ) -> Outcome:
+        """Answer one request.
+
+        Args:
+            signature_name: one of the servable's.
+            given: inputs by name; strings are arrays of bytes objects.
+            deadline: by `time.monotonic`.
+
+        Raises:
+            RequestError: the request can't be answered.
+            tf.errors.OpError: the model itself failed on it.
+        """
+        images = self.servable.images_input
+        batched = signature_name == BYTES_SIGNATURE and self.batcher and images
+        options = {name: value for name, value in given.items() if name != images}
+        if not batched or images is None or not len(given[images]):
+            outputs = await self._pool.run(self._call, signature_name, given, deadline=deadline)
+            return Outcome(outputs, {})
+        if any(value.ndim for value in options.values()):
+            outputs = await self._pool.run(self._call, signature_name, given, deadline=deadline)
+            return Outcome(outputs, {})
+        return await self.answer_images(list(given[images]), options, deadline)
+
+    async def answer_images(
+        self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
+    ) -> Outcome:
+        """Answer encoded images in batches; options are scalars."""
+        answers, errors = await self.answer_each(images, options, deadline)
+        for answer in answers:
+            if isinstance(answer, RequestError):
+                raise answer
+        return Outcome(
+            _joined([answer for answer in answers if isinstance(answer, Answer)]), errors
+        )
+
+    async def answer_each(
+        self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
+    ) -> tuple[list[Answer | RequestError], dict[int, str]]:
+        """Answer encoded images, each by an answer or an error; and why images were refused before
+        they reached the model, by number.
+        """
+        assert self.batcher
+        if len(images) > self._settings.max_instances:
+            raise RequestError(
+                413,
+                f"the request has {len(images)} images; this server takes at most"
+                f" {self._settings.max_instances}: send fewer at a time",
+            )
+        sizes = [image_size(image) for image in images]
+        errors = {n: error for n, size in enumerate(sizes) if (error := self._too_large(size))}
+        accepted = [b"" if n in errors else image for n, image in enumerate(images)]
+        key: Any = tuple((name, options[name].tobytes()) for name in sorted(options))
+        several = self._varies and len(set(sizes)) > 1
+        if self._varies:
+            key = (key, object() if several else sizes[0])
+        answers = await self.batcher.answer(accepted, options, key, deadline, whole=several)
+        return answers, errors
+
+    def _too_large(self, size: tuple[int, int] | None) -> str | None:
+        if size is None or size[0] * size[1] <= self._settings.max_pixels:
+            return None
+        return (
+            f"the image has {size[0]} x {size[1]} pixels; this server takes at most"
+            f" {self._settings.max_pixels:,}: send a smaller one"
+        )
+
+    def _call_bytes(self, images: Sequence[bytes], options: Mapping[str, Any]) -> Arrays:
+        name = self.servable.images_input
+        assert name
+        given = {name: np.array(images, dtype=object), **options}
+        return self._call(BYTES_SIGNATURE, given)
+
+    def _call(self, signature_name: str, given: Mapping[str, np.ndarray]) -> Arrays:
+        specs = self.servable.input_specs(signature_name)
+        tensors = dict(self.servable.defaults(signature_name))
+        for name, value in given.items():
+            tensors[name] = tf.constant(value, specs[name].dtype)
+        outputs = self.servable.signatures[signature_name](**tensors)
+        return {name: _array(value) for name, value in outputs.items()}
+
+
+def _unless_late(deadline: float, function: Any, arguments: tuple[Any, ...]) -> Any:
+    if time.monotonic() > deadline:
+        raise too_late()
+    return function(*arguments)
+
+
+def _array(value: tf.Tensor) -> np.ndarray:
+    array = value.numpy()
+    return (
+        array
+        if isinstance(array, np.ndarray)
+        else np.array(array, dtype=object if isinstance(array, bytes) else None)
+    )
+
+
+def _joined(answers: Sequence[Answer]) -> Arrays:
+    """Return the rows of answers as one array an output, [B, …]."""
+    first = answers[0]
+    rows = [answer.row for answer in answers]
+    together = all(answer.outputs is first.outputs for answer in answers)
+    if together and rows == list(range(rows[0], rows[0] + len(rows))):
+        part = slice(rows[0], rows[0] + len(rows))
+        return {name: value[part] for name, value in first.outputs.items()}
+    return {
+        name: np.stack([answer.outputs[name][answer.row] for answer in answers])
+        if value.dtype != object
+        else _stacked([answer.outputs[name][answer.row] for answer in answers])
+        for name, value in first.outputs.items()
+    }
+
+
+def _stacked(rows: Sequence[Any]) -> np.ndarray:
+    """Stack rows of bytes objects, which NumPy would take for strings of fixed length."""
+    stacked = np.empty((len(rows), *np.shape(rows[0])), dtype=object)
+    for n, row in enumerate(rows):
+        stacked[n] = row
+    return stacked

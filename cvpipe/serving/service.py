@@ -1,0 +1,129 @@
+"""What every protocol of the server shares: models, limits, numbers, and its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from cvpipe.serving.batching import Arrays
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.logs import log
+from cvpipe.serving.metrics import BatchMetrics, Metrics
+from cvpipe.serving.models import BYTES_SIGNATURE, Servable, load_servable
+from cvpipe.serving.runner import Outcome, Pool, ServableRunner
+from cvpipe.serving.settings import Settings
+from cvpipe.serving.shelf import Shelf, Version
+from cvpipe.serving.warmup import warm
+
+WARM_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class Target(NamedTuple):
+    """The version that a request asks for."""
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+
+class Service:
+    """A server without its sockets; its coroutines run in one loop."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        """Prepare to serve a folder; `shelf.start()` loads its models."""
+        self.settings, self.metrics = settings, Metrics()
+        self.pool = Pool(settings.threads, settings.max_queue)
+        self.shelf = Shelf(
+            folder, settings.policy, self._load, poll_seconds=settings.poll_seconds, log=self._log
+        )
+        self.draining, self.in_flight, self.held_bytes = False, 0, 0
+        self.metrics.ready.set_function(lambda: float(self.ready))
+        self.metrics.in_flight.set_function(lambda: float(self.in_flight))
+
+    @property
+    def ready(self) -> bool:
+        """True while requests are taken and every model has a version that answers."""
+        return not self.draining and bool(self.shelf.names())
+
+    def close(self) -> None:
+        """Let go of models and threads."""
+        self.shelf.stop()
+        self.pool.close()
+
+    def deadline(self) -> float:
+        """Return until when a request that has just come must be answered."""
+        return time.monotonic() + self.settings.timeout
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Count a request that asks a model.
+
+        Raises:
+            RequestError: 503 if the server is about to stop.
+        """
+        if self.draining:
+            raise RequestError(503, "this server is stopping; ask another", retry_after=1)
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    async def predict(
+        self, version: Version, signature_name: str, given: Arrays, deadline: float
+    ) -> Outcome:
+        """Answer by a signature of a leased version.
+
+        Args:
+            version: leased from the shelf.
+            signature_name: as `servable_of` returned it.
+            given: the inputs that the request gives.
+            deadline: by `time.monotonic`.
+
+        Raises:
+            RequestError: it can't be answered.
+            tf.errors.OpError: the model failed on it.
+        """
+        return await runner_of(version).predict(signature_name, given, deadline)
+
+    def _load(self, folder: Path, model: str, number: int) -> ServableRunner:
+        servable, settings = load_servable(folder), self.settings
+        usual = [size for size in WARM_SIZES if size <= settings.max_batch]
+        varies = warm(servable, settings.buckets or usual)
+        observer = BatchMetrics(self.metrics, model, number)
+        runner = ServableRunner(servable, settings, self.pool, varies, observer)
+        if batcher := runner.batcher:
+            waiting = self.metrics.waiting.labels(model, str(number))
+            waiting.set_function(lambda: float(batcher.waiting))
+        return runner
+
+    def _log(self, event: str, **facts: object) -> None:
+        log(event, **facts)
+        if event in ("loaded", "load_failed"):
+            labels = (str(facts["model"]), str(facts["version"]), event)
+            self.metrics.loads.labels(*labels).inc()
+        if event == "unloaded":
+            self.metrics.forget(str(facts["model"]), int(str(facts["version"])))
+
+
+def runner_of(version: Version) -> ServableRunner:
+    """Return what answers with a leased version."""
+    assert isinstance(version.runner, ServableRunner)
+    return version.runner
+
+
+def servable_of(version: Version, signature_name: str) -> tuple[Servable, str]:
+    """Return the model of a leased version, and the signature that a request means; an empty name
+    means the usual one.
+
+    Raises:
+        RequestError: 400 if the model doesn't have it.
+    """
+    servable, name = runner_of(version).servable, signature_name or BYTES_SIGNATURE
+    if name not in servable.signatures:
+        names = ", ".join(sorted(servable.signatures))
+        raise RequestError(400, f'no signature "{name}" in this model; it has {names or "none"}')
+    return servable, name

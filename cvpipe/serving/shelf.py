@@ -1,0 +1,323 @@
+"""The versions that a server holds: loaded, verified, warmed, swapped and dropped as its folder
+changes.
+
+One thread watches the folder. Requests lease a version; a version that is no longer wanted is
+dropped when its last lease ended.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from cvpipe.errors import DataError, UserError
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.models import Servable, find_models, nothing_to_serve
+from cvpipe.serving.versions import Policy
+
+
+class State(IntEnum):
+    """The states of a version, with the numbers of TF Serving's `ModelVersionStatus.State`."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+class Runner(Protocol):
+    """What answers requests with a loaded version."""
+
+    servable: Servable
+
+    def close(self) -> None:
+        """Let go of threads."""
+
+
+@dataclass
+class Version:
+    """One version of a model, in whatever state."""
+
+    model: str
+    number: int
+    folder: Path
+    state: State = State.START
+    error: str = ""
+    error_code: str = "OK"
+    runner: Runner | None = None
+    leases: int = 0
+    by_label: bool = False
+    """Served only because a label names it, and no answer to requests without one."""
+    seen: Any = None
+    """The files' times when it was loaded."""
+
+
+class Shelf:
+    """All versions by model and number; every method may be called from any thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: Policy,
+        load: Callable[[Path, str, int], Runner],
+        *,
+        poll_seconds: float = 1.0,
+        log: Callable[..., None] = lambda event, **facts: None,
+    ) -> None:
+        """Watch `folder` once `start` was called.
+
+        Args:
+            folder: what `find_models` takes.
+            policy: which versions to serve.
+            load: from a version's folder, model and number to what answers with it; raises
+                UserError.
+            poll_seconds: between two looks at the folder.
+            log: takes an event and its facts.
+        """
+        self.folder, self.policy = folder, policy
+        self._load, self._poll_seconds, self._log = load, poll_seconds, log
+        self._models: dict[str, dict[int, Version]] = {}
+        self._lock = threading.Lock()
+        self._scanning = threading.Lock()
+        self._wake, self._stopped = threading.Event(), False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Load what is there, then watch.
+
+        Raises:
+            UserError: there is nothing to serve, or none of it can be loaded.
+        """
+        if not find_models(self.folder):
+            raise nothing_to_serve(self.folder)
+        self.scan()
+        if not any(self.numbers(name) for name in self.names()):
+            failed = [v.error for own in self._models.values() for v in own.values() if v.error]
+            raise UserError(
+                failed[0] if failed else f"{self.folder}: no version there is chosen by --versions"
+            )
+        self._thread = threading.Thread(target=self._watch, name="shelf", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch and let go of all versions."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+        with self._lock:
+            versions = [own for models in self._models.values() for own in models.values()]
+            self._models = {}
+        for version in versions:
+            if version.runner:
+                version.runner.close()
+
+    def names(self) -> list[str]:
+        """Return the names of models that are served."""
+        with self._lock:
+            return sorted(
+                name
+                for name, own in self._models.items()
+                if any(version.state is State.AVAILABLE for version in own.values())
+            )
+
+    def numbers(self, model: str) -> list[int]:
+        """Return the versions of a model that are served, ascending."""
+        with self._lock:
+            return sorted(
+                number
+                for number, version in self._models.get(model, {}).items()
+                if version.state is State.AVAILABLE
+            )
+
+    def status(self, model: str, number: int | None = None) -> list[Version]:
+        """Return versions in all states, the newest first: one, or all of a model.
+
+        Raises:
+            RequestError: 404 if there is none.
+        """
+        with self._lock:
+            versions = self._known(model)
+            if number is not None:
+                return [self._one(versions, model, number)]
+            return [versions[number] for number in sorted(versions, reverse=True)]
+
+    @contextmanager
+    def lease(
+        self, model: str, number: int | None = None, label: str | None = None
+    ) -> Iterator[Version]:
+        """Hold a version that is served, so that it isn't dropped within.
+
+        Args:
+            number: None takes the newest.
+            label: instead of a number.
+
+        Raises:
+            RequestError: 404 if there is none, 503 if it isn't served yet.
+        """
+        with self._lock:
+            version = self._find(model, number, label)
+            version.leases += 1
+        try:
+            yield version
+        finally:
+            with self._lock:
+                version.leases -= 1
+                if version.leases == 0 and version.state is State.UNLOADING:
+                    self._wake.set()
+
+    def resolve(self, model: str, label: str) -> int:
+        """Return the version that a label names.
+
+        Raises:
+            RequestError: 404 if there is none.
+        """
+        number = self.policy.labels.get(model, {}).get(label)
+        if number is None:
+            known = ", ".join(sorted(self.policy.labels.get(model, {}))) or "none"
+            raise RequestError(
+                404, f'model "{model}" has no version labelled "{label}"; its labels: {known}'
+            )
+        return number
+
+    def scan(self) -> None:
+        """Look at the folder once, and load and drop versions accordingly."""
+        with self._scanning:
+            try:
+                found = find_models(self.folder)
+            except (UserError, OSError) as error:
+                # A folder that can't be read now is no wish to stop serving.
+                self._log("folder_unreadable", error=str(error))
+                return
+            for name in sorted({*found, *self._models}):
+                self._update(name, found.get(name, {}))
+            self._drop_unused()
+
+    def _watch(self) -> None:
+        while not self._stopped:
+            self._wake.wait(self._poll_seconds)
+            self._wake.clear()
+            if not self._stopped:
+                with suppress(Exception):
+                    self.scan()
+
+    def _update(self, name: str, found: Mapping[int, Path]) -> None:
+        chosen, labelled = self.policy.chosen(name, found), self.policy.labelled(name, found)
+        with self._lock:
+            versions = self._models.setdefault(name, {})
+        # The newest first: it is what most requests ask for.
+        for number in sorted(chosen | labelled, reverse=True):
+            version = versions.get(number)
+            if version is None or (
+                version.state is State.END and version.seen != _times(found[number])
+            ):
+                self._bring(Version(name, number, found[number], by_label=number not in chosen))
+            else:
+                version.by_label = number not in chosen
+        with self._lock:
+            self._retire(versions, found, chosen, labelled)
+            if not versions:
+                del self._models[name]
+
+    def _retire(
+        self,
+        versions: dict[int, Version],
+        found: Mapping[int, Path],
+        chosen: set[int],
+        labelled: set[int],
+    ) -> None:
+        """Mark versions that are no longer wanted; the last good one stays until another is."""
+        served = {n for n, own in versions.items() if own.state is State.AVAILABLE}
+        replaced = bool(served & chosen) or not chosen
+        for number in served - chosen - labelled:
+            if replaced or number not in found:
+                versions[number].state = State.UNLOADING
+        for number, own in list(versions.items()):
+            if own.state is State.END and number not in found:
+                del versions[number]
+
+    def _bring(self, version: Version) -> None:
+        """Load a version beside those that are served, and put it on the shelf."""
+        version.state, version.seen = State.LOADING, _times(version.folder)
+        with self._lock:
+            self._models[version.model][version.number] = version
+        facts = {"model": version.model, "version": version.number}
+        try:
+            runner = self._load(version.folder, version.model, version.number)
+        except Exception as error:  # whatever is wrong with one, the others are served
+            version.error = str(error) if isinstance(error, UserError) else f"{error!r}"
+            version.error_code = "DATA_LOSS" if isinstance(error, DataError) else "UNKNOWN"
+            version.state = State.END
+            self._log("load_failed", **facts, error=version.error)
+            return
+        with self._lock:
+            version.runner, version.state = runner, State.AVAILABLE
+        self._log("loaded", **facts)
+
+    def _drop_unused(self) -> None:
+        with self._lock:
+            unused = [
+                version
+                for own in self._models.values()
+                for version in own.values()
+                if version.state is State.UNLOADING and version.leases == 0
+            ]
+            runners = [version.runner for version in unused]
+            for version in unused:
+                version.runner, version.state = None, State.END
+        for version, runner in zip(unused, runners, strict=True):
+            if runner:
+                runner.close()
+            self._log("unloaded", model=version.model, version=version.number)
+        if unused:
+            del runners, runner
+            # TensorFlow's functions refer to each other in cycles, which hold the variables.
+            gc.collect()
+
+    def _known(self, model: str) -> dict[int, Version]:
+        if model not in self._models:
+            raise RequestError(404, f'no model "{model}"; GET /v1/models lists the models')
+        return self._models[model]
+
+    def _one(self, versions: Mapping[int, Version], model: str, number: int) -> Version:
+        if number not in versions:
+            numbers = ", ".join(map(str, sorted(versions)))
+            raise RequestError(404, f'model "{model}" has no version {number}; it has {numbers}')
+        return versions[number]
+
+    def _find(self, model: str, number: int | None, label: str | None) -> Version:
+        versions = self._known(model)
+        if label is not None:
+            number = self.resolve(model, label)
+        if number is not None:
+            version = self._one(versions, model, number)
+        else:
+            served = [own for own in versions.values() if own.state is State.AVAILABLE]
+            usual = [own for own in served if not own.by_label] or served
+            if not usual:
+                raise RequestError(503, f'model "{model}" has no version that is loaded')
+            version = max(usual, key=lambda own: own.number)
+        if version.state in (State.START, State.LOADING):
+            raise RequestError(
+                503, f'version {number} of model "{model}" is still loading', retry_after=1
+            )
+        if version.runner is None or version.state is not State.AVAILABLE:
+            raise RequestError(404, f'version {number} of model "{model}" is not served')
+        return version
+
+
+def _times(folder: Path) -> Any:
+    """Return what tells one state of a version's files from another."""
+    with suppress(OSError):
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return [
+            (str(path), stat.st_mtime_ns, stat.st_size) for path in files for stat in [path.stat()]
+        ]
+    return None

@@ -1,0 +1,190 @@
+"""Requests and answers of the Open Inference Protocol in JSON, with or without binary tensors.
+
+Source: Open Inference Protocol (KServe V2), "HTTP/REST", and its binary tensor data extension.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.serving import v2_tensors, values
+from cvpipe.serving.batching import Arrays
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.models import BYTES_SIGNATURE, Servable
+
+
+class InferRequest(NamedTuple):
+    """A parsed request, not yet compared with any signature."""
+
+    content: Mapping[str, Any]
+    binary: bytes
+    """What follows the JSON."""
+
+    @property
+    def signature_name(self) -> str:
+        """The signature that the request's parameters name; empty for the usual one."""
+        name = self.parameters.get("signature_name", "")
+        if not isinstance(name, str):
+            raise RequestError(400, 'the parameter "signature_name" must be a string')
+        return name
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters of the request."""
+        return _object(self.content, "parameters")
+
+
+def parse_request(body: bytes | bytearray, header_length: str | None) -> InferRequest:
+    """Read a request.
+
+    Args:
+        body: JSON, and binary tensors after it.
+        header_length: of the JSON; None if there is nothing else.
+
+    Raises:
+        RequestError: 400 if it is malformed.
+    """
+    end = len(body)
+    if header_length is not None:
+        if not header_length.isdecimal() or int(header_length) > len(body):
+            raise RequestError(400, "Inference-Header-Content-Length must be the JSON's length")
+        end = int(header_length)
+    try:
+        content = json.loads(body[:end])
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict) or not _are_objects(content.get("inputs")):
+        raise RequestError(400, 'the body must be a JSON object with "inputs": [{"name": …}, …]')
+    if not _are_objects(content.get("outputs", [])):
+        raise RequestError(400, '"outputs" must be a list of objects such as {"name": "scores"}')
+    return InferRequest(content, bytes(body[end:]))
+
+
+def to_arrays(request: InferRequest, servable: Servable, signature_name: str) -> Arrays:
+    """Return the inputs of a signature that a request gives.
+
+    Raises:
+        RequestError: 400 if they aren't as the signature takes them.
+    """
+    specs = servable.input_specs(signature_name)
+    images = servable.images_input if signature_name == BYTES_SIGNATURE else None
+    arrays: dict[str, np.ndarray] = {}
+    rest = request.binary
+    for given in request.content["inputs"]:
+        name = given.get("name")
+        if name not in specs or name in arrays:
+            known = ", ".join(f'"{own}"' for own in sorted(specs))
+            raise RequestError(400, f'unknown or repeated input "{name}"; there are {known}')
+        shape, size = given.get("shape"), _object(given, "parameters").get("binary_data_size")
+        if not isinstance(shape, list):
+            raise RequestError(400, f'input "{name}" has no "shape"')
+        v2_tensors.check(name, given.get("datatype"), shape, specs[name])
+        if size is None:
+            arrays[name] = _from_json(name, given, specs[name], name == images)
+            continue
+        if type(size) is not int or not 0 <= size <= len(rest):
+            raise RequestError(400, f'input "{name}" has fewer bytes than "binary_data_size" says')
+        arrays[name] = v2_tensors.from_raw(name, rest[:size], specs[name].dtype, shape)
+        rest = rest[size:]
+    if rest:
+        raise RequestError(400, f"{len(rest)} bytes of binary data belong to no input")
+    check_given(arrays, specs, servable.defaults(signature_name))
+    return arrays
+
+
+def check_given(
+    given: Mapping[str, Any], specs: Mapping[str, Any], optional: Mapping[str, Any]
+) -> None:
+    """Refuse a request without all the inputs that a signature needs.
+
+    Raises:
+        RequestError: 400.
+    """
+    missing = sorted(set(specs) - set(given) - set(optional))
+    if missing:
+        raise RequestError(400, f"the request lacks the inputs {', '.join(missing)}")
+
+
+def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
+    """Return the outputs that a request asks for, all if it names none, and which are to be binary.
+
+    Raises:
+        RequestError: 400 for an unknown one.
+    """
+    usual = bool(request.parameters.get("binary_data_output", False))
+    asked = request.content.get("outputs") or [{"name": name} for name in sorted(outputs)]
+    wanted = {}
+    for one in asked:
+        if one.get("name") not in outputs:
+            known = ", ".join(sorted(outputs))
+            raise RequestError(
+                400, f'no output "{one.get("name")}" in this signature; it has {known}'
+            )
+        wanted[one["name"]] = bool(_object(one, "parameters").get("binary_data", usual))
+    return wanted
+
+
+def to_answer(
+    head: Mapping[str, Any], outputs: Arrays, wanted: Mapping[str, bool]
+) -> tuple[bytes, int | None]:
+    """Return the body of an answer, and the length of its JSON if anything follows that."""
+    told, parts = [], []
+    for name, binary in wanted.items():
+        array = outputs[name]
+        one = {"name": name, "datatype": v2_tensors.datatype_of(array), "shape": [*array.shape]}
+        if binary:
+            parts.append(v2_tensors.to_raw(array))
+            told.append({**one, "parameters": {"binary_data_size": len(parts[-1])}})
+        else:
+            data, parameters = v2_tensors.to_data(array)
+            told.append({**one, **({"parameters": parameters} if parameters else {}), "data": data})
+    text = json.dumps({**head, "outputs": told}).encode("ascii")
+    return b"".join([text, *parts]), len(text) if parts else None
+
+
+def describe(specs: Mapping[str, tf.TensorSpec]) -> list[dict[str, Any]]:
+    """Return the metadata of tensors; -1 is a length that isn't fixed."""
+    return [
+        {
+            "name": name,
+            "datatype": v2_tensors.datatype(spec.dtype),
+            "shape": [-1] if spec.shape.rank is None else [size or -1 for size in spec.shape],
+        }
+        for name, spec in sorted(specs.items())
+    ]
+
+
+def _from_json(
+    name: str, given: Mapping[str, Any], spec: tf.TensorSpec, is_images: bool
+) -> np.ndarray:
+    """Return the array of an input's "data".
+
+    Text in an input of encoded images is base64, which no image is; elsewhere only where the
+    parameters say so.
+    """
+    shape = given["shape"]
+    try:
+        leaves = v2_tensors.flat(given.get("data"), math.prod(shape))
+    except ValueError as error:
+        raise RequestError(400, f'input "{name}" {error}') from error
+    coded = _object(given, "parameters").get("content_type") == "base64"
+    if spec.dtype == tf.string and (coded or is_images):
+        leaves = [{"b64": leaf} if isinstance(leaf, str) else leaf for leaf in leaves]
+    return values.to_array(name, leaves, tf.TensorSpec([None], spec.dtype)).reshape(shape)
+
+
+def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = content.get(key, {})
+    if not isinstance(value, dict):
+        raise RequestError(400, f'"{key}" must be an object')
+    return value
+
+
+def _are_objects(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(item, dict) for item in content)

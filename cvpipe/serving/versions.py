@@ -1,0 +1,78 @@
+"""Choice of the versions that are served: by policy, and by labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cvpipe.errors import ConfigError
+
+LATEST, ALL = "latest", "all"
+_LABEL = re.compile(r"(?P<model>[^:=]+):(?P<label>[a-zA-Z0-9_]+)=(?P<version>[0-9]{1,18})")
+_NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The versions to serve of each model."""
+
+    every: str | frozenset[int] = LATEST
+    """Of models that have no choice of their own: `LATEST`, `ALL`, or numbers."""
+    of_model: Mapping[str, str | frozenset[int]] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Model → label → version."""
+
+    def chosen(self, model: str, found: Iterable[int]) -> set[int]:
+        """Return the versions, of those found, that answer requests without a label."""
+        choice, numbers = self.of_model.get(model, self.every), set(found)
+        if choice == LATEST:
+            return {max(numbers)} if numbers else set()
+        if isinstance(choice, frozenset):
+            return numbers & choice
+        return numbers
+
+    def labelled(self, model: str, found: Iterable[int]) -> set[int]:
+        """Return the versions, of those found, that have a label."""
+        return set(self.labels.get(model, {}).values()) & set(found)
+
+
+def parse_policy(versions: Sequence[str], labels: Sequence[str]) -> Policy:
+    """Return the policy of a command line.
+
+    Args:
+        versions: "latest", "all" or numbers such as "3,4", for one model as "NAME:latest".
+        labels: such as "digits:canary=3".
+
+    Raises:
+        ConfigError: one of them is malformed.
+    """
+    every: str | frozenset[int] = LATEST
+    of_model: dict[str, str | frozenset[int]] = {}
+    for text in versions:
+        model, separator, choice = text.rpartition(":")
+        if separator:
+            of_model[model] = _choice(text, choice)
+        else:
+            every = _choice(text, choice)
+    named: dict[str, dict[str, int]] = {}
+    for text in labels:
+        match = _LABEL.fullmatch(text)
+        if match is None:
+            raise ConfigError(
+                f"--label {text}: not a label of a version; write it as NAME:LABEL=VERSION, such"
+                " as digits:canary=3"
+            )
+        named.setdefault(match["model"], {})[match["label"]] = int(match["version"])
+    return Policy(every, of_model, named)
+
+
+def _choice(text: str, choice: str) -> str | frozenset[int]:
+    if choice in (LATEST, ALL):
+        return choice
+    if not _NUMBERS.fullmatch(choice):
+        raise ConfigError(
+            f"--versions {text}: neither latest, all nor numbers of versions; write it as latest,"
+            " all, 3 or 3,4, for one model with its name, such as digits:3"
+        )
+    return frozenset(map(int, choice.split(",")))

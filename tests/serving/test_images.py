@@ -1,0 +1,245 @@
+"""Guards `POST /predict/MODEL`, the page, limits on images, keys, and the server's numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvpipe.serving.image_header import image_size
+from cvpipe.serving.multipart import files_of
+from cvpipe.serving.settings import Settings, read_api_keys
+from cvpipe.serving.versions import ALL, Policy
+from toy_served import BAD, POISON, ask, b64, png, save_toy, served
+
+PREDICT = "/v1/models/toy:predict"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    for version in (1, 2):
+        save_toy(folder, version)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path) -> Iterator[int]:
+    settings = Settings(
+        policy=Policy(ALL, labels={"toy": {"stable": 1}}), max_pixels=1000, max_instances=20
+    )
+    with served(folder, settings) as server:
+        yield server.server_port
+
+
+def form(*files: tuple[str, bytes], boundary: str = "mark") -> tuple[bytes, dict[str, str]]:
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n'
+        f"Content-Type: image/png\r\n\r\n".encode()
+        + content
+        + b"\r\n"
+        for name, content in files
+    ]
+    field = f'--{boundary}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'.encode()
+    body = b"".join([field, *parts, f"--{boundary}--\r\n".encode()])
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def by_rest(port: int, *images: bytes) -> list[dict[str, Any]]:
+    body = {"instances": [b64(image) for image in images]}
+    status, content, _ = ask(port, "POST", PREDICT, body)
+    assert status == 200
+    return content["predictions"]
+
+
+def test_one_image_is_answered_as_the_command_prints_it(port: int) -> None:
+    status, answer, _ = ask(port, "POST", "/predict/toy", b"an image")
+    (row,) = by_rest(port, b"an image")
+    assert status == 200
+    assert answer["class_id"] == row["top_class_ids"][0] and len(answer["top"]) == 1
+    assert answer["class_name"] == str(answer["class_id"])
+
+
+def test_files_of_a_form_are_answered_by_name_and_each_fails_alone(port: int) -> None:
+    body, headers = form(("a.png", b"one"), ("b.png", BAD), ("c.png", b"three"), ("d", POISON))
+    status, content, _ = ask(port, "POST", "/predict/toy", body, headers)
+    assert status == 200
+    a, b, c, d = content["answers"]
+    assert [one["image"] for one in (a, b, c, d)] == ["a.png", "b.png", "c.png", "d"]
+    assert a["class_id"] == by_rest(port, b"one")[0]["top_class_ids"][0]
+    assert c["class_id"] == by_rest(port, b"three")[0]["top_class_ids"][0]
+    assert set(b) == set(d) == {"image", "error"}
+    assert "not a JPEG" in b["error"] and "poison" in d["error"]
+
+
+def test_versions_labels_and_settings_are_chosen(port: int) -> None:
+    for path, version in (("/versions/1", 1), ("/labels/stable", 1), ("", 2)):
+        status, _, _ = ask(port, "POST", f"/predict/toy{path}", b"an image")
+        assert status == 200
+        asked, body = f"/v1/models/toy{path}:predict", {"instances": ["a"]}
+        assert ask(port, "POST", asked, body)[1]["predictions"][0]["version"] == version
+    high = ask(port, "POST", "/predict/toy?threshold=1", b"an image")[1]
+    assert high["probability"] == 0
+    assert (
+        ask(port, "GET", "/v1/models/toy/labels/stable")[1]["model_version_status"][0]["version"]
+        == "1"
+    )
+
+
+@pytest.mark.parametrize(
+    "method, path, body, status, sentence",
+    [
+        ("POST", "/predict/toy", BAD, 400, "not a JPEG"),
+        ("POST", "/predict/toy", POISON, 400, "poison"),
+        ("POST", "/predict/toy", b"", 400, "empty"),
+        ("POST", "/predict/none", b"x", 404, 'no model "none"'),
+        ("POST", "/predict/toy/versions/9", b"x", 404, "no version 9"),
+        ("POST", "/predict/toy/labels/old", b"x", 404, "its labels: stable"),
+        ("POST", "/predict/toy?size=3", b"x", 400, 'no setting "size"'),
+        ("POST", "/predict/toy?threshold=high", b"x", 400, "takes a number"),
+        ("GET", "/predict/toy", None, 405, "answers POST"),
+        ("POST", "/predict/a/b", b"x", 404, "no address"),
+    ],
+)
+def test_wrong_requests_are_sentences(
+    port: int, method: str, path: str, body: bytes | None, status: int, sentence: str
+) -> None:
+    answered, content, _ = ask(port, method, path, body)
+    assert (answered, list(content)) == (status, ["error"]) and sentence in content["error"]
+
+
+@pytest.mark.parametrize(
+    "body, content_type, status",
+    [
+        (b"--m\r\n\r\nx\r\n--m--\r\n", "multipart/form-data", 400),
+        (b"--m\r\nno headers\r\n--m--\r\n", "multipart/form-data; boundary=m", 400),
+        (form(("a", b"x"))[0][:-4], "multipart/form-data; boundary=mark", 400),
+        (form()[0], "multipart/form-data; boundary=mark", 400),
+        (form(*[("a", b"x")] * 21)[0], "multipart/form-data; boundary=mark", 413),
+    ],
+)
+def test_malformed_forms_are_refused(
+    port: int, body: bytes, content_type: str, status: int
+) -> None:
+    answered, content, _ = ask(port, "POST", "/predict/toy", body, {"Content-Type": content_type})
+    assert (answered, list(content)) == (status, ["error"])
+
+
+def test_content_of_a_file_may_look_like_a_boundary() -> None:
+    value = b"\r\n-mark\r\n--other\r\n\r\n"
+    body, headers = form(("a", value))
+    assert files_of(body, headers["Content-Type"], 9) == [("a", value)]
+
+
+def test_an_image_of_too_many_pixels_is_refused_by_its_header_and_harms_no_other(port: int) -> None:
+    bomb = png(8000, 8000)
+    assert len(bomb) < 9000
+    rows = by_rest(port, b"one", bomb, b"three")
+    assert rows[0]["valid"] and rows[2]["valid"]
+    assert set(rows[1]) == {"valid", "error"} and "8000 x 8000 pixels" in rows[1]["error"]
+    status, content, _ = ask(port, "POST", "/predict/toy", bomb)
+    assert status == 400 and "at most 1,000" in content["error"]
+
+
+@pytest.mark.parametrize(
+    "body, status, sentence",
+    [
+        ({"instances": ["a"] * 21}, 413, "20"),
+        ({"inputs": ["a"] * 21}, 413, "20"),
+        ('{"instances": [' + ",".join(["1"] * 1_000_000) + "]}", 413, "20 instances"),
+        ('{"instances": ' + "[" * 10_000, 400, "64 levels"),
+        ('{"a": ' * 5_000, 400, "64 levels"),
+    ],
+)
+def test_json_that_costs_memory_is_refused_before_it_is_parsed(
+    port: int, body: Any, status: int, sentence: str
+) -> None:
+    answered, content, _ = ask(port, "POST", PREDICT, body)
+    assert answered == status and sentence in content["error"]
+
+
+def test_brackets_and_commas_in_strings_count_for_nothing(port: int) -> None:
+    text = '[{,"\\' * 3000
+    body = json.dumps({"instances": [text, "a"]})
+    status, content, _ = ask(port, "POST", PREDICT, body)
+    assert status == 200 and len(content["predictions"]) == 2
+
+
+def test_the_page_needs_no_inline_code(port: int) -> None:
+    status, page, headers = ask(port, "GET", "/", headers={"Accept": "text/html"})
+    assert status == 200 and "unsafe" not in headers["Content-Security-Policy"]
+    text = page.decode()
+    assert not re.search(r"<script(?![^>]*src=)|<style|\son[a-z]+=|style=", text)
+    for source in re.findall(r'(?:src|href)="([^"]+)"', text):
+        assert ask(port, "GET", source)[0] == 200
+    assert ask(port, "GET", "/")[1] == {"models": [{"name": "toy", "versions": ["1", "2"]}]}
+
+
+def test_a_request_id_comes_back_and_one_is_made(port: int) -> None:
+    assert ask(port, "GET", "/healthz", headers={"X-Request-Id": "a-1"})[2]["X-Request-Id"] == "a-1"
+    assert len(ask(port, "GET", "/healthz")[2]["X-Request-Id"]) == 32
+
+
+def test_health_and_numbers(port: int) -> None:
+    assert ask(port, "GET", "/healthz")[0] == ask(port, "GET", "/readyz")[0] == 200
+    by_rest(port, b"counted")
+    ask(port, "POST", "/predict/none", b"x")
+    text = ask(port, "GET", "/monitoring/prometheus/metrics")[1].decode()
+    assert re.search(
+        r'cvpipe_requests_total\{code="200",model="toy",protocol="http",version="2"\} [1-9]', text
+    )
+    assert 'code="404",model="",protocol="http"' in text
+    for name in ("queue_seconds", "call_seconds", "batch_images", "stage_seconds"):
+        assert re.search(rf"cvpipe_{name}_count\{{[^}}]*version=\"2\"[^}}]*\}} [1-9]", text), name
+    assert "cvpipe_ready 1.0" in text
+
+
+def test_only_requests_with_a_key_are_answered(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# ours\n\nfirst\nsecond key \n")
+    keys = read_api_keys(tmp_path / "keys")
+    assert keys == {b"first", b"second key"}
+    with served(folder, Settings(api_keys=keys)) as server:
+        port = server.server_port
+        for headers in ({}, {"X-API-Key": "fir"}, {"Authorization": "Basic first"}):
+            status, content, answered = ask(port, "POST", "/predict/toy", b"x" * 10**6, headers)
+            assert (status, list(content)) == (401, ["error"])
+            assert answered["WWW-Authenticate"] == "Bearer"
+        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second key"}):
+            assert ask(port, "POST", "/predict/toy", b"x", headers)[0] == 200
+        for path, status in (("/healthz", 200), ("/readyz", 200), ("/v2/health/live", 200)):
+            assert ask(port, "GET", path)[0] == status
+        for path in ("/", "/v1/models", "/v2", "/monitoring/prometheus/metrics"):
+            assert ask(port, "GET", path)[0] == 401
+
+
+def test_sizes_are_read_from_headers_of_every_format() -> None:
+    import tensorflow as tf
+
+    pixels = tf.zeros([30, 50, 3], tf.uint8)
+    assert image_size(png(50, 30)) == (50, 30)
+    assert image_size(tf.io.encode_png(pixels).numpy()) == (50, 30)
+    jpeg = tf.io.encode_jpeg(pixels).numpy()
+    assert image_size(jpeg) == (50, 30)
+    assert image_size(jpeg[:2] + b"\xff\xe1\x00\x06abcd" + jpeg[2:]) == (50, 30)
+    from io import BytesIO
+
+    from PIL import Image
+
+    for kind, more in (("BMP", {}), ("WEBP", {}), ("WEBP", {"lossless": True})):
+        file = BytesIO()
+        Image.new("RGB", (50, 30)).save(file, kind, **more)
+        assert image_size(file.getvalue()) == (50, 30), kind
+    for content in (
+        b"",
+        b"GIF89a",
+        jpeg[:3],
+        png(9, 9)[:20],
+        b"BM",
+        b"RIFF....WEBP",
+        jpeg[:2] * 99,
+    ):
+        assert image_size(content) is None

@@ -1,0 +1,356 @@
+"""Guards the server under load, bad clients and its own end.
+
+The long forms are run by `make soak`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import soaked
+from cvpipe.serving.settings import Settings
+from toy_served import BAD, POISON, ask, b64, png, save_toy, served
+
+PREDICT = "/v1/models/toy:predict"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    save_toy(folder, 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def slow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that takes a while, whatever the batch."""
+    folder = tmp_path_factory.mktemp("slow") / "toy"
+    save_toy(folder, 1, slow=100)
+    return folder
+
+
+@contextmanager
+def process(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`cvpipe serve` in a process of its own, and its port."""
+    command = [sys.executable, "-m", "cvpipe", "serve", str(folder), "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as own:
+        assert own.stderr
+        line = next(line for line in own.stderr if " at http://" in line)
+        # Nobody reads what follows; a full pipe would hold the server up.
+        threading.Thread(target=own.stderr.read, daemon=True).start()
+        try:
+            yield own, int(line.split(" (")[0].rpartition(":")[2])
+        finally:
+            own.kill()
+
+
+def answer_alone(port: int, images: list[bytes]) -> dict[bytes, Any]:
+    """The answer of each image, asked for alone."""
+    return {
+        image: ask(port, "POST", PREDICT, {"instances": [b64(image)]})[1]["predictions"][0]
+        for image in images
+    }
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Time that a process has computed: what it takes on a machine that does nothing else."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("times", [10, *soaked(312)])
+def test_32_clients_get_their_own_answers(folder: Path, times: int) -> None:
+    images = [b"image %d" % n for n in range(64)]
+    with served(folder) as server:
+        port = server.server_port
+        expected = answer_alone(port, images)
+
+        def client(number: int) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            wrong = 0
+            for turn in range(times):
+                some = [images[(number * 7 + turn * k) % 64] for k in range(1, 2 + turn % 3)]
+                body = {"instances": [b64(image) for image in some]}
+                status, content, _ = ask(port, "POST", PREDICT, body, connection=connection)
+                right = [expected[image] for image in some]
+                wrong += status != 200 or content["predictions"] != right
+            connection.close()
+            return wrong
+
+        with ThreadPoolExecutor(32) as pool:
+            assert sum(pool.map(client, range(32))) == 0
+
+
+@pytest.mark.parametrize("bad, status", [(BAD, 200), (POISON, 400)])
+def test_one_bad_image_among_32_concurrent_ones_is_one_error(
+    slow_folder: Path, bad: bytes, status: int
+) -> None:
+    images = [b"image %d" % n for n in range(31)]
+    with served(slow_folder) as server:
+        port = server.server_port
+        expected = answer_alone(port, images)
+
+        def client(image: bytes) -> tuple[int, Any]:
+            answered, content, _ = ask(port, "POST", PREDICT, {"instances": [b64(image)]})
+            return answered, content
+
+        with ThreadPoolExecutor(32) as pool:
+            answers = list(pool.map(client, [*images[:15], bad, *images[15:]]))
+    answered, content = answers.pop(15)
+    assert answered == status
+    assert "error" in (content["predictions"][0] if status == 200 else content)
+    assert answers == [(200, {"predictions": [expected[image]]}) for image in images]
+
+
+@pytest.mark.parametrize("swaps", [3, *soaked(100)])
+def test_swaps_under_load_lose_nothing_and_a_damaged_version_replaces_none(
+    folder: Path, tmp_path: Path, swaps: int
+) -> None:
+    own = tmp_path / "toy"
+    shutil.copytree(folder / "1", own / "1")
+    done = threading.Event()
+    with served(own, Settings(poll_seconds=0.05)) as server:
+        port = server.server_port
+
+        def client(number: int) -> Counter[Any]:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            seen: Counter[Any] = Counter()
+            while not done.is_set():
+                body = {"instances": [b64(b"image %d" % number)]}
+                status, _, _ = ask(port, "POST", PREDICT, body, connection=connection)
+                seen[status] += 1
+            connection.close()
+            return seen
+
+        with ThreadPoolExecutor(4) as pool:
+            clients = [pool.submit(client, number) for number in range(4)]
+            try:
+                for version in range(2, 2 + swaps):
+                    shutil.copytree(folder / "1", own / f"{version}.partial")
+                    if version % 3 == 0:
+                        graph = own / f"{version}.partial" / "saved_model.pb"
+                        graph.write_bytes(graph.read_bytes()[: -100 * version])
+                    (own / f"{version}.partial").rename(own / str(version))
+                    _wait(lambda v=version: _state(port, v) in ("AVAILABLE", "END"))
+                    assert _state(port, version) == ("END" if version % 3 == 0 else "AVAILABLE")
+                    numbers = server.service.shelf.numbers("toy")
+                    assert numbers[-1] == (version - 1 if version % 3 == 0 else version)
+                    if version > 4:
+                        shutil.rmtree(own / str(version - 3))
+            finally:
+                done.set()
+        assert set(sum((one.result() for one in clients), Counter())) == {200}
+
+
+def _state(port: int, version: int) -> str:
+    status, content, _ = ask(port, "GET", f"/v1/models/toy/versions/{version}")
+    return content["model_version_status"][0]["state"] if status == 200 else ""
+
+
+def _wait(holds: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_sigterm_under_load_loses_no_request(slow_folder: Path) -> None:
+    outcomes: list[tuple[int, str]] = []
+    lost: list[str] = []
+    with process(slow_folder) as (own, port):
+
+        def client(number: int) -> None:
+            while True:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                try:
+                    connection.connect()
+                except OSError:
+                    return  # no longer listening: nothing was asked
+                try:
+                    body = json.dumps({"instances": [b64(b"image %d" % number)]})
+                    connection.request("POST", PREDICT, body)
+                    response = connection.getresponse()
+                    response.read()
+                    outcomes.append((response.status, response.headers.get("Retry-After", "")))
+                except (OSError, http.client.HTTPException) as error:
+                    lost.append(f"{error!r}")
+                    return
+                finally:
+                    connection.close()
+
+        threads = [threading.Thread(target=client, args=(n,)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        _wait(lambda: len(outcomes) > 50)
+        own.send_signal(signal.SIGTERM)
+        _wait(lambda: ask_or_none(port, "/readyz") in (503, None))
+        for thread in threads:
+            thread.join(60)
+        assert own.wait(30) == 0
+    assert not lost
+    assert {status for status, _ in outcomes} <= {200, 503}
+    assert all(retry for status, retry in outcomes if status == 503)
+
+
+def ask_or_none(port: int, path: str) -> int | None:
+    try:
+        return ask(port, "GET", path)[0]
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+@pytest.mark.parametrize("seconds", [3, *soaked(60)])
+def test_overload_is_refused_and_passes(slow_folder: Path, seconds: float) -> None:
+    with process(slow_folder, "--max-queue", "16") as (own, port):
+        answer_alone(port, [b"image"])
+        outcomes: Counter[int] = Counter()
+        unsaid: list[int] = []
+        end = time.monotonic() + seconds
+
+        def client(number: int) -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            body = {"instances": [b64(b"image %d" % number)] * 4}
+            while time.monotonic() < end:
+                status, _, headers = ask(port, "POST", PREDICT, body, connection=connection)
+                outcomes[status] += 1
+                if status != 200 and "Retry-After" not in headers:
+                    unsaid.append(status)
+            connection.close()
+
+        threads = [threading.Thread(target=client, args=(n,)) for n in range(48)]
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds / 3)
+        before = memory(own.pid)
+        for thread in threads:
+            thread.join()
+        grown = memory(own.pid) / before - 1
+        assert not unsaid and set(outcomes) == {200, 429}
+        assert grown <= 0.10
+        _wait(lambda: ask(port, "POST", PREDICT, {"instances": ["a"]})[0] == 200, 5)
+
+
+def test_slow_clients_are_cut_off_and_hold_nothing_up(folder: Path) -> None:
+    settings = Settings(header_seconds=0.5, stalled_seconds=0.5, max_connections=300)
+    with served(folder, settings) as server:
+        port = server.server_port
+        heads = [b"", b"POST /v1", b"POST %s HTTP/1.1\r\nHost: x\r\n" % PREDICT.encode()]
+        whole = b"POST %s HTTP/1.1\r\nContent-Length: 100\r\n\r\n{" % PREDICT.encode()
+        chunk = b"POST %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{" % PREDICT.encode()
+        slow = []
+        for n in range(200):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+            connection.sendall([*heads, whole, chunk][n % 5])
+            slow.append(connection)
+        began = time.monotonic()
+        assert ask(port, "POST", PREDICT, {"instances": ["a"]})[0] == 200
+        assert time.monotonic() - began < 5
+        statuses = Counter()
+        for connection in slow:
+            reply = b"".join(iter(lambda: connection.recv(2**16), b""))
+            statuses[reply[9:12]] += 1
+            connection.close()
+        assert set(statuses) == {b"", b"408"}, statuses
+
+
+def test_a_client_that_drips_is_cut_off(folder: Path) -> None:
+    with (
+        served(folder, Settings(header_seconds=0.5, stalled_seconds=0.5)) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as drip,
+    ):
+        drip.sendall(b"POST %s HTTP/1.1\r\nContent-Length: 9999\r\n\r\n" % PREDICT.encode())
+        with pytest.raises(ConnectionError):
+            _repeat(lambda: drip.sendall(b" "), 15, 0.1)
+
+
+def test_a_client_that_takes_no_answer_is_cut_off(folder: Path) -> None:
+    with served(folder, Settings(stalled_seconds=0.5)) as server:
+        body = json.dumps({"inputs": {"image_bytes": ["x" * 1000] * 1000}}).encode()
+        head = b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (PREDICT.encode(), len(body))
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            with pytest.raises(ConnectionError):
+                _repeat(lambda: deaf.sendall(head + body), 30, 0)
+        connections = server._uvicorn.server_state.connections
+        _wait(lambda: not connections, 10)
+
+
+def _repeat(act: Callable[[], Any], seconds: float, pause: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        act()
+        time.sleep(pause)
+
+
+def gzip_bomb() -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(b" " * 2**20) for _ in range(2**10)) + packer.flush()
+
+
+BOMBS: dict[str, Callable[[], tuple[str, bytes, dict[str, str]]]] = {
+    "png": lambda: ("/predict/toy", png(8000, 8000), {}),
+    "gzip": lambda: (PREDICT, gzip_bomb(), {"Content-Encoding": "gzip"}),
+    "depth": lambda: (PREDICT, b'{"instances":' + b"[" * 1_000_000, {}),
+    "instances": lambda: (PREDICT, b'{"instances":[' + b"1," * 999_999 + b"1]}", {}),
+    "rows": lambda: (PREDICT, b'{"instances":[' + b'{"b64":""},' * 999_999 + b"{}]}", {}),
+    "columns": lambda: (PREDICT, b'{"inputs":{"image_bytes":[' + b'"",' * 999_999 + b'""]}}', {}),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused_fast_and_take_no_memory(folder: Path, name: str) -> None:
+    path, body, headers = BOMBS[name]()
+    with process(folder) as (own, port):
+        for _ in range(3):
+            answer_alone(port, [b"image"])
+        before, began = memory(own.pid), cpu_seconds(own.pid)
+        for _ in range(5):
+            status, content, _ = ask(port, "POST", path, body, headers)
+            assert status in (400, 413) and list(content) == ["error"]
+        took = (cpu_seconds(own.pid) - began) / 5
+        print(f"{name}: {1000 * took:.1f} ms, {(memory(own.pid) - before) / 2**20:.1f} MiB")
+        assert took < 0.05
+        assert memory(own.pid) - before < 20 * 2**20
+        assert ask(port, "GET", "/healthz")[0] == 200
+
+
+def test_a_body_of_two_gigabytes_is_refused_by_its_length(folder: Path) -> None:
+    with process(folder) as (own, port):
+        before = memory(own.pid)
+        head = f"POST {PREDICT} HTTP/1.1\r\nContent-Length: {2**31}\r\n\r\n".encode()
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(head)
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
+        assert memory(own.pid) - before < 20 * 2**20
+
+
+def test_an_empty_gzip_body_is_no_bomb(folder: Path) -> None:
+    with served(folder) as server:
+        packed = gzip.compress(json.dumps({"instances": ["a" * 10**6]}).encode())
+        headers = {"Content-Encoding": "gzip"}
+        assert ask(server.server_port, "POST", PREDICT, packed, headers)[0] == 200
