@@ -46,7 +46,9 @@ def body_length(
     if codings:
         # Two lengths are how one request is smuggled inside another.
         if lengths or version < "1.1":
-            raise RequestError(400, "send a chunked body with HTTP/1.1, and without a Content-Length")
+            raise RequestError(
+                400, "send a chunked body with HTTP/1.1, and without a Content-Length"
+            )
         if [coding.strip().lower() for coding in codings] != [b"chunked"]:
             raise RequestError(
                 501, "Transfer-Encoding must be chunked; for gzip, send Content-Encoding: gzip"

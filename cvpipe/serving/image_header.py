@@ -6,7 +6,7 @@ is decoded.
 
 from __future__ import annotations
 
-from cvpipe.data.decode import FORMATS
+from cvpipe.data.header import FORMATS
 
 Size = tuple[int, int]
 

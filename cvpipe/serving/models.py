@@ -15,6 +15,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import UserError
 from cvpipe.export.about import ABOUT, VALID, find_versions, read_about
+from cvpipe.export.manifest import check_manifest
+from cvpipe.export.operations import check_operations
 from cvpipe.export.replay import default_inputs
 
 BYTES_SIGNATURE = "serving_default"
@@ -131,11 +133,15 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def load_servable(path: Path) -> Servable:
-    """Load one version.
+    """Load one version, after its operations and, where cvpipe exported it, its files were checked.
 
     Raises:
-        UserError: it can't be loaded.
+        UserError: it can't be loaded, or isn't as it was exported.
     """
+    is_ours = (path / ABOUT).is_file()
+    if is_ours:
+        check_manifest(path)
+    check_operations(path)
     try:
         root = tf.saved_model.load(str(path))
         saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
@@ -145,5 +151,5 @@ def load_servable(path: Path) -> Servable:
             " export RUN"
         ) from error
     protos = dict(saved_model.meta_graphs[0].signature_def)
-    valid = VALID if (path / ABOUT).is_file() else None
+    valid = VALID if is_ours else None
     return Servable(root.signatures, protos, default_inputs(str(path)), valid, root, path)
