@@ -13,7 +13,15 @@ from conftest import ROOT
 # A module may import what stands before it or in the same place.
 ORDER = [
     {"errors"},
-    {"atomic_write", "json_files", "yaml_files", "text_files", "user_paths", "interrupt"},
+    {
+        "atomic_write",
+        "json_files",
+        "markdown",
+        "yaml_files",
+        "text_files",
+        "user_paths",
+        "interrupt",
+    },
     {"models.catalogue"},
     {"config"},
     {"config_errors"},

@@ -30,10 +30,10 @@ def test_scores_are_measured_again_and_compared(
 ) -> None:
     code, out, _ = cvpipe("verify", artefact, "--split", "test", "--json")
     was, now = json.loads(out)["scores"]["accuracy"]
-    assert code == 0 and was == now == read_about(artefact)["scores"]["test"]["accuracy"]
+    assert code == 0 and was == now == read_about(artefact)["measured"]["test"]["accuracy"]
     copy = Path(shutil.copytree(artefact, tmp_path / "1"))
     about = read_about(copy)
-    about["scores"]["test"]["accuracy"] = was - 0.01
+    about["measured"]["test"]["accuracy"] = was - 0.01
     (copy / ABOUT).write_text(json.dumps(about))
     write_manifest(copy)
     code, _, err = cvpipe("verify", copy, "--split", "test")
@@ -64,7 +64,7 @@ def test_a_changed_file_fails(cvpipe: Any, artefact: Path, tmp_path: Path) -> No
 
 def test_the_card_has_scores_tensors_and_data(artefact: Path) -> None:
     about, card = read_about(artefact), (artefact / CARD).read_text()
-    assert f"accuracy | {about['scores']['test']['accuracy']:.4f}" in card
+    assert f"accuracy | {about['measured']['test']['accuracy']:.4f}" in card
     for name, signature in about["signatures"].items():
         assert f"### Signature `{name}`" in card
         for own in (*signature["inputs"], *signature["outputs"]):
@@ -80,5 +80,5 @@ def test_scores_of_another_checkpoint_are_left_out(run_copy: Path, tmp_path: Pat
     file = Run(run_copy).scores_file("test")
     file.write_text(json.dumps({**json.loads(file.read_text()), "step": 1}))
     result = export(Run(run_copy), tmp_path / "model")
-    assert read_about(Path(result["artefact"]))["scores"] == {}
+    assert read_about(Path(result["artefact"]))["measured"] == {}
     assert "No report of this checkpoint" in (Path(result["artefact"]) / CARD).read_text()

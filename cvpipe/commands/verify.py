@@ -67,12 +67,12 @@ def _measure_again(
     from cvpipe.export.about import artefact_config, artefact_facts
     from cvpipe.runtime import prepare_process
 
-    if options.split not in about["scores"]:
+    if options.split not in about["measured"]:
         raise UserError(
             f"{folder}: has no scores on the {options.split} split to compare with; cvpipe evaluate"
             f" {folder} --split {options.split} measures them"
         )
-    before, config = about["scores"][options.split], artefact_config(folder)
+    before, config = about["measured"][options.split], artefact_config(folder)
     prepare_process(config)
     from cvpipe.export.score import evaluate_artefact
     from cvpipe.tasks import load_task

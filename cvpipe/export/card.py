@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cvpipe.data.facts import Facts
 from cvpipe.markdown import number, table
 
 CARD = Path("assets.extra") / "model_card.md"
@@ -45,7 +46,7 @@ def write_card(
 
 
 def _head(model: str, about: Mapping[str, Any]) -> list[str]:
-    config, classes = about["config"], about["trained_on"]["facts"]["class_names"]
+    config, classes = about["config"], Facts.from_json(about["trained_on"]["facts"]).class_names
     lines = [f"# {config['name']}", "", f"Task: {config['task']}."]
     if classes:
         lines += ["", f"{len(classes)} classes: {', '.join(classes)}."]
@@ -67,11 +68,11 @@ def _meaning(described: Mapping[str, Any]) -> str:
 
 
 def _scores(about: Mapping[str, Any]) -> list[str]:
-    gate, scores = about["gate"], about["scores"]
+    gate, measured = about["gate"], about["measured"]
     lines = ["## Scores", ""]
-    if not scores:
+    if not measured:
         lines += ["No report of this checkpoint was made; `cvpipe evaluate` measures it.", ""]
-    for split, values in scores.items():
+    for split, values in measured.items():
         rows = [[name, number(value)] for name, value in values.items()]
         lines += [f"On the {split} split:", "", *table(["score", "value"], rows), ""]
     return [

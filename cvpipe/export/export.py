@@ -82,7 +82,7 @@ def export_members(
             "config": trained.config.to_json(),
             "signatures": describe_signatures(unchecked, task),
             "gate": measured,
-            "scores": _scores(members),
+            "measured": _measured(members),
             "versions": members[0].run.versions,
             "trained_on": known,
             "members": [
@@ -102,19 +102,19 @@ def export_members(
     return {"artefact": str(folder / str(version)), "version": version, **measured}
 
 
-def _scores(members: Sequence[Member]) -> dict[str, dict[str, float]]:
+def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:
     """Return the scores by split that a report has of the exported checkpoint; none of several
     that answer together.
     """
     if len(members) > 1:
         return {}
     run, checkpoint = members[0]
-    return run.scores(int(read_checkpoint(checkpoint, ("step",))["step"]))
+    return run.measured(int(read_checkpoint(checkpoint, ("step",))["step"]))
 
 
 def _pictures(members: Sequence[Member]) -> list[Path]:
-    """Return the pictures of the report, as far as `_scores` has its scores."""
-    if "test" not in _scores(members):
+    """Return the pictures of the report, as far as `_measured` has its scores."""
+    if "test" not in _measured(members):
         return []
     return sorted(members[0].run.pictures("test").glob("*.png"))
 

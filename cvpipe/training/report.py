@@ -65,7 +65,7 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
     if said := unfinished(run):
         log.warning("%s: %s", run.folder, said)
     checkpoint = read_checkpoint(run.checkpoint(trained.config.export.checkpoint), ("step",))
-    measured = {"split": split, "step": int(checkpoint["step"]), "scores": numbers(scores)}
+    measured = {"split": split, "step": int(checkpoint["step"]), "measured": numbers(scores)}
     write_json(run.scores_file(split), measured)
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)

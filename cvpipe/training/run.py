@@ -61,17 +61,17 @@ class Run:
         """The numbers of the report on a split, as JSON."""
         return self.folder / f"scores-{split}.json"
 
-    def scores(self, step: int) -> dict[str, dict[str, float]]:
+    def measured(self, step: int) -> dict[str, dict[str, float]]:
         """Return the numbers of the reports by split, as far as they are of the state after `step`
         steps.
         """
-        measured = {}
+        found = {}
         for file in sorted(self.folder.glob("scores-*.json")):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 values = json.loads(file.read_text(encoding="utf-8"))
                 if values["step"] == step:
-                    measured[str(values["split"])] = values["scores"]
-        return measured
+                    found[str(values["split"])] = values["measured"]
+        return found
 
     def checkpoint(self, which: str) -> Path:
         """The checkpoint file "best" or "last"; a run without validation has only "last", which

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cvpipe.export.manifest import write_manifest
 from cvpipe.serving.server import Server, make_server
 from cvpipe.serving.settings import Settings
 
@@ -82,6 +83,7 @@ def save_toy(folder: Path, version: int, slow: int = 0) -> Path:
     )
     (aside / "assets.extra").mkdir(exist_ok=True)
     (aside / "assets.extra" / "cvpipe.json").write_text(json.dumps(ABOUT))
+    write_manifest(aside)
     return aside.rename(folder / str(version))
 
 
