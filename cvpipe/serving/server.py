@@ -196,8 +196,10 @@ def _turn_away(listener: socket.socket) -> None:
     """Answer connections that were made and never taken up; closing the socket would reset them."""
     answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
     listener.setblocking(False)
+    # Clients that come back at once would have the server never end.
+    end = time.monotonic() + GRACE_SECONDS
     with suppress(OSError):
-        while True:
+        while time.monotonic() < end:
             connection, _ = listener.accept()
             with connection, suppress(OSError):
                 connection.settimeout(GRACE_SECONDS)

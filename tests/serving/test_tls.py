@@ -13,6 +13,7 @@ import pytest
 
 from cvpipe.errors import ConfigError, UserError
 from cvpipe.serving.grpc_messages import inference
+from cvpipe.serving.server import make_server
 from cvpipe.serving.settings import Settings
 from toy_served import save_toy, served
 
@@ -62,10 +63,8 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence(
 ) -> None:
     save_toy(tmp_path / "toy", 1)
     cert, key = pair
-    with (
-        pytest.raises(UserError, match="--tls-cert and"),
-        served(tmp_path, Settings(tls_cert=tmp_path / "none.pem", tls_key=key)),
-    ):
-        pass
+    settings = Settings(tls_cert=tmp_path / "none.pem", tls_key=key)
+    with pytest.raises(UserError, match="--tls-cert and"):
+        make_server(tmp_path, "127.0.0.1", 0, settings)
     with pytest.raises(ConfigError, match="belong together"):
         Settings(tls_cert=cert)
