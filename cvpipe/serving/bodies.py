@@ -161,11 +161,14 @@ class JsonGuard:
             RequestError: 400 if it is nested too deep, 413 if there are too many values.
         """
         marks = self._outside_strings(part)
-        if self._quotes > 2 * STRINGS_PER_VALUE * self._max_values:
+        if marks:
+            self._count(np.frombuffer(marks, np.uint8))
+        too_many_strings = self._quotes > 2 * STRINGS_PER_VALUE * self._max_values
+        if too_many_strings or self._values >= self._max_values:
             raise self._too_many()
-        if not marks:
-            return
-        signs = np.frombuffer(marks, np.uint8)
+
+    def _count(self, signs: np.ndarray) -> None:
+        """Count brackets and commas, uint8 [n]; raise RequestError where they are too deep."""
         opened = (signs == ord("[")) | (signs == ord("{"))
         closed = (signs == ord("]")) | (signs == ord("}"))
         depths = self._depth + np.cumsum(opened.astype(np.int32) - closed)
@@ -173,8 +176,6 @@ class JsonGuard:
         self._values += int(np.count_nonzero((signs == ord(",")) & (depths == 2)))
         if depths.max() > MAX_DEPTH:
             raise RequestError(400, f"the body is not JSON of at most {MAX_DEPTH} levels")
-        if self._values >= self._max_values:
-            raise self._too_many()
 
     def _too_many(self) -> RequestError:
         return RequestError(
