@@ -44,8 +44,8 @@ def test_both_protocols_are_encrypted(pair: tuple[Path, Path], tmp_path: Path) -
         assert connection.getresponse().status == 200
         connection.close()
         plain = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        plain.request("GET", "/healthz")
         with pytest.raises((http.client.HTTPException, ConnectionError)):
-            plain.request("GET", "/healthz")
             plain.getresponse()
         credentials = grpc.ssl_channel_credentials(cert.read_bytes())
         own = inference()
