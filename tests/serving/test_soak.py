@@ -63,6 +63,15 @@ def process(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
             own.kill()
 
 
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Iterator[tuple[int, int]]:
+    """The number of a server's process, and its port."""
+    with process(folder) as (own, port):
+        for _ in range(3):
+            answer_alone(port, [b"image"])
+        yield own.pid, port
+
+
 def answer_alone(port: int, images: list[bytes]) -> dict[bytes, Any]:
     """The answer of each image, asked for alone."""
     return {
@@ -325,30 +334,28 @@ BOMBS: dict[str, Callable[[], tuple[str, bytes, dict[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_fast_and_take_no_memory(folder: Path, name: str) -> None:
+def test_bombs_are_refused_fast_and_take_no_memory(alone: tuple[int, int], name: str) -> None:
     path, body, headers = BOMBS[name]()
-    with process(folder) as (own, port):
-        for _ in range(3):
-            answer_alone(port, [b"image"])
-        before, began = memory(own.pid), cpu_seconds(own.pid)
-        for _ in range(5):
-            status, content, _ = ask(port, "POST", path, body, headers)
-            assert status in (400, 413) and list(content) == ["error"]
-        took = (cpu_seconds(own.pid) - began) / 5
-        print(f"{name}: {1000 * took:.1f} ms, {(memory(own.pid) - before) / 2**20:.1f} MiB")
-        assert took < 0.05
-        assert memory(own.pid) - before < 20 * 2**20
-        assert ask(port, "GET", "/healthz")[0] == 200
+    pid, port = alone
+    before, began = memory(pid), cpu_seconds(pid)
+    for _ in range(5):
+        status, content, _ = ask(port, "POST", path, body, headers)
+        assert status in (400, 413) and list(content) == ["error"]
+    took = (cpu_seconds(pid) - began) / 5
+    print(f"{name}: {1000 * took:.1f} ms, {(memory(pid) - before) / 2**20:.1f} MiB")
+    assert took < 0.05
+    assert memory(pid) - before < 20 * 2**20
+    assert ask(port, "GET", "/healthz")[0] == 200
 
 
-def test_a_body_of_two_gigabytes_is_refused_by_its_length(folder: Path) -> None:
-    with process(folder) as (own, port):
-        before = memory(own.pid)
-        head = f"POST {PREDICT} HTTP/1.1\r\nContent-Length: {2**31}\r\n\r\n".encode()
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            connection.sendall(head)
-            assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
-        assert memory(own.pid) - before < 20 * 2**20
+def test_a_body_of_two_gigabytes_is_refused_by_its_length(alone: tuple[int, int]) -> None:
+    pid, port = alone
+    before = memory(pid)
+    head = f"POST {PREDICT} HTTP/1.1\r\nContent-Length: {2**31}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head)
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
+    assert memory(pid) - before < 20 * 2**20
 
 
 def test_an_empty_gzip_body_is_no_bomb(folder: Path) -> None:
