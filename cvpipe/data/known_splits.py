@@ -85,10 +85,11 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
     new = np.flatnonzero(~np.isin(digests, everything))
     if gone.any() and len(new):
         raise DataError(
-            f"the data changed since the model was trained: {counted(int(gone.sum()), 'image')} of"
-            f" its training are missing or annotated anew, and {counted(len(new), 'new image')} in"
-            f" the {name} split, such as {_some(images, new)}, may be the same under other names or"
-            " with other annotations. Restore the data, or train again"
+            "the data changed since the model was trained and lost"
+            f" {counted(int(gone.sum()), 'image')}"
+            f" that it was trained on; {counted(len(new), 'new image')} in the {name} split, such"
+            f" as {_some(images, new)}, may be the same under other names or with other"
+            " annotations. Restore the data, or train again"
         )
 
 

@@ -224,7 +224,8 @@ class Run:
             ) from None
         except (OSError, json.JSONDecodeError) as error:
             raise DataError(
-                f"{self.known_file}: damaged ({error}); restore it, or train again with --fresh"
+                f"{self.known_file}: damaged or unreadable ({error}); restore it, or train again"
+                " with --fresh"
             ) from None
         if not {"facts", "examples", "digests", "images", "versions"} <= values.keys():
             raise DataError(
