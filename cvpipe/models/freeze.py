@@ -8,9 +8,7 @@ from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
 ADDED = ("extra", "pyramid", "neck", "head", "decoder")
-"""How the names of layers begin that detectors and segmenters add to a backbone; see `detectors`
-and `segmenters`.
-"""
+"""How the names of layers begin that a task adds to a backbone."""
 HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
 """How the names of the head's layers begin; see `heads.classifier` for those of a classifier."""
 

@@ -89,7 +89,7 @@ def _heatmaps(
         )(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(style.norm(x, f"{name}_norm"))
     return keras.layers.Conv2D(
-        points, 1, kernel_initializer=last_kernel(style), dtype="float32", name="heatmaps"
+        points, 1, kernel_initializer=last_kernel(style), dtype="float32", name="head_heatmaps"
     )(x)
 
 
@@ -105,14 +105,14 @@ def _coordinates(
         case "none":
             x = keras.layers.Flatten(name="cells")(x)
     x = keras.layers.Dense(
-        head.hidden, "relu", kernel_initializer=style.initializer.kernel(), name="hidden"
+        head.hidden, "relu", kernel_initializer=style.initializer.kernel(), name="head_hidden"
     )(x)
     x = keras.layers.Dense(
         2 * points,
         kernel_initializer=last_kernel(style),
         bias_initializer=keras.initializers.Constant(0.5),
         dtype="float32",
-        name="places",
+        name="head_places",
     )(_drop(x, dropout))
     return keras.layers.Reshape((points, 2), dtype="float32", name="coordinates")(x)
 

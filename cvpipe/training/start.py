@@ -127,7 +127,7 @@ def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
         return _by_path(_loaded(application(network, input_shape=(*config.prepare.size, 3)), path))
     # The file doesn't name its classes: as many as its last layer has units.
     outputs = _units_of_last_layer(path)
-    saved = load_task(config, Facts(tuple(map(str, range(outputs)))))
+    saved = load_task(config, facts._replace(class_names=tuple(map(str, range(outputs)))))
     [network] = saved.build(False).values()
     return _by_path(_loaded(network, path), outputs == len(facts.class_names))
 

@@ -17,7 +17,8 @@ from cvpipe.data.sources import open_splits
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.export.keras_file import export_keras
 from cvpipe.models.applications import application
-from cvpipe.tasks import classification, detection, load_task
+from cvpipe.models.freeze import freeze
+from cvpipe.tasks import classification, detection, load_task, pose
 from cvpipe.training.build import build_state, load_networks
 from cvpipe.training.ensemble import Member
 from cvpipe.training.run import Run
@@ -235,3 +236,52 @@ def test_a_detector_takes_a_classifiers_backbone_over_and_keeps_its_own_head() -
         expected = given.get(variable.path, before[variable.path])
         np.testing.assert_array_equal(variable.numpy(), expected, err_msg=variable.path)
     assert sum(variable.path in given for variable in detector.variables) > 40
+
+
+POSE_HEADS = {
+    "regression": ("model.head={kind: regression}", "loss={kind: smooth_l1}"),
+    "heatmaps": ("model.head={kind: heatmaps}", "loss={kind: gaussian}"),
+}
+POSE = (
+    "data.source={kind: stick_figures, size: [64, 64], train: 2, validation: 1, test: 1}",
+    "prepare={size: [32, 32], channels: 3}",
+    "model.width=0.125",
+)
+
+
+@pytest.mark.parametrize("head", POSE_HEADS)
+def test_a_pose_network_takes_a_classifiers_backbone_over_and_learns_its_own_head(
+    head: str,
+) -> None:
+    classifier = classification.build_network(small_config(*POSE[1:], "model.backbone=resnet18"), 2)
+    frozen = ("model.weights=classifier", "model.freeze=backbone")
+    pipeline = ROOT / "pipelines" / "pose" / "stick_figures.yaml"
+    config = config_file.load(pipeline, [*POSE, *POSE_HEADS[head], *frozen])
+    network = pose.build_network(config, 3)
+    given = {variable.path: variable.numpy() + 1 for variable in classifier.variables}
+    take_over(network, given, "the classifier")
+    own = [variable for variable in network.variables if variable.path not in given]
+    for variable in network.variables:
+        if variable.path in given:
+            np.testing.assert_array_equal(variable.numpy(), given[variable.path])
+    freeze(network, config.model)
+    trained = {variable.path for variable in network.trainable_variables}
+    assert trained == {own.path for own in own if "moving" not in own.path} != set()
+
+
+def test_a_file_of_weights_starts_a_pose_network(tmp_path: Path) -> None:
+    pipeline, file = ROOT / "pipelines" / "pose" / "stick_figures.yaml", tmp_path / "a.weights.h5"
+    config = config_file.load(pipeline, [*POSE, *POSE_HEADS["regression"], f"model.weights={file}"])
+    source = open_splits(config.data)["train"]
+    task = load_task(config, source.facts)
+    origin, model = (task.build(False)["network"] for _ in range(2))
+    origin.save_weights(file)
+    initialize({"network": model}, source, config, task)
+    assert_taken_over(model, origin)
+
+
+def test_a_pose_head_goes_onto_a_backbone_with_a_hidden_layer() -> None:
+    pipeline = ROOT / "pipelines" / "pose" / "stick_figures.yaml"
+    more = ("model.backbone=two_layer", *POSE_HEADS["regression"])
+    network = pose.build_network(config_file.load(pipeline, [*POSE, *more]), 3)
+    assert {"hidden", "head_hidden"} <= {layer.name for layer in network.layers}
