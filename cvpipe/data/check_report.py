@@ -51,7 +51,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
         files = [f"{count} {kind}" for kind, count in split["kinds"].items()]
         lines += [
             f"{name}: {split['examples']} images, {split['broken']} broken",
-            f"  classes  {counts}{more}",
+            *([f"  classes  {counts}{more}"] if split["classes"] else []),
             f"  sizes    {', '.join(sizes) or 'none'}",
             f"  files    {', '.join(files) or 'none'}",
         ]
@@ -126,7 +126,8 @@ def contact_sheet(
     read, or drawn.
 
     Annotations that have a place in the image are drawn over it; otherwise there is an example of
-    each of several classes. `encode` and `draw_targets` are the task's.
+    each of several classes, or several where there is one class or none. `encode` and
+    `draw_targets` are the task's.
     """
     # Several views of an image in evaluation are no part of training.
     config = config.with_one_view()
@@ -160,19 +161,20 @@ def contact_sheet(
 
 
 def _some(source: Source, config: Config, encode: Encode) -> Batch:
-    """Read SHEET_EXAMPLES examples, one of each class, or half as many with places; unaugmented,
-    and only such that can be read.
+    """Read SHEET_EXAMPLES examples, one of each class where there are several, or half as many
+    with places; unaugmented, and only such that can be read.
     """
-    if source.has_places:
+    strata = source.strata()
+    classes = np.unique(strata)
+    if source.has_places or len(classes) == 1:
         readable = read_examples(
             source, evenly_spaced(len(source), CANDIDATES * SHEET_EXAMPLES), config, encode
         )
-        chosen = evenly_spaced(len(readable["index"]), SHEET_EXAMPLES // 2)
+        rows = SHEET_EXAMPLES // 2 if source.has_places else SHEET_EXAMPLES
+        chosen = evenly_spaced(len(readable["index"]), rows)
         return tf.nest.map_structure(lambda values: values[chosen], readable)
-    strata = source.strata()
     # Twice the classes and a few of each, since some may be broken; all at once, because building
     # the graph takes most of the time.
-    classes = np.unique(strata)
     candidates = [
         np.flatnonzero(strata == stratum)[:CANDIDATES]
         for stratum in classes[evenly_spaced(len(classes), 2 * SHEET_EXAMPLES)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
@@ -16,14 +17,18 @@ from conftest import ROOT, small_config
 from cvpipe.config import Config
 from cvpipe.config.data import Digits, Folder
 from cvpipe.data import check_report
+from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.check import check
 from cvpipe.data.check_report import contact_sheet, summary, write_report
 from cvpipe.data.decode import decode_image
+from cvpipe.data.example import Reader
+from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.digits import digits
 from cvpipe.data.sources.folder import folder
+from cvpipe.data.sources.source import make_source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.pictures import load_pictures
 from cvpipe.pictures.drawing import to_pixels
@@ -280,6 +285,37 @@ def test_the_contact_sheet_is_the_same_each_time_and_leaves_broken_images_out(
     assert [axes.get_ylabel() for axes in sheets[0].axes if axes.get_ylabel()] == ["a", "c"]  # type: ignore[union-attr]
     write_classes(tmp_path, {"a": [b"", b""], "b": [b""], "c": [b""]})
     assert sheet_of(opened(tmp_path)["all"], config) is None
+
+
+class Plain(Annotation):
+    """An annotation without classes and without places."""
+
+    keys = ("plain",)
+
+    def digests(self, records: np.ndarray) -> list[str]:
+        return ["plain"] * len(records)
+
+    def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
+        return f"image {record}"
+
+    @classmethod
+    def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Plain:
+        return cls()
+
+
+def test_data_without_classes_is_told_and_shown_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check_report, "SHEET_EPOCHS", 1)
+    images = in_memory(np.stack([noise(8, 8, seed=seed) for seed in range(20)]))
+    source = make_source(
+        Facts(), [Plain()], 20, lambda record: {"image": tf.gather(images, record)}, str
+    )
+    assert not [line for line in summary(check({"train": source}, 3)) if "class" in line]
+    sheet = contact_sheet(source, sheet_config(), lambda example: {}, lambda *_: Figure())
+    assert sheet
+    labels = [axes.get_ylabel() for axes in sheet.axes if axes.get_ylabel()]
+    assert labels == [f"image {number}" for number in evenly_spaced(20, 8)]
 
 
 Cvpipe = Callable[..., tuple[int, str, str]]

@@ -69,6 +69,8 @@ def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Spli
     data lacks.
     """
     known = next(iter(splits.values())).classes
+    if not known:
+        raise DataError(f"data.only: {place} has no classes; leave it out")
     for name in classes:
         if name not in known:
             raise DataError(f"data.only: {place} has no class '{name}'; {suggest(name, known)}")
