@@ -15,6 +15,7 @@ ORDER = [
     {"errors"},
     {
         "atomic_write",
+        "grpc_messages",
         "json_files",
         "markdown",
         "yaml_files",

@@ -69,7 +69,7 @@ def test_the_pipelines_of_the_readme_are_pipelines(tmp_path: Path) -> None:
     for text in blocks("yaml"):
         (tmp_path / "photos.yaml").write_text(text, encoding="utf-8")
         found.append(config_file.load(tmp_path / "photos.yaml").model.backbone)
-    assert found == ["mobilenet_v2", "resnet18", "resnet18", "resnet18"]
+    assert found == ["resnet18", "resnet18", "resnet18", "resnet18"]
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([\w/.-]+)\)", README))))

@@ -21,6 +21,7 @@ from cvpipe.export.gate import check_artefact, check_requests
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
+from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
@@ -93,6 +94,7 @@ def export_members(
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_json(unchecked / ABOUT, about)
         write_card(unchecked, str(folder), about, _pictures(members))
+        write_warmup_requests(unchecked, folder.name)
         check_operations(unchecked)
         write_manifest(unchecked)
         flush_tree(unchecked)

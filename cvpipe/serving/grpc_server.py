@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 
 from cvpipe.errors import UserError
+from cvpipe.grpc_messages import health
 from cvpipe.serving import grpc_tf_serving, grpc_v2
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.grpc_calls import Call, method
-from cvpipe.serving.grpc_messages import health
 from cvpipe.serving.service import Service
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3

@@ -16,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
+from cvpipe.grpc_messages import tf_serving
 from cvpipe.serving import v2
 from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.grpc_calls import LARGE_BYTES, Call, method
-from cvpipe.serving.grpc_messages import tf_serving
 from cvpipe.serving.reload import reloaded
 from cvpipe.serving.service import Service, Target, runner_of, servable_of
 from cvpipe.serving.shelf import Version

@@ -9,11 +9,11 @@ import grpc
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.grpc_messages import inference
 from cvpipe.serving import v2, v2_tensors
 from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.grpc_calls import Call, method
-from cvpipe.serving.grpc_messages import inference
 from cvpipe.serving.service import Service, Target, servable_of
 from cvpipe.serving.v2_routes import SERVER, model_metadata
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvpipe.serving.grpc_messages import health, inference
+from cvpipe.grpc_messages import health, inference
 from cvpipe.serving.server import Server
 from cvpipe.serving.settings import Settings
 from cvpipe.serving.versions import ALL, Policy

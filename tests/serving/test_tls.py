@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from cvpipe.errors import ConfigError, UserError
-from cvpipe.serving.grpc_messages import inference
+from cvpipe.grpc_messages import inference
 from cvpipe.serving.server import make_server
 from cvpipe.serving.settings import Settings
 from toy_served import save_toy, served

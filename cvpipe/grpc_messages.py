@@ -50,6 +50,8 @@ ModelConfigList { repeated ModelConfig config = 1 }
 ModelServerConfig { ModelConfigList model_config_list = 1; bytes custom_model_config = 2 }
 ReloadConfigRequest { ModelServerConfig config = 1 }
 ReloadConfigResponse { StatusProto status = 1 }
+PredictLog { PredictRequest request = 1 }
+PredictionLog { PredictLog predict_log = 6 }
 """
 INFERENCE = """
 Empty { }
