@@ -16,7 +16,7 @@ ASK = """\
 ```python
 import tensorflow as tf
 
-model = tf.saved_model.load("{model}")
+model = tf.saved_model.load("{model}/VERSION")    # the folder that holds assets.extra
 image = tf.io.read_file("photo.jpg")
 answers = model.signatures["serving_default"](image_bytes=image[tf.newaxis])
 ```
@@ -30,7 +30,7 @@ def write_card(
 
     Args:
         folder: the artefact.
-        model: a path to it that users would write.
+        model: its name.
         about: the content of its `about.ABOUT`.
         pictures: PNG files.
     """
@@ -51,14 +51,14 @@ def _head(model: str, about: Mapping[str, Any]) -> list[str]:
     if classes:
         lines += ["", f"{len(classes)} classes: {', '.join(classes)}."]
     if "serving_default" in about["signatures"]:
-        lines += ["", "## Use", "", ASK.format(model=model)]
+        lines += ["", "## Use", "", ASK.format(model=model).rstrip()]
     for name, signature in about["signatures"].items():
         rows = [
-            [f"`{own}`", kind, _meaning(described)]
+            [f"`{own}`", kind.removesuffix("s"), _meaning(described)]
             for kind in ("inputs", "outputs")
             for own, described in signature[kind].items()
         ]
-        lines += ["", f"### Signature `{name}`", "", *table(["tensor", "", "meaning"], rows)]
+        lines += ["", f"### Signature `{name}`", "", *table(["tensor", "kind", "meaning"], rows)]
     return [*lines, ""]
 
 

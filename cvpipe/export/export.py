@@ -93,7 +93,7 @@ def export_members(
         }
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_json(unchecked / ABOUT, about)
-        write_card(unchecked, str(folder), about, _pictures(members))
+        write_card(unchecked, folder.name, about, _pictures(members))
         write_warmup_requests(unchecked, folder.name)
         check_operations(unchecked)
         write_manifest(unchecked)
