@@ -152,7 +152,8 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header_and_harms_no_other
         ({"inputs": ["a"] * 21}, 413, "20"),
         ('{"instances": [' + ",".join(["1"] * 1_000_000) + "]}", 413, "20 instances"),
         ('{"instances": ' + "[" * 10_000, 400, "64 levels"),
-        ('{"a": ' * 5_000, 400, "64 levels"),
+        ('{"a": ' * 5_000, 413, "20 instances"),
+        ("[" * 100, 400, "JSON"),
     ],
 )
 def test_json_that_costs_memory_is_refused_before_it_is_parsed(
