@@ -86,7 +86,7 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
         metavar="CHOICE",
         action="append",
         default=[],
-        help="latest (the default), all, or numbers such as 3,4; of one model digits:3; repeatable",
+        help="all (the default), latest, or numbers such as 3,4; of one model digits:3; repeatable",
     )
     group.add_argument(
         "--label",

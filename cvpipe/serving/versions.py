@@ -17,7 +17,7 @@ _NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 class Policy:
     """The versions to serve of each model."""
 
-    every: str | frozenset[int] = LATEST
+    every: str | frozenset[int] = ALL
     """Of models that have no choice of their own: `LATEST`, `ALL`, or numbers."""
     of_model: Mapping[str, str | frozenset[int]] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ def parse_policy(versions: Sequence[str], labels: Sequence[str]) -> Policy:
     Raises:
         ConfigError: one of them is malformed.
     """
-    every: str | frozenset[int] = LATEST
+    every: str | frozenset[int] = ALL
     of_model: dict[str, str | frozenset[int]] = {}
     for text in versions:
         model, separator, choice = text.rpartition(":")

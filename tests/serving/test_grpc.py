@@ -194,7 +194,7 @@ def test_configuration_is_taken_only_where_it_is_allowed(models: Any, folder: Pa
         grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
     ):
         own = model_service_pb2_grpc.ModelServiceStub(channel)
-        assert server.service.shelf.numbers("toy") == [2]
+        assert server.service.shelf.numbers("toy") == [1, 2]
         assert own.HandleReloadConfigRequest(asked).status.error_code == 0
         assert server.service.shelf.numbers("toy") == [1]
         config.base_path = "/etc"

@@ -12,7 +12,7 @@ import pytest
 from cvpipe.errors import ConfigError, DataError, UserError
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.shelf import Shelf, State
-from cvpipe.serving.versions import ALL, Policy, parse_policy
+from cvpipe.serving.versions import ALL, LATEST, Policy, parse_policy
 
 
 class Loaded:
@@ -40,7 +40,7 @@ def write(folder: Path, number: int, content: str = "good") -> None:
 
 
 def shelf(folder: Path, policy: Policy | None = None) -> Shelf:
-    own = Shelf(folder, policy or Policy(), load)
+    own = Shelf(folder, policy or Policy(LATEST), load)
     own.scan()
     return own
 
@@ -98,7 +98,8 @@ def test_a_version_is_dropped_only_after_its_requests(folder: Path) -> None:
 
 
 def test_all_or_some_versions_are_served(folder: Path) -> None:
-    assert states(shelf(folder, Policy(ALL))) == {1: "AVAILABLE", 2: "AVAILABLE"}
+    for policy in (Policy(), Policy(ALL)):
+        assert states(shelf(folder, policy)) == {1: "AVAILABLE", 2: "AVAILABLE"}
     assert states(shelf(folder, Policy(of_model={"m": frozenset({1})}))) == {1: "AVAILABLE"}
 
 
@@ -133,7 +134,7 @@ def test_a_failed_version_is_tried_once_until_its_files_change(folder: Path) -> 
         return load(path, model, number)
 
     write(folder / "m", 3, "damaged")
-    own = Shelf(folder / "m", Policy(), counted)
+    own = Shelf(folder / "m", Policy(LATEST), counted)
     for _ in range(3):
         own.scan()
     assert tried == [3]
@@ -156,7 +157,7 @@ def _empty(folder: Path) -> Path:
 
 
 def test_the_folder_is_watched(folder: Path) -> None:
-    own = Shelf(folder / "m", Policy(), load, poll_seconds=0.01)
+    own = Shelf(folder / "m", Policy(LATEST), load, poll_seconds=0.01)
     own.start()
     try:
         write(folder / "m", 3)
