@@ -42,7 +42,8 @@ def read_member(text: str | None = None) -> Member | None:
     task = _mapping(values.get("task"), "task")
     cluster = _mapping(values.get("cluster"), "cluster")
     jobs = {name: addresses for name, addresses in cluster.items() if addresses}
-    named = [str(name) for name in (*jobs, *([task["type"]] if "type" in task else []))]
+    own = task.get("type", WORKER)
+    named = [*jobs, own if isinstance(own, str) else json.dumps(own)]
     other = next((name for name in named if name not in (CHIEF, WORKER)), None)
     if other is not None:
         raise ConfigError(

@@ -97,6 +97,7 @@ def test_a_member_may_be_numbered_by_text() -> None:
         (config({"worker": TWO, "evaluator": ["c:3"]}), "the job 'evaluator' is not"),
         (config({"master": ["a:1"]}, "master"), "the job 'master' is not supported"),
         ('{"task": {"type": "evaluator", "index": 0}}', "the job 'evaluator' is not"),
+        ('{"task": {"type": null, "index": 0}}', "the job 'null' is not supported"),
     ],
 )
 def test_what_cant_train_is_a_sentence(text: str, said: str) -> None:
