@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from record import record, row
 from turns import median_seconds, timed
 
-BATCH, ROUNDS, CALLS = 8, 25, 5
+BATCH, ROUNDS, CALLS = 8, 11, 3
 CASES = {
     "ResNet-20, PNG of 8×8": {"model": {"backbone": "resnet20"}, "size": 16, "file": ("PNG", 8)},
     "MobileNetV2, JPEG of 224×224": {
