@@ -96,6 +96,10 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
     }
 
 
+def test_the_export_passes_the_gate(exported: Path) -> None:
+    assert read_about(exported)["gate"]["max_difference"] <= 1e-5
+
+
 def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
     # Evaluation writes a report.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))

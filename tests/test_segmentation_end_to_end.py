@@ -25,6 +25,7 @@ from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.evaluation import ask, evaluate
+from cvpipe.export.about import read_about
 from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
@@ -135,6 +136,10 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
         "class_iou",
         "curves",
     }
+
+
+def test_the_export_passes_the_gate(exported: Path) -> None:
+    assert read_about(exported)["gate"]["max_difference"] <= 1e-5
 
 
 def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def test_two_processes_train_to_the_weights_of_one_and_one_of_them_writes(
 CLIPPED_IN_PARTS = ["--set", "train.clip_norm=0.1", "--set", "train.accumulate=2"]
 
 
+@pytest.mark.soak
 def test_two_devices_that_clip_and_work_in_parts_train_to_the_weights_of_one(
     tmp_path: Path, small_arguments: list[str], cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:

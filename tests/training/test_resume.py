@@ -90,7 +90,8 @@ SIGTERM, KILLED = (("SIGTERM", 4, "after", 75),), (("SIGKILL", 9, "during", -9),
 @pytest.mark.parametrize(
     "uninterrupted, stops",
     [
-        ("two_layer", (*SIGTERM, *KILLED)),
+        ("two_layer", SIGTERM),
+        ("two_layer", KILLED),
         *(
             pytest.param("resnet20", stops, marks=pytest.mark.soak)
             for stops in (
