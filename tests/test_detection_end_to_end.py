@@ -26,7 +26,7 @@ from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
 from cvpipe.serving import rest
-from cvpipe.serving.models import load_models
+from cvpipe.serving.models import load_servable
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.report import evaluate_run
@@ -137,7 +137,7 @@ def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(expo
 
 
 def test_a_served_detector_takes_thresholds_and_has_defaults_for_them(exported: Path) -> None:
-    servable = load_models(exported.parent)["scenes"][1]
+    servable = load_servable(exported)
     image = tf.io.encode_png(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
     coded = {
         "b64": (

@@ -31,7 +31,7 @@ from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
 from cvpipe.geometry.masks import IGNORED, palette
 from cvpipe.serving import rest
-from cvpipe.serving.models import load_models
+from cvpipe.serving.models import load_servable
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.report import evaluate_run
@@ -278,7 +278,7 @@ def test_pictures_in_the_answer_show_its_mask(
 
 
 def test_a_segmenter_is_served_as_json(exported: Path) -> None:
-    servable = load_models(exported.parent)["squares"][1]
+    servable = load_servable(exported)
     image = tf.io.encode_png(picture(60, 90, 3)[0])
     coded = {
         "b64": (

@@ -149,20 +149,20 @@ def encoded_batches(
                 encoded = tf.identity(encoded)
         return {"bytes": encoded, "targets": encode(upright(example, extent))}
 
+    def in_slot(example: tuple[tf.Tensor, tf.Tensor], loaded: Batch) -> Batch:
+        index, real = example
+        return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
+
     def batches(guarded: bool) -> tf.data.Dataset:
-        def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
-            return {**read(index), "weight": tf.cast(real, tf.float32), "index": index}
-
-        def keeps_weight(example: tuple[tf.Tensor, tf.Tensor], loaded: Batch, _: Any) -> Batch:
-            index, real = example
-            return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
-
-        load = tf.autograph.experimental.do_not_convert(load)
         examples = _padded_range(len(source), batch_size)
         if guarded:
-            loaded = readable_or_zeros(examples, load, PARALLEL).map(keeps_weight)
+            read_each = readable_or_zeros(examples, lambda index, _: read(index), PARALLEL)
+            loaded = read_each.map(lambda example, file, _: in_slot(example, file))
         else:
-            loaded = examples.map(load, PARALLEL, deterministic=True)
+            plain = tf.autograph.experimental.do_not_convert(
+                lambda index, real: in_slot((index, real), read(index))
+            )
+            loaded = examples.map(plain, PARALLEL, deterministic=True)
         return prefetch(_batched(loaded, batch_size, fields))
 
     return PlainFirst(batches(guarded=False), lambda: batches(guarded=True))

@@ -78,12 +78,13 @@ def export_members(
             measured = check_requests(unchecked, networks, task.requests(networks), task)
         else:
             measured = check_artefact(unchecked, trained.predict, sources, task, trained.config)
+        reported = _measured(members)
         about = {
             "cvpipe": __version__,
             "config": trained.config.to_json(),
             "signatures": describe_signatures(unchecked, task),
             "gate": measured,
-            "measured": _measured(members),
+            "measured": reported,
             "versions": members[0].run.versions,
             "trained_on": known,
             "members": [
@@ -91,9 +92,12 @@ def export_members(
                 for member in members
             ],
         }
+        # Those of another checkpoint show other answers.
+        test = members[0].run.pictures("test")
+        pictures = sorted(test.glob("*.png")) if "test" in reported else []
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
         write_json(unchecked / ABOUT, about)
-        write_card(unchecked, folder.name, about, _pictures(members))
+        write_card(unchecked, folder.name, about, pictures)
         write_warmup_requests(unchecked, folder.name)
         check_operations(unchecked)
         write_manifest(unchecked)
@@ -112,13 +116,6 @@ def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:
         return {}
     run, checkpoint = members[0]
     return run.measured(int(read_checkpoint(checkpoint, ("step",))["step"]))
-
-
-def _pictures(members: Sequence[Member]) -> list[Path]:
-    """Return the pictures of the report, as far as `_measured` has its scores."""
-    if "test" not in _measured(members):
-        return []
-    return sorted(members[0].run.pictures("test").glob("*.png"))
 
 
 def _publish(unchecked: Path, folder: Path) -> int:

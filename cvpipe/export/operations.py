@@ -62,8 +62,11 @@ _LOADING = re.compile(r"__inference__?traced_(save|restore)_\d+")
 _OF_LOADING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 
 
-def check_operations(folder: Path) -> None:
+def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
     """Look for operations that reach beyond tensors and variables in an artefact's graph.
+
+    Returns:
+        The content of its saved_model.pb.
 
     Raises:
         DataError: there is one, or the graph can't be read.
@@ -90,6 +93,7 @@ def check_operations(folder: Path) -> None:
             f"{file}: holds the operation {reaching[0]}, by which a graph may reach files, other"
             " machines or the program around it. No export of cvpipe has it, so it isn't loaded"
         )
+    return model
 
 
 def _reaches(operation: str) -> bool:

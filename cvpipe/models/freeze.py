@@ -8,9 +8,9 @@ from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
 ADDED = ("extra", "pyramid", "neck", "head", "decoder")
-"""How the names of layers begin that a task adds to a backbone."""
+"""Beginnings of the names of layers that a task adds to a backbone."""
 HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
-"""How the names of the head's layers begin; see `heads.classifier` for those of a classifier."""
+"""Beginnings of the names of a head's layers; the first four are those of a classifier."""
 
 
 def freeze(model: keras.Model, config: Model) -> None:

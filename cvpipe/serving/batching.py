@@ -42,7 +42,7 @@ class Limits(NamedTuple):
 
 
 class Observer(Protocol):
-    """What is told how batches fare; times in seconds."""
+    """Listener for the course of batches; times in seconds."""
 
     def batch(self, size: int, padded: int, queued: Sequence[float], called: float) -> None:
         """Take note of a batch: images, places, how long each waited, how long the call took."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from cvpipe.serving.service import Service
     from cvpipe.serving.shelf import Version
 
-Result = TypeVar("Result")
-
-SMALL_BYTES = 2**18
-"""What is read and written of fewer bytes holds up no other request."""
 GUARDED_BYTES = 2**12
 """Bodies of fewer bytes are parsed unseen."""
 MIN_BYTES_PER_SECOND = 50_000
@@ -46,7 +41,7 @@ class Json(Response):
 
 
 class Exchange:
-    """What a handler knows of its request."""
+    """A request as its handler sees it: body, model, times."""
 
     def __init__(self, request: Request, service: Service) -> None:
         """Wrap a request of Starlette."""
@@ -142,9 +137,3 @@ class Exchange:
     def of(self, version: Version) -> None:
         """Name the version for the metrics."""
         self.model, self.version = version.model, str(version.number)
-
-    async def work(self, size: int, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Return what a function returns, called in a thread where its input or output is large."""
-        if size < SMALL_BYTES:
-            return function(*arguments)
-        return await asyncio.to_thread(function, *arguments)

@@ -1,4 +1,4 @@
-"""What surrounds every handler: request ids, API keys, errors as JSON, numbers, logs.
+"""Common course of all HTTP requests: request ids, API keys, errors as JSON, numbers, logs.
 
 A request that was refused before its body was read gets its answer, and its connection ends.
 """

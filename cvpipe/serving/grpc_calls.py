@@ -1,4 +1,4 @@
-"""What every call of gRPC goes through: keys, deadlines, errors as statuses, numbers."""
+"""Common course of all gRPC calls: keys, deadlines, errors as statuses, numbers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-LARGE_BYTES = 2**18
 
 
 class Call:
-    """What a handler knows of its call."""
+    """A gRPC call as its handler sees it: model, deadline, key."""
 
     def __init__(self, service: Service, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Wrap a context of gRPC."""

@@ -20,15 +20,15 @@ from cvpipe.grpc_messages import tf_serving
 from cvpipe.serving import v2
 from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
-from cvpipe.serving.grpc_calls import LARGE_BYTES, Call, method
+from cvpipe.serving.grpc_calls import Call, method
+from cvpipe.serving.offload import offload
 from cvpipe.serving.reload import reloaded
-from cvpipe.serving.service import Service, Target, runner_of, servable_of
+from cvpipe.serving.service import METHODS, Service, Target, runner_of, servable_of, wrong_method
 from cvpipe.serving.shelf import Version
 
 PREDICTION, MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 SIGNATURES = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _CODES = {"OK": 0, "UNKNOWN": 2, "DATA_LOSS": 15}
-_KINDS = {"classify": "classification", "regress": "regression"}
 
 
 def handlers(service: Service) -> list[grpc.GenericRpcHandler[Any, Any]]:
@@ -78,19 +78,13 @@ async def _predict(call: Call, request: Any) -> Any:
         call.of(version)
         servable, name = servable_of(version, request.model_spec.signature_name)
         size = sum(len(value) for value in request.inputs.values())
-        given = await _work(size, _arrays, request.inputs, servable.input_specs(name), service)
+        given = await offload(size, _arrays, request.inputs, servable.input_specs(name), service)
         v2.check_given(given, servable.input_specs(name), servable.defaults(name))
         outputs, _ = await service.predict(version, name, given, call.deadline())
         wanted = _wanted(list(request.output_filter), outputs)
         size = sum(value.size for value in outputs.values()) * 4
-        told = await _work(size, _protos, {key: outputs[key] for key in wanted})
+        told = await offload(size, _protos, {key: outputs[key] for key in wanted})
         return tf_serving().PredictResponse(outputs=told, model_spec=_spec(version, name))
-
-
-async def _work(size: int, function: Any, *arguments: Any) -> Any:
-    if size < LARGE_BYTES:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
 
 
 def _wanted(names: list[str], outputs: Arrays) -> list[str]:
@@ -178,24 +172,15 @@ async def _several(call: Call, request: Any) -> Any:
         raise RequestError(400, "Inference request must contain at least one task")
     task = request.tasks[0]
     verb = task.method_name.rpartition("/")[2]
-    if verb not in _KINDS:
+    if verb not in METHODS:
         raise RequestError(501, f"Unsupported signature method_name: {task.method_name}")
     _refuse_method(call, task.model_spec, verb)
 
 
 def _refuse_method(call: Call, spec: Any, verb: str) -> None:
-    """Refuse as TF Serving does for signatures of another method: none that we export is one of
-    classification or regression.
-    """
     with call.service.shelf.lease(*_target(spec)) as version:
         call.of(version)
-        servable, name = servable_of(version, spec.signature_name)
-        used = servable.signature_protos[name].method_name
-    raise RequestError(
-        400,
-        f"Expected {_KINDS[verb]} signature method_name to be tensorflow/serving/{verb}. Was:"
-        f" {used}; ask with Predict",
-    )
+        raise wrong_method(version, spec.signature_name, verb, "Predict")
 
 
 async def _status(call: Call, request: Any) -> Any:

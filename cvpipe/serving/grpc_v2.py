@@ -14,7 +14,7 @@ from cvpipe.serving import v2, v2_tensors
 from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.grpc_calls import Call, method
-from cvpipe.serving.service import Service, Target, servable_of
+from cvpipe.serving.service import Service, Target, is_ready, servable_of
 from cvpipe.serving.v2_routes import SERVER, model_metadata
 
 NAME = "inference.GRPCInferenceService"
@@ -65,13 +65,7 @@ async def _server(call: Call, request: Any) -> Any:
 
 
 async def _model_ready(call: Call, request: Any) -> Any:
-    try:
-        with call.service.shelf.lease(*_target(request.name, request.version)):
-            ready = not call.service.draining
-    except RequestError as error:
-        if error.status != 503:
-            raise
-        ready = False
+    ready = is_ready(call.service, _target(request.name, request.version))
     return inference().ModelReadyResponse(ready=ready)
 
 

@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +17,12 @@ from cvpipe.answers import UNREADABLE, to_answer
 from cvpipe.export.about import artefact_config, artefact_facts
 from cvpipe.serving.batching import Answer
 from cvpipe.serving.errors import RequestError
-from cvpipe.serving.exchange import SMALL_BYTES, Exchange, Json
+from cvpipe.serving.exchange import Exchange, Json
 from cvpipe.serving.models import BYTES_SIGNATURE, Servable
 from cvpipe.serving.multipart import files_of, is_multipart
-from cvpipe.serving.routes import check_method
-from cvpipe.serving.service import Target, runner_of
+from cvpipe.serving.offload import SMALL_BYTES, offload
+from cvpipe.serving.routes import check_method, target_of
+from cvpipe.serving.service import runner_of
 
 _MODEL = re.compile(
     r"/predict/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/]+))?"
@@ -41,10 +41,7 @@ async def answer(exchange: Exchange) -> Response:
     if match is None:
         raise RequestError(404, f"no address {exchange.raw_path}; GET /v1/models lists the models")
     check_method(exchange.method, "POST")
-    number, label = match["version"], match["label"]
-    target = Target(
-        unquote(match["model"]), int(number) if number else None, unquote(label) if label else None
-    )
+    target = target_of(match)
     service = exchange.service
     with service.admitted(), service.shelf.lease(*target) as version:
         exchange.of(version)
@@ -65,10 +62,10 @@ async def answer(exchange: Exchange) -> Response:
             one = _told(servable, answers[0], errors.get(0))
             if "error" in one:
                 raise RequestError(int(one.pop("status", 400)), one["error"])
-            picture = await exchange.work(SMALL_BYTES, _draw, servable, files[0][1], one, known)
+            picture = await offload(SMALL_BYTES, _draw, servable, files[0][1], one, known)
             return Response(picture, media_type="image/png")
         size = sum(_size(one) for one in answers)
-        told = await exchange.work(size, _told_all, servable, answers, errors)
+        told = await offload(size, _told_all, servable, answers, errors)
     if single:
         if "error" in told[0]:
             raise RequestError(int(told[0].get("status", 400)), told[0]["error"])

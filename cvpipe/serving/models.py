@@ -10,8 +10,6 @@ from typing import Any
 
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 
 from cvpipe.errors import UserError
 from cvpipe.export.about import ABOUT, VALID, find_versions, read_about
@@ -84,25 +82,6 @@ class Servable:
         return self.default_inputs.get(signature_name, {})
 
 
-Models = Mapping[str, Mapping[int, Servable]]
-"""What a folder holds: model name → version number → loaded version."""
-
-
-def load_models(folder: Path) -> Models:
-    """Loads every version of every model that `find_models` finds.
-
-    Raises:
-        UserError: there is no exported model, or one can't be loaded.
-    """
-    found = find_models(folder)
-    if not found:
-        raise nothing_to_serve(folder)
-    return {
-        name: {number: load_servable(path) for number, path in versions.items()}
-        for name, versions in found.items()
-    }
-
-
 def nothing_to_serve(folder: Path) -> UserError:
     """Return the error of a folder that holds no exported model."""
     return UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
@@ -141,11 +120,10 @@ def load_servable(path: Path) -> Servable:
     is_ours = (path / ABOUT).is_file()
     if is_ours:
         check_manifest(path)
-    check_operations(path)
+    saved_model = check_operations(path)
     try:
         root = tf.saved_model.load(str(path))
-        saved_model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    except (OSError, ValueError, KeyError, DecodeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise UserError(
             f"can't load the exported model {path}: {error}; export it again with: cvpipe"
             " export RUN"

@@ -15,7 +15,8 @@ from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.exchange import Exchange, Json
 from cvpipe.serving.models import Servable
-from cvpipe.serving.service import Service, Target, runner_of, servable_of
+from cvpipe.serving.offload import offload
+from cvpipe.serving.service import Service, Target, runner_of, servable_of, wrong_method
 from cvpipe.serving.shelf import Version
 
 _MODEL = re.compile(
@@ -23,7 +24,6 @@ _MODEL = re.compile(
     r"(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
     r"(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?"
 )
-_METHODS = {"classify": "classification", "regress": "regression"}
 
 
 async def answer(exchange: Exchange) -> Json:
@@ -45,18 +45,25 @@ async def answer(exchange: Exchange) -> Json:
             f"malformed request: {exchange.method} {path}; GET / lists the models",
         )
     check_method(exchange.method, "POST" if match["verb"] else "GET")
-    number, label = match["version"], match["label"]
-    target = Target(
-        unquote(match["model"]), int(number) if number else None, unquote(label) if label else None
-    )
+    target = target_of(match)
     if match["metadata"]:
         return Json(_metadata(service, target))
     if match["verb"] is None:
         return Json(_status(service, target))
     if match["verb"] != "predict":
         await exchange.body()
-        return _refuse_method(service, target, match["verb"])
+        with service.shelf.lease(*target) as version:
+            raise wrong_method(version, "", match["verb"], ":predict")
     return await _predict(exchange, target)
+
+
+def target_of(match: re.Match[str]) -> Target:
+    """Return the version that the groups "model", "version" and "label" of a path name."""
+    found = match.groupdict()
+    number, label = found["version"], found.get("label")
+    return Target(
+        unquote(found["model"]), int(number) if number else None, unquote(label) if label else None
+    )
 
 
 def check_method(method: str, allowed: str) -> None:
@@ -107,32 +114,18 @@ def _metadata(service: Service, target: Target) -> dict[str, Any]:
     return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signature_def}}}
 
 
-def _refuse_method(service: Service, target: Target, verb: str) -> Json:
-    """Answer as TF Serving does for a signature of another method: none that we export is one of
-    classification or regression.
-    """
-    with service.shelf.lease(*target) as version:
-        servable, name = servable_of(version, "")
-        method = servable.signature_protos[name].method_name
-    raise RequestError(
-        400,
-        f"Expected {_METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. Was:"
-        f" {method}; ask with :predict",
-    )
-
-
 async def _predict(exchange: Exchange, target: Target) -> Json:
     service = exchange.service
     with service.admitted(), service.shelf.lease(*target) as version:
         exchange.of(version)
         body = await exchange.body(service.settings.max_instances)
         deadline = service.deadline()
-        form, servable, name, given = await exchange.work(len(body), _parsed, version, body)
+        form, servable, name, given = await offload(len(body), _parsed, version, body)
         exchange.mark("parse")
         outputs, errors = await service.predict(version, name, given, deadline)
         exchange.mark("answer")
         size = sum(value.size for value in outputs.values()) * 8
-        return await exchange.work(size, _written, outputs, form, servable.valid, errors)
+        return await offload(size, _written, outputs, form, servable.valid, errors)
 
 
 def _parsed(version: Version, body: bytearray) -> tuple[bool, Servable, str, Arrays]:

@@ -1,4 +1,4 @@
-"""What every protocol of the server shares: models, limits, numbers, and its end."""
+"""A server without protocols: models, limits, numbers, and its end."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from cvpipe.serving.shelf import Shelf, Version
 from cvpipe.serving.warmup import warm
 
 WARM_SIZES = (1, 2, 4, 8, 16, 32)
+METHODS = {"classify": "classification", "regress": "regression"}
+"""Methods of signatures that TF Serving knows beside prediction."""
 
 
 class Target(NamedTuple):
@@ -107,6 +109,40 @@ class Service:
             self.metrics.loads.labels(*labels).inc()
         if event == "unloaded":
             self.metrics.forget(str(facts["model"]), int(str(facts["version"])))
+
+
+def is_ready(service: Service, target: Target) -> bool:
+    """Return True if a model, or a version of it, takes requests.
+
+    Raises:
+        RequestError: 404 if there is none.
+    """
+    try:
+        with service.shelf.lease(*target):
+            return not service.draining
+    except RequestError as error:
+        if error.status != 503:
+            raise
+        return False
+
+
+def wrong_method(version: Version, signature_name: str, verb: str, instead: str) -> RequestError:
+    """Return TF Serving's error for a signature of another method: no signature that cvpipe exports
+    is one of classification or regression.
+
+    Args:
+        version: leased from the shelf.
+        signature_name: as a request gives it.
+        verb: a key of METHODS.
+        instead: the way to ask that answers.
+    """
+    servable, name = servable_of(version, signature_name)
+    used = servable.signature_protos[name].method_name
+    return RequestError(
+        400,
+        f"Expected {METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. Was:"
+        f" {used}; ask with {instead}",
+    )
 
 
 def runner_of(version: Version) -> ServableRunner:

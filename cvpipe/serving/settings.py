@@ -1,4 +1,4 @@
-"""What can be chosen about a server."""
+"""Settings of a server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Settings:
     """Most images that wait for one version, and most other requests that do."""
     max_batch: int = 32
     wait_micros: int = 0
-    """How long a batch that isn't full waits for more images."""
+    """Microseconds that a batch that isn't full waits for more images."""
     buckets: tuple[int, ...] = ()
     """Sizes that batches are padded to; empty for any size."""
     batch_threads: int = 2

@@ -33,7 +33,7 @@ class State(IntEnum):
 
 
 class Runner(Protocol):
-    """What answers requests with a loaded version."""
+    """A loaded version that answers requests."""
 
     servable: Servable
 

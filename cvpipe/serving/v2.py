@@ -24,7 +24,7 @@ class InferRequest(NamedTuple):
 
     content: Mapping[str, Any]
     binary: bytes
-    """What follows the JSON."""
+    """The bytes behind the JSON."""
 
     @property
     def signature_name(self) -> str:

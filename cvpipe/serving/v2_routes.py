@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.responses import Response
 
@@ -14,8 +13,9 @@ from cvpipe.serving.batching import Arrays
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.exchange import Exchange, Json
 from cvpipe.serving.models import BYTES_SIGNATURE
-from cvpipe.serving.routes import check_method
-from cvpipe.serving.service import Service, Target, runner_of, servable_of
+from cvpipe.serving.offload import offload
+from cvpipe.serving.routes import check_method, target_of
+from cvpipe.serving.service import Service, Target, is_ready, runner_of, servable_of
 from cvpipe.serving.shelf import Version
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -52,8 +52,7 @@ async def answer(exchange: Exchange) -> Response:
     if match is None:
         raise RequestError(404, f"no address {exchange.raw_path}; GET /v1/models lists the models")
     check_method(exchange.method, "POST" if match["verb"] == "infer" else "GET")
-    number = match["version"]
-    target = Target(unquote(match["model"]), int(number) if number else None)
+    target = target_of(match)
     if match["verb"] == "infer":
         return await _infer(exchange, target)
     if match["verb"] == "ready":
@@ -80,13 +79,7 @@ def model_metadata(service: Service, target: Target) -> dict[str, Any]:
 
 
 def _model_ready(service: Service, target: Target) -> Response:
-    try:
-        with service.shelf.lease(*target):
-            yes = not service.draining
-    except RequestError as error:
-        if error.status != 503:
-            raise
-        yes = False
+    yes = is_ready(service, target)
     return Json({"name": target.model, "ready": yes}, 200 if yes else 503)
 
 
@@ -97,7 +90,7 @@ async def _infer(exchange: Exchange, target: Target) -> Response:
         length = exchange.request.headers.get(HEADER_LENGTH)
         body = await exchange.body(None if length else service.settings.max_instances)
         deadline = service.deadline()
-        request, name, given = await exchange.work(len(body), _parsed, version, body, length)
+        request, name, given = await offload(len(body), _parsed, version, body, length)
         exchange.mark("parse")
         outputs, _ = await service.predict(version, name, given, deadline)
         exchange.mark("answer")
@@ -106,7 +99,7 @@ async def _infer(exchange: Exchange, target: Target) -> Response:
             head["id"] = request.content["id"]
         wanted = v2.wanted_outputs(request, outputs)
         size = sum(value.size for value in outputs.values()) * 8
-        content, json_length = await exchange.work(size, v2.to_answer, head, outputs, wanted)
+        content, json_length = await offload(size, v2.to_answer, head, outputs, wanted)
     if json_length is None:
         return Json(content)
     headers = {HEADER_LENGTH: str(json_length)}

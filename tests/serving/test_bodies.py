@@ -5,17 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from cvpipe.serving.server import make_server
 from cvpipe.serving.settings import Settings
+from toy_served import served
 
 Exchange = Callable[..., list[tuple[int, Any]]]
 BODY = json.dumps({"instances": [1.0, 2.5]}).encode()
@@ -40,24 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextmanager
-def served(folder: Path, host: str, settings: Settings | None = None) -> Iterator[int]:
-    """Serve on a free port."""
-    server = make_server(folder, host, 0, settings)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def port(folder: Path) -> Iterator[int]:
-    with served(folder, "127.0.0.1") as port:
-        yield port
+    with served(folder) as server:
+        yield server.server_port
 
 
 def exchange(port: int, *requests: bytes, host: str = "127.0.0.1") -> list[tuple[int, Any]]:
@@ -172,7 +156,8 @@ def test_chunks_that_cannot_be_read_close_their_connection_and_harm_no_other(
 
 
 def test_chunks_beyond_the_limit_are_refused_while_the_client_still_sends(folder: Path) -> None:
-    with served(folder, "127.0.0.1", Settings(max_body_bytes=2**16)) as port:
+    with served(folder, Settings(max_body_bytes=2**16)) as server:
+        port = server.server_port
         ((status, content),) = exchange(port, in_chunks(b" " * 2**22, size=2**15))
         assert status == 413 and "65536" in content["error"]
         assert exchange(port, request(BODY)) == [ANSWER]
@@ -197,11 +182,13 @@ def has_ipv6() -> bool:
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("host, asked", [("::1", ["::1"]), ("::", ["::1", "127.0.0.1"])])
 def test_addresses_of_ipv6_are_listened_on(folder: Path, host: str, asked: list[str]) -> None:
-    with served(folder, host) as port:
+    with served(folder, host=host) as server:
+        port = server.server_port
         for address in asked:
             assert exchange(port, request(BODY), host=address) == [ANSWER]
 
 
 def test_a_name_is_listened_on_where_clients_of_ipv4_find_it(folder: Path) -> None:
-    with served(folder, "localhost") as port:
+    with served(folder, host="localhost") as server:
+        port = server.server_port
         assert exchange(port, request(BODY)) == [ANSWER]

@@ -15,7 +15,7 @@ from cvpipe.grpc_messages import health, inference
 from cvpipe.serving.server import Server
 from cvpipe.serving.settings import Settings
 from cvpipe.serving.versions import ALL, Policy
-from toy_served import BAD, POISON, ask, b64, save_toy, served
+from toy_served import BAD, POISON, ask, b64, save_toys, served
 
 apis = pytest.importorskip("tensorflow_serving.apis", reason="needs tensorflow-serving-api")
 from tensorflow_serving.apis import (  # noqa: E402
@@ -33,10 +33,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    for version in (1, 2):
-        save_toy(folder, version)
-    return folder
+    return save_toys(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

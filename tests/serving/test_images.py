@@ -14,17 +14,14 @@ from cvpipe.serving.image_header import image_size
 from cvpipe.serving.multipart import files_of
 from cvpipe.serving.settings import Settings, read_api_keys
 from cvpipe.serving.versions import ALL, Policy
-from toy_served import BAD, POISON, ask, b64, png, save_toy, served
+from toy_served import BAD, POISON, ask, b64, png, save_toys, served
 
 PREDICT = "/v1/models/toy:predict"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    for version in (1, 2):
-        save_toy(folder, version)
-    return folder
+    return save_toys(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +18,7 @@ import tensorflow as tf
 from cvpipe.serving.errors import to_request_error
 from cvpipe.serving.settings import Settings
 from cvpipe.serving.versions import ALL, Policy
-from toy_served import POISON, ask, b64, save_toy, served
+from toy_served import POISON, ask, b64, save_toys, served
 
 M = "/v1/models/toy"
 V1, V2, STABLE = f"{M}/versions/1", f"{M}/versions/2", f"{M}/labels/stable"
@@ -221,9 +220,7 @@ TABLE = [
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder: Path = tmp_path_factory.mktemp("models") / "toy"
-    for number in (1, 2):
-        save_toy(folder, number)
+    folder = save_toys(tmp_path_factory.mktemp("models"))
     with served(folder, Settings(policy=Policy(ALL, labels={"toy": {"stable": 1}}))) as server:
         yield server.server_port
 

@@ -7,8 +7,6 @@ import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import tensorflow as tf
@@ -16,12 +14,11 @@ import tensorflow as tf
 from cvpipe.errors import UserError
 from cvpipe.export.manifest import write_manifest
 from cvpipe.serving.client import predict
-from cvpipe.serving.models import find_models, load_models
+from cvpipe.serving.models import find_models, load_servable
 from cvpipe.serving.server import make_server
 from cvpipe.serving.settings import Settings
-from cvpipe.serving.versions import ALL, Policy
+from toy_served import served
 
-EVERY = Settings(policy=Policy(ALL))
 MODEL = "/v1/models/probe"
 PREDICT = f"{MODEL}:predict"
 
@@ -96,20 +93,6 @@ def folder(tmp_path_factory):
     (folder / "probe" / "12").mkdir()
     (folder / "README.md").write_text("not a model")
     return folder
-
-
-@contextmanager
-def served(folder, settings=EVERY):
-    """A server in a thread of its own."""
-    server = make_server(folder, "127.0.0.1", 0, settings)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +344,7 @@ def test_a_body_that_cannot_be_read_is_refused_in_json_and_closes_the_connection
 
 
 def test_a_body_over_the_limit_is_refused_while_the_client_still_sends(folder):
-    with served(folder, replace(EVERY, max_body_bytes=2**16)) as server:
+    with served(folder, Settings(max_body_bytes=2**16)) as server:
         port = server.server_port
         status, content = ask(port, "POST", PREDICT, b"x" * 2**24)
         assert status == 413 and "65536" in content["error"]
@@ -407,7 +390,7 @@ def test_closing_does_not_wait_for_idle_connections(folder):
     server.shutdown()
     closing = threading.Thread(target=server.server_close)
     closing.start()
-    closing.join(timeout=EVERY.stalled_seconds / 3)
+    closing.join(timeout=Settings().stalled_seconds / 3)
     assert not closing.is_alive()
     thread.join()
     connection.close()
@@ -436,7 +419,7 @@ def test_a_broken_export_is_named(folder, tmp_path):
     shutil.copytree(folder / "probe" / "9", broken)
     (broken / "saved_model.pb").write_bytes((broken / "saved_model.pb").read_bytes()[:-100])
     with pytest.raises(UserError, match="probe/1/saved_model.pb: the graph can't be read"):
-        load_models(tmp_path)
+        load_servable(broken)
 
 
 def test_an_image_that_an_artefact_cannot_read_is_answered_by_an_error_and_no_class(

@@ -16,7 +16,7 @@ from cvpipe.serving.versions import ALL, LATEST, Policy, parse_policy
 
 
 class Loaded:
-    """What a shelf holds of a version in these tests."""
+    """A version as these tests put it on a shelf."""
 
     servable: Any = None
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cvpipe.serving.settings import Settings
 from cvpipe.serving.versions import ALL, Policy
-from toy_served import ask, b64, save_toy, served
+from toy_served import ask, b64, save_toys, served
 
 MODEL = "/v2/models/toy"
 INFER = f"{MODEL}/infer"
@@ -26,9 +25,7 @@ TENSOR = {"parameters": {"signature_name": "tensor"}}
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder: Path = tmp_path_factory.mktemp("models") / "toy"
-    for version in (1, 2):
-        save_toy(folder, version)
+    folder = save_toys(tmp_path_factory.mktemp("models"))
     with served(folder, Settings(policy=Policy(ALL))) as server:
         yield server.server_port
 

@@ -87,10 +87,19 @@ def save_toy(folder: Path, version: int, slow: int = 0) -> Path:
     return aside.rename(folder / str(version))
 
 
+def save_toys(folder: Path) -> Path:
+    """Write versions 1 and 2 of a model "toy"; return its folder."""
+    for version in (1, 2):
+        save_toy(folder / "toy", version)
+    return folder / "toy"
+
+
 @contextmanager
-def served(folder: Path, settings: Settings | None = None) -> Iterator[Server]:
-    """A server in a thread of its own."""
-    server = make_server(folder, "127.0.0.1", 0, settings)
+def served(
+    folder: Path, settings: Settings | None = None, host: str = "127.0.0.1"
+) -> Iterator[Server]:
+    """A server in a thread of its own, on a free port."""
+    server = make_server(folder, host, 0, settings)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     server.wait_until_started()

@@ -61,7 +61,8 @@ async function draw(image, answer) {
   pen.font = `${Math.max(12, image.width / 40)}px sans-serif`;
   if (answer.mask) await drawMask(pen, answer);
   for (const one of answer.objects ?? []) {
-    if (one.score >= SCORE) drawBox(pen, one.box, one.class_id, `${one.class_name} ${percent(one.score)}`);
+    const label = `${one.class_name} ${percent(one.score)}`;
+    if (one.score >= SCORE) drawBox(pen, one.box, one.class_id, label);
   }
   if (answer.box) drawBox(pen, answer.box, answer.class_id ?? 0, answer.class_name ?? "");
   for (const [n, point] of (answer.keypoints ?? []).entries()) drawPoint(pen, point, n);
@@ -73,10 +74,14 @@ async function draw(image, answer) {
 }
 
 function lines(answer) {
-  if (answer.top) return answer.top.map((one) => `${one.class_name}: ${percent(one.probability)}`);
-  if (answer.shares) return Object.entries(answer.shares).map(([name, share]) => `${name}: ${percent(share)}`);
-  if (answer.objects) return answer.objects.filter((one) => one.score >= SCORE).map((one) => `${one.class_name}: ${percent(one.score)}`);
-  if (answer.keypoints) return answer.keypoints.map((one) => `${one.name}: ${percent(one.score)}`);
+  const line = (name, share) => `${name}: ${percent(share)}`;
+  if (answer.top) return answer.top.map((one) => line(one.class_name, one.probability));
+  if (answer.shares) return Object.entries(answer.shares).map(([name, share]) => line(name, share));
+  if (answer.objects) {
+    const found = answer.objects.filter((one) => one.score >= SCORE);
+    return found.map((one) => line(one.class_name, one.score));
+  }
+  if (answer.keypoints) return answer.keypoints.map((one) => line(one.name, one.score));
   return [];
 }
 
@@ -112,13 +117,15 @@ async function drawMask(pen, answer) {
 
 function shade(n) {
   if (n === 0) return [0, 0, 0, 0];
-  const part = (offset) => Math.round(255 * (0.5 + 0.5 * Math.cos(2 * Math.PI * (n * 0.381966 + offset))));
+  const turn = 2 * Math.PI;
+  const part = (offset) => Math.round(255 * (0.5 + 0.5 * Math.cos(turn * (n * 0.381966 + offset))));
   return [part(0), part(1 / 3), part(2 / 3), 140];
 }
 
 async function startCamera() {
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    const wanted = { video: { facingMode: "environment" } };
+    video.srcObject = await navigator.mediaDevices.getUserMedia(wanted);
     await video.play();
     video.hidden = find("shoot").hidden = false;
   } catch (error) {
