@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As a command chooses before it imports TensorFlow, which test modules import while they are
+# collected: a test and the commands that it starts have the same kernels on every processor.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker a core: more threads only wait for each other.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

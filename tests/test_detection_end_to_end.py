@@ -157,15 +157,16 @@ def test_a_served_detector_takes_thresholds_and_has_defaults_for_them(exported: 
         return servable.signatures["serving_default"](**tensors)
 
     by_default = served({"instances": [coded]})
-    assert int(by_default["count"][0]) > 3
-    fewer = served({"inputs": {"image_bytes": [coded], "max_detections": 3}})
-    np.testing.assert_array_equal(fewer["scores"][0, :3], by_default["scores"][0, :3])
-    assert int(fewer["count"][0]) == 3
+    few = int(by_default["count"][0]) - 1
+    assert few > 0
+    fewer = served({"inputs": {"image_bytes": [coded], "max_detections": few}})
+    np.testing.assert_array_equal(fewer["scores"][0, :few], by_default["scores"][0, :few])
+    assert int(fewer["count"][0]) == few
     assert (
         int(served({"inputs": {"image_bytes": [coded], "score_threshold": 1.0}})["count"][0]) == 0
     )
-    row = {"image_bytes": coded, "max_detections": 3}
-    np.testing.assert_array_equal(served({"instances": [row, row]})["count"], [3, 3])
+    row = {"image_bytes": coded, "max_detections": few}
+    np.testing.assert_array_equal(served({"instances": [row, row]})["count"], [few, few])
     with pytest.raises(rest.RequestError, match="unknown input"):
         served({"inputs": {"image_bytes": [coded], "threshold": 1.0}})
 
