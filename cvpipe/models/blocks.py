@@ -14,6 +14,9 @@ from cvpipe.models.initializers import Initializer
 from cvpipe.models.norms import Norm
 from cvpipe.models.random_layers import StochasticDepth
 
+NARROW = 16
+"""Fewer channels than these are fewer than a vector of float32 holds, with AVX-512."""
+
 
 class Style(NamedTuple):
     """How the layers of a network are made, whatever the network."""
@@ -71,6 +74,10 @@ def conv_norm(
     Returns:
         [B, ceil(H / stride), ceil(W / stride), filters].
     """
+    if kernel == 1 and stride > 1 and x.shape[-1] < NARROW:
+        # oneDNN's gradient of such a kernel writes past its buffer (uxlfoundation/oneDNN#6035):
+        # wrong weights or a crash. The pixels that the stride skips are dropped here instead.
+        x, stride = keras.layers.AveragePooling2D(1, stride, name=f"{name}_subsample")(x), 1
     x, padding = _pad(x, kernel, stride, name)
     initializer = style.initializer.kernel()
     x = keras.layers.Conv2D(

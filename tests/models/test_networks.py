@@ -111,6 +111,39 @@ def test_a_strided_convolution_is_centered_on_every_second_pixel(kernel, size):
         np.testing.assert_allclose(model(pixels), pixels[:, ::2, ::2], rtol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [4, 24])
+def test_a_strided_kernel_of_one_pixel_has_the_gradient_of_tensorflows_convolution(channels):
+    image = keras.Input((7, 8, channels))
+    settings = {"style": Style(Norm("none")), "activation": None}
+    model = keras.Model(image, conv_norm(image, 16, 1, 2, name="convolution", **settings))
+    kernel, bias = (variable.value for variable in model.trainable_variables)
+    pixels = tf.random.stateless_normal((2, 7, 8, channels), (1, 2))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(pixels)
+        ours = tf.reduce_sum(tf.sin(model(pixels)))
+        theirs = tf.reduce_sum(tf.sin(tf.nn.conv2d(pixels[:, ::2, ::2], kernel, 1, "VALID") + bias))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    for variable in (kernel, pixels):
+        np.testing.assert_allclose(
+            tape.gradient(ours, variable), tape.gradient(theirs, variable), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "darknet53", "mobilenet_v2"])
+@without_weights()
+def test_no_strided_kernel_of_one_pixel_reads_few_channels(name):
+    # oneDNN's gradient of these writes past its buffer: wrong weights or a crash.
+    model = classification_network(name, (64, 64, 3), 2, width=0.1)
+    assert [
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+        and layer.kernel_size == (1, 1)
+        and layer.strides != (1, 1)
+        and layer.input.shape[-1] < 16
+    ] == []
+
+
 @pytest.mark.parametrize("size", [16, 17])
 def test_the_stem_pools_around_every_second_pixel(size):
     model = classification_network("resnet18", (size, size, 3), 2, width=0.1)
