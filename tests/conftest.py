@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import os
@@ -118,6 +119,14 @@ def artefact(trained_run: Path, once: Once) -> Path:
     from cvpipe.training.run import Run
 
     return once("saved_models/digits", lambda folder: export(Run(trained_run), folder)) / "1"
+
+
+@functools.cache
+def opened(artefact: Path) -> Any:
+    """`open_artefact`, once for all tests of this process: loading takes longer than answering."""
+    from cvpipe.export.artefact import open_artefact
+
+    return open_artefact(artefact)
 
 
 @pytest.fixture(params=["in this process", *soaked("in its own")])

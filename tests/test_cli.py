@@ -236,6 +236,8 @@ def test_train_prints_one_json_object_and_nothing_else(
         *small_arguments,
         "--set",
         "train.epochs=1",
+        "--set",
+        "model={backbone: linear, norm: none}",
         "--json",
         "--run",
         str(tmp_path / "run"),

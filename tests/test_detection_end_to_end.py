@@ -14,7 +14,7 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
-from conftest import ROOT, Once, soaked
+from conftest import ROOT, Once, opened, soaked
 from cvpipe import config_file
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
@@ -22,7 +22,6 @@ from cvpipe.data.sources import open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.evaluation import ask
 from cvpipe.export.about import read_about
-from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
 from cvpipe.serving import rest
@@ -109,7 +108,7 @@ def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
 
 
 def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
-    trained, artefact = load(run), open_artefact(exported)
+    trained, artefact = load(run), opened(exported)
     source, encode = open_split(trained.config, "test", run.known), trained.task.encode
     batch = next(iter(evaluation_batches(source, trained.config, encode, None, 12)))
     encoded = next(iter(encoded_batches(source, trained.config, encode, 12)))["bytes"]
@@ -128,7 +127,7 @@ def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(expo
     images = [
         tf.io.encode_png(random.integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes
     ]
-    answers = ask(open_artefact(exported), tf.constant([*images, b"no image"]))
+    answers = ask(opened(exported), tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False]
     for n, size in enumerate(sizes):
         assert answers["image_size"][n].tolist() == list(size)
@@ -187,6 +186,7 @@ def test_predict_prints_and_draws_objects(
         assert 0 <= box["ymin"] <= box["ymax"] <= 50 and 0 <= box["xmin"] <= box["xmax"] <= 80
 
 
+@pytest.mark.soak
 def test_predict_takes_every_setting_of_the_artefact_as_an_option(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -296,6 +296,7 @@ def test_anchors_are_found_for_a_pipeline_that_lacks_them_and_training_says_how(
     assert [list(anchor) for anchor in config.model.head.anchors] == found["anchors"]
 
 
+@pytest.mark.soak
 def test_an_unreadable_image_spoils_no_mosaic_and_is_noted_by_its_own_name(tmp_path: Path) -> None:
     for n in range(12):
         (tmp_path / "images").mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, opened
 from cvpipe import config_file
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.stream import encoded_batches, evaluation_batches
@@ -48,7 +48,7 @@ def test_the_server_answers_from_bytes_what_evaluation_does(
     source = open_split(run.config, "test", run.known)
     encoded = next(iter(encoded_batches(source, run.config, encode, 32)))["bytes"]
     served = predict(f"{address}/v1/models/digits", [*encoded.numpy(), b"garbage"])
-    expected = ask(open_artefact(artefact), encoded)
+    expected = ask(opened(artefact), encoded)
     assert [answer["valid"] for answer in served] == [True] * 32 + [False]
     assert [answer["class_name"] for answer in served[:32]] == [
         name.decode() for name in expected["class_name"]

@@ -95,6 +95,7 @@ def test_one_percent_broken_finishes_and_is_counted_exactly(train: Cvpipe, photo
     )
 
 
+@pytest.mark.soak
 def test_thirty_percent_broken_stops_and_says_so(train: Cvpipe, photos: Path) -> None:
     for number in range(0, TRAIN, 10):
         for name in (f"train/{number + n:03}.png" for n in range(3)):

@@ -12,10 +12,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from conftest import ROOT, Once
+from conftest import ROOT, Once, opened
 from cvpipe import config_file
 from cvpipe.evaluation import ask
-from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
 from cvpipe.training.report import evaluate_run
@@ -82,7 +81,7 @@ def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(expo
     images = [
         tf.io.encode_png(random.integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes
     ]
-    answers = ask(open_artefact(exported), tf.constant([*images, b"no image"]))
+    answers = ask(opened(exported), tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False]
     for n, size in enumerate(sizes):
         assert answers["image_size"][n].tolist() == list(size)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, soaked
 from cvpipe.cli import main
 from cvpipe.training.progress import Progress
 from image_files import encode, noise
@@ -58,7 +58,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "p.yaml"
 
 
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("as_json", [False, *soaked(True)])
 def test_class_names_are_printed_in_ascii(pipeline: Path, as_json: bool) -> None:
     code, out, _ = run("data", "check", str(pipeline), *(["--json"] if as_json else []))
     assert code == 0

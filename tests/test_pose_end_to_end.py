@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT, Once, soaked
+from conftest import ROOT, Once, opened, soaked
 from cvpipe import config_file
 from cvpipe.data.sources.stick_figures import JOINTS
 from cvpipe.evaluation import ask
-from cvpipe.export.artefact import open_artefact
 from cvpipe.export.export import export
 from cvpipe.export.score import evaluate_artefact
 from cvpipe.training.report import evaluate_run
@@ -78,7 +77,7 @@ def test_one_artefact_answers_images_of_any_size_in_their_own_pixels(exported: P
     images = [
         tf.io.encode_png(random.integers(0, 256, (*size, 3), np.uint8)).numpy() for size in sizes
     ]
-    answers = ask(open_artefact(exported), tf.constant([*images, b"no image"]))
+    answers = ask(opened(exported), tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False]
     assert answers["image_size"][:4].tolist() == [list(size) for size in sizes]
     assert answers["keypoint_names"][0].tolist() == [name.encode() for name in JOINTS]

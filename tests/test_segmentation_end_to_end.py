@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from conftest import ROOT, Once, soaked
+from conftest import ROOT, Once, opened, soaked
 from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.data.known_splits import open_split
@@ -179,7 +179,7 @@ def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run
 
 
 def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
-    trained, artefact = load(run), open_artefact(exported)
+    trained, artefact = load(run), opened(exported)
     truth, fields = trained.task.true_targets, trained.task.targets
     source = open_split(trained.config, "test", run.known)
     batch = next(iter(evaluation_batches(source, trained.config, truth, None, 8, fields)))
@@ -201,7 +201,7 @@ def test_one_artefact_answers_images_of_different_sizes_and_a_broken_one(exporte
         tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy()
         for size in sizes
     ]
-    artefact = open_artefact(exported)
+    artefact = opened(exported)
     answers = ask(artefact, tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False] and answers["mask"].shape == (
         5,

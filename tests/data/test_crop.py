@@ -126,7 +126,7 @@ def test_where_pixels_share_chroma_only_the_first_and_last_columns_differ(subsam
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("reduction", [2, 4, 8])
+@pytest.mark.parametrize("reduction", [8, *soaked(2, 4)])
 def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config
+from conftest import opened, small_config
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import DataError, UserError
@@ -47,7 +47,7 @@ def images() -> list[bytes]:
 
 
 def answers(artefact: Path, encoded: list[bytes]) -> dict[str, np.ndarray]:
-    return ask(open_artefact(artefact), tf.constant(encoded))
+    return ask(opened(artefact), tf.constant(encoded))
 
 
 def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(
@@ -64,7 +64,7 @@ def test_an_artefact_names_classes_in_the_order_of_its_run(
     given, classes = answers(artefact, images), np.array(Run(trained_run).facts.class_names)
     for ids, names in (("class_id", "class_name"), ("top_class_ids", "top_class_names")):
         assert given[names].astype(str).tolist() == classes[given[ids]].tolist()
-    assert open_artefact(artefact).facts == Run(trained_run).facts
+    assert opened(artefact).facts == Run(trained_run).facts
 
 
 def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]) -> None:
@@ -78,7 +78,7 @@ def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]
 
 def test_no_image_is_a_sentence(artefact: Path) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="send at least one image"):
-        open_artefact(artefact)(tf.zeros([0], tf.string))
+        opened(artefact)(tf.zeros([0], tf.string))
 
 
 def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: Path) -> None:
@@ -174,7 +174,9 @@ def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> No
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
-@pytest.mark.parametrize("difference, refused", [(0.0, False), (2e-5, True)])
+@pytest.mark.parametrize(
+    "difference, refused", [pytest.param(0.0, False, marks=pytest.mark.soak), (2e-5, True)]
+)
 def test_the_gate_refuses_the_smallest_difference_that_counts(
     trained_run: Path, artefact: Path, difference: float, refused: bool
 ) -> None:

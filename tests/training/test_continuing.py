@@ -71,6 +71,7 @@ def test_a_run_goes_on_and_is_scored_where_its_data_lies_now(photos: Path, tmp_p
         train_photos(again, run, CONSTANT)
 
 
+@pytest.mark.soak
 def test_a_finished_run_made_longer_ends_as_one_that_was_that_long(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from conftest import small_config, soaked
+from conftest import small_config
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.data.quarantine import Quarantine
@@ -121,7 +121,8 @@ def loss_of(run: Path, config: Config) -> float:
     return whole(whole.weights())[0]
 
 
-@pytest.mark.parametrize("epochs", [7, *soaked(30)])
+@pytest.mark.soak
+@pytest.mark.parametrize("epochs", [7, 30])
 def test_every_iteration_lowers_the_loss_and_they_beat_as_many_epochs_of_adam(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:

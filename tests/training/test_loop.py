@@ -170,6 +170,7 @@ def test_data_that_changed_since_is_refused(photos: Path, tmp_path: Path) -> Non
         evaluate_run(Run(tmp_path / "run"))
 
 
+@pytest.mark.soak
 def test_a_mended_record_counts_again(photos: Path, tmp_path: Path) -> None:
     contents = {file: file.read_bytes() for file in photos.rglob("*.jpg")}
     for file in contents:
@@ -200,7 +201,7 @@ RESTARTS = ("schedule={kind: restarts, cycle_epochs: 1.5}", "train.snapshots=tru
 @pytest.mark.parametrize(
     "options, network",
     [
-        (RESTARTS, SHALLOW),
+        pytest.param(RESTARTS, SHALLOW, marks=pytest.mark.soak),
         pytest.param(PLATEAU, SHALLOW, marks=pytest.mark.soak),
         pytest.param(COSINE, THIN_RESNET, marks=pytest.mark.soak),
         pytest.param(PLATEAU, THIN_RESNET, marks=pytest.mark.soak),

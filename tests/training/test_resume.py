@@ -90,7 +90,7 @@ SIGTERM, KILLED = (("SIGTERM", 4, "after", 75),), (("SIGKILL", 9, "during", -9),
 @pytest.mark.parametrize(
     "uninterrupted, stops",
     [
-        ("two_layer", SIGTERM),
+        pytest.param("two_layer", SIGTERM, marks=pytest.mark.soak),
         ("two_layer", KILLED),
         *(
             pytest.param("resnet20", stops, marks=pytest.mark.soak)

@@ -185,7 +185,12 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "freeze, frozen, free",
     [
-        (["model.freeze=backbone"], "stage3_block1_conv2/kernel", "logits/kernel"),
+        pytest.param(
+            ["model.freeze=backbone"],
+            "stage3_block1_conv2/kernel",
+            "logits/kernel",
+            marks=pytest.mark.soak,
+        ),
         (
             ["model.freeze=stages", "model.freeze_stages=2"],
             "stage2_block1_conv1/kernel",
