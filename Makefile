@@ -16,10 +16,11 @@ CODE := cvpipe tests benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
+.PHONY: tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete
 .PHONY: constraints bench clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 	@echo
 	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
 
@@ -51,6 +52,15 @@ predict: $(VENV)/.installed ## answer IMAGE (one or more files) with MODEL
 serve: $(VENV)/.installed ## answer TensorFlow Serving's REST requests for all exported models
 	$(CVPIPE) serve saved_models --port $(PORT)
 
+tpu-create: ## create the Cloud TPU VM that docs/cloud_tpu.md describes (DRY_RUN=1 prints the commands)
+tpu-train: ## train PIPELINE on a Cloud TPU VM until it is done, through preemptions
+tpu-logs: ## follow the training's output
+tpu-tensorboard: ## show the runs on the VM in the browser
+tpu-export: ## export RUN on the VM and copy the artefact here
+tpu-delete: ## delete the VM; the run's copy in TPU_BUCKET stays
+tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
+	@PIPELINE='$(PIPELINE)' RUN='$(RUN)' MODEL='$(MODEL)' SET='$(SET)' bash deploy/cloud_tpu.sh $(@:tpu-%=%)
+
 tensorboard: $(VENV)/.installed ## show all runs in the browser
 	$(BIN)/tensorboard --logdir runs
 
@@ -66,6 +76,7 @@ lint: $(VENV)/.installed-dev ## check style, types, the CI workflow and the Dock
 	$(BIN)/python -m mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck .ci/run deploy/*.sh
 
 format: $(VENV)/.installed-dev ## sort imports and format the code
 	$(BIN)/ruff check --select I --fix $(CODE)

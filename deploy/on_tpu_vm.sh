@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Runs on the TPU VM, for deploy/cloud_tpu.sh: install | start RUN BUCKET DATA PIPELINE [SET …] |
+# work RUN BUCKET PIPELINE [SET …] | state RUN.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# tensorflow-tpu is imported as tensorflow: whatever installs tensorflow puts the build for CPUs
+# over it, so that TPUs are gone without a word. uv leaves tensorflow out.
+install() {
+    local uv=.uv/bin/uv
+    [ -x "$uv" ] || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
+    [ -d .venv ] || "$uv" venv --quiet --python 3.11 .venv
+    grep -v '^tensorflow==' constraints.txt >.tpu-constraints.txt
+    "$uv" pip install --quiet --python .venv/bin/python --constraint .tpu-constraints.txt \
+        --override deploy/tpu_overrides.txt --requirement deploy/tpu_requirements.txt --editable .
+    if .venv/bin/python -c 'import importlib.metadata as m; m.version("tensorflow")' 2>/dev/null; then
+        echo "tensorflow is installed over tensorflow-tpu; delete cvpipe/.venv on the VM and install again" >&2
+        return 1
+    fi
+}
+
+# Copy the run to the bucket. A copy that fails is tried again a minute later.
+keep() { gcloud storage rsync --recursive "runs/$1" "$2/runs/$1" >/dev/null 2>&1 || true; }
+
+work() {
+    local run=$1 bucket=$2 pipeline=$3 code=0 keeper
+    shift 3
+    # Without a TPU this is an error, where "auto" would train on the CPU.
+    local set=(--set train.strategy=tpu)
+    for pair; do set+=(--set "$pair"); done
+    while sleep "${TPU_KEEP:-60}"; do keep "$run" "$bucket"; done &
+    keeper=$!
+    .venv/bin/cvpipe train "$pipeline" --run "runs/$run" "${set[@]}" >>"runs/$run.log" 2>&1 || code=$?
+    kill "$keeper" || true
+    keep "$run" "$bucket"
+    echo "$code" >"runs/$run.exit"
+}
+
+start() {
+    local run=$1 bucket=$2 data=$3
+    shift 3
+    if [ "$(state "$run")" = running ]; then
+        return
+    fi
+    mkdir -p runs
+    rm -f "runs/$run.exit"
+    # What an earlier VM had reached.
+    if [ ! -d "runs/$run" ] && gcloud storage ls "$bucket/runs/$run" >/dev/null 2>&1; then
+        mkdir -p "runs/$run"
+        gcloud storage rsync --recursive "$bucket/runs/$run" "runs/$run"
+    fi
+    if [ -n "$data" ]; then
+        mkdir -p data
+        gcloud storage rsync --recursive "$data" data
+    fi
+    nohup setsid bash deploy/on_tpu_vm.sh work "$run" "$bucket" "$@" </dev/null >/dev/null 2>&1 &
+    echo $! >"runs/$run.pid"
+}
+
+state() {
+    if [ -f "runs/$1.exit" ]; then
+        cat "runs/$1.exit"
+    elif [ -f "runs/$1.pid" ] && kill -0 "$(cat "runs/$1.pid")" 2>/dev/null; then
+        echo running
+    else
+        # Killed, as by a restart of the VM: it has to be started again.
+        echo 75
+    fi
+}
+
+"$@"
