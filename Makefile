@@ -17,7 +17,7 @@ CODE := cvpipe tests benchmarks
 .DEFAULT_GOAL := help
 .PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
 .PHONY: tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete
-.PHONY: constraints bench clean
+.PHONY: docs constraints bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -81,6 +81,9 @@ lint: $(VENV)/.installed-dev ## check style, types, the CI workflow and the Dock
 format: $(VENV)/.installed-dev ## sort imports and format the code
 	$(BIN)/ruff check --select I --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+docs: $(VENV)/.installed ## write the pages of docs/ that are generated
+	$(CVPIPE) schema --markdown > docs/configuration.md
 
 constraints: | $(VENV)/bin/python ## write constraints.txt anew, with the newest versions that setup.cfg allows
 	$(INSTALL) uv

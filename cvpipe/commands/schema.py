@@ -11,20 +11,25 @@ from cvpipe.commands.command import add_command
 
 def add(commands: Any) -> None:
     """Declares the command."""
-    add_command(
+    command = add_command(
         commands,
         "schema",
         schema,
         "print the JSON schema of pipeline files, for editors",
         as_json=False,
     )
+    command.add_argument(
+        "--markdown", action="store_true", help="print the configuration reference instead"
+    )
 
 
 def schema(options: argparse.Namespace) -> int:
-    """Prints the schema."""
+    """Print the schema, or the reference made from it."""
     from pydantic import TypeAdapter
 
     from cvpipe.config import Pipeline
+    from cvpipe.config_reference import reference
 
-    print(json.dumps(TypeAdapter(Pipeline).json_schema(), indent=2))
+    found = TypeAdapter(Pipeline).json_schema()
+    print(reference(found) if options.markdown else json.dumps(found, indent=2))
     return 0

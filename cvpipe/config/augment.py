@@ -19,18 +19,18 @@ class Augmentation(Section):
     """A random change to a training image."""
 
     op: str
-    """Which operation."""
+    """Kind of operation."""
 
 
 class Flip(Augmentation):
     """Mirror left and right, or top and bottom."""
 
     op: Literal["flip"]
-    """Which operation."""
+    """Kind of operation."""
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """horizontal: left and right change places. vertical: top and bottom."""
     probability: Probability = 0.5
-    """How often."""
+    """Probability of a change."""
 
 
 class PadCrop(Augmentation):
@@ -39,7 +39,7 @@ class PadCrop(Augmentation):
     """
 
     op: Literal["pad_crop"]
-    """Which operation."""
+    """Kind of operation."""
     padding: Count = 4
     """Pixels of the source image added on each side."""
     mode: Literal["constant", "reflect"] = "constant"
@@ -52,7 +52,7 @@ class RandomResizedCrop(Augmentation):
     """
 
     op: Literal["random_resized_crop"]
-    """Which operation."""
+    """Kind of operation."""
     area: Range = (0.08, 1.0)
     """Smallest and largest share of the image's area."""
     aspect: Range = (0.75, 4 / 3)
@@ -70,7 +70,7 @@ class ShortSideCrop(Augmentation):
     """
 
     op: Literal["short_side_crop"]
-    """Which operation."""
+    """Kind of operation."""
     sides: tuple[Count, Count] = (256, 480)
     """Smallest and largest length of the short side, pixels; both are drawn.
 
@@ -88,7 +88,7 @@ class Rotate(Augmentation):
     """Turn around the centre by a uniformly random angle."""
 
     op: Literal["rotate"]
-    """Which operation."""
+    """Kind of operation."""
     degrees: Degrees = 15.0
     """Largest angle, either way."""
     fill: Fill = "constant"
@@ -99,7 +99,7 @@ class Translate(Augmentation):
     """Move by a uniformly random distance."""
 
     op: Literal["translate"]
-    """Which operation."""
+    """Kind of operation."""
     share: Probability = 0.1
     """Largest distance either way, as a share of height and of width."""
     fill: Fill = "constant"
@@ -110,7 +110,7 @@ class Shear(Augmentation):
     """Slant horizontally by a uniformly random angle, around the centre."""
 
     op: Literal["shear"]
-    """Which operation."""
+    """Kind of operation."""
     degrees: Annotated[float, Field(ge=0, le=60)] = 10.0
     """Largest angle, either way."""
     fill: Fill = "constant"
@@ -123,9 +123,9 @@ class Expand(Augmentation):
     """
 
     op: Literal["expand"]
-    """Which operation."""
+    """Kind of operation."""
     probability: Probability = 0.5
-    """How often."""
+    """Probability of a change."""
     ratio: Annotated[float, Field(ge=1, le=8)] = 4.0
     """The canvas has up to so many times the image's height and width."""
 
@@ -139,7 +139,7 @@ class IouCrop(Augmentation):
     """
 
     op: Literal["iou_crop"]
-    """Which operation."""
+    """Kind of operation."""
     ious: tuple[Probability, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     """The smallest IoU of a patch with one of the objects."""
     scale: Range = (0.3, 1.0)
@@ -161,7 +161,7 @@ class ScaleJitter(Augmentation):
     """
 
     op: Literal["scale_jitter"]
-    """Which operation."""
+    """Kind of operation."""
     scale: Range = (0.5, 2.0)
     """Smallest and largest factor; halving is as likely as doubling."""
     aspect: Range = (0.75, 4 / 3)
@@ -179,9 +179,9 @@ class Mosaic(Augmentation):
     """
 
     op: Literal["mosaic"]
-    """Which operation."""
+    """Kind of operation."""
     probability: Probability = 0.5
-    """How often."""
+    """Probability of a change."""
 
 
 class CopyPaste(Augmentation):
@@ -190,9 +190,9 @@ class CopyPaste(Augmentation):
     """
 
     op: Literal["copy_paste"]
-    """Which operation."""
+    """Kind of operation."""
     probability: Probability = 0.5
-    """How often."""
+    """Probability of a change."""
     share: Probability = 0.5
     """How likely each object of the other image is pasted."""
 
@@ -203,9 +203,9 @@ class ObjectMixUp(Augmentation):
     """
 
     op: Literal["object_mixup"]
-    """Which operation."""
+    """Kind of operation."""
     probability: Probability = 0.5
-    """How often."""
+    """Probability of a change."""
     alpha: Positive = 1.5
     """The share of the other image is drawn from Beta(alpha, alpha)."""
 
@@ -216,7 +216,7 @@ class Lens(Augmentation):
     """
 
     op: Literal["lens"]
-    """Which operation."""
+    """Kind of operation."""
     strength: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Largest change of scale at the corners, as a share, either way."""
     fill: Fill = "constant"
@@ -229,7 +229,7 @@ class Elastic(Augmentation):
     """
 
     op: Literal["elastic"]
-    """Which operation."""
+    """Kind of operation."""
     share: Annotated[float, Field(ge=0, le=0.2)] = 0.02
     """Standard deviation of the displacements down and across, as a share of the image's shorter
     side (U-Net: 10 of 512 pixels).
@@ -249,7 +249,7 @@ class ScaleCrop(Augmentation):
     """
 
     op: Literal["scale_crop"]
-    """Which operation."""
+    """Kind of operation."""
     scale: Range = (0.5, 2.0)
     """Smallest and largest factor; halving is as likely as doubling."""
 
@@ -276,7 +276,7 @@ class ColourJitter(Augmentation):
     """
 
     op: Literal["colour_jitter"]
-    """Which operation."""
+    """Kind of operation."""
     brightness: Probability = 0.0
     """Brightness is multiplied by a factor from 1 − b to 1 + b."""
     contrast: Probability = 0.0
@@ -293,7 +293,7 @@ class PcaLighting(Augmentation):
     """
 
     op: Literal["pca_lighting"]
-    """Which operation."""
+    """Kind of operation."""
     std: NonNegative = 0.1
     """Standard deviation of the random factors."""
 
@@ -302,18 +302,18 @@ class Grayscale(Augmentation):
     """Take the colour away; the number of channels stays."""
 
     op: Literal["grayscale"]
-    """Which operation."""
+    """Kind of operation."""
     probability: Probability = 0.1
-    """How often."""
+    """Probability of a change."""
 
 
 class Erase(Augmentation):
     """Cover a rectangle of random area and aspect ratio (random erasing, Zhong et al. 2017)."""
 
     op: Literal["erase"]
-    """Which operation."""
+    """Kind of operation."""
     probability: Probability = 0.5
-    """How often."""
+    """Probability of a change."""
     area: Range = (0.02, 0.4)
     """Smallest and largest share of the image's area."""
     aspect: Range = (0.3, 10 / 3)
@@ -333,7 +333,7 @@ class Cutout(Augmentation):
     """
 
     op: Literal["cutout"]
-    """Which operation."""
+    """Kind of operation."""
     size: Probability = 0.5
     """Side of the square as a share of the image's shorter side."""
 
@@ -342,7 +342,7 @@ class RandAugment(Augmentation):
     """A few random operations, all of the same magnitude (Cubuk et al. 2019, RandAugment)."""
 
     op: Literal["rand_augment"]
-    """Which operation."""
+    """Kind of operation."""
     layers: Count = 2
     """Operations an image goes through, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
@@ -357,7 +357,7 @@ class AutoAugment(Augmentation):
     """
 
     op: Literal["auto_augment"]
-    """Which operation."""
+    """Kind of operation."""
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
     """The data set that the policy was found on (the paper's appendix). Magnitudes are those of the
     authors' code for that data set: a higher level solarizes and posterizes less with imagenet, and
@@ -388,7 +388,7 @@ class MixUp(Section):
     """Blend two images and their labels (Zhang et al. 2017)."""
 
     op: Literal["mixup"]
-    """Which operation."""
+    """Kind of operation."""
     alpha: Positive = 0.2
     """The share of the second image is drawn from Beta(alpha, alpha)."""
 
@@ -399,7 +399,7 @@ class CutMix(Section):
     """
 
     op: Literal["cutmix"]
-    """Which operation."""
+    """Kind of operation."""
     alpha: Positive = 1.0
     """The area's share is drawn from Beta(alpha, alpha)."""
 

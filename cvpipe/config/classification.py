@@ -48,7 +48,7 @@ class SoftmaxLoss(Loss):
     """Cross-entropy of the softmax of the scores."""
 
     kind: Literal["softmax"]
-    """Which loss."""
+    """Kind of loss."""
     label_smoothing: Share = 0.0
     """This share of each label is spread evenly over all classes (Szegedy et al. 2015, section
     7).
@@ -59,21 +59,21 @@ class HingeLoss(Loss):
     """The multiclass SVM (Weston and Watkins 1999)."""
 
     kind: Literal["hinge"]
-    """Which loss."""
+    """Kind of loss."""
 
 
 class SquaredHingeLoss(Loss):
     """The multiclass SVM with squared margins."""
 
     kind: Literal["squared_hinge"]
-    """Which loss."""
+    """Kind of loss."""
 
 
 class BinaryLoss(Loss):
     """A cross-entropy of its own for every class, summed."""
 
     kind: Literal["binary"]
-    """Which loss."""
+    """Kind of loss."""
 
 
 class FocalLoss(Loss):
@@ -82,7 +82,7 @@ class FocalLoss(Loss):
     """
 
     kind: Literal["focal"]
-    """Which loss."""
+    """Kind of loss."""
     focal_gamma: NonNegative = 2.0
     """γ: the larger, the less an easy example weighs."""
     focal_alpha: Share = 0.25

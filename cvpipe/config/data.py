@@ -15,14 +15,14 @@ class Digits(Source):
     """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes, part of the package."""
 
     kind: Literal["digits"]
-    """Which format."""
+    """Kind of format."""
 
 
 class Idx(Source):
     """MNIST's format: gzip'd or plain IDX files named like train-images-idx3-ubyte.gz."""
 
     kind: Literal["idx"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """A folder with the four files, or a zip archive that holds them.
 
@@ -43,7 +43,7 @@ class Folder(Source):
     """
 
     kind: Literal["folder"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
 
@@ -63,7 +63,7 @@ class Csv(Source):
     """Tables with a row per image: its path and its label."""
 
     kind: Literal["csv"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """The folder, or the zip archive, that tables and images lie in.
 
@@ -110,7 +110,7 @@ class Tfds(Source):
     """A data set of TensorFlow Datasets, by its name."""
 
     kind: Literal["tfds"]
-    """Which format."""
+    """Kind of format."""
     name: str
     """Such as cifar10, or imagenette/320px:1.0.0."""
     data_dir: str | None = None
@@ -174,7 +174,7 @@ class DigitScenes(Source):
     """
 
     kind: Literal["digit_scenes"]
-    """Which format."""
+    """Kind of format."""
     size: tuple[Count, Count] = (128, 128)
     """Height and width of the scenes, pixels."""
     channels: Literal[1, 3] = 3
@@ -231,7 +231,7 @@ class Voc(Source):
     """
 
     kind: Literal["voc"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     root: str = ""
@@ -320,7 +320,7 @@ class Coco(Source):
     """COCO's instances in JSON, with their boxes; crowd regions are neither learned nor scored."""
 
     kind: Literal["coco"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: CocoSplit
@@ -351,7 +351,7 @@ class Yolo(Source):
     """
 
     kind: Literal["yolo"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """A folder, or a zip archive; images/train/1.jpg in it, or train/images/1.jpg.
 
@@ -383,7 +383,7 @@ class Merge(Source):
     """Several sources as one: classes are joined by name, splits by their purpose."""
 
     kind: Literal["merge"]
-    """Which format."""
+    """Kind of format."""
     sources: Annotated[tuple[Source, ...], Field(min_length=2)]
     """The sources, each with its own `kind`."""
 

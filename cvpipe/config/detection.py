@@ -74,7 +74,7 @@ class MultiboxLoss(BoxLoss):
     """SSD's softmax with background (Liu et al. 2015)."""
 
     kind: Literal["multibox"]
-    """Which loss."""
+    """Kind of loss."""
     negatives: NonNegative = 3.0
     """Boxes without an object that are learned from, the hardest ones, for each box with one."""
 
@@ -83,7 +83,7 @@ class FocalBoxLoss(BoxLoss):
     """A cross-entropy of its own for each class; easy boxes weigh less (Lin et al. 2017)."""
 
     kind: Literal["focal"]
-    """Which loss."""
+    """Kind of loss."""
     focal_gamma: NonNegative = 2.0
     """γ: the larger, the less an easy box weighs."""
     focal_alpha: Share = 0.25
@@ -94,7 +94,7 @@ class YoloLoss(BoxLoss):
     """The loss of the head's paper (Redmon et al. 2015; Redmon and Farhadi 2016, 2018)."""
 
     kind: Literal["yolo"]
-    """Which loss."""
+    """Kind of loss."""
     empty_weight: NonNegative | None = None
     """Weight, in the objectness loss, of a box without an object; null: 0.5 for yolo_v1, 1 for
     yolo_v2 and yolo_v3, as in the authors' paper and code. A box with an object has the weight 1,

@@ -39,7 +39,7 @@ class BoxHead(Section):
     """A head that predicts boxes."""
 
     kind: str
-    """Which head."""
+    """Kind of head."""
     suppress: Suppress = Suppress()
     """Which of the boxes found are answered."""
 
@@ -50,7 +50,7 @@ class Ssd(BoxHead):
     """
 
     kind: Literal["ssd"]
-    """Which head."""
+    """Kind of head."""
     layout: Literal["even", "ssd300", "ssd512"] = "even"
     """Default boxes and feature maps: the paper's for images of 300×300 or 512×512 on ssd_vgg16,
     or, even, by what follows.
@@ -92,7 +92,7 @@ class YoloV1(BoxHead):
     """A grid; each cell answers for the object whose center lies in it (Redmon et al. 2015)."""
 
     kind: Literal["yolo_v1"]
-    """Which head."""
+    """Kind of head."""
     stride: Annotated[int, Field(ge=2)] = 64
     """Pixels between two cells, an even number: the paper's 448×448 image has 7×7."""
     boxes: Count = 2
@@ -127,7 +127,7 @@ class YoloV2(AnchorHead):
     """
 
     kind: Literal["yolo_v2"]
-    """Which head."""
+    """Kind of head."""
     stride: Annotated[int, Field(ge=2)] = 32
     """Pixels between two cells, an even number."""
 
@@ -138,7 +138,7 @@ class YoloV3(AnchorHead):
     """
 
     kind: Literal["yolo_v3"]
-    """Which head."""
+    """Kind of head."""
     strides: Strides = (8, 16, 32)
     """Pixels between two cells of each grid, from fine to coarse."""
 

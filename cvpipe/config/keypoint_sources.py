@@ -34,7 +34,7 @@ class KeypointCsv(Source):
     """
 
     kind: Literal["keypoint_csv"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """The folder, or the zip archive, that tables and images lie in. Relative to where the command
     runs.
@@ -74,7 +74,7 @@ class StickFigures(Source):
     """
 
     kind: Literal["stick_figures"]
-    """Which format."""
+    """Kind of format."""
     size: tuple[Count, Count] = (96, 96)
     """Height and width of the images, pixels."""
     channels: Literal[1, 3] = 3

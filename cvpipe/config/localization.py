@@ -40,7 +40,7 @@ class LocalizationLoss(Loss):
     """Cross-entropy of the softmax of the scores, and an error of the box."""
 
     kind: Literal["softmax"]
-    """Which loss."""
+    """Kind of loss."""
     label_smoothing: Share = 0.0
     """This share of each label is spread evenly over all classes (Szegedy et al. 2015, section
     7).

@@ -9,7 +9,7 @@ class Loss(Section):
     """Distance between answers and the truth, and penalties that are added to it."""
 
     kind: str
-    """Which loss."""
+    """Kind of loss."""
     l1: NonNegative = 0.0
     """l1 × the sum of the absolute values of all kernels is added; with l2 too this is the elastic
     net.

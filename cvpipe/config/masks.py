@@ -57,7 +57,7 @@ class Masks(Source):
     """
 
     kind: Literal["masks"]
-    """Which format."""
+    """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     train: Annotated[tuple[MaskFolders, ...], Field(min_length=1)]

@@ -13,7 +13,7 @@ class Sgd(Section):
     """Stochastic gradient descent, with momentum."""
 
     kind: Literal["sgd"]
-    """Which optimizer."""
+    """Kind of optimizer."""
     learning_rate: Positive = 0.1
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
@@ -29,7 +29,7 @@ class Adam(Section):
     """Adam (Kingma and Ba 2014)."""
 
     kind: Literal["adam"]
-    """Which optimizer."""
+    """Kind of optimizer."""
     learning_rate: Positive = 0.001
     """Highest learning rate; the schedule says how it changes."""
     beta_1: Share = 0.9
@@ -47,7 +47,7 @@ class AdamW(Adam):
     """Adam with decoupled weight decay on kernels (Loshchilov and Hutter 2017)."""
 
     kind: Literal["adamw"]  # type: ignore[assignment]
-    """Which optimizer."""
+    """Kind of optimizer."""
     weight_decay: NonNegative = 0.01
     """Share of each kernel removed at a step, times the learning rate."""
 
@@ -56,7 +56,7 @@ class AdaGrad(Section):
     """AdaGrad (Duchi et al. 2011)."""
 
     kind: Literal["adagrad"]
-    """Which optimizer."""
+    """Kind of optimizer."""
     learning_rate: Positive = 0.01
     """Highest learning rate; the schedule says how it changes."""
     initial_accumulator: NonNegative = 0.1
@@ -71,7 +71,7 @@ class RmsProp(Section):
     """RMSProp (Tieleman and Hinton 2012)."""
 
     kind: Literal["rmsprop"]
-    """Which optimizer."""
+    """Kind of optimizer."""
     learning_rate: Positive = 0.001
     """Highest learning rate; the schedule says how it changes."""
     rho: Share = 0.9
@@ -91,7 +91,7 @@ class Lbfgs(Section):
     """
 
     kind: Literal["lbfgs"]
-    """Which optimizer."""
+    """Kind of optimizer."""
     history: Count = 10
     """Updates that the curvature is estimated from."""
 
@@ -110,14 +110,14 @@ class Constant(WarmedUp):
     """The learning rate stays where it is."""
 
     kind: Literal["constant"]
-    """Which schedule."""
+    """Kind of schedule."""
 
 
 class Step(WarmedUp):
     """The learning rate is multiplied by `factor` at each of the epochs `at`."""
 
     kind: Literal["step"]
-    """Which schedule."""
+    """Kind of schedule."""
     at: Annotated[tuple[Positive, ...], Field(min_length=1)]
     """Epochs, rising."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -136,7 +136,7 @@ class Cosine(WarmedUp):
     """
 
     kind: Literal["cosine"]
-    """Which schedule."""
+    """Kind of schedule."""
     final: Share = 0.0
     """What is left at the end, as a share of the highest."""
 
@@ -145,7 +145,7 @@ class Exponential(WarmedUp):
     """The highest learning rate × e^(−decay × epoch)."""
 
     kind: Literal["exponential"]
-    """Which schedule."""
+    """Kind of schedule."""
     decay: Positive = 0.1
     """How fast it falls, per epoch."""
 
@@ -154,7 +154,7 @@ class Inverse(WarmedUp):
     """The highest learning rate / (1 + decay × epoch)."""
 
     kind: Literal["inverse"]
-    """Which schedule."""
+    """Kind of schedule."""
     decay: Positive = 0.1
     """How fast it falls, per epoch."""
 
@@ -163,7 +163,7 @@ class Restarts(WarmedUp):
     """Cosines with warm restarts: SGDR (Loshchilov and Hutter 2016)."""
 
     kind: Literal["restarts"]
-    """Which schedule."""
+    """Kind of schedule."""
     cycle_epochs: Positive
     """Epochs of the first cosine."""
     growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
@@ -178,7 +178,7 @@ class Cyclic(WarmedUp):
     """
 
     kind: Literal["cyclic"]
-    """Which schedule."""
+    """Kind of schedule."""
     cycle_epochs: Positive
     """Epochs from one low to the next."""
     lowest: Share = 0.1
@@ -193,7 +193,7 @@ class Plateau(WarmedUp):
     """
 
     kind: Literal["plateau"]
-    """Which schedule."""
+    """Kind of schedule."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """What it is multiplied by."""
     patience: Count = 3

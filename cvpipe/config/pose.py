@@ -45,7 +45,7 @@ class Regression(Section):
     """
 
     kind: Literal["regression"]
-    """Which head."""
+    """Kind of head."""
     start: Literal[8, 16, 32] | None = None
     """Stride of the backbone's feature map that the head starts from, pixels; null: the coarsest.
     """
@@ -64,7 +64,7 @@ class Heatmaps(Section):
     """
 
     kind: Literal["heatmaps"]
-    """Which head."""
+    """Kind of head."""
     start: Literal[8, 16, 32] = 32
     """Pixels between two cells of the backbone's map that the head starts from."""
     stride: Literal[1, 2, 4, 8] = 4
@@ -96,7 +96,7 @@ class SmoothL1Loss(Loss):
     """Squares of small errors and absolute values of large ones (Girshick 2015, equation 3)."""
 
     kind: Literal["smooth_l1"]
-    """Which loss."""
+    """Kind of loss."""
     beta: Positive = 0.05
     """Error from which it grows linearly, as a share of the network's input."""
 
@@ -105,14 +105,14 @@ class SquaredLoss(Loss):
     """Squared distances (Toshev and Szegedy 2014, equation 4)."""
 
     kind: Literal["l2"]
-    """Which loss."""
+    """Kind of loss."""
 
 
 class HeatmapLoss(Loss):
     """Squared difference to a Gaussian around each keypoint (Tompson et al. 2014, section 3.1)."""
 
     kind: Literal["gaussian"]
-    """Which loss."""
+    """Kind of loss."""
     sigma: Positive = 1.5
     """Standard deviation of the Gaussians, in cells of the heatmaps."""
 
@@ -123,7 +123,7 @@ class SoftArgmaxLoss(Loss):
     """
 
     kind: Literal["soft_argmax"]
-    """Which loss."""
+    """Kind of loss."""
 
 
 RegressionLoss = SmoothL1Loss | SquaredLoss

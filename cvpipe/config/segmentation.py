@@ -84,7 +84,7 @@ class DiceLoss(Loss):
     """1 − the soft Dice coefficient over the classes an image shows (Milletari et al. 2016)."""
 
     kind: Literal["dice"]
-    """Which loss."""
+    """Kind of loss."""
 
 
 class PixelLoss(Loss):
@@ -102,7 +102,7 @@ class PixelSoftmaxLoss(PixelLoss):
     """The mean over pixels of the cross-entropy of the softmax."""
 
     kind: Literal["softmax"]
-    """Which loss."""
+    """Kind of loss."""
     label_smoothing: Share = 0.0
     """This share of each label is spread evenly over all classes (Szegedy et al. 2015, section
     7).
@@ -113,7 +113,7 @@ class PixelFocalLoss(PixelLoss):
     """The mean over pixels of −(1 − p)^γ ln p of the softmax's p (after Lin et al. 2017)."""
 
     kind: Literal["focal"]
-    """Which loss."""
+    """Kind of loss."""
     focal_gamma: NonNegative = 2.0
     """γ: the larger, the less an easy pixel weighs."""
 

@@ -18,7 +18,7 @@ class Fcn(Section):
     """
 
     kind: Literal["fcn"]
-    """Which head."""
+    """Kind of head."""
     stride: Literal[32, 16, 8, 4] = 8
     """Pixels between two cells of the finest map that is used: FCN-32s, FCN-16s or FCN-8s, or one
     step finer than the paper.
@@ -37,7 +37,7 @@ class Unet(Section):
     """
 
     kind: Literal["unet"]
-    """Which head."""
+    """Kind of head."""
     output_stride: OutputStride = 1
     """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
     and memory.
@@ -50,7 +50,7 @@ class SegNet(Section):
     """
 
     kind: Literal["segnet"]
-    """Which head."""
+    """Kind of head."""
     unpooling: UnpoolingKind = "max"
     """How maps become finer. max: values go where the encoder found its maxima. bed_of_nails: into
     the upper left of four pixels. Both leave zeros elsewhere. nearest: into all four.
@@ -68,7 +68,7 @@ class DeconvNet(Section):
     """
 
     kind: Literal["deconvnet"]
-    """Which head."""
+    """Kind of head."""
     unpooling: UnpoolingKind = "max"
     """How maps become finer; see segnet."""
     output_stride: OutputStride = 1

@@ -13,7 +13,7 @@ class Source(Section):
     """
 
     kind: str
-    """Which format."""
+    """Kind of format."""
 
     @property
     def place(self) -> str:

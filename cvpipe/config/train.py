@@ -98,4 +98,4 @@ class Export(Section):
     """The SavedModel."""
 
     checkpoint: Literal["best", "last"] = "best"
-    """Which weights."""
+    """Kind of weights."""
