@@ -25,7 +25,7 @@ ORDER = [
     },
     {"models.catalogue"},
     {"config"},
-    {"config_errors"},
+    {"config_errors", "config_reference"},
     {"config_file"},
     {"runtime"},
     {"geometry"},
