@@ -81,7 +81,8 @@ def test_the_makefile_has_every_target_that_is_promised() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = (
         "help setup check train evaluate export predict serve tensorboard test soak lint"
-        " format constraints bench clean"
+        " format constraints bench clean image deploy-compose deploy-tfserving deploy-kubernetes"
+        " deploy-kserve deploy-ray"
     )
     for target in targets.split():
         assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target
