@@ -31,8 +31,14 @@ def test_an_unknown_word_is_refused() -> None:
 @pytest.fixture(scope="module")
 def port(artefact: Path) -> Iterator[int]:
     """The port of Ray's proxy, once both replicas answer."""
-    # Both are read when Ray is imported.
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="35")
+    # Read when Ray is imported. On a busy machine its proxy takes longer than the usual 5 seconds.
+    os.environ.update(
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_AUTH_MODE="disabled",
+        RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="35",
+        RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
+        RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="90",
+    )
     # Workers import the tests' cvpipe.
     os.environ["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install cvpipe[ray]")
@@ -43,7 +49,7 @@ def port(artefact: Path) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": number})
         serve.run(application({"folder": str(artefact.parent), "replicas": 2}))
