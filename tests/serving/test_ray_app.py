@@ -71,7 +71,7 @@ def expected(artefact: Path) -> dict[str, Any]:
 
     signature = tf.saved_model.load(str(artefact)).signatures["serving_default"]
     answer = signature(image_bytes=tf.constant([IMAGE]))
-    return {name: value.numpy()[0].tolist() for name, value in answer.items()}
+    return {name: value.numpy().tolist()[0] for name, value in answer.items()}
 
 
 def decoded(answer: dict[str, Any]) -> dict[str, Any]:
