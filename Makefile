@@ -114,6 +114,7 @@ bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peer
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/answering.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/python benchmarks/classification.py
 	$(BIN)/python benchmarks/detection.py

@@ -38,7 +38,7 @@ from record import record, row
 from turns import Contestant, answer
 
 HERE = Path(__file__).parent
-ROUNDS, SECONDS, CORES = 3, 3.0, os.cpu_count() or 1
+ROUNDS, SECONDS, CORES = 3, 2.0, os.cpu_count() or 1
 # Clients, and images in each of their requests.
 LEVELS = {
     "batch of 8, 1 client": (1, 8),

@@ -164,6 +164,9 @@ def test_kserve_takes_its_manifests() -> None:
     (known,) = runtime["spec"]["supportedModelFormats"]
     assert known.keys() == {"name", "version", "autoSelect"}
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
+    # Knative refuses preStop and terminationGracePeriodSeconds.
+    mode = service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"]
+    assert mode == "RawDeployment" and "lifecycle" in runtime["spec"]["containers"][0]
     predictor = service["spec"]["predictor"]
     assert predictor.keys() == {"terminationGracePeriodSeconds", "model"}
     model = predictor["model"]
