@@ -80,7 +80,7 @@ deploy-kserve: ## serve by IMAGE_NAME in the cluster of kubectl, which has KServ
 	$(call DEPLOY,kubectl apply --filename deploy/kserve/inference_service.yaml)
 
 deploy-ray: $(if $(DRY_RUN),,$(VENV)/.installed-ray) ## serve saved_models by REPLICAS of Ray Serve on this machine
-	$(call DEPLOY,RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=35 \
+	$(call DEPLOY,RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=35 RAY_worker_niceness=0 \
 		$(BIN)/serve run cvpipe.serving.ray_app:application folder=saved_models replicas=$(REPLICAS))
 
 tensorboard: $(VENV)/.installed ## show all runs in the browser

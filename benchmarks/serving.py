@@ -18,6 +18,7 @@ left of the limit on cores of which the client takes its CPU time.
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import socket
@@ -26,7 +27,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +134,18 @@ def body_of(server: str, image: bytes, count: int) -> tuple[str, bytes]:
     return "/v1/models/served:predict", json.dumps({"instances": instances}).encode()
 
 
+def answers(port: int, path: str, body: bytes) -> bool:
+    """True if a server answers a request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 @contextmanager
 def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
     """A server that has answered; its port."""
@@ -144,19 +156,13 @@ def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
             [*command, str(port)], env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
         ) as process,
     ):
-        path, body = body_of(server, image, 1)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"}
-        )
         for _ in range(360):
-            try:
-                urllib.request.urlopen(request, timeout=30).read()
+            if process.poll() is not None or answers(port, *body_of(server, image, 1)):
                 break
-            except OSError:
-                time.sleep(0.5)
-        else:
+            time.sleep(0.5)
+        if process.poll() is not None:
             log.seek(0)
-            raise RuntimeError(f"{server} does not answer: {log.read()[-2000:]!r}")
+            raise RuntimeError(f"{server} ended: {log.read()[-2000:]!r}")
         try:
             yield port
         finally:

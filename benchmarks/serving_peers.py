@@ -19,6 +19,12 @@ from typing import Any
 
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
+    RAY_AUTH_MODE="disabled",
+    # Ray's workers give way to other processes, which the other servers don't.
+    RAY_worker_niceness="0",
+    # On a busy machine its proxy takes longer than the usual 5 seconds.
+    RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
+    RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="90",
     BENTOML_DO_NOT_TRACK="True",
     TF_CPP_MIN_LOG_LEVEL="3",
     TF_ENABLE_ONEDNN_OPTS="1",
@@ -78,7 +84,7 @@ def run_ray(artefact: str, port: int) -> None:
         async def __call__(self, request: Request) -> dict[str, Any]:
             return {"predictions": await self.answer((await request.json())["images"])}
 
-    ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Served.bind())
     while True:

@@ -31,10 +31,12 @@ def test_an_unknown_word_is_refused() -> None:
 @pytest.fixture(scope="module")
 def port(artefact: Path) -> Iterator[int]:
     """The port of Ray's proxy, once both replicas answer."""
-    # Read when Ray is imported. On a busy machine its proxy takes longer than the usual 5 seconds.
+    # Read when Ray is imported. On a busy machine its proxy takes longer than the usual 5 seconds,
+    # and its workers, which are nice to other processes, take minutes to start.
     os.environ.update(
         RAY_USAGE_STATS_ENABLED="0",
         RAY_AUTH_MODE="disabled",
+        RAY_worker_niceness="0",
         RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="35",
         RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
         RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="90",
