@@ -14,13 +14,25 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 CODE := cvpipe tests benchmarks
 
+# What deployments ask for, beside PORT.
+TAG ?= latest
+IMAGE_NAME ?= cvpipe-serve:$(TAG)
+REPLICAS ?= 2
+BATCHING ?= true
+DRY_RUN ?=
+# Prints a command, and runs it unless DRY_RUN is set.
+DEPLOY = @printf '%s\n' "$(1)"; $(if $(DRY_RUN),,$(1))
+COMPOSE := docker compose --file
+WITH_IMAGE = sed 's|cvpipe-serve:latest|$(IMAGE_NAME)|'
+
 .DEFAULT_GOAL := help
 .PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
+.PHONY: docs constraints bench clean image deploy-compose deploy-tfserving deploy-kubernetes
+.PHONY: deploy-kserve deploy-ray
 .PHONY: tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete
-.PHONY: docs constraints bench clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 	@echo
 	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
 
@@ -61,6 +73,26 @@ tpu-delete: ## delete the VM; the run's copy in TPU_BUCKET stays
 tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
 	@PIPELINE='$(PIPELINE)' RUN='$(RUN)' MODEL='$(MODEL)' SET='$(SET)' bash deploy/cloud_tpu.sh $(@:tpu-%=%)
 
+image: ## build the server's container as IMAGE_NAME (DRY_RUN=1 prints the commands of this and of deploy-…)
+	$(call DEPLOY,docker build --file deploy/Dockerfile.serve --tag $(IMAGE_NAME) .)
+
+deploy-compose: ## serve saved_models by the server's container, with docker compose
+	$(call DEPLOY,PORT=$(PORT) TAG=$(TAG) $(COMPOSE) deploy/compose.yaml up --build --detach --wait)
+
+deploy-tfserving: ## serve saved_models by TensorFlow Serving's container (BATCHING=false for detectors)
+	$(call DEPLOY,PORT=$(PORT) BATCHING=$(BATCHING) $(COMPOSE) deploy/tfserving/compose.yaml up --detach)
+
+deploy-kubernetes: ## serve by IMAGE_NAME in the cluster of kubectl
+	$(call DEPLOY,$(WITH_IMAGE) deploy/kubernetes/cvpipe.yaml | kubectl apply --filename -)
+
+deploy-kserve: ## serve by IMAGE_NAME in the cluster of kubectl, which has KServe
+	$(call DEPLOY,$(WITH_IMAGE) deploy/kserve/runtime.yaml | kubectl apply --filename -)
+	$(call DEPLOY,kubectl apply --filename deploy/kserve/inference_service.yaml)
+
+deploy-ray: $(if $(DRY_RUN),,$(VENV)/.installed-ray) ## serve saved_models by REPLICAS of Ray Serve on this machine
+	$(call DEPLOY,RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=35 RAY_worker_niceness=0 \
+		$(BIN)/serve run cvpipe.serving.ray_app:application folder=saved_models replicas=$(REPLICAS))
+
 tensorboard: $(VENV)/.installed ## show all runs in the browser
 	$(BIN)/tensorboard --logdir runs
 
@@ -70,12 +102,13 @@ test: $(VENV)/.installed-dev ## run every test but the long ones
 soak: $(VENV)/.installed-dev ## run the long tests
 	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700
 
-lint: $(VENV)/.installed-dev ## check style, types, the CI workflow and the Dockerfile
+lint: $(VENV)/.installed-dev ## check style, types, the CI workflow, compose files and Dockerfiles
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/python -m mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml deploy/tfserving/compose.yaml
+	$(BIN)/hadolint Dockerfile deploy/Dockerfile.serve
 	$(BIN)/shellcheck .ci/run deploy/*.sh
 
 format: $(VENV)/.installed-dev ## sort imports and format the code
@@ -95,6 +128,7 @@ bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peer
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/answering.py
+	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/python benchmarks/classification.py
 	$(BIN)/python benchmarks/detection.py
@@ -116,6 +150,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/pytho
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-ray: $(VENV)/.installed
+	$(INSTALL) --editable '.[ray]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -1,181 +1,273 @@
-"""Answers a second, and their latencies, of `cvpipe serve` under 1, 8 and 32 clients that ask for
-one image at a time, against the bare calls of the same artefact in one process.
+"""Throughput and latency of `cvpipe serve` and of other servers on the same artefact, against bare
+calls.
 
-    python benchmarks/serving.py [ARTEFACT] [IMAGE]
+    python benchmarks/serving.py [ARTEFACT IMAGE]...
 
-ARTEFACT is saved_models/digits, which `make train` leaves, unless another is given; IMAGE is a
-digit. The limit is the artefact's own signature for image files, called with batches of 32 from
-two threads. The clients run in a process of their own, on the same machine.
+ARTEFACT is saved_models/digits, which `make train` leaves, unless others are given; IMAGE is a
+digit. Peers are those that are installed: Ray Serve and LitServe by the extra [bench]. BentoML
+needs other versions than cvpipe and an environment of its own, with TensorFlow 2.20; the variable
+BENTOML_PYTHON names its Python.
+
+The limit is decoding and the signature `tensor` in one graph, without guard, answers or protocol:
+in batches of 32 from two threads against many clients, and in one call of as many images as a
+request has against one client. All are measured in turns, so that the machine's moods strike all
+alike. The client runs beside the server on the same cores: "limit beside the client" is what is
+left of the limit on cores of which the client takes its CPU time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import http.client
 import json
 import os
-import re
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from record import record, row
+from turns import Contestant, answer
 
-SECONDS, WARM_SECONDS = 5.0, 1.0
-CLIENTS = (1, 8, 32)
-LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-
-
-class Client(asyncio.Protocol):
-    """Asks the same on one connection again and again, as fast as it is answered."""
-
-    def __init__(self, request: bytes, seconds: list[float], refused: list[bytes]) -> None:
-        self.request, self.seconds, self.refused = request, seconds, refused
-        self.reply, self.missing, self.began = b"", 0, 0.0
-        self.going = True
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.send()
-
-    def send(self) -> None:
-        self.reply, self.began = b"", time.perf_counter()
-        self.transport.write(self.request)  # type: ignore[attr-defined]
-
-    def data_received(self, data: bytes) -> None:
-        self.reply += data
-        head, separator, body = self.reply.partition(b"\r\n\r\n")
-        if not separator or len(body) < int(LENGTH.search(head)[1]):  # type: ignore[index]
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.refused.append(self.reply)
-        self.seconds.append(time.perf_counter() - self.began)
-        if self.going:
-            self.send()
+HERE = Path(__file__).parent
+ROUNDS, SECONDS, CORES = 3, 2.0, os.cpu_count() or 1
+# Clients, and images in each of their requests.
+LEVELS = {
+    "batch of 8, 1 client": (1, 8),
+    "1 client": (1, 1),
+    "8 clients": (8, 1),
+    "32 clients": (32, 1),
+}
+OURS, LIMIT = "cvpipe serve", "limit"
+ENVIRONMENT = {
+    **os.environ,
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TF_NUM_INTRAOP_THREADS": str(CORES),
+    "TF_NUM_INTEROP_THREADS": str(CORES),
+}
 
 
-async def load(port: int, request: bytes, clients: int, seconds: float) -> list[float]:
-    """Return the latencies of all answers within the time."""
-    taken: list[float] = []
-    refused: list[bytes] = []
-    loop = asyncio.get_running_loop()
-    made = [
-        await loop.create_connection(lambda: Client(request, taken, refused), "127.0.0.1", port)
-        for _ in range(clients)
-    ]
-    await asyncio.sleep(seconds)
-    for transport, own in made:
-        own.going = False
-        transport.close()
-    assert not refused, refused[0]
-    return taken
-
-
-def requests(name: str, image: bytes) -> dict[str, bytes]:
-    """Return the same question as an image file, and in TF Serving's JSON."""
-    body = json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}]}).encode()
-    asked = {"file": (f"/predict/{name}", image), "JSON": (f"/v1/models/{name}:predict", body)}
-    return {
-        kind: f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-        + content
-        for kind, (path, content) in asked.items()
-    }
-
-
-def bare(artefact: Path, image: bytes, batch: int, threads: int) -> float:
-    """Return images a second of the bare signature."""
+def limit(artefact: str, file: str, batch: int, threads: int) -> None:
+    """Measure decoding and `tensor`, in seconds an image, whenever a line comes."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(artefact))
-    signature = loaded.signatures["serving_default"]
-    given = {"image_bytes": tf.constant([image] * batch)}
-    from cvpipe.export.replay import default_inputs
+    from cvpipe.data.decode import decode_image
+    from cvpipe.data.prepare import input_spec, prepare
+    from cvpipe.export.about import artefact_config
 
-    given = {**default_inputs(str(artefact))["serving_default"], **given}
-    end = 0.0
+    config = artefact_config(Path(artefact))
+    spec = tf.TensorSpec(input_spec(config).shape[1:])
+    signature = (loaded := tf.saved_model.load(artefact)).signatures["tensor"]
+    images = tf.constant([Path(file).read_bytes()] * batch)
 
-    def work() -> int:
-        count = 0
-        while time.perf_counter() < end:
-            signature(**given)
-            count += batch
-        return count
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def call(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        decoded = tf.map_fn(
+            lambda one: prepare(decode_image(one, config.prepare.channels), config.prepare),
+            encoded,
+            fn_output_signature=spec,
+            parallel_iterations=16,
+        )
+        return signature(decoded)
 
-    for seconds in (WARM_SECONDS, SECONDS):
-        end = time.perf_counter() + seconds
+    def measure() -> float:
+        end = time.perf_counter() + SECONDS
+
+        def work(_: int) -> int:
+            count = 0
+            while time.perf_counter() < end:
+                call(images)
+                count += batch
+            return count
+
+        began = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
-            done = sum(pool.map(lambda _: work(), range(threads)))
-    return done / SECONDS
+            done = sum(pool.map(work, range(threads)))
+        return (time.perf_counter() - began) / done
+
+    call(images)
+    assert loaded
+    answer(measure)
 
 
-def in_own_process(*words: str) -> str:
-    """Return what this script prints for other arguments."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
-    done = subprocess.run(
-        [sys.executable, __file__, *words],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    return done.stdout.splitlines()[-1]
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return int(own.getsockname()[1])
+
+
+def commands(artefact: Path) -> dict[str, list[str]]:
+    """Return how each server is started that is installed here."""
+    peers = str(HERE / "serving_peers.py")
+    known = {
+        "Ray Serve": (sys.executable, "ray"),
+        "LitServe": (sys.executable, "litserve"),
+        "BentoML": (os.environ.get("BENTOML_PYTHON", sys.executable), "bentoml"),
+    }
+    found = {OURS: [sys.executable, "-m", "cvpipe", "serve", str(artefact.parent), "--port"]}
+    for name, (python, module) in known.items():
+        if subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode:
+            print(f"{name} is not installed and not measured")
+        else:
+            found[name] = [python, peers, module, str(artefact)]
+    return found
+
+
+def body_of(server: str, image: bytes, count: int) -> tuple[str, bytes]:
+    """Return path and body of a request of so many images."""
+    coded = [base64.b64encode(image).decode()] * count
+    if server != OURS:
+        return ("/" if server == "Ray Serve" else "/predict"), json.dumps(
+            {"images": coded}
+        ).encode()
+    instances = [{"b64": one} for one in coded]
+    return "/v1/models/served:predict", json.dumps({"instances": instances}).encode()
+
+
+def answers(port: int, path: str, body: bytes) -> bool:
+    """True if a server answers a request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
+    """A server that has answered; its port."""
+    port = free_port()
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            [*command, str(port)], env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        for _ in range(360):
+            if process.poll() is not None or answers(port, *body_of(server, image, 1)):
+                break
+            time.sleep(0.5)
+        if process.poll() is not None:
+            log.seek(0)
+            raise RuntimeError(f"{server} ended: {log.read()[-2000:]!r}")
+        try:
+            yield port
+        finally:
+            os.killpg(process.pid, 15)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+
+
+def load(port: int, server: str, image: bytes, clients: int, count: int) -> dict[str, Any]:
+    """Return what a client in a process of its own saw."""
+    path, body = body_of(server, image, count)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        words = [str(port), path, file.name, str(clients), str(SECONDS)]
+        command = [sys.executable, str(HERE / "serving_load.py"), *words]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def limit_of(clients: int, count: int) -> tuple[int, int]:
+    """Return batch and threads of the limit of a level."""
+    return (32, 2) if clients > 1 else (count, 1)
+
+
+def measure(artefact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
+    """Return the rows of an artefact, and our share of the limit under 32 clients."""
+    image, name = Path(file).read_bytes(), artefact.parent.name
+    seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    bare: dict[tuple[int, int], list[float]] = defaultdict(list)
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
+        served = Path(scratch) / "served"
+        served.mkdir()
+        (served / "1").symlink_to(artefact.resolve())
+        limits = {
+            one: Contestant(
+                [sys.executable, __file__, "--limit", str(artefact), file, *map(str, one)],
+                ENVIRONMENT,
+            )
+            for one in {limit_of(*level) for level in LEVELS.values()}
+        }
+        for contestant in limits.values():
+            stack.callback(contestant.end)
+            contestant.seconds()
+        ports = {
+            server: stack.enter_context(running(server, command, image))
+            for server, command in commands(served / "1").items()
+        }
+        for _ in range(ROUNDS):
+            for one, contestant in limits.items():
+                bare[one].append(1 / contestant.seconds())
+            for level, (clients, count) in LEVELS.items():
+                for server, port in ports.items():
+                    seen[level, server].append(load(port, server, image, clients, count))
+    return summary(name, seen, bare)
+
+
+def summary(
+    name: str,
+    seen: dict[tuple[str, str], list[dict[str, Any]]],
+    bare: dict[tuple[int, int], list[float]],
+) -> tuple[list[dict[str, Any]], float]:
+    """Return the rows of an artefact, and our share of the limit under 32 clients."""
+    rows, share = [], 0.0
+    for level, (clients, count) in LEVELS.items():
+        most = statistics.median(bare[limit_of(clients, count)])
+        rows.append(row(f"{name}, {level}: limit", most, "images/s", False))
+        for server in [server for known, server in seen if known == level]:
+            told = seen[level, server]
+            rate = statistics.median(count * one["answers"] / one["seconds"] for one in told)
+            cuts = statistics.quantiles([s for one in told for s in one["latencies"]], n=100)
+            client = sum(one["cpu"] for one in told) / sum(count * one["answers"] for one in told)
+            # A single client is idle while the server works: it takes nothing from it.
+            beside = 1 / (1 / most + client / CORES) if clients > 1 else most
+            ours, what = server == OURS, f"{name}, {level}: {server}"
+            rows += [
+                row(what, rate, "images/s", ours),
+                row(f"{what}, p50", 1e3 * cuts[49], "ms", ours),
+                row(f"{what}, p99", 1e3 * cuts[98], "ms", ours),
+                row(f"{what} / limit", rate / most, "×", ours),
+                row(f"{what} / limit beside the client", rate / beside, "×", ours),
+            ]
+            if ours and clients == 32:
+                share = rate / most
+    return rows, share
 
 
 def main() -> None:
-    """Measure the bare calls, then the server."""
+    """Measure every artefact."""
     from cvpipe.export.about import find_artefact
 
-    artefact = find_artefact(Path(sys.argv[1] if len(sys.argv) > 1 else "saved_models/digits"))
-    file = sys.argv[2] if len(sys.argv) > 2 else "pipelines/classification/example.png"
-    rows, rates = [], {}
-    for batch, threads in ((1, 1), (8, 1), (32, 1), (32, 2)):
-        rate = float(in_own_process("--bare", str(artefact), file, str(batch), str(threads)))
-        name = f"bare, batches of {batch}, {threads} thread{'s' * (threads > 1)}"
-        rows.append(row(name, rate, "images/s", False))
-        rates[batch] = max(rate, rates.get(batch, 0))
-    limit = max(rates.values())
-    command = [sys.executable, "-m", "cvpipe", "serve", str(artefact.parent), "--port", "0"]
-    best = 0.0
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr
-        line = next(line for line in server.stderr if " at http://" in line)
-        port = re.search(r":(\d+) \(", line)[1]  # type: ignore[index]
-        try:
-            for kind in ("file", "JSON"):
-                for clients in CLIENTS:
-                    told = json.loads(
-                        in_own_process(
-                            "--load", port, kind, artefact.parent.name, file, str(clients)
-                        )
-                    )
-                    name = f"cvpipe serve, {clients} clients, {kind}"
-                    rows.append(row(name, told["rate"], "images/s", True))
-                    rows.append(row(f"{name}: p50", 1000 * told["p50"], "ms", True))
-                    rows.append(row(f"{name}: p99", 1000 * told["p99"], "ms", True))
-                    best = max(best, told["rate"])
-        finally:
-            server.terminate()
-    record("serving", rows, to_limit=best / limit)
-
-
-def measure_load(port: int, kind: str, name: str, file: str, clients: int) -> None:
-    """Print rate and latencies as JSON."""
-    request = requests(name, Path(file).read_bytes())[kind]
-    asyncio.run(load(port, request, clients, WARM_SECONDS))
-    taken = asyncio.run(load(port, request, clients, SECONDS))
-    cuts = statistics.quantiles(taken, n=100)
-    print(json.dumps({"rate": len(taken) / SECONDS, "p50": cuts[49], "p99": cuts[98]}))
+    words = sys.argv[1:] or ["saved_models/digits", "pipelines/classification/example.png"]
+    rows, shares = [], []
+    for artefact, file in zip(words[::2], words[1::2], strict=True):
+        own, share = measure(find_artefact(Path(artefact)), file)
+        rows += own
+        shares.append(share)
+    record("serving", rows, to_limit=min(shares))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--bare"]:
-        folder, path, size, count = sys.argv[2:]
-        print(bare(Path(folder), Path(path).read_bytes(), int(size), int(count)))
-    elif sys.argv[1:2] == ["--load"]:
-        port_, kind_, name_, file_, clients_ = sys.argv[2:]
-        measure_load(int(port_), kind_, name_, file_, int(clients_))
+    if sys.argv[1:2] == ["--limit"]:
+        folder, path, size, count_ = sys.argv[2:]
+        limit(folder, path, int(size), int(count_))
     else:
         main()

@@ -1,4 +1,4 @@
-"""Guards the README: its commands, pipelines, links and numbers."""
+"""Guards the README and docs/: their commands, pipelines, links and numbers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,43 @@ from conftest import ROOT
 from cvpipe import config_file
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+def script_of(text: str) -> list[str]:
+    """The commands of a page and its programs in Python, in their order."""
+    return [
+        f"{sys.executable} - <<'END'\n{code}END\n" if language == "python" else code
+        for language, code in re.findall(r"```(sh|python)\n(.*?)```", text, re.S)
+    ]
+
+
+def run(script: list[str], project: Path) -> str:
+    """Run commands in a folder; return what they print."""
+    environment = {
+        **os.environ,
+        "PATH": f"{project / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "no_proxy": "127.0.0.1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", "set -euo pipefail\nset -m\n" + "\n".join(script)],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -37,31 +70,27 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.soak
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_commands_of_the_readme_work_in_their_order(project: Path) -> None:
-    first, *rest = blocks("sh")
     # CI runs these two as they stand.
-    assert first.split("\n") == ["make train", "make test", ""]
-    script = "set -euo pipefail\nset -m\n" + "\n".join(
-        [*rest, *(f"{sys.executable} - <<'END'\n{code}END" for code in blocks("python"))]
-    )
-    environment = {
-        **os.environ,
-        "PATH": f"{project / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "no_proxy": "127.0.0.1",
-    }
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert '"predictions": [{' in done.stdout
-    assert len(re.findall(r"^(?:\d|\w+) 0\.\d+$", done.stdout, re.M)) == 1, done.stdout
+    first, rest = README.split("```sh\nmake train\nmake test\n```")
+    assert "```sh" not in first
+    # What is programmed in Python reads what all commands have left.
+    stdout = run(sorted(script_of(rest), key=lambda part: part.startswith(sys.executable)), project)
+    assert '"predictions": [{' in stdout
+    assert len(re.findall(r"^(?:\d|\w+) 0\.\d+$", stdout, re.M)) == 1, stdout
     assert list((project / "drawn").glob("*.png"))
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_commands_of_the_page_on_serving_work_in_their_order(project: Path) -> None:
+    for name in ("Makefile", "deploy", "setup.cfg", "pyproject.toml"):
+        (project / name).symlink_to(ROOT / name)
+    stdout = run(script_of(PAGES["docs/serving.md"]), project)
+    assert '"predictions": [{' in stdout and '"model_name": "lenet"' in stdout
+    assert '"image": "README.md", "error": ' in stdout
+    assert re.search(r"\[b'\d'\] \[0\.\d+\]$", stdout, re.M), stdout
+    assert 'cvpipe_requests_total{code="200",model="lenet"' in stdout
+    assert (project / "answer.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_pipelines_of_the_readme_are_pipelines(tmp_path: Path) -> None:
@@ -72,16 +101,40 @@ def test_the_pipelines_of_the_readme_are_pipelines(tmp_path: Path) -> None:
     assert found == ["resnet18", "resnet18", "resnet18", "resnet18"]
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([\w/.-]+)\)", README))))
-def test_every_link_of_the_readme_leads_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize(
+    "page, link",
+    sorted(
+        {(page, link) for page in PAGES for link in re.findall(r"\]\(([\w/.-]+)\)", PAGES[page])}
+    ),
+)
+def test_every_link_leads_somewhere(page: str, link: str) -> None:
+    assert ((ROOT / page).parent / link).exists()
+
+
+def test_the_page_on_serving_lists_the_metrics_that_there_are() -> None:
+    from cvpipe.serving.metrics import Metrics
+
+    told = {
+        name: set(re.findall(r"`(\w+)`", labels))
+        for name, labels in re.findall(
+            r"^\| `(cvpipe_\w+)` \| (.*?) \|", PAGES["docs/serving.md"], re.M
+        )
+    }
+    registry = vars(Metrics())
+    metrics = [one for one in registry.values() if hasattr(one, "_labelnames")]
+    there = {
+        f"{one._name}{'_total' if one._type == 'counter' else ''}": set(one._labelnames)
+        for one in metrics
+    }
+    assert told == there
 
 
 def test_the_makefile_has_every_target_that_is_promised() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = (
         "help setup check train evaluate export predict serve tensorboard test soak lint"
-        " format constraints bench clean"
+        " format constraints bench clean image deploy-compose deploy-tfserving deploy-kubernetes"
+        " deploy-kserve deploy-ray"
     )
     for target in targets.split():
         assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target

@@ -3,6 +3,10 @@
 Images of all requests with the same options wait in one bounded queue. Threads take as many as fit
 in a batch, oldest first, and call the model; a full queue refuses, and what waited past its
 deadline is never computed.
+
+A thread that is free while others compute waits until as many images are there as are being
+computed. Otherwise it would take the first image of a crowd that is about to come, alone, and
+small batches cost more by the image.
 """
 
 from __future__ import annotations
@@ -95,7 +99,7 @@ class Batcher:
         """
         self._call, self._limits, self._observer = call, limits, observer
         self._queues: OrderedDict[Hashable, deque[Job]] = OrderedDict()
-        self._waiting, self._closed = 0, False
+        self._waiting, self._computing, self._closed = 0, 0, False
         self._speed = 0.0
         self._ready = threading.Condition()
         self._threads = [
@@ -157,7 +161,7 @@ class Batcher:
                 )
             self._waiting += len(job.images)
             self._queues.setdefault(job.key, deque()).append(job)
-            self._ready.notify()
+            self._wake()
 
     def _expire(self, job: Job) -> None:
         if not job.future.done():
@@ -166,13 +170,24 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._ready:
-                while not self._queues and not self._closed:
+                while not self._worthwhile() and not self._closed:
                     self._ready.wait()
                 if not self._queues:
                     return
                 parts = self._take()
+                self._computing += len(parts)
+                self._wake()
             if parts:
                 self._run(parts)
+
+    def _worthwhile(self) -> bool:
+        """True if a free thread should take a batch now."""
+        enough = min(self._computing, self._limits.max_batch)
+        return bool(self._queues) and self._waiting >= enough
+
+    def _wake(self) -> None:
+        if self._worthwhile():
+            self._ready.notify()
 
     def _take(self) -> list[Part]:
         """Take the next batch: of the queue whose first job is the oldest."""
@@ -200,8 +215,6 @@ class Batcher:
                 break
         if not queue:
             del self._queues[key]
-        else:
-            self._ready.notify()
         return parts
 
     def _fill(self, key: Hashable) -> None:
@@ -221,7 +234,7 @@ class Batcher:
         images, options = [job.images[n] for job, n in parts], parts[0][0].options
         answers: list[Answer | RequestError]
         try:
-            outputs = self._call(self._padded(images), options)
+            outputs = self._first_call(images, options)
             answers = [Answer(outputs, row) for row in range(len(images))]
         except Exception as error:
             self._note_failure(error)
@@ -235,6 +248,14 @@ class Batcher:
             queued = [began - job.arrived for job, _ in parts]
             self._observer.batch(len(images), len(self._padded(images)), queued, took)
         self._give(parts, answers)
+
+    def _first_call(self, images: Sequence[bytes], options: Mapping[str, Any]) -> Arrays:
+        try:
+            return self._call(self._padded(images), options)
+        finally:
+            with self._ready:
+                self._computing -= len(images)
+                self._wake()
 
     def _alone(self, image: bytes, options: Mapping[str, Any]) -> Answer | RequestError:
         """Answer one image of a batch that failed, so that only those fail that must."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -48,7 +49,7 @@ class Exchange:
         self.request, self.service = request, service
         self.model = self.version = ""
         """As the metrics name them; empty where there is no such model."""
-        self.began = time.monotonic()
+        self.began = self._marked = time.monotonic()
         self.times: dict[str, float] = {}
         self.held = 0
 
@@ -57,7 +58,7 @@ class Exchange:
         """The method of HTTP."""
         return self.request.method
 
-    @property
+    @cached_property
     def raw_path(self) -> str:
         """The path as it was sent, without its query."""
         raw: bytes = self.request.scope.get("raw_path") or self.request.scope["path"].encode()
@@ -74,7 +75,7 @@ class Exchange:
     def mark(self, stage: str) -> None:
         """End a stage of the request, for the metrics."""
         now = time.monotonic()
-        self.times[stage] = now - self.began - sum(self.times.values())
+        self.times[stage], self._marked = now - self._marked, now
 
     async def body(self, json_values: int | None = None) -> bytearray:
         """Return the body, unpacked.

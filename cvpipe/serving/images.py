@@ -128,7 +128,7 @@ def _told(servable: Servable, one: Answer | RequestError, error: str | None) -> 
 def _size(one: Answer | RequestError) -> int:
     if isinstance(one, RequestError):
         return 0
-    return sum(value[one.row].nbytes for value in one.outputs.values() if value.dtype != object)
+    return sum(value.nbytes // len(value) for value in one.outputs.values())
 
 
 def _draw(

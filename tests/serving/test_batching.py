@@ -172,6 +172,49 @@ def test_a_batch_that_is_not_full_waits_for_more() -> None:
     assert model.calls == [[b"a", b"ab"]]
 
 
+async def calls(model: Model, count: int) -> None:
+    """Return once so many calls are under way."""
+    end = time.monotonic() + 10
+    while len(model.calls) < count and time.monotonic() < end:
+        await asyncio.sleep(0.001)
+
+
+def test_a_free_thread_waits_for_as_many_images_as_are_being_computed() -> None:
+    model = Model()
+
+    async def crowd(own: Batcher) -> list[Any]:
+        model.gate.clear()
+        asked = [asyncio.create_task(one(own, b"a", b"ab", b"abc"))]
+        await calls(model, 1)
+        asked.append(asyncio.create_task(one(own, b"a")))
+        await asyncio.sleep(0.05)
+        assert len(model.calls) == 1
+        asked.append(asyncio.create_task(one(own, b"ab", b"abc")))
+        await calls(model, 2)
+        model.gate.set()
+        return list(await asyncio.gather(*asked))
+
+    with batcher(model, threads=2) as own:
+        assert asyncio.run(crowd(own)) == [[1, 2, 3], [1], [2, 3]]
+    assert model.calls == [[b"a", b"ab", b"abc"]] * 2
+
+
+def test_a_few_images_wait_no_longer_than_the_call_under_way() -> None:
+    model = Model()
+
+    async def few(own: Batcher) -> list[Any]:
+        model.gate.clear()
+        first = asyncio.create_task(one(own, b"a", b"ab", b"abc"))
+        await calls(model, 1)
+        second = asyncio.create_task(one(own, b"a"))
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        return [await first, await second]
+
+    with batcher(model, threads=2) as own:
+        assert asyncio.run(few(own)) == [[1, 2, 3], [1]]
+
+
 def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
     model = Model()
 

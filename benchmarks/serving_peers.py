@@ -1,0 +1,111 @@
+"""Other servers, with their own dynamic batching, on the signature for image files of an artefact.
+
+    python benchmarks/serving_peers.py ray|litserve|bentoml ARTEFACT PORT
+
+Each takes {"images": [base64, …]} and answers as `cvpipe serve` does in row form: a JSON object for
+each image. Batches hold 32 images at most, and wait as long as each one's documentation has it in
+its example of batching.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AUTH_MODE="disabled",
+    # Ray's workers give way to other processes, which the other servers don't.
+    RAY_worker_niceness="0",
+    # On a busy machine its proxy takes longer than the usual 5 seconds.
+    RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="90",
+    RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="90",
+    BENTOML_DO_NOT_TRACK="True",
+    TF_CPP_MIN_LOG_LEVEL="3",
+    TF_ENABLE_ONEDNN_OPTS="1",
+)
+MAX_BATCH = 32
+
+
+class Model:
+    """The artefact's signature for image files."""
+
+    def __init__(self, artefact: str) -> None:
+        import tensorflow as tf
+
+        self._constant, self._loaded = tf.constant, tf.saved_model.load(artefact)
+        self._signature = self._loaded.signatures["serving_default"]
+        for size in (1, 8, MAX_BATCH):
+            self.answers([b""] * size)
+
+    def answers(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
+        """Return an answer for each image."""
+        outputs = self._signature(image_bytes=self._constant(images))
+        columns = {name: plain(value.numpy()) for name, value in outputs.items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def answers_of(self, requests: Sequence[Sequence[str]]) -> list[list[dict[str, Any]]]:
+        """Return the answers of several requests, by one call."""
+        flat = [base64.b64decode(image) for request in requests for image in request]
+        rest = iter(self.answers(flat))
+        return [[next(rest) for _ in request] for request in requests]
+
+
+def plain(array: Any) -> list[Any]:
+    """Return an array as lists that JSON takes."""
+    if array.dtype != object:
+        return array.tolist()
+    return [
+        value.decode() if isinstance(value, bytes) else [one.decode() for one in value]
+        for value in array.tolist()
+    ]
+
+
+def run_ray(artefact: str, port: int) -> None:
+    """Serve by Ray Serve: one replica with all cores, `serve.batch`."""
+    import ray
+    from ray import serve
+    from starlette.requests import Request
+
+    @serve.deployment(max_ongoing_requests=512, ray_actor_options={"num_cpus": os.cpu_count()})
+    class Served:
+        def __init__(self) -> None:
+            self.model = Model(artefact)
+
+        @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.01)
+        async def answer(self, requests: list[list[str]]) -> list[list[dict[str, Any]]]:
+            return self.model.answers_of(requests)
+
+        async def __call__(self, request: Request) -> dict[str, Any]:
+            return {"predictions": await self.answer((await request.json())["images"])}
+
+    ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(Served.bind())
+    while True:
+        time.sleep(1)
+
+
+def run_litserve(artefact: str, port: int) -> None:
+    """Serve by LitServe: one worker, `max_batch_size` and `batch_timeout`."""
+    from serving_litserve import run
+
+    run(artefact, port)
+
+
+def run_bentoml(artefact: str, port: int) -> None:
+    """Serve by BentoML: one worker, a batchable API."""
+    os.environ["SERVED_ARTEFACT"] = artefact
+    os.chdir(Path(__file__).parent)
+    command = ["serve", "serving_bento:Served", "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "bentoml", *command])
+
+
+if __name__ == "__main__":
+    kind, folder, port_ = sys.argv[1:]
+    {"ray": run_ray, "litserve": run_litserve, "bentoml": run_bentoml}[kind](folder, int(port_))
