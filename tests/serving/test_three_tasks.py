@@ -1,0 +1,114 @@
+"""Guards a server of three tasks under load: each client gets the answers of its own images."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tensorflow as tf
+
+from cvpipe.answers import UNREADABLE, to_answer
+from cvpipe.serving import rest
+from cvpipe.serving.models import load_servable
+from image_files import BAD, encode, noise, smooth
+from toy_served import ask, b64, served
+from toy_three import TASKS, save_three
+
+CLIENTS = 32
+# 313 of 32 clients are 10,016 requests.
+TIMES = int(os.environ.get("CVPIPE_LOAD_TIMES", "313"))
+BROKEN = BAD["truncated JPEG"]
+pytestmark = pytest.mark.soak
+
+
+class Expected(NamedTuple):
+    """The answers of an image, by a call of the model alone, in each form."""
+
+    told: dict[str, Any]
+    row: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_three(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def images() -> list[bytes]:
+    kinds = ("JPEG", "PNG", "WEBP", "BMP")
+    make = (smooth, noise)
+    return [encode(make[n % 2](20 + 3 * n, 90 - 2 * n, seed=n), kinds[n % 4]) for n in range(24)]
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, images: list[bytes]) -> dict[tuple[str, int], Expected]:
+    answers = {}
+    for task in TASKS:
+        call = load_servable(folder / task / "1").signatures["serving_default"]
+        for n, image in enumerate(images):
+            outputs = {
+                name: value.numpy()
+                for name, value in call(image_bytes=tf.constant([image])).items()
+            }
+            told = json.loads(json.dumps(to_answer(task, outputs, 0)))
+            (row,) = rest.to_answer(outputs, True, "valid")["predictions"]
+            answers[task, n] = Expected(told, json.loads(json.dumps(row)))
+    return answers
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path) -> Iterator[int]:
+    with served(folder) as server:
+        yield server.server_port
+
+
+def test_clients_of_three_tasks_get_what_bare_calls_answer(
+    port: int, images: list[bytes], expected: dict[tuple[str, int], Expected]
+) -> None:
+    tasks = [*TASKS]
+
+    def client(number: int) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        wrong = 0
+        for turn in range(TIMES):
+            task, n = tasks[(number + turn) % 3], (7 * number + 5 * turn) % len(images)
+            if turn % 2:
+                path, body = f"/predict/{task}", images[n]
+                right: Any = expected[task, n].told
+            else:
+                path, m = f"/v1/models/{task}:predict", (n + 1) % len(images)
+                if task == "segmentation":
+                    m = n  # masks of one request have one size
+                body = {"instances": [b64(images[n]), b64(images[m])]}
+                right = {"predictions": [expected[task, n].row, expected[task, m].row]}
+            status, content, _ = ask(port, "POST", path, body, connection=connection)
+            wrong += (status, content) != (200, right)
+        connection.close()
+        return wrong
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        assert sum(pool.map(client, range(CLIENTS))) == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_one_broken_image_among_32_at_once_is_one_error(
+    port: int, images: list[bytes], expected: dict[tuple[str, int], Expected], task: str
+) -> None:
+    sent = [images[n % len(images)] for n in range(CLIENTS)]
+    sent[15] = BROKEN
+
+    def client(image: bytes) -> tuple[int, Any]:
+        status, content, _ = ask(port, "POST", f"/predict/{task}", image)
+        return status, content
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(client, sent))
+    assert answers.pop(15) == (400, {"error": UNREADABLE})
+    places = [n % len(images) for n in range(CLIENTS) if n != 15]
+    assert answers == [(200, expected[task, n].told) for n in places]
