@@ -4,6 +4,7 @@ RUN ?= runs/$(basename $(notdir $(PIPELINE)))
 MODEL ?= saved_models/$(notdir $(RUN))
 IMAGE ?=
 SET ?=
+RUNS ?= 20000
 PYTHON ?= python3
 PORT ?= 8501
 
@@ -16,7 +17,7 @@ CODE := cvpipe tests benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
-.PHONY: constraints bench clean
+.PHONY: constraints bench fuzz clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -86,6 +87,9 @@ bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peer
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/segmentation.py
 
+fuzz: $(VENV)/.installed-fuzz ## look for bytes that what reads images, requests, annotations or pipelines can't take (RUNS inputs each)
+	$(BIN)/python tests/fuzz/fuzz.py --runs $(RUNS)
+
 clean: ## remove .venv and caches; runs and saved_models stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
@@ -102,6 +106,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/pytho
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	$(INSTALL) --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
