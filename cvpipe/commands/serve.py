@@ -185,8 +185,8 @@ def serve(options: argparse.Namespace) -> int:
         address = f"{scheme}://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
         # Who presses Ctrl-C sends no requests meanwhile.
-        grace = {signal.SIGTERM: options.grace}
-        with on_signals(lambda number: server.stop(grace.get(number, 0.0)), once=True):
+        grace: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: options.grace}
+        with on_signals(lambda number: server.stop(grace[number]), once=True):
             server.serve_forever()
     print("stopped", file=sys.stderr)
     return 0
