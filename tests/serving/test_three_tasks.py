@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 import tensorflow as tf
 
+from conftest import ROOT, small_config
+from cvpipe import config_file
 from cvpipe.answers import UNREADABLE, to_answer
+from cvpipe.config import Config
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_servable
+from cvpipe.serving.settings import Settings
 from image_files import BAD, encode, noise, smooth
 from toy_served import ask, b64, served
 from toy_three import TASKS, save_three
@@ -34,9 +38,45 @@ class Expected(NamedTuple):
     row: dict[str, Any]
 
 
+@pytest.fixture(scope="module", params=["toys", "artefacts"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_three(tmp_path_factory.mktemp("models"))
+def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    return save_three(folder) if kind == "toys" else export_three(folder)
+
+
+def export_three(folder: Path) -> Path:
+    """Train a network of each task for a few steps, and export it as cvpipe does."""
+    from cvpipe.export import gate
+    from cvpipe.export.export import export
+    from cvpipe.export.replay import replay
+    from cvpipe.training.run import Run
+    from cvpipe.training.train import train
+
+    configs = {
+        "classification": small_config("train.epochs=1", "data.limit=200"),
+        "detection": _scenes("detection/digit_scenes_ssd.yaml"),
+        "segmentation": _scenes("segmentation/digit_scenes_fcn.yaml"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        # Not in a process of its own: it would take longer to start than all else here.
+        patch.setattr(gate, "_replay", lambda path, requests: replay(str(path), requests))
+        for task, config in configs.items():
+            run = folder.parent / f"{folder.name}-runs" / task
+            train(config, run)
+            export(Run(run), folder / task)
+    return folder
+
+
+def _scenes(pipeline: str) -> Config:
+    small = ["size=[48, 64]", "digit_sizes=[16, 32]", "train=12", "validation=3", "test=4"]
+    others = ["prepare.size=[32, 32]", "model.width=0.125", "train.batch_size=4", "train.epochs=2"]
+    chosen = [*(f"data.source.{one}" for one in small), *others, "train.pictures=false"]
+    return config_file.load(ROOT / "pipelines" / pipeline, chosen)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +90,11 @@ def images() -> list[bytes]:
 def expected(folder: Path, images: list[bytes]) -> dict[tuple[str, int], Expected]:
     answers = {}
     for task in TASKS:
-        call = load_servable(folder / task / "1").signatures["serving_default"]
+        servable = load_servable(folder / task / "1")
+        call, options = servable.signatures["serving_default"], servable.defaults("serving_default")
         for n, image in enumerate(images):
-            outputs = {
-                name: value.numpy()
-                for name, value in call(image_bytes=tf.constant([image])).items()
-            }
+            tensors = call(**options, image_bytes=tf.constant([image]))
+            outputs = {name: value.numpy() for name, value in tensors.items()}
             told = json.loads(json.dumps(to_answer(task, outputs, 0)))
             (row,) = rest.to_answer(outputs, True, "valid")["predictions"]
             answers[task, n] = Expected(told, json.loads(json.dumps(row)))
@@ -63,8 +102,9 @@ def expected(folder: Path, images: list[bytes]) -> dict[tuple[str, int], Expecte
 
 
 @pytest.fixture(scope="module")
-def port(folder: Path) -> Iterator[int]:
-    with served(folder) as server:
+def port(folder: Path, kind: str) -> Iterator[int]:
+    # The last bits of a convolution depend on the batch, and those of single calls are expected.
+    with served(folder, Settings() if kind == "toys" else Settings(max_batch=1)) as server:
         yield server.server_port
 
 
