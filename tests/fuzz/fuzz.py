@@ -56,7 +56,8 @@ def run_apart(name: str, corpus: Path, found: Path, runs: int, seed: int) -> int
     code = subprocess.run(command, check=False).returncode
     faults = sorted(found.glob("*")) if found.is_dir() else []
     took = time.monotonic() - began
-    print(f"{name}: {runs:,} inputs in {took:.0f} s, {len(faults)} faults", flush=True)
+    ended = "" if code == 0 else f", ended early with the exit code {code}"
+    print(f"{name}: up to {runs:,} inputs in {took:.0f} s{ended}, {len(faults)} faults", flush=True)
     for file in faults:
         print(f"  {file}")
     return len(faults) or int(code != 0)
