@@ -4,6 +4,7 @@ RUN ?= runs/$(basename $(notdir $(PIPELINE)))
 MODEL ?= saved_models/$(notdir $(RUN))
 IMAGE ?=
 SET ?=
+RUNS ?= 20000
 PYTHON ?= python3
 PORT ?= 8501
 
@@ -27,7 +28,7 @@ WITH_IMAGE = sed 's|cvpipe-serve:latest|$(IMAGE_NAME)|'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
-.PHONY: docs constraints bench clean image deploy-compose deploy-tfserving deploy-kubernetes
+.PHONY: docs constraints bench fuzz clean image deploy-compose deploy-tfserving deploy-kubernetes
 .PHONY: deploy-kserve deploy-ray
 .PHONY: tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete
 
@@ -134,6 +135,9 @@ bench: $(VENV)/.installed-bench ## measure speed, memory and scores against peer
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/segmentation.py
 
+fuzz: $(VENV)/.installed-fuzz ## look for bytes that what reads images, requests, annotations or pipelines can't take (RUNS inputs each)
+	$(BIN)/python tests/fuzz/fuzz.py --runs $(RUNS)
+
 clean: ## remove .venv and caches; runs and saved_models stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
@@ -154,6 +158,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 $(VENV)/.installed-ray: $(VENV)/.installed
 	$(INSTALL) --editable '.[ray]'
+	@touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	$(INSTALL) --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

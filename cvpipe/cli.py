@@ -100,3 +100,7 @@ def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentPars
             # Options that depend on what the command is given.
             command.add_settings(commands.choices[name], words)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

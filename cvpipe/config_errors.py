@@ -297,4 +297,5 @@ def _child(values: Any, part: str | int) -> Any:
     """Return the value under a key or at a position; None where nothing is."""
     if isinstance(values, dict):
         return values.get(part)
-    return values[part] if isinstance(values, list) and isinstance(part, int) else None
+    there = isinstance(values, list) and isinstance(part, int) and part < len(values)
+    return values[part] if there else None

@@ -5,6 +5,7 @@ line, key and fix.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -54,6 +55,8 @@ def parse(text: str, origin: str) -> Config:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{origin}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise ConfigError(f"{origin}: not valid JSON: nested too deeply") from None
     return _check(_mapping(values, origin), Path(origin), {}, [])
 
 
@@ -166,7 +169,7 @@ def _check(
     try:
         # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML
         # has and JSON lacks is text.
-        return TypeAdapter(pipelines.Pipeline).validate_json(
+        return _adapter(pipelines.Pipeline).validate_json(
             json.dumps(values, default=str), strict=True, context={"draft": draft}
         )
     except ValidationError as failure:
@@ -175,6 +178,12 @@ def _check(
             for mistake in mistakes(failure, values)
         ]
         raise ConfigError("\n".join(dict.fromkeys(said))) from None
+
+
+@functools.cache
+def _adapter(pipeline: Any) -> TypeAdapter[Config]:
+    # Making it takes longer than reading a pipeline.
+    return TypeAdapter(pipeline)
 
 
 def _where(

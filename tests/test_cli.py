@@ -333,3 +333,9 @@ def test_a_setting_that_an_artefact_lacks_is_wrong_use(
 ) -> None:
     code, out, err = cvpipe("predict", artefact, some_images[0], "--score-threshold", "0.5")
     assert code == 2 and out == "" and "unrecognized arguments: --score-threshold" in err
+
+
+def test_the_module_of_the_command_line_is_the_command() -> None:
+    command = [sys.executable, "-m", "cvpipe.cli", "--version"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.startswith("cvpipe ")

@@ -440,6 +440,7 @@ OVERRIDES = {
     "augment=[{op: flip}, {op: flp}]": (
         "'augment.1': 'flp' is not a known op; did you mean 'flip'? known: 'flip', 'pad_crop', "
     ),
+    "prepare.size=[8]": "'prepare.size.1' is missing; add it (Height and width",
     "train.early_stopping=3": (
         "'train.early_stopping' should be a mapping, not 3 (Leave out to train all epochs)"
     ),

@@ -15,20 +15,19 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return the nth of a batch of answers.
 
     "image_size" [height, width]; "shares" {class name: its share of the pixels}, falling, without
-    those that don't occur; "mask" {"b64": a gray PNG of that size in base64, whose values are class
-    numbers}.
+    those that don't occur; "class_ids" {class name: its number} of the same; "mask" {"b64": a gray
+    PNG of that size in base64, whose values are class numbers}.
     """
     height, width = predictions["image_size"][n].tolist()
-    named = zip(
-        (name.decode() for name in predictions["class_names"][n]),
-        predictions["shares"][n].tolist(),
-        strict=True,
-    )
+    names = [name.decode() for name in predictions["class_names"][n]]
+    named = zip(names, predictions["shares"][n].tolist(), strict=True)
     shares = {name: share for name, share in sorted(named, key=lambda pair: -pair[1]) if share > 0}
+    class_ids = {name: number for number, name in enumerate(names) if name in shares}
     file = io.BytesIO()
     Image.fromarray(predictions["mask"][n][:height, :width]).save(file, "PNG")
     mask = {"b64": base64.b64encode(file.getvalue()).decode("ascii")}
-    return {"image_size": [height, width], "shares": shares, "mask": mask}
+    sizes = {"image_size": [height, width], "shares": shares}
+    return {**sizes, "class_ids": class_ids, "mask": mask}
 
 
 def mask_of(answer: Mapping[str, Any]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,11 +142,19 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         help="most time for an answer (default: %(default)s)",
     )
     group.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=float,
+        default=3.0,
+        help="time after SIGTERM for which requests are still taken, while /readyz says no"
+        " (default: %(default)s)",
+    )
+    group.add_argument(
         "--drain",
         metavar="SECONDS",
         type=float,
         default=30.0,
-        help="most time for requests under way after SIGTERM (default: %(default)s)",
+        help="most time for requests under way after that (default: %(default)s)",
     )
     for name, default, text in (
         ("max-queue", 1024, "most images that wait for one version"),
@@ -175,7 +184,9 @@ def serve(options: argparse.Namespace) -> int:
         scheme = "https" if settings.tls_cert else "http"
         address = f"{scheme}://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
-        with on_signals(lambda number: server.stop(), once=True):
+        # Who presses Ctrl-C sends no requests meanwhile.
+        grace: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: options.grace}
+        with on_signals(lambda number: server.stop(grace[number]), once=True):
             server.serve_forever()
     print("stopped", file=sys.stderr)
     return 0

@@ -77,11 +77,14 @@ class Exchange:
         now = time.monotonic()
         self.times[stage], self._marked = now - self._marked, now
 
-    async def body(self, json_values: int | None = None) -> bytearray:
+    async def body(
+        self, json_values: int | None = None, json_bytes: int | None = None
+    ) -> bytearray:
         """Return the body, unpacked.
 
         Args:
             json_values: of a body in JSON, the most instances.
+            json_bytes: the length of the JSON, where other bytes follow it.
 
         Raises:
             RequestError: it is too long, too slow, damaged, or there are too many already.
@@ -99,9 +102,10 @@ class Exchange:
                 for piece in unpacker.feed(message["body"]):
                     content += piece
                     self._hold(len(piece))
-                    if guard and len(content) > GUARDED_BYTES:
-                        guard.feed(bytes(content[unseen:]))
-                        unseen = len(content)
+                    seen = len(content) if json_bytes is None else min(len(content), json_bytes)
+                    if guard and seen > max(unseen, GUARDED_BYTES):
+                        guard.feed(bytes(content[unseen:seen]))
+                        unseen = seen
                 more = message["more_body"]
             unpacker.end()
         except BaseException:

@@ -6,9 +6,17 @@ is decoded.
 
 from __future__ import annotations
 
+import re
+
 from cvpipe.data.header import FORMATS
 
 Size = tuple[int, int]
+# The marker of a segment that says its length: no filling byte, and none that stands alone.
+_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
+_MOST_SEGMENTS, _MOST_BETWEEN = 10_000, 2**16
+# Taken for the size of a JPEG with more segments, or more bytes between them: to look through
+# millions would take a second.
+_LARGEST_JPEG = (65_535, 65_535)
 
 
 def image_size(encoded: bytes) -> Size | None:
@@ -32,28 +40,24 @@ def image_size(encoded: bytes) -> Size | None:
 def _jpeg(encoded: bytes) -> Size | None:
     """Find the frame header (ITU T.81, B.2.2), which comes after other segments.
 
-    Files with several are damaged or made to deceive: the largest counts.
+    Files with several are damaged or made to deceive: the largest counts. Bytes between segments
+    are passed over, as libjpeg does.
     """
-    at, largest = 2, None
-    # A segment takes four bytes at least: one of a million would be looked through for a second.
-    for _ in range(10_000):
-        if at + 9 > len(encoded) or encoded[at] != 0xFF:
+    at, largest, left = 2, None, _MOST_BETWEEN
+    for _ in range(_MOST_SEGMENTS):
+        found = _SEGMENT.search(encoded, at, at + left)
+        if found is None:
+            return _LARGEST_JPEG if at + left < len(encoded) else largest
+        if found.end() + 7 > len(encoded) or found[1] == b"\xda":
             return largest
-        marker = encoded[at + 1]
-        if marker == 0xDA:
-            return largest
+        left -= found.start() - at
+        marker, at = found[1][0], found.end()
         # C4, C8 and CC lie between the frame headers and are none.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = _pair(encoded, at + 5, 2, "big")
+            height, width = _pair(encoded, at + 3, 2, "big")
             largest = max(largest or (0, 0), (width, height), key=lambda size: size[0] * size[1])
-        # Bytes that fill up stand alone, as do markers without content; others give their length.
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
-    return largest
+        at += max(2, int.from_bytes(encoded[at : at + 2], "big"))
+    return _LARGEST_JPEG
 
 
 def _webp(encoded: bytes) -> Size | None:

@@ -236,7 +236,8 @@ class _Joined:
     def write(self, data: bytes) -> None:
         if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
             self._held = data
-        else:
+        elif data or self._held:
+            # Nothing may be written after the end, not even nothing.
             self._transport.write(self._held + data if self._held else data)
             self._held = b""
 

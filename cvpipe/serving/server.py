@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import Any
 import uvicorn
 
 from cvpipe.errors import UserError
+from cvpipe.serving import listener as listeners
 from cvpipe.serving.app import make_app
-from cvpipe.serving.errors import RequestError
 from cvpipe.serving.logs import log
-from cvpipe.serving.protocol import GRACE_SECONDS, Protocol, refusal
+from cvpipe.serving.protocol import Protocol
 from cvpipe.serving.service import Service
 from cvpipe.serving.settings import Settings
 
 SETTLE_SECONDS = 0.3
-"""So long a server that stops still answers, so that no request meets a closed connection."""
+"""A server that begins no more connections still takes those that wait for so long."""
 
 
 def make_server(folder: Path, host: str, port: int, settings: Settings | None = None) -> Server:
@@ -45,12 +44,12 @@ def make_server(folder: Path, host: str, port: int, settings: Settings | None = 
             on.
     """
     settings = settings or Settings()
-    listener = _bind(host, port)
+    listener = listeners.bind(host, port)
     service = Service(folder, settings)
     try:
         # Nobody is let in before there is something to answer.
         service.shelf.start()
-        _listen(listener, host, port)
+        listeners.listen(listener, host, port)
         return Server(service, listener, host)
     except BaseException:
         listener.close()
@@ -97,7 +96,7 @@ class Server:
         self._stopping: asyncio.Event | None = None
         self._asked, self._done = threading.Event(), threading.Event()
         self._started = threading.Event()
-        self._running = False
+        self._running, self._grace = False, 0.0
 
     def __enter__(self) -> Server:
         return self
@@ -125,8 +124,16 @@ class Server:
         """Return once all ports listen."""
         self._started.wait(60)
 
-    def stop(self) -> None:
-        """Begin to stop, from any thread and from handlers of signals."""
+    def stop(self, grace: float = 0.0) -> None:
+        """Begin to stop, from any thread and from handlers of signals.
+
+        Args:
+            grace: seconds for which requests are still taken, while /readyz says that the server
+                isn't ready and every answer ends its connection: whoever shares out the requests
+                learns late that a server stops.
+        """
+        if not self._asked.is_set():
+            self._grace = grace
         self._asked.set()
         self.service.draining = True
         if self._loop and self._stopping:
@@ -154,14 +161,16 @@ class Server:
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener.dup()]))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await self._drain()
+        await self._let_go()
         self._uvicorn.should_exit = True
-        await serving
-        if not self.service.settings.tls_cert:
-            await asyncio.to_thread(_turn_away, self._listener)
-        self._listener.close()
-        if remote:
-            await remote.stop(self.service.settings.drain)
+        drain = self.service.settings.drain
+        ends = asyncio.gather(serving, remote.stop(drain) if remote else asyncio.sleep(0))
+        while any(server.is_serving() for server in self._uvicorn.servers):
+            await asyncio.sleep(0.01)
+        plain = not self.service.settings.tls_cert
+        await asyncio.to_thread(listeners.close, self._listener, plain)
+        await ends
+        log("drained", left=self.service.in_flight)
         stopping.cancel()
 
     async def _start_grpc(self) -> Any:
@@ -175,14 +184,12 @@ class Server:
         log("grpc", port=self.grpc_port)
         return server
 
-    async def _drain(self) -> None:
-        """Wait for the requests that were taken before."""
-        began = time.monotonic()
-        log("draining", requests=self.service.in_flight)
-        await asyncio.sleep(min(SETTLE_SECONDS, self.service.settings.drain))
-        while self.service.in_flight and time.monotonic() - began < self.service.settings.drain:
-            await asyncio.sleep(0.02)
-        log("drained", left=self.service.in_flight)
+    async def _let_go(self) -> None:
+        """Answer for the grace period, then begin no more connections and take those that wait."""
+        log("draining", requests=self.service.in_flight, grace=self._grace)
+        await asyncio.sleep(self._grace)
+        listeners.refuse_new(self._listener)
+        await asyncio.sleep(SETTLE_SECONDS)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -190,61 +197,3 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the command."""
         yield
-
-
-def _turn_away(listener: socket.socket) -> None:
-    """Answer connections that were made and never taken up; closing the socket would reset them."""
-    answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
-    listener.setblocking(False)
-    # Clients that come back at once would have the server never end.
-    end = time.monotonic() + GRACE_SECONDS
-    with suppress(OSError):
-        while time.monotonic() < end:
-            connection, _ = listener.accept()
-            with connection, suppress(OSError):
-                connection.settimeout(GRACE_SECONDS)
-                connection.sendall(answer)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(2**16):
-                    pass
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Return a socket of an address.
-
-    Raises:
-        UserError: it can't be had.
-    """
-    try:
-        found: list[Any] = socket.getaddrinfo(
-            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        # Of a name with addresses of both kinds that of IPv4, where every client looks.
-        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # So that :: also listens to IPv4.
-                with suppress(OSError):
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            listener.bind((address[0], port, *address[2:]))
-        except BaseException:
-            listener.close()
-            raise
-    except (OSError, OverflowError) as error:
-        raise _no_address(host, port, error) from error
-    return listener
-
-
-def _listen(listener: socket.socket, host: str, port: int) -> None:
-    try:
-        listener.listen(1024)
-    except OSError as error:
-        raise _no_address(host, port, error) from error
-
-
-def _no_address(host: str, port: int, error: Exception) -> UserError:
-    return UserError(
-        f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
-    )

@@ -47,7 +47,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """True while requests are taken and every model has a version that answers."""
+        """True while a model answers, until the server begins to stop."""
         return not self.draining and bool(self.shelf.names())
 
     def close(self) -> None:
@@ -61,13 +61,7 @@ class Service:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count a request that asks a model.
-
-        Raises:
-            RequestError: 503 if the server is about to stop.
-        """
-        if self.draining:
-            raise RequestError(503, "this server is stopping; ask another", retry_after=1)
+        """Count a request that asks a model."""
         self.in_flight += 1
         try:
             yield

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -40,28 +41,42 @@ class InferRequest(NamedTuple):
         return _object(self.content, "parameters")
 
 
-def parse_request(body: bytes | bytearray, header_length: str | None) -> InferRequest:
+def json_bytes(header: str | None) -> int | None:
+    """Return the length of a request's JSON; None if nothing follows it.
+
+    Args:
+        header: the value of Inference-Header-Content-Length, if there is one.
+
+    Raises:
+        RequestError: 400 if that is no length.
+    """
+    if header is None:
+        return None
+    if not re.fullmatch("[0-9]{1,18}", header):
+        raise _no_length()
+    return int(header)
+
+
+def parse_request(body: bytes | bytearray, json_bytes: int | None) -> InferRequest:
     """Read a request.
 
     Args:
         body: JSON, and binary tensors after it.
-        header_length: of the JSON; None if there is nothing else.
+        json_bytes: the length of the JSON; None if there is nothing else.
 
     Raises:
         RequestError: 400 if it is malformed.
     """
-    end = len(body)
-    if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
-            raise RequestError(400, "Inference-Header-Content-Length must be the JSON's length")
-        end = int(header_length)
+    end = len(body) if json_bytes is None else json_bytes
+    if end > len(body):
+        raise _no_length()
     try:
         content = json.loads(body[:end])
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {error}") from error
-    if not isinstance(content, dict) or not _are_objects(content.get("inputs")):
+    if not isinstance(content, dict) or not _are_named(content.get("inputs")):
         raise RequestError(400, 'the body must be a JSON object with "inputs": [{"name": …}, …]')
-    if not _are_objects(content.get("outputs", [])):
+    if not _are_named(content.get("outputs", [])):
         raise RequestError(400, '"outputs" must be a list of objects such as {"name": "scores"}')
     return InferRequest(content, bytes(body[end:]))
 
@@ -77,7 +92,7 @@ def to_arrays(request: InferRequest, servable: Servable, signature_name: str) ->
     arrays: dict[str, np.ndarray] = {}
     rest = request.binary
     for given in request.content["inputs"]:
-        name = given.get("name")
+        name = given["name"]
         if name not in specs or name in arrays:
             known = ", ".join(f'"{own}"' for own in sorted(specs))
             raise RequestError(400, f'unknown or repeated input "{name}"; there are {known}')
@@ -121,11 +136,9 @@ def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
     asked = request.content.get("outputs") or [{"name": name} for name in sorted(outputs)]
     wanted = {}
     for one in asked:
-        if one.get("name") not in outputs:
+        if one["name"] not in outputs:
             known = ", ".join(sorted(outputs))
-            raise RequestError(
-                400, f'no output "{one.get("name")}" in this signature; it has {known}'
-            )
+            raise RequestError(400, f'no output "{one["name"]}" in this signature; it has {known}')
         wanted[one["name"]] = bool(_object(one, "parameters").get("binary_data", usual))
     return wanted
 
@@ -176,7 +189,12 @@ def _from_json(
     coded = _object(given, "parameters").get("content_type") == "base64"
     if spec.dtype == tf.string and (coded or is_images):
         leaves = [{"b64": leaf} if isinstance(leaf, str) else leaf for leaf in leaves]
-    return values.to_array(name, leaves, tf.TensorSpec([None], spec.dtype)).reshape(shape)
+    flat = values.to_array(name, leaves, tf.TensorSpec([None], spec.dtype))
+    return v2_tensors.shaped(name, flat, shape)
+
+
+def _no_length() -> RequestError:
+    return RequestError(400, "Inference-Header-Content-Length must be the JSON's length in bytes")
 
 
 def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -186,5 +204,7 @@ def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
-def _are_objects(content: Any) -> bool:
-    return isinstance(content, list) and all(isinstance(item, dict) for item in content)
+def _are_named(content: Any) -> bool:
+    return isinstance(content, list) and all(
+        isinstance(item, dict) and isinstance(item.get("name"), str) for item in content
+    )

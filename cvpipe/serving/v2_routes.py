@@ -88,9 +88,10 @@ async def _infer(exchange: Exchange, target: Target) -> Response:
     with service.admitted(), service.shelf.lease(*target) as version:
         exchange.of(version)
         length = exchange.request.headers.get(HEADER_LENGTH)
-        body = await exchange.body(None if length else service.settings.max_instances)
+        json_bytes = v2.json_bytes(length)
+        body = await exchange.body(service.settings.max_instances, json_bytes)
         deadline = service.deadline()
-        request, name, given = await offload(len(body), _parsed, version, body, length)
+        request, name, given = await offload(len(body), _parsed, version, body, json_bytes)
         exchange.mark("parse")
         outputs, _ = await service.predict(version, name, given, deadline)
         exchange.mark("answer")
@@ -107,8 +108,8 @@ async def _infer(exchange: Exchange, target: Target) -> Response:
 
 
 def _parsed(
-    version: Version, body: bytearray, length: str | None
+    version: Version, body: bytearray, json_bytes: int | None
 ) -> tuple[v2.InferRequest, str, Arrays]:
-    request = v2.parse_request(body, length)
+    request = v2.parse_request(body, json_bytes)
     servable, name = servable_of(version, request.signature_name)
     return request, name, v2.to_arrays(request, servable, name)

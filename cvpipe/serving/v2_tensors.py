@@ -78,16 +78,28 @@ def from_raw(name: str, content: bytes, dtype: tf.DType, shape: Sequence[int]) -
     """
     count = math.prod(shape)
     if dtype == tf.string:
-        return _strings(_split(name, content, count)).reshape(shape)
+        return shaped(name, _strings(_split(name, content, count)), shape)
     size = dtype.size
     if len(content) != count * size:
         raise RequestError(
             400, f'input "{name}" has {len(content)} bytes; its shape takes {count * size}'
         )
-    array = np.frombuffer(content, dtype.as_numpy_dtype).reshape(shape)
+    array = shaped(name, np.frombuffer(content, dtype.as_numpy_dtype), shape)
     if dtype == tf.bool and np.any(array.view(np.uint8) > 1):
         raise RequestError(400, f'input "{name}" has a BOOL that is neither 0 nor 1')
     return array
+
+
+def shaped(name: str, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return values in a shape of as many.
+
+    Raises:
+        RequestError: 400 if no array has that shape, such as one of no value and endless rows.
+    """
+    try:
+        return flat.reshape(shape)
+    except (ValueError, OverflowError):
+        raise RequestError(400, f'input "{name}" has the impossible shape {[*shape]}') from None
 
 
 def to_raw(array: np.ndarray) -> bytes:

@@ -99,6 +99,8 @@ class Run:
         except (FileNotFoundError, NotADirectoryError):
             missing = "no run there (no config.json); train one with: cvpipe train PIPELINE.yaml"
             raise DataError(f"{self.folder}: {instead_of_folder(self.folder) or missing}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._damaged(self.config_file, error) from None
 
     @property
     def known(self) -> KnownData:
@@ -222,17 +224,21 @@ class Run:
             raise DataError(
                 f"{self.known_file}: missing; restore it, or train again with --fresh"
             ) from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise DataError(
-                f"{self.known_file}: damaged or unreadable ({error}); restore it, or train again"
-                " with --fresh"
-            ) from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._damaged(self.known_file, error) from None
+        if not isinstance(values, dict):
+            raise self._damaged(self.known_file, "it holds no mapping")
         if not {"facts", "examples", "digests", "images", "versions"} <= values.keys():
             raise DataError(
                 f"{self.known_file}: written by another version of cvpipe; train again with --fresh"
             )
         known: dict[str, Any] = values
         return known
+
+    def _damaged(self, file: Path, why: object) -> DataError:
+        return DataError(
+            f"{file}: damaged or unreadable ({why}); restore it, or train again with --fresh"
+        )
 
     def _check_same(self, config: Config, known: KnownData) -> None:
         before, now = _flat(self.config.to_json()), _flat(config.to_json())

@@ -154,10 +154,11 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header_and_harms_no_other
     ],
 )
 def test_json_that_costs_memory_is_refused_before_it_is_parsed(
-    port: int, body: Any, status: int, sentence: str
+    port: int, body: Any, status: int, sentence: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answered, content, _ = ask(port, "POST", PREDICT, body)
     assert answered == status and sentence in content["error"]
+    assert not caplog.records, "an error that the server knows is none for its log"
 
 
 def test_brackets_and_commas_in_strings_count_for_nothing(port: int) -> None:
@@ -222,7 +223,14 @@ def test_sizes_are_read_from_headers_of_every_format() -> None:
     assert image_size(tf.io.encode_png(pixels).numpy()) == (50, 30)
     jpeg = tf.io.encode_jpeg(pixels).numpy()
     assert image_size(jpeg) == (50, 30)
-    assert image_size(jpeg[:2] + b"\xff\xe1\x00\x06abcd" + jpeg[2:]) == (50, 30)
+    # What libjpeg passes over: bytes between segments, filling, and markers that stand alone.
+    segment, rest = b"\xff\xe1\0\6abcd", jpeg[2:]
+    for between in (b"any \xff\0 bytes", b"\xff" * 99, b"\xff\1\xff\xd0"):
+        passed = b"\xff\xd8" + segment + between + rest
+        assert image_size(passed) == (50, 30) and tf.io.decode_jpeg(passed).shape[1] == 50
+    for between in (b"\xff\xe1\0\2" * 10_000, b"\xff" * 100_000, bytes(100_000)):
+        refused = (65_535, 65_535)
+        assert image_size(b"\xff\xd8" + segment + between + rest) == refused
     from io import BytesIO
 
     from PIL import Image

@@ -245,7 +245,8 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
             f"{path}: no such folder or zip archive; {nearly(path)}set data.source.path to where"
             " the files are"
         ) from None
-    except zipfile.BadZipFile:
+    # What zipfile raises of damaged archives, and of such as are in another version or encoding.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise DataError(
             f"{path}: neither a folder nor a zip archive; set data.source.path to one of them"
         ) from None

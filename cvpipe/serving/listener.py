@@ -1,0 +1,115 @@
+"""The socket that a server listens on: its address, and its end, at which no client is reset."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from cvpipe.errors import UserError
+from cvpipe.serving.errors import RequestError
+from cvpipe.serving.protocol import GRACE_SECONDS, refusal
+
+_SO_ATTACH_FILTER = 26
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of TCP's flags
+    (0x54, 0, 0, 0x12),  # of which SYN and ACK count
+    (0x15, 0, 1, 0x02),  # SYN alone begins a connection:
+    (0x06, 0, 0, 0),  # drop it;
+    (0x06, 0, 0, 0xFFFFFFFF),  # take everything else
+)
+"""A program of the classic Berkeley packet filter: operation, jumps, operand."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket of an address.
+
+    Raises:
+        UserError: it can't be had.
+    """
+    try:
+        found: list[Any] = socket.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # Of a name with addresses of both kinds that of IPv4, where every client looks.
+        family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # So that :: also listens to IPv4.
+                with suppress(OSError):
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind((address[0], port, *address[2:]))
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, OverflowError) as error:
+        raise _no_address(host, port, error) from error
+    return listener
+
+
+def listen(listener: socket.socket, host: str, port: int) -> None:
+    """Begin to listen.
+
+    Raises:
+        UserError: the address is taken.
+    """
+    try:
+        listener.listen(1024)
+    except OSError as error:
+        raise _no_address(host, port, error) from error
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Have the kernel begin no more connections, where it can; those that wait can still be taken.
+
+    A socket that is closed resets the connections that wait for it. With this and a short while to
+    take those, none is left, and a new client is refused once the socket is closed.
+    """
+    if sys.platform != "linux":
+        return
+    code = b"".join(struct.pack("HBBI", *line) for line in _NO_SYN)
+    held = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HP", len(_NO_SYN), ctypes.addressof(held))
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def close(listener: socket.socket, plain: bool) -> None:
+    """Close the socket, after answering connections that were made and never taken up.
+
+    Args:
+        listener: nobody else takes connections from it any more.
+        plain: HTTP, instead of HTTPS, in which nothing can be said here.
+    """
+    waiting: list[socket.socket] = []
+    listener.setblocking(False)
+    with suppress(OSError):
+        while True:
+            waiting.append(listener.accept()[0])
+    # At once: those that come now would be reset.
+    listener.close()
+    answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
+    end = time.monotonic() + GRACE_SECONDS
+    for connection in waiting if plain else []:
+        with suppress(OSError):
+            connection.setblocking(False)
+            connection.send(answer)
+            connection.shutdown(socket.SHUT_WR)
+    for connection in waiting:
+        with connection, suppress(OSError):
+            connection.settimeout(max(0.01, end - time.monotonic()))
+            # What a client has sent and nobody read would reset its connection, too.
+            while time.monotonic() < end and connection.recv(2**16):
+                pass
+
+
+def _no_address(host: str, port: int, error: Exception) -> UserError:
+    return UserError(
+        f"can't listen on {host}, port {port}: {error}; choose others with --host and --port"
+    )
