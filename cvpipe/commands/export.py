@@ -92,6 +92,11 @@ def export(options: argparse.Namespace) -> int:
         f"{name:<8}  {own['file']}, largest difference {own['max_difference']:.1e}"
         for name, own in result["formats"].items()
     ]
+    if cost := result["precision"]:
+        files.append(
+            f"precision costs: {cost['score']} {cost['exported']:.4f}, {cost['trained']:.4f} as"
+            " trained"
+        )
     print_result(options, result, [f"artefact  {result['artefact']}", checked, *files])
     return 0
 

@@ -83,6 +83,14 @@ def _scores(about: Mapping[str, Any]) -> list[str]:
     for split, values in measured.items():
         rows = [[name, number(value)] for name, value in values.items()]
         lines += [f"On the {split} split:", "", *table(["score", "value"], rows), ""]
+    if cost := about["precision"]:
+        config = about["config"]
+        lines += [
+            f"The network answers in {config['export']['precision']}:"
+            f" {cost['score']} on the test split is {number(cost['exported'])}, and"
+            f" {number(cost['trained'])} in the precision of the training.",
+            "",
+        ]
     return [
         *lines,
         f"At its export {gate['images']} inputs were answered in a fresh process, and compared with"

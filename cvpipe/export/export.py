@@ -15,15 +15,17 @@ from cvpipe.atomic_write import flush_tree
 from cvpipe.data.known_splits import open_known_splits
 from cvpipe.data.sources import Source
 from cvpipe.errors import UserError
+from cvpipe.evaluation import Predict, make_predict
 from cvpipe.export.about import ABOUT
 from cvpipe.export.card import write_card
-from cvpipe.export.compare import STRICT
+from cvpipe.export.cost import measure_cost
 from cvpipe.export.describe import describe_signatures
 from cvpipe.export.formats.write import check_formats, write_formats
 from cvpipe.export.gate import Measured, check_artefact, check_requests
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
+from cvpipe.export.variant import in_precision, stand_in_for, tolerance_of
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
@@ -46,7 +48,8 @@ def export(
 
     Returns:
         "artefact" (its folder), "version", the gate's "images", "tolerance", "max_difference",
-        and "formats", what `write_formats` returns.
+        "formats", what `write_formats` returns, and "precision", a `cost.Cost` as a mapping or None
+        where the precision is that of the training.
 
     Raises:
         UserError: the artefact, or a format, doesn't answer as evaluation does; nothing is left
@@ -85,16 +88,20 @@ def export_members(
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
         task, config = trained.task, trained.config
-        checked = _write_checked(unchecked, trained, sources)
-        files = write_formats(unchecked, formats, trained.predict, sources, task, config)
+        checked, predict = _write_checked(unchecked, trained, sources)
+        files = write_formats(unchecked, formats, predict, sources, task, config)
         reported = _measured(members)
+        scores, cost = reported, None
+        if predict is not trained.predict:
+            cost, scores = measure_cost(trained, predict, known)
         about = {
             "cvpipe": __version__,
             "config": config.to_json(),
             "signatures": describe_signatures(unchecked, task),
             "gate": checked,
             "formats": files,
-            "measured": reported,
+            "precision": cost and cost._asdict(),
+            "measured": scores,
             "versions": members[0].run.versions,
             "trained_on": known,
             "members": [
@@ -116,16 +123,29 @@ def export_members(
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)
     artefact = str(folder / str(version))
-    return {"artefact": artefact, "version": version, **checked, "formats": files}
+    more = {"formats": files, "precision": about["precision"]}
+    return {"artefact": artefact, "version": version, **checked, **more}
 
 
-def _write_checked(folder: Path, trained: Trained, sources: Sequence[Source]) -> Measured:
-    """Write the SavedModel and pass it through the gate; return what that measured."""
-    task, config, networks = trained.task, trained.config, trained.members[0]
-    write_saved_model(folder, trained.members, trained.predict, task, config)
+def _write_checked(
+    folder: Path, trained: Trained, sources: Sequence[Source]
+) -> tuple[Measured, Predict]:
+    """Write the SavedModel and pass it through the gate.
+
+    Returns:
+        What the gate measured, and evaluation's answers in `export.precision`.
+    """
+    task, config, members, predict = trained.task, trained.config, trained.members, trained.predict
+    if config.export.precision != "trained":
+        members = in_precision(members, task, config.export.precision)
+        predict = make_predict(members, task, config)
+    aliases: dict[str, Any] = {}
+    answer = make_predict(members, task, config, stand_in_for(config.export, aliases))
+    write_saved_model(folder, members, answer, task, config, aliases)
     if task.requests:
-        return check_requests(folder, networks, task.requests(networks), task)
-    return check_artefact(folder, trained.predict, sources, task, config, STRICT)
+        return check_requests(folder, members[0], task.requests(members[0]), task), predict
+    allowed = tolerance_of(config.export)
+    return check_artefact(folder, predict, sources, task, config, allowed), predict
 
 
 def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:

@@ -214,7 +214,7 @@ def test_the_gate_refuses_what_cant_be_loaded(
 def test_a_refused_export_leaves_nothing_behind(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvpipe.export.export.STRICT", Tolerance(close=-1.0))
+    monkeypatch.setattr("cvpipe.export.export.tolerance_of", lambda _: Tolerance(close=-1.0))
     with pytest.raises(UserError, match="refused"):
         export(Run(trained_run), tmp_path / "digits")
     assert list((tmp_path / "digits").iterdir()) == []

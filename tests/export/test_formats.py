@@ -196,6 +196,16 @@ def test_images_of_any_size_have_no_file(trained_run: Path) -> None:
         check_formats(["litert"], load_task(run.config, run.facts), config)
 
 
+@pytest.mark.parametrize(
+    "key", ["export.target=gpu", "export.precision=bfloat16", "export.batching={}"]
+)
+def test_a_variant_for_tensorflow_has_no_file(trained_run: Path, key: str, tmp_path: Path) -> None:
+    skip_where_absent("litert")
+    with pytest.raises(ConfigError, match="--format litert: doesn't go with export"):
+        export(Run(trained_run), tmp_path / "model", [key], ["litert"])
+    assert not (tmp_path / "model").exists()
+
+
 def test_keras_files_have_no_formats(trained_run: Path, cvpipe: Any, tmp_path: Path) -> None:
     code, _, err = cvpipe(
         "export", trained_run, "--keras", tmp_path / "a.keras", "--format", "litert"

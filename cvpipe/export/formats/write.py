@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.config.train import Export
 from cvpipe.data.prepare import input_spec
 from cvpipe.data.sources import Source
 from cvpipe.errors import ConfigError, UserError
@@ -34,8 +35,8 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
     """Refuse formats that can't be written, before anything is.
 
     Raises:
-        ConfigError: a format's library isn't installed, or the artefact doesn't answer prepared
-            images of one size.
+        ConfigError: a format's library isn't installed, the artefact doesn't answer prepared
+            images of one size, or it is a variant that only TensorFlow runs.
     """
     for name in names:
         missing = [own for own in _runtime(name).modules if importlib.util.find_spec(own) is None]
@@ -49,6 +50,20 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
                 f"--format {name}: takes a network whose images are prepared to one size, and"
                 f" those of {config.name} aren't; leave --format out"
             )
+        if variant := _variant(config.export):
+            raise ConfigError(
+                f"--format {name}: doesn't go with {variant}, which is for TensorFlow; export it"
+                " apart"
+            )
+
+
+def _variant(export: Export) -> str:
+    """Name the key that makes an artefact one for TensorFlow alone; empty where none does."""
+    if export.target != "cpu":
+        return f"export.target: {export.target}"
+    if export.precision in ("bfloat16", "float16"):
+        return f"export.precision: {export.precision}"
+    return "export.batching" if export.batching else ""
 
 
 def write_formats(
