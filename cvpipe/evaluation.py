@@ -22,6 +22,8 @@ from cvpipe.metrics.shares import one_sided
 from cvpipe.tasks.task import Metrics, Networks, Task, Tensors
 
 log = logging.getLogger(__name__)
+# Maps prepared images, and `training`, to raw outputs by name.
+Network = Callable[..., Tensors]
 # Maps images (prepared or encoded) and optional settings to named answers.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Sees every batch with its predictions, such as to draw them.
@@ -33,7 +35,12 @@ def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
     return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
 
 
-def make_predict(members: Sequence[Networks], task: Task, config: Config) -> Predict:
+def make_predict(
+    members: Sequence[Networks],
+    task: Task,
+    config: Config,
+    stand_in: Callable[[Network], Network] = lambda network: network,
+) -> Predict:
     """Build the evaluated graph, which is also what the artefact contains.
 
     It takes what `Task.predict` takes, without the networks. Where an image has several views, and
@@ -41,6 +48,7 @@ def make_predict(members: Sequence[Networks], task: Task, config: Config) -> Pre
 
     Args:
         members: the networks of each model; several answer together.
+        stand_in: a network to what is asked in its place, such as one that is compiled.
 
     Raises:
         ConfigError: several members, and the task has no mean of several answers.
@@ -51,6 +59,7 @@ def make_predict(members: Sequence[Networks], task: Task, config: Config) -> Pre
     networks = members[0]
     if has_views or len(members) > 1:
         networks = {"network": _combined([own["network"] for own in members], task, has_views)}
+    networks = {name: stand_in(network) for name, network in networks.items()}
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert

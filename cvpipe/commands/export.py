@@ -8,6 +8,7 @@ from typing import Any
 
 from cvpipe.commands.command import add_command, add_data_overrides, add_snapshots, print_result
 from cvpipe.errors import ConfigError
+from cvpipe.export.formats import NAMES
 
 
 def add(commands: Any) -> None:
@@ -46,6 +47,17 @@ def add(commands: Any) -> None:
             " reads after import cvpipe.models.layers"
         ),
     )
+    parser.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        choices=NAMES,
+        dest="formats",
+        help=(
+            "also write a file for this runtime, which answers prepared images as the artefact's"
+            " signature `tensor` does; can be repeated"
+        ),
+    )
 
 
 def export(options: argparse.Namespace) -> int:
@@ -60,14 +72,32 @@ def export(options: argparse.Namespace) -> int:
 
     members = find_members(runs, options.snapshots)
     if options.keras is not None:
+        if options.formats:
+            raise ConfigError(
+                f"--format {options.formats[0]}: goes with a SavedModel; leave --keras out"
+            )
         return _export_keras(members, options)
     name = runs[0].config.name + ("-ensemble" if len(members) > 1 else "")
-    result = export_members(members, options.to or Path("saved_models") / name, options.overrides)
+    result = export_members(
+        members,
+        options.to or Path("saved_models") / name,
+        options.overrides,
+        tuple(dict.fromkeys(options.formats)),
+    )
     checked = (
         f"checked: {result['images']} images answered from bytes by both loaders in a fresh"
         f" process, largest difference {result['max_difference']:.1e}"
     )
-    print_result(options, result, [f"artefact  {result['artefact']}", checked])
+    files = [
+        f"{name:<8}  {own['file']}, largest difference {own['max_difference']:.1e}"
+        for name, own in result["formats"].items()
+    ]
+    if cost := result["precision"]:
+        files.append(
+            f"precision costs: {cost['score']} {cost['exported']:.4f}, {cost['trained']:.4f} as"
+            " trained"
+        )
+    print_result(options, result, [f"artefact  {result['artefact']}", checked, *files])
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.section import Count, Positive, Probability, Section
+from cvpipe.config.section import Count, NonNegative, Positive, Probability, Section
 
 
 class EarlyStopping(Section):
@@ -94,8 +94,40 @@ class Train(Section):
         return self
 
 
+class Batching(Section):
+    """Batches that the graph itself makes of requests that come at the same time. For servers that
+    make none; two batchings only wait for each other.
+    """
+
+    most: Count = 32
+    """Images in a batch."""
+    wait: NonNegative = 0.002
+    """Seconds that a batch waits to be full."""
+    threads: Count = 2
+    """Batches that are answered at once."""
+
+
 class Export(Section):
     """The SavedModel."""
 
     checkpoint: Literal["best", "last"] = "best"
-    """Kind of weights."""
+    """Checkpoint whose weights are exported."""
+    precision: Literal["trained", "float32", "bfloat16", "float16"] = "trained"
+    """Arithmetic of the network; weights and answers stay float32. trained: as in training."""
+    target: Literal["cpu", "gpu", "tpu"] = "cpu"
+    """Processor that answers. gpu: XLA compiles the network, for each of `batch_sizes` once. tpu:
+    likewise, and the network has the alias `tpu_func`, by which Google's Inference Converter finds
+    it. Every artefact answers on all three; decoding and names of classes stay on the host.
+    """
+    batch_sizes: tuple[Count, ...] = (1, 8, 32)
+    """Batches that a network is compiled for, rising: others are filled up to the next of them, and
+    larger ones are compiled as they come. Unused on cpu.
+    """
+    batching: Batching | None = None
+    """In-graph batching; leave out for none."""
+
+    @model_validator(mode="after")
+    def _batches_rise(self) -> Export:
+        if not self.batch_sizes or list(self.batch_sizes) != sorted(set(self.batch_sizes)):
+            raise ValueError(f"batch_sizes {list(self.batch_sizes)} must rise, such as [1, 8, 32]")
+        return self

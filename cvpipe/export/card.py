@@ -41,7 +41,15 @@ def write_card(
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, copy)
         shown.append(f"![{picture.stem.replace('_', ' ')}](pictures/{picture.name})")
-    lines = [*_head(model, about), *_scores(about), *_data(about), *shown, "", *_making(about)]
+    lines = [
+        *_head(model, about),
+        *_scores(about),
+        *_formats(about),
+        *_data(about),
+        *shown,
+        "",
+        *_making(about),
+    ]
     card.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -75,10 +83,43 @@ def _scores(about: Mapping[str, Any]) -> list[str]:
     for split, values in measured.items():
         rows = [[name, number(value)] for name, value in values.items()]
         lines += [f"On the {split} split:", "", *table(["score", "value"], rows), ""]
+    if cost := about["precision"]:
+        config = about["config"]
+        lines += [
+            f"The network answers in {config['export']['precision']}:"
+            f" {cost['score']} on the test split is {number(cost['exported'])}, and"
+            f" {number(cost['trained'])} in the precision of the training.",
+            "",
+        ]
     return [
         *lines,
         f"At its export {gate['images']} inputs were answered in a fresh process, and compared with"
         f" evaluation's answers: the largest difference is {gate['max_difference']:.1e}.",
+        "",
+    ]
+
+
+def _formats(about: Mapping[str, Any]) -> list[str]:
+    if not about["formats"]:
+        return []
+    rows = [
+        [
+            own["runtime"],
+            f"`{own['file']}`",
+            str(own["batch"] or "any number"),
+            f"{own['max_difference']:.1e}",
+        ]
+        for own in about["formats"].values()
+    ]
+    head = ["runtime", "file", "images in a request", "largest difference"]
+    return [
+        "## Other runtimes",
+        "",
+        "These files take prepared images and return the numbers that signature `tensor` does, with"
+        " its options at their defaults. Names of classes follow from their numbers by"
+        " `cvpipe.json`.",
+        "",
+        *table(head, rows),
         "",
     ]
 

@@ -13,22 +13,30 @@ from typing import Any
 from cvpipe import __version__
 from cvpipe.atomic_write import flush_tree
 from cvpipe.data.known_splits import open_known_splits
+from cvpipe.data.sources import Source
 from cvpipe.errors import UserError
+from cvpipe.evaluation import Predict, make_predict
 from cvpipe.export.about import ABOUT
 from cvpipe.export.card import write_card
+from cvpipe.export.cost import measure_cost
 from cvpipe.export.describe import describe_signatures
-from cvpipe.export.gate import check_artefact, check_requests
+from cvpipe.export.formats.write import check_formats, write_formats
+from cvpipe.export.gate import Measured, check_artefact, check_requests
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
+from cvpipe.export.variant import in_precision, stand_in_for, tolerance_of
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
 from cvpipe.training.state import read_checkpoint
+from cvpipe.training.trained import Trained
 
 
-def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def export(
+    run: Run, to: Path | None = None, overrides: Sequence[str] = (), formats: Sequence[str] = ()
+) -> dict[str, Any]:
     """Exports a run's best (or last) checkpoint as the next version of its model.
 
     Args:
@@ -36,20 +44,27 @@ def export(run: Run, to: Path | None = None, overrides: Sequence[str] = ()) -> d
         to: the model's folder; saved_models/<name> where it is None.
         overrides: `key=value` each, of data, such as where it lies now, or of
             `training.ensemble.ANSWERED`.
+        formats: of `formats.NAMES`, for which files are written, too.
 
     Returns:
-        "artefact" (its folder), "version", and the gate's "images", "tolerance", "max_difference".
+        "artefact" (its folder), "version", the gate's "images", "tolerance", "max_difference",
+        "formats", what `write_formats` returns, and "precision", a `cost.Cost` as a mapping or None
+        where the precision is that of the training.
 
     Raises:
-        UserError: the artefact doesn't answer as evaluation does; nothing is left behind then.
+        UserError: the artefact, or a format, doesn't answer as evaluation does; nothing is left
+            behind then.
     """
     return export_members(
-        find_members([run]), to or Path("saved_models") / run.config.name, overrides
+        find_members([run]), to or Path("saved_models") / run.config.name, overrides, formats
     )
 
 
 def export_members(
-    members: Sequence[Member], folder: Path, overrides: Sequence[str] = ()
+    members: Sequence[Member],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    formats: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Exports one model, or several that answer together, as the next version in a model's folder;
     returns and raises like `export`.
@@ -62,6 +77,7 @@ def export_members(
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
     trained, known = load_ensemble(members, overrides), members[0].run.known
+    check_formats(formats, trained.task, trained.config)
     # Held-out images first; the others fill up where there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
     # Answers are compared with answers, not scored.
@@ -71,20 +87,21 @@ def export_members(
     # and checked.
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
-        task = trained.task
-        write_saved_model(unchecked, trained.members, trained.predict, task, trained.config)
-        if task.requests:
-            networks = trained.members[0]
-            measured = check_requests(unchecked, networks, task.requests(networks), task)
-        else:
-            measured = check_artefact(unchecked, trained.predict, sources, task, trained.config)
+        task, config = trained.task, trained.config
+        checked, predict = _write_checked(unchecked, trained, sources)
+        files = write_formats(unchecked, formats, predict, sources, task, config)
         reported = _measured(members)
+        scores, cost = reported, None
+        if predict is not trained.predict:
+            cost, scores = measure_cost(trained, predict, known)
         about = {
             "cvpipe": __version__,
-            "config": trained.config.to_json(),
+            "config": config.to_json(),
             "signatures": describe_signatures(unchecked, task),
-            "gate": measured,
-            "measured": reported,
+            "gate": checked,
+            "formats": files,
+            "precision": cost and cost._asdict(),
+            "measured": scores,
             "versions": members[0].run.versions,
             "trained_on": known,
             "members": [
@@ -105,7 +122,30 @@ def export_members(
         version = _publish(unchecked, folder)
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)
-    return {"artefact": str(folder / str(version)), "version": version, **measured}
+    artefact = str(folder / str(version))
+    more = {"formats": files, "precision": about["precision"]}
+    return {"artefact": artefact, "version": version, **checked, **more}
+
+
+def _write_checked(
+    folder: Path, trained: Trained, sources: Sequence[Source]
+) -> tuple[Measured, Predict]:
+    """Write the SavedModel and pass it through the gate.
+
+    Returns:
+        What the gate measured, and evaluation's answers in `export.precision`.
+    """
+    task, config, members, predict = trained.task, trained.config, trained.members, trained.predict
+    if config.export.precision != "trained":
+        members = in_precision(members, task, config.export.precision)
+        predict = make_predict(members, task, config)
+    aliases: dict[str, Any] = {}
+    answer = make_predict(members, task, config, stand_in_for(config.export, aliases))
+    write_saved_model(folder, members, answer, task, config, aliases)
+    if task.requests:
+        return check_requests(folder, members[0], task.requests(members[0]), task), predict
+    allowed = tolerance_of(config.export)
+    return check_artefact(folder, predict, sources, task, config, allowed), predict
 
 
 def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +18,8 @@ from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import UserError
 from cvpipe.evaluation import Predict, ask, batch_size_of
 from cvpipe.export.about import VALID
-from cvpipe.export.compare import TOLERANCE, Refused, difference
+from cvpipe.export.compare import STRICT, Refused, Tolerance, difference
+from cvpipe.export.fresh_process import FreshProcessError, run_script
 from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
 
@@ -36,7 +33,12 @@ Measured = dict[str, int | float]
 
 
 def check_artefact(
-    artefact: Path, predict: Predict, sources: Sequence[Source], task: Task, config: Config
+    artefact: Path,
+    predict: Predict,
+    sources: Sequence[Source],
+    task: Task,
+    config: Config,
+    tolerance: Tolerance = STRICT,
 ) -> Measured:
     """Replay real images from bytes in a fresh process and compare every answer with evaluation's,
     as `Task.answers` says.
@@ -48,6 +50,7 @@ def check_artefact(
             as long as it has any, then from the next; all there are where there are fewer. They are
             replayed together with one that can't be decoded.
         task: the meaning of the answers.
+        tolerance: room for rounding.
 
     Returns:
         "images", "tolerance", "max_difference" over all answers that are compared as "close" and
@@ -56,7 +59,7 @@ def check_artefact(
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
     """
-    encoded, images, extents = _real_images(sources, task, config)
+    encoded, images, extents = real_images(sources, task, config)
     whole, prepared = (
         ask(predict, tf.constant(images), tf.constant(extents)),
         ask(predict, tf.constant(images)),
@@ -77,7 +80,8 @@ def check_artefact(
         ):
             first = {name: value[:count] for name, value in expected.items()}
             given = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
-            worst = max(worst, _compared(artefact, task, f"{loader} loader, {call}", first, given))
+            where = f"{loader} loader, {call}"
+            worst = max(worst, _compared(artefact, task, where, first, given, tolerance))
         call = f"{loader}/bytes:serving_default"
         valid = answers[f"{call}/{VALID}"]
         if not valid[:-1].all() or valid[-1]:
@@ -90,7 +94,7 @@ def check_artefact(
             added = _decorations(task.decorate, encoded, given, config)
             found = {name: answers[f"{call}/{name}"][:many] for name in added}
             _compared(artefact, task, f"{loader} loader", added, found)
-    return {"images": many, "tolerance": TOLERANCE, "max_difference": worst}
+    return {"images": many, "tolerance": tolerance.close, "max_difference": worst}
 
 
 def check_requests(
@@ -115,7 +119,7 @@ def check_requests(
         given = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
         worst = max(worst, _compared(artefact, task, f"{loader} loader, {call}", expected, given))
     samples = sum(len(value) for value in asked.values() if np.ndim(value))
-    return {"images": samples, "tolerance": TOLERANCE, "max_difference": worst}
+    return {"images": samples, "tolerance": STRICT.close, "max_difference": worst}
 
 
 def _compared(
@@ -124,12 +128,13 @@ def _compared(
     call: str,
     expected: Mapping[str, np.ndarray],
     given: Mapping[str, np.ndarray],
+    tolerance: Tolerance = STRICT,
 ) -> float:
     """Return the largest difference of all answers; raises UserError where one is too large."""
     worst = 0.0
     for name, value in expected.items():
         try:
-            worst = max(worst, difference(value, given[name], task.answers[name]))
+            worst = max(worst, difference(value, given[name], task.answers[name], tolerance))
         except Refused as reason:
             raise UserError(f"{artefact}: refused, because {name} ({call}) {reason}") from None
     return worst
@@ -150,7 +155,7 @@ def _decorations(
     return {name: np.array([own[name] for own in each], dtype=object) for name in each[0]}
 
 
-def _real_images(
+def real_images(
     sources: Sequence[Source], task: Task, config: Config
 ) -> tuple[list[bytes], np.ndarray, np.ndarray]:
     """Return encoded bytes, the same images as evaluation prepares them, and their extents, spread
@@ -196,25 +201,9 @@ def _readable(
 
 
 def _replay(artefact: Path, requests: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with tempfile.TemporaryDirectory() as scratch:
-        requests_file, answers_file = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
-        np.savez(requests_file, **requests)  # type: ignore[arg-type]
-        # -I: neither this folder nor the user's environment can lend the artefact any code.
-        command = [
-            sys.executable,
-            "-I",
-            str(_REPLAY),
-            str(artefact),
-            str(requests_file),
-            str(answers_file),
-        ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ.copy(), check=False
-        )
-        if done.returncode:
-            raise UserError(
-                f"{artefact}: refused, because it can't be loaded and run in a fresh"
-                f" process:\n{done.stderr[-2000:]}"
-            )
-        with np.load(answers_file, allow_pickle=True) as answers:
-            return dict(answers)
+    try:
+        return run_script(_REPLAY, [str(artefact)], requests)
+    except FreshProcessError as error:
+        raise UserError(
+            f"{artefact}: refused, because it can't be loaded and run in a fresh process:\n{error}"
+        ) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.evaluation import Predict
@@ -14,13 +16,19 @@ from cvpipe.tasks.task import Networks, Task
 
 
 def write_saved_model(
-    folder: Path, members: Sequence[Networks], predict: Predict, task: Task, config: Config
+    folder: Path,
+    members: Sequence[Networks],
+    predict: Predict,
+    task: Task,
+    config: Config,
+    aliases: Mapping[str, Any],
 ) -> None:
     """Write the SavedModel with its signatures to `folder`, which must not exist.
 
     Args:
         members: the networks of all models that `predict` asks.
         predict: from `make_predict`.
+        aliases: names for functions of the graph, by which converters find them.
     """
     archive = keras.export.ExportArchive()
     for networks in members:
@@ -33,4 +41,5 @@ def write_saved_model(
     else:
         for name, (function, inputs) in image_signatures(predict, task, config).items():
             archive.add_endpoint(name, function, input_signature=inputs)
-    archive.write_out(str(folder), verbose=False)
+    options = tf.saved_model.SaveOptions(function_aliases=aliases or None)
+    archive.write_out(str(folder), options, verbose=False)

@@ -23,8 +23,15 @@ from cvpipe.training.trained import Trained, answering_together
 
 # The sections that all members must share: how an image comes in, and what the answer is.
 SHARED = ("task", "prepare", "test_time", "export")
-# What is answered can still be decided after the training.
-ANSWERED = ("export.png", "export.top_k")
+# What is answered, and on what, can still be decided after the training.
+ANSWERED = (
+    "export.png",
+    "export.top_k",
+    "export.precision",
+    "export.target",
+    "export.batch_sizes",
+    "export.batching",
+)
 
 
 class Member(NamedTuple):

@@ -18,6 +18,7 @@ from cvpipe.errors import DataError, UserError
 from cvpipe.evaluation import Predict, ask, make_predict
 from cvpipe.export.about import artefact_config, find_artefact, read_about
 from cvpipe.export.artefact import open_artefact
+from cvpipe.export.compare import Tolerance
 from cvpipe.export.export import export
 from cvpipe.export.gate import check_artefact
 from cvpipe.export.manifest import write_manifest
@@ -215,7 +216,7 @@ def test_the_gate_refuses_what_cant_be_loaded(
 def test_a_refused_export_leaves_nothing_behind(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvpipe.export.compare.TOLERANCE", -1.0)
+    monkeypatch.setattr("cvpipe.export.export.tolerance_of", lambda _: Tolerance(close=-1.0))
     with pytest.raises(UserError, match="refused"):
         export(Run(trained_run), tmp_path / "digits")
     assert list((tmp_path / "digits").iterdir()) == []

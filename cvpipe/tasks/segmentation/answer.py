@@ -50,6 +50,8 @@ def answer(
     if extent is None:
         size = tf.tile([config.prepare.size], [tf.shape(logits)[0], 1])
         masks, sums = _finish(tf.nn.softmax(tf.image.resize(logits, config.prepare.size)))
+        # Exact for so few pixels; LiteRT doesn't divide in float64.
+        sums = {name: tf.cast(total, tf.float32) for name, total in sums.items()}
         return _answers(masks, sums, size, class_names)
     # An image that can't be read has no pixels; no layer can work with none.
     extent = tf.maximum(extent, 1)
@@ -160,7 +162,8 @@ def _signature(class_names: tuple[str, ...]) -> Any:
 def _answers(
     masks: tf.Tensor, sums: Mapping[str, tf.Tensor], extent: tf.Tensor, class_names: tuple[str, ...]
 ) -> dict[str, tf.Tensor]:
-    pixels = tf.cast(tf.maximum(tf.reduce_prod(extent, 1, keepdims=True), 1), tf.float64)
+    pixels = tf.maximum(tf.reduce_prod(extent, 1, keepdims=True), 1)
+    pixels = tf.cast(pixels, sums["pixels"].dtype)
     return {
         "mask": masks,
         "image_size": extent,

@@ -1,0 +1,48 @@
+"""What another precision than the training's costs in the task's own score."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cvpipe.data.facts import KnownData
+from cvpipe.data.known_splits import open_split
+from cvpipe.data.quarantine import Quarantine
+from cvpipe.evaluation import Predict, evaluate, numbers
+from cvpipe.training.trained import Trained
+
+SPLIT = "test"
+
+
+class Cost(NamedTuple):
+    """Scores in two precisions."""
+
+    score: str
+    """The score that marks the best checkpoint."""
+    trained: float
+    """It in the precision of the training."""
+    exported: float
+    """It in that of the artefact."""
+
+
+def measure_cost(
+    trained: Trained, predict: Predict, known: KnownData
+) -> tuple[Cost, dict[str, dict[str, float]]]:
+    """Score a model as it was trained and in another precision.
+
+    Args:
+        predict: the answers in the other precision.
+        known: the data of the run.
+
+    Returns:
+        The cost, and the scores of `predict` by split.
+    """
+    before, after = (_scores(own, trained, known) for own in (trained.predict, predict))
+    best = trained.task.best_by.score
+    return Cost(best, before[best], after[best]), {SPLIT: after}
+
+
+def _scores(predict: Predict, trained: Trained, known: KnownData) -> dict[str, float]:
+    config = trained.config
+    source = open_split(config, SPLIT, known)
+    quarantine = Quarantine(source, SPLIT, config.data.max_bad_share)
+    return numbers(evaluate(predict, source, trained.task, config, quarantine=quarantine))

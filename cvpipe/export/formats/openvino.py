@@ -1,0 +1,52 @@
+"""Files of OpenVINO, for Intel's processors."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from cvpipe.export.formats.plain import IMAGES, Plain
+from cvpipe.export.formats.runtime import Runtime, Unconvertible
+
+_LACKING = re.compile(r"(?:rule|translator) found for operations?(?:\(s\))?: (\w+)")
+
+
+def convert(plain: Plain, file: Path) -> None:
+    """Write a model, and its weights in float32 beside it.
+
+    Raises:
+        Unconvertible: OpenVINO's reader of TensorFlow's graphs lacks an operation.
+    """
+    # Without this package, OpenVINO doesn't report its use to Intel.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = Path(scratch) / "graph.pb"
+        graph.write_bytes(plain.graph().SerializeToString())
+        try:
+            model = openvino.Core().read_model(graph)
+        except Exception as error:  # A class of its own for each kind of failure.
+            lacking = _LACKING.search(str(error))
+            if lacking is None:
+                raise
+            raise Unconvertible(lacking[1]) from error
+        [image] = model.inputs
+        image.get_tensor().set_names({IMAGES})
+        for output in model.outputs:
+            # Besides names within the graph, such as "network/add:0".
+            own = {name for name in plain.names if f"{name}:0" in output.get_names()}
+            output.get_tensor().set_names(own)
+        openvino.save_model(model, file, compress_to_fp16=False)
+
+
+RUNTIME = Runtime(
+    title="OpenVINO",
+    modules=("openvino",),
+    package="openvino",
+    file="model.xml",
+    batch=None,
+    convert=convert,
+)

@@ -1,0 +1,154 @@
+"""Files of other runtimes, written into an artefact that is being made and checked like it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.train import Export
+from cvpipe.data.prepare import input_spec
+from cvpipe.data.sources import Source
+from cvpipe.errors import ConfigError, UserError
+from cvpipe.evaluation import Predict, ask
+from cvpipe.export.compare import Refused, Tolerance, difference
+from cvpipe.export.formats import FOLDER
+from cvpipe.export.formats.plain import plain
+from cvpipe.export.formats.runtime import Runtime, Unconvertible
+from cvpipe.export.fresh_process import FreshProcessError, run_script
+from cvpipe.export.gate import real_images
+from cvpipe.tasks.task import Task
+
+TOLERANCE = Tolerance(close=1e-4, pixels=1e-3)
+"""Other kernels add up in another order."""
+_REPLAY = Path(__file__).with_name("replay_file.py")
+
+
+def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
+    """Refuse formats that can't be written, before anything is.
+
+    Raises:
+        ConfigError: a format's library isn't installed, the artefact doesn't answer prepared
+            images of one size, or it is a variant that only TensorFlow runs.
+    """
+    for name in names:
+        missing = [own for own in _runtime(name).modules if importlib.util.find_spec(own) is None]
+        if missing:
+            raise ConfigError(
+                f"--format {name}: needs {' and '.join(missing)}; install it with: pip install"
+                f" 'cvpipe[{name}]'"
+            )
+        if task.requests or not input_spec(config).shape[1:].is_fully_defined():
+            raise ConfigError(
+                f"--format {name}: takes a network whose images are prepared to one size, and"
+                f" those of {config.name} aren't; leave --format out"
+            )
+        if variant := _variant(config.export):
+            raise ConfigError(
+                f"--format {name}: doesn't go with {variant}, which is for TensorFlow; export it"
+                " apart"
+            )
+
+
+def _variant(export: Export) -> str:
+    """Name the key that makes an artefact one for TensorFlow alone; empty where none does."""
+    if export.target != "cpu":
+        return f"export.target: {export.target}"
+    if export.precision in ("bfloat16", "float16"):
+        return f"export.precision: {export.precision}"
+    return "export.batching" if export.batching else ""
+
+
+def write_formats(
+    folder: Path,
+    names: Sequence[str],
+    predict: Predict,
+    sources: Sequence[Source],
+    task: Task,
+    config: Config,
+) -> dict[str, Any]:
+    """Write an artefact's answers to prepared images for other runtimes, and check each file.
+
+    Args:
+        folder: the artefact.
+        names: of `formats.NAMES`.
+        predict: what evaluation uses.
+        sources: of which the gate takes real images; they are asked again, prepared.
+
+    Returns:
+        For each format its "file" in the artefact, the "batch" that it takes, the "runtime" that
+        answered, "answers" by name, "tolerance" and "max_difference".
+
+    Raises:
+        UserError: a runtime lacks an operation, can't run its file, or answers otherwise than
+            evaluation.
+    """
+    if not names:
+        return {}
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    _, images, _ = real_images(sources, task, config)
+    expected = ask(predict, tf.constant(images))
+    return {name: _written(folder, name, images, expected, task) for name in names}
+
+
+def _written(
+    folder: Path, name: str, images: np.ndarray, expected: dict[str, np.ndarray], task: Task
+) -> dict[str, Any]:
+    runtime = _runtime(name)
+    file = folder / FOLDER / runtime.file
+    try:
+        runtime.convert(plain(folder, runtime.batch), file)
+    except Unconvertible as lacking:
+        raise UserError(
+            f"{folder}: {runtime.title} has no operation {lacking}, which these answers need;"
+            f" export without --format {name}"
+        ) from None
+    answers = _replay(name, file, images)
+    return {
+        "file": str(FOLDER / runtime.file),
+        "batch": runtime.batch,
+        "runtime": f"{runtime.package} {importlib.metadata.version(runtime.package)}",
+        "answers": sorted(answers),
+        "tolerance": TOLERANCE.close,
+        "max_difference": _compared(runtime, expected, answers, task),
+    }
+
+
+def _replay(name: str, file: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    try:
+        return run_script(_REPLAY, [name, str(file)], {"images": images})
+    except FreshProcessError as error:
+        raise UserError(
+            f"{file}: refused, because {_runtime(name).title} can't load and run it in a fresh"
+            f" process; export without --format {name}:\n{error}"
+        ) from None
+
+
+def _compared(
+    runtime: Runtime, expected: dict[str, np.ndarray], given: dict[str, np.ndarray], task: Task
+) -> float:
+    """Return the largest difference of all answers but names, which are strings."""
+    worst = 0.0
+    for name, value in expected.items():
+        if value.dtype == object:
+            continue
+        try:
+            apart = difference(value, given[name], task.answers[name], TOLERANCE)
+        except Refused as reason:
+            raise UserError(
+                f"{runtime.file}: refused, because {name} ({runtime.title}) {reason}"
+            ) from None
+        worst = max(worst, apart)
+    return worst
+
+
+def _runtime(name: str) -> Runtime:
+    runtime: Runtime = importlib.import_module(f"cvpipe.export.formats.{name}").RUNTIME
+    return runtime

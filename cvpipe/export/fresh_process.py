@@ -1,0 +1,42 @@
+"""Scripts that run in a process of their own, without cvpipe: arrays in, arrays out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+class FreshProcessError(Exception):
+    """A script failed; the message is the end of what it printed."""
+
+
+def run_script(
+    script: Path, arguments: Sequence[str], requests: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Run `python SCRIPT ARGUMENTS REQUESTS.npz ANSWERS.npz`; return the arrays that it writes.
+
+    Raises:
+        FreshProcessError: it fails.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        requests_file, answers_file = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
+        np.savez(requests_file, **requests)  # type: ignore[arg-type]
+        # -I: neither this folder nor the user's environment can lend the script any code.
+        command = [sys.executable, "-I", str(script), *arguments]
+        done = subprocess.run(
+            [*command, str(requests_file), str(answers_file)],
+            capture_output=True,
+            text=True,
+            env=os.environ.copy(),
+            check=False,
+        )
+        if done.returncode:
+            raise FreshProcessError(done.stderr[-2000:])
+        with np.load(answers_file, allow_pickle=True) as answers:
+            return dict(answers)

@@ -1,0 +1,160 @@
+"""Networks as an artefact's target runs them: in which precision, compiled, and in which batches.
+
+A stand-in takes a network's place in the graph. Decoding, suppression and names of classes, which
+are strings, stay around it: they belong to the host.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvpipe.config.train import Batching, Export
+from cvpipe.evaluation import Network
+from cvpipe.export.compare import Tolerance
+from cvpipe.tasks.task import Networks, Task, Tensors
+
+# Images [B, …] to outputs by name, [B, …] each.
+Ask = Callable[[tf.Tensor], Tensors]
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras's dtype policy for each `export.precision` but that of the training."""
+TOLERANCES = {
+    "trained": Tolerance(),
+    "float32": Tolerance(),
+    # Their numbers have 8 and 11 digits of two, of which a network's layers lose some.
+    "bfloat16": Tolerance(close=3e-2, pixels=2e-2, images=0.1),
+    "float16": Tolerance(close=5e-3, pixels=5e-3, images=0.05),
+}
+"""Room for the kernels of each `export.precision`, between an artefact and evaluation in it."""
+COMPILED = Tolerance(close=1e-4, pixels=1e-3)
+"""Room for the kernels of XLA where arithmetic has float32."""
+TPU_ALIAS = "tpu_func"
+"""Name by which Google's Inference Converter knows the function that a TPU runs."""
+LARGEST = 65536
+"""Most images of a request whose batches are made in the graph; it is split."""
+WAITING = 100
+"""Most batches that wait to be answered; further requests are refused."""
+
+
+def tolerance_of(export: Export) -> Tolerance:
+    """Return how far an artefact's answers may be from those of evaluation in its precision."""
+    allowed = TOLERANCES[export.precision]
+    if export.target == "cpu":
+        return allowed
+    return Tolerance(*map(max, allowed, COMPILED))
+
+
+def in_precision(
+    members: Sequence[Networks], task: Task, precision: str
+) -> tuple[dict[str, Any], ...]:
+    """Return the same networks, built for arithmetic in another precision.
+
+    Args:
+        precision: a key of POLICIES.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(POLICIES[precision])
+    try:
+        return tuple(_rebuilt(networks, task) for networks in members)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _rebuilt(networks: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    built = task.build(False)
+    for name, network in built.items():
+        # Weights are float32 in every precision.
+        for own, trained in zip(network.variables, networks[name].variables, strict=True):
+            own.assign(trained)
+    return built
+
+
+def stand_in_for(export: Export, compiled: dict[str, Any]) -> Callable[[Network], Network]:
+    """Return what makes the stand-in of a network for `export.target`.
+
+    Args:
+        compiled: filled with the functions that XLA compiles, by their aliases.
+    """
+
+    def stand_in(network: Network) -> Network:
+        ask: Ask = functools.partial(network, training=False)
+        if export.target != "cpu":
+            function = tf.function(ask, jit_compile=True, autograph=False)
+            compiled[f"{TPU_ALIAS}_{len(compiled)}" if compiled else TPU_ALIAS] = function
+            ask = in_batches(function, export.batch_sizes)
+        if export.batching is not None:
+            ask = batched(ask, export.batching)
+        return lambda image, training=False: ask(image)
+
+    return stand_in
+
+
+def in_batches(ask: Ask, sizes: Sequence[int]) -> Ask:
+    """Return a network that sees batches of these sizes, and of larger ones only.
+
+    Args:
+        ask: images [B, …] to outputs [B, …].
+        sizes: rising.
+    """
+    shapes: dict[str, list[int | None]] = {}
+
+    def of_size(image: tf.Tensor, size: int) -> Tensors:
+        count = tf.shape(image)[0]
+        beyond = [[0, size - count], *[[0, 0]] * (image.shape.rank - 1)]
+        filled = tf.ensure_shape(tf.pad(image, beyond), [size, *image.shape[1:]])
+        outputs = ask(filled)
+        shapes.update({name: [None, *value.shape[1:]] for name, value in outputs.items()})
+        return {name: value[:count] for name, value in outputs.items()}
+
+    def answer(image: tf.Tensor) -> Tensors:
+        if image.shape[0] is not None:
+            return ask(image)
+        fits = tf.reduce_sum(tf.cast(tf.shape(image)[0] > tf.constant(sizes), tf.int32))
+        branches = [lambda size=size: of_size(image, size) for size in sizes]
+        outputs = tf.switch_case(fits, [*branches, lambda: ask(image)])
+        # What tells branches apart at run time forgets shapes.
+        return {name: tf.ensure_shape(value, shapes[name]) for name, value in outputs.items()}
+
+    return answer
+
+
+def sizes_up_to(most: int) -> list[int]:
+    """Return the powers of two below `most`, and `most`: batches are filled up to one of them."""
+    return [*(2**power for power in range((most - 1).bit_length())), most]
+
+
+def batched(ask: Ask, batching: Batching) -> Ask:
+    """Return a network that answers the images of requests that come at the same time together."""
+
+    def answer(image: tf.Tensor) -> Tensors:
+        known = tf.function(ask, autograph=False).get_concrete_function(
+            tf.TensorSpec(image.shape, image.dtype)
+        )
+        flat = tf.raw_ops.BatchFunction(
+            in_tensors=[image],
+            captured_tensors=known.captured_inputs,
+            f=known,
+            num_batch_threads=batching.threads,
+            max_batch_size=LARGEST,
+            allowed_batch_sizes=sizes_up_to(batching.most),
+            batch_timeout_micros=round(batching.wait * 1e6),
+            max_enqueued_batches=WAITING,
+            enable_large_batch_splitting=True,
+            # Requests to models of one process are put together by this name.
+            shared_name=uuid.uuid4().hex,
+            Tout=[output.dtype for output in known.outputs],
+        )
+        # The operation forgets shapes.
+        shaped = [
+            tf.ensure_shape(own, output.shape)
+            for own, output in zip(flat, known.outputs, strict=True)
+        ]
+        outputs: Tensors = tf.nest.pack_sequence_as(known.structured_outputs, shaped)
+        return outputs
+
+    return answer

@@ -1,0 +1,245 @@
+"""Guards files for other runtimes: each gives evaluation's answers, or there is no export."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import ROOT, Once, soaked
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError, UserError
+from cvpipe.export.about import read_about
+from cvpipe.export.card import CARD
+from cvpipe.export.compare import Tolerance
+from cvpipe.export.export import export
+from cvpipe.export.formats import FOLDER, NAMES, litert, onnx, openvino
+from cvpipe.export.formats.plain import Plain
+from cvpipe.export.formats.replay_file import RUNTIMES
+from cvpipe.export.formats.runtime import Runtime, Unconvertible
+from cvpipe.export.formats.write import check_formats
+from cvpipe.export.manifest import check_manifest
+from cvpipe.export.operations import check_operations
+from cvpipe.tasks import load_task
+from cvpipe.training.run import Run
+from cvpipe.training.train import train
+
+RUNTIME: dict[str, Runtime] = {
+    name: module.RUNTIME for name, module in zip(NAMES, (litert, onnx, openvino))
+}
+SCENES = "data.source={kind: digit_scenes, size: [96, 128], train: 48, validation: 8, test: 12}"
+TINY = (
+    "prepare={size: [64, 64], resize: letterbox}",
+    "train.epochs=1",
+    "train.batch_size=8",
+    "train.pictures=false",
+    "schedule={kind: constant}",
+)
+FEW = "model.head.suppress.max_detections=20"
+PIPELINES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ssd": (
+        "detection/digit_scenes_ssd.yaml",
+        (
+            SCENES,
+            "model.backbone=resnet8",
+            "model.width=0.25",
+            "model.head={kind: ssd, strides: [2, 4]}",
+            FEW,
+        ),
+    ),
+    "yolo": (
+        "detection/digit_scenes_ssd.yaml",
+        (
+            SCENES,
+            "model.backbone=resnet18",
+            "model.width=0.125",
+            "model.head={kind: yolo_v3, strides: [16], anchors: [[0.2, 0.15], [0.3, 0.25]]}",
+            "loss={kind: yolo, empty_weight: 0.05}",
+            FEW,
+        ),
+    ),
+    "segmentation": (
+        "segmentation/digit_scenes_fcn.yaml",
+        (SCENES, "model.backbone=resnet8", "model.width=0.25"),
+    ),
+    "pose": (
+        "pose/stick_figures.yaml",
+        (
+            "data.source={kind: stick_figures, size: [64, 80], train: 32, validation: 8, test: 12}",
+            "model.width=0.125",
+            "model.head={kind: heatmaps, start: 16, stride: 4}",
+        ),
+    ),
+}
+
+
+def installed(name: str) -> bool:
+    return all(importlib.util.find_spec(own) for own in RUNTIME[name].modules)
+
+
+def skip_where_absent(name: str) -> None:
+    if not installed(name):
+        pytest.skip(f"{' and '.join(RUNTIME[name].modules)}: not installed; see extra {name}")
+
+
+def small(pipeline: str) -> Config:
+    file, overrides = PIPELINES[pipeline]
+    return config_file.load(ROOT / "pipelines" / file, [*TINY, *overrides])
+
+
+@pytest.fixture(scope="session", params=["classification", *soaked(*PIPELINES)])
+def run(request: pytest.FixtureRequest, once: Once) -> Run:
+    """A finished run of each task."""
+    if request.param == "classification":
+        return Run(request.getfixturevalue("trained_run"))
+    return Run(once(f"runs/formats_{request.param}", lambda to: train(small(request.param), to)))
+
+
+@pytest.fixture
+def exported(run: Run, once: Once, gate_in_this_process: None) -> Path:
+    """A version of `run` with files for all runtimes that are installed."""
+    names = [name for name in NAMES if installed(name)]
+    folder = once(f"saved_formats/{run.folder.name}", lambda to: export(run, to, formats=names))
+    return folder / "1"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_answers_as_the_signature_of_tensors(name: str, exported: Path) -> None:
+    skip_where_absent(name)
+    told = read_about(exported)["formats"][name]
+    assert told["max_difference"] <= told["tolerance"]
+    signature = tf.saved_model.load(str(exported)).signatures["tensor"]
+    shape = signature.structured_input_signature[1]["image"].shape[1:]
+    images = np.random.default_rng(1).random((3, *shape), np.float32)
+    given = RUNTIMES[name](str(exported / told["file"]), images)
+    answers = signature(image=tf.constant(images)).items()
+    # Names are strings: numbers stand for them.
+    expected = {own: value.numpy() for own, value in answers if value.dtype != tf.string}
+    assert set(given) == set(expected) == set(told["answers"])
+    for own in expected:
+        assert given[own].shape == expected[own].shape and given[own].dtype == expected[own].dtype
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_needs_no_tensorflow(name: str, exported: Path, tmp_path: Path) -> None:
+    skip_where_absent(name)
+    told = read_about(exported)["formats"][name]
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__');"
+        "print(sorted({m.partition('.')[0] for m in sys.modules} & {'tensorflow', 'cvpipe'}))"
+    )
+    shape = tf.saved_model.load(str(exported)).signatures["tensor"].inputs[0].shape[1:]
+    np.savez(tmp_path / "images.npz", images=np.zeros((1, *shape), np.float32))
+    script = ROOT / "cvpipe" / "export" / "formats" / "replay_file.py"
+    files = [exported / told["file"], tmp_path / "images.npz", tmp_path / "answers.npz"]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, script, name, *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_files_belong_to_their_version(exported: Path) -> None:
+    files = {own["file"] for own in read_about(exported)["formats"].values()}
+    manifest = (exported / "assets.extra" / "SHA256SUMS").read_text(encoding="utf-8")
+    assert files and all(file in manifest for file in files)
+    assert check_manifest(exported) == len(manifest.splitlines())
+    check_operations(exported)
+    assert [child.name for child in exported.parent.iterdir()] == ["1"]
+    assert "## Other runtimes" in (exported / CARD).read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("gate_in_this_process")
+def test_a_file_that_answers_otherwise_leaves_no_export(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_where_absent("litert")
+    monkeypatch.setattr("cvpipe.export.formats.write.TOLERANCE", Tolerance(close=-1.0))
+    with pytest.raises(UserError, match=r"model.tflite: refused, because \w+ \(LiteRT\) differs"):
+        export(Run(trained_run), tmp_path / "model", formats=["litert"])
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_missing_library_is_named_with_its_extra(
+    trained_run: Path, cvpipe: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "openvino" else found(name)
+    )
+    code, _, err = cvpipe("export", trained_run, "--to", tmp_path / "m", "--format", "openvino")
+    assert code == 2
+    assert "needs openvino; install it with: pip install 'cvpipe[openvino]'" in err
+    assert not (tmp_path / "m").exists()
+
+
+def test_images_of_any_size_have_no_file(trained_run: Path) -> None:
+    skip_where_absent("litert")
+    run = Run(trained_run)
+    tiles = ("augment=[{op: scale_crop}]", "prepare={size: [64, 64], resize: tile, overlap: 16}")
+    config = config_file.load(
+        ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", [SCENES, *tiles]
+    )
+    with pytest.raises(ConfigError, match="takes a network whose images are prepared to one size"):
+        check_formats(["litert"], load_task(run.config, run.facts), config)
+
+
+@pytest.mark.parametrize(
+    "key", ["export.target=gpu", "export.precision=bfloat16", "export.batching={}"]
+)
+def test_a_variant_for_tensorflow_has_no_file(trained_run: Path, key: str, tmp_path: Path) -> None:
+    skip_where_absent("litert")
+    with pytest.raises(ConfigError, match="--format litert: doesn't go with export"):
+        export(Run(trained_run), tmp_path / "model", [key], ["litert"])
+    assert not (tmp_path / "model").exists()
+
+
+def test_keras_files_have_no_formats(trained_run: Path, cvpipe: Any, tmp_path: Path) -> None:
+    code, _, err = cvpipe(
+        "export", trained_run, "--keras", tmp_path / "a.keras", "--format", "litert"
+    )
+    assert code == 2 and "--format litert: goes with a SavedModel; leave --keras out" in err
+
+
+def angle(image: tf.Tensor) -> dict[str, tf.Tensor]:
+    # No runtime but TensorFlow has this operation.
+    return {"answer": tf.math.bessel_i0e(image)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_operation_that_a_runtime_lacks_is_named(name: str, tmp_path: Path) -> None:
+    skip_where_absent(name)
+    function = tf.function(angle, autograph=False)
+    plain = Plain(function, tf.TensorSpec([1, 4], tf.float32, "image"), tf.Module())
+    with pytest.raises(Unconvertible, match="BesselI0e"):
+        RUNTIME[name].convert(plain, tmp_path / RUNTIME[name].file)
+
+
+def test_the_command_tells_of_each_file(
+    trained_run: Path, cvpipe: Any, tmp_path: Path, gate_in_this_process: None
+) -> None:
+    skip_where_absent("litert")
+    code, out, _ = cvpipe(
+        "export", trained_run, "--to", tmp_path / "m", "--format", "litert", "--json"
+    )
+    assert code == 0
+    [(name, told)] = json.loads(out)["formats"].items()
+    assert name == "litert" and told["batch"] == 1
+    assert (tmp_path / "m" / "1" / FOLDER / "model.tflite").is_file()
+    code, out, _ = cvpipe("verify", tmp_path / "m")
+    assert code == 0 and "as they were exported" in out
+    shutil.rmtree(tmp_path / "m" / "1" / FOLDER)
+    code, _, err = cvpipe("verify", tmp_path / "m")
+    assert code == 1 and "model.tflite is missing" in err
