@@ -37,6 +37,7 @@ def record(
         "name": name,
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
+        "load_average": os.getloadavg()[0],
         "command": shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "rows": rows,
         "ratio_to_best_peer": to_best_peer,

@@ -235,7 +235,11 @@ def summary(
         for server in [server for known, server in seen if known == level]:
             told = seen[level, server]
             rate = statistics.median(count * one["answers"] / one["seconds"] for one in told)
-            cuts = statistics.quantiles([s for one in told for s in one["latencies"]], n=100)
+            latencies = [seconds for one in told for seconds in one["latencies"]]
+            if len(latencies) < 2:
+                print(f"{name}, {level}: {server} has not answered in time and is left out")
+                continue
+            cuts = statistics.quantiles(latencies, n=100)
             client = sum(one["cpu"] for one in told) / sum(count * one["answers"] for one in told)
             # A single client is idle while the server works: it takes nothing from it.
             beside = 1 / (1 / most + client / CORES) if clients > 1 else most

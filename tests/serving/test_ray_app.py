@@ -54,7 +54,9 @@ def port(artefact: Path) -> Iterator[int]:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": number})
-        serve.run(application({"folder": str(artefact.parent), "replicas": 2}))
+        # One image a batch: the last bits of an answer depend on the size of its batch.
+        words = {"folder": str(artefact.parent), "replicas": 2, "max_batch": 1}
+        serve.run(application(words))
         yield number
     finally:
         serve.shutdown()
@@ -101,7 +103,7 @@ def test_two_replicas_of_ray_answer_as_the_artefact_and_one_that_is_killed_is_re
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(one, range(count)))
 
-    assert all(answer == right for answer in answers(200))
+    assert [answer for answer in answers(200) if answer != right] == []
     before = replicas()
     assert len(before) == 2
     killed = next(iter(before))
