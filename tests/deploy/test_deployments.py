@@ -200,16 +200,17 @@ def test_pods_run_our_server_without_rights(where: str) -> None:
 def test_pods_get_the_time_that_our_server_takes_to_stop(where: str) -> None:
     pod = pods()[where]
     (container,) = pod["containers"]
-    (command, seconds) = container["lifecycle"]["preStop"]["exec"]["command"]
-    drain = _parser(["serve"], []).parse_args(["serve", *container["args"]]).drain
+    options = _parser(["serve"], []).parse_args(["serve", *container["args"]])
     # Requests under way, connections of HTTP, and calls of gRPC have `drain` seconds each.
-    assert command == "sleep"
-    assert pod["terminationGracePeriodSeconds"] >= int(seconds) + 3 * drain
+    assert pod["terminationGracePeriodSeconds"] >= options.grace + 3 * options.drain
 
 
 def test_compose_gives_the_time_that_our_server_takes_to_stop() -> None:
     service = documents(DEPLOY / "compose.yaml")[0]["services"]["cvpipe"]
-    assert int(service["stop_grace_period"].removesuffix("s")) >= 3 * Settings().drain
+    assert (
+        int(service["stop_grace_period"].removesuffix("s"))
+        >= Settings().grace + 3 * Settings().drain
+    )
 
 
 def test_the_container_runs_our_server() -> None:
