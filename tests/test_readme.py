@@ -147,8 +147,8 @@ def test_the_makefile_has_every_target_that_is_promised() -> None:
     targets = (
         "help setup check train evaluate export predict serve tensorboard test soak lint"
         " format constraints bench clean image deploy-compose deploy-tfserving deploy-kubernetes"
-        " deploy-kserve deploy-ray docs fuzz tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export"
-        " tpu-delete"
+        " deploy-kserve deploy-ray docs fuzz tpu-create tpu-train tpu-logs tpu-tensorboard"
+        " tpu-export tpu-delete"
     )
     for target in targets.split():
         assert re.search(rf"^{target}\s+\S", done.stdout, re.M), target
