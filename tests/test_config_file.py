@@ -457,7 +457,7 @@ OVERRIDES = {
         "'train.batch_size' should be an integer, not \"x\" (Examples a step"
     ),
     "schedule={kind: step, at: []}": (
-        "'schedule.at' should have at least 1 item, not [] (Epochs, rising)"
+        "'schedule.at' should have at least 1 item, not [] (Epochs, in ascending order)"
     ),
     "schedule.warmup_epochs=30": "schedule.warmup_epochs (30) must be below train.epochs (20)",
     "data.source={kind: idx}": (

@@ -92,7 +92,9 @@ class Rotate(Augmentation):
     degrees: Degrees = 15.0
     """Largest angle, either way."""
     fill: Fill = "constant"
-    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+    """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
+    the nearest edge pixel (nearest).
+    """
 
 
 class Translate(Augmentation):
@@ -103,7 +105,9 @@ class Translate(Augmentation):
     share: Probability = 0.1
     """Largest distance either way, as a share of height and of width."""
     fill: Fill = "constant"
-    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+    """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
+    the nearest edge pixel (nearest).
+    """
 
 
 class Shear(Augmentation):
@@ -114,7 +118,9 @@ class Shear(Augmentation):
     degrees: Annotated[float, Field(ge=0, le=60)] = 10.0
     """Largest angle, either way."""
     fill: Fill = "constant"
-    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+    """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
+    the nearest edge pixel (nearest).
+    """
 
 
 class Expand(Augmentation):
@@ -194,7 +200,7 @@ class CopyPaste(Augmentation):
     probability: Probability = 0.5
     """Probability of a change."""
     share: Probability = 0.5
-    """How likely each object of the other image is pasted."""
+    """Probability that an object of the other image is pasted, for each object independently."""
 
 
 class ObjectMixUp(Augmentation):
@@ -220,7 +226,9 @@ class Lens(Augmentation):
     strength: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Largest change of scale at the corners, as a share, either way."""
     fill: Fill = "constant"
-    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+    """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
+    the nearest edge pixel (nearest).
+    """
 
 
 class Elastic(Augmentation):
@@ -237,10 +245,12 @@ class Elastic(Augmentation):
     points: Annotated[int, Field(ge=2, le=32)] = 3
     """Points of the grid each way: the fewer, the smoother.
 
-    Where neighbours are displaced by more than their distance the image folds.
+    If the displacements of adjacent points differ by more than their distance, the image folds.
     """
     fill: Fill = "constant"
-    """What comes in from outside: zeros, the mirrored image, or the nearest edge."""
+    """Values for pixels from outside the image: zeros (constant), its mirror image (reflect), or
+    the nearest edge pixel (nearest).
+    """
 
 
 class ScaleCrop(Augmentation):
@@ -346,8 +356,8 @@ class RandAugment(Augmentation):
     layers: Count = 2
     """Operations an image goes through, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
-    """How strong they are, M in the paper: 10 is the upper end of AutoAugment's ranges, and what is
-    above goes beyond.
+    """Strength of the operations; M in the paper. 10 is the upper end of AutoAugment's ranges; larger
+    values exceed them.
     """
 
 

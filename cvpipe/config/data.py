@@ -1,4 +1,4 @@
-"""Where the labelled images come from, and which of them are used for what."""
+"""Data sources, splits and cross-validation folds."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ class Csv(Source):
     images: str = ""
     """The folder that the paths in the tables begin at, as seen from `path`."""
     header: bool = True
-    """Whether the first row holds headings."""
+    """True if the first row holds column headings."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """What stands between two columns."""
+    """Character that separates columns."""
     path_column: str = "0"
     """The column with the images' paths: its heading, or its position counted from 0."""
     label_column: str = "1"
     """The column with the labels: its heading, or its position counted from 0."""
     names: ClassNames | None = None
-    """Where the labels' names stand; leave out to call classes by their labels."""
+    """Table with the names of the labels; leave out to use the labels as class names."""
 
     @model_validator(mode="after")
     def _two_columns(self) -> Csv:
@@ -114,7 +114,7 @@ class Tfds(Source):
     name: str
     """Such as cifar10, or imagenette/320px:1.0.0."""
     data_dir: str | None = None
-    """Where data sets are kept; leave out for TensorFlow Datasets' own place,
+    """Folder with the prepared data sets; leave out for the default of TensorFlow Datasets,
     ~/tensorflow_datasets.
     """
     download: bool = False
@@ -259,8 +259,8 @@ class Voc(Source):
     alphabetical order.
     """
     one_based: bool = True
-    """Whether pixels count from 1, and xmax and ymax are the last that belong to the object, as in
-    Pascal VOC; false: corners count from 0, and a box is xmax - xmin wide.
+    """true: pixels are counted from 1, and xmax and ymax are the last pixels of the object, as in
+    Pascal VOC. false: coordinates are counted from 0, and a box is xmax - xmin wide.
     """
     upright: bool | None = None
     """true: boxes lie on the photo turned upright as its Exif says; false: on the photo as it is
@@ -440,7 +440,7 @@ class Fold(Section):
     of: Annotated[int, Field(ge=2)] = 5
     """Parts of about equal size, each class by itself."""
     index: Annotated[int, Field(ge=0)] = 0
-    """Which of them is the validation split, counted from 0; the others are trained on."""
+    """Index of the part that is the validation split, from 0; the others are the training split."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Fold:

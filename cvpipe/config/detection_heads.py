@@ -14,24 +14,26 @@ Anchor = tuple[Positive, Positive]
 
 
 class Suppress(Section):
-    """Which of a detector's boxes are answered: of those that cover each other only the best."""
+    """Non-maximum suppression: among overlapping boxes, only the best is returned."""
 
     kind: Literal["classwise", "agnostic", "soft"] = "classwise"
-    """classwise: a box is dropped for a better one of its class. agnostic: of any class. soft: its
-    score falls instead, the more they overlap (Bodla et al. 2017, linear).
+    """classwise: a box is dropped if it overlaps a better one of its class. agnostic: if it
+    overlaps a better one of any class. soft: overlap with a better box lowers its score instead
+    (Bodla et al. 2017, linear).
     """
     score_threshold: Probability = 0.01
-    """Boxes below are not answered.
+    """Boxes with a lower score are not returned.
 
-    Average precision wants a low one, people a high one: whoever asks an artefact can say another.
+    Average precision needs a low threshold; for display, choose a higher one. Requests to an
+    exported model can override it.
     """
     iou_threshold: Probability = 0.5
-    """Overlap from which the worse of two boxes is dropped; whoever asks can say another."""
+    """IoU from which the worse of two boxes is dropped. Requests can override it."""
     max_detections: Count = 100
-    """Most boxes of an image; whoever asks can say fewer."""
+    """Maximum number of boxes per image. Requests can lower it."""
     candidates: Count = 400
-    """How many of an image's highest scores, over all boxes and classes, are looked at; bounds time
-    and memory.
+    """Number of an image's highest scores, over all boxes and classes, that enter suppression; bounds
+    time and memory.
     """
 
 
@@ -41,7 +43,7 @@ class BoxHead(Section):
     kind: str
     """Kind of head."""
     suppress: Suppress = Suppress()
-    """Which of the boxes found are answered."""
+    """Non-maximum suppression of the predicted boxes."""
 
 
 class Ssd(BoxHead):

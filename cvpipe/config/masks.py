@@ -46,7 +46,7 @@ class MaskClass(Section):
     """A class of a masks source."""
 
     name: str
-    """What it is called."""
+    """Name of the class."""
     colour: Colour | None = None
     """Its colour in the masks, such as '#3C1098', in quotes."""
 
@@ -80,7 +80,7 @@ class Masks(Source):
 
     @property
     def by_colour(self) -> bool:
-        """Whether masks are read by colours."""
+        """True if the classes are identified by the colors of the masks."""
         return any(known.colour for known in self.classes)
 
     @model_validator(mode="after")

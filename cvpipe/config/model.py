@@ -23,11 +23,11 @@ class Model(Section):
     dropout: Share = 0.0
     """Share of features dropped before the last layer; for segmentation, of the coarsest map."""
     stochastic_depth: Share = 0.0
-    """How often the last residual block is left out in training; earlier ones less, in proportion
-    (Huang et al. 2016).
+    """Probability that the last residual block is skipped in training; it decreases linearly toward
+    the first block (Huang et al. 2016).
     """
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
-    """What normalizes after each convolution.
+    """Normalization after each convolution.
 
     Networks that were published without (lenet5, fmp6_sqrt2, two_layer) stay without.
     """
@@ -36,10 +36,10 @@ class Model(Section):
     divide a layer's channels.
     """
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """How slowly BatchNorm's moving statistics follow; 0.99 is too slow for short runs."""
+    """Decay of BatchNorm's moving statistics; 0.99 is too slow for short runs."""
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
-    """How kernels start out (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers are
-    xavier and the last layer has a small gaussian, so that every class is about as likely at first.
+    """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier and
+    the last layer a small gaussian, so that all classes start with about the same probability.
     """
     initializer_value: Finite = 0.01
     """Standard deviation for gaussian, or the value for constant."""
@@ -48,9 +48,11 @@ class Model(Section):
     imagenet. The last layer is taken over where the classes are the same.
     """
     freeze: Literal["none", "backbone", "stages"] = "none"
-    """What stays as it is: nothing, all but the head, or the first `freeze_stages` stages."""
+    """Layers that are not trained. none: all layers are trained. backbone: all but the head are
+    frozen. stages: the first `freeze_stages` stages are frozen.
+    """
     freeze_stages: Count = 1
-    """For freeze: stages, how many, the stem being part of the first."""
+    """For freeze: stages, the number of frozen stages; the stem belongs to the first."""
 
     @field_validator("backbone")
     @classmethod

@@ -1,4 +1,4 @@
-"""How the loss is minimized, and how the learning rate changes."""
+"""Optimizers and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ class Step(WarmedUp):
     kind: Literal["step"]
     """Kind of schedule."""
     at: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """Epochs, rising."""
+    """Epochs, in ascending order."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """What it is multiplied by."""
+    """Factor applied to the learning rate at each of these epochs."""
 
     @model_validator(mode="after")
     def _rising(self) -> Step:
@@ -138,7 +138,7 @@ class Cosine(WarmedUp):
     kind: Literal["cosine"]
     """Kind of schedule."""
     final: Share = 0.0
-    """What is left at the end, as a share of the highest."""
+    """Learning rate at the end, as a share of the highest."""
 
 
 class Exponential(WarmedUp):
@@ -147,7 +147,7 @@ class Exponential(WarmedUp):
     kind: Literal["exponential"]
     """Kind of schedule."""
     decay: Positive = 0.1
-    """How fast it falls, per epoch."""
+    """Decay rate per epoch."""
 
 
 class Inverse(WarmedUp):
@@ -156,7 +156,7 @@ class Inverse(WarmedUp):
     kind: Literal["inverse"]
     """Kind of schedule."""
     decay: Positive = 0.1
-    """How fast it falls, per epoch."""
+    """Decay rate per epoch."""
 
 
 class Restarts(WarmedUp):
@@ -169,7 +169,7 @@ class Restarts(WarmedUp):
     growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Each cosine is this much longer than the one before."""
     final: Share = 0.0
-    """What is left at the end of each, as a share of the highest."""
+    """Learning rate at the end of each cosine, as a share of the highest."""
 
 
 class Cyclic(WarmedUp):
@@ -195,11 +195,11 @@ class Plateau(WarmedUp):
     kind: Literal["plateau"]
     """Kind of schedule."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """What it is multiplied by."""
+    """Factor applied to the learning rate on a plateau."""
     patience: Count = 3
-    """Evaluations without a new best score before that."""
+    """Evaluations without a new best score before the learning rate is reduced."""
     lowest: Share = 1e-3
-    """It never falls below this share of the highest."""
+    """Lower bound of the learning rate, as a share of the highest."""
 
 
 Schedule = Annotated[

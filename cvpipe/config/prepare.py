@@ -1,5 +1,5 @@
-"""What every image goes through alike, in training, evaluation and the artefact; and how often it
-is looked at when answered.
+"""Image preparation, identical in training, evaluation and the exported model; and test-time
+augmentation.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Prepare(Section):
 
 
 class TestTime(Section):
-    """What an image is shown as when it is answered, in evaluation and in the artefact; the answers
-    to its views are averaged.
+    """Test-time augmentation, in evaluation and in the exported model: predictions for several views
+    of an image are averaged.
     """
 
     # pytest would take the class for a test.
@@ -94,6 +94,6 @@ class TestTime(Section):
     resized image. ten: the middle, the corners, and all five mirrored.
     """
     sides: tuple[Count, ...] = (256,)
-    """For centre and ten: lengths of the short side to which the image is resized before they are
-    cut out, pixels; each gives its views.
+    """For centre and ten: lengths of the short side, in pixels, to which the image is resized before
+    the views are cut out. Each length yields its own views.
     """

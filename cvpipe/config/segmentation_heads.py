@@ -52,8 +52,8 @@ class SegNet(Section):
     kind: Literal["segnet"]
     """Kind of head."""
     unpooling: UnpoolingKind = "max"
-    """How maps become finer. max: values go where the encoder found its maxima. bed_of_nails: into
-    the upper left of four pixels. Both leave zeros elsewhere. nearest: into all four.
+    """Upsampling in the decoder. max: each value goes to the position of the encoder's maximum.
+    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all four.
     """
     output_stride: OutputStride = 1
     """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
@@ -70,7 +70,9 @@ class DeconvNet(Section):
     kind: Literal["deconvnet"]
     """Kind of head."""
     unpooling: UnpoolingKind = "max"
-    """How maps become finer; see segnet."""
+    """Upsampling in the decoder. max: each value goes to the position of the encoder's maximum.
+    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all four.
+    """
     output_stride: OutputStride = 1
     """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
     and memory.

@@ -1,4 +1,4 @@
-"""How long a training is, on what, how it is saved, and what is exported."""
+"""Training and export settings: length, devices, precision, checkpoints, early stopping."""
 
 from __future__ import annotations
 
