@@ -158,7 +158,9 @@ def vote(labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def _normalization(train: Source, config: Config) -> Callable[[np.ndarray], np.ndarray]:
-    """What a network whose first layer takes its statistics from the training set does there."""
+    """Return the normalization of the network's first layer, fitted to the training set; the identity
+    for normalize: given.
+    """
     if config.prepare.normalize == "given":
         return lambda images: images
     shape = (*config.prepare.size, config.prepare.channels)

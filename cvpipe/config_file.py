@@ -206,5 +206,5 @@ def _where(
 
 
 def _below(at: tuple[Any, ...], key: str) -> bool:
-    """Whether a location is at a dotted key or below it."""
+    """True if a location is at a dotted key or below it."""
     return (".".join(map(str, at)) + ".").startswith(key + ".")

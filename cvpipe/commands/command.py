@@ -1,4 +1,4 @@
-"""What commands have in common: how they are declared, and how their answers are printed."""
+"""Declaration of commands and their common options, and printing of their results."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SHOWN_CLASSES = 20
 def add_command(
     commands: Any, name: str, run: Run, text: str, as_json: bool = True
 ) -> argparse.ArgumentParser:
-    """Declares a command: `run` takes its options and returns its exit code, `text` explains it.
+    """Declare a command. `run` takes its options and returns its exit code; `text` describes it.
 
-    `as_json` gives it the option --json; what it prints goes through `print_result` then.
+    `as_json` adds the option --json; the command then prints through `print_result`.
     """
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     # The whole name, such as "data check", for messages.
@@ -36,8 +36,7 @@ def add_command(
 
 
 def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """The pipeline file, as `options.pipeline`, and what overrides its keys, as
-    `options.overrides`.
+    """Add the pipeline file, `options.pipeline`, and overrides of its keys, `options.overrides`.
     """
     parser.add_argument(
         "pipeline",
@@ -55,8 +54,8 @@ def add_pipeline(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """Where the data of a finished run lies now, and `more` that can be said of it, as
-    `options.overrides`.
+    """Add overrides of a finished run's data settings, `options.overrides`. `more` is appended to
+    the example in the help.
     """
     parser.add_argument(
         "--set",
@@ -72,7 +71,7 @@ def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def add_snapshots(parser: argparse.ArgumentParser) -> None:
-    """Whether a run stands for its snapshots, as `options.snapshots`."""
+    """Add --snapshots, `options.snapshots`: use all snapshots of a run, not its best checkpoint."""
     parser.add_argument(
         "--snapshots",
         action="store_true",

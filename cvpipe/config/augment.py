@@ -356,8 +356,8 @@ class RandAugment(Augmentation):
     layers: Count = 2
     """Operations an image goes through, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
-    """Strength of the operations; M in the paper. 10 is the upper end of AutoAugment's ranges; larger
-    values exceed them.
+    """Strength of the operations; M in the paper. 10 is the upper end of AutoAugment's ranges;
+    larger values exceed them.
     """
 
 

@@ -38,8 +38,8 @@ class Model(Section):
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of BatchNorm's moving statistics; 0.99 is too slow for short runs."""
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
-    """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier and
-    the last layer a small gaussian, so that all classes start with about the same probability.
+    """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier
+    and the last layer a small gaussian, so that all classes start with about the same probability.
     """
     initializer_value: Finite = 0.01
     """Standard deviation for gaussian, or the value for constant."""

@@ -37,8 +37,8 @@ class Adam(Section):
     beta_2: Share = 0.999
     """Decay of the second moment."""
     epsilon: Positive = 1e-7
-    """Added to the square root of the second moment before bias correction (the paper's ε̂). PyTorch
-    adds its epsilon, 1e-8 by default, after bias correction: at step t, ε here is
+    """Added to the square root of the second moment before bias correction (the paper's ε̂).
+    PyTorch adds its epsilon, 1e-8 by default, after bias correction: at step t, ε here is
     ε / √(1 − beta_2^t) there.
     """
 

@@ -82,8 +82,8 @@ class Prepare(Section):
 
 
 class TestTime(Section):
-    """Test-time augmentation, in evaluation and in the exported model: predictions for several views
-    of an image are averaged.
+    """Test-time augmentation, in evaluation and in the exported model: predictions for several
+    views of an image are averaged.
     """
 
     # pytest would take the class for a test.
@@ -94,6 +94,6 @@ class TestTime(Section):
     resized image. ten: the middle, the corners, and all five mirrored.
     """
     sides: tuple[Count, ...] = (256,)
-    """For centre and ten: lengths of the short side, in pixels, to which the image is resized before
-    the views are cut out. Each length yields its own views.
+    """For centre and ten: lengths of the short side, in pixels, to which the image is resized
+    before the views are cut out. Each length yields its own views.
     """

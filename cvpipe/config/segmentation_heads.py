@@ -53,7 +53,8 @@ class SegNet(Section):
     """Kind of head."""
     unpooling: UnpoolingKind = "max"
     """Upsampling in the decoder. max: each value goes to the position of the encoder's maximum.
-    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all four.
+    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all
+    four.
     """
     output_stride: OutputStride = 1
     """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
@@ -71,7 +72,8 @@ class DeconvNet(Section):
     """Kind of head."""
     unpooling: UnpoolingKind = "max"
     """Upsampling in the decoder. max: each value goes to the position of the encoder's maximum.
-    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all four.
+    bed_of_nails: to the upper left of four pixels. Both leave zeros elsewhere. nearest: to all
+    four.
     """
     output_stride: OutputStride = 1
     """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time

@@ -1,8 +1,8 @@
-"""What lies in an exported model's folder beside the graph; read without TensorFlow.
+"""Layout and metadata of an exported model's folder, readable without TensorFlow.
 
 NAME/VERSION/saved_model.pb, variables/   the graph and its weights
-NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, what the gate
-measured, and the meaning of every input and output of the signatures
+NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, results of the
+gate, and the meaning of every input and output of the signatures
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 ABOUT = Path("assets.extra") / "cvpipe.json"
 VALID = "valid"
-"""The answer that says of each image whether it could be decoded."""
+"""Name of the output that is True for each image that could be decoded."""
 
 
 def find_artefact(path: str | Path) -> Path:
-    """The version's folder for a path to a version, or to a model: its highest version.
+    """Return the folder of a version; for the folder of a model, that of its highest version.
 
     Raises:
         DataError: there is no exported model.
@@ -40,7 +40,7 @@ def find_artefact(path: str | Path) -> Path:
 
 
 def find_versions(model: Path) -> dict[int, Path]:
-    """The versions in a model's folder by number, ascending; none where there is no such folder.
+    """Return the version folders of a model by number, ascending; empty if there is no such folder.
 
     As for TF Serving, a version is a folder whose name is a number and that holds a SavedModel.
     """
@@ -56,7 +56,7 @@ def find_versions(model: Path) -> dict[int, Path]:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Return what an artefact says of itself.
+    """Return the metadata of an exported model.
 
     Raises:
         DataError: it was not exported by this version of cvpipe, or the file is damaged.

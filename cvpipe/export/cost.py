@@ -1,4 +1,4 @@
-"""What another precision than the training's costs in the task's own score."""
+"""Loss of score when the model is exported in another precision than that of the training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Cost(NamedTuple):
     """Scores in two precisions."""
 
     score: str
-    """The score that marks the best checkpoint."""
+    """Name of the score that selects the best checkpoint."""
     trained: float
-    """It in the precision of the training."""
+    """Its value in the precision of the training."""
     exported: float
-    """It in that of the artefact."""
+    """Its value in the precision of the exported model."""
 
 
 def measure_cost(
@@ -30,7 +30,7 @@ def measure_cost(
     """Score a model as it was trained and in another precision.
 
     Args:
-        predict: the answers in the other precision.
+        predict: predictions in the other precision.
         known: the data of the run.
 
     Returns:

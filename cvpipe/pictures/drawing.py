@@ -247,8 +247,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def reliability(bins: np.ndarray) -> Figure:
-    """How often answers of each confidence are right; bins [bins, 3] are (examples, sum of
-    confidences, correct).
+    """Reliability diagram: accuracy over confidence. `bins` [bins, 3] holds (examples, sum of
+    confidences, correct predictions) per bin.
     """
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()

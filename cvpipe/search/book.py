@@ -60,8 +60,8 @@ class Book:
         self._write()
 
     def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
-        """What `run_once` says of a run of round `number`, trained now where that isn't known;
-        `name` is that of its folder.
+        """Return the `run_once` result of a run of round `number`. The run is trained first if no
+        result for this configuration is recorded; `name` is the name of its folder.
         """
         run, known = Run(self.folder / name), self._runs.get(name)
         # A run that failed may not have got as far as its folder; a scored one whose folder was
@@ -101,7 +101,7 @@ class Book:
         return sorted(self.trials, key=rank)
 
     def result(self) -> dict[str, Any]:
-        """What `sweep` returns."""
+        """Return the result of `sweep`: metric, best trial, all trials and notes."""
         ranked = self.ranked()
         best = next((trial for trial in ranked if trial["score"] is not None), None)
         notes = (
@@ -147,10 +147,10 @@ class Book:
 
 
 def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """What failed, perhaps for want of memory or disk.
+    """Return the names of the failed runs to try again, such as runs that ran out of memory or disk.
 
-    Not where the same bits would come again, nor in rounds before the last: what is searched after
-    them depends on their scores.
+    Runs with a loss that is not finite would fail again. Runs of earlier rounds are kept as they
+    are, since the later rounds depend on their scores.
     """
     latest = max((run["round"] for run in runs.values()), default=0)
     return {

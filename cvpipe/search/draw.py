@@ -1,5 +1,5 @@
-"""Where the values of the next trial come from: Optuna's random sampler, within ranges that narrow
-from round to round.
+"""Values for the next trial: Optuna's random sampler, within ranges that narrow from round to
+round.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ class Study:
         self._taken: set[tuple[Value, ...]] = set()
 
     def ask(self, space: Sequence[Dimension]) -> tuple[Any, dict[str, Value]] | None:
-        """What to `tell` the score of, and values by key that no trial had; None where none seem to
-        be left.
+        """Draw a new trial.
+
+        Returns:
+            The trial to pass to `tell`, and its values by key, which no earlier trial had; None if
+            MOST_DRAWS draws gave no new values.
         """
         for _ in range(MOST_DRAWS):
             asked = self._study.ask(
@@ -60,7 +63,7 @@ class Study:
         return None
 
     def tell(self, asked: Any, score: float | None) -> None:
-        """Takes in a trial's score; None says that it failed."""
+        """Report a trial's score; None if it failed."""
         self._study.tell(
             asked, score, self._optuna.trial.TrialState.FAIL if score is None else None
         )

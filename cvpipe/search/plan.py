@@ -1,4 +1,4 @@
-"""What a sweep is to do, checked before TensorFlow is imported."""
+"""The plan of a sweep, checked before TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from cvpipe.search.space import Dimension, check
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a sweep is to do."""
+    """Pipeline, search space and budget of a sweep."""
 
     pipeline: Path
     overrides: tuple[str, ...] = ()
-    """`key=value` each, for all trials."""
+    """Overrides of the form `key=value`, for all trials."""
     search: tuple[str, ...] = ()
-    """See `space.parse`; empty: the pipeline as it is, which makes one trial."""
+    """Search dimensions in the syntax of `space.parse`; empty: one trial of the unchanged pipeline."""
     trials: int = 10
     """Trials a round."""
     rounds: int = 1
-    """From the second on, ranges are narrowed around the best trials before."""
+    """Rounds; from the second on, ranges are narrowed around the best earlier trials."""
     folds: int | None = None
     """Parts for cross-validation; None trains each trial once, on the pipeline's own splits."""
 
     def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:
-        """The configuration of a run; raises ConfigError."""
+        """Return the configuration of a run; raises ConfigError."""
         cut = [] if self.folds is None else [f"data.fold={{of: {self.folds}, index: {fold}}}"]
         return config_file.load(self.pipeline, [*self.overrides, *overrides, *cut])
 
     def check(self) -> tuple[Dimension, ...]:
-        """What is searched; raises ConfigError for anything in the plan that is wrong."""
+        """Return the search dimensions; raises ConfigError if the plan is invalid."""
         for name in ("trials", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} {getattr(self, name)}: at least 1 is needed")

@@ -26,11 +26,11 @@ Train = Callable[[Config, Path], Any]
 
 
 def train_in_a_process(config: Config, folder: Path) -> None:
-    """What `cvpipe train` does, in a process of its own.
+    """Run `cvpipe train` in a separate process.
 
-    So a trial has the bits that `cvpipe train` of its configuration has, kernels are chosen anew
-    (`train.onednn`), all memory is given back, and where the system kills a trial that needs too
-    much, the sweep goes on.
+    A trial is then bit-identical to `cvpipe train` with its configuration: kernels are chosen anew
+    (`train.onednn`). All memory is released at the end. If the system kills a trial that needs too
+    much memory, the sweep continues.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"

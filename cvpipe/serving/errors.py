@@ -1,5 +1,4 @@
-"""What goes wrong with a request, and the HTTP status that says so (TF Serving's table of
-statuses).
+"""Request errors and their HTTP statuses, following TF Serving's table of statuses.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ _TRACE_LINES = (
 
 
 class RequestError(Exception):
-    """A request that can't be answered: an HTTP status and a sentence for the client.
+    """A failed request: an HTTP status and a sentence for the client.
 
-    `allow` names the methods a 405 allows; `retry_after` says in how many seconds another try makes
-    sense; `code` is TensorFlow's, and gRPC's, where one is known.
+    `allow` names the methods to list with status 405. `retry_after` is the value of Retry-After,
+    seconds. `code` is the error code of TensorFlow and gRPC, None if unknown.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class RequestError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of HTTP that the answer needs."""
+        """HTTP headers of the response."""
         known = {"Allow": self.allow, "Retry-After": str(self.retry_after or "")}
         if self.status == 401:
             known["WWW-Authenticate"] = "Bearer"
@@ -61,8 +60,8 @@ class RequestError(Exception):
 
 
 def to_request_error(error: Exception) -> RequestError:
-    """What the client is told of any error; a status of 500 means that the fault is the server's
-    and its log should say more.
+    """Convert any error to the one reported to the client. Status 500 marks a fault of the server,
+    whose details belong in its log.
     """
     if isinstance(error, RequestError):
         return error

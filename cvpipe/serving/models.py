@@ -29,13 +29,13 @@ class Servable:
     signature_protos: Mapping[str, Any]
     """The SignatureDef protos by signature name."""
     default_inputs: Mapping[str, Mapping[str, tf.Tensor]]
-    """Those that may be left out, by signature name.
+    """Default values of optional inputs, by signature name and input name.
 
-    TensorFlow Serving fills them in; TensorFlow itself doesn't.
+    TensorFlow Serving fills in missing inputs; TensorFlow itself does not.
     """
     valid: str | None
-    """The output that says of each image whether it could be decoded; None if cvpipe didn't export
-    the model.
+    """Name of the output that is True for each decoded image; None if cvpipe didn't export the
+    model.
     """
     root: Any
     """Held because the signatures refer to the model's variables only weakly."""
@@ -78,7 +78,7 @@ class Servable:
         return self.signatures[signature_name].structured_outputs  # type: ignore[attr-defined]
 
     def defaults(self, signature_name: str) -> Mapping[str, tf.Tensor]:
-        """The inputs of a signature that may be left out, and what they are then."""
+        """Return the optional inputs of a signature and their default values."""
         return self.default_inputs.get(signature_name, {})
 
 

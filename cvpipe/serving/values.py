@@ -87,7 +87,7 @@ def to_strings(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a JSON value is one binary string rather than an object of named inputs."""
+    """True if a JSON value is a base64 string object, {"b64": …}, not an object of named inputs."""
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 

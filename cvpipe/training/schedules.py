@@ -1,10 +1,10 @@
-"""How the learning rate changes.
+"""Learning rate schedules.
 
-A schedule is a function of the step, counted from 0, to float32; steps and rates are scalars.
+A schedule maps the step, counted from 0, to a float32 learning rate; both are scalars.
 
-Pipeline files count in epochs. An epoch is examples / batch_size steps, which need not be a whole
-number: smooth schedules take the fraction as it is, changes happen with the first step at or after
-which they are due.
+Pipeline files count in epochs. An epoch is examples / batch_size steps, not necessarily an integer.
+Smooth schedules use the exact fraction. Changes of kind "step" and the end of the warm-up are
+rounded to the nearest step, the ends of cosines of kind "restarts" up to the next.
 """
 
 from __future__ import annotations
@@ -123,15 +123,15 @@ def cycle_ends(schedule: Restarts, steps_per_epoch: float, total_steps: int) -> 
 def after_evaluation(
     plateau: Plateau, factor: float, waited: int, gained: bool
 ) -> tuple[float, int]:
-    """What an evaluation does to a learning rate that falls on plateaus.
+    """Update the plateau schedule after an evaluation.
 
     Args:
-        factor: what is left of the learning rate.
-        waited: evaluations since the last best score or fall.
-        gained: whether this evaluation's score is a new best.
+        factor: current multiplier of the learning rate.
+        waited: evaluations since the last best score or reduction.
+        gained: True if this evaluation's score is a new best.
 
     Returns:
-        `factor` and `waited` from now on; the factor is a float32 number.
+        The new `factor`, rounded to float32, and the new `waited`.
     """
     waited = 0 if gained else waited + 1
     if waited < plateau.patience:

@@ -1,6 +1,4 @@
-"""What a fresh model starts from: the statistics of its training set, and weights that were trained
-before.
-"""
+"""Initialization of a fresh model: normalization statistics and pretrained weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a training runs: one device, all GPUs of a machine, several machines, or a TPU."""
+"""Distribution strategies: one device, all GPUs of a machine, several machines, or a TPU."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Statistics(NamedTuple):
     dead: float
     """Share of channels that are 0 for all examples everywhere."""
     alike: bool
-    """Whether there are several channels, and all the same."""
+    """True if there are several channels and all are equal."""
 
 
 def activations(case: SanityCase) -> Finding:

@@ -1,5 +1,4 @@
-"""What is checked: a pipeline without what is random or holds back in its training, with a few of
-its examples.
+"""The model and the batch that sanity checks use, without augmentation and regularization.
 
 Dimensions: b examples in the batch.
 """
@@ -32,9 +31,9 @@ class SanityCase(NamedTuple):
     """float32 [b, H, W, C] to the task's outputs."""
     task: Task
     config: Config
-    """As `without_regularization` leaves it."""
+    """The configuration returned by `without_regularization`."""
     batch: Batch
-    """As training gets them, of b examples that can be read."""
+    """A training batch of b readable examples."""
 
     def loss(self, examples: int | None = None) -> tf.Tensor:
         """Return the mean loss in training of the first examples of the batch, a scalar, without

@@ -1,4 +1,4 @@
-"""What a check found out."""
+"""The result of one sanity check."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from matplotlib.figure import Figure
 
 
 class Finding(NamedTuple):
-    """One check's result, for people and for programs."""
+    """Result of one check, as text and as numbers."""
 
     name: str
-    """What was checked, such as "initial loss"."""
+    """Name of the check, such as "initial loss"."""
     ok: bool
-    """False where it is suspicious."""
+    """False if the result is suspicious."""
     says: str
-    """What was measured and what it means: a sentence without its full stop."""
+    """Measurement and its meaning: a sentence without its full stop."""
     advice: str = ""
-    """What to do where it is suspicious."""
+    """Remedy for a suspicious result."""
     measured: Mapping[str, Any] = {}
-    """The numbers, as plain JSON values."""
+    """Measured numbers, as plain JSON values."""
     table: tuple[tuple[str, ...], ...] = ()
-    """Rows for the report, the first of them the headings."""
+    """Rows for the report; the first row holds the headings."""
     figure: Figure | None = None
     """The plot for the report."""
 
     def line(self) -> str:
-        """The line that is printed."""
+        """Return the line to print."""
         return (
             f"{'ok' if self.ok else 'suspicious':<11} {self.name:<18}"
             f" {self.says}{'' if self.ok else f'. {self.advice}'}"

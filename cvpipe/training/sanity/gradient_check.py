@@ -145,7 +145,7 @@ class _Float64(keras.dtype_policies.DTypePolicy):
 
     @property
     def compute_dtype(self) -> str:
-        """What layers compute in."""
+        """Dtype of the layers' computations."""
         return "float64"
 
 

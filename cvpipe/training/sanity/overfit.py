@@ -26,22 +26,23 @@ WARM_UP = 0.1
 
 
 class Attempt(NamedTuple):
-    """What came of training on one batch."""
+    """Result of training on one batch."""
 
     losses: list[float]
-    """Before each step."""
+    """Loss before each step."""
     expected: float
-    """What the first of them should be, or is where it is less, or where nobody can say."""
+    """The smaller of the theoretical initial loss and the first loss; the first loss if no
+    theoretical value is known.
+    """
     score: float
-    """The task's main score on the batch at the end, as training sees it; 0 where answers aren't
-    finite.
+    """Main score of the task on the batch after training; 0 if predictions are not finite.
     """
     updates: dict[str, float]
-    """How far the first step would move each kernel at the full learning rate, as a share of its
-    norm, by path; without those of the scores, which start out tiny on purpose.
+    """Change of each kernel in the first step at the full learning rate, as a share of the kernel's
+    norm, by path. Output layers are left out: their kernels are initialized close to 0.
     """
     examples: int
-    """In the batch."""
+    """Number of examples in the batch."""
 
 
 def attempt_overfit(case: SanityCase, steps: int) -> Attempt:
@@ -84,7 +85,7 @@ def attempt_overfit(case: SanityCase, steps: int) -> Attempt:
 
 
 def overfit(attempt: Attempt, score_name: str) -> Finding:
-    """Whether loss and score show that the batch is learned."""
+    """Check by final loss and score that the model fits the batch."""
     first, last = attempt.losses[0], attempt.losses[-1]
     ok = last <= LEARNED * attempt.expected and attempt.score >= LEAST_SCORE
     says = (

@@ -81,7 +81,7 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
 
 
 def has_diverged(losses: list[float]) -> bool:
-    """Whether the rest of the test can be left out."""
+    """True if the smoothed loss has diverged or the last loss is not finite; the test can stop."""
     if not np.isfinite(losses[-1]):
         return True
     average = smoothed(np.array(losses))
