@@ -1,10 +1,10 @@
-"""What `input_pipeline.py` races, each in a process of its own: JPEG files to batches of random
-resized crops, flipped and normalized.
+"""Input pipelines compared by `input_pipeline.py`, each in its own process: JPEG files to batches
+of random resized crops, flipped and normalized.
 
-Work per image, the same for all: read the file, decode it, crop a random area (8 to 100 %) and
-aspect (3/4 to 4/3), resize bilinearly to 224×224, mirror half of them, subtract ImageNet's mean and
-divide by its deviation, put 64 as float32 into a batch. What differs is said in each docstring.
-Every function takes the files and returns batches without end.
+Work per image, the same for all: read and decode the file, crop a random area (8 to 100 %) and
+aspect (3/4 to 4/3), resize bilinearly to 224×224, flip with probability 1/2, subtract ImageNet's
+mean and divide by its standard deviation, batch 64 images as float32. Each docstring states the
+differences. Every function takes the folder of files and returns an endless iterator of batches.
 """
 
 from __future__ import annotations

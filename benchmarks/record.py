@@ -1,5 +1,5 @@
-"""How every benchmark reports: a table for people, and benchmarks/results/<name>.json for the
-README and for later runs.
+"""Reports of benchmarks: a printed table, and benchmarks/results/<name>.json for the README and
+later runs.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def step_seconds(
 
 
 def scoring() -> tuple[dict[str, Callable[[], float]], str]:
-    """What accumulates the mean IoU of 32 masks of 512 × 512 pixels and 21 classes, and how far the
-    results differ.
+    """Return the implementations of mean IoU over 32 masks of 512 × 512 pixels and 21 classes, by
+    name, and a sentence on how far their results differ.
     """
     import keras
     import tensorflow as tf

@@ -158,8 +158,8 @@ def vote(labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def _normalization(train: Source, config: Config) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the normalization of the network's first layer, fitted to the training set; the identity
-    for normalize: given.
+    """Return the normalization of the network's first layer, fitted to the training set; the
+    identity for normalize: given.
     """
     if config.prepare.normalize == "given":
         return lambda images: images

@@ -20,7 +20,7 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarr
 
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """What JPEG keeps well: uint8 [height, width, 3]."""
+    """Smooth image that JPEG preserves well: uint8 [height, width, 3]."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     waves = [np.sin(3 * a * y + 3 * b * x + c) for a, b, c in random.uniform(0.2, 1, (3, 3))]

@@ -68,7 +68,7 @@ def replaced(old: str, new: str) -> str:
 
 
 def complaint(path: Path, *overrides: str) -> str:
-    """What is said of a pipeline, with the folder left out."""
+    """Return the error message for a pipeline, without the folder."""
     with pytest.raises(ConfigError) as error:
         config_file.load(path, overrides)
     return str(error.value).replace(f"{path.parent}/", "")
@@ -799,22 +799,22 @@ class Stroke(Augmentation):
     """Draw a stroke."""
 
     op: Literal["stroke"]
-    """Which operation."""
+    """Kind of operation."""
 
 
 class Sketching(Config):
     """A pipeline of a task that cvpipe doesn't have."""
 
     task: Literal["sketching"]
-    """What is learned."""
+    """Task of the pipeline."""
     data: DetectionData
-    """Where the images come from."""
+    """Source and splits of the data."""
     augment: tuple[Annotated[Flip | Stroke, Field(discriminator="op")], ...] = ()
     """Random changes to training images."""
     strokes: Count = 3
-    """How many strokes a sketch has."""
+    """Number of strokes in a sketch."""
     critic: Optimizer
-    """How the second network is trained."""
+    """Optimizer of the second network."""
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:

@@ -29,7 +29,7 @@ from cvpipe.training.trained import load
 
 @pytest.fixture(scope="module")
 def address(artefact: Path) -> Iterator[str]:
-    """Where `cvpipe serve` answers for the folder that holds the exported model."""
+    """URL of `cvpipe serve` for the folder with the exported model."""
     command = [sys.executable, "-m", "cvpipe", "serve", str(artefact.parent.parent), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr

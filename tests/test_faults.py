@@ -72,7 +72,7 @@ def train(cvpipe: Cvpipe, photos: Path) -> Cvpipe:
 
 
 def quarantined(photos: Path) -> dict[str, str]:
-    """What quarantine.jsonl says of each file, by its path inside the folder."""
+    """Return the reasons in quarantine.jsonl by file path inside the folder."""
     rows = [
         json.loads(line)
         for line in (photos.parent / "run" / "quarantine.jsonl").read_text().splitlines()

@@ -53,7 +53,7 @@ MODULES = sorted(
 
 
 def place(module: str) -> int:
-    """Where a module, such as "data.stream", stands in the order: at its longest name there."""
+    """Return the position of a module such as "data.stream" in ORDER, by its longest prefix."""
     found = [
         (len(name), position)
         for position, names in enumerate(ORDER)

@@ -326,7 +326,7 @@ def test_tensorboards_hparams_dashboard_finds_every_trial_with_its_values_and_it
 
 
 class _Plugins:
-    """What TensorBoard hands to a plugin, as far as the HParams plugin asks for it."""
+    """The part of TensorBoard's context that the HParams plugin uses."""
 
     def __init__(self, data_provider: MultiplexerDataProvider):
         self.data_provider = data_provider

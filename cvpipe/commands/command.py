@@ -36,8 +36,7 @@ def add_command(
 
 
 def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """Add the pipeline file, `options.pipeline`, and overrides of its keys, `options.overrides`.
-    """
+    """Add the pipeline file, `options.pipeline`, and overrides of keys, `options.overrides`."""
     parser.add_argument(
         "pipeline",
         metavar="PIPELINE.yaml",

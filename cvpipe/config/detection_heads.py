@@ -32,8 +32,8 @@ class Suppress(Section):
     max_detections: Count = 100
     """Maximum number of boxes per image. Requests can lower it."""
     candidates: Count = 400
-    """Number of highest scores per image, over all boxes and classes, that enter suppression; bounds
-    time and memory.
+    """Number of highest scores per image, over all boxes and classes, that enter suppression;
+    bounds time and memory.
     """
 
 

@@ -147,7 +147,7 @@ class Book:
 
 
 def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return the names of the failed runs to try again, such as runs that ran out of memory or disk.
+    """Return the names of the failed runs to retry, such as those that ran out of memory or disk.
 
     Runs with a loss that is not finite would fail again. Runs of earlier rounds are kept as they
     are, since the later rounds depend on their scores.

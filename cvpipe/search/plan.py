@@ -20,7 +20,7 @@ class Plan:
     overrides: tuple[str, ...] = ()
     """Overrides of the form `key=value`, for all trials."""
     search: tuple[str, ...] = ()
-    """Search dimensions in the syntax of `space.parse`; empty: one trial of the unchanged pipeline."""
+    """Search dimensions, parsed by `space.parse`; empty: one trial of the unchanged pipeline."""
     trials: int = 10
     """Trials a round."""
     rounds: int = 1

@@ -1,5 +1,4 @@
-"""Request errors and their HTTP statuses, following TF Serving's table of statuses.
-"""
+"""Request errors and their HTTP statuses, following TF Serving's table of statuses."""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ def config(**options: Any) -> Prepare:
 
 
 def weights(length: int, target: int) -> np.ndarray:
-    """How much each of `length` pixels adds to each of `target`: a triangle, as wide as the larger
-    pixel. [target, length].
+    """Triangle filter weights of `length` source pixels for `target` pixels, [target, length].
+
+    The triangle is as wide as the larger pixel.
     """
     scale = length / target
     reach = max(1.0, scale)

@@ -278,7 +278,7 @@ def spoil(file: Path, how: str) -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """What training and evaluation show where no record is bad."""
+    """Training and evaluation examples of a folder without bad records."""
     files = write_classes(
         tmp_path_factory.mktemp("photos"), {"cat": photos()[:4], "dog": photos()[4:]}
     )

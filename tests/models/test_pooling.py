@@ -16,7 +16,7 @@ from cvpipe.models.pooling import MaxPooling2D, max_pool, with_exact_pooling
 
 
 class Window(NamedTuple):
-    """How a map is pooled."""
+    """A pooling window."""
 
     size: tuple[int, int]
     strides: tuple[int, int]

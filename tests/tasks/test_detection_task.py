@@ -82,7 +82,7 @@ def batch_of_one(config: Detection, **objects: np.ndarray) -> dict[str, tf.Tenso
 
 
 def right_outputs(config: Detection, targets: dict[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    """What a network would say that makes no mistake."""
+    """Return the raw outputs of a network that predicts all objects perfectly."""
     placed = place_boxes(targets["boxes"], targets["extent"], config.prepare)
     labels, filled = targets["labels"].numpy()[0], np.flatnonzero(targets["labels"].numpy()[0] >= 0)
     if config.loss.kind == "multibox":

@@ -53,7 +53,7 @@ def started(run: Path, *overrides: str) -> Path:
 
 
 def goes_on(run: Path, *overrides: str) -> bool:
-    """Whether the run is resumed with these overrides, of the same data."""
+    """True if the run is resumed with these overrides and the same data."""
     known: Any = json.loads((run / "run.json").read_text())
     return Run(run).start(small_config(*OPTIONS, *overrides), known, fresh=False)
 

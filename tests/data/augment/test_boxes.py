@@ -75,7 +75,7 @@ def seed(number: Any) -> tf.Tensor:
 
 
 def in_map(function: Any, count: int = SEEDS) -> list[dict[str, np.ndarray]]:
-    """What the function makes of seeds 0 … count − 1 inside a Dataset."""
+    """Return the outputs of the function for seeds 0 … count − 1, mapped inside a Dataset."""
     function = tf.autograph.experimental.do_not_convert(function)
     return list(
         tf.data.Dataset.range(count).map(lambda number: function(seed(number))).as_numpy_iterator()

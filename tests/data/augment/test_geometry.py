@@ -349,8 +349,8 @@ def test_moves_are_spread_evenly_down_and_across_as_a_share_of_the_image() -> No
 
 
 def lens_strengths(count: int, strength: float) -> np.ndarray:
-    """What a lens of at most `strength` drew, read off a pixel halfway to a corner, where r² is a
-    quarter.
+    """Return the drawn strengths of a lens of at most `strength`, [count], computed from a pixel
+    halfway to a corner, where r² is 1/4.
     """
     bent = images(lens, RAMP, count, Lens(op="lens", strength=strength))
     return (4 - bent[:, 2, 2, 0] - 2) / 2 * 4

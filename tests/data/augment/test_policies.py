@@ -41,7 +41,7 @@ BOTH = [RandAugment(op="rand_augment"), AutoAugment(op="auto_augment")]
 
 
 def name(operation: Any) -> str:
-    """What the papers and Model Garden call it."""
+    """Return the operation's name in the papers and in Model Garden."""
     return "Color" if operation is colour else operation.__name__.title().replace("_", "")
 
 
@@ -74,8 +74,8 @@ def images(
 def outcomes(
     operation: Any, level: float, strength_of: Amount = amount
 ) -> list[tuple[float, Callable[[np.ndarray], np.ndarray]]]:
-    """What an operation may do to an image, and how often: either way with a half each, or its one
-    way.
+    """Return the possible changes of an operation as (probability, function of an image): both
+    signs with 1/2 each, or the only one.
     """
     ways = [1, -1] if operation in SIGNED else [1]
     strengths = [tf.constant(way * strength_of(operation, level), tf.float32) for way in ways]

@@ -97,7 +97,7 @@ def read(source: Source) -> list[tuple[bytes, int]]:
 
 
 def by_the_library(folder: Path, expression: str) -> list[tuple[bytes, int]]:
-    """What the library itself reads, in the order of its files."""
+    """Return (encoded image, label) as read by the library itself, in file order."""
     builder = tensorflow_datasets.builder("only_in_files", data_dir=folder)
     decoders = {"image": tensorflow_datasets.decode.SkipDecoding()}
     if builder.info.file_format.value == "array_record":
