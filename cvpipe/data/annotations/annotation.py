@@ -65,7 +65,7 @@ class Annotation(abc.ABC):
     noun: ClassVar[str] = "image"
     """Unit of `counts`."""
     unlearnable: ClassVar[str] = "nothing is annotated"
-    """What is wrong where `learnable` counts nothing."""
+    """Error text for a split in which `learnable` counts 0."""
     faults: Faults = MappingProxyType({})
     """Mistakes in the files."""
 
