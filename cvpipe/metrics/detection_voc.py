@@ -53,7 +53,9 @@ def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
 def _verdicts(
     detections: Detections, objects: GroundTruth, pairs: Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each detection is right, bool [D], and whether it counts, bool [D]."""
+    """Return two bool [D]: True for detections that are right, and for detections that count. Those
+    matched to difficult objects do not count.
+    """
     own = np.flatnonzero(
         (detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU)
     )
