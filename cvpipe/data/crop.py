@@ -30,8 +30,7 @@ _REDUCTIONS = (1, 2, 4, 8)
 def decode_random_crop(
     encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int
 ) -> tf.Tensor:
-    """Decode an image and apply `random_resized_crop`, decoding only the window of a JPEG. Graph
-    code.
+    """Decode an image, only the window if it is a JPEG, and apply `random_resized_crop`. Graph code.
 
     Args:
         encoded: scalar string, the file's bytes.
@@ -79,8 +78,9 @@ def decode_random_crop(
 
 
 def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """True if the file starts and ends as a JPEG does. A truncated file must fail whatever the
-    window, so it is decoded whole.
+    """True if the file starts and ends as a JPEG does and has at most MAX_BYTES bytes.
+
+    Other files are decoded whole, so that a truncated one fails whatever the window.
     """
     length = tf.strings.length(encoded)
     end = tf.strings.substr(encoded, tf.maximum(length - 2, 0), 2)

@@ -35,9 +35,9 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
     Returns:
         channels: "mean" and "scale" (1 / standard deviation), float32 [C].
         image: "mean", float32 [H, W, C].
-        pca, zca: "mean" and "matrix", float32 [D, D]. For pca, x·matrix has uncorrelated
-            components of variance about 1, by falling variance before scaling. For zca, it is the
-            image nearest to x with such components (Bell and Sejnowski 1997, Krizhevsky 2009).
+        pca, zca: "mean" and "matrix", float32 [D, D]. x·matrix has uncorrelated components
+            of variance about 1. For pca, they are ordered by falling variance before scaling. For
+            zca, x·matrix is as close to x as possible (Bell and Sejnowski 1997, Krizhevsky 2009).
     """
     shape = (*config.size, config.channels)
     if config.normalize == "channels":

@@ -124,8 +124,7 @@ def focal(
 
 
 def initial_score(loss: ClassificationLoss) -> float:
-    """Initial bias of the last layer: the logit of `FOCAL_PRIOR` for the focal loss, 0 for others.
-    """
+    """Initial bias of the last layer: the logit of `FOCAL_PRIOR` for the focal loss, else 0."""
     return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if isinstance(loss, FocalLoss) else 0.0
 
 

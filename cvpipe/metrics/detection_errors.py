@@ -32,9 +32,9 @@ def count_errors(
         both: the IoU with an object of another class is in [0.1, 0.5).
 
     Returns:
-        correct, location, class, duplicate, background, both: numbers of detections. missed: number
-        of objects that no detection takes, except those that a detection with a location or class
-        error overlaps most.
+        correct, location, class, duplicate, background, both: numbers of detections.
+        missed: number of objects, without crowds, that no detection takes and no detection with a
+            location or class error overlaps most.
     """
     is_counted = detections.score >= score_threshold
     kept = is_counted[pairs.detection]

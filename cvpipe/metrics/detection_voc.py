@@ -53,8 +53,9 @@ def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
 def _verdicts(
     detections: Detections, objects: GroundTruth, pairs: Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return two bool [D]: True for detections that are right, and for detections that count. Those
-    matched to difficult objects do not count.
+    """Return two masks, bool [D]: correct detections, and detections that count.
+
+    Detections whose best match is a difficult object do not count.
     """
     own = np.flatnonzero(
         (detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU)

@@ -26,8 +26,7 @@ class Style(NamedTuple):
     initializer: Initializer = Initializer()
     """Initializer of kernels."""
     stochastic_depth: float = 0.0
-    """Probability of dropping the last residual branch in training; it grows linearly up to there.
-    """
+    """Drop rate of the last residual branch in training; it grows linearly over the branches."""
     branches: int = 1
     """Number of residual branches in the network."""
 

@@ -44,7 +44,7 @@ class Grid(NamedTuple):
 
     @property
     def boxes(self) -> int:
-        """Number of boxes of the map."""
+        """Number of the map's boxes."""
         return prod(self.size) * len(self.anchors)
 
 
