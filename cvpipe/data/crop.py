@@ -30,7 +30,7 @@ _REDUCTIONS = (1, 2, 4, 8)
 def decode_random_crop(
     encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int
 ) -> tf.Tensor:
-    """Decode an image, only the window if it is a JPEG, and apply `random_resized_crop`. Graph code.
+    """Decode and apply `random_resized_crop`; of a JPEG only the window is decoded. Graph code.
 
     Args:
         encoded: scalar string, the file's bytes.

@@ -37,7 +37,7 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
         image: "mean", float32 [H, W, C].
         pca, zca: "mean" and "matrix", float32 [D, D]. x·matrix has uncorrelated components
             of variance about 1. For pca, they are ordered by falling variance before scaling. For
-            zca, x·matrix is as close to x as possible (Bell and Sejnowski 1997, Krizhevsky 2009).
+            zca, x·matrix is the nearest such image to x (Bell and Sejnowski 1997, Krizhevsky 2009).
     """
     shape = (*config.size, config.channels)
     if config.normalize == "channels":
