@@ -187,7 +187,7 @@ def _groups(
 
 
 def _record(position: int, splits: Mapping[str, Source]) -> dict[str, str]:
-    """What to call the example at a position in all splits together."""
+    """Return the split, name and class of an example, given its position in all splits together."""
     for name, source in splits.items():
         if position < len(source):
             return {

@@ -30,7 +30,7 @@ _REDUCTIONS = (1, 2, 4, 8)
 def decode_random_crop(
     encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int
 ) -> tf.Tensor:
-    """What `random_resized_crop` makes of the decoded image, see above. Graph code.
+    """Decode and apply `random_resized_crop`; of a JPEG only the window is decoded. Graph code.
 
     Args:
         encoded: scalar string, the file's bytes.
@@ -78,8 +78,9 @@ def decode_random_crop(
 
 
 def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether the file begins and ends as a JPEG does; one that is cut off must fail, wherever the
-    window is.
+    """True if the file starts and ends as a JPEG does and has at most MAX_BYTES bytes.
+
+    Other files are decoded whole, so that a truncated one fails whatever the window.
     """
     length = tf.strings.length(encoded)
     end = tf.strings.substr(encoded, tf.maximum(length - 2, 0), 2)
@@ -91,8 +92,8 @@ def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Where a window of the upright image, which has this extent, lies in the image as it is
-    stored: int32 [4].
+    """Convert a window of the upright image, whose size is `extent`, to coordinates of the stored
+    image: int32 [4] (top, left, height, width).
     """
     transpose, left_right, top_bottom = turns(orientation)
     begin, size = window[:2], window[2:]

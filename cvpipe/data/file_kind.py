@@ -1,4 +1,4 @@
-"""What kind of image a file is, from its first bytes alone; what its name says doesn't count."""
+"""Detect an image file's format and color type from its first bytes; the file name is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the objects of a split are where the network sees them: what anchors are chosen by."""
+"""Sizes of a split's objects at the network's input, from which anchors are chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which example comes when: a pure function of (seed, step).
+"""Order of the training examples: a pure function of (seed, step).
 
 A stream's whole state is the global step.
 """

@@ -20,8 +20,8 @@ _TURNS = [
 
 
 def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """What turns an image of this orientation upright, in this order: transpose, mirror left and
-    right, mirror top and bottom.
+    """Return the operations that turn an image upright, in order of application: transpose, mirror
+    left-right, mirror top-bottom; bool scalars.
     """
     transpose, left_right, top_bottom = tf.unstack(tf.gather(tf.constant(_TURNS), orientation - 1))
     return transpose, left_right, top_bottom

@@ -82,7 +82,7 @@ def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Ten
 
 
 def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """Where `prepare` leaves boxes. Graph code.
+    """Map boxes from the image to the network's input, as `prepare` moves its pixels. Graph code.
 
     Args:
         boxes: float32 [..., n, 4], ymin, xmin, ymax, xmax as fractions of the image.
@@ -90,8 +90,8 @@ def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tens
         config: size and resizing.
 
     Returns:
-        float32 [..., n, 4], fractions of the network's input. What "crop" cuts off lies outside
-        0…1: nothing is clipped.
+        float32 [..., n, 4], fractions of the network's input. Boxes are not clipped: parts that
+        "crop" cuts off lie outside [0, 1].
     """
     scale, offset = _placement(extent, config)
     return boxes * scale + offset
@@ -233,8 +233,8 @@ def _crops(image: tf.Tensor, size: tuple[int, int], config: TestTime) -> list[tf
 
 
 def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor]:
-    """What fractions of the image are multiplied by, and what is then added: float32 [..., 1, 4]
-    each.
+    """Scale and offset that map fractions of the image to fractions of the network's input: float32
+    [..., 1, 4] each.
     """
     # An image that couldn't be read has no extent; nothing may come of it, and no NaN either.
     extent = tf.maximum(extent, 1)
@@ -270,11 +270,11 @@ def _bars(image: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where a letterbox shows an image, its corner and its height and width in pixels: int32 [...,
-    2] each.
+    """Return the corner and the size of the image within a letterbox, in pixels: int32 [..., 2]
+    each.
 
-    Lengths are rounded to whole pixels, a half up, and at least one; integers throughout, as in
-    `_middle`.
+    Lengths are rounded half up to whole pixels and are at least 1. The arithmetic is in integers
+    throughout, so no platform rounds differently.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
     # The longer side, measured by the input's, fills it.

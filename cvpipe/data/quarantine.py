@@ -86,7 +86,7 @@ def _add_row(file: Path, row: dict[str, str]) -> None:
 
 
 def why_unreadable(source: Source, index: int) -> str:
-    """What is wrong with an example, in words without TensorFlow's."""
+    """Explain in one phrase why an example can't be read, without TensorFlow's error text."""
     try:
         example = source.read(tf.constant(index, tf.int64))
     except DataError as error:

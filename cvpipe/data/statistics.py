@@ -1,4 +1,4 @@
-"""What the training set looks like: means, deviations, principal components.
+"""Statistics of the training set: means, standard deviations, principal components.
 
 Computed once, in float64.
 
@@ -26,18 +26,18 @@ def evenly_spaced(examples: int, most: int = MOST_IMAGES) -> np.ndarray:
 
 
 def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, np.ndarray]:
-    """What `models.normalize.Normalize` takes from the training set.
+    """Compute the weights of `models.normalize.Normalize` from the training set.
 
     Args:
         batches: images, float32 [N, H, W, C] in [0, 1] each; at least one image in all.
-        config: `normalize` says what is asked for: channels, image, pca or zca.
+        config: `normalize` selects the statistics: channels, image, pca or zca.
 
     Returns:
-        channels: "mean" and "scale" (1 / standard deviation), float32 [C]. image: "mean", float32
-            [H, W, C]. pca, zca: also "matrix",
-        float32 [D, D]: x·matrix has uncorrelated components of variance about 1, in falling order
-        of their variance (pca), or is the
-        image nearest to x that has (zca; Bell and Sejnowski 1997, Krizhevsky 2009).
+        channels: "mean" and "scale" (1 / standard deviation), float32 [C].
+        image: "mean", float32 [H, W, C].
+        pca, zca: "mean" and "matrix", float32 [D, D]. x·matrix has uncorrelated components
+            of variance about 1. For pca, they are ordered by falling variance before scaling. For
+            zca, x·matrix is the nearest such image to x (Bell and Sejnowski 1997, Krizhevsky 2009).
     """
     shape = (*config.size, config.channels)
     if config.normalize == "channels":

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 SMALLEST_AREA = 1e-9
-"""What `giou`, `diou` and `ciou` divide by at least, far below a pixel of a normalized image:
-gradients of degenerate boxes stay finite.
+"""Lower bound of the denominators in `giou`, `diou` and `ciou`, far below a pixel of a normalized
+image. It keeps the gradients of degenerate boxes finite.
 """
 Sides = Sequence[tf.Tensor]
 """ymin, xmin, ymax and xmax of boxes, each [...]."""

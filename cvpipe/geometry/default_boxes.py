@@ -27,7 +27,9 @@ class Layer:
     aspects: tuple[float, ...]
     """Widths over heights, other than 1; each stands for itself and for its inverse."""
     step: tuple[float, float] | None = None
-    """How far apart cells lie, down and across; without it they share the image evenly."""
+    """Distance between neighboring cells, down and across; None if the cells divide the image
+    evenly.
+    """
 
     @property
     def per_cell(self) -> int:

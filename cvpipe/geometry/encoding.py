@@ -13,8 +13,8 @@ import tensorflow as tf
 from cvpipe.geometry.boxes import to_centres, to_corners
 
 SSD_VARIANCES = (0.1, 0.1, 0.2, 0.2)
-"""What the authors of SSD divide offsets of y, x, height and width by, so that all are about as
-large.
+"""Divisors of the offsets of y, x, height and width, as in the SSD authors' code; they bring all
+four to about the same magnitude.
 """
 LARGEST_EXPONENT = 10.0
 """Sizes are decoded up to e^10 times their anchor: finite even as float16."""

@@ -1,5 +1,4 @@
-"""Which default box answers for which object, and which of the rest are worth learning from (Liu et
-al. 2016, section 2.2).
+"""Matching of default boxes to objects, and hard negative mining (Liu et al. 2016, section 2.2).
 
 Dimensions: B images, M slots for objects, D default boxes.
 """
@@ -98,8 +97,8 @@ def hard_negatives(
 
 
 def _used(is_filled: tf.Tensor) -> tf.Tensor:
-    """How many slots, int32 scalar, are worth looking at: up to the last that is filled in any
-    image, bool [B, M].
+    """Return the number of slots to process, int32 scalar: up to the last that is filled in any
+    image. `is_filled` is bool [B, M].
     """
     return tf.reduce_max(tf.where(is_filled, tf.range(tf.shape(is_filled)[1]) + 1, 0))
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 from cvpipe.geometry.boxes import sides_iou
 
 Kind = Literal["classwise", "agnostic", "soft"]
-"""Whether a box suppresses those of its own class, all, or lowers the scores of its own class
-(Bodla et al. 2017).
+"""Kind of suppression. "classwise": a box suppresses boxes of its own class. "agnostic": boxes of
+any class. "soft": it lowers the scores of boxes of its own class (Bodla et al. 2017).
 """
 BLOCK = 64
 """Candidates that are compared with each other at once."""
@@ -181,8 +181,8 @@ def _drops(
     other_groups: tf.Tensor,
     iou_threshold: tf.Tensor | float,
 ) -> tf.Tensor:
-    """Whether each of [B, n] boxes, were it chosen, would drop each of [B, m] others: bool [B, n,
-    m].
+    """Return bool [B, n, m]: True if a box, once chosen, drops another. Both must be of the same
+    group, and their IoU must exceed the threshold.
     """
     sides = (
         [side[:, :, tf.newaxis] for side in tf.unstack(boxes, axis=-1)],
@@ -194,11 +194,16 @@ def _drops(
 
 
 def _keep(left: tf.Tensor, drops: tf.Tensor) -> tf.Tensor:
-    """Which of the candidates that are left, bool [B, n] by falling score, no better one that is
-    kept drops.
+    """Greedy NMS within a block. Returns bool [B, n]: the candidates to keep, given scores in
+    descending order.
 
-    Starting from all, what is kept then drops others, until nothing changes: every step settles one
-    more of any chain of boxes in which each would drop the next, and chains are short.
+    Iterates to a fixed point: in each step, a candidate stays unless a better one that was kept in
+    the step before drops it. Each step settles one more box of every chain of boxes in which each
+    drops the next, and chains are short.
+
+    Args:
+        left: bool [B, n], the candidates not dropped so far.
+        drops: bool [B, n, n], from `_drops`.
     """
     size = left.shape[1]
     drops &= tf.range(size)[:, tf.newaxis] < tf.range(size)

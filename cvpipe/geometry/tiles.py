@@ -20,13 +20,13 @@ EDGE = 0.25
 
 
 def tiles_along(length: tf.Tensor | int, tile: int, overlap: int) -> tf.Tensor:
-    """How many tiles a line of `length` pixels takes, int32 scalar, at least 1."""
+    """Return the number of tiles that cover a line of `length` pixels, int32 scalar, at least 1."""
     return tf.maximum(-(-(length - overlap) // (tile - overlap)), 1)
 
 
 def fade_in(overlap: int) -> tf.Tensor:
-    """What the later one of two tiles weighs in each pixel of their overlap, float32 [o]: from 0 to
-    1; the earlier one has the rest.
+    """Weights of the later of two tiles over the pixels of their overlap, float32 [o], rising from
+    0 to 1. The earlier tile has the complement.
     """
     edge = EDGE * overlap
     return tf.clip_by_value(

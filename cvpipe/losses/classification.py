@@ -19,9 +19,7 @@ from cvpipe.config.classification import (
 )
 
 FOCAL_PRIOR = 0.01
-"""What a network trained with the focal loss answers for every class at first (Lin et al. 2017,
-section 4.1: π).
-"""
+"""Initial probability of every class with the focal loss (Lin et al. 2017, section 4.1: π)."""
 
 
 def classification_loss(
@@ -126,9 +124,7 @@ def focal(
 
 
 def initial_score(loss: ClassificationLoss) -> float:
-    """What the last layer's biases start out as: 0, but for focal the score whose sigmoid is
-    `FOCAL_PRIOR`.
-    """
+    """Initial bias of the last layer: the logit of `FOCAL_PRIOR` for the focal loss, else 0."""
     return log(FOCAL_PRIOR / (1 - FOCAL_PRIOR)) if isinstance(loss, FocalLoss) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What regularizers add to the loss: the size of kernels."""
+"""L1 and L2 regularization of kernels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import tensorflow as tf
 
 
 def is_kernel(variable: tf.Variable) -> bool:
-    """Whether a variable's last name is "kernel": what regularizers and weight decay act on, unlike
-    biases and norms.
+    """True if the last part of a variable's path is "kernel". Regularizers and weight decay act on
+    kernels, not on biases and norms.
     """
     return variable.path.split("/")[-1] == "kernel"
 

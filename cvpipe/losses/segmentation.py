@@ -1,7 +1,7 @@
-"""What networks that label every pixel minimize, per image and part.
+"""Losses of networks that label every pixel, per image and part of the loss.
 
-Losses have the type of the logits, which is float32 but where gradients are checked. A pixel
-labelled IGNORED costs nothing, and an image of nothing else costs 0, with a gradient of 0.
+Losses have the dtype of the logits: float32, except in gradient checks. Pixels labeled IGNORED do
+not count; an image of such pixels alone has loss 0 and gradient 0.
 Dimensions: B images, h, w their size, P = h w pixels, K classes.
 """
 

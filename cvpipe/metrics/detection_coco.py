@@ -17,7 +17,7 @@ from cvpipe.metrics.shares import mean_of_defined
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 SIZES = ("all", "small", "medium", "large")
 LIMITS = (1, 10, 100)
-"""How many detections of an image count, those with the highest scores."""
+"""Limits on the detections per image; those with the highest scores count."""
 
 
 class CocoTables:
@@ -100,8 +100,8 @@ def _evaluate(
 def _rows(
     image: np.ndarray, label: np.ndarray, box: np.ndarray, areas: np.ndarray
 ) -> list[dict[str, Any]]:
-    """What COCO's annotations and detections have in common; its boxes are [x, y, width, height],
-    its ids begin at 1.
+    """Return the fields that COCO's annotations and detections share. Boxes are [x, y, width,
+    height] and ids begin at 1.
     """
     # Differences of rounded numbers aren't round.
     xywh = np.round(np.concatenate([box[:, 1::-1], box[:, :1:-1] - box[:, 1::-1]], 1), DECIMALS)

@@ -1,5 +1,4 @@
-"""What goes wrong in a detector's answers, by TIDE's kinds of error (Bolya et al. 2020, section
-2.2).
+"""Error types of a detector's answers, after TIDE (Bolya et al. 2020, section 2.2).
 
 Dimensions: D detections, O objects and P pairs of all images.
 """
@@ -19,23 +18,23 @@ FOREGROUND = 0.5
 def count_errors(
     detections: Detections, objects: GroundTruth, pairs: Pairs, score_threshold: float
 ) -> dict[str, int]:
-    """How many detections with at least this score are right or wrong, and how; and how many
-    objects are missed.
+    """Count correct detections, wrong detections by type of error, and missed objects.
 
-    Detections take objects of their class by falling score, each the free one that it overlaps
-    most, by an IoU of at least 0.5. Those that take none and whose area lies by half or more in a
-    crowd region of their class don't count. The rest are wrong by the first of these that holds:
+    Only detections with at least `score_threshold` count. By falling score, each takes the free
+    object of its class with the largest IoU, of at least 0.5, and is correct. Of the others, those
+    with half or more of their area in a crowd region of their class are ignored. The rest are wrong
+    by the first type that applies:
         location: the IoU with an object of their class is in [0.1, 0.5);
-        class: that with an object of another class is at least 0.5;
-        duplicate: that with an object of their class, which a better detection has, is at least
+        class: the IoU with an object of another class is at least 0.5;
+        duplicate: the IoU with an object of their class, taken by a better detection, is at least
             0.5;
-        background: that with every object is below 0.1;
+        background: the IoU with every object is below 0.1;
         both: the IoU with an object of another class is in [0.1, 0.5).
 
     Returns:
-        correct, location, class, duplicate, background, both: detections; missed: objects that no
-        detection has, and that aren't
-        those which a detection wrong by location or class overlaps most.
+        correct, location, class, duplicate, background, both: numbers of detections.
+        missed: number of objects, without crowds, that no detection takes and no detection with a
+            location or class error overlaps most.
     """
     is_counted = detections.score >= score_threshold
     kept = is_counted[pairs.detection]
@@ -70,8 +69,8 @@ def count_errors(
 def _taken(
     detections: Detections, objects: GroundTruth, pairs: Pairs, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which objects are taken, bool [O], and which detections have one, bool [D], among candidate
-    pairs.
+    """Match detections to objects greedily among the candidate pairs. Returns bool [O], the objects
+    taken, and bool [D], the detections that took one.
     """
     of = pairs.detection[candidates]
     order = candidates[

@@ -21,7 +21,7 @@ LEAST_OVERLAP = 0.1
 
 
 class Detections(NamedTuple):
-    """What was answered."""
+    """A detector's answers, one per row."""
 
     image: np.ndarray
     """int64 [D]: the image's number."""
@@ -34,7 +34,7 @@ class Detections(NamedTuple):
 
 
 class GroundTruth(NamedTuple):
-    """What is there."""
+    """Annotated objects, one per row."""
 
     image: np.ndarray
     """int64 [O]."""

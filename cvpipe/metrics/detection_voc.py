@@ -53,7 +53,10 @@ def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
 def _verdicts(
     detections: Detections, objects: GroundTruth, pairs: Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each detection is right, bool [D], and whether it counts, bool [D]."""
+    """Return two masks, bool [D]: correct detections, and detections that count.
+
+    Detections whose best match is a difficult object do not count.
+    """
     own = np.flatnonzero(
         (detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU)
     )

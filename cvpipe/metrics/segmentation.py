@@ -15,8 +15,7 @@ from cvpipe.geometry.masks import IGNORED
 from cvpipe.metrics.shares import class_shares, mean_of_defined, share
 
 BOUNDARY_SHARE = 0.02
-"""How far a boundary reaches into its mask, as a share of the image's diagonal (Cheng et al. 2021).
-"""
+"""Width of a boundary as a fraction of the image's diagonal (Cheng et al. 2021)."""
 
 
 class SegmentationMetrics:
@@ -137,8 +136,8 @@ def boundaries(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _any_within(marks: np.ndarray, span: int) -> np.ndarray:
-    """Whether anything is marked in each square of `span` pixels a side: bool [H, W] to bool [H −
-    span + 1, W − span + 1].
+    """Return True for each square of `span` pixels a side that contains a mark: bool [H, W] to bool
+    [H − span + 1, W − span + 1].
     """
     reach = 1
     while reach < span:
@@ -158,9 +157,9 @@ def _within_image(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """How often the values of two uint8 arrays meet: int64 [256, 256].
+    """Count the co-occurrences of the values of two uint8 arrays: int64 [256, 256].
 
-    Taken whole, ignored pixels needn't be sorted out first.
+    All values are counted, so ignored pixels need not be removed first.
     """
     return np.bincount(
         ((rows.astype(np.uint16) << 8) | columns).ravel(), minlength=1 << 16

@@ -19,16 +19,16 @@ NARROW = 16
 
 
 class Style(NamedTuple):
-    """How the layers of a network are made, whatever the network."""
+    """Settings of layers, shared by all networks."""
 
     norm: Norm = Norm()
-    """What normalizes after each convolution."""
+    """Normalization after each convolution."""
     initializer: Initializer = Initializer()
-    """How kernels start out."""
+    """Initializer of kernels."""
     stochastic_depth: float = 0.0
-    """How often the last residual branch is left out in training; see `linear_decay`."""
+    """Drop rate of the last residual branch in training; it grows linearly over the branches."""
     branches: int = 1
-    """How many residual branches the network adds up."""
+    """Number of residual branches in the network."""
 
     def ending_branch(self) -> Style:
         """The style of the last convolution of a residual branch.

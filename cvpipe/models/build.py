@@ -88,8 +88,8 @@ def backbone(name: str) -> Backbone:
 
 
 def make_style(config: Model, synchronized: bool) -> Style:
-    """How the configuration wants layers made; `synchronized` lets BatchNorm's statistics span all
-    replicas.
+    """Return the layer settings that the configuration asks for. If `synchronized`, BatchNorm's
+    statistics span all replicas.
     """
     norm = Norm(
         config.norm,

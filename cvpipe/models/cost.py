@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds."""
+"""Cost of a network: parameters and multiply-adds."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ from cvpipe.models.detection_heads import prior_bias
 from cvpipe.models.pyramid import grids_of
 
 PRIOR = 0.01
-"""What the sigmoids of an untrained detector answer: nearly every box is empty (Lin et al. 2017,
-section 4.1, π).
+"""Initial probability of a detector's sigmoids: nearly every box is empty (Lin et al. 2017, section
+4.1, π).
 """
 
 
@@ -44,7 +44,7 @@ class Grid(NamedTuple):
 
     @property
     def boxes(self) -> int:
-        """How many of the D boxes are the map's."""
+        """Number of the map's boxes."""
         return prod(self.size) * len(self.anchors)
 
 
@@ -114,7 +114,7 @@ def detection_network(config: Detection, classes: int, style: Style) -> keras.Mo
 
 
 def ssd_layers(config: Detection) -> tuple[Layer, ...]:
-    """Where SSD's default boxes are, a layer for each feature map."""
+    """Return the layout of SSD's default boxes, one layer for each feature map."""
     head = config.model.head
     assert isinstance(head, Ssd)
     if head.layout != "even":

@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
     values: int
     bias: float = 0.0
-    """What its biases start out as."""
+    """Initial value of its biases."""
 
 
 def prior_bias(probability: float) -> float:

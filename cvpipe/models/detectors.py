@@ -36,10 +36,10 @@ from cvpipe.models.pyramid import (
 
 
 class SsdMaps(NamedTuple):
-    """Which feature maps SSD predicts from."""
+    """Feature maps that SSD predicts from."""
 
     strides: tuple[int, ...]
-    """Those of the backbone, from fine to coarse."""
+    """Strides of the backbone's maps, from fine to coarse."""
     extras: tuple[Extra, ...]
     """The layers that make the others, each from the map before it."""
 

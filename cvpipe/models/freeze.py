@@ -1,4 +1,4 @@
-"""Which layers stay as they are in training."""
+"""Freezing of layers for training."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def classifier(
 
 
 def last_kernel(style: Style) -> keras.initializers.Initializer:
-    """How the kernels of layers start out whose outputs are the answers."""
+    """Kernel initializer for output layers."""
     if style.initializer.kind == "he":
         # Small weights, so that every class, or box, starts out about as likely (Goyal et al. 2017,
         # section 5.1; Lin et al. 2017, 4.1).

@@ -1,4 +1,4 @@
-"""How kernels start out."""
+"""Initializers of kernels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 
 class Initializer(NamedTuple):
-    """What draws the kernels of a network. Biases start at 0."""
+    """Settings of a network's kernel initializers. Biases start at 0."""
 
     kind: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """he: a truncated normal of variance 2 / fan-in (He et al. 2015, equation 10). xavier: uniform,

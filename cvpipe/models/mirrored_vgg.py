@@ -18,7 +18,7 @@ from cvpipe.models.vgg import STAGES, stage
 
 
 class Pooling(NamedTuple):
-    """What is remembered of a pooling by 2."""
+    """Record of a pooling by 2, from which it is undone."""
 
     positions: keras.KerasTensor
     """uint8 [B, ceil(H / 2), ceil(W / 2), C], from `max_pool`."""

@@ -1,4 +1,4 @@
-"""What normalizes features after a convolution. Feature maps are [B, H, W, C]."""
+"""Normalization of features after a convolution. Feature maps are [B, H, W, C]."""
 
 from __future__ import annotations
 

@@ -83,10 +83,12 @@ def grids_of(size: Size, strides: Sequence[int]) -> tuple[Size, ...]:
 
 
 def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> None:
-    """What is predicted from a map is laid out by its stride, and has to be where the map looks.
+    """Check that the maps have the sizes that their strides imply.
+
+    Boxes are laid out by the strides, so a map of another size would predict them elsewhere.
 
     Raises:
-        ConfigError: a map has another height and width than `grids` say.
+        ConfigError: a map's height and width differ from those in `grids`.
     """
     for x, grid in zip(maps, grids, strict=True):
         if tuple(x.shape[1:3]) != grid:

@@ -103,8 +103,8 @@ class DropConnect(keras.layers.Dense):
 
 
 def linear_decay(branches: int, last: float) -> list[float]:
-    """How often each of so many residual branches is left out: l / branches × `last` for the lth
-    (Huang et al. 2016, linear decay).
+    """Return the drop rate of each residual branch: l / branches × `last` for the lth (Huang et al.
+    2016, linear decay).
     """
     return [last * (index + 1) / branches for index in range(branches)]
 

@@ -28,7 +28,7 @@ class Branch(Protocol):
 
 
 class Shortcut(Protocol):
-    """What carries a residual block's input to its output; it has the output's shape."""
+    """Path that carries a residual block's input to its output, in the output's shape."""
 
     def __call__(
         self, x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str

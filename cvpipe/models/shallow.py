@@ -1,4 +1,4 @@
-"""What a network has to beat: classifiers that see pixels as a list of numbers.
+"""Baseline classifiers that treat an image's pixels as a flat list of numbers.
 
 Dimensions: D = H·W·C numbers of an image.
 """

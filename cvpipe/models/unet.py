@@ -14,7 +14,7 @@ CHANNELS = (64, 128, 256, 512, 1024)
 def two_convolutions(
     x: keras.KerasTensor, filters: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """What U-Net has on every map: [B, H, W, C] -> [B, H, W, filters], 3×3 each."""
+    """Two 3×3 convolutions, as on every map of U-Net: [B, H, W, C] -> [B, H, W, filters]."""
     for index in range(2):
         x = conv_norm(
             x, filters, 3, 1, style=style, activation="relu", name=f"{name}_conv{index + 1}"

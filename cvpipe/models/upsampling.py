@@ -1,5 +1,5 @@
-"""How a network makes maps finer again: transposed convolution, and three ways to undo a pooling
-(CS231n, In-network upsampling).
+"""Upsampling of feature maps: transposed convolution, and three ways to undo a pooling (CS231n,
+In-network upsampling).
 
 Dimensions: B images, H, W, C of a map, k×k pixels of a pooling's window, h = ceil(H / k), w =
 ceil(W / k). Windows don't overlap; where k doesn't divide H or W, the last ones are cut off, and an
@@ -132,11 +132,10 @@ def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("cvpipe")
 class BilinearUpsampling(keras.layers.Layer):
-    """What a transposed convolution with `bilinear_kernel` does, as a product of matrices: [B, H,
-    W, C] -> [B, factor × H, factor × W, C].
+    """Bilinear upsampling as a product of matrices: [B, H, W, C] -> [B, factor × H, factor × W, C].
 
-    A convolution can't tell that no channel goes into another, and takes as many times as long as
-    there are.
+    Same result as a transposed convolution with `bilinear_kernel`. The convolution would also
+    multiply the zeros between different channels and take C times as long.
     """
 
     def __init__(self, factor: int, dtype: Any = "float32", **settings: Any) -> None:
@@ -153,7 +152,7 @@ class BilinearUpsampling(keras.layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
     def _weights(self, length: int) -> np.ndarray:
-        """What each pixel of a line takes from each of `length` coarser ones: float64 [factor ×
+        """Return the weight of each coarse pixel of a line in each fine one: float64 [factor ×
         length, length].
         """
         centres = np.arange(length) * self.factor + (self.factor - 1) / 2

@@ -65,7 +65,7 @@ class Annotation(abc.ABC):
     noun: ClassVar[str] = "image"
     """Unit of `counts`."""
     unlearnable: ClassVar[str] = "nothing is annotated"
-    """What is wrong where `learnable` counts nothing."""
+    """Reason in the error that is raised if `learnable` counts 0 in the training split."""
     faults: Faults = MappingProxyType({})
     """Mistakes in the files."""
 

@@ -76,8 +76,8 @@ def random_resized_crop(
 
 
 def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> tf.Tensor:
-    """What `random_resized_crop` crops of an image with these height and width (int32 [2]): its
-    top, left, height and width, int32 [4].
+    """Draw the window that `random_resized_crop` cuts out of an image of size `extent` (int32 [2]:
+    height, width). Returns int32 [4]: top, left, height, width.
     """
     # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges
     # give it the whole image.

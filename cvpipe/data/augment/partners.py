@@ -130,7 +130,7 @@ def _quarter(
 
 
 def _covered(boxes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Which pixels have their centre in a box: bool [height, width]."""
+    """Return a bool [height, width] mask of the pixels whose center lies in any of the boxes."""
     ymin, xmin, ymax, xmax = (side[:, tf.newaxis] for side in tf.unstack(boxes, axis=-1))
     y = (tf.range(height, dtype=tf.float32) + 0.5) / tf.cast(height, tf.float32)
     x = (tf.range(width, dtype=tf.float32) + 0.5) / tf.cast(width, tf.float32)
@@ -140,8 +140,8 @@ def _covered(boxes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor
 
 
 def _share_covered(cover: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """How much of each box, [n, 4], is covered, counted in pixels: float32 [n] in 0…1; 0 for a box
-    that holds no pixel's centre.
+    """Return the covered fraction of each box's pixels: float32 [n] in [0, 1] for boxes [n, 4]; 0
+    for a box that contains no pixel center.
     """
     sums = tf.pad(tf.cumsum(tf.cumsum(tf.cast(cover, tf.int32), 0), 1), [[1, 0], [1, 0]])
     extent = tf.cast(tf.shape(cover), tf.float32)

@@ -1,4 +1,4 @@
-"""Where labelled images come from: one file per format, each giving the splits that it has."""
+"""Sources of labeled images: one module per format, each returning the splits it has."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _background(random: np.random.Generator, height: int, width: int, channels: 
 
 
 def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """How much a random shape covers of each pixel: float32 [height, width] in 0…1."""
+    """Draw a random shape's coverage of each pixel: float32 [height, width] in [0, 1]."""
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
     angle = random.uniform(0, np.pi)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -224,7 +224,7 @@ def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> 
 
 
 def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
-    """How much of each pixel a digit's ink covers: float32 [height, width] in 0…1."""
+    """Enlarge a digit; return its coverage of each pixel: float32 [height, width] in [0, 1]."""
     ink = _weights(height) @ patch @ _weights(width).T
     # Steeper, so that strokes have edges; at the same ink, whatever the size.
     return np.clip((ink - 0.2) / 0.4, 0, 1)

@@ -32,7 +32,7 @@ class Files(abc.ABC):
 
     @functools.cached_property
     def listing(self) -> Listing:
-        """What there is, without hidden names and leftovers."""
+        """All files and folders, without hidden names and leftovers."""
         return self._list()
 
     def names(self) -> list[str]:
@@ -218,8 +218,9 @@ class ZipFiles(Files):
         return name in self._entries
 
     def _place(self, name: str) -> tuple[int, int, int, int, int]:
-        """Where a file begins, its bytes packed and unpacked, its method of packing (-1: encrypted)
-        and its checksum.
+        """Return a file's offset in the archive, its packed and unpacked size in bytes, its
+        compression method (-1: encrypted) and its checksum; an offset of -1 if there is no such
+        file.
         """
         entry = self._entries.get(name)
         if entry is None:

@@ -46,12 +46,12 @@ _TOO_MANY = 64
 # Two are the same only if they are one.
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskValues:
-    """What the values of masks mean."""
+    """Mapping from the pixel values of masks to classes."""
 
     labels: np.ndarray
     """uint16, [2¹⁶] or for colours [2²⁴]: the label + 1 of each value, 0 where it has none."""
     by_colour: bool
-    """Whether values are colours."""
+    """True if values are colors."""
     names: Mapping[int, str]
     """By value, the classes' names."""
     ignored: Sequence[int]
@@ -200,8 +200,8 @@ def refuse_unknown_values(
 
 
 def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
-    """Whether pixels, counted by their label + 1, are ignored or of one and the same class, though
-    there are more; both occur.
+    """True if the masks contain ignored pixels and exactly one class although several are declared.
+    `pixels` counts pixels by their label + 1.
     """
     return (
         len(known.names) > 1
@@ -222,7 +222,9 @@ def _ignored_in_words(known: MaskValues) -> str:
 
 
 def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
-    """What masks show that lack a second class, and how to read what is ignored as a class."""
+    """Describe masks that show only one class besides ignored pixels, and how to read the ignored
+    value as a class.
+    """
     what = "color" if known.by_colour else "value"
     shown = int(np.flatnonzero(pixels)[0]) - 1
     share = _share(pixels[IGNORED + 1] / pixels.sum())

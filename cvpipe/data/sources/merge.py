@@ -85,7 +85,7 @@ def _alike(readers: list[Reader]) -> list[Reader]:
 
 
 def _channels(read: Reader) -> int | None:
-    """How many channels the pixels have that a reader gives; None where it gives bytes."""
+    """Return the number of channels of a reader's pixels; None if it returns encoded bytes."""
     spec = tf.data.Dataset.range(1).map(tf.autograph.experimental.do_not_convert(read)).element_spec
     return spec["image"].shape[-1] if "image" in spec else None
 

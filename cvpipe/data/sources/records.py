@@ -88,7 +88,8 @@ def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
 
 
 def _tfrecord_places(file: str, records: int) -> np.ndarray:
-    """Where the first records of a TFRecord file lie: int64 [records, 2], offset and length.
+    """Locate the first `records` records of a TFRecord file: int64 [records, 2], offset and length
+    in bytes.
 
     A record is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes, and 4 bytes of
     checksum.

@@ -102,7 +102,7 @@ def _prepared(config: Tfds) -> Any:
 
 
 def _beginning(error: Exception) -> str:
-    """What an error says, on one line; some say whole examples."""
+    """Return an error's message on one line, shortened: some messages contain whole examples."""
     return textwrap.shorten(str(error), 300, placeholder=" …")
 
 
@@ -173,7 +173,9 @@ def _mask_classes(info: Any, mask: Any, config: TfdsMasks) -> tuple[str, ...]:
 
 
 def _instructions(info: Any, split: str, expression: str) -> list[Any]:
-    """What to read of which file, in order."""
+    """Return the file instructions of a split expression: the records to read of each file, in
+    order.
+    """
     try:
         instructions = list(info.splits[expression].file_instructions)
     except (ValueError, AssertionError, KeyError) as error:

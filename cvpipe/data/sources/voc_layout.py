@@ -1,4 +1,4 @@
-"""Where a voc source's files lie: which image belongs to which XML file, and both to which split.
+"""File layout of a voc source: pairs images with XML files and assigns both to splits.
 
 An image and its XML file have the same path, but for the extension, below the folder of the images
 and below that of the annotations. That path is their key here.

@@ -42,7 +42,7 @@ class _Row(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """How lines are read."""
+    """Settings for parsing lines."""
 
     classes: tuple[str, ...]
     keypoints: bool

@@ -1,4 +1,4 @@
-"""Where a yolo source's files lie: the images of each split, and their text files.
+"""File layout of a yolo source: the images of each split and their text files.
 
 A split is given by data.yaml, else by the folders' names.
 """
@@ -88,7 +88,9 @@ def _images(files: Files, config: Yolo) -> list[str]:
 
 
 def _split_by_folders(name: str) -> str:
-    """What the folders of a file say it is for; "all" where they say nothing."""
+    """Return the split that the innermost folder named after one stands for; "all" if there is
+    none.
+    """
     folders = name.split("/")[:-1]
     return next((split for split in map(split_of, reversed(folders)) if split), "all")
 
