@@ -118,10 +118,15 @@ def test_a_file_answers_as_the_signature_of_tensors(name: str, exported: Path) -
     told = read_about(exported)["formats"][name]
     assert told["max_difference"] <= told["tolerance"]
     signature = tf.saved_model.load(str(exported)).signatures["tensor"]
-    shape = signature.structured_input_signature[1]["image"].shape[1:]
-    images = np.random.default_rng(1).random((3, *shape), np.float32)
+    specs = signature.structured_input_signature[1]
+    images = np.random.default_rng(1).random((3, *specs["image"].shape[1:]), np.float32)
     given = RUNTIMES[name](str(exported / told["file"]), images)
-    answers = signature(image=tf.constant(images)).items()
+    settings = {
+        own: tf.constant(value["default"], specs[own].dtype)
+        for own, value in read_about(exported)["signatures"]["tensor"]["inputs"].items()
+        if "default" in value
+    }
+    answers = signature(image=tf.constant(images), **settings).items()
     # Names are strings: numbers stand for them.
     expected = {own: value.numpy() for own, value in answers if value.dtype != tf.string}
     assert set(given) == set(expected) == set(told["answers"])
