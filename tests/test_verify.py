@@ -75,6 +75,7 @@ def test_the_card_has_scores_tensors_and_data(artefact: Path) -> None:
         assert f"](pictures/{picture.name})" in card
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_scores_of_another_checkpoint_are_left_out(run_copy: Path, tmp_path: Path) -> None:
     file = Run(run_copy).scores_file("test")

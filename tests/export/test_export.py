@@ -144,6 +144,7 @@ def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Pat
     assert about["gate"]["images"] == 64 and about["gate"]["max_difference"] <= 1e-5
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_path: Path) -> None:
     for version in ("9", "10", "notes"):

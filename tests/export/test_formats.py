@@ -166,6 +166,7 @@ def test_files_belong_to_their_version(exported: Path) -> None:
     assert "## Other runtimes" in (exported / CARD).read_text(encoding="utf-8")
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
 def test_a_file_that_answers_otherwise_leaves_no_export(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,6 +233,7 @@ def test_an_operation_that_a_runtime_lacks_is_named(name: str, tmp_path: Path) -
         RUNTIME[name].convert(plain, tmp_path / RUNTIME[name].file)
 
 
+@pytest.mark.soak
 def test_the_command_tells_of_each_file(
     trained_run: Path, cvpipe: Any, tmp_path: Path, gate_in_this_process: None
 ) -> None:

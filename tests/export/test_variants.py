@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from conftest import Once, small_config, soaked
+from conftest import Once, small_config
 from cvpipe.config.train import Batching, Export
 from cvpipe.errors import ConfigError
 from cvpipe.export.about import artefact_config, read_about
@@ -131,7 +131,8 @@ def variant_of(trained_run: Path, once: Once) -> Callable[[str], Path]:
     return made
 
 
-@pytest.mark.parametrize("name", ["bfloat16", *soaked("tpu", "float16", "gpu, batched")])
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["bfloat16", "tpu", "float16", "gpu, batched"])
 def test_a_variant_answers_as_evaluation_and_says_what_it_is(
     name: str, variant_of: Callable[[str], Path], artefact: Path
 ) -> None:

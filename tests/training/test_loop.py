@@ -83,6 +83,7 @@ def test_a_broken_image_is_left_out_named_and_not_touched(photos: Path, tmp_path
     assert result["ended"] == "finished"
 
 
+@pytest.mark.soak
 def test_a_broken_image_doesnt_change_which_examples_the_others_meet(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

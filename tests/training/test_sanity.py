@@ -319,6 +319,7 @@ def test_smoothing_keeps_what_is_constant_and_forgets_slowly() -> None:
     )
 
 
+@pytest.mark.soak
 def test_a_sound_pipeline_passes_every_check_and_gets_a_report_beside_its_run(
     cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
 ) -> None:
