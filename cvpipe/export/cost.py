@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cvpipe.data.facts import KnownData
@@ -25,18 +26,23 @@ class Cost(NamedTuple):
 
 
 def measure_cost(
-    trained: Trained, predict: Predict, known: KnownData
+    trained: Trained,
+    predict: Predict,
+    known: KnownData,
+    reported: Mapping[str, Mapping[str, float]],
 ) -> tuple[Cost, dict[str, dict[str, float]]]:
     """Score a model as it was trained and in another precision.
 
     Args:
         predict: predictions in the other precision.
         known: the data of the run.
+        reported: scores in the precision of the training by split, as far as a report has them.
 
     Returns:
         The cost, and the scores of `predict` by split.
     """
-    before, after = (_scores(own, trained, known) for own in (trained.predict, predict))
+    before = reported.get(SPLIT) or _scores(trained.predict, trained, known)
+    after = _scores(predict, trained, known)
     best = trained.task.best_by.score
     return Cost(best, before[best], after[best]), {SPLIT: after}
 

@@ -93,7 +93,7 @@ def export_members(
         reported = _measured(members)
         scores, cost = reported, None
         if predict is not trained.predict:
-            cost, scores = measure_cost(trained, predict, known)
+            cost, scores = measure_cost(trained, predict, known, reported)
         about = {
             "cvpipe": __version__,
             "config": config.to_json(),
