@@ -6,6 +6,7 @@ import configparser
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -51,15 +52,11 @@ def test_packages_that_are_installed_agree_with_each_other() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("extra", requirements())
-def test_an_extra_is_installed_as_pinned_beside_the_setuptools_that_tensorboard_needs(
-    extra: str,
-) -> None:
-    command = "uv pip compile setup.cfg --universal --python-version 3.11 --no-header --no-annotate"
-    chosen = ["--constraint", "constraints.txt", *(["--extra", extra] if extra else [])]
+def resolve(*words: str) -> dict[str, str]:
+    """Return the versions that uv chooses for setup.cfg, by package."""
+    command = "uv pip compile setup.cfg --python-version 3.11 --no-header --no-annotate"
     done = subprocess.run(
-        [sys.executable, "-m", *command.split(), *chosen],
+        [sys.executable, "-m", *command.split(), *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -68,6 +65,27 @@ def test_an_extra_is_installed_as_pinned_beside_the_setuptools_that_tensorboard_
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr
-    found = {canonicalize_name(own.name): str(own.specifier) for own in parsed(done.stdout)}
+    return {canonicalize_name(own.name): str(own.specifier) for own in parsed(done.stdout)}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("extra", requirements())
+def test_an_extra_is_installed_as_pinned_beside_the_setuptools_that_tensorboard_needs(
+    extra: str,
+) -> None:
+    chosen = ["--extra", extra] if extra else []
+    found = resolve("--universal", "--constraint", "constraints.txt", *chosen)
     assert found == {name: str(PINS[name].specifier) for name in found}
     assert found["setuptools"] == str(PINS["setuptools"].specifier)
+
+
+@pytest.mark.soak
+def test_tensorflow_tpu_is_installed_without_the_build_for_cpus(tmp_path: Path) -> None:
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = tmp_path / "constraints.txt"
+    kept.write_text("".join(line for line in constraints if not line.startswith("tensorflow==")))
+    found = resolve(
+        *("deploy/tpu_requirements.txt", "--constraint", str(kept)),
+        *("--override", "deploy/tpu_overrides.txt", "--python-platform", "x86_64-manylinux_2_31"),
+    )
+    assert {"tensorflow-tpu", "libtpu", "keras"} <= found.keys() and "tensorflow" not in found

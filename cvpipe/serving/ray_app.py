@@ -31,10 +31,15 @@ class Arguments(BaseModel):
     cpus: float = 1.0
     """Cores that Ray reserves for a replica."""
     gpus: float = 0.0
-    max_batch: int = 32
-    batch_threads: int = 2
-    timeout: float = 60.0
-    drain: float = 30.0
+    max_batch: int = Settings.max_batch
+    batch_threads: int = Settings.batch_threads
+    timeout: float = Settings.timeout
+    drain: float = Settings.drain
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of every replica."""
+        return Settings(**self.model_dump(exclude={"folder", "replicas", "cpus", "gpus"}))
 
 
 class Replica:
@@ -87,12 +92,7 @@ def application(words: Mapping[str, Any]) -> Any:
     from ray import serve
 
     arguments = Arguments.model_validate(words)
-    settings = Settings(
-        max_batch=arguments.max_batch,
-        batch_threads=arguments.batch_threads,
-        timeout=arguments.timeout,
-        drain=arguments.drain,
-    )
+    settings = arguments.settings
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name="cvpipe",
