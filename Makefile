@@ -42,7 +42,7 @@ setup: $(VENV)/.installed ## install cvpipe and what it needs into .venv
 check: $(VENV)/.installed ## read the data of PIPELINE once: broken files, leaks between splits, a sheet of augmented examples
 	$(CVPIPE) data check $(PIPELINE) $(foreach pair,$(SET),--set '$(pair)')
 
-train: $(VENV)/.installed ## train PIPELINE, score it, export it and check the artefact (SET="train.epochs=3" overrides keys)
+train: $(VENV)/.installed ## train PIPELINE, score it, export it and check the artifact (SET="train.epochs=3" overrides keys)
 	$(CVPIPE) train $(PIPELINE) --run $(RUN) $(foreach pair,$(SET),--set '$(pair)')
 	$(CVPIPE) export $(RUN) --to $(MODEL)
 	@echo
@@ -69,7 +69,7 @@ tpu-create: ## create the Cloud TPU VM that docs/cloud_tpu.md describes (DRY_RUN
 tpu-train: ## train PIPELINE on a Cloud TPU VM until it is done, through preemptions
 tpu-logs: ## follow the training's output
 tpu-tensorboard: ## show the runs on the VM in the browser
-tpu-export: ## export RUN on the VM and copy the artefact here
+tpu-export: ## export RUN on the VM and copy the artifact here
 tpu-delete: ## delete the VM; the run's copy in TPU_BUCKET stays
 tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete:
 	@PIPELINE='$(PIPELINE)' RUN='$(RUN)' MODEL='$(MODEL)' SET='$(SET)' bash deploy/cloud_tpu.sh $(@:tpu-%=%)

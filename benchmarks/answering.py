@@ -1,9 +1,9 @@
 """Wall time of `cvpipe predict` for one image, against a bare script that imports TensorFlow, loads
-the same artefact and answers the same image.
+the same artifact and answers the same image.
 
-    python benchmarks/answering.py [ARTEFACT]
+    python benchmarks/answering.py [ARTIFACT]
 
-ARTEFACT is saved_models/digits, which `make train` leaves, unless another is given.
+ARTIFACT is saved_models/digits, which `make train` leaves, unless another is given.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ def main() -> None:
     """Measure both in turns."""
     from PIL import Image
 
-    from cvpipe.export.about import find_artefact
+    from cvpipe.export.about import find_artifact
 
-    artefact = find_artefact(Path(sys.argv[1] if len(sys.argv) > 1 else "saved_models/digits"))
+    artifact = find_artifact(Path(sys.argv[1] if len(sys.argv) > 1 else "saved_models/digits"))
     with tempfile.TemporaryDirectory() as scratch:
         image = Path(scratch) / "image.png"
         Image.new("RGB", (64, 64), (90, 120, 150)).save(image)
         seconds = median_seconds(
             {
                 "cvpipe predict": command(
-                    sys.executable, "-m", "cvpipe", "predict", str(artefact), str(image)
+                    sys.executable, "-m", "cvpipe", "predict", str(artifact), str(image)
                 ),
-                "bare script": command(sys.executable, "-c", BARE, str(artefact), str(image)),
+                "bare script": command(sys.executable, "-c", BARE, str(artifact), str(image)),
             },
             ROUNDS,
         )

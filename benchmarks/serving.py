@@ -1,9 +1,9 @@
-"""Throughput and latency of `cvpipe serve` and of other servers on the same artefact, against bare
+"""Throughput and latency of `cvpipe serve` and of other servers on the same artifact, against bare
 calls.
 
-    python benchmarks/serving.py [ARTEFACT IMAGE]...
+    python benchmarks/serving.py [ARTIFACT IMAGE]...
 
-ARTEFACT is saved_models/digits, which `make train` leaves, unless others are given; IMAGE is a
+ARTIFACT is saved_models/digits, which `make train` leaves, unless others are given; IMAGE is a
 digit. Peers are those that are installed: Ray Serve and LitServe by the extra [bench]. BentoML
 needs other versions than cvpipe and an environment of its own, with TensorFlow 2.20; the variable
 BENTOML_PYTHON names its Python.
@@ -56,17 +56,17 @@ ENVIRONMENT = {
 }
 
 
-def limit(artefact: str, file: str, batch: int, threads: int) -> None:
+def limit(artifact: str, file: str, batch: int, threads: int) -> None:
     """Measure decoding and `tensor`, in seconds an image, whenever a line comes."""
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image
     from cvpipe.data.prepare import input_spec, prepare
-    from cvpipe.export.about import artefact_config
+    from cvpipe.export.about import artifact_config
 
-    config = artefact_config(Path(artefact))
+    config = artifact_config(Path(artifact))
     spec = tf.TensorSpec(input_spec(config).shape[1:])
-    signature = (loaded := tf.saved_model.load(artefact)).signatures["tensor"]
+    signature = (loaded := tf.saved_model.load(artifact)).signatures["tensor"]
     images = tf.constant([Path(file).read_bytes()] * batch)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
@@ -106,7 +106,7 @@ def free_port() -> int:
         return int(own.getsockname()[1])
 
 
-def commands(artefact: Path) -> dict[str, list[str]]:
+def commands(artifact: Path) -> dict[str, list[str]]:
     """Return how each server is started that is installed here."""
     peers = str(HERE / "serving_peers.py")
     known = {
@@ -114,12 +114,12 @@ def commands(artefact: Path) -> dict[str, list[str]]:
         "LitServe": (sys.executable, "litserve"),
         "BentoML": (os.environ.get("BENTOML_PYTHON", sys.executable), "bentoml"),
     }
-    found = {OURS: [sys.executable, "-m", "cvpipe", "serve", str(artefact.parent), "--port"]}
+    found = {OURS: [sys.executable, "-m", "cvpipe", "serve", str(artifact.parent), "--port"]}
     for name, (python, module) in known.items():
         if subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode:
             print(f"{name} is not installed and not measured")
         else:
-            found[name] = [python, peers, module, str(artefact)]
+            found[name] = [python, peers, module, str(artifact)]
     return found
 
 
@@ -190,18 +190,18 @@ def limit_of(clients: int, count: int) -> tuple[int, int]:
     return (32, 2) if clients > 1 else (count, 1)
 
 
-def measure(artefact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
-    """Return the rows of an artefact, and our share of the limit under 32 clients."""
-    image, name = Path(file).read_bytes(), artefact.parent.name
+def measure(artifact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
+    """Return the rows of an artifact, and our share of the limit under 32 clients."""
+    image, name = Path(file).read_bytes(), artifact.parent.name
     seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     bare: dict[tuple[int, int], list[float]] = defaultdict(list)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
         served = Path(scratch) / "served"
         served.mkdir()
-        (served / "1").symlink_to(artefact.resolve())
+        (served / "1").symlink_to(artifact.resolve())
         limits = {
             one: Contestant(
-                [sys.executable, __file__, "--limit", str(artefact), file, *map(str, one)],
+                [sys.executable, __file__, "--limit", str(artifact), file, *map(str, one)],
                 ENVIRONMENT,
             )
             for one in {limit_of(*level) for level in LEVELS.values()}
@@ -227,7 +227,7 @@ def summary(
     seen: dict[tuple[str, str], list[dict[str, Any]]],
     bare: dict[tuple[int, int], list[float]],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Return the rows of an artefact, and our share of the limit under 32 clients."""
+    """Return the rows of an artifact, and our share of the limit under 32 clients."""
     rows, share = [], 0.0
     for level, (clients, count) in LEVELS.items():
         most = statistics.median(bare[limit_of(clients, count)])
@@ -257,13 +257,13 @@ def summary(
 
 
 def main() -> None:
-    """Measure every artefact."""
-    from cvpipe.export.about import find_artefact
+    """Measure every artifact."""
+    from cvpipe.export.about import find_artifact
 
     words = sys.argv[1:] or ["saved_models/digits", "pipelines/classification/example.png"]
     rows, shares = [], []
-    for artefact, file in zip(words[::2], words[1::2], strict=True):
-        own, share = measure(find_artefact(Path(artefact)), file)
+    for artifact, file in zip(words[::2], words[1::2], strict=True):
+        own, share = measure(find_artifact(Path(artifact)), file)
         rows += own
         shares.append(share)
     record("serving", rows, to_limit=min(shares))

@@ -17,7 +17,7 @@ from serving_peers import MAX_BATCH, Model
 )
 class Served:
     def __init__(self) -> None:
-        self.model = Model(os.environ["SERVED_ARTEFACT"])
+        self.model = Model(os.environ["SERVED_ARTIFACT"])
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=1000, route="/predict")
     def predict(self, images: list[str]) -> list[dict[str, Any]]:

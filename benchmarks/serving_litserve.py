@@ -12,12 +12,12 @@ from serving_peers import MAX_BATCH, Model
 class Api(litserve.LitAPI):
     """Batches requests, each with its own images."""
 
-    def __init__(self, artefact: str) -> None:
+    def __init__(self, artifact: str) -> None:
         super().__init__(max_batch_size=MAX_BATCH, batch_timeout=0.01)
-        self.artefact = artefact
+        self.artifact = artifact
 
     def setup(self, device: str) -> None:
-        self.model = Model(self.artefact)
+        self.model = Model(self.artifact)
 
     # LitServe takes an annotation for the schema of a request.
     def decode_request(self, request) -> list[str]:  # type: ignore[no-untyped-def]
@@ -36,7 +36,7 @@ class Api(litserve.LitAPI):
         return {"predictions": output}
 
 
-def run(artefact: str, port: int) -> None:
+def run(artifact: str, port: int) -> None:
     """Serve by one worker."""
-    server = litserve.LitServer(Api(artefact), accelerator="cpu", devices=1, workers_per_device=1)
+    server = litserve.LitServer(Api(artifact), accelerator="cpu", devices=1, workers_per_device=1)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")

@@ -1,6 +1,6 @@
-"""Other servers, with their own dynamic batching, on the signature for image files of an artefact.
+"""Other servers, with their own dynamic batching, on the signature for image files of an artifact.
 
-    python benchmarks/serving_peers.py ray|litserve|bentoml ARTEFACT PORT
+    python benchmarks/serving_peers.py ray|litserve|bentoml ARTIFACT PORT
 
 Each takes {"images": [base64, …]} and answers as `cvpipe serve` does in row form: a JSON object for
 each image. Batches hold 32 images at most, and wait as long as each one's documentation has it in
@@ -33,12 +33,12 @@ MAX_BATCH = 32
 
 
 class Model:
-    """The artefact's signature for image files."""
+    """The artifact's signature for image files."""
 
-    def __init__(self, artefact: str) -> None:
+    def __init__(self, artifact: str) -> None:
         import tensorflow as tf
 
-        self._constant, self._loaded = tf.constant, tf.saved_model.load(artefact)
+        self._constant, self._loaded = tf.constant, tf.saved_model.load(artifact)
         self._signature = self._loaded.signatures["serving_default"]
         for size in (1, 8, MAX_BATCH):
             self.answers([b""] * size)
@@ -66,7 +66,7 @@ def plain(array: Any) -> list[Any]:
     ]
 
 
-def run_ray(artefact: str, port: int) -> None:
+def run_ray(artifact: str, port: int) -> None:
     """Serve by Ray Serve: one replica with all cores, `serve.batch`."""
     import ray
     from ray import serve
@@ -75,7 +75,7 @@ def run_ray(artefact: str, port: int) -> None:
     @serve.deployment(max_ongoing_requests=512, ray_actor_options={"num_cpus": os.cpu_count()})
     class Served:
         def __init__(self) -> None:
-            self.model = Model(artefact)
+            self.model = Model(artifact)
 
         @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.01)
         async def answer(self, requests: list[list[str]]) -> list[list[dict[str, Any]]]:
@@ -91,16 +91,16 @@ def run_ray(artefact: str, port: int) -> None:
         time.sleep(1)
 
 
-def run_litserve(artefact: str, port: int) -> None:
+def run_litserve(artifact: str, port: int) -> None:
     """Serve by LitServe: one worker, `max_batch_size` and `batch_timeout`."""
     from serving_litserve import run
 
-    run(artefact, port)
+    run(artifact, port)
 
 
-def run_bentoml(artefact: str, port: int) -> None:
+def run_bentoml(artifact: str, port: int) -> None:
     """Serve by BentoML: one worker, a batchable API."""
-    os.environ["SERVED_ARTEFACT"] = artefact
+    os.environ["SERVED_ARTIFACT"] = artifact
     os.chdir(Path(__file__).parent)
     command = ["serve", "serving_bento:Served", "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *command])

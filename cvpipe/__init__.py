@@ -1,3 +1,3 @@
-"""cvpipe: from labelled images to a served answer on one static graph."""
+"""cvpipe: from labeled images to a served answer on one static graph."""
 
 __version__ = "0.1.0"

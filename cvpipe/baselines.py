@@ -1,7 +1,7 @@
 """scikit-learn's classifiers on a pipeline's own prepared images, flattened: what a network has to
 beat.
 
-Dimensions: N training images, M other images, D values of an image, K classes, Q neighbours.
+Dimensions: N training images, M other images, D values of an image, K classes, Q neighbors.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from cvpipe.models.normalize import Normalize
 from cvpipe.tasks import load_task
 from cvpipe.training.start import fit_normalization
 
-# Numbers of neighbours to choose from; five are always shown too.
-NEIGHBOURS = (1, 3, 5, 7, 9, 11, 15, 21)
+# Numbers of neighbors to choose from; five are always shown too.
+NEIGHBORS = (1, 3, 5, 7, 9, 11, 15, 21)
 ALWAYS_SHOWN = 5
 # By scikit-learn's names. It has a matrix product for "euclidean", but not for "l2", which is many
 # times slower.
@@ -142,7 +142,7 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
         parts = hold_out(splits["train"], 0.1, f"{config.seed} validation")
         to_learn, to_choose = (_read(part, "train", config, normalize) for part in parts)
     for distance in METRICS:
-        yield from _nearest_neighbours(
+        yield from _nearest_neighbors(
             distance, to_learn, to_choose, images["train"], images["test"], config.seed
         )
     for trainable in TRAINABLE:
@@ -150,7 +150,7 @@ def baselines(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def vote(labels: np.ndarray, k: int) -> np.ndarray:
-    """The most frequent class among the nearest `k` of the neighbours' labels [M, Q], int [M]; of
+    """The most frequent class among the nearest `k` of the neighbors' labels [M, Q], int [M]; of
     equals the first class.
     """
     counts = (labels[:, :k, np.newaxis] == np.arange(labels.max() + 1)).sum(axis=1)
@@ -195,10 +195,10 @@ def _read(
     return Images(values[:count], labels[:count])
 
 
-def _nearest_neighbours(
+def _nearest_neighbors(
     distance: str, to_learn: Images, to_choose: Images, train: Images, test: Images, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Rows for the chosen number of neighbours and for five."""
+    """Rows for the chosen number of neighbors and for five."""
     began = time.monotonic()
     note = ""
     if distance == "L1" and len(test.labels) > (
@@ -208,20 +208,20 @@ def _nearest_neighbours(
         # another classifier.
         to_choose, test = to_choose.sample(most // 2, seed), test.sample(most, seed)
         note = f"on a sample of {most:,} test images"
-    possible = [k for k in NEIGHBOURS if k <= len(to_learn.labels)]
-    known = _neighbours(distance, to_learn, to_choose, possible[-1])
+    possible = [k for k in NEIGHBORS if k <= len(to_learn.labels)]
+    known = _neighbors(distance, to_learn, to_choose, possible[-1])
     scores = [float((vote(known, k) == to_choose.labels).mean()) for k in possible]
     chosen = possible[int(np.argmax(scores))]
-    answers = _neighbours(distance, train, test, possible[-1])
+    answers = _neighbors(distance, train, test, possible[-1])
     seconds = round(time.monotonic() - began, 1)
     for k in sorted({chosen, min(ALWAYS_SHOWN, possible[-1])}):
         accuracy = float((vote(answers, k) == test.labels).mean())
         yield _row(
-            f"nearest neighbours, {distance}", {"k": k}, accuracy, len(test.labels), seconds, note
+            f"nearest neighbors, {distance}", {"k": k}, accuracy, len(test.labels), seconds, note
         )
 
 
-def _neighbours(distance: str, train: Images, asked: Images, most: int) -> np.ndarray:
+def _neighbors(distance: str, train: Images, asked: Images, most: int) -> np.ndarray:
     """The labels of the `most` nearest training images to each image asked for, nearest first,
     int32 [M, Q].
     """

@@ -1,4 +1,4 @@
-"""Scores of a model or of an exported artefact, by one path: predictions in, the task's metrics
+"""Scores of a model or of an exported artifact, by one path: predictions in, the task's metrics
 out.
 """
 
@@ -41,7 +41,7 @@ def make_predict(
     config: Config,
     stand_in: Callable[[Network], Network] = lambda network: network,
 ) -> Predict:
-    """Build the evaluated graph, which is also what the artefact contains.
+    """Build the evaluated graph, which is also what the artifact contains.
 
     It takes what `Task.predict` takes, without the networks. Where an image has several views, and
     where several members answer together, their outputs are combined by `Task.combine`.

@@ -21,7 +21,7 @@ class Field(NamedTuple):
     """Fills up smaller arrays where the images of a batch differ in size; None: all have one size.
     """
     meaning: str = ""
-    """Shape and content of an answer, for those who ask an artefact."""
+    """Shape and content of an answer, for those who ask an artifact."""
 
 
 def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray:

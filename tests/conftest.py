@@ -1,4 +1,4 @@
-"""Fixtures that tests share: small real runs and artefacts, made once for all workers."""
+"""Fixtures that tests share: small real runs and artifacts, made once for all workers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def run_copy(trained_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def artefact(trained_run: Path, once: Once) -> Path:
+def artifact(trained_run: Path, once: Once) -> Path:
     """The folder of the version exported from `trained_run`."""
     from cvpipe.export.export import export
     from cvpipe.training.run import Run
@@ -122,16 +122,16 @@ def artefact(trained_run: Path, once: Once) -> Path:
 
 
 @functools.cache
-def opened(artefact: Path) -> Any:
-    """`open_artefact`, once for all tests of this process: loading takes longer than answering."""
-    from cvpipe.export.artefact import open_artefact
+def opened(artifact: Path) -> Any:
+    """`open_artifact`, once for all tests of this process: loading takes longer than answering."""
+    from cvpipe.export.artifact import open_artifact
 
-    return open_artefact(artefact)
+    return open_artifact(artifact)
 
 
 @pytest.fixture(params=["in this process", *soaked("in its own")])
 def gate_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replay artefacts in the test's process, which saves the start of TensorFlow.
+    """Replay artifacts in the test's process, which saves the start of TensorFlow.
 
     `make soak` repeats the test through the gate's own process.
     """

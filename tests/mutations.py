@@ -106,13 +106,13 @@ MUTATIONS = {
         "tasks/test_classification.py::"
         "test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted",
     ),
-    "artefact-class-order": Mutation(
+    "artifact-class-order": Mutation(
         (
             "training/trained.py",
             "load_task(config, facts)",
             "load_task(config, facts._replace(class_names=facts.class_names[::-1]))",
         ),
-        "export/test_export.py::test_an_artefact_names_classes_in_the_order_of_its_run",
+        "export/test_export.py::test_an_artifact_names_classes_in_the_order_of_its_run",
     ),
     "quarantine-unwritten": Mutation(
         ("data/quarantine.py", "if line not in text.splitlines()", "if not text"),

@@ -28,13 +28,13 @@ def rows() -> list[dict]:
     return list(baselines(config_file.load(DIGITS, PLAIN)))
 
 
-def test_every_baseline_learns_the_digits_and_five_neighbours_are_always_shown(
+def test_every_baseline_learns_the_digits_and_five_neighbors_are_always_shown(
     rows: list[dict],
 ) -> None:
     names = {row["baseline"] for row in rows}
     assert names == {
-        "nearest neighbours, L2",
-        "nearest neighbours, L1",
+        "nearest neighbors, L2",
+        "nearest neighbors, L1",
         "linear SVM",
         "softmax regression",
         "two-layer net, 256 hidden",
@@ -50,7 +50,7 @@ def test_rows_are_the_same_every_time(rows: list[dict]) -> None:
     assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in rows]
 
 
-def test_five_neighbours_are_those_that_scikit_learn_finds_in_its_own_copy_of_the_pipelines_split(
+def test_five_neighbors_are_those_that_scikit_learn_finds_in_its_own_copy_of_the_pipelines_split(
     rows: list[dict],
 ) -> None:
     digits, splits = load_digits(), open_splits(config_file.load(DIGITS, PLAIN).data)
@@ -64,7 +64,7 @@ def test_five_neighbours_are_those_that_scikit_learn_finds_in_its_own_copy_of_th
     (row,) = [
         row
         for row in rows
-        if row["baseline"] == "nearest neighbours, L2" and row["settings"]["k"] == 5
+        if row["baseline"] == "nearest neighbors, L2" and row["settings"]["k"] == 5
     ]
     assert row["accuracy"] == pytest.approx(expected, abs=1.5 / 359)
 
@@ -151,7 +151,7 @@ def test_the_command_prints_a_table_or_json(
     code, out, _ = cvpipe("baselines", DIGITS, *sets, "--limit", 100, "--json")
     assert code == 0 and {row["baseline"] for row in json.loads(out)} >= {
         "linear SVM",
-        "nearest neighbours, L1",
+        "nearest neighbors, L1",
     }
     code, out, err = cvpipe("baselines", DIGITS, "--limit", "some")
     assert (code, out) == (2, "") and "'data.limit' should be an integer" in err

@@ -110,7 +110,7 @@ def test_the_core_names_no_task_no_annotation_and_no_answer(path: Path) -> None:
     [
         ("cvpipe.export.export", "cvpipe.tasks.task"),
         ("cvpipe.export.score", "cvpipe.evaluation"),
-        ("cvpipe.export.artefact", "cvpipe.export.replay"),
+        ("cvpipe.export.artifact", "cvpipe.export.replay"),
         ("cvpipe.serving.server", "cvpipe.serving.models"),
     ],
 )
@@ -122,13 +122,13 @@ def test_exporting_and_answering_import_no_pictures(module: str, needed: str) ->
         assert not any(other.split(".")[0] == "matplotlib" for other in known), name
 
 
-def test_answering_an_image_imports_little(artefact: Path, tmp_path: Path) -> None:
+def test_answering_an_image_imports_little(artifact: Path, tmp_path: Path) -> None:
     image = tmp_path / "image.png"
     Image.new("L", (16, 16)).save(image)
     code = (
         "import json, sys\n"
         "from cvpipe.cli import main\n"
-        f"assert main(['predict', {str(artefact)!r}, {str(image)!r}]) == 0\n"
+        f"assert main(['predict', {str(artifact)!r}, {str(image)!r}]) == 0\n"
         "print(json.dumps([name for name in sys.modules if name.split('.')[0] == 'cvpipe']))\n"
     )
     done = subprocess.run(

@@ -264,14 +264,14 @@ def test_train_prints_one_json_object_and_nothing_else(
     assert "validation accuracy" in done.stderr
 
 
-def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artefact(
-    cvpipe: Cvpipe, run_copy: Path, artefact: Path
+def test_evaluate_prints_the_same_numbers_for_a_run_and_its_artifact(
+    cvpipe: Cvpipe, run_copy: Path, artifact: Path
 ) -> None:
     from_run = json.loads(cvpipe("evaluate", run_copy, "--json")[1])
-    from_artefact = json.loads(cvpipe("evaluate", artefact.parent, "--json")[1])
+    from_artifact = json.loads(cvpipe("evaluate", artifact.parent, "--json")[1])
     for name in ("accuracy", "top5_accuracy", "images", "quarantined"):
-        assert from_run[name] == from_artefact[name]
-    assert from_run["loss"] == pytest.approx(from_artefact["loss"], abs=1e-5)
+        assert from_run[name] == from_artifact[name]
+    assert from_run["loss"] == pytest.approx(from_artifact["loss"], abs=1e-5)
 
 
 def test_evaluate_knows_which_splits_there_are(cvpipe: Cvpipe, run_copy: Path) -> None:
@@ -306,11 +306,11 @@ def some_images(tmp_path: Path) -> list[Path]:
 
 
 def test_predict_answers_each_image_on_its_line(
-    cvpipe: Cvpipe, artefact: Path, some_images: list[Path], tmp_path: Path
+    cvpipe: Cvpipe, artifact: Path, some_images: list[Path], tmp_path: Path
 ) -> None:
     before = {image: image.read_bytes() for image in some_images if image.exists()}
     picture = tmp_path / "good.png.prediction.png"
-    code, out, _ = cvpipe("predict", artefact, *some_images, "--draw", tmp_path)
+    code, out, _ = cvpipe("predict", artifact, *some_images, "--draw", tmp_path)
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1
     assert [row["image"] for row in rows] == [str(image) for image in some_images]
@@ -323,15 +323,15 @@ def test_predict_answers_each_image_on_its_line(
 
 
 def test_predict_of_good_images_alone_succeeds(
-    cvpipe: Cvpipe, artefact: Path, some_images: list[Path]
+    cvpipe: Cvpipe, artifact: Path, some_images: list[Path]
 ) -> None:
-    assert cvpipe("predict", artefact.parent, some_images[0])[0] == 0
+    assert cvpipe("predict", artifact.parent, some_images[0])[0] == 0
 
 
-def test_a_setting_that_an_artefact_lacks_is_wrong_use(
-    cvpipe: Cvpipe, artefact: Path, some_images: list[Path]
+def test_a_setting_that_an_artifact_lacks_is_wrong_use(
+    cvpipe: Cvpipe, artifact: Path, some_images: list[Path]
 ) -> None:
-    code, out, err = cvpipe("predict", artefact, some_images[0], "--score-threshold", "0.5")
+    code, out, err = cvpipe("predict", artifact, some_images[0], "--score-threshold", "0.5")
     assert code == 2 and out == "" and "unrecognized arguments: --score-threshold" in err
 
 

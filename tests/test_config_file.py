@@ -379,7 +379,7 @@ def test_all_mistakes_are_said_at_once_unknown_keys_first(tmp_path: Path) -> Non
     text = replaced("epochs: 20", "epoch: 20").replace("channels: 1", "channels: 2")
     assert complaint(write(tmp_path, text)).splitlines() == [
         "p.yaml:18: unknown key 'train.epoch'; did you mean 'epochs'?",
-        ("p.yaml:9: 'prepare.channels' should be 1 or 3, not 2 (1: grey, 3: RGB)"),
+        ("p.yaml:9: 'prepare.channels' should be 1 or 3, not 2 (1: gray, 3: RGB)"),
         "p.yaml:17: 'train.epochs' is missing; add it (Passes over the training split)",
     ]
 
@@ -692,7 +692,7 @@ def test_every_option_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
         [
             (
                 "augment=[{op: flip}, {op: random_resized_crop, area: [0.1, 0.30000000000000004]},"
-                " {op: colour_jitter, hue: 0.1}]"
+                " {op: color_jitter, hue: 0.1}]"
             ),
             "optimizer={kind: adamw, weight_decay: 1e-5}",
             "schedule={kind: step, at: [1, 2.5]}",

@@ -23,7 +23,7 @@ from cvpipe.data.stream import encoded_batches, evaluation_batches, training_bat
 from cvpipe.evaluation import ask
 from cvpipe.export.about import read_about
 from cvpipe.export.export import export
-from cvpipe.export.score import evaluate_artefact
+from cvpipe.export.score import evaluate_artifact
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_servable
 from cvpipe.tasks import load_task
@@ -99,29 +99,29 @@ def test_the_export_passes_the_gate(exported: Path) -> None:
     assert read_about(exported)["gate"]["max_difference"] <= 1e-5
 
 
-def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
+def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
     # Evaluation writes a report.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
-    from_run, from_artefact = evaluate_run(copied), evaluate_artefact(exported, "test")
+    from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     for name in ("images", "objects", "ap", "ap50", "ar100"):
-        assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-6), name
+        assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-6), name
 
 
 def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
-    trained, artefact = load(run), opened(exported)
+    trained, artifact = load(run), opened(exported)
     source, encode = open_split(trained.config, "test", run.known), trained.task.encode
     batch = next(iter(evaluation_batches(source, trained.config, encode, None, 12)))
     encoded = next(iter(encoded_batches(source, trained.config, encode, 12)))["bytes"]
     expected, given = (
         ask(trained.predict, batch["image"], batch["extent"]),
-        ask(artefact, encoded),
+        ask(artifact, encoded),
     )
     np.testing.assert_allclose(given["boxes"], expected["boxes"], atol=1e-3)
     np.testing.assert_allclose(given["scores"], expected["scores"], atol=1e-5)
     assert given["image_size"].tolist() == [[96, 128]] * 12
 
 
-def test_one_artefact_answers_images_of_different_sizes_in_their_own_pixels(exported: Path) -> None:
+def test_one_artifact_answers_images_of_different_sizes_in_their_own_pixels(exported: Path) -> None:
     sizes = [(40, 300), (300, 40), (1, 5000), (64, 64)]
     random = np.random.default_rng(0)
     images = [
@@ -187,7 +187,7 @@ def test_predict_prints_and_draws_objects(
 
 
 @pytest.mark.soak
-def test_predict_takes_every_setting_of_the_artefact_as_an_option(
+def test_predict_takes_every_setting_of_the_artifact_as_an_option(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
     image = tmp_path / "noise.png"
@@ -218,7 +218,7 @@ def test_predict_takes_every_setting_of_the_artefact_as_an_option(
     assert code == 2 and "task: detection, whose answers have no masks" in err
 
 
-def test_an_artefact_tells_the_order_of_a_boxs_numbers_and_its_settings(exported: Path) -> None:
+def test_an_artifact_tells_the_order_of_a_boxs_numbers_and_its_settings(exported: Path) -> None:
     signatures = read_about(exported)["signatures"]
     assert set(signatures) == {"serving_default", "tensor"}
     for signature in signatures.values():

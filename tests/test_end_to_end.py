@@ -16,9 +16,9 @@ from cvpipe import config_file
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.evaluation import ask
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.artifact import open_artifact
 from cvpipe.export.export import export
-from cvpipe.export.score import evaluate_artefact
+from cvpipe.export.score import evaluate_artifact
 from cvpipe.serving.client import predict
 from cvpipe.tasks.classification import encode
 from cvpipe.training.report import evaluate_run
@@ -28,9 +28,9 @@ from cvpipe.training.trained import load
 
 
 @pytest.fixture(scope="module")
-def address(artefact: Path) -> Iterator[str]:
+def address(artifact: Path) -> Iterator[str]:
     """URL of `cvpipe serve` for the folder with the exported model."""
-    command = [sys.executable, "-m", "cvpipe", "serve", str(artefact.parent.parent), "--port", "0"]
+    command = [sys.executable, "-m", "cvpipe", "serve", str(artifact.parent.parent), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         line = next((line for line in server.stderr if "http://" in line), "")
@@ -42,13 +42,13 @@ def address(artefact: Path) -> Iterator[str]:
 
 
 def test_the_server_answers_from_bytes_what_evaluation_does(
-    address: str, artefact: Path, trained_run: Path
+    address: str, artifact: Path, trained_run: Path
 ) -> None:
     run = Run(trained_run)
     source = open_split(run.config, "test", run.known)
     encoded = next(iter(encoded_batches(source, run.config, encode, 32)))["bytes"]
     served = predict(f"{address}/v1/models/digits", [*encoded.numpy(), b"garbage"])
-    expected = ask(opened(artefact), encoded)
+    expected = ask(opened(artifact), encoded)
     assert [answer["valid"] for answer in served] == [True] * 32 + [False]
     assert [answer["class_name"] for answer in served[:32]] == [
         name.decode() for name in expected["class_name"]
@@ -59,7 +59,7 @@ def test_the_server_answers_from_bytes_what_evaluation_does(
 
 
 @pytest.mark.soak
-def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(
+def test_a_run_and_its_artifact_agree_on_all_of_fashion_mnist(
     shared_data: Path, tmp_path: Path
 ) -> None:
     overrides = [
@@ -79,24 +79,24 @@ def test_a_run_and_its_artefact_agree_on_all_of_fashion_mnist(
     assert train(config, tmp_path / "run")["accuracy"] > 0.7
     run, model = Run(tmp_path / "run"), tmp_path / "model"
     export(run, model)
-    from_run, from_artefact = evaluate_run(run), evaluate_artefact(model / "1", "test")
-    assert from_run["images"] == from_artefact["images"] == 10_000
-    assert from_run["confusion_matrix"] == from_artefact["confusion_matrix"]
+    from_run, from_artifact = evaluate_run(run), evaluate_artifact(model / "1", "test")
+    assert from_run["images"] == from_artifact["images"] == 10_000
+    assert from_run["confusion_matrix"] == from_artifact["confusion_matrix"]
     assert probabilities_differ_by(run, model / "1") <= 1e-5
 
 
 def probabilities_differ_by(run: Run, folder: Path) -> float:
-    """Return the largest difference between the run's and the artefact's probabilities, the
-    artefact being fed raw bytes.
+    """Return the largest difference between the run's and the artifact's probabilities, the
+    artifact being fed raw bytes.
     """
-    trained, artefact = load(run), open_artefact(folder)
+    trained, artifact = load(run), open_artifact(folder)
     source = open_split(trained.config, "test", run.known)
     prepared = evaluation_batches(source, trained.config, encode, None, 500)
     encoded = encoded_batches(source, trained.config, encode, 500)
     differences = [
         np.abs(
             trained.predict(one["image"])["probabilities"]
-            - artefact(other["bytes"])["probabilities"]
+            - artifact(other["bytes"])["probabilities"]
         ).max()
         for one, other in zip(prepared, encoded, strict=True)
     ]

@@ -20,7 +20,7 @@ task: classification
 data:
   source:
     {kind: csv, path: PHOTOS, train: train.csv, test: test.csv, path_column: file,
-     label_column: colour}
+     label_column: color}
   validation: 0
 prepare: {size: [16, 16], channels: 1}
 model: {backbone: two_layer}
@@ -36,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     for split, count in (("train", TRAIN), ("test", TEST)):
         (folder / split).mkdir(parents=True)
-        rows = ["file,colour"]
+        rows = ["file,color"]
         for number in range(count):
             name, low = f"{split}/{number:03}.png", (0, 128)[number % 2]
             (folder / name).write_bytes(
@@ -143,7 +143,7 @@ def test_a_huge_header_is_refused_before_it_takes_memory(train: Cvpipe, photos: 
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert train()[0] == 0
-    # Decoded it would take 400 MB in grey.
+    # Decoded it would take 400 MB in gray.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 350_000
     assert quarantined(photos) == {
         "train/000.png": "the header says 20000 x 20000 pixels; allowed are 1 to 100,000,000 in all"

@@ -23,7 +23,7 @@ ORDER = [
         "user_paths",
         "interrupt",
     },
-    {"models.catalogue"},
+    {"models.catalog"},
     {"config"},
     {"config_errors", "config_reference"},
     {"config_file"},

@@ -72,7 +72,7 @@ def text(notebook: nbformat.NotebookNode) -> str:
 
 @pytest.fixture
 def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run on colour photos, one of them broken, of two classes easily told apart; their path is
+    """A run on color photos, one of them broken, of two classes easily told apart; their path is
     relative to the repository's root.
     """
     draw_photos(tmp_path / "photos")
@@ -99,24 +99,24 @@ def photos_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.soak
-def test_a_run_and_its_artefact_are_shown(
-    trained_run: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_and_its_artifact_are_shown(
+    trained_run: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
-    monkeypatch.setenv("CVPIPE_ARTEFACT", str(artefact))
+    monkeypatch.setenv("CVPIPE_ARTIFACT", str(artifact))
     done = execute(CLASSIFICATION, ROOT)
     # Class counts, images, augmented images, curves, answers, mistakes, confusion matrix,
-    # calibration, the artefact's answers.
+    # calibration, the artifact's answers.
     assert pictures(done) == 9
     assert "the same class for 24 of 24 images" in text(done)
 
 
 @pytest.mark.soak
-def test_colour_photos_are_shown_from_the_notebooks_own_folder_without_an_artefact(
+def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifact(
     photos_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVPIPE_RUN", str(photos_run))
-    monkeypatch.setenv("CVPIPE_ARTEFACT", str(tmp_path / "nothing"))
+    monkeypatch.setenv("CVPIPE_ARTIFACT", str(tmp_path / "nothing"))
     done = execute(CLASSIFICATION, CLASSIFICATION.parent)
     assert pictures(done) == 8
     # A broken photo in the test split, and no mistakes, are something to show, too.

@@ -16,7 +16,7 @@ from cvpipe import config_file
 from cvpipe.data.sources.stick_figures import JOINTS
 from cvpipe.evaluation import ask
 from cvpipe.export.export import export
-from cvpipe.export.score import evaluate_artefact
+from cvpipe.export.score import evaluate_artifact
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
@@ -63,15 +63,15 @@ def test_a_run_leaves_a_report_with_pictures(run: Run) -> None:
 
 
 @pytest.mark.soak
-def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
+def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
     # Evaluation writes a report.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
-    from_run, from_artefact = evaluate_run(copied), evaluate_artefact(exported, "test")
+    from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     for name in ("images", "keypoints", "pck", "mean_error", "oks_ap"):
-        assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-5), name
+        assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5), name
 
 
-def test_one_artefact_answers_images_of_any_size_in_their_own_pixels(exported: Path) -> None:
+def test_one_artifact_answers_images_of_any_size_in_their_own_pixels(exported: Path) -> None:
     sizes = [(40, 300), (300, 40), (1, 500), (64, 64)]
     random = np.random.default_rng(0)
     images = [

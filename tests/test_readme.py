@@ -258,8 +258,8 @@ def test_the_readme_quotes_the_baselines() -> None:
         for row in json.loads((ROOT / "benchmarks/results/baselines.json").read_text())["rows"]
     }
     measured = {
-        "5 nearest neighbours, L2": "nearest neighbours, L2, k = 5",
-        "nearest neighbours, L2": "nearest neighbours, L2, k = 7",
+        "5 nearest neighbors, L2": "nearest neighbors, L2, k = 5",
+        "nearest neighbors, L2": "nearest neighbors, L2, k = 7",
         "linear SVM": "linear SVM, C·N = 10",
         "softmax regression": "softmax regression, C·N = 100",
         "two-layer net, 256 hidden": "two-layer net, 256 hidden, alpha = 0.001",

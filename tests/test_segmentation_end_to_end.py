@@ -26,9 +26,9 @@ from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.evaluation import ask, evaluate
 from cvpipe.export.about import read_about
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.artifact import open_artifact
 from cvpipe.export.export import export
-from cvpipe.export.score import evaluate_artefact
+from cvpipe.export.score import evaluate_artifact
 from cvpipe.geometry.masks import IGNORED, palette
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_servable
@@ -142,13 +142,13 @@ def test_the_export_passes_the_gate(exported: Path) -> None:
     assert read_about(exported)["gate"]["max_difference"] <= 1e-5
 
 
-def test_the_artefact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
+def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
     # Evaluation writes a report.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
-    from_run, from_artefact = evaluate_run(copied), evaluate_artefact(exported, "test")
-    assert from_run["pixels"] == from_artefact["pixels"]
+    from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
+    assert from_run["pixels"] == from_artifact["pixels"]
     for name in ("mean_iou", "pixel_accuracy", "boundary_iou"):
-        assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-4), name
+        assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-4), name
 
 
 def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run: Run) -> None:
@@ -179,14 +179,14 @@ def test_images_in_tiles_are_evaluated_one_at_a_time_and_score_as_in_a_batch(run
 
 
 def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:
-    trained, artefact = load(run), opened(exported)
+    trained, artifact = load(run), opened(exported)
     truth, fields = trained.task.true_targets, trained.task.targets
     source = open_split(trained.config, "test", run.known)
     batch = next(iter(evaluation_batches(source, trained.config, truth, None, 8, fields)))
     encoded = next(iter(encoded_batches(source, trained.config, truth, 8, fields)))["bytes"]
     expected, given = (
         ask(trained.predict, batch["image"], batch["extent"]),
-        ask(artefact, encoded),
+        ask(artifact, encoded),
     )
     assert expected["mask"].shape == given["mask"].shape == batch["targets"]["mask"].shape
     assert (expected["mask"] == given["mask"]).mean() >= 0.9999
@@ -195,21 +195,21 @@ def test_masks_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> N
     )
 
 
-def test_one_artefact_answers_images_of_different_sizes_and_a_broken_one(exported: Path) -> None:
+def test_one_artifact_answers_images_of_different_sizes_and_a_broken_one(exported: Path) -> None:
     sizes = [(40, 300), (200, 40), (1, 500), (64, 64)]
     images = [
         tf.io.encode_png(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).numpy()
         for size in sizes
     ]
-    artefact = opened(exported)
-    answers = ask(artefact, tf.constant([*images, b"no image"]))
+    artifact = opened(exported)
+    answers = ask(artifact, tf.constant([*images, b"no image"]))
     assert answers["valid"].tolist() == [True] * 4 + [False] and answers["mask"].shape == (
         5,
         200,
         500,
     )
     for n, (height, width) in enumerate(sizes):
-        alone = ask(artefact, tf.constant(images[n : n + 1]))
+        alone = ask(artifact, tf.constant(images[n : n + 1]))
         assert (answers["mask"][n, :height, :width] == alone["mask"][0]).mean() > 0.999
         assert (answers["mask"][n, :height, :width] < 2).all() and (
             answers["mask"][n] < 2
@@ -263,7 +263,7 @@ def test_pictures_in_the_answer_show_its_mask(
     assert code == 0, err
     files = [tf.io.encode_png(picture(*size, 3)[0]).numpy() for size in ((60, 90), (300, 50))]
     answers = ask(
-        open_artefact(Path(json.loads(out)["artefact"])), tf.constant([*files, b"no image"])
+        open_artifact(Path(json.loads(out)["artifact"])), tf.constant([*files, b"no image"])
     )
     for n, (file, size) in enumerate(zip(files, ((60, 90), (300, 50)))):
         mask = np.array(Image.open(io.BytesIO(answers["mask_bytes"][n])))

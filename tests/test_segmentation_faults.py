@@ -27,7 +27,7 @@ optimizer: {kind: adamw, learning_rate: 0.002}
 train: {epochs: 2, batch_size: 2, pictures: false}
 """
 NAMES = "[{name: ground}, {name: square}]"
-COLOURS = "[{name: ground, colour: '#102030'}, {name: square, colour: '#F0F0F0'}]"
+COLORS = "[{name: ground, color: '#102030'}, {name: square, color: '#F0F0F0'}]"
 
 
 def write(folder: Path, name: str, mask: np.ndarray, height: int = 40, width: int = 48) -> None:
@@ -98,7 +98,7 @@ def test_odd_masks_train_and_evaluate_without_nan(
 
 
 @pytest.mark.soak
-def test_a_run_and_its_artefact_leave_out_the_same_odd_masks(
+def test_a_run_and_its_artifact_leave_out_the_same_odd_masks(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     code, _, err = train(odd_masks(tmp_path / "data"), cvpipe)
@@ -128,24 +128,24 @@ def test_masks_without_any_label_are_refused_before_a_run_begins(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_colour_is_told_with_its_share_and_what_is_nearest(
+def test_an_unknown_color_is_told_with_its_share_and_what_is_nearest(
     tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     folder, table = tmp_path / "data", np.array([[0x10, 0x20, 0x30], [0xF0, 0xF0, 0xF0]], np.uint8)
     for number in range(8):
         mask = table[square(number)]
         mask[-10:, :12] = (0xF0, 0xF0, 0xE0)
-        write(folder, f"coloured{number}", mask)
-    code, _, err = train(folder, cvpipe, COLOURS)
+        write(folder, f"colored{number}", mask)
+    code, _, err = train(folder, cvpipe, COLORS)
     assert code == 1
     for part in (
         "#F0F0E0",
         "6.25% of the pixels",
         "nearest: square, #F0F0F0",
-        "data.source.ignore_colours: ['#F0F0E0']",
+        "data.source.ignore_colors: ['#F0F0E0']",
     ):
         assert part in err, err
-    code, _, err = train(folder, cvpipe, COLOURS, "--set", "data.source.ignore_colours=['#F0F0E0']")
+    code, _, err = train(folder, cvpipe, COLORS, "--set", "data.source.ignore_colors=['#F0F0E0']")
     assert code == 0, err
 
 

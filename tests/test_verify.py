@@ -1,4 +1,4 @@
-"""Guards `cvpipe verify` and the model card: an artefact says what it is, and is what it says."""
+"""Guards `cvpipe verify` and the model card: an artifact says what it is, and is what it says."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from cvpipe.export.manifest import write_manifest
 from cvpipe.training.run import Run
 
 
-def test_an_artefact_as_it_was_exported_is_verified(cvpipe: Any, artefact: Path) -> None:
-    code, out, _ = cvpipe("verify", artefact.parent)
+def test_an_artifact_as_it_was_exported_is_verified(cvpipe: Any, artifact: Path) -> None:
+    code, out, _ = cvpipe("verify", artifact.parent)
     assert code == 0 and "as they were exported" in out
-    code, out, _ = cvpipe("verify", artefact, "--json")
-    files = [file for file in artefact.rglob("*") if file.is_file()]
+    code, out, _ = cvpipe("verify", artifact, "--json")
+    files = [file for file in artifact.rglob("*") if file.is_file()]
     # All but the manifest itself.
-    assert json.loads(out) == {"artefact": str(artefact), "files": len(files) - 1}
+    assert json.loads(out) == {"artifact": str(artifact), "files": len(files) - 1}
 
 
 def test_scores_are_measured_again_and_compared(
-    cvpipe: Any, artefact: Path, tmp_path: Path
+    cvpipe: Any, artifact: Path, tmp_path: Path
 ) -> None:
-    code, out, _ = cvpipe("verify", artefact, "--split", "test", "--json")
+    code, out, _ = cvpipe("verify", artifact, "--split", "test", "--json")
     was, now = json.loads(out)["scores"]["accuracy"]
-    assert code == 0 and was == now == read_about(artefact)["measured"]["test"]["accuracy"]
-    copy = Path(shutil.copytree(artefact, tmp_path / "1"))
+    assert code == 0 and was == now == read_about(artifact)["measured"]["test"]["accuracy"]
+    copy = Path(shutil.copytree(artifact, tmp_path / "1"))
     about = read_about(copy)
     about["measured"]["test"]["accuracy"] = was - 0.01
     (copy / ABOUT).write_text(json.dumps(about))
@@ -48,22 +48,22 @@ def test_scores_are_measured_again_and_compared(
     ],
 )
 def test_what_cant_be_measured_is_said(
-    cvpipe: Any, artefact: Path, arguments: list[str], code: int, said: str
+    cvpipe: Any, artifact: Path, arguments: list[str], code: int, said: str
 ) -> None:
-    found, _, err = cvpipe("verify", artefact, *arguments)
+    found, _, err = cvpipe("verify", artifact, *arguments)
     assert found == code and said in err
 
 
-def test_a_changed_file_fails(cvpipe: Any, artefact: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(artefact, tmp_path / "1"))
+def test_a_changed_file_fails(cvpipe: Any, artifact: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(artifact, tmp_path / "1"))
     with (copy / "variables" / "variables.index").open("ab") as file:
         file.write(b"x")
     code, _, err = cvpipe("verify", copy)
     assert code == 1 and "variables/variables.index is not what was exported" in err
 
 
-def test_the_card_has_scores_tensors_and_data(artefact: Path) -> None:
-    about, card = read_about(artefact), (artefact / CARD).read_text()
+def test_the_card_has_scores_tensors_and_data(artifact: Path) -> None:
+    about, card = read_about(artifact), (artifact / CARD).read_text()
     assert f"accuracy | {about['measured']['test']['accuracy']:.4f}" in card
     for name, signature in about["signatures"].items():
         assert f"### Signature `{name}`" in card
@@ -71,7 +71,7 @@ def test_the_card_has_scores_tensors_and_data(artefact: Path) -> None:
             assert f"`{own}`" in card
     for split, digest in about["trained_on"]["digests"].items():
         assert f"{split} | {about['trained_on']['examples'][split]} | `{digest}`" in card
-    for picture in (artefact / CARD.parent / "pictures").glob("*.png"):
+    for picture in (artifact / CARD.parent / "pictures").glob("*.png"):
         assert f"](pictures/{picture.name})" in card
 
 
@@ -81,5 +81,5 @@ def test_scores_of_another_checkpoint_are_left_out(run_copy: Path, tmp_path: Pat
     file = Run(run_copy).scores_file("test")
     file.write_text(json.dumps({**json.loads(file.read_text()), "step": 1}))
     result = export(Run(run_copy), tmp_path / "model")
-    assert read_about(Path(result["artefact"]))["measured"] == {}
-    assert "No report of this checkpoint" in (Path(result["artefact"]) / CARD).read_text()
+    assert read_about(Path(result["artifact"]))["measured"] == {}
+    assert "No report of this checkpoint" in (Path(result["artifact"]) / CARD).read_text()

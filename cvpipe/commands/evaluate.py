@@ -22,12 +22,12 @@ from cvpipe.training.run import Run
 def add(commands: Any) -> None:
     """Declares the command."""
     text = (
-        "score a run, several runs that answer together, or an exported artefact fed with raw bytes"
+        "score a run, several runs that answer together, or an exported artifact fed with raw bytes"
     )
     parser = add_command(commands, "evaluate", evaluate, text)
     parser.add_argument(
         "paths",
-        metavar="RUN|ARTEFACT",
+        metavar="RUN|ARTIFACT",
         nargs="+",
         type=Path,
         help="such as runs/digits or saved_models/digits",
@@ -38,14 +38,14 @@ def add(commands: Any) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Scores a run or an artefact on a split of its data."""
+    """Scores a run or an artifact on a split of its data."""
     run = Run(options.paths[0])
     if len(options.paths) > 1 or options.snapshots:
         result, lines = _ensemble([Run(path) for path in options.paths], options)
     elif run.config_file.exists():
         result, lines = _run(run, options)
     else:
-        result, lines = _artefact(options.paths[0], options)
+        result, lines = _artifact(options.paths[0], options)
     print_result(options, result, [*score_lines(result), *class_lines(result), *lines])
     return 0
 
@@ -74,21 +74,21 @@ def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, A
     ]
 
 
-def _artefact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from cvpipe.export.about import artefact_config, find_artefact
+def _artifact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from cvpipe.export.about import artifact_config, find_artifact
 
     try:
-        folder = find_artefact(path)
+        folder = find_artifact(path)
     except DataError:
         missing = (
             "neither a run nor an exported model is there; train a run with: cvpipe train"
             " PIPELINE.yaml"
         )
         raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
-    prepare_process(artefact_config(folder))
-    from cvpipe.export.score import evaluate_artefact
+    prepare_process(artifact_config(folder))
+    from cvpipe.export.score import evaluate_artifact
 
     return {
-        **evaluate_artefact(folder, options.split, options.overrides),
-        "artefact": str(folder),
-    }, [f"artefact  {folder}"]
+        **evaluate_artifact(folder, options.split, options.overrides),
+        "artifact": str(folder),
+    }, [f"artifact  {folder}"]

@@ -54,14 +54,14 @@ def add(commands: Any) -> None:
         choices=NAMES,
         dest="formats",
         help=(
-            "also write a file for this runtime, which answers prepared images as the artefact's"
+            "also write a file for this runtime, which answers prepared images as the artifact's"
             " signature `tensor` does; can be repeated"
         ),
     )
 
 
 def export(options: argparse.Namespace) -> int:
-    """Export, check the artefact, and print where it is."""
+    """Export, check the artifact, and print where it is."""
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
@@ -97,7 +97,7 @@ def export(options: argparse.Namespace) -> int:
             f"precision costs: {cost['score']} {cost['exported']:.4f}, {cost['trained']:.4f} as"
             " trained"
         )
-    print_result(options, result, [f"artefact  {result['artefact']}", checked, *files])
+    print_result(options, result, [f"artifact  {result['artifact']}", checked, *files])
     return 0
 
 

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
 
 def models(options: argparse.Namespace) -> int:
     """Prints what each network costs."""
-    from cvpipe.models.catalogue import NETWORKS
+    from cvpipe.models.catalog import NETWORKS
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()

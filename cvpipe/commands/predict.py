@@ -15,7 +15,7 @@ from cvpipe.commands.command import add_command
 from cvpipe.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from cvpipe.export.artefact import Artefact
+    from cvpipe.export.artifact import Artifact
 
 BATCH = 32
 Answered = tuple[Path, bytes | str, dict[str, Any]]
@@ -24,8 +24,8 @@ HELP = """\
 Coordinates are in pixels of the original image. A box is
 {"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}.
 A mask is {"b64": a gray PNG in base64}; the PNG's values are class numbers.
-An artefact may have options of its own, such as --score-threshold of a
-detector; "cvpipe predict ARTEFACT --help" lists them.
+An artifact may have options of its own, such as --score-threshold of a
+detector; "cvpipe predict ARTIFACT --help" lists them.
 """
 
 
@@ -33,10 +33,10 @@ def add(commands: Any) -> None:
     """Declare the command."""
     # It prints nothing but JSON anyway; all commands that print answers take the option.
     parser = add_command(
-        commands, "predict", predict, "answer images with an artefact, one JSON line each"
+        commands, "predict", predict, "answer images with an artifact, one JSON line each"
     )
     parser.add_argument(
-        "artefact", metavar="ARTEFACT", type=Path, help="such as saved_models/digits"
+        "artifact", metavar="ARTIFACT", type=Path, help="such as saved_models/digits"
     )
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
     parser.add_argument(
@@ -59,16 +59,16 @@ def add(commands: Any) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Add an option for each setting of the first artefact among the words of a command line."""
-    from cvpipe.export.about import find_artefact, read_about
+    """Add an option for each setting of the first artifact among the words of a command line."""
+    from cvpipe.export.about import find_artifact, read_about
 
     settings: dict[str, dict[str, Any]] = {}
     for word in words:
         # What is wrong with it is said when it is opened.
         with suppress(DataError, OSError):
-            settings = _settings(read_about(find_artefact(word)))
+            settings = _settings(read_about(find_artifact(word)))
             break
-    group = parser.add_argument_group("options of the artefact")
+    group = parser.add_argument_group("options of the artifact")
     for name, setting in settings.items():
         default, meaning = setting["default"], setting["meaning"].replace("%", "%%")
         group.add_argument(
@@ -81,17 +81,17 @@ def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the inputs of an artefact that may be left out, with their defaults."""
+    """Return the inputs of an artifact that may be left out, with their defaults."""
     inputs = about["signatures"].get("serving_default", {"inputs": {}})["inputs"]
     return {name: own for name, own in inputs.items() if "default" in own}
 
 
 def predict(options: argparse.Namespace) -> int:
     """Print a line of JSON an image; 1 where one of them can't be answered."""
-    from cvpipe.export.about import find_artefact, read_about
+    from cvpipe.export.about import find_artifact, read_about
     from cvpipe.runtime import choose_kernels
 
-    folder = find_artefact(options.artefact)
+    folder = find_artifact(options.artifact)
     about = read_about(folder)
     chosen = about["config"]["train"]
     choose_kernels(chosen["onednn"], chosen["deterministic"])
@@ -114,9 +114,9 @@ def answer_images(
     """Answer each image, in order, as soon as its batch is done.
 
     Args:
-        folder: an artefact's version folder.
+        folder: an artifact's version folder.
         images: image files; a missing or broken one gets an "error" and harms no other.
-        settings: other values than the defaults of the artefact's settings.
+        settings: other values than the defaults of the artifact's settings.
         draw: where to write <image>.prediction.png for each answer; None draws nothing.
         masks: where to write <image>.mask.png for each answer, which then has the file's name as
             its "mask"; None leaves it as it is.
@@ -129,13 +129,13 @@ def answer_images(
         ConfigError: masks are to be written, and the answers have none.
         DataError: a file can't be written.
     """
-    from cvpipe.export.artefact import open_artefact
+    from cvpipe.export.artifact import open_artifact
 
-    artefact, settings = open_artefact(folder), settings or {}
+    artifact, settings = open_artifact(folder), settings or {}
     times: Counter[str] = Counter()
     for begin in range(0, len(images), BATCH):
         part = images[begin : begin + BATCH]
-        for image, content, answer in _answer_batch(artefact, part, settings):
+        for image, content, answer in _answer_batch(artifact, part, settings):
             if "error" not in answer:
                 times[image.name] += 1
                 # Images of one name from several folders each get files.
@@ -143,15 +143,15 @@ def answer_images(
                 name = f"{image.name}{number}"
                 if draw:
                     picture = draw / f"{name}.prediction.png"
-                    if _draw(artefact, content, answer, settings, picture):
+                    if _draw(artifact, content, answer, settings, picture):
                         answer["picture"] = str(picture)
                 if masks:
-                    answer["mask"] = _write_mask(artefact, answer, masks / f"{name}.mask.png")
+                    answer["mask"] = _write_mask(artifact, answer, masks / f"{name}.mask.png")
             yield {"image": str(image), **answer}
 
 
 def _answer_batch(
-    artefact: Artefact, images: Sequence[Path], settings: Settings
+    artifact: Artifact, images: Sequence[Path], settings: Settings
 ) -> Iterator[Answered]:
     """Yield each image with its content and its answer or error."""
     import tensorflow as tf
@@ -162,9 +162,9 @@ def _answer_batch(
     # What can't be read is sent as nothing, which is no image either.
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
     chosen = {
-        name: tf.constant(value, artefact.defaults[name].dtype) for name, value in settings.items()
+        name: tf.constant(value, artifact.defaults[name].dtype) for name, value in settings.items()
     }
-    answers = artefact(tf.constant(encoded), **chosen)
+    answers = artifact(tf.constant(encoded), **chosen)
     predictions = {name: value.numpy() for name, value in answers.items()}
     for n, (image, content) in enumerate(zip(images, read, strict=True)):
         if isinstance(content, str):
@@ -172,7 +172,7 @@ def _answer_batch(
         elif not predictions["valid"][n]:
             yield image, content, {"error": UNREADABLE}
         else:
-            yield image, content, to_answer(artefact.task, predictions, n)
+            yield image, content, to_answer(artifact.task, predictions, n)
 
 
 def _read(image: Path) -> bytes | str:
@@ -184,7 +184,7 @@ def _read(image: Path) -> bytes | str:
 
 
 def _draw(
-    artefact: Artefact,
+    artifact: Artifact,
     content: bytes | str,
     answer: Mapping[str, Any],
     settings: Settings,
@@ -197,7 +197,7 @@ def _draw(
     from cvpipe.pictures import load_pictures
     from cvpipe.pictures.drawing import to_png, try_to_draw
 
-    pictures = load_pictures(artefact.config, artefact.facts)
+    pictures = load_pictures(artifact.config, artifact.facts)
     if pictures is None:
         return False
     pixels = decode_image(tf.constant(content), 3).numpy()
@@ -220,11 +220,11 @@ def _draw(
     return True
 
 
-def _write_mask(artefact: Artefact, answer: Mapping[str, Any], file: Path) -> str:
+def _write_mask(artifact: Artifact, answer: Mapping[str, Any], file: Path) -> str:
     """Write the mask of an answer; return the file's name."""
     if "mask" not in answer:
         raise ConfigError(
-            f"--masks {file.parent}: {artefact.folder} was trained for task: {artefact.task}, whose"
+            f"--masks {file.parent}: {artifact.folder} was trained for task: {artifact.task}, whose"
             " answers have no masks; leave --masks out"
         )
     try:

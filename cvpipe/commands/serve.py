@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     _add_batching(parser)
     _add_limits(parser)
     parser.epilog = (
-        "Answers hold the artefact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels of"
+        "Answers hold the artifact's output tensors: a box is [ymin, xmin, ymax, xmax] in pixels of"
         ' the original image. In row form ("instances"), an image that can\'t be decoded is'
         ' answered by an "error".'
     )

@@ -19,37 +19,37 @@ def add(commands: Any) -> None:
         commands,
         "verify",
         verify,
-        "check that an artefact is as it was exported: its files, its operations and, given a"
+        "check that an artifact is as it was exported: its files, its operations and, given a"
         " split, its scores",
     )
     parser.add_argument(
-        "artefact", metavar="ARTEFACT", type=Path, help="such as saved_models/digits"
+        "artifact", metavar="ARTIFACT", type=Path, help="such as saved_models/digits"
     )
     parser.add_argument(
         "--split",
-        help="also score the artefact on this split, and compare with its scores at the export",
+        help="also score the artifact on this split, and compare with its scores at the export",
     )
     add_data_overrides(parser)
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check an artefact; print what was found."""
-    from cvpipe.export.about import find_artefact, read_about
+    """Check an artifact; print what was found."""
+    from cvpipe.export.about import find_artifact, read_about
     from cvpipe.runtime import quiet_tensorflow
 
     if options.overrides and not options.split:
         raise ConfigError(
             f"--set {options.overrides[0]}: data is only read for scores; add --split test"
         )
-    folder = find_artefact(options.artefact)
+    folder = find_artifact(options.artifact)
     quiet_tensorflow()
     from cvpipe.export.manifest import check_manifest
     from cvpipe.export.operations import check_operations
 
     files = check_manifest(folder)
     check_operations(folder)
-    result: dict[str, Any] = {"artefact": str(folder), "files": files}
-    lines = [f"artefact  {folder}", f"files     {files}, as they were exported"]
+    result: dict[str, Any] = {"artifact": str(folder), "files": files}
+    lines = [f"artifact  {folder}", f"files     {files}, as they were exported"]
     if options.split:
         scores = _measure_again(folder, read_about(folder), options)
         result["scores"] = scores
@@ -64,7 +64,7 @@ def _measure_again(
 ) -> dict[str, tuple[float, float]]:
     """Return the scores on a split at the export and now, by name."""
     from cvpipe.evaluation import numbers
-    from cvpipe.export.about import artefact_config, artefact_facts
+    from cvpipe.export.about import artifact_config, artifact_facts
     from cvpipe.runtime import prepare_process
 
     if options.split not in about["measured"]:
@@ -72,19 +72,19 @@ def _measure_again(
             f"{folder}: has no scores on the {options.split} split to compare with; cvpipe evaluate"
             f" {folder} --split {options.split} measures them"
         )
-    before, config = about["measured"][options.split], artefact_config(folder)
+    before, config = about["measured"][options.split], artifact_config(folder)
     prepare_process(config)
-    from cvpipe.export.score import evaluate_artefact
+    from cvpipe.export.score import evaluate_artifact
     from cvpipe.tasks import load_task
 
-    now = numbers(evaluate_artefact(folder, options.split, options.overrides))
+    now = numbers(evaluate_artifact(folder, options.split, options.overrides))
     scores = {name: (before[name], now[name]) for name in before.keys() & now.keys()}
-    best = load_task(config, artefact_facts(folder)).best_by.score
+    best = load_task(config, artifact_facts(folder)).best_by.score
     was, measured = scores[best]
     # Not ">": that is also false of a NaN.
     if not abs(was - measured) <= TOLERANCE:
         raise UserError(
             f"{folder}: {best} on the {options.split} split is {measured:.4f}, and was {was:.4f} at"
-            " the export; the data, TensorFlow or the artefact changed"
+            " the export; the data, TensorFlow or the artifact changed"
         )
     return {name: scores[name] for name in sorted(scores)}

@@ -85,7 +85,7 @@ class ShortSideCrop(Augmentation):
 
 
 class Rotate(Augmentation):
-    """Turn around the centre by a uniformly random angle."""
+    """Turn around the center by a uniformly random angle."""
 
     op: Literal["rotate"]
     """Kind of operation."""
@@ -111,7 +111,7 @@ class Translate(Augmentation):
 
 
 class Shear(Augmentation):
-    """Slant horizontally by a uniformly random angle, around the centre."""
+    """Slant horizontally by a uniformly random angle, around the center."""
 
     op: Literal["shear"]
     """Kind of operation."""
@@ -124,7 +124,7 @@ class Shear(Augmentation):
 
 
 class Expand(Augmentation):
-    """Put the image onto a larger canvas of its mean colour, so that objects look smaller (SSD, Liu
+    """Put the image onto a larger canvas of its mean color, so that objects look smaller (SSD, Liu
     et al. 2015, section 3.6).
     """
 
@@ -162,7 +162,7 @@ class IouCrop(Augmentation):
 
 
 class ScaleJitter(Augmentation):
-    """Resize by a random factor and aspect, then crop or pad with the mean colour to the size
+    """Resize by a random factor and aspect, then crop or pad with the mean color to the size
     before (Redmon and Farhadi 2018).
     """
 
@@ -180,7 +180,7 @@ class ScaleJitter(Augmentation):
 
 
 class Mosaic(Augmentation):
-    """Four training images in one, around a random centre (YOLOv4, Bochkovskiy et al. 2020, section
+    """Four training images in one, around a random center (YOLOv4, Bochkovskiy et al. 2020, section
     3.3).
     """
 
@@ -255,7 +255,7 @@ class Elastic(Augmentation):
 
 class ScaleCrop(Augmentation):
     """Resize by a random factor, then crop the network's input at a random place; what is smaller
-    gets a border of the mean colour.
+    gets a border of the mean color.
     """
 
     op: Literal["scale_crop"]
@@ -271,7 +271,7 @@ class ScaleCrop(Augmentation):
 
 class BalancedScaleCrop(ScaleCrop):
     """Resize by a random factor, then crop the network's input at a random place, or around a rare
-    class; what is smaller gets a border of the mean colour, which is ignored.
+    class; what is smaller gets a border of the mean color, which is ignored.
     """
 
     balance: Probability = 0.0
@@ -280,25 +280,25 @@ class BalancedScaleCrop(ScaleCrop):
     """
 
 
-class ColourJitter(Augmentation):
+class ColorJitter(Augmentation):
     """Change brightness, contrast, saturation and hue, in this order, each by a uniform random
     amount.
     """
 
-    op: Literal["colour_jitter"]
+    op: Literal["color_jitter"]
     """Kind of operation."""
     brightness: Probability = 0.0
     """Brightness is multiplied by a factor from 1 − b to 1 + b."""
     contrast: Probability = 0.0
-    """Contrast likewise, around the image's mean grey."""
+    """Contrast likewise, around the image's mean gray."""
     saturation: Probability = 0.0
-    """Saturation likewise; colour images only."""
+    """Saturation likewise; color images only."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Hue turns by −h to +h of the full circle; colour images only."""
+    """Hue turns by −h to +h of the full circle; color images only."""
 
 
 class PcaLighting(Augmentation):
-    """Add multiples of the principal components of the training set's colours (Krizhevsky et al.
+    """Add multiples of the principal components of the training set's colors (Krizhevsky et al.
     2012, section 4.1).
     """
 
@@ -309,7 +309,7 @@ class PcaLighting(Augmentation):
 
 
 class Grayscale(Augmentation):
-    """Take the colour away; the number of channels stays."""
+    """Take the color away; the number of channels stays."""
 
     op: Literal["grayscale"]
     """Kind of operation."""
@@ -329,7 +329,7 @@ class Erase(Augmentation):
     aspect: Range = (0.3, 10 / 3)
     """Smallest and largest width / height."""
     fill: Literal["zeros", "mean", "noise"] = "noise"
-    """Cover with black, with the image's mean colour, or with random pixels."""
+    """Cover with black, with the image's mean color, or with random pixels."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Erase:
@@ -338,7 +338,7 @@ class Erase(Augmentation):
 
 
 class Cutout(Augmentation):
-    """Cover a square whose centre is anywhere in the image, so that some of it may lie outside
+    """Cover a square whose center is anywhere in the image, so that some of it may lie outside
     (DeVries and Taylor 2017).
     """
 
@@ -386,7 +386,7 @@ AnyImage = (
     | Shear
     | Expand
     | ScaleJitter
-    | ColourJitter
+    | ColorJitter
     | PcaLighting
     | Grayscale
     | Erase

@@ -28,12 +28,12 @@ class ClassificationData(Data):
 
 
 class ClassificationPrepare(Prepare):
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "crop", "letterbox"] = "stretch"
     """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle
     out. letterbox: keep the aspect, show everything in the middle of `size`; what is left over has
-    the colour of `mean`, or middle grey where the training set gives it.
+    the color of `mean`, or middle gray where the training set gives it.
     """
 
 
@@ -113,9 +113,9 @@ class Classification(Config):
     mix: tuple[Mix, ...] = ()
     """Random mixing of two prepared training images; of several, each pair takes one at random."""
     prepare: ClassificationPrepare
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
     test_time: TestTime = TestTime()
-    """The views of an image whose answers are averaged, in evaluation and in the artefact."""
+    """The views of an image whose answers are averaged, in evaluation and in the artifact."""
     model: ClassificationModel
     """The network."""
     loss: ClassificationLoss = SoftmaxLoss(kind="softmax")
@@ -155,7 +155,7 @@ class Classification(Config):
     def _sides_hold_the_input(self) -> Self:
         longest = max(self.prepare.size)
         if (
-            self.test_time.views in ("centre", "ten")
+            self.test_time.views in ("center", "ten")
             and min(self.test_time.sides, default=0) < longest
         ):
             raise misfit(

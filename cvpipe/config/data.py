@@ -12,7 +12,7 @@ from cvpipe.config.source import Source
 
 
 class Digits(Source):
-    """scikit-learn's 1,797 handwritten digits, 8×8 grey, 10 classes, part of the package."""
+    """scikit-learn's 1,797 handwritten digits, 8×8 gray, 10 classes, part of the package."""
 
     kind: Literal["digits"]
     """Kind of format."""
@@ -178,7 +178,7 @@ class DigitScenes(Source):
     size: tuple[Count, Count] = (128, 128)
     """Height and width of the scenes, pixels."""
     channels: Literal[1, 3] = 3
-    """1: grey, 3: RGB."""
+    """1: gray, 3: RGB."""
     train: Count = 2_000
     """Scenes to train on."""
     validation: Count = 200

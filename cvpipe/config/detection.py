@@ -41,11 +41,11 @@ class DetectionData(Data):
 
 
 class DetectionPrepare(Prepare):
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
     """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; what is left over has the colour of `mean`, or middle grey where the training
+    middle of `size`; what is left over has the color of `mean`, or middle gray where the training
     set gives it. There is no crop, which would cut objects off.
     """
 
@@ -119,7 +119,7 @@ class Detection(Config):
     augment: tuple[DetectionAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: DetectionPrepare
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: DetectionModel
     """The network."""
     loss: DetectionLoss

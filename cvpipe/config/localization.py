@@ -28,7 +28,7 @@ class LocalizationData(Data):
 
 
 class LocalizationPrepare(Prepare):
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
     """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
@@ -67,7 +67,7 @@ class Localization(Config):
     augment: tuple[DetectionAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: LocalizationPrepare
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
     loss: LocalizationLoss = LocalizationLoss(kind="softmax")
     """Objective, by its `kind`."""
     export: ClassificationExport = ClassificationExport()

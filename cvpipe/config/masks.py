@@ -1,4 +1,4 @@
-"""Images with masks: where they lie, and which values or colours of a mask are which classes."""
+"""Images with masks: where they lie, and which values or colors of a mask are which classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvpipe.config.section import Section
 from cvpipe.config.source import Source
 
 # As in HTML.
-Colour = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
+Color = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
 # What 16 bits can hold.
 Index = Annotated[int, Field(ge=0, lt=2**16)]
 
@@ -47,13 +47,13 @@ class MaskClass(Section):
 
     name: str
     """Name of the class."""
-    colour: Colour | None = None
-    """Its colour in the masks, such as '#3C1098', in quotes."""
+    color: Color | None = None
+    """Its color in the masks, such as '#3C1098', in quotes."""
 
 
 class Masks(Source):
     """Images with masks: pictures of the same size whose pixels are classes, as
-    values or as colours.
+    values or as colors.
     """
 
     kind: Literal["masks"]
@@ -67,50 +67,50 @@ class Masks(Source):
     test: tuple[MaskFolders, ...] = ()
     """The test split; leave out to hold some images out."""
     classes: tuple[MaskClass, ...]
-    """The classes. With a colour each, masks are read by colours; with none, a class's position
+    """The classes. With a color each, masks are read by colors; with none, a class's position
     counted from 0 is its value in the masks, which in pictures with a palette is a pixel's place in
     it.
     """
-    ignore_colours: tuple[Colour, ...] = ()
-    """Colours that are neither learned nor scored."""
+    ignore_colors: tuple[Color, ...] = ()
+    """Colors that are neither learned nor scored."""
     ignore_indices: tuple[Index, ...] = (255,)
-    """Values that are neither learned nor scored; unused where classes have colours. Grey masks of
-    0 and 255 need the classes' colours, '#000000' and '#FFFFFF'.
+    """Values that are neither learned nor scored; unused where classes have colors. Gray masks of
+    0 and 255 need the classes' colors, '#000000' and '#FFFFFF'.
     """
 
     @property
-    def by_colour(self) -> bool:
+    def by_color(self) -> bool:
         """True if the classes are identified by the colors of the masks."""
-        return any(known.colour for known in self.classes)
+        return any(known.color for known in self.classes)
 
     @model_validator(mode="after")
     def _values_tell_classes(self) -> Masks:
-        without = [known.name for known in self.classes if not known.colour]
-        if self.by_colour and without:
+        without = [known.name for known in self.classes if not known.color]
+        if self.by_color and without:
             raise ValueError(
-                f"the class {without[0]} has no colour, though others have; give each one, in"
+                f"the class {without[0]} has no color, though others have; give each one, in"
                 " quotes: # begins a comment"
             )
-        if self.ignore_colours and not self.by_colour:
+        if self.ignore_colors and not self.by_color:
             raise ValueError(
-                "ignore_colours is for masks of colours; give each class its colour, in quotes: #"
+                "ignore_colors is for masks of colors; give each class its color, in quotes: #"
                 " begins a comment"
             )
         owners: dict[str, str] = {}
-        for known in self.classes if self.by_colour else ():
-            first = owners.setdefault(str(known.colour).upper(), known.name)
+        for known in self.classes if self.by_color else ():
+            first = owners.setdefault(str(known.color).upper(), known.name)
             if first != known.name:
                 raise ValueError(
-                    f"the classes {first} and {known.name} have the same colour, {known.colour}"
+                    f"the classes {first} and {known.name} have the same color, {known.color}"
                 )
-        both = [colour for colour in self.ignore_colours if colour.upper() in owners]
+        both = [color for color in self.ignore_colors if color.upper() in owners]
         if both:
             raise ValueError(
-                f"{both[0]} is the colour of {owners[both[0].upper()]} and in ignore_colours;"
+                f"{both[0]} is the color of {owners[both[0].upper()]} and in ignore_colors;"
                 " choose one of the two"
             )
         check_mask_classes(
-            [known.name for known in self.classes], () if self.by_colour else self.ignore_indices
+            [known.name for known in self.classes], () if self.by_color else self.ignore_indices
         )
         return self
 

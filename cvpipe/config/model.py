@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cvpipe.config.section import Count, Finite, Section, Share
-from cvpipe.models.catalogue import APPLICATIONS, NETWORKS
+from cvpipe.models.catalog import APPLICATIONS, NETWORKS
 
 
 class Model(Section):

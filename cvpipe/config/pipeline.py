@@ -15,7 +15,7 @@ from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
 from cvpipe.config.prepare import Prepare, TestTime
 from cvpipe.config.section import Section, misfit
 from cvpipe.config.train import Export, Train
-from cvpipe.models.catalogue import application_of
+from cvpipe.models.catalog import application_of
 
 
 class Config(Section):
@@ -32,7 +32,7 @@ class Config(Section):
     augment: tuple[Augmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: Prepare
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: Model
     """The network."""
     loss: Loss

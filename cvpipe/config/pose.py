@@ -30,7 +30,7 @@ class PoseData(Data):
 
 
 class PosePrepare(Prepare):
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
     """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
@@ -140,7 +140,7 @@ class Pose(Config):
     augment: tuple[PoseAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: PosePrepare
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: PoseModel
     """The network."""
     loss: PoseLoss

@@ -17,12 +17,12 @@ MAX_WHITENED_VALUES = 4096
 
 
 class Prepare(Section):
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     size: tuple[Count, Count]
     """Height and width of the network's input, pixels."""
     channels: Literal[1, 3] = 3
-    """1: grey, 3: RGB. Images are converted."""
+    """1: gray, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
     """Way to bring an image to `size`; each task allows some of these."""
     normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
@@ -89,11 +89,11 @@ class TestTime(Section):
     # pytest would take the class for a test.
     __test__ = False
 
-    views: Literal["one", "mirrored", "centre", "ten"] = "one"
-    """one: as `prepare` resizes it. mirrored: that, and its mirror image. centre: the middle of the
+    views: Literal["one", "mirrored", "center", "ten"] = "one"
+    """one: as `prepare` resizes it. mirrored: that, and its mirror image. center: the middle of the
     resized image. ten: the middle, the corners, and all five mirrored.
     """
     sides: tuple[Count, ...] = (256,)
-    """For centre and ten: lengths of the short side, in pixels, to which the image is resized
+    """For center and ten: lengths of the short side, in pixels, to which the image is resized
     before the views are cut out. Each length yields its own views.
     """

@@ -40,16 +40,16 @@ class SegmentationData(Data):
 
 
 class SegmentationPrepare(Prepare):
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox", "tile"] = "stretch"
     """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; what is left over has the colour of `mean`, or middle grey where the training
+    middle of `size`; what is left over has the color of `mean`, or middle gray where the training
     set gives it. tile: answer images of any size as they are, in tiles of `size`; training crops
     them, by op: scale_crop. There is no crop, which would cut objects off.
     """
     overlap: Count = 64
-    """For tile: pixels that neighbouring tiles have in common; they fade into each other. At most
+    """For tile: pixels that neighboring tiles have in common; they fade into each other. At most
     half of `size`; where `size` less this is a multiple of the coarsest stride, such as 32, all
     tiles are seen alike.
     """
@@ -128,7 +128,7 @@ class SegmentationExport(Export):
 
     png: tuple[Literal["mask", "overlay"], ...] = ()
     """Pictures that `serving_default` answers too, PNG files in the image's size. mask: mask_bytes,
-    the label of each pixel as a shade of grey. overlay: overlay_bytes, the image under the colours
+    the label of each pixel as a shade of gray. overlay: overlay_bytes, the image under the colors
     of its classes.
     """
 
@@ -143,7 +143,7 @@ class Segmentation(Config):
     augment: tuple[SegmentationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     prepare: SegmentationPrepare
-    """Preparation of every image, in training, evaluation and the exported artefact alike."""
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: SegmentationModel
     """The network."""
     loss: SegmentationLoss = PixelSoftmaxLoss(kind="softmax")

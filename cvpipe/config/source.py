@@ -1,4 +1,4 @@
-"""Base class of the sections that say where labelled images come from."""
+"""Base class of the sections that say where labeled images come from."""
 
 from __future__ import annotations
 

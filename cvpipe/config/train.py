@@ -117,7 +117,7 @@ class Export(Section):
     target: Literal["cpu", "gpu", "tpu"] = "cpu"
     """Processor that answers. gpu: XLA compiles the network, for each of `batch_sizes` once. tpu:
     likewise, and the network has the alias `tpu_func`, by which Google's Inference Converter finds
-    it. Every artefact answers on all three; decoding and names of classes stay on the host.
+    it. Every artifact answers on all three; decoding and names of classes stay on the host.
     """
     batch_sizes: tuple[Count, ...] = (1, 8, 32)
     """Batches that a network is compiled for, rising: others are filled up to the next of them, and

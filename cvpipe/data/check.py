@@ -132,7 +132,7 @@ def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
     digest = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
     return (
         np.frombuffer(digest, np.int64),
-        f"array {'grey' if pixels.shape[-1] == 1 else 'RGB'}".encode(),
+        f"array {'gray' if pixels.shape[-1] == 1 else 'RGB'}".encode(),
     )
 
 
@@ -164,7 +164,7 @@ def _groups(
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ordered = digests[order]
     same = (ordered[1:] == ordered[:-1]).all(1) & ordered[1:].any(1)
-    # Where runs of neighbours that are the same begin and end.
+    # Where runs of neighbors that are the same begin and end.
     edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
     groups: dict[str, list[list[dict[str, str]]]] = {LEAKS: [], CONTRADICTIONS: [], REPEATED: []}
     # The sort is stable: a group's records, and so the groups by their first one, stand in the

@@ -37,7 +37,7 @@ def decode_random_crop(
         seed: int64 [2], the operation's.
         op: areas and aspects.
         size: height and width to resize to.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (gray) or 3 (RGB).
 
     Returns:
         float32 [*size, channels] in 0…255.
@@ -122,7 +122,7 @@ def _decode_window(
                 encoded, window, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE"
             )
 
-        # libjpeg can't turn CMYK into grey.
+        # libjpeg can't turn CMYK into gray.
         return (
             to(3)
             if channels == 3

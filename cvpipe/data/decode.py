@@ -21,7 +21,7 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
     Args:
         encoded: scalar string, the file's bytes.
-        channels: 1 (grey) or 3 (RGB); the image is converted, alpha is dropped.
+        channels: 1 (gray) or 3 (RGB); the image is converted, alpha is dropped.
 
     Returns:
         uint8 [H, W, channels], upright as the file's Exif says.
@@ -92,13 +92,13 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     if channels == 3:
         image = decode(3)
     else:
-        # libjpeg can't turn CMYK, the images of four channels, into grey.
+        # libjpeg can't turn CMYK, the images of four channels, into gray.
         image = tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1))
     return upright(image, exif_orientation(encoded))
 
 
 def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    # Not `channels`: libpng's own grey depends on the gamma that a file claims, by up to 43 of 255.
+    # Not `channels`: libpng's own gray depends on the gamma that a file claims, by up to 43 of 255.
     image = _to_channels(tf.io.decode_png(encoded, channels=0), channels)
     return upright(image, png_orientation(encoded))
 
@@ -124,8 +124,8 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         # One channel holds positions in a table of blue, green, red and nothing, which lies between
         # header and pixels.
         table = tf.strings.substr(encoded, 14 + header_size, pixels_at - 14 - header_size)
-        colours = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
-        return tf.gather(colours, tf.cast(image[..., 0], tf.int32))
+        colors = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
+        return tf.gather(colors, tf.cast(image[..., 0], tf.int32))
 
     image = tf.cond(tf.shape(image)[2] == 1, look_up, lambda: image)
     image = tf.cond(compression == 3, lambda: _by_bmp_masks(encoded, image), lambda: image)
@@ -164,11 +164,11 @@ def _decode_webp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _to_channels(image: tf.Tensor, channels: int) -> tf.Tensor:
-    has_colour = tf.shape(image)[2] >= 3
+    has_color = tf.shape(image)[2] >= 3
     if channels == 3:
         return tf.cond(
-            has_colour, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1)
+            has_color, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1)
         )
     return tf.cond(
-        has_colour, lambda: tf.image.rgb_to_grayscale(image[..., :3]), lambda: image[..., :1]
+        has_color, lambda: tf.image.rgb_to_grayscale(image[..., :3]), lambda: image[..., :1]
     )

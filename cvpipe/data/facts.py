@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypedDict
 
 
 class Facts(NamedTuple):
-    """Names that labels stand for. Stored in run.json and in every artefact."""
+    """Names that labels stand for. Stored in run.json and in every artifact."""
 
     class_names: tuple[str, ...] = ()
     """A label is a position in them."""
@@ -39,7 +39,7 @@ class Facts(NamedTuple):
 
 
 class KnownData(TypedDict):
-    """Memory of a run or an artefact of its data, as plain JSON values."""
+    """Memory of a run or an artifact of its data, as plain JSON values."""
 
     facts: dict[str, Any]
     """Of `Facts`."""

@@ -5,29 +5,29 @@ from __future__ import annotations
 from cvpipe.data.header import FORMATS
 
 # PNG specification, table 11.1, by the number at byte 25.
-_PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey + alpha", 6: "RGB + alpha"}
-_JPEG_COLOURS = {1: "grey", 3: "RGB", 4: "CMYK"}
-_BMP_COLOURS = {8: "palette", 24: "RGB", 32: "RGB + alpha"}
+_PNG_COLORS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray + alpha", 6: "RGB + alpha"}
+_JPEG_COLORS = {1: "gray", 3: "RGB", 4: "CMYK"}
+_BMP_COLORS = {8: "palette", 24: "RGB", 32: "RGB + alpha"}
 
 
 def file_kind(encoded: bytes) -> str:
-    """Format and colours, such as "JPEG grey", "PNG 16-bit RGB" or "WebP RGB + alpha"; "" for what
+    """Format and colors, such as "JPEG gray", "PNG 16-bit RGB" or "WebP RGB + alpha"; "" for what
     is none of the formats we read.
     """
     kind = next((name for name, beginning in FORMATS.items() if encoded.startswith(beginning)), "")
     match kind:
         case "JPEG":
-            colours = _JPEG_COLOURS.get(_jpeg_channels(encoded), "")
+            colors = _JPEG_COLORS.get(_jpeg_channels(encoded), "")
         case "PNG":
             deep = "16-bit " if encoded[24:25] == b"\x10" else ""
-            colours = deep + _PNG_COLOURS.get(_byte(encoded, 25), "")
+            colors = deep + _PNG_COLORS.get(_byte(encoded, 25), "")
         case "BMP":
-            colours = _BMP_COLOURS.get(_byte(encoded, 28), "")
+            colors = _BMP_COLORS.get(_byte(encoded, 28), "")
         case "WebP":
-            colours = "RGB + alpha" if _webp_has_alpha(encoded) else "RGB"
+            colors = "RGB + alpha" if _webp_has_alpha(encoded) else "RGB"
         case _:
-            colours = ""
-    return f"{kind} {colours}".strip()
+            colors = ""
+    return f"{kind} {colors}".strip()
 
 
 def _jpeg_channels(encoded: bytes) -> int:

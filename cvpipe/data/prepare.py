@@ -1,5 +1,5 @@
 """Deterministic resizing and normalization: the one definition that training, evaluation and the
-artefact share.
+artifact share.
 
 Dimensions: V views of an image, H, W, C of the network's input, h, w, K of a map over it.
 """
@@ -48,7 +48,7 @@ def prepare_mask(
         size: height and width to give the mask; the network's input where it is None.
 
     Returns:
-        uint8 [*size, 1], the nearest label of each pixel's centre; IGNORED where a letterbox shows
+        uint8 [*size, 1], the nearest label of each pixel's center; IGNORED where a letterbox shows
         nothing.
     """
     if config.resize == "letterbox" and tuple(mask.shape[:2]) != config.size:
@@ -133,7 +133,7 @@ def restore_rows(
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     """Everything the network sees of an image when it is evaluated or served. Graph code.
 
-    "mirrored" adds the mirror image of what `prepare` gives. "centre" cuts the middle out of the
+    "mirrored" adds the mirror image of what `prepare` gives. "center" cuts the middle out of the
     image resized to each of `test_time.sides`; "ten" adds the corners, and all five mirrored
     (Krizhevsky et al. 2012, section 4.1), at several sizes as He et al. 2015, section 3.4.
 
@@ -175,7 +175,7 @@ def input_spec(config: Config) -> tf.TensorSpec:
     if config.prepare.resize == "tile":
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
     sides = len(config.viewing.sides)
-    views = {"one": 1, "mirrored": 2, "centre": sides, "ten": 10 * sides}[config.viewing.views]
+    views = {"one": 1, "mirrored": 2, "center": sides, "ten": 10 * sides}[config.viewing.views]
     shape = (*config.prepare.size, config.prepare.channels)
     return tf.TensorSpec([None, *(shape if views == 1 else (views, *shape))], name="image")
 
@@ -255,9 +255,9 @@ def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
     """The whole image in the middle of the network's input; float32 [H, W, C]."""
     resized, around = _bars(image, config.size)
     mean = config.mean if config.normalize == "given" else (0.5,)
-    colour = 255 * tf.constant(mean, tf.float32)
-    # Padding knows zeros alone: they stand for the colour.
-    padded = tf.pad(tf.image.resize(image, resized, antialias=True) - colour, around) + colour
+    color = 255 * tf.constant(mean, tf.float32)
+    # Padding knows zeros alone: they stand for the color.
+    padded = tf.pad(tf.image.resize(image, resized, antialias=True) - color, around) + color
     return tf.ensure_shape(padded, [*config.size, image.shape[-1]])
 
 

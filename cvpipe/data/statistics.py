@@ -52,8 +52,8 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
     return {"mean": _single(mean.reshape(shape)), "matrix": _single(_whitening(covariance, config))}
 
 
-def colour_components(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The principal components of the training set's colours (Krizhevsky et al. 2012, section 4.1).
+def color_components(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The principal components of the training set's colors (Krizhevsky et al. 2012, section 4.1).
 
     Args:
         batches: images, float32 [N, H, W, C] in [0, 1] each.

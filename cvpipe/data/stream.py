@@ -38,7 +38,7 @@ from cvpipe.data.prepare import prepare, prepare_views, whole_images
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.seeds import MIX_SEED, PARTNER_SEED
 from cvpipe.data.sources.source import Source
-from cvpipe.data.statistics import colour_components, evenly_spaced
+from cvpipe.data.statistics import color_components, evenly_spaced
 from cvpipe.fields import Field
 
 Batch = dict[str, Any]
@@ -248,7 +248,7 @@ def _colors(source: Source, config: Config) -> Colors | None:
 def _measured_colors(source: Source, prepared: Prepare) -> Colors:
     # Undone: the components are those of pixels in [0, 1].
     plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
-    return colour_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
+    return color_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
 
 
 def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:

@@ -23,7 +23,7 @@ VALID = "valid"
 """Name of the output that is True for each image that could be decoded."""
 
 
-def find_artefact(path: str | Path) -> Path:
+def find_artifact(path: str | Path) -> Path:
     """Return the folder of a version; for the folder of a model, that of its highest version.
 
     Raises:
@@ -76,14 +76,14 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def artefact_config(folder: Path) -> Config:
-    """Return the configuration inside an artefact."""
+def artifact_config(folder: Path) -> Config:
+    """Return the configuration inside an artifact."""
     # Answering an image doesn't need it, nor its imports.
     from cvpipe import config_file
 
     return config_file.parse(json.dumps(read_about(folder)["config"]), str(folder / ABOUT))
 
 
-def artefact_facts(folder: Path) -> Facts:
-    """Return the facts of the data that an artefact was trained on; raises as `read_about` does."""
+def artifact_facts(folder: Path) -> Facts:
+    """Return the facts of the data that an artifact was trained on; raises as `read_about` does."""
     return Facts.from_json(read_about(folder)["trained_on"]["facts"])

@@ -1,4 +1,4 @@
-"""The model card of an artefact: what it answers, how well, and what it was made of."""
+"""The model card of an artifact: what it answers, how well, and what it was made of."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ answers = model.signatures["serving_default"](image_bytes=image[tf.newaxis])
 def write_card(
     folder: Path, model: str, about: Mapping[str, Any], pictures: Sequence[Path] = ()
 ) -> None:
-    """Write the card into an artefact, with copies of pictures.
+    """Write the card into an artifact, with copies of pictures.
 
     Args:
-        folder: the artefact.
+        folder: the artifact.
         model: its name.
         about: the content of its `about.ABOUT`.
         pictures: PNG files.

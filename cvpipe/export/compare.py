@@ -1,4 +1,4 @@
-"""Comparison of an artefact's answers with evaluation's, a rule for each `Field.compare`."""
+"""Comparison of an artifact's answers with evaluation's, a rule for each `Field.compare`."""
 
 from __future__ import annotations
 

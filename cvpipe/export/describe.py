@@ -1,4 +1,4 @@
-"""The meaning of the inputs and outputs of an artefact's signatures, as plain JSON."""
+"""The meaning of the inputs and outputs of an artifact's signatures, as plain JSON."""
 
 from __future__ import annotations
 

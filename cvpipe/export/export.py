@@ -21,7 +21,7 @@ from cvpipe.export.card import write_card
 from cvpipe.export.cost import measure_cost
 from cvpipe.export.describe import describe_signatures
 from cvpipe.export.formats.write import check_formats, write_formats
-from cvpipe.export.gate import Measured, check_artefact, check_requests
+from cvpipe.export.gate import Measured, check_artifact, check_requests
 from cvpipe.export.manifest import write_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.saved_model import write_saved_model
@@ -47,12 +47,12 @@ def export(
         formats: of `formats.NAMES`, for which files are written, too.
 
     Returns:
-        "artefact" (its folder), "version", the gate's "images", "tolerance", "max_difference",
+        "artifact" (its folder), "version", the gate's "images", "tolerance", "max_difference",
         "formats", what `write_formats` returns, and "precision", a `cost.Cost` as a mapping or None
         where the precision is that of the training.
 
     Raises:
-        UserError: the artefact, or a format, doesn't answer as evaluation does; nothing is left
+        UserError: the artifact, or a format, doesn't answer as evaluation does; nothing is left
             behind then.
     """
     return export_members(
@@ -122,9 +122,9 @@ def export_members(
         version = _publish(unchecked, folder)
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)
-    artefact = str(folder / str(version))
+    artifact = str(folder / str(version))
     more = {"formats": files, "precision": about["precision"]}
-    return {"artefact": artefact, "version": version, **checked, **more}
+    return {"artifact": artifact, "version": version, **checked, **more}
 
 
 def _write_checked(
@@ -145,7 +145,7 @@ def _write_checked(
     if task.requests:
         return check_requests(folder, members[0], task.requests(members[0]), task), predict
     allowed = tolerance_of(config.export)
-    return check_artefact(folder, predict, sources, task, config, allowed), predict
+    return check_artifact(folder, predict, sources, task, config, allowed), predict
 
 
 def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""The gate: no artefact leaves that answers differently from what was evaluated."""
+"""The gate: no artifact leaves that answers differently from what was evaluated."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _REPLAY = Path(__file__).with_name("replay.py")
 Measured = dict[str, int | float]
 
 
-def check_artefact(
-    artefact: Path,
+def check_artifact(
+    artifact: Path,
     predict: Predict,
     sources: Sequence[Source],
     task: Task,
@@ -44,7 +44,7 @@ def check_artefact(
     as `Task.answers` says.
 
     Args:
-        artefact: the SavedModel's folder.
+        artifact: the SavedModel's folder.
         predict: what evaluation uses.
         sources: 64 readable images, or 4 that keep their own size, are taken, from the first source
             as long as it has any, then from the next; all there are where there are fewer. They are
@@ -70,7 +70,7 @@ def check_artefact(
         "one:serving_default/image_bytes": broken[:1],
         "prepared:tensor/image": images,
     }
-    answers = _replay(artefact, requests)
+    answers = _replay(artifact, requests)
     many, worst = len(images), 0.0
     for loader in ("v2", "v1"):
         for call, expected, count in (
@@ -81,49 +81,49 @@ def check_artefact(
             first = {name: value[:count] for name, value in expected.items()}
             given = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
             where = f"{loader} loader, {call}"
-            worst = max(worst, _compared(artefact, task, where, first, given, tolerance))
+            worst = max(worst, _compared(artifact, task, where, first, given, tolerance))
         call = f"{loader}/bytes:serving_default"
         valid = answers[f"{call}/{VALID}"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(
-                f"{artefact}: refused, because '{VALID}' doesn't tell a broken image from good ones"
+                f"{artifact}: refused, because '{VALID}' doesn't tell a broken image from good ones"
                 f" ({loader} loader)"
             )
         if task.decorate:
             given = {name: answers[f"{call}/{name}"] for name in whole}
             added = _decorations(task.decorate, encoded, given, config)
             found = {name: answers[f"{call}/{name}"][:many] for name in added}
-            _compared(artefact, task, f"{loader} loader", added, found)
+            _compared(artifact, task, f"{loader} loader", added, found)
     return {"images": many, "tolerance": tolerance.close, "max_difference": worst}
 
 
 def check_requests(
-    artefact: Path, networks: Networks, requests: Sequence[Request], task: Task
+    artifact: Path, networks: Networks, requests: Sequence[Request], task: Task
 ) -> Measured:
     """Replay the samples of a task's own signatures in a fresh process, and compare every answer
     with that of the networks.
 
-    Returns and raises like `check_artefact`; "images" is the number of samples.
+    Returns and raises like `check_artifact`; "images" is the number of samples.
     """
     asked = {
         f"own:{request.name}/{key}": np.asarray(value)
         for request in requests
         for key, value in request.samples.items()
     }
-    answers = _replay(artefact, asked)
+    answers = _replay(artifact, asked)
     worst = 0.0
     for request, loader in itertools.product(requests, ("v2", "v1")):
         inputs = {key: tf.constant(value) for key, value in request.samples.items()}
         expected = {name: value.numpy() for name, value in request.answer(**inputs).items()}
         call = f"own:{request.name}"
         given = {name: answers[f"{loader}/{call}/{name}"] for name in expected}
-        worst = max(worst, _compared(artefact, task, f"{loader} loader, {call}", expected, given))
+        worst = max(worst, _compared(artifact, task, f"{loader} loader, {call}", expected, given))
     samples = sum(len(value) for value in asked.values() if np.ndim(value))
     return {"images": samples, "tolerance": STRICT.close, "max_difference": worst}
 
 
 def _compared(
-    artefact: Path,
+    artifact: Path,
     task: Task,
     call: str,
     expected: Mapping[str, np.ndarray],
@@ -136,7 +136,7 @@ def _compared(
         try:
             worst = max(worst, difference(value, given[name], task.answers[name], tolerance))
         except Refused as reason:
-            raise UserError(f"{artefact}: refused, because {name} ({call}) {reason}") from None
+            raise UserError(f"{artifact}: refused, because {name} ({call}) {reason}") from None
     return worst
 
 
@@ -167,7 +167,7 @@ def real_images(
     taken = list(itertools.islice(_readable(sources, task, config, 2 * wanted), wanted))
     if not taken:
         raise UserError(
-            f"no image can be read to check the artefact with, such as {sources[0].name(0)}; mend"
+            f"no image can be read to check the artifact with, such as {sources[0].name(0)}; mend"
             " the data"
         )
     encoded, images, extents = zip(*taken, strict=True)
@@ -200,10 +200,10 @@ def _readable(
                 yield encoded[n], image[n], extent[n]
 
 
-def _replay(artefact: Path, requests: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _replay(artifact: Path, requests: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     try:
-        return run_script(_REPLAY, [str(artefact)], requests)
+        return run_script(_REPLAY, [str(artifact)], requests)
     except FreshProcessError as error:
         raise UserError(
-            f"{artefact}: refused, because it can't be loaded and run in a fresh process:\n{error}"
+            f"{artifact}: refused, because it can't be loaded and run in a fresh process:\n{error}"
         ) from None

@@ -1,6 +1,6 @@
-"""SHA-256 of every file of an artefact, in the format of sha256sum.
+"""SHA-256 of every file of an artifact, in the format of sha256sum.
 
-Without cvpipe: `cd ARTEFACT && sha256sum --check assets.extra/SHA256SUMS`.
+Without cvpipe: `cd ARTIFACT && sha256sum --check assets.extra/SHA256SUMS`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ MANIFEST = Path("assets.extra") / "SHA256SUMS"
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the digests of all files of an artefact, which must be complete."""
+    """Write the digests of all files of an artifact, which must be complete."""
     text = _to_text(_digests(folder))
     with atomic_write(folder / MANIFEST) as stream:
         stream.write(text.encode())
 
 
 def check_manifest(folder: Path) -> int:
-    """Compare every file of an artefact with its digest.
+    """Compare every file of an artifact with its digest.
 
     Returns:
         The number of files.

@@ -1,7 +1,7 @@
 """Refusal of SavedModels whose graphs could reach beyond their own tensors and variables.
 
 Loading a SavedModel runs no Python of its author, but TensorFlow gives graphs operations that read
-and write files, connect to other machines, print, and call functions of the process. An artefact
+and write files, connect to other machines, print, and call functions of the process. An artifact
 of cvpipe has none of them.
 """
 
@@ -63,7 +63,7 @@ _OF_LOADING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 
 
 def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
-    """Look for operations that reach beyond tensors and variables in an artefact's graph.
+    """Look for operations that reach beyond tensors and variables in an artifact's graph.
 
     Returns:
         The content of its saved_model.pb.

@@ -1,8 +1,8 @@
-"""Answers recorded requests with an artefact through both of TensorFlow's loaders, in a process
+"""Answers recorded requests with an artifact through both of TensorFlow's loaders, in a process
 without cvpipe.
 
-Run as a script by the gate: `python replay.py ARTEFACT REQUESTS.npz ANSWERS.npz`. It imports
-TensorFlow and NumPy alone, which shows that an artefact needs none of our code. The v1 loader fails
+Run as a script by the gate: `python replay.py ARTIFACT REQUESTS.npz ANSWERS.npz`. It imports
+TensorFlow and NumPy alone, which shows that an artifact needs none of our code. The v1 loader fails
 where TensorFlow Serving would.
 """
 
@@ -14,9 +14,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 
-def replay(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def replay(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the answers of both loaders, named `loader/call:signature/answer`."""
-    both = {"v2": replay_v2(artefact, requests), "v1": replay_v1(artefact, requests)}
+    both = {"v2": replay_v2(artifact, requests), "v1": replay_v1(artifact, requests)}
     return {
         f"{loader}/{name}": value
         for loader, answers in both.items()
@@ -24,9 +24,9 @@ def replay(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarr
     }
 
 
-def replay_v2(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def replay_v2(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Answers through `tf.saved_model.load`."""
-    loaded, defaults = tf.saved_model.load(artefact), default_inputs(artefact)
+    loaded, defaults = tf.saved_model.load(artifact), default_inputs(artifact)
     answers = {}
     for name, (signature, inputs) in calls(requests).items():
         given = {
@@ -38,12 +38,12 @@ def replay_v2(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
     return answers
 
 
-def default_inputs(artefact: str) -> dict[str, dict[str, tf.Tensor]]:
+def default_inputs(artifact: str) -> dict[str, dict[str, tf.Tensor]]:
     """By signature, the inputs that may be left out: the v1 loader and TensorFlow Serving fill them
     in, `tf.saved_model.load` doesn't.
     """
     meta = saved_model_pb2.SavedModel.FromString(
-        (Path(artefact) / "saved_model.pb").read_bytes()
+        (Path(artifact) / "saved_model.pb").read_bytes()
     ).meta_graphs[0]
     return {
         name: {
@@ -53,11 +53,11 @@ def default_inputs(artefact: str) -> dict[str, dict[str, tf.Tensor]]:
     }
 
 
-def replay_v1(artefact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def replay_v1(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Answers through a Session, as TensorFlow Serving does."""
     answers = {}
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        meta = tf.compat.v1.saved_model.load(session, ["serve"], artefact)
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], artifact)
         for name, (signature, inputs) in calls(requests).items():
             definition = meta.signature_def[signature]
             fetches = {key: info.name for key, info in definition.outputs.items()}
@@ -85,6 +85,6 @@ def _load(file: str) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    _, artefact, requests_file, answers_file = sys.argv
+    _, artifact, requests_file, answers_file = sys.argv
     requests = _load(requests_file)
-    np.savez(answers_file, **replay(artefact, requests))  # type: ignore[arg-type]
+    np.savez(answers_file, **replay(artifact, requests))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Scores of an artefact, fed with raw bytes."""
+"""Scores of an artifact, fed with raw bytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.evaluation import evaluate_bytes
 from cvpipe.export.about import read_about
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.artifact import open_artifact
 from cvpipe.tasks import load_task
 
 
-def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Score an artefact on a split of the data it was trained on.
+def evaluate_artifact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Score an artifact on a split of the data it was trained on.
 
     Args:
         overrides: `data.key=value` each, such as where the data lies now.
@@ -24,9 +24,9 @@ def evaluate_artefact(folder: Path, split: str, overrides: Sequence[str] = ()) -
     Returns:
         What `evaluation.evaluate_bytes` does, and "split".
     """
-    artefact = open_artefact(folder)
-    config = with_data(artefact.config, overrides)
+    artifact = open_artifact(folder)
+    config = with_data(artifact.config, overrides)
     source = open_split(config, split, read_about(folder)["trained_on"])
     quarantine = Quarantine(source, split, config.data.max_bad_share)
-    task = load_task(config, artefact.facts)
-    return {**evaluate_bytes(artefact, source, task, config, quarantine=quarantine), "split": split}
+    task = load_task(config, artifact.facts)
+    return {**evaluate_bytes(artifact, source, task, config, quarantine=quarantine), "split": split}

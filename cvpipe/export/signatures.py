@@ -1,4 +1,4 @@
-"""Signatures of an artefact that answers images: as bytes, or as prepared tensors.
+"""Signatures of an artifact that answers images: as bytes, or as prepared tensors.
 
 Decoding happens before batching, so one bad image is one answer. A task's options are inputs that
 may be left out.

@@ -1,4 +1,4 @@
-"""Networks as an artefact's target runs them: in which precision, compiled, and in which batches.
+"""Networks as an artifact's target runs them: in which precision, compiled, and in which batches.
 
 A stand-in takes a network's place in the graph. Decoding, suppression and names of classes, which
 are strings, stay around it: they belong to the host.
@@ -30,7 +30,7 @@ TOLERANCES = {
     "bfloat16": Tolerance(close=3e-2, pixels=2e-2, images=0.1),
     "float16": Tolerance(close=5e-3, pixels=5e-3, images=0.05),
 }
-"""Room for the kernels of each `export.precision`, between an artefact and evaluation in it."""
+"""Room for the kernels of each `export.precision`, between an artifact and evaluation in it."""
 COMPILED = Tolerance(close=1e-4, pixels=1e-3)
 """Room for the kernels of XLA where arithmetic has float32."""
 TPU_ALIAS = "tpu_func"
@@ -42,7 +42,7 @@ WAITING = 100
 
 
 def tolerance_of(export: Export) -> Tolerance:
-    """Return how far an artefact's answers may be from those of evaluation in its precision."""
+    """Return how far an artifact's answers may be from those of evaluation in its precision."""
     allowed = TOLERANCES[export.precision]
     if export.target == "cpu":
         return allowed

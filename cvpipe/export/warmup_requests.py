@@ -21,10 +21,10 @@ BATCHES = (1, 2, 8)
 
 
 def write_warmup_requests(folder: Path, model: str) -> None:
-    """Write the requests into an artefact; none where it doesn't answer images.
+    """Write the requests into an artifact; none where it doesn't answer images.
 
     Args:
-        folder: the artefact.
+        folder: the artifact.
         model: its name for those who ask it.
     """
     signatures = default_inputs(str(folder))

@@ -18,7 +18,7 @@ def find_anchors(
     sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10
 ) -> tuple[np.ndarray, float]:
     """The k sizes that boxes resemble most: k-means with the distance 1 − IoU of boxes that share
-    their centre.
+    their center.
 
     Args:
         sizes: float [n, 2], heights and widths as fractions of the image; those of no area are left
@@ -50,7 +50,7 @@ def find_anchors(
 
 
 def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """IoU of every size [n, 2] with every anchor [k, 2], both around one centre: float64 [n, k]."""
+    """IoU of every size [n, 2] with every anchor [k, 2], both around one center: float64 [n, k]."""
     sizes, anchors = np.asarray(sizes, np.float64), np.asarray(anchors, np.float64)
     shared = np.minimum(sizes[:, :1], anchors[:, 0]) * np.minimum(sizes[:, 1:], anchors[:, 1])
     return shared / (sizes.prod(1)[:, np.newaxis] + anchors.prod(1) - shared)

@@ -70,7 +70,7 @@ def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Distance IoU of box by box, IoU − ρ² / c²: the distance of the centres over C's diagonal
+    """Distance IoU of box by box, IoU − ρ² / c²: the distance of the centers over C's diagonal
     (Zheng et al. 2020, equation 6).
 
     Shapes as of `giou`; float32 [...] in [−1, 1].
@@ -93,15 +93,15 @@ def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     return overlap - _distance(a, b) - weight * aspect
 
 
-def to_centres(boxes: tf.Tensor) -> tf.Tensor:
+def to_centers(boxes: tf.Tensor) -> tf.Tensor:
     """Corners [..., 4] as [cy, cx, height, width], float32 [..., 4]."""
     low, high = tf.split(tf.convert_to_tensor(boxes), 2, axis=-1)
     return tf.concat([(low + high) / 2, high - low], axis=-1)
 
 
-def to_corners(centres: tf.Tensor) -> tf.Tensor:
+def to_corners(centers: tf.Tensor) -> tf.Tensor:
     """[cy, cx, height, width] as corners [ymin, xmin, ymax, xmax], float32 [..., 4]."""
-    middle, extent = tf.split(tf.convert_to_tensor(centres), 2, axis=-1)
+    middle, extent = tf.split(tf.convert_to_tensor(centers), 2, axis=-1)
     return tf.concat([middle - extent / 2, middle + extent / 2], axis=-1)
 
 
@@ -181,7 +181,7 @@ def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """ρ² / c² in [0, 1]."""
     around = _around(a, b)
     diagonal = tf.reduce_sum(tf.square(around[..., 2:] - around[..., :2]), axis=-1)
-    # Twice the distance of the centres: sums of corners instead of their means.
+    # Twice the distance of the centers: sums of corners instead of their means.
     apart = tf.reduce_sum(tf.square(a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]), axis=-1) / 4
     return apart / tf.maximum(diagonal, SMALLEST_AREA)
 

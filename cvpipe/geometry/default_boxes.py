@@ -111,7 +111,7 @@ def _of_layer(layer: Layer) -> np.ndarray:
     """float64 [h w n, 4]."""
     rows, columns = layer.grid
     down, across = layer.step or (1 / rows, 1 / columns)
-    centres = np.stack(
+    centers = np.stack(
         np.meshgrid(
             (np.arange(rows) + 0.5) * down, (np.arange(columns) + 0.5) * across, indexing="ij"
         ),
@@ -124,6 +124,6 @@ def _of_layer(layer: Layer) -> np.ndarray:
         sizes += [(narrow, wide), (wide, narrow)]
     cells = rows * columns
     return np.concatenate(
-        [np.repeat(centres.reshape(cells, 2), layer.per_cell, axis=0), np.tile(sizes, (cells, 1))],
+        [np.repeat(centers.reshape(cells, 2), layer.per_cell, axis=0), np.tile(sizes, (cells, 1))],
         axis=1,
     )

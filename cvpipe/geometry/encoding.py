@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cvpipe.geometry.boxes import to_centres, to_corners
+from cvpipe.geometry.boxes import to_centers, to_corners
 
 SSD_VARIANCES = (0.1, 0.1, 0.2, 0.2)
 """Divisors of the offsets of y, x, height and width, as in the SSD authors' code; they bring all
@@ -33,10 +33,10 @@ def encode_ssd(
         variances: what each offset is divided by.
 
     Returns:
-        float32 [..., D, 4]: the centres' distances in heights and widths of the default box, the
+        float32 [..., D, 4]: the centers' distances in heights and widths of the default box, the
         logarithms of the sizes' ratios.
     """
-    middle, size = tf.split(to_centres(boxes), 2, axis=-1)
+    middle, size = tf.split(to_centers(boxes), 2, axis=-1)
     default_middle, default_size = tf.split(tf.convert_to_tensor(defaults), 2, axis=-1)
     moved = (middle - default_middle) / default_size
     grown = tf.math.log(tf.maximum(size, SMALLEST_LENGTH) / default_size)
@@ -55,11 +55,11 @@ def decode_ssd(
 
 
 def cells_of(boxes: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
-    """The cell, row and column int32 [..., 2], in which the centre of each box lies: corners
+    """The cell, row and column int32 [..., 2], in which the center of each box lies: corners
     float32 [..., 4], `grid` H, W.
     """
-    middle = to_centres(boxes)[..., :2]
-    # A centre on the right or bottom border belongs to the last cell.
+    middle = to_centers(boxes)[..., :2]
+    # A center on the right or bottom border belongs to the last cell.
     return tf.clip_by_value(
         tf.cast(tf.floor(middle * tf.cast(grid, middle.dtype)), tf.int32), 0, tf.constant(grid) - 1
     )
@@ -81,13 +81,13 @@ def encode_yolo(
         float32 [..., 4]: what the sigmoids of t_y and t_x should be, in [0, 1] within the cell,
         then t_h and t_w.
     """
-    middle, size = tf.split(to_centres(boxes), 2, axis=-1)
+    middle, size = tf.split(to_centers(boxes), 2, axis=-1)
     inside = middle * tf.cast(grid, middle.dtype) - tf.cast(cells, middle.dtype)
     return tf.concat([inside, tf.math.log(tf.maximum(size, SMALLEST_LENGTH) / anchors)], axis=-1)
 
 
 def decode_yolo(outputs: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """The boxes that YOLOv2 and v3 predict: b = σ(t) + c for the centre in cells, p e^t for the
+    """The boxes that YOLOv2 and v3 predict: b = σ(t) + c for the center in cells, p e^t for the
     size.
 
     Args:
@@ -119,7 +119,7 @@ def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> t
         float32 [..., 4]: y and x within the cell, the square roots of height and width as fractions
         of the image; all in [0, 1].
     """
-    middle, size = tf.split(to_centres(boxes), 2, axis=-1)
+    middle, size = tf.split(to_centers(boxes), 2, axis=-1)
     inside = middle * tf.cast(grid, middle.dtype) - tf.cast(cells, middle.dtype)
     return tf.concat([inside, tf.sqrt(tf.nn.relu(size))], axis=-1)
 

@@ -10,7 +10,7 @@ IGNORED = 255
 
 
 def palette() -> np.ndarray:
-    """A colour for every label: uint8 [256, 3], RGB.
+    """A color for every label: uint8 [256, 3], RGB.
 
     Pascal VOC's (Everingham et al. 2010, its development kit): the bits of a label, three at a time
     from the lowest, are the high bits of red, green and blue, so that the first classes differ
@@ -18,28 +18,28 @@ def palette() -> np.ndarray:
     """
     labels = np.arange(256)
     bits = [
-        sum((labels >> (3 * place + colour) & 1) << (7 - place) for place in range(3))
-        for colour in range(3)
+        sum((labels >> (3 * place + color) & 1) << (7 - place) for place in range(3))
+        for color in range(3)
     ]
     return np.stack(bits, 1).astype(np.uint8)
 
 
 def overlay(pixels: tf.Tensor, mask: tf.Tensor, strength: float = 0.6) -> tf.Tensor:
-    """An image under the colours of its mask; pixels that are IGNORED stay as they are. Graph code.
+    """An image under the colors of its mask; pixels that are IGNORED stay as they are. Graph code.
 
     Args:
         pixels: uint8 [H, W, 1 or 3].
         mask: uint8 [H, W].
-        strength: share of the colour.
+        strength: share of the color.
 
     Returns:
         uint8 [H, W, 3].
     """
     # A table for each product: no pixel is computed in float32, of which a large image would need
     # many.
-    colours = np.round(strength * palette()).astype(np.uint8)
+    colors = np.round(strength * palette()).astype(np.uint8)
     behind = np.round((1 - strength) * np.arange(256)).astype(np.uint8)
     covered = tf.gather(tf.constant(behind), tf.cast(pixels, tf.int32)) + tf.gather(
-        tf.constant(colours), tf.cast(mask, tf.int32)
+        tf.constant(colors), tf.cast(mask, tf.int32)
     )
     return tf.where(mask[..., tf.newaxis] == IGNORED, pixels, covered)

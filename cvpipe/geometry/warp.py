@@ -2,7 +2,7 @@
 
 A transform is float32 [8], (a0, a1, a2, b0, b1, b2, c0, c1), and maps the place (x, y) of an output
 pixel to one in the input: ((a0 x + a1 y + a2) / k, (b0 x + b1 y + b2) / k), k = c0 x + c1 y + 1.
-Pixel (0, 0) has its centre at (0, 0), and an image its centre at ((W − 1) / 2, (H − 1) / 2).
+Pixel (0, 0) has its center at (0, 0), and an image its center at ((W − 1) / 2, (H − 1) / 2).
 
 Dimensions: H, W, C of the image.
 """
@@ -83,10 +83,10 @@ def sample(
     if interpolation == "nearest":
         return tf.gather(
             pixels,
-            _neighbours(y + 0.5, height, fill)[0] * columns + _neighbours(x + 0.5, width, fill)[0],
+            _neighbors(y + 0.5, height, fill)[0] * columns + _neighbors(x + 0.5, width, fill)[0],
         )
-    top, bottom, down = _neighbours(y, height, fill)
-    left, right, across = _neighbours(x, width, fill)
+    top, bottom, down = _neighbors(y, height, fill)
+    left, right, across = _neighbors(x, width, fill)
 
     def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.gather(pixels, row * columns + column), tf.float32)
@@ -102,11 +102,11 @@ def sample(
 
 
 def rotation(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Turns the image's content by `angle` radians anticlockwise, as seen, around its centre:
+    """Turns the image's content by `angle` radians anticlockwise, as seen, around its center:
     float32 [8].
     """
     cos, sin = tf.cos(angle), tf.sin(angle)
-    return _around_centre(cos, -sin, sin, cos, height, width)
+    return _around_center(cos, -sin, sin, cos, height, width)
 
 
 def translation(dy: tf.Tensor, dx: tf.Tensor) -> tf.Tensor:
@@ -115,13 +115,13 @@ def translation(dy: tf.Tensor, dx: tf.Tensor) -> tf.Tensor:
 
 
 def shearing(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Slants the image's content by `angle` radians, what is above the centre to the right, around
-    the centre: float32 [8].
+    """Slants the image's content by `angle` radians, what is above the center to the right, around
+    the center: float32 [8].
     """
-    return _around_centre(1.0, tf.tan(angle), 0.0, 1.0, height, width)
+    return _around_center(1.0, tf.tan(angle), 0.0, 1.0, height, width)
 
 
-def _neighbours(
+def _neighbors(
     place: tf.Tensor, length: tf.Tensor, fill: Fill
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The pixels before and after a place on a line of `length` pixels, int32, and how far it is
@@ -145,10 +145,10 @@ def _neighbours(
     return pixels[0], pixels[1], place - before
 
 
-def _around_centre(
+def _around_center(
     a0: tf.Tensor, a1: tf.Tensor, b0: tf.Tensor, b1: tf.Tensor, height: tf.Tensor, width: tf.Tensor
 ) -> tf.Tensor:
-    """The linear map (x, y) → (a0 x + a1 y, b0 x + b1 y) about the image's centre."""
+    """The linear map (x, y) → (a0 x + a1 y, b0 x + b1 y) about the image's center."""
     y, x = (tf.cast(height, tf.float32) - 1) / 2, (tf.cast(width, tf.float32) - 1) / 2
     return _transform(a0, a1, x - a0 * x - a1 * y, b0, b1, y - b0 * x - b1 * y)
 

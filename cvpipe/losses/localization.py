@@ -10,7 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cvpipe.config.localization import LocalizationLoss
-from cvpipe.geometry.boxes import ciou, diou, giou, sides_iou, to_centres, to_corners
+from cvpipe.geometry.boxes import ciou, diou, giou, sides_iou, to_centers, to_corners
 from cvpipe.losses.classification import softmax_cross_entropy
 
 UNITS = 10.0
@@ -48,7 +48,7 @@ def box_error(box: tf.Tensor, target: tf.Tensor, loss: LocalizationLoss) -> tf.T
     """Return the error of boxes, float32 [B], by `loss.box`; shapes as of `localization_loss`."""
     match loss.box:
         case "smooth_l1":
-            return tf.reduce_sum(_smooth_l1(UNITS * (box - to_centres(target))), axis=-1)
+            return tf.reduce_sum(_smooth_l1(UNITS * (box - to_centers(target))), axis=-1)
         case "iou":
             predicted = tf.unstack(to_corners(box), axis=-1)
             return 1 - sides_iou(predicted, tf.unstack(target, axis=-1))

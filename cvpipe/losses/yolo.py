@@ -14,7 +14,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.detection import YoloLoss
-from cvpipe.geometry.boxes import iou, to_centres
+from cvpipe.geometry.boxes import iou, to_centers
 from cvpipe.losses.detection import OVERLAPS, BoxTargets, Losses
 
 FORGIVEN = 0.5
@@ -167,7 +167,7 @@ def _best_of_cell(own: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
     """
     boxes = boxes[..., tf.newaxis, :]
     overlaps = iou(boxes, own)[..., 0, :]
-    errors = tf.reduce_mean(tf.square(to_centres(own) - to_centres(boxes)), axis=-1)
+    errors = tf.reduce_mean(tf.square(to_centers(own) - to_centers(boxes)), axis=-1)
     reached = tf.reduce_max(overlaps, axis=-1)
     # The smallest mean square is the smallest root.
     rank = tf.where(reached[..., tf.newaxis] > 0, overlaps, -errors)

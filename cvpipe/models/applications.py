@@ -16,7 +16,7 @@ import keras
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
-from cvpipe.models.catalogue import APPLICATIONS
+from cvpipe.models.catalog import APPLICATIONS
 from cvpipe.models.pooling import with_exact_pooling
 
 
@@ -25,12 +25,12 @@ def application(name: str, image: keras.KerasTensor | None = None, **options: An
     None makes it a model of its own.
 
     Raises:
-        ConfigError: the images are too small for it, or not in colour.
+        ConfigError: the images are too small for it, or not in color.
     """
     module = _module(name)
     if image is not None:
         if image.shape[-1] != 3:
-            raise ConfigError(f"keras/{name} takes colour images only; set prepare.channels to 3")
+            raise ConfigError(f"keras/{name} takes color images only; set prepare.channels to 3")
         options["input_tensor"] = module.preprocess_input(image * 255.0)
     try:
         network = getattr(module, name)(include_top=False, weights=None, **options)

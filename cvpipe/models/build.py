@@ -1,4 +1,4 @@
-"""From a name in the catalogue to a Keras model."""
+"""From a name in the catalog to a Keras model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cvpipe.models import (
     vgg,
 )
 from cvpipe.models.blocks import Style
-from cvpipe.models.catalogue import NETWORKS, Network, application_of
+from cvpipe.models.catalog import NETWORKS, Network, application_of
 from cvpipe.models.heads import classifier
 from cvpipe.models.initializers import Initializer
 from cvpipe.models.normalize import Normalize
@@ -61,11 +61,11 @@ BACKBONES: Mapping[str, Backbone] = {
     "darknet19": darknet.darknet19,
     "darknet53": darknet.darknet53,
 }
-"""The backbone function of each network in the catalogue."""
+"""The backbone function of each network in the catalog."""
 
 
 def published(name: str) -> Network:
-    """The catalogue's entry for `name`.
+    """The catalog's entry for `name`.
 
     Raises:
         ConfigError: there is none.
@@ -79,7 +79,7 @@ def backbone(name: str) -> Backbone:
     """The backbone function of the network `name`.
 
     Raises:
-        ConfigError: the catalogue has no such network.
+        ConfigError: the catalog has no such network.
     """
     if application := application_of(name):
         return applications.backbone(application)
@@ -146,7 +146,7 @@ def classification_network(
     The same arguments give the same variable paths, whatever the process has built before.
 
     Args:
-        name: a key of the catalogue, or "keras/" and one of `APPLICATIONS`.
+        name: a key of the catalog, or "keras/" and one of `APPLICATIONS`.
         input_shape: height, width, channels of a prepared image.
         classes: number of logits.
         width: multiplies the channels of the backbone.
@@ -160,7 +160,7 @@ def classification_network(
         A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]}.
 
     Raises:
-        ConfigError: the catalogue has no such network, or the image is too small for it or for its
+        ConfigError: the catalog has no such network, or the image is too small for it or for its
             norm.
     """
     image, features = backbone_features(

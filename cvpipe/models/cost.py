@@ -33,7 +33,7 @@ def describe(name: str) -> dict[str, Any]:
         width, channels) and paper.
 
     Raises:
-        ConfigError: the catalogue has no such network.
+        ConfigError: the catalog has no such network.
     """
     network = published(name)
     with without_weights():

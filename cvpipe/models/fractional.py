@@ -74,7 +74,7 @@ class FractionalMaxPooling(keras.layers.Layer):
         self, ratio: float, name: str | None = None, overlapping: bool = True, **settings: Any
     ) -> None:
         """`ratio` is in (1, 2); regions that overlap share the pixels at their edges with their
-        neighbours.
+        neighbors.
         """
         super().__init__(name=name, **settings)
         self.ratio = ratio

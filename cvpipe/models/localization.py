@@ -7,7 +7,7 @@ import keras
 from cvpipe.config import Localization
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, backbone_features, published
-from cvpipe.models.catalogue import application_of
+from cvpipe.models.catalog import application_of
 from cvpipe.models.heads import classifier
 
 

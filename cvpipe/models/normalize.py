@@ -1,7 +1,7 @@
 """The first layer of a network whose images are normalized by what the training set looks like.
 
 It is a layer, not a part of the input pipeline, so that what was computed once travels with the
-weights: into checkpoints, evaluation and the artefact. Dimensions: B images, H, W, C of the
+weights: into checkpoints, evaluation and the artifact. Dimensions: B images, H, W, C of the
 network's input, D = H·W·C.
 """
 

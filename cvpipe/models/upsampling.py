@@ -155,9 +155,9 @@ class BilinearUpsampling(keras.layers.Layer):
         """Return the weight of each coarse pixel of a line in each fine one: float64 [factor ×
         length, length].
         """
-        centres = np.arange(length) * self.factor + (self.factor - 1) / 2
+        centers = np.arange(length) * self.factor + (self.factor - 1) / 2
         return np.maximum(
-            1 - np.abs(np.arange(self.factor * length)[:, np.newaxis] - centres) / self.factor, 0
+            1 - np.abs(np.arange(self.factor * length)[:, np.newaxis] - centers) / self.factor, 0
         )
 
 

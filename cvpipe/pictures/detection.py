@@ -78,7 +78,7 @@ def draw_answers(
         answered = drawing.Marks(
             _placed(boxes, extent, size, config), [_title(found) for found in shown], drawing.RIGHT
         )
-        marks.append([_truth(targets, n, size, config, facts)._replace(colour="#8c959f"), answered])
+        marks.append([_truth(targets, n, size, config, facts)._replace(color="#8c959f"), answered])
     return drawing.boxes_grid(pixels, marks)
 
 

@@ -76,8 +76,8 @@ def image_grid(
     for n, axes in enumerate(_panels(figure, rows, columns).flat):
         if n < len(images):
             _show(axes, images[n])
-            colour = "black" if right is None else RIGHT if right[n] else WRONG
-            axes.set_title(literal(titles[n]), fontsize=8, color=colour)
+            color = "black" if right is None else RIGHT if right[n] else WRONG
+            axes.set_title(literal(titles[n]), fontsize=8, color=color)
     return figure
 
 
@@ -87,7 +87,7 @@ class Marks(NamedTuple):
     boxes: np.ndarray
     """float [n, 4]: ymin, xmin, ymax, xmax, pixels."""
     titles: Sequence[str]
-    colour: str
+    color: str
 
 
 def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: int = 4) -> Figure:
@@ -104,7 +104,7 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
         if n >= len(images):
             continue
         _show(axes, images[n])
-        for boxes, titles, colour in marks[n]:
+        for boxes, titles, color in marks[n]:
             for (top, left, bottom, right), title in zip(boxes, titles, strict=True):
                 # Pixel i covers i − 0.5 … i + 0.5 here.
                 corner = (left - 0.5, top - 0.5)
@@ -114,7 +114,7 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
                         right - left,
                         bottom - top,
                         fill=False,
-                        edgecolor=colour,
+                        edgecolor=color,
                         linewidth=1.2,
                     )
                 )
@@ -125,7 +125,7 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
                     fontsize=6,
                     va="bottom",
                     clip_on=True,
-                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6},
+                    bbox={"facecolor": color, "edgecolor": "none", "pad": 0.6},
                 )
     return figure
 
@@ -136,7 +136,7 @@ def masks_table(
     classes: Sequence[str],
     most: int = 8,
 ) -> Figure:
-    """Rows of images, uint8 [H, W, C] each, one for each of `columns`, with the colours of the
+    """Rows of images, uint8 [H, W, C] each, one for each of `columns`, with the colors of the
     first 20 classes; `most` rows.
     """
     shown = images[:most]
@@ -150,8 +150,8 @@ def masks_table(
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize=8)
     patches = [
-        Rectangle((0, 0), 1, 1, color=colour / 255, label=legend_name(name))
-        for name, colour in zip(classes[:20], palette(), strict=False)
+        Rectangle((0, 0), 1, 1, color=color / 255, label=legend_name(name))
+        for name, color in zip(classes[:20], palette(), strict=False)
     ]
     figure.legend(handles=patches, loc="outside right upper", fontsize=7)
     return figure
@@ -239,9 +239,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         _name_ticks(axes, "y", classes)
     if len(classes) <= 20:
         for row, column in np.argwhere(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(
-                column, row, counts[row, column], ha="center", va="center", fontsize=8, color=colour
+                column, row, counts[row, column], ha="center", va="center", fontsize=8, color=color
             )
     return figure
 
@@ -258,7 +258,7 @@ def reliability(bins: np.ndarray) -> Figure:
         filled[:, 1] / filled[:, 0],
         filled[:, 2] / filled[:, 0],
     )
-    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
+    axes.plot([0, 1], [0, 1], color="gray", linestyle="--", label="calibrated")
     # A bin of two images says little: areas show how many there are.
     axes.plot(confidence, accuracy, linewidth=0.8)
     axes.scatter(
@@ -300,7 +300,7 @@ def _panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:
-    """An image uint8 [H, W, C], grey or RGB."""
+    """An image uint8 [H, W, C], gray or RGB."""
     axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
 
 

@@ -50,7 +50,7 @@ def draw_answers(
     right = predictions["class_id"] == targets["label"]
     marks = [
         [
-            truth._replace(colour=TRUTH),
+            truth._replace(color=TRUTH),
             drawing.Marks(
                 box[np.newaxis],
                 [f"{facts.class_names[label]} {probability:.0%}"],

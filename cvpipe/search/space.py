@@ -21,7 +21,7 @@ Load = Callable[[Sequence[str]], Config]
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
 DIGITS = 4
-# A best value in this outermost share of its range may have its better neighbours beyond it.
+# A best value in this outermost share of its range may have its better neighbors beyond it.
 EDGE = 0.05
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from starlette.responses import Response
 
 from cvpipe.answers import UNREADABLE, to_answer
-from cvpipe.export.about import artefact_config, artefact_facts
+from cvpipe.export.about import artifact_config, artifact_facts
 from cvpipe.serving.batching import Answer
 from cvpipe.serving.errors import RequestError
 from cvpipe.serving.exchange import Exchange, Json
@@ -143,7 +143,7 @@ def _draw(
     from cvpipe.pictures import load_pictures
     from cvpipe.pictures.drawing import to_png
 
-    pictures = load_pictures(artefact_config(servable.folder), artefact_facts(servable.folder))
+    pictures = load_pictures(artifact_config(servable.folder), artifact_facts(servable.folder))
     if pictures is None:
         raise RequestError(501, "answers of this task have no pictures; ask for application/json")
     pixels = decode_image(tf.constant(image), 3).numpy()

@@ -18,7 +18,7 @@ from cvpipe.export.operations import check_operations
 from cvpipe.export.replay import default_inputs
 
 BYTES_SIGNATURE = "serving_default"
-"""The signature of an artefact that takes encoded images."""
+"""The signature of an artifact that takes encoded images."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Servable:
 
     @cached_property
     def task(self) -> str | None:
-        """The task of an artefact; None if cvpipe didn't export the model."""
+        """The task of an artifact; None if cvpipe didn't export the model."""
         return read_about(self.folder)["config"]["task"] if self.valid else None
 
     @cached_property
     def images_input(self) -> str | None:
         """The input of `BYTES_SIGNATURE` that takes encoded images, string [B]; None if this isn't
-        an artefact that answers images.
+        an artifact that answers images.
         """
         if self.valid is None or BYTES_SIGNATURE not in self.signatures:
             return None

@@ -183,7 +183,7 @@ class Shelf:
         if number is None:
             known = ", ".join(sorted(self.policy.labels.get(model, {}))) or "none"
             raise RequestError(
-                404, f'model "{model}" has no version labelled "{label}"; its labels: {known}'
+                404, f'model "{model}" has no version labeled "{label}"; its labels: {known}'
             )
         return number
 
@@ -209,11 +209,11 @@ class Shelf:
                     self.scan()
 
     def _update(self, name: str, found: Mapping[int, Path]) -> None:
-        chosen, labelled = self.policy.chosen(name, found), self.policy.labelled(name, found)
+        chosen, labeled = self.policy.chosen(name, found), self.policy.labeled(name, found)
         with self._lock:
             versions = self._models.setdefault(name, {})
         # The newest first: it is what most requests ask for.
-        for number in sorted(chosen | labelled, reverse=True):
+        for number in sorted(chosen | labeled, reverse=True):
             version = versions.get(number)
             if version is None or (
                 version.state is State.END and version.seen != _times(found[number])
@@ -222,7 +222,7 @@ class Shelf:
             else:
                 version.by_label = number not in chosen
         with self._lock:
-            self._retire(versions, found, chosen, labelled)
+            self._retire(versions, found, chosen, labeled)
             if not versions:
                 del self._models[name]
 
@@ -231,12 +231,12 @@ class Shelf:
         versions: dict[int, Version],
         found: Mapping[int, Path],
         chosen: set[int],
-        labelled: set[int],
+        labeled: set[int],
     ) -> None:
         """Mark versions that are no longer wanted; the last good one stays until another is."""
         served = {n for n, own in versions.items() if own.state is State.AVAILABLE}
         replaced = bool(served & chosen) or not chosen
-        for number in served - chosen - labelled:
+        for number in served - chosen - labeled:
             if replaced or number not in found:
                 versions[number].state = State.UNLOADING
         for number, own in list(versions.items()):

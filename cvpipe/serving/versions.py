@@ -32,7 +32,7 @@ class Policy:
             return numbers & choice
         return numbers
 
-    def labelled(self, model: str, found: Iterable[int]) -> set[int]:
+    def labeled(self, model: str, found: Iterable[int]) -> set[int]:
         """Return the versions, of those found, that have a label."""
         return set(self.labels.get(model, {}).values()) & set(found)
 

@@ -128,7 +128,7 @@ def imitate(
 
 
 def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...]) -> Tensors:
-    """Return the answers, the same in evaluation and in the artefact.
+    """Return the answers, the same in evaluation and in the artifact.
 
     Probabilities are the softmax of the scores; for losses binary and focal each class has its own
     sigmoid, and they don't add up to 1. Only cross-entropies ask for probabilities: a hinge loss's,

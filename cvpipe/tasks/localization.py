@@ -122,7 +122,7 @@ def answer(
     class_names: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> Tensors:
-    """Return the answers, the same in evaluation and in the artefact.
+    """Return the answers, the same in evaluation and in the artifact.
 
     Args:
         extent: int32 [B, 2], height and width of the images before they were resized; None: those

@@ -119,7 +119,7 @@ def decode(outputs: Tensors, config: Pose) -> tuple[tf.Tensor, tf.Tensor]:
 def answer(
     outputs: Tensors, config: Pose, keypoint_names: tuple[str, ...], extent: tf.Tensor | None = None
 ) -> Tensors:
-    """Return the answers, the same in evaluation and in the artefact.
+    """Return the answers, the same in evaluation and in the artifact.
 
     Args:
         extent: int32 [B, 2], height and width of the images before they were resized; None: those

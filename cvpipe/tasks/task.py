@@ -102,11 +102,11 @@ class Option(NamedTuple):
 
     default: float | int
     meaning: str
-    """Its effect, for those who ask an artefact."""
+    """Its effect, for those who ask an artifact."""
 
 
 class Request(NamedTuple):
-    """A signature of the artefact that doesn't answer images."""
+    """A signature of the artifact that doesn't answer images."""
 
     name: str
     inputs: tuple[tf.TensorSpec, ...]
@@ -154,7 +154,7 @@ class Task:
     to it, without their first dimension; returns scalar strings by name.
     """
     requests: Callable[[Networks], tuple[Request, ...]] | None = None
-    """Signatures of the artefact; None: encoded images, and prepared tensors."""
+    """Signatures of the artifact; None: encoded images, and prepared tensors."""
     frozen: tuple[str, ...] = ()
     """Networks that stay as they are and are no part of a checkpoint."""
 

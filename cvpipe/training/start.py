@@ -19,7 +19,7 @@ from cvpipe.data.statistics import evenly_spaced, normalization
 from cvpipe.data.stream import plain_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
-from cvpipe.models.catalogue import application_of
+from cvpipe.models.catalog import application_of
 from cvpipe.models.freeze import ADDED
 from cvpipe.models.normalize import Normalize
 from cvpipe.tasks import load_task

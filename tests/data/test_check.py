@@ -178,7 +178,7 @@ def test_arrays_are_compared_by_shape_and_pixels() -> None:
     assert [
         [(record["split"], record["record"]) for record in group] for group in result["repeated"]
     ] == [[("train", "0"), ("train", "2")], [("test", "0"), ("test", "2")]]
-    assert result["clean"] and result["splits"]["train"]["kinds"] == {"array grey": 3}
+    assert result["clean"] and result["splits"]["train"]["kinds"] == {"array gray": 3}
 
 
 def test_imbalance_is_the_largest_class_over_the_smallest_that_has_images(tmp_path: Path) -> None:

@@ -39,10 +39,10 @@ def turned(orientation: int, **options: Any) -> bytes:
 
 
 WITHOUT_SHARED_CHROMA = {
-    "colour at every pixel": encode(NOISE, "JPEG", subsampling=0),
+    "color at every pixel": encode(NOISE, "JPEG", subsampling=0),
     "progressive": encode(NOISE, "JPEG", subsampling=0, progressive=True),
     "restarts": encode(NOISE, "JPEG", subsampling=0, restart_marker_blocks=3),
-    "grey": encode(noise(61, 75, 1), "JPEG"),
+    "gray": encode(noise(61, 75, 1), "JPEG"),
     "CMYK": encode(NOISE, "JPEG", "CMYK"),
     **{f"orientation {n}": turned(n, subsampling=0) for n in range(1, 9)},
     "one pixel": encode(noise(1, 1), "JPEG", subsampling=0),
@@ -51,7 +51,7 @@ WITHOUT_SHARED_CHROMA = {
 }
 DECODED_WHOLE = {
     "PNG": encode(NOISE, "PNG"),
-    "PNG grey": encode(noise(61, 75, 1), "PNG"),
+    "PNG gray": encode(noise(61, 75, 1), "PNG"),
     "BMP": encode(NOISE, "BMP"),
     "WebP": encode(NOISE, "WEBP", lossless=True),
     "something behind the end": encode(NOISE, "JPEG") + b"a film that belongs to the photo",
@@ -133,7 +133,7 @@ def test_a_reduced_crop_looks_like_the_whole_one(reduction: int, orientation: in
     size = (301 // 2 // reduction, 257 // 2 // reduction)
     op = RandomResizedCrop(op="random_resized_crop", area=(0.5, 1.0), aspect=(0.9, 1.1))
     alone, whole = both_ways(encode(smooth(301, 257), "JPEG", quality=95, exif=exif), op, size)
-    # The whole image's colours span all values. A reduced pixel is at most that far from where the
+    # The whole image's colors span all values. A reduced pixel is at most that far from where the
     # crop begins or ends.
     assert abs(alone - whole).mean() < 2.5 and abs(alone - whole).max() < 16
 
@@ -226,7 +226,7 @@ def batch_of(path: Path, *augment: str, quarantine: bool = False) -> tuple[dict[
 
 def test_operations_behind_the_crop_draw_the_same_as_behind_any_crop(tmp_path: Path) -> None:
     write_photos(tmp_path)
-    crop, jitter = "{op: random_resized_crop}", "{op: colour_jitter, brightness: 0.5}"
+    crop, jitter = "{op: random_resized_crop}", "{op: color_jitter, brightness: 0.5}"
     cropped, flipped = (
         batch_of(tmp_path, crop, *others)[0]["image"]
         for others in ([jitter], [jitter, "{op: flip}"])

@@ -14,7 +14,7 @@ from cvpipe.data import header
 from cvpipe.data.decode import decode_image
 from image_files import BAD, black_png, chunk, claiming, encode, noise, smooth
 
-RGB, RGBA, GREY = noise(7, 5), noise(7, 5, 4), noise(7, 5, 1)
+RGB, RGBA, GRAY = noise(7, 5), noise(7, 5, 4), noise(7, 5, 1)
 SMOOTH = smooth(24, 34)
 
 
@@ -44,17 +44,17 @@ def without_adobe(jpeg: bytes) -> bytes:
 
 LOSSLESS = {
     "PNG": encode(RGB, "PNG"),
-    "PNG grey": encode(GREY, "PNG"),
+    "PNG gray": encode(GRAY, "PNG"),
     "PNG palette": encode(RGB, "PNG", "P"),
     "PNG palette alpha": encode(RGB, "PNG", "P", transparency=0),
     "PNG one bit": encode(RGB, "PNG", "1"),
     "PNG alpha": encode(RGBA, "PNG"),
-    "PNG grey alpha": encode(RGB, "PNG", "LA"),
+    "PNG gray alpha": encode(RGB, "PNG", "LA"),
     "PNG one pixel": encode(noise(1, 1), "PNG"),
     "BMP": encode(RGB, "BMP"),
-    "BMP grey": encode(GREY, "BMP"),
+    "BMP gray": encode(GRAY, "BMP"),
     "BMP palette": encode(RGB, "BMP", "P"),
-    "BMP few colours": encode(np.repeat(noise(1, 5), 7, 0), "BMP", "P"),
+    "BMP few colors": encode(np.repeat(noise(1, 5), 7, 0), "BMP", "P"),
     "BMP alpha": encode(RGBA, "BMP"),
     "BMP masks RGBA": bmp_with_masks(0xFF, 0xFF00, 0xFF0000),
     "BMP masks ABGR": bmp_with_masks(0xFF000000, 0xFF0000, 0xFF00),
@@ -66,7 +66,7 @@ LOSSLESS = {
 }
 LOSSY = {
     "JPEG": encode(SMOOTH, "JPEG", quality=95),
-    "JPEG grey": encode(SMOOTH[..., :1], "JPEG"),
+    "JPEG gray": encode(SMOOTH[..., :1], "JPEG"),
     "JPEG CMYK": encode(SMOOTH, "JPEG", "CMYK"),
     "JPEG CMYK without Adobe's mark": without_adobe(encode(SMOOTH, "JPEG", "CMYK")),
     "JPEG progressive": encode(SMOOTH, "JPEG", progressive=True),
@@ -83,7 +83,7 @@ def top_down(bmp: bytes, row_bytes: int) -> bytes:
     return bmp[:22] + struct.pack("<i", -height) + bmp[26:begin] + b"".join(reversed(rows))
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["to grey", "to RGB"])
+@pytest.fixture(scope="module", params=[1, 3], ids=["to gray", "to RGB"])
 def channels(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -120,10 +120,10 @@ def test_lossless_files_have_the_pixels_that_pil_finds(
     name: str, channels: int, in_graph: dict[str, np.ndarray]
 ) -> None:
     expected = by_pil(LOSSLESS[name], channels)
-    # Colours are exact; a grey made of three colours may be rounded the other way.
+    # Colors are exact; a gray made of three colors may be rounded the other way.
     for pixels in (eagerly(LOSSLESS[name], channels), in_graph[name]):
         assert pixels.dtype == np.uint8 and pixels.shape == expected.shape
-        assert abs(pixels - expected).max() <= (0 if channels == 3 or "grey" in name else 1)
+        assert abs(pixels - expected).max() <= (0 if channels == 3 or "gray" in name else 1)
 
 
 @pytest.mark.parametrize("name", LOSSY)
@@ -144,7 +144,7 @@ def test_16_bits_are_rounded_to_8(stored: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, row_bytes", [("BMP", 16), ("BMP grey", 8), ("BMP palette", 8), ("BMP alpha", 20)]
+    "name, row_bytes", [("BMP", 16), ("BMP gray", 8), ("BMP palette", 8), ("BMP alpha", 20)]
 )
 def test_bmp_with_its_top_row_first_is_the_same_image(
     name: str, row_bytes: int, channels: int
@@ -157,7 +157,7 @@ def test_bmp_with_its_top_row_first_is_the_same_image(
 @pytest.mark.parametrize(
     "gamma", [chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sRGB", b"\0")], ids=["gAMA", "sRGB"]
 )
-def test_a_png_has_the_same_grey_whatever_gamma_it_claims(gamma: bytes) -> None:
+def test_a_png_has_the_same_gray_whatever_gamma_it_claims(gamma: bytes) -> None:
     encoded = LOSSLESS["PNG"]
     # Chunks before the pixels follow the header, which ends at byte 33.
     np.testing.assert_array_equal(
@@ -165,14 +165,14 @@ def test_a_png_has_the_same_grey_whatever_gamma_it_claims(gamma: bytes) -> None:
     )
 
 
-def test_the_same_pixels_have_the_same_grey_in_every_format() -> None:
-    greys = [
+def test_the_same_pixels_have_the_same_gray_in_every_format() -> None:
+    grays = [
         eagerly(encode(SMOOTH, kind, **options), 1)
         for kind, options in (("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}))
     ]
-    for grey in greys[1:]:
-        np.testing.assert_array_equal(grey, greys[0])
-    assert abs(eagerly(encode(SMOOTH, "JPEG", quality=100), 1).astype(int) - greys[0]).max() <= 2
+    for gray in grays[1:]:
+        np.testing.assert_array_equal(gray, grays[0])
+    assert abs(eagerly(encode(SMOOTH, "JPEG", quality=100), 1).astype(int) - grays[0]).max() <= 2
 
 
 @pytest.mark.parametrize("name", BAD)

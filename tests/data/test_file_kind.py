@@ -11,14 +11,14 @@ RGB_ALPHA = noise(9, 7, 4)
 PHOTO = noise(9, 7)
 FILES = {
     "JPEG RGB": encode(PHOTO, "JPEG"),
-    "JPEG grey": encode(PHOTO, "JPEG", "L"),
+    "JPEG gray": encode(PHOTO, "JPEG", "L"),
     "JPEG CMYK": encode(PHOTO, "JPEG", "CMYK"),
     "PNG RGB": encode(PHOTO, "PNG"),
-    "PNG grey": encode(PHOTO, "PNG", "L"),
+    "PNG gray": encode(PHOTO, "PNG", "L"),
     "PNG palette": encode(PHOTO, "PNG", "P"),
-    "PNG grey + alpha": encode(PHOTO, "PNG", "LA"),
+    "PNG gray + alpha": encode(PHOTO, "PNG", "LA"),
     "PNG RGB + alpha": encode(PHOTO, "PNG", "RGBA"),
-    "PNG 16-bit grey": encode(PHOTO, "PNG", "I;16"),
+    "PNG 16-bit gray": encode(PHOTO, "PNG", "I;16"),
     "BMP RGB": encode(PHOTO, "BMP"),
     "BMP palette": encode(PHOTO, "BMP", "P"),
     "BMP RGB + alpha": encode(RGB_ALPHA, "BMP"),
@@ -45,7 +45,7 @@ def test_what_lies_before_a_jpegs_frame_is_skipped(options: dict[str, object], k
     [
         (encode(PHOTO, "WEBP", lossless=True), "WebP RGB"),
         (encode(RGB_ALPHA, "WEBP", lossless=True), "WebP RGB + alpha"),
-        (black_png(5, 5), "PNG grey"),
+        (black_png(5, 5), "PNG gray"),
     ],
 )
 def test_other_encodings_of_the_same_kind_are_known(file: bytes, kind: str) -> None:

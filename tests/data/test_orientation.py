@@ -75,8 +75,8 @@ def test_boxes_turn_with_their_image(orientation: int, graph: bool) -> None:
 
     image, boxes = (tf.function(turned) if graph else turned)(encoded)
     pixels = image.numpy().astype(int)
-    for colour, box in zip(([250, 250, 250], [200, 40, 40]), boxes.numpy()):
-        rows, columns = np.nonzero(abs(pixels - colour).max(-1) < 30)
+    for color, box in zip(([250, 250, 250], [200, 40, 40]), boxes.numpy()):
+        rows, columns = np.nonzero(abs(pixels - color).max(-1) < 30)
         found = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
         np.testing.assert_allclose(box * np.tile(pixels.shape[:2], 2), found, atol=1e-4)
 
@@ -106,7 +106,7 @@ def test_no_orientation_or_a_senseless_one_leaves_the_image_as_it_is(value: int 
     np.testing.assert_array_equal(given, plain)
 
 
-def test_a_grey_photo_is_turned_too() -> None:
+def test_a_gray_photo_is_turned_too() -> None:
     assert decode_image(tf.constant(photo(6)), 1).shape == (24, 16, 1)
 
 

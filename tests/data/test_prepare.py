@@ -38,8 +38,8 @@ def weights(length: int, target: int) -> np.ndarray:
     """
     scale = length / target
     reach = max(1.0, scale)
-    centres = (np.arange(target) + 0.5) * scale
-    triangle = np.maximum(0, 1 - abs(np.arange(length) + 0.5 - centres[:, None]) / reach)
+    centers = (np.arange(target) + 0.5) * scale
+    triangle = np.maximum(0, 1 - abs(np.arange(length) + 0.5 - centers[:, None]) / reach)
     return triangle / triangle.sum(1, keepdims=True)
 
 
@@ -107,11 +107,11 @@ def test_a_crop_shows_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
-    "options, grey",
+    "options, gray",
     [({}, 0.5), ({"mean": (0.2,), "std": (0.3,)}, 0.2), ({"normalize": "channels"}, 0.5)],
 )
 def test_a_letterbox_shows_everything_between_bars_of_the_mean(
-    options: dict[str, Any], grey: float
+    options: dict[str, Any], gray: float
 ) -> None:
     box = config(size=(10, 10), resize="letterbox", **options)
     white = (
@@ -119,7 +119,7 @@ def test_a_letterbox_shows_everything_between_bars_of_the_mean(
         + box.scaling[0][0]
     )
     np.testing.assert_allclose(white[3:6], 1, atol=1e-6)
-    np.testing.assert_allclose(np.delete(white, [3, 4, 5], 0), grey, atol=1e-6)
+    np.testing.assert_allclose(np.delete(white, [3, 4, 5], 0), gray, atol=1e-6)
 
 
 def test_every_channel_of_a_letterbox_is_filled_with_its_own_mean() -> None:
@@ -293,12 +293,12 @@ def test_every_side_gives_views_of_its_own() -> None:
     np.testing.assert_array_equal(many[10:], views_of(image, "ten", 16))
 
 
-def test_one_centre_view_is_an_image_without_views() -> None:
+def test_one_center_view_is_an_image_without_views() -> None:
     image = noise(16, 20)
     np.testing.assert_allclose(
-        views_of(image, "centre", 16), image[4:12, 5:15] / 255 * 2 - 1, atol=1e-6
+        views_of(image, "center", 16), image[4:12, 5:15] / 255 * 2 - 1, atol=1e-6
     )
-    assert views_of(image, "centre", 16, 20).shape == (2, 8, 10, 3)
+    assert views_of(image, "center", 16, 20).shape == (2, 8, 10, 3)
 
 
 def test_views_need_images_that_hold_the_input() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cvpipe.config.prepare import Prepare
-from cvpipe.data.statistics import colour_components, evenly_spaced, normalization
+from cvpipe.data.statistics import color_components, evenly_spaced, normalization
 
 SIZE = (4, 5)
 
@@ -85,8 +85,8 @@ def test_how_images_come_in_batches_does_not_matter(images: np.ndarray, kind: st
         np.testing.assert_allclose(abs(parts[name]), abs(value), rtol=1e-3, atol=1e-3)
 
 
-def test_colours_have_the_components_of_their_covariance(images: np.ndarray) -> None:
-    values, vectors = colour_components(batches(images, 50))
+def test_colors_have_the_components_of_their_covariance(images: np.ndarray) -> None:
+    values, vectors = color_components(batches(images, 50))
     covariance = np.cov(images.reshape(-1, 3), rowvar=False, bias=True)
     np.testing.assert_allclose(
         vectors @ np.diag(values) @ vectors.T, covariance, rtol=1e-4, atol=1e-7

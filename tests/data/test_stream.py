@@ -36,7 +36,7 @@ EXAMPLES = 11
 def pipeline(*overrides: str) -> Config:
     """A configuration with every kind of augmentation, for photos of any size."""
     every_operation = (
-        "augment=[{op: flip}, {op: pad_crop}, {op: random_resized_crop}, {op: colour_jitter,"
+        "augment=[{op: flip}, {op: pad_crop}, {op: random_resized_crop}, {op: color_jitter,"
         " brightness: 0.5, hue: 0.1}]"
     )
     return small_config(
@@ -225,23 +225,23 @@ def test_encoded_batches_decode_to_the_evaluated_images(
         assert_same(encoded, evaluated)
 
 
-def test_grey_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> None:
-    grey, rgb = (
+def test_gray_arrays_become_rgb_where_the_pipeline_says_so(arrays: Source) -> None:
+    gray, rgb = (
         evaluate(arrays, small_config(f"prepare.channels={channels}"))["image"]
         for channels in (1, 3)
     )
-    np.testing.assert_array_equal(np.repeat(grey, 3, -1), rgb)
+    np.testing.assert_array_equal(np.repeat(gray, 3, -1), rgb)
 
 
-def test_rgb_arrays_become_grey_where_the_pipeline_says_so() -> None:
+def test_rgb_arrays_become_gray_where_the_pipeline_says_so() -> None:
     images = np.stack([noise(6, 6, seed=n) for n in range(4)])
     source = classification_source(
         ("a", "b"), np.zeros(4, np.int32), lambda n: {"image": tf.gather(images, n)}, str
     )
-    grey = evaluate(
+    gray = evaluate(
         source, small_config("prepare.size=[6, 6]", "prepare.mean=[0]", "prepare.std=[1]")
     )["image"]
-    np.testing.assert_allclose(grey[..., 0] * 255, images @ [0.2989, 0.587, 0.114], atol=1)
+    np.testing.assert_allclose(gray[..., 0] * 255, images @ [0.2989, 0.587, 0.114], atol=1)
 
 
 # -- bad records
@@ -399,7 +399,7 @@ def test_training_for_tiles_shows_crops_whatever_comes_before_and_after() -> Non
         "lens",
         "elastic",
         "scale_jitter",
-        "colour_jitter",
+        "color_jitter",
         "pca_lighting",
         "grayscale",
         "erase",

@@ -1,8 +1,8 @@
 /* Answers one image with an exported model, by TensorFlow's C API alone.
  *
- * Usage: answer ARTEFACT IMAGE
+ * Usage: answer ARTIFACT IMAGE
  *
- * Prints the outputs of signature `serving_default`, a line each in the order of the artefact: name,
+ * Prints the outputs of signature `serving_default`, a line each in the order of the artifact: name,
  * number of values, and the values, separated by tabs. Strings are printed as they are.
  *
  * Build, where TF is the folder of the package `tensorflow`:
@@ -138,7 +138,7 @@ static void print_value(const TF_Tensor *tensor, int64_t n) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) fail("usage", "answer ARTEFACT IMAGE");
+  if (argc != 3) fail("usage", "answer ARTIFACT IMAGE");
   TF_Status *status = TF_NewStatus();
   TF_Graph *graph = TF_NewGraph();
   TF_Buffer *meta_graph = TF_NewBuffer();

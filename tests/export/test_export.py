@@ -1,4 +1,4 @@
-"""Guards artefacts: their answers, their contents, and that a wrong one gets no version number."""
+"""Guards artifacts: their answers, their contents, and that a wrong one gets no version number."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cvpipe.data.known_splits import open_split
 from cvpipe.data.stream import encoded_batches, evaluation_batches
 from cvpipe.errors import DataError, UserError
 from cvpipe.evaluation import Predict, ask, make_predict
-from cvpipe.export.about import artefact_config, find_artefact, read_about
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.about import artifact_config, find_artifact, read_about
+from cvpipe.export.artifact import open_artifact
 from cvpipe.export.compare import Tolerance
 from cvpipe.export.export import export
-from cvpipe.export.gate import check_artefact
+from cvpipe.export.gate import check_artifact
 from cvpipe.export.manifest import write_manifest
-from cvpipe.export.score import evaluate_artefact
+from cvpipe.export.score import evaluate_artifact
 from cvpipe.training.build import build_state
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
@@ -47,47 +47,47 @@ def images() -> list[bytes]:
     ]
 
 
-def answers(artefact: Path, encoded: list[bytes]) -> dict[str, np.ndarray]:
-    return ask(opened(artefact), tf.constant(encoded))
+def answers(artifact: Path, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    return ask(opened(artifact), tf.constant(encoded))
 
 
 def test_one_batch_takes_images_of_all_sizes_and_marks_the_bad(
-    artefact: Path, images: list[bytes]
+    artifact: Path, images: list[bytes]
 ) -> None:
-    given = answers(artefact, images)
+    given = answers(artifact, images)
     assert given["valid"].tolist() == [True, False, True, False, True, True, False]
     np.testing.assert_allclose(given["probabilities"].sum(-1), 1, rtol=1e-5)
 
 
-def test_an_artefact_names_classes_in_the_order_of_its_run(
-    artefact: Path, trained_run: Path, images: list[bytes]
+def test_an_artifact_names_classes_in_the_order_of_its_run(
+    artifact: Path, trained_run: Path, images: list[bytes]
 ) -> None:
-    given, classes = answers(artefact, images), np.array(Run(trained_run).facts.class_names)
+    given, classes = answers(artifact, images), np.array(Run(trained_run).facts.class_names)
     for ids, names in (("class_id", "class_name"), ("top_class_ids", "top_class_names")):
         assert given[names].astype(str).tolist() == classes[given[ids]].tolist()
-    assert opened(artefact).facts == Run(trained_run).facts
+    assert opened(artifact).facts == Run(trained_run).facts
 
 
-def test_a_bad_image_changes_no_other_answer(artefact: Path, images: list[bytes]) -> None:
-    together = answers(artefact, images)
+def test_a_bad_image_changes_no_other_answer(artifact: Path, images: list[bytes]) -> None:
+    together = answers(artifact, images)
     for n, encoded in enumerate(images):
-        alone = answers(artefact, [encoded])
+        alone = answers(artifact, [encoded])
         np.testing.assert_allclose(
             alone["probabilities"][0], together["probabilities"][n], atol=1e-6
         )
 
 
-def test_no_image_is_a_sentence(artefact: Path) -> None:
+def test_no_image_is_a_sentence(artifact: Path) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="send at least one image"):
-        opened(artefact)(tf.zeros([0], tf.string))
+        opened(artifact)(tf.zeros([0], tf.string))
 
 
-def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: Path) -> None:
+def test_both_signatures_agree_on_a_prepared_image(artifact: Path, trained_run: Path) -> None:
     config, task = Run(trained_run).config, load(Run(trained_run)).task
     source = open_split(config, "test", Run(trained_run).known)
     prepared = next(iter(evaluation_batches(source, config, task.encode, None, 16)))["image"]
     encoded = next(iter(encoded_batches(source, config, task.encode, 16)))["bytes"]
-    signatures = tf.saved_model.load(str(artefact)).signatures
+    signatures = tf.saved_model.load(str(artifact)).signatures
     from_bytes, from_tensor = (
         signatures["serving_default"](image_bytes=encoded),
         signatures["tensor"](image=prepared),
@@ -100,9 +100,9 @@ def test_both_signatures_agree_on_a_prepared_image(artefact: Path, trained_run: 
             np.testing.assert_array_equal(value, from_bytes[name], err_msg=name)
 
 
-def test_the_tensor_signature_compiles_with_xla(artefact: Path) -> None:
+def test_the_tensor_signature_compiles_with_xla(artifact: Path) -> None:
     # Class names are strings, which no accelerator has; everything that is computed compiles.
-    loaded = tf.saved_model.load(str(artefact))
+    loaded = tf.saved_model.load(str(artifact))
     compiled = tf.function(
         lambda image: loaded.signatures["tensor"](image=image)["probabilities"], jit_compile=True
     )
@@ -112,9 +112,9 @@ def test_the_tensor_signature_compiles_with_xla(artefact: Path) -> None:
     )
 
 
-def test_the_run_and_its_artefact_score_the_same(run_copy: Path, artefact: Path) -> None:
-    from_run, from_artefact = evaluate_run(Run(run_copy)), evaluate_artefact(artefact, "test")
-    assert from_run.keys() == from_artefact.keys()
+def test_the_run_and_its_artifact_score_the_same(run_copy: Path, artifact: Path) -> None:
+    from_run, from_artifact = evaluate_run(Run(run_copy)), evaluate_artifact(artifact, "test")
+    assert from_run.keys() == from_artifact.keys()
     for name in (
         "accuracy",
         "top5_accuracy",
@@ -123,17 +123,17 @@ def test_the_run_and_its_artefact_score_the_same(run_copy: Path, artefact: Path)
         "quarantined",
         "confusion_matrix",
     ):
-        assert from_run[name] == from_artefact[name]
+        assert from_run[name] == from_artifact[name]
     for name in ("loss", "calibration_error"):
-        assert from_run[name] == pytest.approx(from_artefact[name], abs=1e-5)
+        assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5)
 
 
-def test_an_artefact_says_what_it_was_made_from(trained_run: Path, artefact: Path) -> None:
-    assert artefact_config(artefact) == Run(trained_run).config
-    about = read_about(artefact)
+def test_an_artifact_says_what_it_was_made_from(trained_run: Path, artifact: Path) -> None:
+    assert artifact_config(artifact) == Run(trained_run).config
+    about = read_about(artifact)
     assert about["trained_on"] == Run(trained_run).known
     assert about["trained_on"]["facts"]["class_names"] == list("0123456789")
-    loaded = tf.saved_model.load(str(artefact))
+    loaded = tf.saved_model.load(str(artifact))
     assert set(about["signatures"]) == set(loaded.signatures)
     for name, signature in loaded.signatures.items():
         told = about["signatures"][name]
@@ -151,7 +151,7 @@ def test_exports_are_numbered_on_and_the_newest_is_found(trained_run: Path, tmp_
         (tmp_path / "digits" / version).mkdir(parents=True)
     result = export(Run(trained_run), tmp_path / "digits")
     assert result["version"] == 11
-    assert find_artefact(tmp_path / "digits") == tmp_path / "digits" / "11"
+    assert find_artifact(tmp_path / "digits") == tmp_path / "digits" / "11"
     assert sorted(child.name for child in (tmp_path / "digits").iterdir()) == [
         "10",
         "11",
@@ -168,11 +168,11 @@ def other_predict(run: Run) -> Predict:
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> None:
+def test_the_gate_refuses_other_weights(trained_run: Path, artifact: Path) -> None:
     run = Run(trained_run)
     source, task = open_split(run.config, "test", run.known), load(run).task
     with pytest.raises(UserError, match="refused, because class_id .* differs from evaluation for"):
-        check_artefact(artefact, other_predict(run), [source], task, run.config)
+        check_artifact(artifact, other_predict(run), [source], task, run.config)
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
@@ -180,7 +180,7 @@ def test_the_gate_refuses_other_weights(trained_run: Path, artefact: Path) -> No
     "difference, refused", [pytest.param(0.0, False, marks=pytest.mark.soak), (2e-5, True)]
 )
 def test_the_gate_refuses_the_smallest_difference_that_counts(
-    trained_run: Path, artefact: Path, difference: float, refused: bool
+    trained_run: Path, artifact: Path, difference: float, refused: bool
 ) -> None:
     trained = load(Run(trained_run))
     source = open_split(trained.config, "test", Run(trained_run).known)
@@ -194,23 +194,23 @@ def test_the_gate_refuses_the_smallest_difference_that_counts(
             UserError,
             match=r"probability \(v2 loader.*differs from evaluation by 2.*e-05; allowed is 1e-05",
         ):
-            check_artefact(artefact, predict, [source], trained.task, trained.config)
+            check_artifact(artifact, predict, [source], trained.task, trained.config)
     else:
-        measured = check_artefact(artefact, predict, [source], trained.task, trained.config)
+        measured = check_artifact(artifact, predict, [source], trained.task, trained.config)
         assert measured["max_difference"] <= 1e-5
 
 
 def test_the_gate_refuses_what_cant_be_loaded(
-    trained_run: Path, artefact: Path, tmp_path: Path
+    trained_run: Path, artifact: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(artefact, tmp_path / "broken")
+    shutil.copytree(artifact, tmp_path / "broken")
     (tmp_path / "broken" / "variables" / "variables.index").unlink()
     trained = load(Run(trained_run))
     source = open_split(trained.config, "test", Run(trained_run).known)
     with pytest.raises(
         UserError, match="refused, because it can't be loaded and run in a fresh process"
     ):
-        check_artefact(tmp_path / "broken", trained.predict, [source], trained.task, trained.config)
+        check_artifact(tmp_path / "broken", trained.predict, [source], trained.task, trained.config)
 
 
 @pytest.mark.usefixtures("gate_in_this_process")
@@ -248,34 +248,34 @@ def test_a_refused_export_leaves_nothing_behind(
         ),
     ],
 )
-def test_what_is_no_artefact_is_a_sentence(tmp_path: Path, make: Any, message: str) -> None:
+def test_what_is_no_artifact_is_a_sentence(tmp_path: Path, make: Any, message: str) -> None:
     make(tmp_path / "model")
     with pytest.raises(DataError, match=message):
-        read_about(find_artefact(tmp_path / "model"))
+        read_about(find_artifact(tmp_path / "model"))
 
 
-def test_a_damaged_artefact_is_a_sentence(artefact: Path, tmp_path: Path) -> None:
-    shutil.copytree(artefact, tmp_path / "broken")
+def test_a_damaged_artifact_is_a_sentence(artifact: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifact, tmp_path / "broken")
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"saved_model.pb is not what was exported"):
-        open_artefact(tmp_path / "broken")
+        open_artifact(tmp_path / "broken")
     # Written with a manifest of its own, it still is no graph, or not all of one.
     write_manifest(tmp_path / "broken")
     with pytest.raises(DataError, match="the graph can't be read"):
-        open_artefact(tmp_path / "broken")
-    shutil.copy(artefact / "saved_model.pb", tmp_path / "broken")
+        open_artifact(tmp_path / "broken")
+    shutil.copy(artifact / "saved_model.pb", tmp_path / "broken")
     (tmp_path / "broken" / "variables" / "variables.index").write_bytes(b"nothing")
     write_manifest(tmp_path / "broken")
     with pytest.raises(DataError, match="can't be loaded"):
-        open_artefact(tmp_path / "broken")
+        open_artifact(tmp_path / "broken")
 
 
 def test_an_export_into_a_version_or_a_file_is_refused(
-    trained_run: Path, artefact: Path, tmp_path: Path
+    trained_run: Path, artifact: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     for place, message in (
-        (artefact, "a version of a model; give the model's folder"),
+        (artifact, "a version of a model; give the model's folder"),
         (tmp_path / "file", "a file; give a folder"),
     ):
         with pytest.raises(UserError, match=message):
@@ -284,7 +284,7 @@ def test_an_export_into_a_version_or_a_file_is_refused(
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_an_artefact_that_moved_away_from_its_data_is_told_where_they_are(
+def test_an_artifact_that_moved_away_from_its_data_is_told_where_they_are(
     cvpipe: Any, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"

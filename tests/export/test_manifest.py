@@ -1,4 +1,4 @@
-"""Guards the manifest: every changed, missing or added byte of an artefact is found."""
+"""Guards the manifest: every changed, missing or added byte of an artifact is found."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_the_error_says_what_differs(
 
 
 @pytest.mark.soak
-def test_a_thousand_bit_flips_over_an_artefact_are_all_found(
-    artefact: Path, tmp_path: Path
+def test_a_thousand_bit_flips_over_an_artifact_are_all_found(
+    artifact: Path, tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(artefact, tmp_path / "1"))
+    copy = Path(shutil.copytree(artifact, tmp_path / "1"))
     files = sorted(file for file in copy.rglob("*") if file.is_file())
     sizes = np.array([file.stat().st_size for file in files])
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Guards one artefact in several runtimes: TensorFlow 2's loader, a Session and C, one answer."""
+"""Guards one artifact in several runtimes: TensorFlow 2's loader, a Session and C, one answer."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def answer_in_c(once: Once) -> Path:
     return once("answer_in_c", build)
 
 
-def lines_of(program: Path, artefact: Path, image: Path) -> dict[str, list[str]]:
+def lines_of(program: Path, artifact: Path, image: Path) -> dict[str, list[str]]:
     """The values that the C program prints, by output."""
     done = subprocess.run(
-        [program, artefact, image], capture_output=True, text=True, check=False, cwd="/"
+        [program, artifact, image], capture_output=True, text=True, check=False, cwd="/"
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.split("\t") for line in done.stdout.splitlines()]
@@ -51,14 +51,14 @@ def picture() -> bytes:
 
 
 @pytest.mark.parametrize("image", [picture(), b"not an image"], ids=["a photo", "no image"])
-def test_one_artefact_answers_alike_through_both_loaders_and_from_c(
-    artefact: Path, answer_in_c: Path, tmp_path: Path, image: bytes
+def test_one_artifact_answers_alike_through_both_loaders_and_from_c(
+    artifact: Path, answer_in_c: Path, tmp_path: Path, image: bytes
 ) -> None:
     (tmp_path / "image").write_bytes(image)
-    printed = lines_of(answer_in_c, artefact, tmp_path / "image")
+    printed = lines_of(answer_in_c, artifact, tmp_path / "image")
     request = {"one:serving_default/image_bytes": np.array([image], dtype=object)}
     for replay in (replay_v2, replay_v1):
-        answers = replay(str(artefact), request)
+        answers = replay(str(artifact), request)
         assert {name.rpartition("/")[2] for name in answers} == set(printed)
         for name, value in answers.items():
             given = printed[name.rpartition("/")[2]]
@@ -70,8 +70,8 @@ def test_one_artefact_answers_alike_through_both_loaders_and_from_c(
 
 
 def test_the_c_program_says_what_is_wrong(answer_in_c: Path, tmp_path: Path) -> None:
-    for artefact in (tmp_path, tmp_path / "absent"):
+    for artifact in (tmp_path, tmp_path / "absent"):
         done = subprocess.run(
-            [answer_in_c, artefact, SOURCE], capture_output=True, text=True, check=False
+            [answer_in_c, artifact, SOURCE], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 1 and str(artefact) in done.stderr
+        assert done.returncode == 1 and str(artifact) in done.stderr

@@ -71,9 +71,9 @@ def test_a_graph_that_reaches_out_is_refused_by_name(name: str, tmp_path: Path) 
         check_operations(save(graph, tmp_path / "model"))
 
 
-def test_a_graph_of_tensors_and_variables_is_taken(tmp_path: Path, artefact: Path) -> None:
+def test_a_graph_of_tensors_and_variables_is_taken(tmp_path: Path, artifact: Path) -> None:
     check_operations(save(lambda x: tf.strings.upper(x) + b"!", tmp_path / "model"))
-    check_operations(artefact)
+    check_operations(artifact)
 
 
 def test_what_is_no_graph_is_a_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Guards variants of an artefact: precision, compilation and batching change no answer by more
+"""Guards variants of an artifact: precision, compilation and batching change no answer by more
 than they say.
 """
 
@@ -16,8 +16,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from conftest import Once, small_config
 from cvpipe.config.train import Batching, Export
 from cvpipe.errors import ConfigError
-from cvpipe.export.about import artefact_config, read_about
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.about import artifact_config, read_about
+from cvpipe.export.artifact import open_artifact
 from cvpipe.export.card import CARD
 from cvpipe.export.compare import STRICT, Refused, Tolerance, difference
 from cvpipe.export.export import export
@@ -134,14 +134,14 @@ def variant_of(trained_run: Path, once: Once) -> Callable[[str], Path]:
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["bfloat16", "tpu", "float16", "gpu, batched"])
 def test_a_variant_answers_as_evaluation_and_says_what_it_is(
-    name: str, variant_of: Callable[[str], Path], artefact: Path
+    name: str, variant_of: Callable[[str], Path], artifact: Path
 ) -> None:
     variant = variant_of(name)
-    export_section, about = artefact_config(variant).export, read_about(variant)
+    export_section, about = artifact_config(variant).export, read_about(variant)
     assert about["gate"]["max_difference"] <= tolerance_of(export_section).close
     pixels = [np.full((8, 8, 1), 80 * n, np.uint8) for n in range(3)]
     image = tf.constant([tf.io.encode_png(own).numpy() for own in pixels])
-    expected, given = open_artefact(artefact)(image), open_artefact(variant)(image)
+    expected, given = open_artifact(artifact)(image), open_artifact(variant)(image)
     assert given.keys() == expected.keys()
     assert all(given[key].dtype == value.dtype for key, value in expected.items())
     np.testing.assert_allclose(given["probabilities"], expected["probabilities"], atol=0.05)

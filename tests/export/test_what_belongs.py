@@ -1,4 +1,4 @@
-"""Guards the contents of an artefact: all that an answer needs, nothing that training needs."""
+"""Guards the contents of an artifact: all that an answer needs, nothing that training needs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from conftest import Once, small_config
 from cvpipe.export.about import read_about
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.artifact import open_artifact
 from cvpipe.export.export import export, export_members
-from cvpipe.export.score import evaluate_artefact
+from cvpipe.export.score import evaluate_artifact
 from cvpipe.training.ensemble import evaluate_ensemble, find_members
 from cvpipe.training.run import Run
 from cvpipe.training.train import train
@@ -27,7 +27,7 @@ EVERY_AUGMENTATION = [
     "translate",
     "shear",
     "lens",
-    "colour_jitter",
+    "color_jitter",
     "pca_lighting",
     "grayscale",
     "erase",
@@ -39,7 +39,7 @@ EVERY_AUGMENTATION = [
 
 @pytest.fixture(scope="session")
 def whitened(once: Once) -> tuple[Path, Path]:
-    """A run and its artefact with whitening, ten views of two sizes, and everything random that
+    """A run and its artifact with whitening, ten views of two sizes, and everything random that
     training knows.
     """
     ops = ", ".join(f"{{op: {name}}}" for name in EVERY_AUGMENTATION)
@@ -64,9 +64,9 @@ def whitened(once: Once) -> tuple[Path, Path]:
     return folder / "run", folder / "model" / "1"
 
 
-def operations(artefact: Path) -> set[str]:
+def operations(artifact: Path) -> set[str]:
     """The names of all operations in a SavedModel's graph and its functions."""
-    saved = SavedModel.FromString((artefact / "saved_model.pb").read_bytes())
+    saved = SavedModel.FromString((artifact / "saved_model.pb").read_bytes())
     [graph] = [meta.graph_def for meta in saved.meta_graphs]
     return {
         node.op
@@ -81,7 +81,7 @@ def test_whitening_and_views_pass_the_gate(whitened: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.soak
-def test_nothing_random_is_in_an_artefact(whitened: tuple[Path, Path]) -> None:
+def test_nothing_random_is_in_an_artifact(whitened: tuple[Path, Path]) -> None:
     found = operations(whitened[1])
     assert "Conv2D" in found and "DecodePng" in found
     assert not {name for name in found if "Random" in name or "Shuffle" in name}
@@ -90,7 +90,7 @@ def test_nothing_random_is_in_an_artefact(whitened: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.soak
-def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(
+def test_the_artifact_takes_every_view_and_whitens_by_the_training_set(
     whitened: tuple[Path, Path],
 ) -> None:
     loaded = tf.saved_model.load(str(whitened[1]))
@@ -110,24 +110,24 @@ def test_the_artefact_takes_every_view_and_whitens_by_the_training_set(
 
 
 @pytest.mark.soak
-def test_the_artefact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> None:
+def test_the_artifact_scores_as_the_run_does(whitened: tuple[Path, Path]) -> None:
     report = Run(whitened[0]).report("test").read_text(encoding="utf-8")
-    served = evaluate_artefact(whitened[1], "test")
+    served = evaluate_artifact(whitened[1], "test")
     assert f"accuracy | {served['accuracy']:.4f}" in report
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("gate_in_this_process")
-def test_an_ensemble_is_one_artefact(trained_run: Path, tmp_path: Path) -> None:
+def test_an_ensemble_is_one_artifact(trained_run: Path, tmp_path: Path) -> None:
     """Here of a run and of itself, whose mean is what it says alone."""
     members = find_members([Run(trained_run), Run(trained_run)])
     result = export_members(members, tmp_path / "together")
     assert result["max_difference"] <= 1e-5
-    about = read_about(Path(result["artefact"]))
+    about = read_about(Path(result["artifact"]))
     assert [member["checkpoint"] for member in about["members"]] == [
         str(member.checkpoint) for member in members
     ]
     assert json.dumps(about["config"]) == json.dumps(Run(trained_run).config.to_json())
-    scores, served = evaluate_ensemble(members), evaluate_artefact(Path(result["artefact"]), "test")
+    scores, served = evaluate_ensemble(members), evaluate_artifact(Path(result["artifact"]), "test")
     assert served["accuracy"] == scores["accuracy"] == scores["members"][0]["accuracy"]
-    assert open_artefact(Path(result["artefact"])).facts == Run(trained_run).facts
+    assert open_artifact(Path(result["artifact"])).facts == Run(trained_run).facts

@@ -35,7 +35,7 @@ def test_more_anchors_fit_better() -> None:
     assert find_anchors(np.unique(sizes()[:4], axis=0), 4)[1] == pytest.approx(1)
 
 
-def test_iou_of_sizes_is_that_of_boxes_with_one_centre() -> None:
+def test_iou_of_sizes_is_that_of_boxes_with_one_center() -> None:
     np.testing.assert_allclose(
         size_iou([[0.2, 0.4]], [[0.2, 0.4], [0.4, 0.2], [0.1, 0.1]]), [[1, 1 / 3, 0.125]]
     )

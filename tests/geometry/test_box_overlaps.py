@@ -96,12 +96,12 @@ def test_the_weight_of_cious_aspect_has_no_gradient() -> None:
     np.testing.assert_allclose(tape.gradient(given, a), expected, atol=1e-3)
 
 
-def test_centres_and_corners_turn_into_each_other() -> None:
+def test_centers_and_corners_turn_into_each_other() -> None:
     corners = some_boxes(4, 3, 6)
-    centres = geometry.to_centres(corners)
-    np.testing.assert_allclose(geometry.to_corners(centres), corners, atol=1e-6)
+    centers = geometry.to_centers(corners)
+    np.testing.assert_allclose(geometry.to_corners(centers), corners, atol=1e-6)
     np.testing.assert_allclose(
-        geometry.to_centres([0.0, 0.2, 0.5, 1.0]), [0.25, 0.6, 0.5, 0.8], atol=1e-7
+        geometry.to_centers([0.0, 0.2, 0.5, 1.0]), [0.25, 0.6, 0.5, 0.8], atol=1e-7
     )
 
 

@@ -22,7 +22,7 @@ def test_ssd300_and_ssd512_have_the_papers_numbers_of_default_boxes() -> None:
     assert [layer.grid[0] for layer in ssd300_layers()] == [38, 19, 10, 5, 3, 1]
 
 
-def test_ssd300_has_the_authors_sizes_and_centres_in_pixels() -> None:
+def test_ssd300_has_the_authors_sizes_and_centers_in_pixels() -> None:
     pixels = default_boxes(ssd300_layers()) * 300
     assert pixels.dtype == np.float32
     np.testing.assert_allclose(

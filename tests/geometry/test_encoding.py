@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.geometry import encoding
-from cvpipe.geometry.boxes import to_centres
+from cvpipe.geometry.boxes import to_centers
 from cvpipe.geometry.default_boxes import default_boxes, layers_for
 
 GRID = (4, 6)
@@ -24,7 +24,7 @@ def test_ssd_offsets_equal_the_paper_and_turn_back_into_the_boxes() -> None:
     defaults = default_boxes(layers_for([GRID], 0.2, 0.5))
     boxes = some_boxes(0, 3, len(defaults))
     offsets = encoding.encode_ssd(boxes, defaults)
-    g, d = to_centres(boxes[1, 7]).numpy(), defaults[7]
+    g, d = to_centers(boxes[1, 7]).numpy(), defaults[7]
     expected = [
         (g[0] - d[0]) / d[2] / 0.1,
         (g[1] - d[1]) / d[3] / 0.1,
@@ -38,7 +38,7 @@ def test_ssd_offsets_equal_the_paper_and_turn_back_into_the_boxes() -> None:
 def test_a_default_box_is_its_own_prediction_of_zeros() -> None:
     defaults = default_boxes(layers_for([GRID], 0.2, 0.5))
     np.testing.assert_allclose(
-        to_centres(encoding.decode_ssd(tf.zeros([1, *defaults.shape]), defaults))[0],
+        to_centers(encoding.decode_ssd(tf.zeros([1, *defaults.shape]), defaults))[0],
         defaults,
         atol=1e-6,
     )
@@ -48,7 +48,7 @@ def test_yolo_targets_turn_back_into_the_boxes_in_their_cells() -> None:
     anchors = np.float32([[0.1, 0.3], [0.5, 0.2]])
     boxes = some_boxes(1, 5)
     cells = encoding.cells_of(boxes, GRID).numpy()
-    np.testing.assert_array_equal(cells, np.floor(to_centres(boxes)[:, :2].numpy() * GRID))
+    np.testing.assert_array_equal(cells, np.floor(to_centers(boxes)[:, :2].numpy() * GRID))
     targets = encoding.encode_yolo(boxes, cells, anchors[1], GRID).numpy()
     assert ((targets[:, :2] >= 0) & (targets[:, :2] <= 1)).all()
     for box, (row, column), target in zip(boxes, cells, targets):
@@ -61,7 +61,7 @@ def test_yolo_targets_turn_back_into_the_boxes_in_their_cells() -> None:
 
 def test_a_yolo_prediction_of_zeros_is_the_anchor_in_the_middle_of_its_cell() -> None:
     anchors = np.float32([[0.1, 0.3]])
-    boxes = to_centres(encoding.decode_yolo(tf.zeros([*GRID, 1, 4]), anchors)).numpy()
+    boxes = to_centers(encoding.decode_yolo(tf.zeros([*GRID, 1, 4]), anchors)).numpy()
     np.testing.assert_allclose(boxes[2, 5, 0], [2.5 / 4, 5.5 / 6, 0.1, 0.3], atol=1e-6)
 
 
@@ -69,7 +69,7 @@ def test_yolov1_targets_turn_back_into_the_boxes_and_hold_roots_of_sizes() -> No
     boxes = some_boxes(2, 5)
     cells = encoding.cells_of(boxes, GRID).numpy()
     targets = encoding.encode_yolo1(boxes, cells, GRID).numpy()
-    np.testing.assert_allclose(np.square(targets[:, 2:]), to_centres(boxes)[:, 2:], atol=1e-6)
+    np.testing.assert_allclose(np.square(targets[:, 2:]), to_centers(boxes)[:, 2:], atol=1e-6)
     for box, (row, column), target in zip(boxes, cells, targets):
         outputs = np.zeros((1, *GRID, 2, 4), np.float32)
         outputs[0, row, column, 1] = target
@@ -78,7 +78,7 @@ def test_yolov1_targets_turn_back_into_the_boxes_and_hold_roots_of_sizes() -> No
         )
 
 
-def test_centres_at_the_far_border_belong_to_the_last_cell() -> None:
+def test_centers_at_the_far_border_belong_to_the_last_cell() -> None:
     assert encoding.cells_of(
         [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]], GRID
     ).numpy().tolist() == [[3, 5], [0, 0]]

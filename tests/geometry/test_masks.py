@@ -10,7 +10,7 @@ from cvpipe.geometry.masks import IGNORED, overlay, palette
 
 
 def test_the_palette_is_vocs() -> None:
-    # The first five and the last of VOC's 21 classes, and the colour of what it leaves out.
+    # The first five and the last of VOC's 21 classes, and the color of what it leaves out.
     assert palette()[[0, 1, 2, 3, 4, 20, 255]].tolist() == [
         [0, 0, 0],
         [128, 0, 0],
@@ -20,11 +20,11 @@ def test_the_palette_is_vocs() -> None:
         [0, 64, 128],
         [224, 224, 192],
     ]
-    assert len({tuple(colour) for colour in palette().tolist()}) == 256
+    assert len({tuple(color) for color in palette().tolist()}) == 256
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_overlay_mixes_colours_and_leaves_ignored_pixels(channels: int) -> None:
+def test_an_overlay_mixes_colors_and_leaves_ignored_pixels(channels: int) -> None:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (40, 30, channels), np.uint8)
     mask = random.choice(np.array([0, 1, 7, 254, IGNORED], np.uint8), (40, 30))

@@ -142,7 +142,7 @@ def test_a_quarter_turn_is_anticlockwise(side: int) -> None:
     )
 
 
-def test_half_a_turn_keeps_the_centre_of_any_image() -> None:
+def test_half_a_turn_keeps_the_center_of_any_image() -> None:
     image = noise(6, 5)
     np.testing.assert_allclose(
         warp(tf.constant(image), rotation(np.pi, 6, 5), "nearest"), image[::-1, ::-1], atol=1e-3

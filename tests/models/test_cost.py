@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from cvpipe.errors import ConfigError
-from cvpipe.models.catalogue import NETWORKS
+from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.cost import describe, multiply_adds
 
 

@@ -290,7 +290,7 @@ def test_yolo_v2_passes_fine_features_through():
     assert [x.shape[-1] for x in whole.get_layer("neck_concatenate").input] == [64, 256]
 
 
-# -- behaviour
+# -- behavior
 
 
 @pytest.mark.parametrize(

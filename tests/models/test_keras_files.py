@@ -24,7 +24,7 @@ from cvpipe.config.prepare import Prepare
 from cvpipe.models import detectors, layers, segmenters
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
-from cvpipe.models.catalogue import NETWORKS
+from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.norms import Norm
 
 Build = Callable[[], keras.Model]

@@ -12,7 +12,7 @@ from cvpipe.errors import ConfigError
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
 from cvpipe.models.build import BACKBONES, backbone, classification_network
-from cvpipe.models.catalogue import NETWORKS
+from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.mobilenet import divisible_channels
 from cvpipe.models.norms import Norm
 from cvpipe.models.resnet import pad_shortcut
@@ -43,16 +43,16 @@ def same_weights_every_time():
     keras.utils.set_random_seed(0)
 
 
-# -- the catalogue
+# -- the catalog
 
 
-def test_every_network_of_the_catalogue_has_a_backbone_and_every_backbone_an_entry():
+def test_every_network_of_the_catalog_has_a_backbone_and_every_backbone_an_entry():
     assert BACKBONES.keys() == NETWORKS.keys()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @without_weights()
-def test_every_network_of_the_catalogue_builds_as_published(name):
+def test_every_network_of_the_catalog_builds_as_published(name):
     network = NETWORKS[name]
     model = classification_network(name, network.input_shape, network.classes)
     assert model.name == name
@@ -232,7 +232,7 @@ def test_channels_become_multiples_of_8_without_losing_a_tenth(channels, divisib
     assert divisible_channels(channels) == divisible
 
 
-# -- behaviour
+# -- behavior
 
 
 @pytest.mark.parametrize("name", SMALL)

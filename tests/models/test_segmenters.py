@@ -252,7 +252,7 @@ def test_any_size_of_image_is_answered(name, shape):
     assert tuple(model(images(model, 1))["logits"].shape) == (1, *shape[:2], 2)
 
 
-# -- behaviour
+# -- behavior
 
 
 @pytest.mark.parametrize("name", [APPLIED[0], *soaked(*APPLIED[1:])])

@@ -98,9 +98,9 @@ def test_versions_labels_signatures_options_and_filters(client: Any) -> None:
     assert sorted(response.outputs) == ["top_probabilities", "version"]
     assert response.outputs["version"].int_val[0] == 1
     assert tf.make_ndarray(response.outputs["top_probabilities"]).tolist() == [[0.0]]
-    labelled = request(b"one")
-    labelled.model_spec.version_label = "stable"
-    assert client.Predict(labelled).model_spec.version.value == 1
+    labeled = request(b"one")
+    labeled.model_spec.version_label = "stable"
+    assert client.Predict(labeled).model_spec.version.value == 1
     tensor = predict_pb2.PredictRequest()
     tensor.model_spec.name, tensor.model_spec.signature_name = "toy", "tensor"
     tensor.inputs["image"].CopyFrom(tf.make_tensor_proto([[1.0, 2.0]]))

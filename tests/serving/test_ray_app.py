@@ -29,7 +29,7 @@ def test_an_unknown_word_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def port(artefact: Path) -> Iterator[int]:
+def port(artifact: Path) -> Iterator[int]:
     """The port of Ray's proxy, once both replicas answer."""
     # Read when Ray is imported. On a busy machine its proxy takes longer than the usual 5 seconds,
     # and its workers, which are nice to other processes, take minutes to start.
@@ -55,7 +55,7 @@ def port(artefact: Path) -> Iterator[int]:
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": number})
         # One image a batch: the last bits of an answer depend on the size of its batch.
-        words = {"folder": str(artefact.parent), "replicas": 2, "max_batch": 1}
+        words = {"folder": str(artifact.parent), "replicas": 2, "max_batch": 1}
         serve.run(application(words))
         yield number
     finally:
@@ -69,11 +69,11 @@ def replicas() -> dict[int, psutil.Process]:
     return {one.pid: one for one in own if "ServeReplica" in " ".join(one.cmdline())}
 
 
-def expected(artefact: Path) -> dict[str, Any]:
-    """The artefact's own answer."""
+def expected(artifact: Path) -> dict[str, Any]:
+    """The artifact's own answer."""
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(artefact)).signatures["serving_default"]
+    signature = tf.saved_model.load(str(artifact)).signatures["serving_default"]
     answer = signature(image_bytes=tf.constant([IMAGE]))
     return {name: value.numpy().tolist()[0] for name, value in answer.items()}
 
@@ -90,10 +90,10 @@ def decoded(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.soak
-def test_two_replicas_of_ray_answer_as_the_artefact_and_one_that_is_killed_is_replaced(
-    port: int, artefact: Path
+def test_two_replicas_of_ray_answer_as_the_artifact_and_one_that_is_killed_is_replaced(
+    port: int, artifact: Path
 ) -> None:
-    right = expected(artefact)
+    right = expected(artifact)
 
     def answers(count: int) -> list[Any]:
         def one(_: int) -> Any:

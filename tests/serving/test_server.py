@@ -24,7 +24,7 @@ PREDICT = f"{MODEL}:predict"
 
 
 class Probe(tf.Module):
-    """A model with the signatures of an artefact of ours, whose answers depend on the input and on
+    """A model with the signatures of an artifact of ours, whose answers depend on the input and on
     a variable.
     """
 
@@ -241,7 +241,7 @@ def test_metadata_describes_the_signatures_as_tf_serving_does(port):
         ("GET", f"{MODEL}/versions/7", None, 404, "no version 7; it has 9, 10"),
         ("POST", f"{MODEL}/versions/7:predict", {"instances": ["a"]}, 404, "no version 7"),
         ("GET", f"{MODEL}/versions/11.partial", None, 400, "malformed request"),
-        ("POST", f"{MODEL}/labels/stable:predict", {"instances": ["a"]}, 404, 'labelled "stable"'),
+        ("POST", f"{MODEL}/labels/stable:predict", {"instances": ["a"]}, 404, 'labeled "stable"'),
         (
             "POST",
             f"{MODEL}:classify",
@@ -422,7 +422,7 @@ def test_a_broken_export_is_named(folder, tmp_path):
         load_servable(broken)
 
 
-def test_an_image_that_an_artefact_cannot_read_is_answered_by_an_error_and_no_class(
+def test_an_image_that_an_artifact_cannot_read_is_answered_by_an_error_and_no_class(
     folder, tmp_path
 ):
     exported = tmp_path / "probe" / "1"

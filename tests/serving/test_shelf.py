@@ -103,14 +103,14 @@ def test_all_or_some_versions_are_served(folder: Path) -> None:
     assert states(shelf(folder, Policy(of_model={"m": frozenset({1})}))) == {1: "AVAILABLE"}
 
 
-def test_a_labelled_version_is_served_beside_and_answers_only_to_its_label(folder: Path) -> None:
+def test_a_labeled_version_is_served_beside_and_answers_only_to_its_label(folder: Path) -> None:
     own = shelf(folder, parse_policy(["m:1"], ["m:canary=2"]))
     assert states(own) == {1: "AVAILABLE", 2: "AVAILABLE"}
     with own.lease("m") as version:
         assert version.number == 1
     with own.lease("m", label="canary") as version:
         assert version.number == 2
-    with pytest.raises(RequestError, match='labelled "stable"; its labels: canary'):
+    with pytest.raises(RequestError, match='labeled "stable"; its labels: canary'):
         own.resolve("m", "stable")
 
 

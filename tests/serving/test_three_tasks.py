@@ -38,7 +38,7 @@ class Expected(NamedTuple):
     row: dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["toys", "artefacts"])
+@pytest.fixture(scope="module", params=["toys", "artifacts"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -111,7 +111,7 @@ def port(folder: Path, kind: str) -> Iterator[int]:
 def test_clients_of_three_tasks_get_what_bare_calls_answer(
     port: int, images: list[bytes], expected: dict[tuple[str, int], Expected], kind: str
 ) -> None:
-    # Artefacts, which here answer an image at a time, take ten times as long.
+    # Artifacts, which here answer an image at a time, take ten times as long.
     tasks, times = [*TASKS], TIMES if kind == "toys" else TIMES // 10
 
     def client(number: int) -> int:

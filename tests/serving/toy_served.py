@@ -1,4 +1,4 @@
-"""A small model with the signatures and files of an artefact, a server of it, and a client."""
+"""A small model with the signatures and files of an artifact, a server of it, and a client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models of three tasks with the files and the answers of artefacts; they decode images."""
+"""Small models of three tasks with the files and the answers of artifacts; they decode images."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from cvpipe.answers.localization import to_answer
 from cvpipe.config import Localization
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes
-from cvpipe.geometry.boxes import to_centres
+from cvpipe.geometry.boxes import to_centers
 from cvpipe.losses.localization import UNITS
-from cvpipe.models.catalogue import NETWORKS
+from cvpipe.models.catalog import NETWORKS
 from cvpipe.tasks import load_task, localization
 from cvpipe.training.sanity.case import SanityCase
 from cvpipe.training.sanity.gradient_check import gradient_check
@@ -61,7 +61,7 @@ def targets_of(*examples: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def right_outputs(config: Localization, targets: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Outputs of a network that makes no mistake."""
     placed = place_boxes(targets["box"][:, tf.newaxis], targets["extent"], config.prepare)[:, 0]
-    return {"logits": 40 * tf.one_hot(targets["label"], len(CLASSES)), "box": to_centres(placed)}
+    return {"logits": 40 * tf.one_hot(targets["label"], len(CLASSES)), "box": to_centers(placed)}
 
 
 def random_outputs(images: int, seed: int = 1) -> dict[str, tf.Tensor]:

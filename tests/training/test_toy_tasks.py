@@ -16,7 +16,7 @@ import tensorflow as tf
 import cvpipe.config
 import cvpipe.tasks
 from conftest import ROOT, Once
-from cvpipe.export.artefact import open_artefact
+from cvpipe.export.artifact import open_artifact
 from cvpipe.export.export import export
 from cvpipe.training.run import Run
 from cvpipe.training.state import read_checkpoint
@@ -93,9 +93,9 @@ def test_a_killed_run_of_two_networks_ends_with_the_same_bits(gan_run: Run, tmp_
         assert value.tobytes() == given[name].tobytes(), name
 
 
-def test_a_generator_leaves_as_an_artefact_that_samples(gan_run: Run, tmp_path: Path) -> None:
+def test_a_generator_leaves_as_an_artifact_that_samples(gan_run: Run, tmp_path: Path) -> None:
     result = export(gan_run, tmp_path / "gan")
-    loaded = tf.saved_model.load(result["artefact"])
+    loaded = tf.saved_model.load(result["artifact"])
     sample = loaded.signatures["serving_default"]
     images = [
         sample(seed=tf.constant([seed, 0], tf.int64), count=tf.constant(3))["image"].numpy()
@@ -104,7 +104,7 @@ def test_a_generator_leaves_as_an_artefact_that_samples(gan_run: Run, tmp_path: 
     assert images[0].shape == (3, 8, 8, 1)
     np.testing.assert_array_equal(images[0], images[1])
     assert abs(images[0] - images[2]).max() > 0.1
-    assert open_artefact(Path(result["artefact"])).config.task == "gan"
+    assert open_artifact(Path(result["artifact"])).config.task == "gan"
 
 
 def test_a_generator_of_another_run_is_refused(
@@ -115,9 +115,9 @@ def test_a_generator_of_another_run_is_refused(
 
     replay = gate._replay
 
-    def moved(artefact: Path, requests: Any) -> dict[str, np.ndarray]:
+    def moved(artifact: Path, requests: Any) -> dict[str, np.ndarray]:
         return {
-            name: value + np.float32(1e-3) for name, value in replay(artefact, requests).items()
+            name: value + np.float32(1e-3) for name, value in replay(artifact, requests).items()
         }
 
     monkeypatch.setattr(gate, "_replay", moved)
@@ -134,8 +134,8 @@ def test_a_network_learns_from_its_own_targets(spelling_run: Run) -> None:
 
 @pytest.mark.soak
 def test_what_it_spells_is_answered_from_bytes(spelling_run: Run, tmp_path: Path) -> None:
-    artefact = open_artefact(Path(export(spelling_run, tmp_path / "spelling")["artefact"]))
+    artifact = open_artifact(Path(export(spelling_run, tmp_path / "spelling")["artifact"]))
     image = tf.io.encode_png(tf.zeros([8, 8, 1], tf.uint8))
-    answers = artefact(tf.stack([image, image, tf.constant(b"none")]))
+    answers = artifact(tf.stack([image, image, tf.constant(b"none")]))
     assert answers["valid"].numpy().tolist() == [True, True, False]
     assert answers["name"].numpy()[0] == answers["name"].numpy()[1] != b""

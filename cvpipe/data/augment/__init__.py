@@ -12,7 +12,7 @@ from cvpipe.config.augment import (
     Augmentation,
     AutoAugment,
     BalancedScaleCrop,
-    ColourJitter,
+    ColorJitter,
     CopyPaste,
     Cutout,
     Elastic,
@@ -35,7 +35,7 @@ from cvpipe.config.augment import (
     ShortSideCrop,
     Translate,
 )
-from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
+from cvpipe.data.augment.color import color_jitter, grayscale, pca_lighting
 from cvpipe.data.augment.erase import cutout, erase
 from cvpipe.data.augment.geometry import (
     elastic,
@@ -177,7 +177,7 @@ OPERATIONS: dict[type, Operation] = {
     ObjectMixUp: _joining(_object_mixup),
     Lens: _plain(lens),
     Elastic: _plain(elastic),
-    ColourJitter: _plain(colour_jitter),
+    ColorJitter: _plain(color_jitter),
     PcaLighting: _lighting,
     Grayscale: _plain(grayscale),
     Erase: _plain(erase),

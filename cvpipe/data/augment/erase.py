@@ -42,10 +42,10 @@ def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
 
 
 def cutout(example: Example, seed: tf.Tensor, op: Cutout) -> Example:
-    """Covers the part inside the image of a square whose centre is any of its pixels (DeVries and
+    """Covers the part inside the image of a square whose center is any of its pixels (DeVries and
     Taylor 2017, section 3).
 
-    Its colour is the image's mean, in place of the paper's zeros: there, images are normalised, and
+    Its color is the image's mean, in place of the paper's zeros: there, images are normalized, and
     zero is their mean. "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
     """
     image = example["image"]

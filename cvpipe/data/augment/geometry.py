@@ -139,7 +139,7 @@ def short_side_crop(
 
 
 def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
-    """Turns around the centre by an angle spread evenly over ±`op.degrees`. "image" becomes
+    """Turns around the center by an angle spread evenly over ±`op.degrees`. "image" becomes
     float32.
     """
     image = example["image"]
@@ -159,7 +159,7 @@ def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
 
 
 def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
-    """Slants horizontally by an angle spread evenly over ±`op.degrees`, around the centre. "image"
+    """Slants horizontally by an angle spread evenly over ±`op.degrees`, around the center. "image"
     becomes float32.
     """
     image = example["image"]
@@ -171,7 +171,7 @@ def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
 def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     """Bends like a lens (Brown 1966, first radial term). "image" becomes float32.
 
-    What is shown at distance r from the centre comes from r (1 + k r²), with r = 1 at the corners
+    What is shown at distance r from the center comes from r (1 + k r²), with r = 1 at the corners
     and k spread evenly over ±`op.strength`: at the corners k is the change of scale. k > 0 gives a
     barrel, k < 0 a pincushion.
     """
@@ -182,7 +182,7 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     y = (tf.range(extent[0]) - middle[0])[:, tf.newaxis]
     x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
     # Squares, not powers: `y**2` has other bits eagerly than in a graph. The corner of a single
-    # pixel is its centre.
+    # pixel is its center.
     scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (
         tf.square(y) + tf.square(x)
     )

@@ -15,10 +15,10 @@ from cvpipe.geometry.pixels import paste
 
 
 def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str, Any]:
-    """Mixes every example with its neighbour in the batch, by one of the operations, all equally
+    """Mixes every example with its neighbor in the batch, by one of the operations, all equally
     likely. Graph code.
 
-    An example stays alone where it, or its neighbour, couldn't be read (weight 0), and at the end
+    An example stays alone where it, or its neighbor, couldn't be read (weight 0), and at the end
     of an odd batch.
 
     Args:
@@ -34,7 +34,7 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
     """
     images, weight = batch["image"], batch["weight"]
     positions = tf.range(tf.shape(images)[0])
-    # Examples come in random order, so a neighbour is a random partner; and as long as a replica's
+    # Examples come in random order, so a neighbor is a random partner; and as long as a replica's
     # share of the batch is even, pairs stay within it, so that batches are the same whatever the
     # number of replicas.
     partners = tf.bitwise.bitwise_xor(positions, 1)
@@ -95,19 +95,19 @@ def _mixup(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor) -> tuple[tf.T
 
 
 def _cutmix(
-    image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, centre: tf.Tensor
+    image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, center: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Puts a rectangle of the partner into the image (Yun et al. 2019, section 3.1), around a
-    centre in [0, 1)².
+    center in [0, 1)².
 
     The rectangle has the partner's share of the area before it is clipped at the image's edges; the
     share that is returned is what is left of the image in fact.
     """
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
-    centre, half = centre * extent, extent * tf.sqrt(1 - share) / 2
+    center, half = center * extent, extent * tf.sqrt(1 - share) / 2
     first, last = (
         tf.cast(tf.clip_by_value(tf.round(edge), 0, extent), tf.int32)
-        for edge in (centre - half, centre + half)
+        for edge in (center - half, center + half)
     )
     cut = partner[first[0] : last[0], first[1] : last[1]]
     covered = tf.cast(tf.reduce_prod(last - first), tf.float64) / tf.reduce_prod(extent)

@@ -3,8 +3,8 @@ exact and without chance.
 
 All take a uint8 image [H, W, C] in 0…255, C = 1 or 3, and an amount, a float32 scalar in the
 operation's own unit, and return the image as uint8 [H, W, C]. The paper's operations are those of
-PIL, so colours change as there, to the bit. Pixels move as in the authors' code, but are looked up
-bilinearly: the nearest pixel, as there, leaves torn edges. What comes in from outside is grey
+PIL, so colors change as there, to the bit. Pixels move as in the authors' code, but are looked up
+bilinearly: the nearest pixel, as there, leaves torn edges. What comes in from outside is gray
 (128).
 
 Dimensions: H, W, C of the image.
@@ -75,14 +75,14 @@ def posterize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.bitwise_and(image, tf.cast(256 - tf.bitwise.left_shift(1, dropped), tf.uint8))
 
 
-def colour(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiplies saturation by `amount` (PIL's ImageEnhance.Color). A grey image has none."""
-    return _blend(_grey(image), image, amount) if image.shape[-1] == 3 else tf.identity(image)
+def color(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
+    """Multiplies saturation by `amount` (PIL's ImageEnhance.Color). A gray image has none."""
+    return _blend(_gray(image), image, amount) if image.shape[-1] == 3 else tf.identity(image)
 
 
 def contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiply contrast by `amount` around the image's mean grey (PIL's ImageEnhance.Contrast)."""
-    mean = tf.floor(tf.reduce_mean(tf.cast(_grey(image), tf.float64)) + 0.5)
+    """Multiply contrast by `amount` around the image's mean gray (PIL's ImageEnhance.Contrast)."""
+    mean = tf.floor(tf.reduce_mean(tf.cast(_gray(image), tf.float64)) + 0.5)
     return _blend(tf.cast(mean, tf.float32), image, amount)
 
 
@@ -99,9 +99,9 @@ def sharpness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     pixels = tf.cast(image, tf.float32)
     framed = tf.pad(pixels, [[1, 1], [1, 1], [0, 0]])
     rows = framed[:-2] + framed[1:-1] + framed[2:]
-    neighbours = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-    smooth = tf.floor((neighbours + 4 * pixels) / 13 + 0.5)
-    # The outermost pixels have no full neighbourhood and aren't blurred.
+    neighbors = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    smooth = tf.floor((neighbors + 4 * pixels) / 13 + 0.5)
+    # The outermost pixels have no full neighborhood and aren't blurred.
     row, column = tf.range(height)[:, tf.newaxis, tf.newaxis], tf.range(width)[:, tf.newaxis]
     inside = tf.cast(
         (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1), tf.float32
@@ -110,7 +110,7 @@ def sharpness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def rotate(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Turns by `amount` degrees anticlockwise around the centre."""
+    """Turns by `amount` degrees anticlockwise around the center."""
     height, width = tf.unstack(tf.shape(image)[:2])
     return _warped(image, rotation(amount * (math.pi / 180), height, width))
 
@@ -159,7 +159,7 @@ def _looked_up(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
     return tf.gather_nd(tf.reshape(tf.cast(table, tf.uint8), [-1]), places[..., tf.newaxis])
 
 
-def _grey(image: tf.Tensor) -> tf.Tensor:
+def _gray(image: tf.Tensor) -> tf.Tensor:
     """Luma (ITU-R BT.601) as PIL rounds it: float32 [H, W, 1]."""
     pixels = tf.cast(image, tf.float32)
     if image.shape[-1] == 1:

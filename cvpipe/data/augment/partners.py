@@ -19,15 +19,15 @@ from cvpipe.data.example import Example
 from cvpipe.geometry.boxes import area
 from cvpipe.geometry.pixels import resize_and_place
 
-# Between which shares of height and width the centre of a mosaic lies.
-CENTRE = (0.3, 0.7)
+# Between which shares of height and width the center of a mosaic lies.
+CENTER = (0.3, 0.7)
 
 
 def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) -> Example:
-    """Four images around a random centre (Bochkovskiy et al. 2020, section 3.3).
+    """Four images around a random center (Bochkovskiy et al. 2020, section 3.3).
 
     Each image is resized, its aspect kept, until it fills its quarter, and shows the corner that
-    meets the centre, as if more of it lay beyond the mosaic's edge. Objects of which less than a
+    meets the center, as if more of it lay beyond the mosaic's edge. Objects of which less than a
     quarter stays visible are left out.
 
     Args:
@@ -37,13 +37,13 @@ def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) 
     Returns:
         The first example with "image" float32 [*size, C] and the objects of all four.
     """
-    low, high = CENTRE
+    low, high = CENTER
     shares = tf.random.stateless_uniform([2], seed, low, high, tf.float64)
-    centre = tf.cast(tf.round(shares * tf.constant(size, tf.float64)), tf.int32)
+    center = tf.cast(tf.round(shares * tf.constant(size, tf.float64)), tf.int32)
     quarters = []
     for number, example in enumerate(examples):
         is_far = tf.constant([number // 2, number % 2])
-        quarters.append(_quarter(example, centre, is_far, size))
+        quarters.append(_quarter(example, center, is_far, size))
     images = [quarter["image"] for quarter in quarters]
     rows = [tf.concat(images[:2], 1), tf.concat(images[2:], 1)]
     image = tf.ensure_shape(tf.concat(rows, 0), [*size, examples[0]["image"].shape[-1]])
@@ -55,7 +55,7 @@ def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float
     et al. 2020).
 
     The partner is stretched to the image's size, and its objects stay where they are in it; what
-    else their boxes show comes along, unlabelled. Crowds aren't pasted. Objects of the image that
+    else their boxes show comes along, unlabeled. Crowds aren't pasted. Objects of the image that
     are covered until less than a quarter is visible are left out.
 
     Returns:
@@ -107,7 +107,7 @@ def object_mixup(
 
 
 def _quarter(
-    example: Example, centre: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]
+    example: Example, center: tf.Tensor, is_far: tf.Tensor, size: tuple[int, int]
 ) -> Example:
     """Return an image in its quarter of a mosaic, with objects in fractions of all of it.
 
@@ -115,12 +115,12 @@ def _quarter(
     """
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
-    quarter = tf.where(is_far == 1, size - centre, centre)
+    quarter = tf.where(is_far == 1, size - center, center)
     # A quarter before the center ends there, one behind it begins there.
     resized = extent * tf.reduce_max(tf.cast(quarter, tf.float32) / extent)
     begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
     shown = tf.clip_by_value(resize_and_place(image, quarter, resized / extent, begin), 0, 255)
-    quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * centre, tf.float32)
+    quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * center, tf.float32)
     # Clipped to the quarter first, since beyond it lies another image.
     inside = moved(example, shown, resized / quarter, begin / quarter)
     scale, offset = quarter / size, corner / size

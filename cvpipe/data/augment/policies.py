@@ -16,7 +16,7 @@ from cvpipe.config.augment import AutoAugment, RandAugment
 from cvpipe.data.augment.operations import (
     auto_contrast,
     brightness,
-    colour,
+    color,
     contrast,
     equalize,
     identity,
@@ -39,7 +39,7 @@ RAND_AUGMENT: tuple[Operation, ...] = (
     equalize,
     rotate,
     solarize,
-    colour,
+    color,
     posterize,
     contrast,
     brightness,
@@ -62,7 +62,7 @@ RANGES: dict[Operation, tuple[float, float]] = {
     translate_y: (0, 150 / 331),
     solarize: (0, 256),
     posterize: (4, 8),
-    colour: (0.1, 1.9),
+    color: (0.1, 1.9),
     contrast: (0.1, 1.9),
     brightness: (0.1, 1.9),
     sharpness: (0.1, 1.9),
@@ -80,7 +80,7 @@ def amount(operation: Operation, level: float) -> float:
     Linear from the lower to the upper end of AutoAugment's table 6, as in the authors' code for
     ImageNet (tensorflow/tpu, models/official/efficientnet/autoaugment.py, and Model Garden; only
     posterize keeps 0…4 bits there, not the table's 4…8). So the higher the level the *less* is
-    solarized and posterized, and colour, contrast, brightness and sharpness stay as they are at
+    solarized and posterized, and color, contrast, brightness and sharpness stay as they are at
     level 5. torchvision's scale is another: it reaches the upper ends at 9 (AutoAugment) and 30
     (RandAugment).
 

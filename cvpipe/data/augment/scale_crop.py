@@ -20,7 +20,7 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
     [*size, C].
 
     Factors are spread evenly on a logarithmic scale. Where the resized image is smaller than the
-    crop, it lies at a random place inside it, on its mean colour and, of a mask, IGNORED. With the
+    crop, it lies at a random place inside it, on its mean color and, of a mask, IGNORED. With the
     probability `op.balance`, a class is drawn evenly among those in the mask, then one of its
     pixels, and the crop is laid so that this pixel is in its middle half both ways, or as near as
     the image's edge allows.
@@ -46,7 +46,7 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
 
 
 def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The centre of a random pixel of a class that is drawn evenly among those in a mask, uint8 [H,
+    """The center of a random pixel of a class that is drawn evenly among those in a mask, uint8 [H,
     W, 1]: float64 [2], in pixels.
 
     Any pixel where nothing but IGNORED is there.

@@ -95,7 +95,7 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
     before. "image" becomes float32.
 
     Factors and aspects are spread evenly on a logarithmic scale; padding has the image's mean
-    colour.
+    color.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)

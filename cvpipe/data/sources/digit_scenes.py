@@ -1,7 +1,7 @@
 """Scenes of scikit-learn's real digits on cluttered backgrounds, with exact boxes and masks;
 nothing is downloaded.
 
-A scene is a function of (seed, split, number) alone. Its background is a slope of colour with
+A scene is a function of (seed, split, number) alone. Its background is a slope of color with
 noise, filled ellipses and bars, and lines that are longer than any digit; digits are enlarged
 bilinearly and painted lighter or darker than what is behind them.
 
@@ -129,14 +129,14 @@ def _background(random: np.random.Generator, height: int, width: int, channels: 
         np.linspace(-1, 1, width, dtype=np.float32),
     )
 
-    def colour(low: float, high: float) -> np.ndarray:
+    def color(low: float, high: float) -> np.ndarray:
         return random.uniform(low, high, [channels, 1, 1]).astype(np.float32)
 
     angle = random.uniform(0, 2 * np.pi)
     slope = np.float32(np.cos(angle)) * y + np.float32(np.sin(angle)) * x
-    canvas = slope * colour(-40, 40) + colour(-30, 30) + np.float32(random.uniform(40, 215))
+    canvas = slope * color(-40, 40) + color(-30, 30) + np.float32(random.uniform(40, 215))
     for _ in range(random.integers(MOST_CLUTTER + 1)):
-        canvas += _clutter(random, height, width) * colour(-60, 60)
+        canvas += _clutter(random, height, width) * color(-60, 60)
     return canvas + random.standard_normal([height, width], np.float32) * np.float32(
         random.uniform(2, 10)
     )
@@ -211,7 +211,7 @@ def _free_place(
 
 
 def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """A colour that differs from what is behind, float32 [C, 1, 1]: lighter or darker, whichever
+    """A color that differs from what is behind, float32 [C, 1, 1]: lighter or darker, whichever
     there is room for.
     """
     mean = (behind * cover).sum((1, 2), keepdims=True) / cover.sum()
@@ -232,11 +232,11 @@ def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @functools.cache
 def _weights(length: int) -> np.ndarray:
-    """Bilinear interpolation of 8 pixels to `length`, whose centres are half a pixel inside:
+    """Bilinear interpolation of 8 pixels to `length`, whose centers are half a pixel inside:
     float32 [length, 8].
     """
-    centres = np.clip((np.arange(length) + 0.5) * 8 / length - 0.5, 0, 7)
-    return np.maximum(0, 1 - abs(centres[:, None] - np.arange(8))).astype(np.float32)
+    centers = np.clip((np.arange(length) + 0.5) * 8 / length - 0.5, 0, 7)
+    return np.maximum(0, 1 - abs(centers[:, None] - np.arange(8))).astype(np.float32)
 
 
 def _tight_boxes(instances: np.ndarray, count: int) -> np.ndarray:

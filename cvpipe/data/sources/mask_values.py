@@ -1,8 +1,8 @@
-"""The labels of mask pictures: which value or colour of a pixel is which class, and sentences about
+"""The labels of mask pictures: which value or color of a pixel is which class, and sentences about
 those that are none.
 
-A pixel's value is what its place in a table of labels is: a grey value or a place in a palette, or
-a colour as R + 2⁸·G + 2¹⁶·B.
+A pixel's value is what its place in a table of labels is: a gray value or a place in a palette, or
+a color as R + 2⁸·G + 2¹⁶·B.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from cvpipe.geometry.masks import IGNORED
 
 log = logging.getLogger(__name__)
 
-GREY = ("1", "L", "LA", "I", "I;16")
+GRAY = ("1", "L", "LA", "I", "I;16")
 # What Pillow multiplies the values of a PNG of fewer than 8 bits by.
 SCALES = {"L;2": 85, "L;4": 17}
-_GREY = (
-    "the mask is grey, but the classes have colours, and not those: leave the colours out of"
+_GRAY = (
+    "the mask is gray, but the classes have colors, and not those: leave the colors out of"
     " data.source.classes if the mask's values are the classes' positions"
 )
 # Masks that are looked at before anything else: a second or two for pictures of a megapixel.
@@ -39,7 +39,7 @@ FIRST_MASKS = 100
 _TELLING = 20
 _SHOWN = 8
 # Nobody chooses so many: they come from compression with loss, or from scaling that mixes
-# neighbours.
+# neighbors.
 _TOO_MANY = 64
 
 
@@ -49,8 +49,8 @@ class MaskValues:
     """Mapping from the pixel values of masks to classes."""
 
     labels: np.ndarray
-    """uint16, [2¹⁶] or for colours [2²⁴]: the label + 1 of each value, 0 where it has none."""
-    by_colour: bool
+    """uint16, [2¹⁶] or for colors [2²⁴]: the label + 1 of each value, 0 where it has none."""
+    by_color: bool
     """True if values are colors."""
     names: Mapping[int, str]
     """By value, the classes' names."""
@@ -58,25 +58,23 @@ class MaskValues:
     """Values that mean IGNORED."""
 
 
-def values_of_colours(config: Masks) -> MaskValues:
-    """The classes' colours, and those that are ignored."""
-    names = {_packed(str(known.colour)): known.name for known in config.classes}
-    return _mask_values(
-        names, [_packed(colour) for colour in config.ignore_colours], by_colour=True
-    )
+def values_of_colors(config: Masks) -> MaskValues:
+    """The classes' colors, and those that are ignored."""
+    names = {_packed(str(known.color)): known.name for known in config.classes}
+    return _mask_values(names, [_packed(color) for color in config.ignore_colors], by_color=True)
 
 
 def values_of_indices(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> MaskValues:
     """Classes by their numbers, counted from `first`, and numbers that are ignored."""
-    return _mask_values(dict(enumerate(names, first)), ignored, by_colour=False)
+    return _mask_values(dict(enumerate(names, first)), ignored, by_color=False)
 
 
-def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_colour: bool) -> MaskValues:
+def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_color: bool) -> MaskValues:
     # Zeros take no memory until they are written to.
-    labels = np.zeros(2**24 if by_colour else 2**16, np.uint16)
+    labels = np.zeros(2**24 if by_color else 2**16, np.uint16)
     labels[list(names)] = np.arange(1, len(names) + 1)
     labels[list(ignored)] = IGNORED + 1
-    return MaskValues(labels, by_colour, names, ignored)
+    return MaskValues(labels, by_color, names, ignored)
 
 
 def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
@@ -217,7 +215,7 @@ def _all_ignored(pixels: np.ndarray) -> bool:
 
 def _ignored_in_words(known: MaskValues) -> str:
     """Return the key that ignores pixels, and its values."""
-    key = "ignore_colours" if known.by_colour else "ignore_indices"
+    key = "ignore_colors" if known.by_color else "ignore_indices"
     return f"data.source.{key}: {', '.join(_in_words(value, known) for value in known.ignored)}"
 
 
@@ -225,7 +223,7 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
     """Describe masks that show only one class besides ignored pixels, and how to read the ignored
     value as a class.
     """
-    what = "color" if known.by_colour else "value"
+    what = "color" if known.by_color else "value"
     shown = int(np.flatnonzero(pixels)[0]) - 1
     share = _share(pixels[IGNORED + 1] / pixels.sum())
     advice = _how_to_read_ignored(list(known.names)[shown], known)
@@ -238,19 +236,19 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
 
 def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
     """Say how to make an ignored value a class; `shown` is the value of the class that is seen."""
-    if known.by_colour:
-        return "take it out there and write it as that class's `colour` in data.source.classes"
+    if known.by_color:
+        return "take it out there and write it as that class's `color` in data.source.classes"
     anew = "save the masks anew with the classes' positions as values"
     ignored = known.ignored[0]
     if max(shown, ignored) > 255:
         return anew
-    # Positions can't leave values out, colours can.
+    # Positions can't leave values out, colors can.
     other = next(value for value in known.names if value != shown)
-    greys = {shown: f"{shown:02X}" * 3, other: f"{ignored:02X}" * 3}
+    grays = {shown: f"{shown:02X}" * 3, other: f"{ignored:02X}" * 3}
     classes = ", ".join(
-        f"{{name: {name}, colour: '#{greys[value]}'}}"
+        f"{{name: {name}, color: '#{grays[value]}'}}"
         for value, name in known.names.items()
-        if value in greys
+        if value in grays
     )
     return (
         "read gray masks by colors, in a source of the kind masks with data.source.classes:"
@@ -263,28 +261,28 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     pixels have each such value.
 
     Raises:
-        DataError: values are expected and the picture has colours, or the other way round.
+        DataError: values are expected and the picture has colors, or the other way round.
     """
-    is_grey = picture.mode in GREY
-    if known.by_colour and picture.mode.startswith("I"):
-        raise DataError(_GREY)
-    if not known.by_colour and not is_grey and picture.mode != "P":
+    is_gray = picture.mode in GRAY
+    if known.by_color and picture.mode.startswith("I"):
+        raise DataError(_GRAY)
+    if not known.by_color and not is_gray and picture.mode != "P":
         raise DataError(
-            f"the mask has colours ({picture.mode}), but no class of the pipeline has: give each"
-            " class its colour in data.source.classes, or save masks as grey or palette PNGs whose"
+            f"the mask has colors ({picture.mode}), but no class of the pipeline has: give each"
+            " class its color in data.source.classes, or save masks as gray or palette PNGs whose"
             " values are the classes' positions"
         )
-    values = _colours(picture) if known.by_colour else _indices(picture)
+    values = _colors(picture) if known.by_color else _indices(picture)
     labels = known.labels[values]
     strange = values[labels == 0]
-    # A stray value beside colours of classes is unknown like any other.
+    # A stray value beside colors of classes is unknown like any other.
     if (
-        known.by_colour
-        and is_grey
+        known.by_color
+        and is_gray
         and strange.size
         and not ((labels > 0) & (labels <= IGNORED)).any()
     ):
-        raise DataError(_GREY)
+        raise DataError(_GRAY)
     numbers, counts = np.unique(strange, return_counts=True)
     return labels, Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
@@ -294,7 +292,7 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
     or ignore them.
     """
     told = [value for value, _ in unknown_values.most_common(_SHOWN)]
-    what = "colour" if known.by_colour else "value"
+    what = "color" if known.by_color else "value"
     shares = [
         f"{_in_words(value, known)}, {_share(unknown_values[value] / pixels)} of the"
         f" pixels{_nearest(value, known)}"
@@ -306,15 +304,15 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
         if len(unknown_values) > 1
         else f"a {what} that no class has"
     )
-    if known.by_colour and len(unknown_values) > _TOO_MANY:
+    if known.by_color and len(unknown_values) > _TOO_MANY:
         advice = (
             "So many come from compression with loss, as in JPEG, or from scaling that mixes"
-            " neighbours: make the masks anew as PNG"
+            " neighbors: make the masks anew as PNG"
         )
-    elif known.by_colour:
+    elif known.by_color:
         ignored = ", ".join(f"'{_in_words(value, known)}'" for value in [*known.ignored, *told])
         advice = (
-            "Give each its class in data.source.classes, or set data.source.ignore_colours:"
+            "Give each its class in data.source.classes, or set data.source.ignore_colors:"
             f" [{ignored}]"
         )
     else:
@@ -326,7 +324,7 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
     return f"{number}: {'; '.join(shares + more)}. {advice}"
 
 
-def _colours(picture: Image.Image) -> np.ndarray:
+def _colors(picture: Image.Image) -> np.ndarray:
     # Pillow keeps three channels as four: this is the fast way out.
     return np.asarray(picture.convert("RGBA")).view("<u4")[..., 0] & 0xFFFFFF
 
@@ -341,12 +339,12 @@ def _indices(picture: Image.Image) -> np.ndarray:
     return values // picture.info["scale"] if picture.info["scale"] > 1 else values
 
 
-def _packed(colour: str) -> int:
-    return int.from_bytes(bytes.fromhex(colour[1:]), "little")
+def _packed(color: str) -> int:
+    return int.from_bytes(bytes.fromhex(color[1:]), "little")
 
 
 def _in_words(value: int, known: MaskValues) -> str:
-    return f"#{value.to_bytes(3, 'little').hex().upper()}" if known.by_colour else str(value)
+    return f"#{value.to_bytes(3, 'little').hex().upper()}" if known.by_color else str(value)
 
 
 def _share(share: float) -> str:
@@ -354,8 +352,8 @@ def _share(share: float) -> str:
 
 
 def _nearest(value: int, known: MaskValues) -> str:
-    """The class whose colour is nearest, in RGB; nothing for indices, which have no such order."""
-    if not known.by_colour:
+    """The class whose color is nearest, in RGB; nothing for indices, which have no such order."""
+    if not known.by_color:
         return ""
     red_green_blue = np.array(
         [list(other.to_bytes(3, "little")) for other in (value, *known.names)]

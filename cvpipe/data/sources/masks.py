@@ -21,7 +21,7 @@ from cvpipe.data.sources.mask_values import (
     MaskValues,
     labels_of,
     refuse_unknown_values,
-    values_of_colours,
+    values_of_colors,
     values_of_indices,
 )
 from cvpipe.data.sources.source import Source
@@ -47,7 +47,7 @@ def masks(config: Masks) -> dict[str, Source]:
     others it makes a record a bad one.
 
     Raises:
-        DataError: no image has a mask, or masks have values or colours that no class has.
+        DataError: no image has a mask, or masks have values or colors that no class has.
     """
     folders = {"train": config.train, "validation": config.validation, "test": config.test}
     every = [folder for given in folders.values() for folder in given]
@@ -61,8 +61,8 @@ def masks(config: Masks) -> dict[str, Source]:
     }
     names = tuple(known.name for known in config.classes)
     known = (
-        values_of_colours(config)
-        if config.by_colour
+        values_of_colors(config)
+        if config.by_color
         else values_of_indices(names, config.ignore_indices)
     )
     drawn = [pair.mask for found in pairs.values() for pair in found]

@@ -65,7 +65,7 @@ def limit(source: Source, most: int, seed: str) -> Source:
 
 
 def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Splits:
-    """The examples of some classes, labelled in their order; raises DataError for a class that the
+    """The examples of some classes, labeled in their order; raises DataError for a class that the
     data lacks.
     """
     known = next(iter(splits.values())).classes

@@ -260,12 +260,12 @@ def _source(
         boxes = read_objects(read, names, config.objects, feature, str(info.data_dir), locate)
         return detection_source(classes, boxes, _image(read, config), name_record, locate)
     labels = _labels(read, records, config.label, str(info.data_dir))
-    unlabelled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(unlabelled):
-        first, number = locate(name_record(int(unlabelled[0]))), labels[unlabelled[0]]
+    unlabeled = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(unlabeled):
+        first, number = locate(name_record(int(unlabeled[0]))), labels[unlabeled[0]]
         raise DataError(
-            f"{first}: no label ({number}), one of {len(unlabelled)} such examples; choose splits"
-            " that are labelled"
+            f"{first}: no label ({number}), one of {len(unlabeled)} such examples; choose splits"
+            " that are labeled"
         )
     return classification_source(classes, labels, _image(read, config), name_record, locate)
 

@@ -89,7 +89,7 @@ def read_objects(
         first = locate(files[record[unknown[0]]])
         raise DataError(
             f"{first}: an object without a label, one of {len(unknown)} such; choose splits that"
-            " are labelled"
+            " are labeled"
         )
     crowd = (
         np.any([every[flag] > 0 for flag in flags], axis=0)

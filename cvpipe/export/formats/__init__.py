@@ -1,4 +1,4 @@
-"""An artefact's answers in files that other runtimes read.
+"""An artifact's answers in files that other runtimes read.
 
 Each runtime has a file here, whose `RUNTIME` says what it needs and how a file is made for it;
 `replay_file.py` answers images with one. Files lie in `assets.extra` of the version: its manifest

@@ -47,10 +47,10 @@ class Plain(NamedTuple):
 
 
 def plain(folder: Path, batch: int | None) -> Plain:
-    """Load an artefact's signature `tensor`.
+    """Load an artifact's signature `tensor`.
 
     Args:
-        folder: the artefact, whose prepared images have one size.
+        folder: the artifact, whose prepared images have one size.
         batch: images in a request; None for any number.
     """
     loaded = tf.saved_model.load(str(folder))

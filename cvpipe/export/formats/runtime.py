@@ -21,7 +21,7 @@ class Runtime:
     modules: tuple[str, ...]
     """Modules that convert and run; the extra of the format's name installs them."""
     package: str
-    """The distribution whose version stands in the artefact."""
+    """The distribution whose version stands in the artifact."""
     file: str
     """The name of the file; others that belong to it lie beside it."""
     batch: int | None

@@ -1,4 +1,4 @@
-"""Files of other runtimes, written into an artefact that is being made and checked like it."""
+"""Files of other runtimes, written into an artifact that is being made and checked like it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
     """Refuse formats that can't be written, before anything is.
 
     Raises:
-        ConfigError: a format's library isn't installed, the artefact doesn't answer prepared
+        ConfigError: a format's library isn't installed, the artifact doesn't answer prepared
             images of one size, or it is a variant that only TensorFlow runs.
     """
     for name in names:
@@ -58,7 +58,7 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
 
 
 def _variant(export: Export) -> str:
-    """Name the key that makes an artefact one for TensorFlow alone; empty where none does."""
+    """Name the key that makes an artifact one for TensorFlow alone; empty where none does."""
     if export.target != "cpu":
         return f"export.target: {export.target}"
     if export.precision in ("bfloat16", "float16"):
@@ -74,16 +74,16 @@ def write_formats(
     task: Task,
     config: Config,
 ) -> dict[str, Any]:
-    """Write an artefact's answers to prepared images for other runtimes, and check each file.
+    """Write an artifact's answers to prepared images for other runtimes, and check each file.
 
     Args:
-        folder: the artefact.
+        folder: the artifact.
         names: of `formats.NAMES`.
         predict: what evaluation uses.
         sources: of which the gate takes real images; they are asked again, prepared.
 
     Returns:
-        For each format its "file" in the artefact, the "batch" that it takes, the "runtime" that
+        For each format its "file" in the artifact, the "batch" that it takes, the "runtime" that
         answered, "answers" by name, "tolerance" and "max_difference".
 
     Raises:

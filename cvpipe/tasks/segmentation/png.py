@@ -1,4 +1,4 @@
-"""Pictures in an artefact's answers: masks and overlays as PNG files, for those who can't decode
+"""Pictures in an artifact's answers: masks and overlays as PNG files, for those who can't decode
 the answer's arrays.
 
 Their names end in _bytes, which has TensorFlow Serving send them as base64.
@@ -13,7 +13,7 @@ import tensorflow as tf
 from cvpipe.geometry.masks import overlay
 
 STRIP = 256
-"""Rows of an image that are coloured at once: what bounds memory."""
+"""Rows of an image that are colored at once: what bounds memory."""
 
 
 def png_files(pixels: tf.Tensor, mask: tf.Tensor, kinds: Sequence[str]) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""Is the analytic gradient that of the loss? Compared with centred differences (CS231n, Gradient
+"""Is the analytic gradient that of the loss? Compared with centerd differences (CS231n, Gradient
 checks).
 
 Layers compute in float64 for it, with the float32 weights that are there. A ReLU or a maximum has a

@@ -51,7 +51,7 @@ MOVES: list[dict[str, Any]] = [
     {"op": "elastic", "share": 0.05, "fill": "reflect"},
 ]
 STAYS: list[dict[str, Any]] = [
-    {"op": "colour_jitter", "brightness": 0.2},
+    {"op": "color_jitter", "brightness": 0.2},
     {"op": "erase", "probability": 1},
 ]
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from cvpipe.config.augment import (
     Augmentation,
-    ColourJitter,
+    ColorJitter,
     Flip,
     PadCrop,
     PcaLighting,
@@ -29,7 +29,7 @@ ALL = [
     FLIP,
     PAD_CROP,
     RandomResizedCrop(op="random_resized_crop"),
-    ColourJitter(op="colour_jitter", brightness=0.5, hue=0.1),
+    ColorJitter(op="color_jitter", brightness=0.5, hue=0.1),
     FLIP,
 ]
 
@@ -48,7 +48,7 @@ EVERY: list[dict[str, typing.Any]] = [
     {"op": "shear", "degrees": 60},
     {"op": "lens", "strength": 0.5},
     {"op": "lens", "strength": 0.5, "fill": "reflect"},
-    {"op": "colour_jitter", "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5},
+    {"op": "color_jitter", "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5},
     {"op": "pca_lighting", "std": 5},
     {"op": "grayscale", "probability": 1},
     {"op": "erase", "probability": 1},
@@ -144,11 +144,11 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
             image = tf.ensure_shape(
                 tf.constant(noise)[9 - shape[0] :, : shape[1], :channels], [None, None, channels]
             )
-            colours = np.full(channels, 0.1), np.eye(channels)
+            colors = np.full(channels, 0.1), np.eye(channels)
             for dtype in (tf.uint8, tf.float32):
                 example = {"image": tf.cast(image, dtype), "label": index}
                 out = augment(
-                    example, example_seed(0, tf.constant(0, tf.int64), index), [op], (5, 5), colours
+                    example, example_seed(0, tf.constant(0, tf.int64), index), [op], (5, 5), colors
                 )
                 assert out["label"] is index
                 assert out["image"].shape[-1] == channels and out["image"].dtype in (
@@ -180,7 +180,7 @@ def test_every_operation_works_on_any_image_and_is_the_same_eagerly_and_in_a_gra
     assert different, "nothing changes"
 
 
-def test_lighting_without_colours_is_a_bug_of_the_caller() -> None:
+def test_lighting_without_colors_is_a_bug_of_the_caller() -> None:
     with pytest.raises(AssertionError, match="pca_lighting"):
         augment({"image": tf.constant(IMAGE)}, key(0), [PcaLighting(op="pca_lighting")], (5, 5))
 

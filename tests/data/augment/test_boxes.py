@@ -31,7 +31,7 @@ MOVES: list[dict[str, Any]] = [
     {"op": "expand", "probability": 0.8, "ratio": 3},
     {"op": "iou_crop"},
     {"op": "scale_jitter"},
-    {"op": "colour_jitter", "brightness": 0.1},
+    {"op": "color_jitter", "brightness": 0.1},
     {"op": "cutout", "size": 0.1},
 ]
 TURNS: list[dict[str, Any]] = [{"op": "rotate", "degrees": 40}, {"op": "shear", "degrees": 30}]
@@ -181,14 +181,14 @@ def test_an_object_that_is_mostly_gone_is_left_out_with_all_that_is_said_of_it()
             assert kept == (visible > LEAST_VISIBLE)
 
 
-def test_patches_hold_centres_and_keep_to_their_smallest_iou() -> None:
+def test_patches_hold_centers_and_keep_to_their_smallest_iou() -> None:
     op = operation({"op": "iou_crop", "ious": [0.5]})
     example, cropped = painted(RECTANGLES[0]), 0
     object_area = side_area(np.array(RECTANGLES[0]))
     for changed in in_map(lambda key: augment(example, key, [op], SIZE), 100):
         patch = np.prod(changed["image"].shape[:2])
         cropped += int(patch < np.prod(SHAPE))
-        assert len(changed["boxes"]) == 1, "the only object's centre is in every patch"
+        assert len(changed["boxes"]) == 1, "the only object's center is in every patch"
         seen = side_area(found(changed["image"]))
         assert (
             changed["image"].shape[0] >= 0.3 * SHAPE[0] - 1
@@ -304,7 +304,7 @@ def test_all_smallest_ious_are_met_by_the_best_object() -> None:
     assert [0, 1] in kept and [0] in kept
 
 
-def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_colour() -> None:
+def test_a_canvas_is_as_large_as_its_ratio_and_of_the_mean_color() -> None:
     image = np.full([10, 20, 3], [10, 100, 200], np.uint8)
     example = {**painted((0, 0, 10, 20), (10, 20)), "image": tf.constant(image)}
     sizes = []

@@ -319,7 +319,7 @@ def test_angles_are_spread_evenly() -> None:
     turned = images(rotate, RAMP, 300, Rotate(op="rotate", degrees=30))
     across = turned[:, 4, 5] - turned[:, 4, 4]
     assert_spread_evenly(np.degrees(np.arctan2(across[:, 0], across[:, 1])), 30)
-    np.testing.assert_allclose(turned[:, 4, 4], 4, err_msg="the centre moves", atol=1e-5)
+    np.testing.assert_allclose(turned[:, 4, 4], 4, err_msg="the center moves", atol=1e-5)
 
 
 def test_a_half_turn_either_way_is_the_largest() -> None:

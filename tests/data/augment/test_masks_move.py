@@ -19,7 +19,7 @@ from cvpipe.data.sources import Example
 from cvpipe.geometry.masks import IGNORED
 
 SHAPE, SIZE, SEEDS = (90, 120), (80, 96), 12
-# With the share of the mask that stays labelled at least, on average.
+# With the share of the mask that stays labeled at least, on average.
 MOVES: list[tuple[dict[str, Any], float]] = [
     ({"op": "flip"}, 1),
     ({"op": "flip", "direction": "vertical"}, 1),
@@ -42,7 +42,7 @@ MOVES: list[tuple[dict[str, Any], float]] = [
     ({"op": "scale_crop", "balance": 0.5, "scale": [0.3, 3]}, 0.5),
 ]
 STAYS: list[dict[str, Any]] = [
-    {"op": "colour_jitter", "brightness": 0.5, "contrast": 0.5},
+    {"op": "color_jitter", "brightness": 0.5, "contrast": 0.5},
     {"op": "pca_lighting"},
     {"op": "grayscale", "probability": 1},
     {"op": "erase", "probability": 1},
@@ -99,16 +99,16 @@ def in_map(function: Any, count: int = SEEDS) -> list[dict[str, np.ndarray]]:
 def changed_by(
     given: dict[str, Any], example: Example, count: int = SEEDS
 ) -> list[dict[str, np.ndarray]]:
-    op, colours = operation(given), (np.full(3, 0.1), np.eye(3))
-    return in_map(lambda key: augment(unknown(example), key, [op], SIZE, colours), count)
+    op, colors = operation(given), (np.full(3, 0.1), np.eye(3))
+    return in_map(lambda key: augment(unknown(example), key, [op], SIZE, colors), count)
 
 
 @pytest.mark.parametrize(
-    "given, labelled",
+    "given, labeled",
     MOVES,
     ids=lambda given: "-".join(map(str, given.values())) if isinstance(given, dict) else "",
 )
-def test_a_mask_shows_what_the_image_shows(given: dict[str, Any], labelled: float) -> None:
+def test_a_mask_shows_what_the_image_shows(given: dict[str, Any], labeled: float) -> None:
     shares = []
     for changed in changed_by(given, painted()):
         mask, white = changed["mask"][..., 0], changed["image"][..., 0] > 127.5
@@ -117,8 +117,8 @@ def test_a_mask_shows_what_the_image_shows(given: dict[str, Any], labelled: floa
         counts = mask != IGNORED
         assert (white == mask)[counts].mean() > 0.97
         shares.append(counts.mean())
-    assert np.mean(shares) >= labelled
-    assert labelled < 1 or np.min(shares) == 1
+    assert np.mean(shares) >= labeled
+    assert labeled < 1 or np.min(shares) == 1
 
 
 @each_move
@@ -156,12 +156,12 @@ def test_masks_are_the_same_eagerly_and_in_a_graph_and_every_time(given: dict[st
 
 @each_move
 def test_what_isnt_in_the_image_is_ignored(given: dict[str, Any]) -> None:
-    grey = {
+    gray = {
         "image": tf.fill([*SHAPE, 3], tf.constant(200, tf.uint8)),
         "mask": tf.ones([*SHAPE, 1], tf.uint8),
     }
     for number in range(4):
-        changed = augment(grey, seed(number), [operation(given)], SIZE)
+        changed = augment(gray, seed(number), [operation(given)], SIZE)
         image, mask = changed["image"].numpy()[..., 0], changed["mask"].numpy()[..., 0]
         # Where the nearest pixel is the image's, a quarter of what is blended at least is.
         assert (image[mask == 1] > 45).all() and (mask[image == 0] == IGNORED).all()
@@ -232,7 +232,7 @@ def test_without_resizing_every_pixel_keeps_its_label_and_all_places_have_their_
         )
 
 
-def test_a_smaller_image_lies_anywhere_on_its_mean_colour() -> None:
+def test_a_smaller_image_lies_anywhere_on_its_mean_color() -> None:
     example, corners = coordinates((10, 8)), set()
     for crop in crops(example, section(scale=(1, 1)), (13, 10), 100):
         is_inside = crop["mask"][..., 0] != IGNORED

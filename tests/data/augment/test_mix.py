@@ -68,7 +68,7 @@ def test_it_is_the_same_bits_eagerly_and_in_a_graph(ops: list[Mix], channels: in
 
 
 @pytest.mark.parametrize("ops", [[MIXUP], [CUTMIX]])
-def test_partners_are_neighbours_and_everything_else_stays_as_it_is(ops: list[Mix]) -> None:
+def test_partners_are_neighbors_and_everything_else_stays_as_it_is(ops: list[Mix]) -> None:
     given = batch(6)
     out = mixed(given, ops)
     assert out.keys() == given.keys() | {"partner_targets", "share"}
@@ -128,8 +128,8 @@ def test_cutmixs_shares_are_those_of_the_papers_rectangles() -> None:
     share = mixed(batch(1000, 32, 24, 1), [CUTMIX])["share"]
     # Yun et al. 2019, equations 1 to 4, on a continuous image.
     rng = np.random.default_rng(0)
-    side, centre = np.sqrt(1 - rng.beta(1, 1, (100_000, 1))), rng.uniform(size=(100_000, 2))
-    expected = 1 - (np.minimum(centre + side / 2, 1) - np.maximum(centre - side / 2, 0)).prod(1)
+    side, center = np.sqrt(1 - rng.beta(1, 1, (100_000, 1))), rng.uniform(size=(100_000, 2))
+    expected = 1 - (np.minimum(center + side / 2, 1) - np.maximum(center - side / 2, 0)).prod(1)
     assert abs(share.mean() - expected.mean()) < 4 * expected.std() / np.sqrt(1000)
     assert stats.ks_2samp(share, expected).statistic < 0.08
 

@@ -25,7 +25,7 @@ IMAGES = {
     "noise": NOISE,
     "pale": PALE,
     "flat": FLAT,
-    "grey": NOISE[..., :1],
+    "gray": NOISE[..., :1],
     "tiny": NOISE[:2, :2],
     "dot": NOISE[:1, :1],
 }
@@ -37,7 +37,7 @@ STRONG: dict[Operation, float] = {
     operations.invert: 0,
     operations.solarize: 100,
     operations.posterize: 2,
-    operations.colour: 1.72,
+    operations.color: 1.72,
     operations.contrast: 0.3,
     operations.brightness: 1.72,
     operations.sharpness: 1.72,
@@ -86,7 +86,7 @@ def test_histograms_and_bits_are_those_of_pil_to_the_bit(image: np.ndarray) -> N
 @pytest.mark.parametrize(
     "name, operation",
     [
-        ("Color", operations.colour),
+        ("Color", operations.color),
         ("Contrast", operations.contrast),
         ("Brightness", operations.brightness),
         ("Sharpness", operations.sharpness),
@@ -117,18 +117,18 @@ def test_what_model_garden_defines_as_pil_does_is_equal(model_garden: ModuleType
         ]
         for ours, theirs in exact:
             np.testing.assert_array_equal(ours, theirs)
-        # Its single precision and its cut instead of rounded grey and blur are 1 apart from PIL, 2
+        # Its single precision and its cut instead of rounded gray and blur are 1 apart from PIL, 2
         # after a factor.
         close = [
             (result(operations.auto_contrast, image), model_garden.autocontrast(tensor)),
-            (result(operations.colour, image, 1.4), model_garden.color(tensor, 1.4)),
+            (result(operations.color, image, 1.4), model_garden.color(tensor, 1.4)),
             (result(operations.sharpness, image, 1.4), model_garden.sharpness(tensor, 1.4)),
         ]
         for ours, theirs in close:
             np.testing.assert_allclose(ours.astype(int), theirs.numpy().astype(int), atol=2)
 
 
-def test_translations_are_whole_pixels_with_grey_behind() -> None:
+def test_translations_are_whole_pixels_with_gray_behind() -> None:
     for share, pixels in ((0.3, 6), (-0.3, -6), (0.01, 0), (0.9, 17)):
         expected = np.roll(NOISE, pixels, 1)
         expected[:, slice(pixels) if pixels >= 0 else slice(pixels, None)] = 128
@@ -156,10 +156,10 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
         return np.stack(channels, -1)
 
     angle = math.radians(amount * 100)
-    # What is seen turns anticlockwise: what was to the right of the centre comes above it.
+    # What is seen turns anticlockwise: what was to the right of the center comes above it.
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     for image in (NOISE, NOISE[..., :1], PALE):
-        centre = (np.array(image.shape[:2]) - 1) / 2
+        center = (np.array(image.shape[:2]) - 1) / 2
         for ours, scipys in (
             (
                 result(operations.shear_x, image, amount),
@@ -171,7 +171,7 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
             ),
             (
                 result(operations.rotate, image, amount * 100),
-                moved(image, turn, centre - turn @ centre),
+                moved(image, turn, center - turn @ center),
             ),
         ):
             # Half a level of rounding, and single precision of places times the image's steps of up
@@ -206,11 +206,11 @@ def test_every_operation_gives_the_same_bits_eagerly_and_in_a_map_at_any_size(
 
 
 @named
-def test_a_grey_image_is_treated_as_the_same_grey_in_three_channels(operation: Operation) -> None:
-    grey = NOISE[..., :1]
-    expected = result(operation, np.repeat(grey, 3, -1), STRONG[operation])
+def test_a_gray_image_is_treated_as_the_same_gray_in_three_channels(operation: Operation) -> None:
+    gray = NOISE[..., :1]
+    expected = result(operation, np.repeat(gray, 3, -1), STRONG[operation])
     np.testing.assert_array_equal(
-        np.repeat(result(operation, grey, STRONG[operation]), 3, -1), expected
+        np.repeat(result(operation, gray, STRONG[operation]), 3, -1), expected
     )
 
 
@@ -226,7 +226,7 @@ def test_a_grey_image_is_treated_as_the_same_grey_in_three_channels(operation: O
         (operations.solarize, 700),
         (operations.posterize, 8),
         (operations.posterize, 16),
-        (operations.colour, 1),
+        (operations.color, 1),
         (operations.contrast, 1),
         (operations.brightness, 1),
         (operations.sharpness, 1),

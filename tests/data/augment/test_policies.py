@@ -15,7 +15,7 @@ import tensorflow as tf
 from cvpipe.config.augment import AutoAugment, RandAugment
 from cvpipe.data.augment import augment
 from cvpipe.data.augment.operations import (
-    colour,
+    color,
     identity,
     invert,
     posterize,
@@ -42,7 +42,7 @@ BOTH = [RandAugment(op="rand_augment"), AutoAugment(op="auto_augment")]
 
 def name(operation: Any) -> str:
     """Return the operation's name in the papers and in Model Garden."""
-    return "Color" if operation is colour else operation.__name__.title().replace("_", "")
+    return "Color" if operation is color else operation.__name__.title().replace("_", "")
 
 
 @pytest.fixture(scope="module")

@@ -245,7 +245,7 @@ def test_masks_of_0_and_255_are_refused_and_what_is_advised_reads_them(tmp_path:
     ) as error:
         masks(section(root, ("ground", "object")))
     advised = str(error.value).partition("data.source.classes: ")[2].partition(", or save")[0]
-    assert advised == "[{name: ground, colour: '#000000'}, {name: object, colour: '#FFFFFF'}]"
+    assert advised == "[{name: ground, color: '#000000'}, {name: object, color: '#FFFFFF'}]"
     source = masks(section(root, classes=yaml.safe_load(advised)))["train"]
     assert [example["mask"].ravel().tolist() for example in read(source)] == [
         [0, 0, 0, 1],
@@ -262,17 +262,17 @@ def test_what_is_advised_where_255_is_the_first_class_reads_masks_too(tmp_path: 
     assert example["mask"].ravel().tolist() == [1, 1, 0]
 
 
-def test_a_colour_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
-    classes = [{"name": "ground", "colour": "#000000"}, {"name": "object", "colour": "#00FF00"}]
+def test_a_color_of_a_class_that_is_ignored_is_told_if_one_class_is_left(tmp_path: Path) -> None:
+    classes = [{"name": "ground", "color": "#000000"}, {"name": "object", "color": "#00FF00"}]
     advice = (
-        "If this is the color of a class, take it out there and write it as that class's `colour`"
+        "If this is the color of a class, take it out there and write it as that class's `color`"
         " in data.source.classes; if not, add"
     )
     with pytest.raises(
         DataError,
-        match=f"the only class is 'ground', and 33.33% .*ignore_colours: #FFFFFF. {advice}",
+        match=f"the only class is 'ground', and 33.33% .*ignore_colors: #FFFFFF. {advice}",
     ):
-        masks(section(drawn(tmp_path, [0, 255, 0]), classes=classes, ignore_colours=("#FFFFFF",)))
+        masks(section(drawn(tmp_path, [0, 255, 0]), classes=classes, ignore_colors=("#FFFFFF",)))
 
 
 def test_a_second_class_is_looked_for_in_all_masks(
@@ -303,7 +303,7 @@ def test_classes_that_no_mask_shows_are_warned_of(
 def test_masks_of_another_kind_are_refused_when_the_source_is_opened(tmp_path: Path) -> None:
     write(tmp_path, 3)
     (tmp_path / "train/masks/1.png").write_bytes(encode(noise(9, 7), "PNG"))
-    with pytest.raises(DataError, match=r"masks/1.png: the mask has colours \(RGB\)"):
+    with pytest.raises(DataError, match=r"masks/1.png: the mask has colors \(RGB\)"):
         masks(section(tmp_path))
 
 
@@ -423,7 +423,7 @@ def test_digit_scenes_have_masks() -> None:
     )
 
 
-COLOURS = {
+COLORS = {
     "Building": "#3C1098",
     "Land": "#8429F6",
     "Road": "#6EC1E4",
@@ -437,14 +437,14 @@ def aerial(*ignored: str) -> Masks:
         {"images": f"aerial-tiles1-6/Tile {n}/images", "masks": f"aerial-tiles1-6/Tile {n}/masks"}
         for n in range(1, 7)
     ]
-    classes = [{"name": name, "colour": colour} for name, colour in COLOURS.items()]
+    classes = [{"name": name, "color": color} for name, color in COLORS.items()]
     return section(
-        AERIAL, train=folders[:5], test=folders[5:], classes=classes, ignore_colours=ignored
+        AERIAL, train=folders[:5], test=folders[5:], classes=classes, ignore_colors=ignored
     )
 
 
 @pytest.mark.skipif(not AERIAL.exists(), reason="needs ../shared/data")
-def test_aerial_tiles_are_read_by_their_colours() -> None:
+def test_aerial_tiles_are_read_by_their_colors() -> None:
     splits = masks(aerial("#000000", "#9b9b9b"))
     assert {name: len(split) for name, split in splits.items()} == {"train": 45, "test": 9}
     pixels = np.zeros(256, np.int64)
@@ -462,13 +462,13 @@ def test_aerial_tiles_are_read_by_their_colours() -> None:
 
 
 @pytest.mark.skipif(not AERIAL.exists(), reason="needs ../shared/data")
-def test_a_colour_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share() -> None:
+def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share() -> None:
     # In the six tiles that are here; in all eight it is said to cover 0.56 %.
     message = (
-        r"5 of 54 masks looked at, .* colour that no class has: #000000, under 0.01% of the"
+        r"5 of 54 masks looked at, .* color that no class has: #000000, under 0.01% of the"
         r" pixels.*\(nearest: Building, #3C1098\)"
     )
-    with pytest.raises(DataError, match=message + r".*ignore_colours: \['#9B9B9B', '#000000'\]"):
+    with pytest.raises(DataError, match=message + r".*ignore_colors: \['#9B9B9B', '#000000'\]"):
         masks(aerial("#9B9B9B"))
 
 

@@ -13,22 +13,21 @@ from PIL import Image
 from pydantic import ValidationError
 
 from cvpipe.config.masks import Masks
-from cvpipe.data.sources.mask_values import labels_of, values_of_colours, values_of_indices
+from cvpipe.data.sources.mask_values import labels_of, values_of_colors, values_of_indices
 from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 from image_files import BAD, black_png, chunk, encode, smooth
 
 LABELS = np.random.default_rng(0).integers(0, 3, (17, 23), dtype=np.uint8)
 LABELS[3:5, 2:9] = IGNORED
-COLOURS = {"sea": "#0000ff", "land": "#228B22", "sand": "#FEDD3A"}
+COLORS = {"sea": "#0000ff", "land": "#228B22", "sand": "#FEDD3A"}
 TABLE = np.zeros([256, 3], np.uint8)
 TABLE[[0, 1, 2, 255]] = [[0, 0, 255], [0x22, 0x8B, 0x22], [0xFE, 0xDD, 0x3A], [9, 9, 9]]
 
 
-def section(colours: bool, **settings: Any) -> Masks:
+def section(colors: bool, **settings: Any) -> Masks:
     classes = tuple(
-        {"name": name, **({"colour": colour} if colours else {})}
-        for name, colour in COLOURS.items()
+        {"name": name, **({"color": color} if colors else {})} for name, color in COLORS.items()
     )
     values = {
         "kind": "masks",
@@ -40,8 +39,8 @@ def section(colours: bool, **settings: Any) -> Masks:
     return Masks.model_validate(values)
 
 
-BY_COLOUR = values_of_colours(section(True, ignore_colours=("#090909",)))
-BY_INDEX = values_of_indices(tuple(COLOURS), (255,))
+BY_COLOR = values_of_colors(section(True, ignore_colors=("#090909",)))
+BY_INDEX = values_of_indices(tuple(COLORS), (255,))
 
 
 def png(values: np.ndarray, mode: str | None = None, **options: Any) -> bytes:
@@ -71,8 +70,8 @@ def palette_png(indices: np.ndarray, table: np.ndarray, **options: Any) -> bytes
     ],
     ids=["RGB", "RGBA", "BMP", "WebP", "palette", "other palette", "transparent"],
 )
-def test_colours_become_labels_in_every_kind_of_picture(encoded: bytes) -> None:
-    labels = labels_of(encoded, BY_COLOUR)
+def test_colors_become_labels_in_every_kind_of_picture(encoded: bytes) -> None:
+    labels = labels_of(encoded, BY_COLOR)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels[..., 0], LABELS)
 
@@ -86,27 +85,27 @@ def test_colours_become_labels_in_every_kind_of_picture(encoded: bytes) -> None:
         png(LABELS.astype(np.uint16)),
         encode(LABELS[..., None], "BMP"),
     ],
-    ids=["grey", "palette", "other palette", "16 bits", "BMP"],
+    ids=["gray", "palette", "other palette", "16 bits", "BMP"],
 )
-def test_indices_are_labels_whatever_colours_a_palette_has(encoded: bytes) -> None:
+def test_indices_are_labels_whatever_colors_a_palette_has(encoded: bytes) -> None:
     np.testing.assert_array_equal(labels_of(encoded, BY_INDEX)[..., 0], LABELS)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_indices_of_few_bits_are_not_stretched(bits: int) -> None:
     labels = LABELS % 2 if bits == 1 else LABELS % 3
-    # Pillow writes grey of two or four bits for no one: its palettes of as many bits, called grey.
+    # Pillow writes gray of two or four bits for no one: its palettes of as many bits, called gray.
     encoded = (
         png(labels.astype(bool)) if bits == 1 else palette_png(labels, TABLE[: 2**bits], bits=bits)
     )
     if bits > 1:
-        encoded = as_grey(encoded)
+        encoded = as_gray(encoded)
         assert Image.open(io.BytesIO(encoded)).mode == "L"
     np.testing.assert_array_equal(labels_of(encoded, BY_INDEX)[..., 0], labels)
 
 
-def as_grey(encoded: bytes) -> bytes:
-    """A palette PNG whose header says grey; decoders pass over the palette."""
+def as_gray(encoded: bytes) -> bytes:
+    """A palette PNG whose header says gray; decoders pass over the palette."""
     from image_files import chunk
 
     header = bytearray(encoded[16:29])
@@ -155,7 +154,7 @@ def test_a_mask_is_turned_as_its_own_exif_says(orientation: int) -> None:
 
 def test_a_mask_without_labels_is_fine() -> None:
     assert (labels_of(png(np.full([4, 4], 255, np.uint8)), BY_INDEX) == IGNORED).all()
-    assert (labels_of(png(np.full([4, 4, 3], 9, np.uint8)), BY_COLOUR) == IGNORED).all()
+    assert (labels_of(png(np.full([4, 4, 3], 9, np.uint8)), BY_COLOR) == IGNORED).all()
 
 
 def test_255_classes_can_be_told_apart() -> None:
@@ -165,16 +164,16 @@ def test_255_classes_can_be_told_apart() -> None:
     )
 
 
-def test_unknown_colours_are_listed_with_shares_the_nearest_class_and_what_to_write() -> None:
-    colours = TABLE[LABELS % 3]
-    colours[0, :], colours[1, :3] = (0, 0, 0), (0xFE, 0xDD, 0x3B)
+def test_unknown_colors_are_listed_with_shares_the_nearest_class_and_what_to_write() -> None:
+    colors = TABLE[LABELS % 3]
+    colors[0, :], colors[1, :3] = (0, 0, 0), (0xFE, 0xDD, 0x3B)
     with pytest.raises(DataError) as error:
-        labels_of(png(colours), BY_COLOUR)
+        labels_of(png(colors), BY_COLOR)
     assert (
         str(error.value)
-        == "the mask has 2 colours that no class has: #000000, 5.88% of the pixels (nearest: land,"
+        == "the mask has 2 colors that no class has: #000000, 5.88% of the pixels (nearest: land,"
         " #228B22); #FEDD3B, 0.77% of the pixels (nearest: sand, #FEDD3A). Give each its class"
-        " in data.source.classes, or set data.source.ignore_colours: ['#090909', '#000000',"
+        " in data.source.classes, or set data.source.ignore_colors: ['#090909', '#000000',"
         " '#FEDD3B']"
     )
 
@@ -192,7 +191,7 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
     with pytest.raises(
         DataError, match=r"; and [0-9,]+ more. So many come from compression with loss, as in JPEG"
     ) as error:
-        labels_of(encode(TABLE[np.kron(LABELS, np.ones((4, 4), np.uint8))], "JPEG"), BY_COLOUR)
+        labels_of(encode(TABLE[np.kron(LABELS, np.ones((4, 4), np.uint8))], "JPEG"), BY_COLOR)
     assert len(str(error.value)) < 1000
 
 
@@ -203,40 +202,36 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
             png(TABLE[LABELS]),
             BY_INDEX,
             (
-                r"the mask has colours \(RGB\), but no class of the pipeline has: give each class"
-                r" its colour"
+                r"the mask has colors \(RGB\), but no class of the pipeline has: give each class"
+                r" its color"
             ),
         ),
         (
             png(LABELS),
-            BY_COLOUR,
-            "the mask is grey, but the classes have colours, and not those: leave the colours out",
+            BY_COLOR,
+            "the mask is gray, but the classes have colors, and not those: leave the colors out",
         ),
-        (
-            png(LABELS.astype(np.uint16)),
-            BY_COLOUR,
-            "the mask is grey, but the classes have colours",
-        ),
+        (png(LABELS.astype(np.uint16)), BY_COLOR, "the mask is gray, but the classes have colors"),
     ],
-    ids=["colours", "grey", "16 bits"],
+    ids=["colors", "gray", "16 bits"],
 )
-def test_colours_for_indices_and_the_other_way_round_have_a_sentence_of_their_own(
+def test_colors_for_indices_and_the_other_way_round_have_a_sentence_of_their_own(
     encoded: bytes, known: Any, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
         labels_of(encoded, known)
 
 
-def test_a_stray_value_in_a_grey_mask_is_listed_as_in_a_coloured_one() -> None:
-    classes = [{"name": "ground", "colour": "#000000"}, {"name": "road", "colour": "#FFFFFF"}]
+def test_a_stray_value_in_a_gray_mask_is_listed_as_in_a_colored_one() -> None:
+    classes = [{"name": "ground", "color": "#000000"}, {"name": "road", "color": "#FFFFFF"}]
     mask = np.array([[0, 255, 160, 0]], np.uint8)
     with pytest.raises(
         DataError,
         match=(
-            r"a colour that no class has: #A0A0A0, 25.00% of .* \(nearest: road, #FFFFFF\)\. Give"
+            r"a color that no class has: #A0A0A0, 25.00% of .* \(nearest: road, #FFFFFF\)\. Give"
         ),
     ):
-        labels_of(png(mask), values_of_colours(section(True, classes=classes)))
+        labels_of(png(mask), values_of_colors(section(True, classes=classes)))
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -257,18 +252,18 @@ def test_no_memory_is_taken_for_a_mask_that_is_too_large() -> None:
 
 def test_a_large_smooth_picture_is_looked_up_as_a_plain_table_would() -> None:
     picture = smooth(40, 50) // 64 * 64
-    colours = np.unique(picture.reshape(-1, 3), axis=0)
+    colors = np.unique(picture.reshape(-1, 3), axis=0)
     classes = [
-        {"name": str(n), "colour": "#" + bytes(colour).hex()} for n, colour in enumerate(colours)
+        {"name": str(n), "color": "#" + bytes(color).hex()} for n, color in enumerate(colors)
     ]
-    table = {tuple(colour): n for n, colour in enumerate(colours.tolist())}
+    table = {tuple(color): n for n, color in enumerate(colors.tolist())}
     expected = [[table[tuple(pixel)] for pixel in row] for row in picture.tolist()]
     np.testing.assert_array_equal(
-        labels_of(png(picture), values_of_colours(section(True, classes=classes)))[..., 0], expected
+        labels_of(png(picture), values_of_colors(section(True, classes=classes)))[..., 0], expected
     )
 
 
-SEA, LAND = {"name": "sea", "colour": "#0000FF"}, {"name": "land"}
+SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
 
 
 @pytest.mark.parametrize(
@@ -276,21 +271,21 @@ SEA, LAND = {"name": "sea", "colour": "#0000FF"}, {"name": "land"}
     [
         (
             {"classes": (SEA, LAND)},
-            "the class land has no colour, though others have; give each one, in quotes",
+            "the class land has no color, though others have; give each one, in quotes",
         ),
         (
-            {"classes": (SEA, {"name": "lake", "colour": "#0000ff"})},
-            "the classes sea and lake have the same colour, #0000ff",
+            {"classes": (SEA, {"name": "lake", "color": "#0000ff"})},
+            "the classes sea and lake have the same color, #0000ff",
         ),
-        ({"classes": (SEA, {"name": "lake", "colour": "blue"})}, "should match pattern"),
+        ({"classes": (SEA, {"name": "lake", "color": "blue"})}, "should match pattern"),
         ({"classes": (LAND, LAND)}, "two classes have the same name"),
         (
-            {"classes": (LAND,), "ignore_colours": ("#000000",)},
-            "ignore_colours is for masks of colours",
+            {"classes": (LAND,), "ignore_colors": ("#000000",)},
+            "ignore_colors is for masks of colors",
         ),
         (
-            {"classes": (SEA,), "ignore_colours": ("#0000ff",)},
-            "#0000ff is the colour of sea and in ignore_colours",
+            {"classes": (SEA,), "ignore_colors": ("#0000ff",)},
+            "#0000ff is the color of sea and in ignore_colors",
         ),
         (
             {"classes": (LAND,), "ignore_indices": (0, 255)},

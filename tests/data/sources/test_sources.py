@@ -26,7 +26,7 @@ def records(splits: dict[str, Source]) -> dict[str, list[int]]:
     return {name: split.records.tolist() for name, split in splits.items()}
 
 
-def labelled(counts: list[int]) -> Source:
+def labeled(counts: list[int]) -> Source:
     """A source of so many examples of each class, in mixed order."""
     labels = (
         np.random.default_rng(0)
@@ -82,10 +82,10 @@ def test_a_subset_reads_and_names_its_own_examples() -> None:
 
 
 def test_a_digest_tells_examples_order_and_labels_but_not_the_place() -> None:
-    source = labelled([5, 5])
+    source = labeled([5, 5])
     assert (
         source.digest()
-        == labelled([5, 5]).digest()
+        == labeled([5, 5]).digest()
         == dataclasses.replace(source, locate_record="/elsewhere/{}".format).digest()
     )
     others = [

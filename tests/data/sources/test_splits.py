@@ -23,7 +23,7 @@ from cvpipe.errors import DataError
 from labels import labels_of
 
 
-def labelled(counts: list[int]) -> Source:
+def labeled(counts: list[int]) -> Source:
     """A source of so many examples of each class, in mixed order."""
     labels = (
         np.random.default_rng(0)
@@ -43,7 +43,7 @@ def counts_of(source: Source) -> list[int]:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
 def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(share: float) -> None:
-    source = labelled([50, 30, 7, 1])
+    source = labeled([50, 30, 7, 1])
     stay, held = (part.records.tolist() for part in hold_out(source, share, "0 1"))
     assert sorted(stay + held) == list(range(88))
     assert stay == sorted(stay) and held == sorted(held)
@@ -52,7 +52,7 @@ def test_what_is_held_out_and_what_stays_are_all_examples_each_once_in_order(sha
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_every_class_is_held_out_by_the_same_share(share: float) -> None:
     counts = [50, 30, 7, 2]
-    stay, held = hold_out(labelled(counts), share, "0 1")
+    stay, held = hold_out(labeled(counts), share, "0 1")
     for label, count in enumerate(counts):
         assert abs((labels_of(held) == label).sum() - share * count) <= 0.5
         assert (labels_of(stay) == label).sum() + (labels_of(held) == label).sum() == count
@@ -60,13 +60,13 @@ def test_every_class_is_held_out_by_the_same_share(share: float) -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 def test_a_class_keeps_at_least_one_example(share: float) -> None:
-    stay, held = hold_out(labelled([1, 2, 3, 0]), share, "0 1")
+    stay, held = hold_out(labeled([1, 2, 3, 0]), share, "0 1")
     np.testing.assert_array_equal(np.bincount(labels_of(stay), minlength=4)[:3] >= 1, True)
     assert not (labels_of(held) == 0).any()
 
 
 def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
-    source = labelled([50, 50])
+    source = labeled([50, 50])
     first, again, other = (
         hold_out(source, 0.2, seed)[1].records.tolist() for seed in ("3", "3", "4")
     )
@@ -76,7 +76,7 @@ def test_the_same_seed_holds_out_the_same_and_another_others() -> None:
 def test_what_is_held_out_depends_on_names_not_on_places() -> None:
     # Many more examples of a class: none that was trained on before is tested on now, but for the
     # share that has grown.
-    few, many = labelled([100]), labelled([120])
+    few, many = labeled([100]), labeled([120])
     before, after = (set(hold_out(source, 0.2, "0")[1].names()) for source in (few, many))
     kept_for_training = set(few.names()) - before
     assert len(after & kept_for_training) <= 4
@@ -85,12 +85,12 @@ def test_what_is_held_out_depends_on_names_not_on_places() -> None:
 
 
 def test_names_of_any_bytes_can_be_ranked() -> None:
-    source = dataclasses.replace(labelled([20]), name_record="\udcff{}".format)
+    source = dataclasses.replace(labeled([20]), name_record="\udcff{}".format)
     assert len(hold_out(source, 0.2, "0")[1]) == 4
 
 
 def test_only_what_a_source_lacks_is_held_out() -> None:
-    train, test = labelled([40, 40]), labelled([9, 9])
+    train, test = labeled([40, 40]), labeled([9, 9])
     given = with_validation(
         with_test({"train": train, "validation": test, "test": test}, 0.5, 0), 0.5, 0
     )
@@ -112,7 +112,7 @@ def folds(source: Source, of: int, seed: str = "0") -> list[tuple[Source, Source
 @pytest.mark.parametrize("of", [2, 3, 5, 10])
 @pytest.mark.parametrize("counts", [[50, 30, 7, 1], [1] * 13, [4, 4, 4, 4], [100]])
 def test_folds_partition_a_split_evenly_class_by_class(of: int, counts: list[int]) -> None:
-    source = labelled(counts)
+    source = labeled(counts)
     parts = folds(source, of)
     assert sorted(np.concatenate([part.records for _, part in parts])) == source.records.tolist()
     for others, part in parts:
@@ -124,7 +124,7 @@ def test_folds_partition_a_split_evenly_class_by_class(of: int, counts: list[int
 
 
 def test_folds_are_chosen_by_the_seed() -> None:
-    source = labelled([30, 30])
+    source = labeled([30, 30])
     first, again, other = (
         [part.records.tolist() for _, part in folds(source, 3, seed)] for seed in ("0", "0", "1")
     )
@@ -132,7 +132,7 @@ def test_folds_are_chosen_by_the_seed() -> None:
 
 
 def test_more_images_move_few_from_fold_to_fold() -> None:
-    few, many = (folds(labelled([count]), 5) for count in (200, 210))
+    few, many = (folds(labeled([count]), 5) for count in (200, 210))
     before, after = (
         {name: index for index, (_, part) in enumerate(parts) for name in part.names()}
         for parts in (few, many)
@@ -156,26 +156,26 @@ def test_more_images_move_few_from_fold_to_fold() -> None:
 def test_a_limit_takes_as_many_of_each_class_as_can_be(
     counts: list[int], most: int, expected: list[int]
 ) -> None:
-    limited = limit(labelled(counts), most, "0")
+    limited = limit(labeled(counts), most, "0")
     assert counts_of(limited) == expected
     assert limited.records.tolist() == sorted(limited.records)
 
 
 @pytest.mark.parametrize("most", range(1, 25))
 def test_a_limit_is_kept_exactly_and_classes_differ_by_one(most: int) -> None:
-    counts = counts_of(limit(labelled([9, 8, 10]), most, "0"))
+    counts = counts_of(limit(labeled([9, 8, 10]), most, "0"))
     assert sum(counts) == most and max(counts) - min(counts) <= 1
 
 
 def test_a_larger_limit_keeps_what_a_smaller_one_took_and_the_seed_chooses() -> None:
-    source = labelled([50, 50, 50])
+    source = labeled([50, 50, 50])
     chosen = [set(limit(source, most, "0").names()) for most in (10, 40, 41, 100)]
     assert all(smaller < larger for smaller, larger in itertools.pairwise(chosen))
     assert set(limit(source, 40, "1").names()) != chosen[1]
 
 
 def test_more_images_change_few_of_those_within_the_limit() -> None:
-    before, after = (set(limit(labelled([count]), 50, "0").names()) for count in (200, 220))
+    before, after = (set(limit(labeled([count]), 50, "0").names()) for count in (200, 220))
     assert len(before - after) <= 12
 
 
@@ -183,8 +183,8 @@ def test_more_images_change_few_of_those_within_the_limit() -> None:
 # ------------------------------------------------------------------------------------------------
 
 
-def test_chosen_classes_are_labelled_in_their_order_and_nothing_else_is_left() -> None:
-    source = labelled([5, 6, 7])
+def test_chosen_classes_are_labeled_in_their_order_and_nothing_else_is_left() -> None:
+    source = labeled([5, 6, 7])
     chosen = choose_classes(
         {"train": source, "test": source.subset(np.flatnonzero(labels_of(source) == 1))},
         ("2", "0"),

@@ -18,7 +18,7 @@ from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.tfds import tfds
 from cvpipe.errors import DataError
 
-COUNTS = {"train": 40, "test": 12, "unlabelled": 5}
+COUNTS = {"train": 40, "test": 12, "unlabeled": 5}
 
 
 def image_of(split: str, number: int) -> np.ndarray:
@@ -57,7 +57,7 @@ class OnlyInFiles(tensorflow_datasets.core.GeneratorBasedBuilder, skip_registrat
                 number,
                 {
                     "image": image_of(split, number),
-                    "label": -1 if split == "unlabelled" else number % 3,
+                    "label": -1 if split == "unlabeled" else number % 3,
                     "number": number,
                     "box": tensorflow_datasets.features.BBox(0.0, 0.0, 1.0, 1.0),
                     "heat": np.zeros((2, 2, 1), np.float32),
@@ -224,9 +224,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"label": "number"},
         "data.source.label: .* has no feature 'number' of the type ClassLabel",
     ),
-    "unlabelled": (
-        {"test": "unlabelled[1:]"},
-        r"unlabelled\[1\]: no label \(-1\), one of 4 such examples; choose splits that are",
+    "unlabeled": (
+        {"test": "unlabeled[1:]"},
+        r"unlabeled\[1\]: no label \(-1\), one of 4 such examples; choose splits that are",
     ),
 }
 

@@ -36,7 +36,7 @@ def item(name: str, *corners: Any, more: str = "") -> str:
 def write(
     root: Path, annotations: dict[str, str], images: Sequence[str] | None = None, **lists: str
 ) -> Path:
-    """XML files of these contents, grey images of 20 × 40, and lists."""
+    """XML files of these contents, gray images of 20 × 40, and lists."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for name, content in annotations.items():

@@ -1,4 +1,4 @@
-"""Guards color jitter, lighting and grey, against the same arithmetic in NumPy."""
+"""Guards color jitter, lighting and gray, against the same arithmetic in NumPy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 
-from cvpipe.config.augment import ColourJitter, Grayscale, PcaLighting
-from cvpipe.data.augment.colour import colour_jitter, grayscale, pca_lighting
+from cvpipe.config.augment import ColorJitter, Grayscale, PcaLighting
+from cvpipe.data.augment.color import color_jitter, grayscale, pca_lighting
 
 # The weights of ITU-R BT.601.
 LUMA = np.array([0.2989, 0.587, 0.114])
@@ -21,36 +21,36 @@ def noise(channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (9, 8, channels), dtype=np.uint8)
 
 
-def jitter(**strengths: float) -> ColourJitter:
-    return ColourJitter(op="colour_jitter", **strengths)
+def jitter(**strengths: float) -> ColorJitter:
+    return ColorJitter(op="color_jitter", **strengths)
 
 
 def seed(number: Any) -> tf.Tensor:
     return tf.stack([tf.cast(number, tf.int64), tf.constant(5, tf.int64)])
 
 
-def in_map(image: np.ndarray, op: ColourJitter, count: int) -> list[np.ndarray]:
+def in_map(image: np.ndarray, op: ColorJitter, count: int) -> list[np.ndarray]:
     """The image under seeds 0 … count − 1."""
     data = tf.data.Dataset.range(count).map(
-        lambda number: colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"]
+        lambda number: color_jitter({"image": tf.constant(image)}, seed(number), op)["image"]
     )
     return list(data.as_numpy_iterator())
 
 
-def reference(image: np.ndarray, op: ColourJitter, number: int) -> np.ndarray:
+def reference(image: np.ndarray, op: ColorJitter, number: int) -> np.ndarray:
     """Brightness, contrast, saturation and hue in this order, by the same draws."""
     brightness, contrast, saturation, hue = (
         tf.random.stateless_uniform([4], seed(number), -1, 1).numpy().astype(float)
     )
     pixels = np.clip(image / 255 * (1 + op.brightness * brightness), 0, 1)
 
-    def grey() -> np.ndarray:
+    def gray() -> np.ndarray:
         return (pixels @ LUMA)[..., None] if image.shape[-1] == 3 else pixels
 
-    mean = grey().mean()
+    mean = gray().mean()
     pixels = np.clip(mean + (pixels - mean) * (1 + op.contrast * contrast), 0, 1)
     if image.shape[-1] == 3:
-        pixels = np.clip(grey() + (pixels - grey()) * (1 + op.saturation * saturation), 0, 1)
+        pixels = np.clip(gray() + (pixels - gray()) * (1 + op.saturation * saturation), 0, 1)
         hsv = rgb_to_hsv(pixels)
         hsv[..., 0] = (hsv[..., 0] + op.hue * hue) % 1
         pixels = hsv_to_rgb(hsv)
@@ -66,7 +66,7 @@ def test_each_change_is_its_formula(name: str, channels: int) -> None:
         assert changed.dtype == np.float32
         np.testing.assert_allclose(changed, reference(image, op, number), atol=0.05)
         np.testing.assert_allclose(
-            colour_jitter({"image": tf.constant(image)}, seed(number), op)["image"],
+            color_jitter({"image": tf.constant(image)}, seed(number), op)["image"],
             changed,
             atol=1e-3,
         )
@@ -88,8 +88,8 @@ def test_pixels_stay_within_bounds_at_full_strength(channels: int) -> None:
 
 
 @pytest.mark.parametrize("strengths", [{"saturation": 1}, {"hue": 0.5}])
-def test_colour_means_nothing_to_a_grey_image(strengths: dict[str, float]) -> None:
-    # Also where a grey image comes as RGB: without colour there is nothing to saturate or to turn.
+def test_color_means_nothing_to_a_gray_image(strengths: dict[str, float]) -> None:
+    # Also where a gray image comes as RGB: without color there is nothing to saturate or to turn.
     for image in (noise(1), np.repeat(noise(1), 3, -1)):
         for changed in in_map(image, jitter(**strengths), 3):
             np.testing.assert_allclose(changed, image, atol=0.05)
@@ -111,9 +111,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
 
 
 def test_factors_are_spread_over_their_whole_range() -> None:
-    grey = np.full((2, 2, 1), 100, np.uint8)
+    gray = np.full((2, 2, 1), 100, np.uint8)
     factors = np.array(
-        [changed[0, 0, 0] / 100 for changed in in_map(grey, jitter(brightness=0.5), 300)]
+        [changed[0, 0, 0] / 100 for changed in in_map(gray, jitter(brightness=0.5), 300)]
     )
     assert 0.5 <= factors.min() < 0.53 and 1.47 < factors.max() <= 1.5
     assert abs(factors.mean() - 1) < 4 * 0.5 / np.sqrt(3 * 300)
@@ -121,21 +121,21 @@ def test_factors_are_spread_over_their_whole_range() -> None:
 
 def test_labels_stay_as_they_are() -> None:
     example = {"image": tf.constant(noise(3)), "label": tf.constant(3)}
-    changed = colour_jitter(example, seed(0), jitter(**ALL))
+    changed = color_jitter(example, seed(0), jitter(**ALL))
     assert changed.keys() == example.keys() and changed["label"] is example["label"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_grayscale_is_luma_in_every_channel(dtype: Any) -> None:
     image = noise(3).astype(dtype)
-    grey = grayscale(
+    gray = grayscale(
         {"image": tf.constant(image)}, seed(0), Grayscale(op="grayscale", probability=1)
     )["image"].numpy()
-    assert grey.dtype == dtype
+    assert gray.dtype == dtype
     np.testing.assert_allclose(
-        grey, np.repeat((image @ LUMA)[..., None], 3, -1), atol=0.51 if dtype == np.uint8 else 1e-3
+        gray, np.repeat((image @ LUMA)[..., None], 3, -1), atol=0.51 if dtype == np.uint8 else 1e-3
     )
-    np.testing.assert_allclose(tf.image.rgb_to_grayscale(image), grey[..., :1], atol=1)
+    np.testing.assert_allclose(tf.image.rgb_to_grayscale(image), gray[..., :1], atol=1)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 1.0])
@@ -148,7 +148,7 @@ def test_grayscale_is_as_frequent_as_asked_for(probability: float) -> None:
     assert abs(taken - probability * 500) <= 4 * np.sqrt(500 * probability * (1 - probability))
 
 
-def test_a_grey_image_has_no_colour_to_take_away() -> None:
+def test_a_gray_image_has_no_color_to_take_away() -> None:
     image = tf.constant(noise(1))
     assert (
         grayscale({"image": image}, seed(0), Grayscale(op="grayscale", probability=1))["image"]
@@ -177,9 +177,9 @@ def lit(
 
 
 def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> None:
-    grey = np.full((3, 2, 3), 128, np.uint8)
+    gray = np.full((3, 2, 3), 128, np.uint8)
     change = (
-        lit(grey, PcaLighting(op="pca_lighting", std=0.5), 1000, EIGENVALUES, EIGENVECTORS) / 255
+        lit(gray, PcaLighting(op="pca_lighting", std=0.5), 1000, EIGENVALUES, EIGENVECTORS) / 255
         - 128 / 255
     )
     assert np.ptp(change, axis=(1, 2)).max() < 1e-6
@@ -191,7 +191,7 @@ def test_lighting_shifts_all_pixels_alike_along_the_principal_components() -> No
     assert abs(np.corrcoef(along.T) - np.eye(3)).max() < 4 / np.sqrt(1000)
 
 
-def test_lighting_of_a_grey_image_is_brightness() -> None:
+def test_lighting_of_a_gray_image_is_brightness() -> None:
     change = (
         lit(
             np.full((2, 2, 1), 128, np.uint8),

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cvpipe.data.facts import Facts
 from cvpipe.errors import DataError
-from cvpipe.export.about import artefact_config, artefact_facts, read_about
+from cvpipe.export.about import artifact_config, artifact_facts, read_about
 from cvpipe.export.manifest import check_manifest
 from cvpipe.export.operations import check_operations
 from cvpipe.export.replay import default_inputs
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Artefact:
-    """A loaded artefact; called, its signature `serving_default` answers encoded images."""
+class Artifact:
+    """A loaded artifact; called, its signature `serving_default` answers encoded images."""
 
     folder: Path
     task: str
@@ -36,7 +36,7 @@ class Artefact:
     @functools.cached_property
     def config(self) -> Config:
         """The configuration of the run that was exported."""
-        return artefact_config(self.folder)
+        return artifact_config(self.folder)
 
     def __call__(self, image_bytes: tf.Tensor, **options: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer encoded images, string [B]; `options` are other values for `Task.options`."""
@@ -47,13 +47,13 @@ class Artefact:
         return answers
 
 
-def open_artefact(folder: Path) -> Artefact:
-    """Load an artefact after its files and its operations have been checked.
+def open_artifact(folder: Path) -> Artifact:
+    """Load an artifact after its files and its operations have been checked.
 
     Raises:
         DataError: it isn't as cvpipe exported it.
     """
-    task, facts = read_about(folder)["config"]["task"], artefact_facts(folder)
+    task, facts = read_about(folder)["config"]["task"], artifact_facts(folder)
     check_manifest(folder)
     check_operations(folder)
     try:
@@ -62,4 +62,4 @@ def open_artefact(folder: Path) -> Artefact:
         raise DataError(
             f"{folder}: the SavedModel can't be loaded ({error}); export the run again"
         ) from None
-    return Artefact(folder, task, facts, loaded, default_inputs(str(folder))["serving_default"])
+    return Artifact(folder, task, facts, loaded, default_inputs(str(folder))["serving_default"])

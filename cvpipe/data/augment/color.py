@@ -1,18 +1,18 @@
-"""Random changes of colour; nothing moves."""
+"""Random changes of color; nothing moves."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.config.augment import ColourJitter, Grayscale, PcaLighting
+from cvpipe.config.augment import ColorJitter, Grayscale, PcaLighting
 from cvpipe.data.example import Example
 
 
-def colour_jitter(example: Example, seed: tf.Tensor, op: ColourJitter) -> Example:
+def color_jitter(example: Example, seed: tf.Tensor, op: ColorJitter) -> Example:
     """Changes brightness, contrast, saturation and hue, in this order.
 
-    "image" is [H, W, C] in 0…255 and becomes float32 in 0…255; a grey image (C = 1) keeps its lack
+    "image" is [H, W, C] in 0…255 and becomes float32 in 0…255; a gray image (C = 1) keeps its lack
     of saturation and hue.
     """
     image = tf.cast(example["image"], tf.float32)
@@ -22,18 +22,18 @@ def colour_jitter(example: Example, seed: tf.Tensor, op: ColourJitter) -> Exampl
     if op.brightness:
         image = tf.clip_by_value(image * (1 + op.brightness * brightness), 0, 255)
     if op.contrast:
-        mean = tf.reduce_mean(_grey(image))
+        mean = tf.reduce_mean(_gray(image))
         image = tf.clip_by_value(mean + (image - mean) * (1 + op.contrast * contrast), 0, 255)
     if image.shape[-1] == 3 and op.saturation:
-        grey = _grey(image)
-        image = tf.clip_by_value(grey + (image - grey) * (1 + op.saturation * saturation), 0, 255)
+        gray = _gray(image)
+        image = tf.clip_by_value(gray + (image - gray) * (1 + op.saturation * saturation), 0, 255)
     if image.shape[-1] == 3 and op.hue:
         image = tf.image.adjust_hue(image, op.hue * hue)
     return {**example, "image": image}
 
 
 def grayscale(example: Example, seed: tf.Tensor, op: Grayscale) -> Example:
-    """Takes the colour away with the given probability. "image" is uint8 or float32 [H, W, C] in
+    """Takes the color away with the given probability. "image" is uint8 or float32 [H, W, C] in
     0…255 and stays so.
     """
     image = example["image"]
@@ -41,13 +41,13 @@ def grayscale(example: Example, seed: tf.Tensor, op: Grayscale) -> Example:
         return example
     taken = tf.random.stateless_uniform([], seed) < op.probability
 
-    def grey() -> tf.Tensor:
-        value = _grey(tf.cast(image, tf.float32))
+    def gray() -> tf.Tensor:
+        value = _gray(tf.cast(image, tf.float32))
         return tf.tile(
             tf.cast(tf.round(value), image.dtype) if image.dtype.is_integer else value, [1, 1, 3]
         )
 
-    return {**example, "image": tf.cond(taken, grey, lambda: image)}
+    return {**example, "image": tf.cond(taken, gray, lambda: image)}
 
 
 def pca_lighting(
@@ -57,15 +57,15 @@ def pca_lighting(
     eigenvalues: np.ndarray,
     eigenvectors: np.ndarray,
 ) -> Example:
-    """Adds a random multiple of each principal component of the training set's colours (Krizhevsky
+    """Adds a random multiple of each principal component of the training set's colors (Krizhevsky
     et al. 2012, section 4.1).
 
-    Every pixel gets Σ αᵢ λᵢ pᵢ, α normal with standard deviation `op.std`. A grey image has one
+    Every pixel gets Σ αᵢ λᵢ pᵢ, α normal with standard deviation `op.std`. A gray image has one
     component, its brightness.
 
     Args:
         example: "image" uint8 or float32 [H, W, C] in 0…255; becomes float32 in 0…255.
-        eigenvalues: λ, float [C], of the covariance of the training set's colours with pixels in
+        eigenvalues: λ, float [C], of the covariance of the training set's colors with pixels in
             0…1. The unit matters: with
             pixels in 0…255 the formula would change an image 255 times as much.
         eigenvectors: p, float [C, C], in columns.
@@ -78,7 +78,7 @@ def pca_lighting(
     }
 
 
-def _grey(image: tf.Tensor) -> tf.Tensor:
+def _gray(image: tf.Tensor) -> tf.Tensor:
     if image.shape[-1] != 3:
         return image
     # Half the time of tf.image.rgb_to_grayscale, with its weights, those of ITU-R BT.601.
