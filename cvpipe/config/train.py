@@ -49,6 +49,13 @@ class Train(Section):
     """Epochs between evaluations on the validation split; each saves a checkpoint."""
     checkpoint_minutes: Positive = 5.0
     """A checkpoint is also saved when this long has passed since the last."""
+    checkpoints_kept: Count = 3
+    """Checkpoints to keep of the last ones. A damaged one is passed over when a run is resumed."""
+    non_finite: Literal["stop", "skip", "reduce"] = "stop"
+    """After a loss that is NaN or infinite. stop: with an error that names the batch. skip: leave
+    that batch out. reduce: go back to the evaluation before, with half the learning rate. A run
+    that has gone on three times stops.
+    """
     snapshots: bool = False
     """With schedule: restarts, also keep a checkpoint at the end of each cosine, for an ensemble
     (Huang et al. 2017).

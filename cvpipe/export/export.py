@@ -28,9 +28,9 @@ from cvpipe.export.saved_model import write_saved_model
 from cvpipe.export.variant import in_precision, stand_in_for, tolerance_of
 from cvpipe.export.warmup_requests import write_warmup_requests
 from cvpipe.json_files import write_json
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
-from cvpipe.training.state import read_checkpoint
 from cvpipe.training.trained import Trained
 
 

@@ -12,10 +12,11 @@ from cvpipe.models.freeze import freeze
 from cvpipe.runtime import seed_weights
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Task
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.optimizers import make_optimizer, variables_by_optimizer
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import LearningRate, last_step_of, make_schedule
-from cvpipe.training.state import State, read_checkpoint
+from cvpipe.training.state import State
 
 
 def build_state(

@@ -20,10 +20,10 @@ from cvpipe.markdown import number, table
 from cvpipe.metrics.shares import one_sided
 from cvpipe.pictures import load_pictures
 from cvpipe.pictures.drawing import curves, to_png, try_to_draw
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import last_step_of
 from cvpipe.training.shown_examples import ShownExamples, draw_evaluation
-from cvpipe.training.state import read_checkpoint
 from cvpipe.training.trained import load
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,8 @@ config.json         the whole configuration, defaults included
 run.json            classes, split sizes, versions
 metrics.jsonl       a JSON object a line: training and validation scores by step
 quarantine.jsonl    records that couldn't be read
-checkpoints/        last.npz, best.npz; snapshot-1.npz and so on where asked for
+checkpoints/        last.npz and earlier-STEP.npz before it, best.npz; snapshot-1.npz and so on
+                    where asked for
 events/             TensorBoard
 report.md           scores and pictures/ of the test split; report-validation.md and so on
 scores-test.json    the numbers of the report; scores-validation.json and so on
@@ -26,6 +27,7 @@ from cvpipe.config.optimizer import Cosine
 from cvpipe.data.facts import Facts, KnownData
 from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder
 from cvpipe.json_files import jsonable, write_json
+from cvpipe.training.checkpoints import earlier_checkpoints
 
 # Fields of run.json that tell whether data is the same, in words.
 _FINGERPRINTS = {
@@ -154,7 +156,8 @@ class Run:
         """
         if fresh and self.writes and self.folder.exists():
             self.folder.rename(_free_name(self.folder))
-        if self.checkpoint("last").exists():
+        last = self.checkpoint("last")
+        if last.exists() or earlier_checkpoints(last):
             self._check_same(config, known)
             if self.writes:
                 write_json(self.config_file, config.to_json())

@@ -1,21 +1,28 @@
-"""Everything a training carries from step to step, and its checkpoints: one file, written whole or
-not at all.
-"""
+"""Everything a training carries from step to step."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.atomic_write import atomic_write
-from cvpipe.errors import DataError, UserError
+from cvpipe.errors import DataError
+
+# The arrays of a checkpoint that belong to the loop, see `State`.
+MEMORY = (
+    "step",
+    "best_score",
+    "evaluations_since_best",
+    "rate_factor",
+    "evaluations_waited",
+    "converged",
+    "recoveries",
+)
 
 
 @dataclasses.dataclass
@@ -38,6 +45,8 @@ class State:
     """Since the best score or the learning rate's last fall on a plateau."""
     converged: bool = False
     """True once a full-batch training has come to its end, however few iterations that took."""
+    recoveries: int = 0
+    """Times that the training went on after a loss that was not finite."""
     frozen: tuple[str, ...] = ()
     """Networks that are no part of a checkpoint."""
 
@@ -58,6 +67,7 @@ class State:
             "rate_factor": self.rate_factor.numpy(),
             "evaluations_waited": np.int64(self.evaluations_waited),
             "converged": np.bool_(self.converged),
+            "recoveries": np.int64(self.recoveries),
         }
         return {
             **{name: variable.numpy() for name, variable in self._variables().items()},
@@ -71,7 +81,7 @@ class State:
             DataError: names or shapes differ from this state's.
         """
         variables = self._variables()
-        _check_names(set(variables), {name for name in arrays if "/" in name}, origin)
+        _check_names({*variables, *MEMORY}, set(arrays), origin)
         for name, variable in variables.items():
             if tuple(variable.shape) != arrays[name].shape:
                 raise DataError(
@@ -85,6 +95,12 @@ class State:
         self.rate_factor.assign(arrays["rate_factor"])
         self.evaluations_waited = int(arrays["evaluations_waited"])
         self.converged = bool(arrays["converged"])
+        self.recoveries = int(arrays["recoveries"])
+
+    def is_finite(self) -> bool:
+        """True if all weights of the networks that are trained are finite."""
+        weights = (v for network in self.trained.values() for v in network.weights)
+        return all(np.isfinite(v.numpy()).all() for v in weights if v.dtype.startswith("float"))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -119,57 +135,6 @@ class State:
             "two variables share a path"
         )
         return named
-
-
-def write_checkpoint(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a checkpoint in place of `file`, which keeps its old content whole until the new one is
-    whole.
-
-    Raises:
-        UserError: a value is not finite (nothing is written), or the disk is full (the old file
-            stays).
-    """
-    bad = [name for name, value in arrays.items() if "/" in name and not np.isfinite(value).all()]
-    if bad:
-        others = f" and {len(bad) - 1} others" if len(bad) > 1 else ""
-        raise UserError(
-            f"{file}: not saved, because {bad[0]}{others} are not finite; lower"
-            " optimizer.learning_rate"
-        )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with atomic_write(file) as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        kept = (
-            "the checkpoint before it is untouched" if file.exists() else "there is no earlier one"
-        )
-        why = error.strerror or error
-        raise UserError(
-            f"{file}: the checkpoint can't be written ({why}); {kept}. Make room and run the same"
-            " command"
-        ) from error
-
-
-def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read a checkpoint; the checksums of what is read are verified.
-
-    Args:
-        names: of the arrays to read; None for all.
-
-    Raises:
-        DataError: there is none, or it is damaged.
-    """
-    try:
-        with np.load(file) as arrays:
-            return {name: arrays[name] for name in names or arrays}
-    except FileNotFoundError:
-        raise DataError(f"{file}: no checkpoint there; train the run first") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{file}: the checkpoint is damaged ({error}); restore it from a copy, or train again"
-            " with --fresh"
-        ) from None
 
 
 def _check_names(expected: set[str], found: set[str], origin: Path) -> None:

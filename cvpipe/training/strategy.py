@@ -7,7 +7,7 @@ import os
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.errors import ConfigError
+from cvpipe.errors import ConfigError, DataError
 from cvpipe.training.cluster import EXAMPLE, Member, read_member
 
 
@@ -88,6 +88,20 @@ def any_worker(strategy: tf.distribute.Strategy, value: bool) -> bool:
 def broadcast_from_chief(strategy: tf.distribute.Strategy, value: bool) -> bool:
     """Return the chief's value on every worker. A collective: all workers must call it."""
     return any_worker(strategy, value and is_chief(strategy))
+
+
+def check_agreement(strategy: tf.distribute.Strategy, step: int) -> None:
+    """Raise DataError unless all workers are at the same step. A collective: all workers must call
+    it.
+    """
+    if not is_multi_worker(strategy):
+        return
+    total = _sum_over_replicas(strategy, step)
+    if total != step * strategy.num_replicas_in_sync:
+        raise DataError(
+            f"this worker resumes at step {step}, and others at another one; all of them must read"
+            " the run from the same folder"
+        )
 
 
 def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:

@@ -12,32 +12,33 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.optimizer import Lbfgs, Plateau, Restarts
 from cvpipe.data.known_splits import describe_splits
-from cvpipe.data.order import batch_order
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
-from cvpipe.errors import ConfigError, Interrupted, UserError
+from cvpipe.errors import ConfigError, Interrupted
 from cvpipe.evaluation import batches_of, make_predict
 from cvpipe.interrupt import stop_on_signals
-from cvpipe.json_files import write_json
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
 from cvpipe.training.checkpointer import Checkpointer
+from cvpipe.training.checkpoints import read_newest
 from cvpipe.training.distillation import with_teacher
 from cvpipe.training.full_batch import check_full_batch, train_full_batch
+from cvpipe.training.maintenance import stop_for_maintenance
 from cvpipe.training.memory import check_memory, free_memory, warn_of_repetition
 from cvpipe.training.parts import Parts
 from cvpipe.training.progress import Progress
+from cvpipe.training.recovery import EVALUATED, recover
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
 from cvpipe.training.run_log import RunLog
 from cvpipe.training.schedules import cycle_ends, last_step_of
 from cvpipe.training.start import initialize
-from cvpipe.training.state import read_checkpoint
 from cvpipe.training.step import RunSteps, make_run_steps
 from cvpipe.training.strategy import (
     any_worker,
     broadcast_from_chief,
+    check_agreement,
     check_batch_size,
     is_chief,
     is_multi_worker,
@@ -106,7 +107,9 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         # that all workers share.
         resumes = run.writes and run.start(config, describe_splits(splits), fresh)
         if broadcast_from_chief(strategy, resumes):
-            state.restore(read_checkpoint(run.checkpoint("last")), run.checkpoint("last"))
+            file, arrays = read_newest(run.checkpoint("last"), run.writes, progress.note)
+            state.restore(arrays, file)
+            check_agreement(strategy, int(state.step))
         else:
             initialize(state.networks, source, config, task)
         run.forget_metrics_after(int(state.step))
@@ -161,8 +164,16 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
     # can't be told to do half a step again, so there every record is read guardedly from the start.
     guarded = parts.strategy.num_replicas_in_sync > 1
     batches = _batches(parts, total_steps, guarded)
+    if config.train.non_finite != "stop" and not int(state.step):
+        checkpointer.save("last")
+        checkpointer.save(EVALUATED)
 
-    with stop_on_signals() as stop:
+    def retrain(last_step: int) -> None:
+        again = _batches(parts, last_step, guarded)
+        while (left := last_step - int(state.step)) > 0:
+            run_steps(again, tf.constant(min(left, config.train.steps_per_call)))
+
+    with stop_on_signals() as stop, stop_for_maintenance(parts.strategy, stop):
         for milestone in _milestones_ahead(config, examples, int(state.step)):
             if patience_is_over(config, state):
                 break
@@ -191,8 +202,12 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
                 seconds = time.monotonic() - began
                 step, steps = int(state.step), int(outcome["steps"])
                 losses = {name: float(sum_) / steps for name, sum_ in outcome["losses"].items()}
-                if not bool(outcome["finite"]):
-                    raise _not_finite(parts, step - 1)
+                is_last = step == milestone.step
+                saves = is_last or checkpointer.is_due()
+                if not bool(outcome["finite"]) or (saves and not state.is_finite()):
+                    recover(parts, step - 1, retrain)
+                    batches = _batches(parts, total_steps, guarded)
+                    continue
                 parts.quarantines["train"].check()
                 parts.log.trained(
                     step,
@@ -206,8 +221,8 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
                 size = _next_size(parts, steps, seconds)
                 # Not after the last step: what comes next is an evaluation, and a run resumed from
                 # here would leave it out.
-                if checkpointer.is_due() and step < milestone.step:
-                    checkpointer.save("last")
+                if saves and not is_last:
+                    checkpointer.save("last", beside=True)
 
             # == Evaluation and checkpoints. "last" comes last: until then a run that is killed does
             # all of this again, to the same bits. Pictures come after it.
@@ -216,6 +231,8 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
             if milestone.snapshot is not None:
                 checkpointer.save(f"snapshot-{milestone.snapshot}")
             checkpointer.save("last")
+            if config.train.non_finite != "stop":
+                checkpointer.save(EVALUATED)
             parts.log.draw(int(state.step))
 
     # == End.
@@ -294,24 +311,3 @@ def _check_validation(config: Config, splits: dict[str, Source]) -> None:
             "schedule.kind: plateau needs a validation split; raise data.validation, or choose"
             " another schedule"
         )
-
-
-def _not_finite(parts: Parts, step: int) -> UserError:
-    """Return the error that says where a loss stopped being finite; `step` is counted from 0."""
-    source, run = parts.splits["train"], parts.run
-    index, _ = batch_order(
-        tf.constant(step, tf.int64),
-        seed=parts.config.seed,
-        examples=len(source),
-        batch_size=parts.config.train.batch_size,
-    )
-    names = [source.name(int(i)) for i in index]
-    rate = float(parts.schedule(step))
-    file = run.folder / "not_finite.json"
-    if run.writes:
-        write_json(file, {"step": step, "learning_rate": rate, "examples": names})
-    return UserError(
-        f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
-        f" {', '.join(names[:4])}, … all in {file}); {run.kept()}. Lower optimizer.learning_rate,"
-        " add schedule.warmup_epochs, or look at these examples"
-    )

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from cvpipe.cli import main
-from cvpipe.training import checkpointer
+from cvpipe.training import checkpoints
 
 
 def stop_at(step: int, moment: str, number: int) -> None:
     """Send this process the signal when the checkpoint `last` of the step is written."""
-    write, replace = checkpointer.write_checkpoint, os.replace
+    write, replace = checkpoints.write_checkpoint, os.replace
     sent = False
 
     def send(now: str, is_it: bool) -> None:
@@ -47,7 +47,7 @@ def stop_at(step: int, moment: str, number: int) -> None:
             os.replace = replace
         send("after", is_it)
 
-    checkpointer.write_checkpoint = write_checkpoint
+    checkpoints.write_checkpoint = write_checkpoint
 
 
 if __name__ == "__main__":

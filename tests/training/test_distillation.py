@@ -17,9 +17,9 @@ from cvpipe.errors import ConfigError, DataError
 from cvpipe.export.export import export
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.distillation import distilled, with_teacher
 from cvpipe.training.run import Run
-from cvpipe.training.state import read_checkpoint
 from cvpipe.training.step import make_run_steps
 from cvpipe.training.train import train
 

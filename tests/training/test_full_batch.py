@@ -24,10 +24,11 @@ from cvpipe.errors import ConfigError, Interrupted, UserError
 from cvpipe.losses.classification import softmax_cross_entropy
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.full_batch import Objective, check_full_batch
 from cvpipe.training.run import Run
 from cvpipe.training.run_log import RunLog
-from cvpipe.training.state import State, read_checkpoint
+from cvpipe.training.state import State
 from cvpipe.training.train import train
 
 # Few of the digits to train on.

@@ -12,11 +12,11 @@ import pytest
 
 from conftest import Once, small_config
 from cvpipe.errors import ConfigError, DataError, UserError
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.parts import Parts
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import after_evaluation, last_step_of
-from cvpipe.training.state import read_checkpoint
 from cvpipe.training.train import _batches, train
 from cvpipe.training.validation import validate
 from image_files import draw_photos

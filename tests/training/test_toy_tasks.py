@@ -18,8 +18,8 @@ import cvpipe.tasks
 from conftest import ROOT, Once
 from cvpipe.export.artifact import open_artifact
 from cvpipe.export.export import export
+from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
-from cvpipe.training.state import read_checkpoint
 from cvpipe.training.train import train
 from toy_tasks import register, toy_config
 

@@ -1,0 +1,131 @@
+"""Going on after a loss that is not finite, as `train.non_finite` says.
+
+The training goes back to the evaluation before: "skip" repeats the same steps up to the batch that
+it leaves out, "reduce" learns at half the rate. So it comes to the same bits whenever checkpoints
+were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.atomic_write import atomic_write
+from cvpipe.data.order import batch_order
+from cvpipe.data.stream import training_batches
+from cvpipe.errors import UserError, counted
+from cvpipe.json_files import write_json
+from cvpipe.training.checkpoints import read_checkpoint
+from cvpipe.training.parts import Parts
+
+MOST = 3
+"""Times that a run may go on."""
+EVALUATED = "evaluated"
+"""The checkpoint of the last evaluation, or of the start, where a run may go on."""
+
+
+def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
+    """Take the state back to before a step whose loss was not finite, or over that step.
+
+    Args:
+        step: the first step, counted from 0, after which loss or weights were not finite.
+        retrain: trains from the state's step up to another.
+
+    Raises:
+        UserError: the pipeline doesn't say to go on, or the run has gone on too often.
+    """
+    state, policy = parts.state, parts.config.train.non_finite
+    parts.checkpointer.finish()
+    if policy == "stop" or state.recoveries == MOST:
+        raise _not_finite(parts, step)
+    count = state.recoveries + 1
+    if policy == "reduce":
+        # As at that step: falls on plateaus come with evaluations.
+        factor = float(state.rate_factor) / 2
+        _restore(parts)
+        state.rate_factor.assign(factor)
+        done = f"going back to step {int(state.step)} with {factor:.2g} of the learning rate"
+    else:
+        step = _last_good_step(parts, step, retrain)
+        state.step.assign_add(1)
+        done = "leaving its batch out"
+    state.recoveries = count
+    parts.run.forget_metrics_after(int(state.step))
+    parts.checkpointer.save("last")
+    parts.log.note(f"the loss is not finite at step {step}; {done} ({count} of {MOST} times)")
+
+
+def _last_good_step(parts: Parts, step: int, retrain: Callable[[int], None]) -> int:
+    """Train again up to the step that spoils loss or weights, and return it."""
+    _restore(parts)
+    if step > int(parts.state.step):
+        retrain(step)
+        if not parts.state.is_finite():
+            # The batch before spoilt the weights, though its own loss was finite.
+            step -= 1
+            _restore(parts)
+            retrain(step)
+    return step
+
+
+def _restore(parts: Parts) -> None:
+    file = parts.run.checkpoint(EVALUATED)
+    parts.state.restore(read_checkpoint(file), file)
+
+
+def _not_finite(parts: Parts, step: int) -> UserError:
+    """Return the error that says where a loss stopped being finite; `step` is counted from 0.
+
+    Writes the names of the batch's examples and the batch itself to the run's folder.
+    """
+    source, run, config = parts.splits["train"], parts.run, parts.config
+    index, _ = batch_order(
+        tf.constant(step, tf.int64),
+        seed=config.seed,
+        examples=len(source),
+        batch_size=config.train.batch_size,
+    )
+    names = [source.name(int(i)) for i in index]
+    rate = float(parts.schedule(step))
+    file = run.folder / "not_finite.json"
+    if run.writes:
+        write_json(
+            file, {"step": step, "seed": config.seed, "learning_rate": rate, "examples": names}
+        )
+        _dump(parts, step)
+    count = parts.state.recoveries
+    gone_on = f" It has gone on {counted(count, 'time')} before." if count else ""
+    return UserError(
+        f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
+        f" {', '.join(names[:4])}, … all in {file}, its pixels and targets in not_finite.npz);"
+        f" {run.kept()}.{gone_on} Lower optimizer.learning_rate, add schedule.warmup_epochs, or"
+        " look at these examples"
+    )
+
+
+def _dump(parts: Parts, step: int) -> None:
+    """Write the batch of a step, as the networks saw it, to not_finite.npz."""
+    [batch] = training_batches(
+        parts.splits["train"],
+        parts.config,
+        parts.task.encode,
+        parts.quarantines["train"],
+        first_step=step,
+        last_step=step + 1,
+    )
+    arrays = _flat(tf.nest.map_structure(lambda value: value.numpy(), batch))
+    with atomic_write(parts.run.folder / "not_finite.npz") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+
+
+def _flat(values: Any, at: str = "") -> dict[str, np.ndarray]:
+    """Return the arrays of nested dicts by path, such as "targets/label"."""
+    if not isinstance(values, dict):
+        return {at: values}
+    flat: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{at}/{name}" if at else name)
+    return flat

@@ -1,0 +1,175 @@
+"""Guards checkpoint files: whole or not there, several kept, damage noticed and passed over."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import soaked
+from cvpipe.errors import DataError, UserError
+from cvpipe.training.checkpoints import (
+    earlier_checkpoints,
+    read_checkpoint,
+    read_newest,
+    write_checkpoint,
+    write_last,
+)
+from saving import KEPT, state
+
+STEPS = 4
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def flip(file: Path, bit: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+
+def test_nothing_that_is_not_finite_is_saved_and_the_old_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"networks/network/a": np.ones(3)})
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="networks/network/a .*not finite"):
+        write_checkpoint(file, {"networks/network/a": np.array([1, np.nan, 2])})
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_leaves_the_old_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"networks/network/a": np.ones(3)})
+    before = file.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device.*before it is untouched"):
+        write_checkpoint(file, {"networks/network/a": np.zeros(3)})
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_file_is_noticed(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "last.npz"
+    write_checkpoint(file, {"networks/network/a": np.arange(1000.0)})
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
+    with pytest.raises(DataError, match="damaged"):
+        read_checkpoint(file)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint there; train the run first"):
+        read_checkpoint(tmp_path / "last.npz")
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed_or_changes_no_number(tmp_path: Path) -> None:
+    file, values = tmp_path / "last.npz", {"step": np.int64(7), "networks/a": np.arange(6.0)}
+    write_checkpoint(file, values)
+    content, noticed = file.read_bytes(), 0
+    for bit in range(8 * len(content)):
+        flip(file, bit)
+        try:
+            read = read_checkpoint(file)
+        except DataError:
+            noticed += 1
+        else:
+            assert read.keys() == values.keys()
+            for name, value in values.items():
+                assert read[name].dtype == value.dtype
+                np.testing.assert_array_equal(read[name], value)
+        file.write_bytes(content)
+    assert noticed > 4 * len(content)
+
+
+def test_the_newest_checkpoints_are_kept_under_their_steps(tmp_path: Path) -> None:
+    for step in (3, 5, 9, 12):
+        write_last(tmp_path / "last.npz", state(step), kept=2)
+    assert names(tmp_path) == ["earlier-5.npz", "earlier-9.npz", "last.npz"]
+    kept = [
+        int(read_checkpoint(file)["step"]) for file in earlier_checkpoints(tmp_path / "last.npz")
+    ]
+    assert kept == [9, 5]
+
+
+def test_checkpoints_of_steps_that_a_run_went_back_from_are_dropped(tmp_path: Path) -> None:
+    for step in (3, 5, 9, 4):
+        write_last(tmp_path / "last.npz", state(step), kept=3)
+    assert names(tmp_path) == ["earlier-3.npz", "last.npz"]
+
+
+def test_none_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
+    for step in (3, 5):
+        write_last(tmp_path / "last.npz", state(step), kept=0)
+    assert names(tmp_path) == ["last.npz"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_kept_and_told(tmp_path: Path) -> None:
+    last, told = tmp_path / "last.npz", list[str]()
+    for step in (3, 5, 9):
+        write_last(last, state(step), kept=2)
+    for file in (last, tmp_path / "earlier-5.npz"):
+        flip(file, 6 * file.stat().st_size)
+    damaged = last.read_bytes()
+    file, arrays = read_newest(last, writes=True, note=told.append)
+    assert (file.name, int(arrays["step"])) == ("earlier-3.npz", 3)
+    assert names(tmp_path) == ["damaged-1.npz", "damaged-2.npz", "earlier-3.npz"]
+    assert (tmp_path / "damaged-1.npz").read_bytes() == damaged
+    assert told == [
+        "last.npz is damaged; it is kept as damaged-1.npz",
+        "earlier-5.npz is damaged; it is kept as damaged-2.npz",
+        "going on from earlier-3.npz, the checkpoint before it",
+    ]
+
+
+def test_where_no_checkpoint_is_whole_the_newest_is_named_and_stays(tmp_path: Path) -> None:
+    last = tmp_path / "last.npz"
+    last.write_bytes(b"garbage")
+    with pytest.raises(DataError, match=r"last\.npz: the checkpoint is damaged"):
+        read_newest(last, writes=False, note=lambda text: None)
+    assert names(tmp_path) == ["last.npz"]
+
+
+# Every call that a save makes, and a size of the file every 180 bytes.
+EVENTS = [f"call {n}" for n in range(1, 17)] + [f"byte {n}" for n in range(0, 33_000, 180)]
+
+
+@pytest.mark.parametrize("event", ["call 2", "call 9", "byte 20000", *soaked(*EVENTS)])
+def test_a_kill_while_saving_leaves_a_whole_checkpoint_and_in_the_end_nothing_else(
+    tmp_path: Path, event: str
+) -> None:
+    script = str(Path(__file__).with_name("saving.py"))
+
+    def save(first: int, last: int, event: str) -> tuple[int, list[int]]:
+        command = [sys.executable, script, str(tmp_path), str(first), str(last), event]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, [int(line) for line in done.stdout.split()]
+
+    code, saved = save(1, STEPS, event)
+    assert code in (-signal.SIGKILL, -signal.SIGXFSZ)
+    safe, step = max(saved, default=0), 0
+    if safe or (tmp_path / "last.npz").exists():
+        file, arrays = read_newest(tmp_path / "last.npz", writes=True, note=pytest.fail)
+        step = int(arrays["step"])
+        assert file.name == "last.npz" and arrays.keys() == state(step).keys()
+        for name, value in state(step).items():
+            np.testing.assert_array_equal(arrays[name], value)
+    assert step in (safe, safe + 1)
+    code, _ = save(step + 1, step + KEPT + 1, "never")
+    assert code == 0
+    assert names(tmp_path) == [f"earlier-{step + 1}.npz", f"earlier-{step + 2}.npz", "last.npz"]

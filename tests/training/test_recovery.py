@@ -1,0 +1,135 @@
+"""Guards going on after a loss that is not finite: the same bits however it was interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from conftest import small_config, soaked
+from cvpipe.errors import UserError
+from cvpipe.tasks.task import Task, Tensors
+from cvpipe.training import train as training
+from cvpipe.training.checkpoints import read_checkpoint
+from cvpipe.training.run import Run
+from cvpipe.training.train import train
+
+# Two epochs of 5 steps; an evaluation after each.
+OVERRIDES = (
+    "model={backbone: two_layer, dropout: 0.1}",
+    "prepare.size=[8, 8]",
+    "data.limit=200",
+    "schedule={kind: constant}",
+    "optimizer.learning_rate=0.1",
+)
+EVERY_STEP = ("train.checkpoint_minutes=1e-9", "train.steps_per_call=1")
+Poison = Callable[[Any, dict[str, Any]], tf.Tensor]
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[Poison], None]:
+    """Add to the loss of each example what a function of the network and the batch gives."""
+    plain = training.with_teacher
+
+    def use(added: Poison) -> None:
+        def with_poison(task: Task, *arguments: Any) -> Task:
+            [update] = plain(task, *arguments).updates
+
+            def losses(networks: Any, batch: dict[str, Any], seed: tf.Tensor) -> Tensors:
+                own = update.losses(networks, batch, seed)
+                return {**own, "poison": added(networks["network"], batch)}
+
+            return dataclasses.replace(task, updates=(dataclasses.replace(update, losses=losses),))
+
+        monkeypatch.setattr(training, "with_teacher", with_poison)
+
+    return use
+
+
+def has(batch: dict[str, Any], example: int) -> tf.Tensor:
+    """True if an example is in a batch."""
+    return tf.reduce_any(batch["index"] == example)
+
+
+def bad_loss(network: Any, batch: dict[str, Any]) -> tf.Tensor:
+    """A loss that is NaN for batches with example 7."""
+    return tf.where(has(batch, 7), np.nan, tf.zeros_like(batch["weight"]))
+
+
+def bad_gradient(network: Any, batch: dict[str, Any]) -> tf.Tensor:
+    """A loss of 0 whose gradient is NaN for batches with example 7."""
+    scale = tf.where(has(batch, 7), 0.0, 1.0)
+    kernel = network.trainable_variables[0].value
+    root = tf.sqrt(scale * tf.reduce_sum(tf.square(kernel)))
+    return (root - tf.stop_gradient(root)) * tf.ones_like(batch["weight"])
+
+
+def far_weights(network: Any, batch: dict[str, Any]) -> tf.Tensor:
+    """A loss that is NaN once the last layer's biases have gone far."""
+    bias = network.trainable_variables[-1].value
+    far = tf.reduce_max(tf.abs(bias)) > 0.04
+    return tf.where(far, np.nan, tf.zeros_like(batch["weight"]))
+
+
+def run_of(folder: Path, *overrides: str) -> dict[str, np.ndarray]:
+    train(small_config(*OVERRIDES, *overrides), folder)
+    return read_checkpoint(Run(folder).checkpoint("last"))
+
+
+def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in other.items()}
+
+
+@pytest.mark.parametrize("bad", [bad_gradient, *soaked(bad_loss)])
+def test_skip_leaves_out_the_batch_that_spoils_the_weights_and_no_other(
+    tmp_path: Path,
+    poison: Callable[[Poison], None],
+    bad: Poison,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    poison(bad)
+    seldom = run_of(tmp_path / "seldom", "train.non_finite=skip")
+    assert "leaving its batch out (1 of 3 times)" in capsys.readouterr().err
+    # Example 7 is in one batch of each epoch.
+    assert seldom["recoveries"] == 2
+    [moved] = [value for name, value in seldom.items() if name.endswith("optimizer/iteration")]
+    assert moved == seldom["step"] - 2
+    often = run_of(tmp_path / "often", "train.non_finite=skip", *EVERY_STEP)
+    assert_equal(seldom, often)
+
+
+def test_reduce_goes_back_to_the_evaluation_before_with_half_the_learning_rate(
+    tmp_path: Path, poison: Callable[[Poison], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison(far_weights)
+    reduce = ("train.non_finite=reduce", "train.evaluate_every=2")
+    seldom = run_of(tmp_path / "seldom", *reduce)
+    assert "going back to step" in capsys.readouterr().err
+    count = int(seldom["recoveries"])
+    assert 1 <= count <= 3 and seldom["rate_factor"] == np.float32(0.5**count)
+    often = run_of(tmp_path / "often", *reduce, *EVERY_STEP)
+    assert_equal(seldom, often)
+    steps = [row["step"] for row in Run(tmp_path / "often").metrics() if row["split"] == "train"]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("policy", ["stop", *soaked("skip", "reduce")])
+def test_a_run_that_cant_go_on_names_and_keeps_the_batch(
+    tmp_path: Path, poison: Callable[[Poison], None], policy: str
+) -> None:
+    poison(lambda network, batch: tf.fill(tf.shape(batch["weight"]), np.nan))
+    with pytest.raises(UserError, match="the loss is not finite at step") as error:
+        run_of(tmp_path, f"train.non_finite={policy}")
+    assert ("It has gone on 3 times before." in str(error.value)) == (policy != "stop")
+    told = json.loads((tmp_path / "not_finite.json").read_text())
+    # Left out are steps 0, 1, 2; going back ends at step 0 again.
+    assert told["step"] == (3 if policy == "skip" else 0)
+    with np.load(tmp_path / "not_finite.npz") as batch:
+        assert batch["image"].shape == (32, 8, 8, 1) and batch["targets/label"].shape == (32,)
+        assert len(told["examples"]) == len(batch["index"]) == 32
