@@ -5,8 +5,8 @@ out.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,19 @@ Network = Callable[..., Tensors]
 Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Sees every batch with its predictions, such as to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
+# Gives every process the named arrays of each, in order.
+Exchange = Callable[[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]
+
+
+class Evaluated(NamedTuple):
+    """A batch and the answers to it, each [b, …]."""
+
+    predictions: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    weight: np.ndarray
+    """float32 [b]: 0 for an example that couldn't be read or only fills up the batch."""
+    position: np.ndarray
+    """int64 [b]: in the source."""
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
@@ -114,11 +127,20 @@ def batch_size_of(config: Config) -> int:
 
 
 def batches_of(
-    source: Source, task: Task, config: Config, quarantine: Quarantine
+    source: Source,
+    task: Task,
+    config: Config,
+    quarantine: Quarantine,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterable[dict[str, Any]]:
-    """Return the batches that `evaluate` reads; making them takes the time of tracing a graph."""
+    """Return the batches that `evaluate` reads; making them takes the time of tracing a graph.
+
+    Args:
+        share: (k, n) for the kth of n processes that share the split.
+    """
+    size = batch_size_of(config)
     return evaluation_batches(
-        source, config, task.true_targets, quarantine, batch_size_of(config), task.targets
+        source, config, task.true_targets, quarantine, size, task.targets, share
     )
 
 
@@ -131,13 +153,16 @@ def evaluate(
     quarantine: Quarantine,
     watch: Watch | None = None,
     batches: Iterable[dict[str, Any]] | None = None,
+    exchange: Exchange | None = None,
 ) -> dict[str, Any]:
     """Evaluate every readable example of a split; warn where all answers are of one class.
 
     Args:
         predict: from `make_predict`.
-        watch: called with every batch and its predictions.
+        watch: called with every batch of this process and its predictions.
         batches: from `batches_of`, where the split is evaluated several times.
+        exchange: gives every process what each has evaluated, where `batches` are a share; all of
+            them return the same.
 
     Returns:
         The task's scores, and "quarantined", the number of records that couldn't be read.
@@ -146,12 +171,21 @@ def evaluate(
         DataError: more records are bad than the pipeline allows.
     """
     metrics = task.metrics()
-    for batch in batches or batches_of(source, task, config, quarantine):
-        batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
-        predictions = ask(predict, batch["image"], batch["extent"])
-        metrics.update(predictions, batch["targets"], batch["weight"])
-        if watch:
-            watch(batch, predictions)
+
+    def evaluated() -> Iterator[Evaluated]:
+        for batch in batches or batches_of(source, task, config, quarantine):
+            batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+            predictions = ask(predict, batch["image"], batch["extent"])
+            if watch:
+                watch(batch, predictions)
+            yield Evaluated(predictions, batch["targets"], batch["weight"], batch["index"])
+
+    each = evaluated()
+    if exchange:
+        rounds = -(-len(source) // batch_size_of(config))
+        each = _exchanged(each, rounds, exchange, quarantine)
+    for own in each:
+        metrics.update(own.predictions, own.targets, own.weight)
     return _result(metrics, quarantine)
 
 
@@ -212,6 +246,46 @@ def evaluate_bytes(
         targets = {name: value.numpy() for name, value in batch["targets"].items()}
         metrics.update(predictions, targets, weight * predictions["valid"])
     return _result(metrics, quarantine)
+
+
+def _exchanged(
+    own: Iterator[Evaluated], batches: int, exchange: Exchange, quarantine: Quarantine
+) -> Iterator[Evaluated]:
+    """Yield the batches of all processes in the split's order.
+
+    Args:
+        own: this process's share of them.
+        batches: of the split.
+        quarantine: takes the records that others couldn't read.
+    """
+    seen = 0
+    while seen < batches:
+        mine = next(own, None)
+        for arrays in exchange(_flat(mine) if mine else {})[: batches - seen]:
+            batch = _unflat(arrays)
+            # The places that fill up the last batch repeat its last example.
+            for index in {*batch.position[batch.weight == 0]} - {*batch.position[batch.weight > 0]}:
+                quarantine.note(int(index))
+            yield batch
+            seen += 1
+
+
+def _flat(batch: Evaluated) -> dict[str, np.ndarray]:
+    return {
+        **{f"predictions/{name}": value for name, value in batch.predictions.items()},
+        **{f"targets/{name}": value for name, value in batch.targets.items()},
+        "weight": batch.weight,
+        "position": batch.position,
+    }
+
+
+def _unflat(arrays: Mapping[str, np.ndarray]) -> Evaluated:
+    parts: dict[str, dict[str, np.ndarray]] = {"predictions": {}, "targets": {}}
+    for path, value in arrays.items():
+        part, _, name = path.partition("/")
+        if name:
+            parts[part][name] = value
+    return Evaluated(**parts, weight=arrays["weight"], position=arrays["position"])
 
 
 def _result(metrics: Metrics, quarantine: Quarantine) -> dict[str, Any]:

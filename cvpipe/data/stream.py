@@ -109,19 +109,21 @@ def evaluation_batches(
     quarantine: Quarantine | None,
     batch_size: int,
     fields: Fields | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterable[Batch]:
     """All examples once, in the source's order, unaugmented; the last batch is filled up with
     weight 0.
 
     Args:
         quarantine: takes unreadable records; None fails at the first.
+        share: (k, n) gives every nth batch, from batch k on.
     """
 
     def load(index: tf.Tensor, real: tf.Tensor) -> Batch:
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
     def batches(quarantine: Quarantine | None) -> tf.data.Dataset:
-        examples = _padded_range(len(source), batch_size)
+        examples = _padded_range(len(source), batch_size, share)
         return prefetch(_batches(examples, load, quarantine, batch_size, fields))
 
     plain = batches(None)
@@ -251,9 +253,18 @@ def _measured_colors(source: Source, prepared: Prepare) -> Colors:
     return color_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
 
 
-def _padded_range(examples: int, batch_size: int) -> tf.data.Dataset:
-    padded = -(-examples // batch_size) * batch_size
-    return tf.data.Dataset.range(padded).map(lambda i: (tf.minimum(i, examples - 1), i < examples))
+def _padded_range(
+    examples: int, batch_size: int, share: tuple[int, int] = (0, 1)
+) -> tf.data.Dataset:
+    """Return (index, True if real) of each place in a share of the batches."""
+    first, every = share
+    batches = max(-(-examples // batch_size) - first + every - 1, 0) // every
+
+    def place(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        index = (i // batch_size * every + first) * batch_size + i % batch_size
+        return tf.minimum(index, examples - 1), index < examples
+
+    return tf.data.Dataset.range(batches * batch_size).map(place)
 
 
 def _decoded(example: Example, channels: int) -> Example:

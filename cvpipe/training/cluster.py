@@ -7,6 +7,7 @@ import os
 from typing import Any, NamedTuple
 
 from cvpipe.errors import ConfigError, counted
+from cvpipe.training.launchers import launched_as
 
 CHIEF, WORKER = "chief", "worker"
 EXAMPLE = (
@@ -23,6 +24,19 @@ class Member(NamedTuple):
     """Position among the processes of that job."""
     writes: bool
     """True for exactly one member: the chief, or without one the first worker."""
+    jobs: dict[str, list[str]]
+    """The addresses of all members, by job and number."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of this process among all, the chief first, and the number of all."""
+        before = len(self.jobs.get(CHIEF, [])) if self.job == WORKER else 0
+        return before + self.number, sum(map(len, self.jobs.values()))
+
+    @property
+    def leader(self) -> str:
+        """The job whose first member leads the others."""
+        return CHIEF if self.jobs.get(CHIEF) else WORKER
 
 
 def read_member(text: str | None = None) -> Member | None:
@@ -31,13 +45,13 @@ def read_member(text: str | None = None) -> Member | None:
     It trains alone without a cluster, whatever else is said: TensorFlow takes it so, too.
 
     Args:
-        text: as in TF_CONFIG; None reads the environment variable.
+        text: as in TF_CONFIG; None reads what started this process.
 
     Raises:
         ConfigError: it is no JSON of that form, names jobs that don't train, or a member that the
             cluster lacks.
     """
-    text = os.environ.get("TF_CONFIG", "") if text is None else text
+    text = launched_as(os.environ) if text is None else text
     values = _parsed(text) if text.strip() else {}
     task = _mapping(values.get("task"), "task")
     cluster = _mapping(values.get("cluster"), "cluster")
@@ -79,7 +93,8 @@ def _member(jobs: dict[str, Any], task: dict[str, Any]) -> Member:
             f" {' and '.join(counted(len(own), name) for name, own in jobs.items())}; give an index"
             " counted from 0"
         )
-    return Member(job, int(index), job == CHIEF or (CHIEF not in jobs and int(index) == 0))
+    writes = job == CHIEF or (CHIEF not in jobs and int(index) == 0)
+    return Member(job, int(index), writes, jobs)
 
 
 def _parsed(text: str) -> dict[str, Any]:

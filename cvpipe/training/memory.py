@@ -58,12 +58,12 @@ def check_memory(
     """
     if free is None:
         return
-    size, train = config.train.batch_size, config.train
+    size = config.train.batch_size
     own = size * _own_replicas(strategy) // strategy.num_replicas_in_sync
-    image = 4 * prod(config.prepare.size) * config.prepare.channels
+    image = _bytes_of_image(config)
     outputs = 0
     if not tf.config.list_logical_devices("GPU") and not tf.config.list_logical_devices("TPU"):
-        outputs = sum(map(bytes_of_outputs, networks)) // train.accumulate
+        outputs = _bytes_of_step(config, networks)
     least, likely = own * (image + LEAST_SHARE * outputs), own * (BATCHES * image + outputs)
     said = (
         f"train.batch_size: a step on {counted(size, 'image')} of {_sides(config)} takes about"
@@ -76,6 +76,30 @@ def check_memory(
         raise ConfigError(f"{said}; {smaller} ({fitting} may fit){parts}")
     if likely > free:
         log.warning("%s; if the training is killed, %s%s", said, smaller, parts)
+
+
+def describe_size(
+    config: Config, networks: Iterable[keras.Model], strategy: tf.distribute.Strategy
+) -> str:
+    """Say how many parameters are trained and what a step takes on each device, by shapes."""
+    networks, devices = list(networks), strategy.num_replicas_in_sync
+    images = config.train.batch_size // devices
+    parameters = sum(network.count_params() for network in networks)
+    step = images * (_bytes_of_image(config) + _bytes_of_step(config, networks))
+    each = f"each of {devices} devices" if devices > 1 else "one device"
+    return (
+        f"{parameters:,} parameters; a step takes about {step / GIGABYTE:.2f} GB for"
+        f" {counted(images, 'image')} on {each}"
+    )
+
+
+def _bytes_of_image(config: Config) -> int:
+    return 4 * prod(config.prepare.size) * config.prepare.channels
+
+
+def _bytes_of_step(config: Config, networks: Iterable[keras.Model]) -> int:
+    """Return the bytes of all outputs that exist at once, for each image of a batch."""
+    return sum(map(bytes_of_outputs, networks)) // config.train.accumulate
 
 
 def _own_replicas(strategy: tf.distribute.Strategy) -> int:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
-from cvpipe.evaluation import Predict
+from cvpipe.evaluation import Exchange, Predict
 from cvpipe.tasks.task import Task
 from cvpipe.training.checkpointer import Checkpointer
 from cvpipe.training.run import Run
@@ -34,6 +34,8 @@ class Parts(NamedTuple):
     quarantines: dict[str, Quarantine]
     """By split."""
     validation: Iterable[dict[str, Any]] | None
-    """Batches of the validation split, where there is one."""
+    """This process's batches of the validation split, where there is one."""
+    exchange: Exchange | None
+    """Gives every process what each has evaluated; None where there is one."""
     checkpointer: Checkpointer
     log: RunLog

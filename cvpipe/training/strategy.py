@@ -9,6 +9,7 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.training.cluster import EXAMPLE, Member, read_member
+from cvpipe.training.launchers import launched_as
 
 
 def make_strategy(choice: str) -> tf.distribute.Strategy:
@@ -26,8 +27,11 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
         if member is None:
             raise ConfigError(
                 "train.strategy: multiworker needs a cluster in the environment variable TF_CONFIG;"
-                f" set it, such as to {EXAMPLE}"
+                f" set it, such as to {EXAMPLE}, or start the workers by Slurm's srun or with"
+                " CVPIPE_WORKERS"
             )
+        # TensorFlow reads it from there, whoever started this process.
+        os.environ["TF_CONFIG"] = launched_as(os.environ)
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, RuntimeError) as error:
@@ -105,7 +109,12 @@ def check_agreement(strategy: tf.distribute.Strategy, step: int) -> None:
 
 
 def _sum_over_replicas(strategy: tf.distribute.Strategy, value: int) -> int:
-    return int(strategy.reduce("SUM", strategy.run(lambda: tf.constant(value)), axis=None))
+    return int(_summed(strategy, tf.constant(value, tf.int64)))
+
+
+@tf.function
+def _summed(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    return strategy.reduce("SUM", strategy.run(tf.identity, (value,)), axis=None)
 
 
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:

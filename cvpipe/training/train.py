@@ -25,7 +25,7 @@ from cvpipe.training.checkpoints import read_newest
 from cvpipe.training.distillation import with_teacher
 from cvpipe.training.full_batch import check_full_batch, train_full_batch
 from cvpipe.training.maintenance import stop_for_maintenance
-from cvpipe.training.memory import check_memory, free_memory, warn_of_repetition
+from cvpipe.training.memory import check_memory, describe_size, free_memory, warn_of_repetition
 from cvpipe.training.parts import Parts
 from cvpipe.training.progress import Progress
 from cvpipe.training.recovery import EVALUATED, recover
@@ -45,6 +45,7 @@ from cvpipe.training.strategy import (
     make_strategy,
 )
 from cvpipe.training.validation import patience_is_over, validate
+from cvpipe.training.workers import make_exchange, naming_lost_workers, share_of
 
 # Errors that reading a record can end in; any other, such as memory that runs out, is no fault of a
 # record.
@@ -102,7 +103,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         batch_size = config.train.batch_size
         progress = Progress(steps, batch_size, len(source) / batch_size)
 
-    with run.locked() if run.writes else contextlib.nullcontext():
+    with naming_lost_workers(strategy), run.locked() if run.writes else contextlib.nullcontext():
         # == Start or resume. The chief alone looks at the folder and changes it; it has to be one
         # that all workers share.
         resumes = run.writes and run.start(config, describe_splits(splits), fresh)
@@ -116,12 +117,15 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
 
         # == Train.
         validation = (
-            batches_of(splits["validation"], task, config, quarantines["validation"])
+            batches_of(
+                splits["validation"], task, config, quarantines["validation"], share_of(strategy)
+            )
             if "validation" in splits
             else None
         )
         checkpointer = Checkpointer(config, run, strategy, state)
         log = RunLog(config, run, task, splits, progress)
+        log.note(describe_size(config, state.trained.values(), strategy))
         if not int(state.step):
             log.start(predict)
         parts = Parts(
@@ -135,6 +139,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
             predict,
             quarantines,
             validation,
+            make_exchange(strategy),
             checkpointer,
             log,
         )

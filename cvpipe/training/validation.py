@@ -28,6 +28,7 @@ def validate(parts: Parts, epoch: int) -> None:
             quarantine=parts.quarantines["validation"],
             watch=parts.log.watch,
             batches=parts.validation,
+            exchange=parts.exchange,
         )
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]

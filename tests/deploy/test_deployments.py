@@ -23,6 +23,8 @@ from conftest import ROOT
 from cvpipe.cli import _parser
 from cvpipe.serving.metrics import BatchMetrics, Metrics
 from cvpipe.serving.settings import Settings
+from cvpipe.training.cluster import read_member
+from cvpipe.training.launchers import launched_as
 
 DEPLOY = ROOT / "deploy"
 YAML = sorted(DEPLOY.rglob("*.yaml"))
@@ -143,6 +145,24 @@ def test_kubernetes_takes_its_manifests() -> None:
     for file in (DEPLOY / "kubernetes").glob("*.yaml"):
         for document in documents(file):
             validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_workers_of_a_job_find_each_other() -> None:
+    job, service = (
+        kinds(DEPLOY / "kubernetes" / "training.yaml")[kind] for kind in ("Job", "Service")
+    )
+    count, pod = job["spec"]["completions"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    # Kubernetes names the pods of an indexed Job so, and their hosts in a headless service.
+    hosts = [f"{job['metadata']['name']}-{n}.{pod['subdomain']}" for n in range(count)]
+    for index in range(count):
+        launched = launched_as({**variables, "JOB_COMPLETION_INDEX": str(index)})
+        member = read_member(launched)
+        assert member and member.jobs == {"worker": [f"{host}:2222" for host in hosts]}
+    assert job["spec"]["parallelism"] == count and job["spec"]["completionMode"] == "Indexed"
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["metadata"]["name"] == pod["subdomain"]
 
 
 def test_kserve_takes_its_manifests() -> None:

@@ -71,7 +71,8 @@ def test_exactly_one_member_of_a_cluster_writes(cluster: dict[str, list[str]]) -
 
 
 def test_a_member_may_be_numbered_by_text() -> None:
-    assert read_member(config({"worker": TWO}, index="1")) == ("worker", 1, False)
+    member = read_member(config({"worker": TWO}, index="1"))
+    assert member == ("worker", 1, False, {"worker": TWO})
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal as signals
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,34 +69,76 @@ def assert_same_training(one: dict[str, np.ndarray], several: dict[str, np.ndarr
             np.testing.assert_allclose(several[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("jobs", [("worker", "worker"), ("chief", "worker")])
-def test_two_processes_train_to_the_weights_of_one_and_one_of_them_writes(
-    tmp_path: Path, small_arguments: list[str], jobs: tuple[str, str]
-) -> None:
+def start_all(arguments: list[str], run: Path, jobs: Sequence[str]) -> list[subprocess.Popen[str]]:
+    """Start a training in a process for each of `jobs`."""
     cluster: dict[str, list[str]] = {}
     tasks = []
-    for job, port in zip(jobs, free_ports(2), strict=True):
+    for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
         addresses = cluster.setdefault(job, [])
         tasks.append({"type": job, "index": len(addresses)})
         addresses.append(f"127.0.0.1:{port}")
-    workers = [
-        train(
-            small_arguments,
-            tmp_path / "two",
-            {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
-        )
+    return [
+        train(arguments, run, {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})})
         for task in tasks
     ]
+
+
+def evaluated(run: Path) -> list[int]:
+    """Return the numbers of images of each evaluation on the validation split."""
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [row["images"] for row in rows if row["split"] == "validation"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "jobs", [("worker", "worker"), ("chief", "worker", "worker", "worker")], ids=len
+)
+def test_processes_train_to_the_weights_of_one_share_evaluations_and_one_of_them_writes(
+    tmp_path: Path, small_arguments: list[str], jobs: tuple[str, ...]
+) -> None:
+    workers = start_all(small_arguments, tmp_path / "several", jobs)
     try:
         said = [finish(worker) for worker in workers]
-        assert ["report.md" in out for out in said] == [True, False]
-        assert "is written by the chief worker" in said[1]
+        assert ["report.md" in out for out in said] == [True, *[False] * (len(jobs) - 1)]
+        assert all("is written by the chief worker" in out for out in said[1:])
     finally:
         for worker in workers:
             worker.kill()
     finish(train(small_arguments, tmp_path / "one", {}))
-    assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    assert_same_training(weights(tmp_path / "one"), weights(tmp_path / "several"))
+    assert evaluated(tmp_path / "several") == evaluated(tmp_path / "one") != []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGSTOP"])
+def test_a_lost_worker_is_named_and_the_run_goes_on_to_the_same_bits_when_all_are_restarted(
+    tmp_path: Path, small_arguments: list[str], signal: str
+) -> None:
+    arguments = [*small_arguments, "--set", "train.steps_per_call=1"]
+    jobs = ("worker", "worker")
+    for run in ("whole", "stopped"):
+        workers = start_all(arguments, tmp_path / run, jobs)
+        try:
+            if run == "stopped":
+                metrics = tmp_path / run / "metrics.jsonl"
+                while not metrics.exists():
+                    assert workers[0].poll() is None
+                    time.sleep(0.1)
+                workers[1].send_signal(getattr(signals, signal))
+                _, err = workers[0].communicate(timeout=60)
+                assert workers[0].returncode == 75, err
+                assert "worker 1 (127.0.0.1:" in err and "no longer answers" in err
+                workers[1].kill()
+                workers = start_all(arguments, tmp_path / run, jobs)
+            for worker in workers:
+                finish(worker)
+        finally:
+            for worker in workers:
+                worker.kill()
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert {k: v.tobytes() for k, v in whole.items()} == {
+        k: v.tobytes() for k, v in stopped.items()
+    }
 
 
 # Limits far below the gradient's norm: clipped on each device, the sum would be too large.

@@ -1,0 +1,124 @@
+"""Processes that train together: one that is lost, and what each contributes to an evaluation.
+
+TensorFlow notices a process that ended as soon as its connection closes, and one that stalls once
+it has missed heartbeats for 10 seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.errors import Interrupted
+from cvpipe.evaluation import Exchange
+from cvpipe.training.cluster import Member, read_member
+from cvpipe.training.strategy import is_multi_worker
+
+_TASK = re.compile(r"/job:(chief|worker)(?:/replica:\d+)?/task:(\d+)")
+# Errors of an exchange between processes of which one is lost.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+
+
+def share_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Return the number of this process, counted from 0, and the number of processes."""
+    member = read_member() if is_multi_worker(strategy) else None
+    return member.place if member else (0, 1)
+
+
+@contextlib.contextmanager
+def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Within it an error of TensorFlow about a lost process becomes a sentence with its name.
+
+    Raises:
+        Interrupted: a process ended or stalled.
+    """
+    try:
+        yield
+    except _LOST as error:
+        member = read_member() if is_multi_worker(strategy) else None
+        if member is None:
+            raise
+        raise Interrupted(
+            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. End what is"
+            " left of it, and start all workers again with the same command; the run goes on from"
+            " its last checkpoint"
+        ) from error
+
+
+def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
+    """Return a function that gives every process what each of them passes, in their order; None
+    where there is one process. A collective: all workers must call it.
+    """
+    if not is_multi_worker(strategy):
+        return None
+    local = len(strategy.extended.worker_devices)
+
+    @tf.function(reduce_retracing=True)
+    def gather(values: tf.distribute.DistributedValues) -> tf.Tensor:
+        return strategy.gather(values, axis=0)
+
+    def from_each(own: np.ndarray) -> np.ndarray:
+        # The first replica of a process speaks for it.
+        def value(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            speaks = context.replica_id_in_sync_group % local == 0
+            return tf.constant(own if speaks else own[:0])
+
+        values = strategy.experimental_distribute_values_from_function(value)
+        return np.asarray(gather(values).numpy())
+
+    def exchange(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        sent = _sent(arrays)
+        lengths = from_each(np.array([len(sent)], np.int64))
+        # There is no exchange of bytes.
+        words = from_each(np.frombuffer(sent + bytes(-len(sent) % 4), np.int32))
+        parts = np.split(words, np.cumsum(-(-lengths // 4))[:-1])
+        return [_read(part.tobytes()[:length]) for part, length in zip(parts, lengths, strict=True)]
+
+    return exchange
+
+
+def _sent(arrays: dict[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    sendable = {name: _without_objects(value) for name, value in arrays.items()}
+    np.savez(stream, **sendable)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def _without_objects(value: np.ndarray) -> np.ndarray:
+    """Return strings, which are bytes objects, as strings of one length, ended by a point: NumPy
+    drops zeros at their end.
+    """
+    if value.dtype != object:
+        return value
+    return np.array([each + b"." for each in value.flat], bytes).reshape(value.shape)
+
+
+def _read(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content)) as arrays:
+        return {name: _with_objects(arrays[name]) for name in arrays}
+
+
+def _with_objects(value: np.ndarray) -> np.ndarray:
+    if value.dtype.kind != "S":
+        return value
+    objects = np.empty(value.shape, object)
+    objects.reshape(-1)[:] = [each[:-1] for each in value.flat]
+    return objects
+
+
+def _lost(message: str, own: Member) -> str:
+    """Name the process that an error is about; a leader that is lost isn't named in it."""
+    named = [(job, int(number)) for job, number in _TASK.findall(message)]
+    others = [each for each in named if each != (own.job, own.number)]
+    job, number = others[-1] if others else (own.leader, 0)
+    return f"{job} {number} ({own.jobs[job][number]})"
