@@ -23,6 +23,7 @@ ORDER = [
         "user_paths",
         "interrupt",
     },
+    {"documents"},
     {"models.catalog"},
     {"config"},
     {"config_errors", "config_reference"},

@@ -88,6 +88,10 @@ class Train(Section):
     """Most steps in one call of the graph; fewer where a call would last over about a second."""
     pictures: bool = True
     """Write pictures and the graph to TensorBoard."""
+    histograms: bool = False
+    """Write histograms of weights, gradients and activations to TensorBoard at each evaluation, and
+    the gradient's norm; on one device. They are of the first training batch.
+    """
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Train:

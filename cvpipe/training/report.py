@@ -1,4 +1,4 @@
-"""report.md of a run: scores, curves and pictures that a person reads first."""
+"""report.md and report.html of a run: scores, curves and pictures that a person reads first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,21 @@ from matplotlib.figure import Figure
 from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.documents import (
+    Block,
+    Code,
+    Heading,
+    Picture,
+    Table,
+    Text,
+    pictures_of,
+    to_html,
+    to_markdown,
+)
 from cvpipe.errors import counted
 from cvpipe.evaluation import evaluate, numbers
 from cvpipe.json_files import write_json
-from cvpipe.markdown import number, table
+from cvpipe.markdown import number
 from cvpipe.metrics.shares import one_sided
 from cvpipe.pictures import load_pictures
 from cvpipe.pictures.drawing import curves, to_png, try_to_draw
@@ -30,8 +41,7 @@ log = logging.getLogger(__name__)
 CAPTIONS = {
     "predictions": (
         "The examples are spread evenly over classes, and over right and wrong answers, so wrong"
-        " answers may be more frequent here than in the split.",
-        "",
+        " answers may be more frequent here than in the split."
     )
 }
 
@@ -75,57 +85,42 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
 def write_report(
     run: Run, split: str, examples: int, scores: Mapping[str, Any], figures: Mapping[str, Figure]
 ) -> None:
-    """Write report.md from the scores of one split, and its pictures; one that can't be drawn is
-    warned of and left out.
+    """Write report.md, its pictures, and report.html, which has them inside; a picture that can't
+    be drawn is warned of and left out.
 
     Args:
         examples: of the split.
         figures: by name, in the report's order.
     """
-    folder = run.pictures(split)
+    config, folder = run.config, run.pictures(split)
     folder.mkdir(exist_ok=True)
     drawn = {name: try_to_draw(name, partial(to_png, own)) for name, own in figures.items()}
-    pictures = {name: content for name, content in drawn.items() if content is not None}
-    for name, content in pictures.items():
-        (folder / f"{name}.png").write_bytes(content)
-    lines = [
-        f"# {run.config.name}",
-        "",
-        (
+    blocks: list[Block] = [
+        Heading(1, config.name),
+        Text(
             f"Scores on the {split} split, of {counted(examples, 'example')}; the training split"
             f" had {run.known['examples']['train']:,}."
         ),
-        "",
-        *(line for said in (unfinished(run), one_sided(scores)) if said for line in (said, "")),
-        *table(
+        *(Text(said) for said in (unfinished(run), one_sided(scores)) if said),
+        Table(
             ["score", "value"], [[name, number(value)] for name, value in numbers(scores).items()]
         ),
-        "",
-        *(
-            line
-            for name in pictures
-            for line in (
-                f"## {_title(name)}",
-                "",
-                f"![{_title(name)}]({folder.name}/{name}.png)",
-                "",
-                *CAPTIONS.get(name, ()),
-            )
-        ),
-        *(
-            ["## Per class", "", *per_class_table(scores["per_class"]), ""]
-            if "per_class" in scores
-            else []
-        ),
-        "## Made with",
-        "",
-        ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        "",
-        "```json",
-        json.dumps(run.config.to_json(), indent=2),
-        "```",
     ]
-    run.report(split).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, content in drawn.items():
+        if content is not None:
+            title = _title(name)
+            blocks += [Heading(2, title), Picture(title, f"{folder.name}/{name}.png", content)]
+            blocks += [Text(CAPTIONS[name])] if name in CAPTIONS else []
+    if "per_class" in scores:
+        blocks += [Heading(2, "Per class"), per_class_table(scores["per_class"])]
+    made_with = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    resolved = json.dumps(config.to_json(), indent=2)
+    blocks += [Heading(2, "Made with"), Text(made_with), Code("json", resolved)]
+    for name, content in pictures_of(blocks).items():
+        (run.folder / name).write_bytes(content)
+    report = run.report(split)
+    report.write_text(to_markdown(blocks), encoding="utf-8")
+    report.with_suffix(".html").write_text(to_html(config.name, blocks), encoding="utf-8")
 
 
 def unfinished(run: Run) -> str | None:
@@ -145,12 +140,10 @@ def unfinished(run: Run) -> str | None:
     )
 
 
-def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return the lines of a Markdown table, one a class, from a score's "per_class"; "–" where a
-    score is undefined.
-    """
+def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return a line a class from a score's "per_class"; "–" where a score is undefined."""
     columns = list(next(iter(scores.values())))
-    return table(
+    return Table(
         ["class", *columns],
         [[name, *(number(own[column]) for column in columns)] for name, own in scores.items()],
     )

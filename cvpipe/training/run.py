@@ -6,8 +6,9 @@ metrics.jsonl       a JSON object a line: training and validation scores by step
 quarantine.jsonl    records that couldn't be read
 checkpoints/        last.npz and earlier-STEP.npz before it, best.npz; snapshot-1.npz and so on
                     where asked for
-events/             TensorBoard
+train/, validation/ TensorBoard
 report.md           scores and pictures/ of the test split; report-validation.md and so on
+report.html         the same as one file
 scores-test.json    the numbers of the report; scores-validation.json and so on
 """
 
@@ -49,7 +50,6 @@ class Run:
         self.known_file = self.folder / "run.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.quarantine_file = self.folder / "quarantine.jsonl"
-        self.events = self.folder / "events"
 
     def report(self, split: str) -> Path:
         """The report on a split: report.md is the test split's."""

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from cvpipe.config import Config
 from cvpipe.data.prepare import input_spec, restore_pixels
@@ -19,6 +21,7 @@ from cvpipe.evaluation import Predict, numbers
 from cvpipe.pictures import Pictures, load_pictures
 from cvpipe.pictures.drawing import try_to_draw
 from cvpipe.tasks.task import Task
+from cvpipe.training.insight import Insight
 from cvpipe.training.progress import Progress
 from cvpipe.training.run import Run
 from cvpipe.training.shown_examples import SHOWN_IMAGES, ShownExamples, draw_evaluation
@@ -36,7 +39,7 @@ class RunLog:
     ):
         self._config, self._run, self._task, self._splits = config, run, task, splits
         self._progress = progress
-        self._summaries = Summaries(run.events, run.writes)
+        self._summaries = Summaries(run.folder, run.writes)
         self._pictures = (
             load_pictures(config, splits["train"].facts)
             if config.train.pictures and run.writes
@@ -44,6 +47,7 @@ class RunLog:
         )
         self._shown = ShownExamples(self._pictures) if self._pictures else None
         self._scores: dict[str, Any] = {}
+        self._insight: Insight | None = None
         self._logged_at, self._steps = 0.0, 0
         self._sums: dict[str, float] = {}
 
@@ -52,10 +56,11 @@ class RunLog:
         self._progress.note(text)
 
     def start(self, predict: Predict) -> None:
-        """Log what is known before the first step: the configuration, the graph, and examples as
-        augmentation leaves them.
+        """Log what is known before the first step: the configuration, the environment, the graph,
+        and examples as augmentation leaves them.
         """
-        self._summaries.config(self._config)
+        if self._run.writes:
+            self._summaries.about(self._config, self._run.versions)
         if self._config.train.pictures and self._run.writes:
             self._summaries.graph(predict, input_spec(self._config))
         if self._pictures:
@@ -99,7 +104,7 @@ class RunLog:
             self._run.log_metrics(
                 {"step": step, "epoch": round(epoch, 3), "split": "train", **means}
             )
-            self._summaries.scalars(step, {f"train/{name}": value for name, value in means.items()})
+            self._summaries.scalars(step, "train", means)
             self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
@@ -112,9 +117,7 @@ class RunLog:
         self._run.log_metrics(
             {"step": step, "epoch": epoch, "split": "validation", **numbers(scores)}
         )
-        self._summaries.scalars(
-            step, {f"validation/{name}": value for name, value in numbers(scores).items()}
-        )
+        self._summaries.scalars(step, "validation", scores)
         self._scores = scores
 
     def draw(self, step: int) -> None:
@@ -127,22 +130,41 @@ class RunLog:
                 self._pictures, self._shown, self._scores, self._task, self._config
             )
             for name, figure in figures.items():
-                try_to_draw(name, partial(self._summaries.figure, step, name, figure))
+                draw = partial(self._summaries.figure, step, "validation", name, figure)
+                try_to_draw(name, draw)
             self._shown = ShownExamples(self._pictures)
         self._scores = {}
+
+    def look_into(self, step: int, networks: Mapping[str, keras.Model]) -> None:
+        """Log histograms of networks on the first training batch, where the pipeline wants them.
+
+        Call it in a training on one device.
+        """
+        if not self._config.train.histograms or not self._run.writes:
+            return
+        if self._insight is None:
+            for batch in self._first_batch():
+                self._insight = Insight(networks, self._task, self._config, batch)
+        if self._insight:
+            values, norm = self._insight.look()
+            self._summaries.histograms(step, values)
+            self._summaries.scalars(step, "train", {"gradient_norm": norm})
 
     def close(self) -> None:
         """Write what is left."""
         self._summaries.close()
 
     def _draw_augmented(self, pictures: Pictures) -> None:
-        batches = training_batches(
-            self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1
-        ).ignore_errors()
-        for batch in batches:
+        for batch in self._first_batch():
             pixels = restore_pixels(batch["image"][:SHOWN_IMAGES], self._config.prepare).numpy()
             targets = {
                 name: target.numpy()[:SHOWN_IMAGES] for name, target in batch["targets"].items()
             }
             figure = pictures.draw_targets(pixels, targets)
-            self._summaries.figure(0, "augmented training images", figure)
+            self._summaries.figure(0, "train", "augmented training images", figure)
+
+    def _first_batch(self) -> tf.data.Dataset:
+        """Return the training's first batch; nothing if a record in it can't be read."""
+        return training_batches(
+            self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1
+        ).ignore_errors()

@@ -1,53 +1,91 @@
-"""TensorBoard summaries of a run."""
+"""TensorBoard summaries of a run: RUN/train and RUN/validation, with the same tags, so that
+TensorBoard lays their curves over each other.
+"""
 
 from __future__ import annotations
 
 import json
+import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 from cvpipe.config import Config
-from cvpipe.pictures.drawing import to_pixels
+from cvpipe.pictures.drawing import NAMED_CLASSES, to_pixels
+
+Part = Literal["train", "validation"]
+MOST_VALUES = 1_000_000
+"""A histogram is made of about so many values, evenly spaced."""
 
 
 class Summaries:
-    """Writes scalars, pictures, the graph and the configuration; writes nothing where `enabled` is
+    """Writes scalars, pictures, histograms, the graph and texts; writes nothing where `enabled` is
     False.
     """
 
     def __init__(self, folder: Path, enabled: bool = True):
-        self._writer = (
-            tf.summary.create_file_writer(str(folder))
-            if enabled
-            else tf.summary.create_noop_writer()
-        )
+        self._folder, self._enabled = folder, enabled
+        self._writers: dict[Part, tf.summary.SummaryWriter] = {}
 
-    def scalars(self, step: int, values: dict[str, Any]) -> None:
-        """One point a number, by name such as "train/loss"; what isn't a number is passed over."""
-        with self._writer.as_default(step):
+    def scalars(self, step: int, part: Part, values: Mapping[str, Any]) -> None:
+        """One point a number, by name such as "loss"; scores of up to NAMED_CLASSES classes by
+        "per_class/CLASS/NAME"; what isn't a number is passed over.
+        """
+        with self._writer(part).as_default(step):
             for name, value in values.items():
                 if isinstance(value, (int, float)):
                     tf.summary.scalar(name, value)
-        self._writer.flush()
+            classes = values.get("per_class", {})
+            for label, scores in classes.items() if len(classes) <= NAMED_CLASSES else ():
+                for name, value in scores.items():
+                    tf.summary.scalar(f"per_class/{label}/{name}", value)
+        self._writer(part).flush()
 
-    def figure(self, step: int, name: str, figure: Figure) -> None:
+    def figure(self, step: int, part: Part, name: str, figure: Figure) -> None:
         """A matplotlib figure as an image."""
-        with self._writer.as_default(step):
+        with self._writer(part).as_default(step):
             tf.summary.image(name, to_pixels(figure)[tf.newaxis])
 
-    def config(self, config: Config) -> None:
-        """The whole configuration as text."""
-        with self._writer.as_default(0):
+    def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Distributions of numbers by name, such as "weights/stem/kernel"."""
+        with self._writer("train").as_default(step):
+            for name, own in values.items():
+                tf.summary.histogram(name, own.ravel()[:: -(-own.size // MOST_VALUES) or 1])
+
+    def about(self, config: Config, versions: Mapping[str, str]) -> None:
+        """The whole configuration and the environment as text."""
+        devices = [device.name for device in tf.config.list_logical_devices()]
+        environment = {
+            **versions,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "devices": ", ".join(devices),
+        }
+        rows = [f"{name} | {value}" for name, value in environment.items()]
+        with self._writer("train").as_default(0):
             tf.summary.text("config", f"```\n{json.dumps(config.to_json(), indent=2)}\n```")
+            tf.summary.text("environment", "\n".join(["part | version", "--- | ---", *rows]))
 
     def graph(self, function: Any, *specs: tf.TensorSpec) -> None:
         """The graph of a `tf.function` for the given inputs."""
-        with self._writer.as_default(0):
+        with self._writer("train").as_default(0):
             tf.summary.graph(function.get_concrete_function(*specs).graph)
 
     def close(self) -> None:
         """Writes what is left."""
-        self._writer.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    def _writer(self, part: Part) -> tf.summary.SummaryWriter:
+        """Return the writer of a part, whose folder it makes at its first use."""
+        if part not in self._writers:
+            self._writers[part] = (
+                tf.summary.create_file_writer(str(self._folder / part))
+                if self._enabled
+                else tf.summary.create_noop_writer()
+            )
+        return self._writers[part]

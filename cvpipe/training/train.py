@@ -239,6 +239,8 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
             if config.train.non_finite != "stop":
                 checkpointer.save(EVALUATED)
             parts.log.draw(int(state.step))
+            if parts.strategy.num_replicas_in_sync == 1:
+                parts.log.look_into(int(state.step), state.networks)
 
     # == End.
     return "stopped early" if int(state.step) < total_steps else "finished"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from cvpipe.metrics.classification import ClassificationMetrics
-from cvpipe.training.report import per_class_table, unfinished, write_report
+from cvpipe.training.report import unfinished, write_report
 from cvpipe.training.run import Run
 
 
@@ -63,6 +65,10 @@ def test_a_network_that_answers_one_class_is_told_in_the_report(run: Run) -> Non
     assert "dog | –" in report and "0.5000 | 0.0000" in report
 
 
-def test_names_dont_break_tables() -> None:
-    lines = per_class_table({"a|b": {"f1": 0.5}, "two\nlines": {"f1": float("nan")}})
-    assert lines == ["class | f1", "--- | ---", r"a\|b | 0.5000", "two lines | –"]
+def test_the_report_as_one_file_needs_no_other_and_has_the_same_pictures(run: Run) -> None:
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    pictures = [base64.b64decode(coded) for coded in re.findall(r"base64,([^\"]+)", page)]
+    assert pictures
+    named = re.findall(r"]\((pictures/[^)]+)\)", run.report("test").read_text())
+    assert pictures == [(run.folder / name).read_bytes() for name in named]
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from conftest import small_config
 from cvpipe.training.train import train
 
 
 @pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
-    run = tmp_path_factory.mktemp("runs") / "run"
-    train(small_config("train.pictures=true", "train.epochs=1", "schedule.warmup_epochs=0"), run)
-    accumulator = EventAccumulator(str(run / "events"), size_guidance={"tensors": 0, "images": 0})
-    accumulator.Reload()
-    return accumulator
+def events(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("runs")
+    options = ("train.pictures=true", "train.epochs=1", "schedule.warmup_epochs=0")
+    train(small_config(*options, "train.histograms=true"), folder / "digits")
+    multiplexer = EventMultiplexer(size_guidance={"tensors": 0, "images": 0})
+    multiplexer.AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    return multiplexer
+
+
+def test_a_run_is_two_of_tensorboards_named_after_it_whose_curves_have_the_same_names(
+    events: Any,
+) -> None:
+    assert set(events.Runs()) == {"digits/train", "digits/validation"}
+    for run in events.Runs().values():
+        assert "loss" in run["tensors"]
 
 
 @pytest.mark.parametrize(
@@ -26,21 +38,28 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
         "train/learning_rate",
         "train/images_per_second",
         "train/input_wait",
+        "train/gradient_norm",
+        "train/augmented training images",
+        "train/config",
+        "train/environment",
+        "train/weights/logits/kernel",
+        "train/gradients/logits/kernel",
+        "train/activations/network/logits",
         "validation/accuracy",
         "validation/loss",
-        "augmented training images",
-        "predictions",
-        "confusion_matrix",
-        "calibration",
-        "config",
+        "validation/per_class/7/f1",
+        "validation/predictions",
+        "validation/confusion_matrix",
+        "validation/calibration",
     ],
 )
-def test_tensorboard_shows(events: EventAccumulator, name: str) -> None:
-    assert name in events.Tags()["tensors"]
+def test_tensorboard_shows(events: Any, name: str) -> None:
+    part, _, tag = name.partition("/")
+    assert tag in events.Runs()[f"digits/{part}"]["tensors"]
 
 
-def test_tensorboard_shows_the_graph(events: EventAccumulator) -> None:
-    assert events.Tags()["graph"]
+def test_tensorboard_shows_the_graph(events: Any) -> None:
+    assert events.Runs()["digits/train"]["graph"]
 
 
 def test_tensorboard_itself_can_be_started() -> None:

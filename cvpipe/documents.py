@@ -1,0 +1,114 @@
+"""Documents of headings, texts, tables, pictures and code, as Markdown or as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cvpipe.markdown import table
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #8884; }
+td { font-variant-numeric: tabular-nums; }
+img { max-width: 100%; background: white; border-radius: 4px; }
+pre { overflow: auto; padding: 1rem; background: #8882; border-radius: 4px; }
+"""
+
+
+class Heading(NamedTuple):
+    """A heading; level 1 is the document's own."""
+
+    level: int
+    text: str
+
+
+class Text(NamedTuple):
+    """A paragraph, without markup."""
+
+    text: str
+
+
+class Table(NamedTuple):
+    """Rows of cells below a head."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Picture(NamedTuple):
+    """A PNG file."""
+
+    title: str
+    name: str
+    """Its path from the document."""
+    content: bytes
+
+
+class Code(NamedTuple):
+    """Lines to be shown as they are."""
+
+    language: str
+    text: str
+
+
+Block = Heading | Text | Table | Picture | Code
+
+
+def to_markdown(blocks: Sequence[Block]) -> str:
+    """Return a document as Markdown, whose pictures are files beside it."""
+    lines: list[str] = []
+    for block in blocks:
+        match block:
+            case Heading(level, text):
+                lines += [f"{'#' * level} {text}", ""]
+            case Text(text):
+                lines += [text, ""]
+            case Table(head, rows):
+                lines += [*table(head, rows), ""]
+            case Picture(title, name, _):
+                lines += [f"![{title}]({name})", ""]
+            case Code(language, text):
+                lines += [f"```{language}", text, "```", ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def to_html(title: str, blocks: Sequence[Block]) -> str:
+    """Return a document as one HTML file that needs no other: pictures lie in it."""
+    body = "\n".join(map(_html, blocks))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def pictures_of(blocks: Sequence[Block]) -> Mapping[str, bytes]:
+    """Return the files of a document's pictures by path."""
+    return {block.name: block.content for block in blocks if isinstance(block, Picture)}
+
+
+def _html(block: Block) -> str:
+    match block:
+        case Heading(level, text):
+            return f"<h{level}>{html.escape(text)}</h{level}>"
+        case Text(text):
+            return f"<p>{html.escape(text)}</p>"
+        case Table(head, rows):
+            lines = [_row("th", head), *(_row("td", row) for row in rows)]
+            return "<table>\n" + "\n".join(lines) + "\n</table>"
+        case Picture(title, _, content):
+            coded = base64.b64encode(content).decode("ascii")
+            return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{coded}">'
+        case Code(_, text):
+            return f"<pre>{html.escape(text)}</pre>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inner}</tr>"
