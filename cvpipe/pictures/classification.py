@@ -40,7 +40,7 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, facts: Facts
 ) -> Figure:
-    """Draw images uint8 [N, H, W, C] under the answers, green and red, with the true class where
+    """Draw images uint8 [N, H, W, C] under the answers, blue and orange, with the true class where
     an answer is wrong.
     """
     names = facts.class_names

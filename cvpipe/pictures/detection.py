@@ -65,7 +65,7 @@ def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Detection, facts: Facts
 ) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their objects in gray and the answers, from a
-    score of DRAWN_SCORE, in green over them.
+    score of DRAWN_SCORE, in blue over them.
     """
     size = pixels.shape[1:3]
     marks = []
@@ -78,8 +78,12 @@ def draw_answers(
         answered = drawing.Marks(
             _placed(boxes, extent, size, config), [_title(found) for found in shown], drawing.RIGHT
         )
-        marks.append([_truth(targets, n, size, config, facts)._replace(color="#8c959f"), answered])
-    return drawing.boxes_grid(pixels, marks)
+        marks.append(
+            [_truth(targets, n, size, config, facts)._replace(color=drawing.TRUTH), answered]
+        )
+    return drawing.boxes_grid(
+        pixels, marks, legend={"truth": drawing.TRUTH, "answer": drawing.RIGHT}
+    )
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:

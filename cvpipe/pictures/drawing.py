@@ -11,11 +11,13 @@ import contextlib
 import functools
 import io
 import logging
+import textwrap
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+from matplotlib import font_manager, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,10 +27,41 @@ from cvpipe.geometry.masks import palette
 
 log = logging.getLogger(__name__)
 
-RIGHT, WRONG = "#1a7f37", "#cf222e"
+# Colors that people with any kind of color vision can tell apart (Okabe and Ito 2008).
+RIGHT, WRONG, TRUTH = "#0072b2", "#d55e00", "#8c959f"
+# Sizes in points, and the least width of a photo in a grid, in inches.
+TITLE, LABEL, PANEL = 9, 8, 1.8
+# Fonts with Chinese, Japanese or Korean letters, which matplotlib's own lacks.
+EAST_ASIAN = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK KR",
+    "Source Han Sans",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "IPAexGothic",
+    "TakaoGothic",
+    "NanumGothic",
+    "Droid Sans Fallback",
+    "Unifont",
+)
+# Longer names are broken into lines along an axis.
+NAME_LETTERS = 24
 # Of more classes than this, an axis shows no names.
 NAMED_CLASSES = 50
 Drawn = TypeVar("Drawn")
+
+
+def use_more_fonts() -> None:
+    """Have matplotlib take letters that its font lacks from other fonts of this machine."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    more = [name for name in EAST_ASIAN if name in installed]
+    # Whoever chose a font in a matplotlibrc file keeps it.
+    if rcParams["font.family"] == ["sans-serif"]:
+        rcParams["font.family"] = ["sans-serif", *more]
+
+
+use_more_fonts()
 
 
 def literal(text: str) -> str:
@@ -63,22 +96,33 @@ def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
 
 
 def image_grid(
-    images: np.ndarray, titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 8
+    images: np.ndarray, titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 6
 ) -> Figure:
-    """Images uint8 [N, H, W, C] with a title each, green where `right` and red where not."""
+    """Images uint8 [N, H, W, C] with a title each, blue where `right` and orange where not."""
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
     aspect = images.shape[1] / images.shape[2] if len(images) else 1.0
+    wrapped = [wrap_title(title, PANEL) for title in titles]
+    lines = max((title.count("\n") + 1 for title in wrapped), default=1)
     figure = Figure(
-        figsize=(1.5 * columns, (1.5 * min(max(aspect, 0.2), 5) + 0.25) * rows),
+        figsize=(PANEL * columns, (PANEL * min(max(aspect, 0.2), 5) + 0.19 * lines + 0.2) * rows),
         layout="constrained",
     )
     for n, axes in enumerate(_panels(figure, rows, columns).flat):
         if n < len(images):
             _show(axes, images[n])
             color = "black" if right is None else RIGHT if right[n] else WRONG
-            axes.set_title(literal(titles[n]), fontsize=8, color=color)
+            axes.set_title(literal(wrapped[n]), fontsize=TITLE, color=color)
     return figure
+
+
+def wrap_title(title: str, width: float) -> str:
+    """Break a title into lines that fit into `width` inches; no letter is lost."""
+    # Letters of the font take about 0.6 of its size, those of Chinese and Japanese 1.
+    wide = any(ord(letter) > 0x2E80 for letter in title)
+    letters = max(int(72 * width / (TITLE * (1.0 if wide else 0.62))), 1)
+    lines = [textwrap.wrap(line, letters) or [""] for line in title.split("\n")]
+    return "\n".join(line for own in lines for line in own)
 
 
 class Marks(NamedTuple):
@@ -90,9 +134,17 @@ class Marks(NamedTuple):
     color: str
 
 
-def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: int = 4) -> Figure:
+def boxes_grid(
+    images: np.ndarray,
+    marks: Sequence[Sequence[Marks]],
+    columns: int = 4,
+    legend: Mapping[str, str] | None = None,
+) -> Figure:
     """Images uint8 [N, H, W, C], each with its boxes and their titles; later marks lie over earlier
     ones.
+
+    Args:
+        legend: the meaning of colors, by meaning.
     """
     columns = max(min(columns, len(images)), 1)
     rows = max(-(-len(images) // columns), 1)
@@ -122,11 +174,17 @@ def boxes_grid(images: np.ndarray, marks: Sequence[Sequence[Marks]], columns: in
                     *corner,
                     literal(title),
                     color="white",
-                    fontsize=6,
+                    fontsize=LABEL,
                     va="bottom",
                     clip_on=True,
                     bbox={"facecolor": color, "edgecolor": "none", "pad": 0.6},
                 )
+    if legend:
+        handles = [
+            Rectangle((0, 0), 1, 1, fill=False, edgecolor=color, linewidth=1.5, label=meaning)
+            for meaning, color in legend.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=len(legend), fontsize=TITLE)
     return figure
 
 
@@ -148,25 +206,27 @@ def masks_table(
         for axes, image in zip(row, own, strict=True):
             _show(axes, image)
     for axes, title in zip(grid[0], columns, strict=True):
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title, fontsize=TITLE)
     patches = [
         Rectangle((0, 0), 1, 1, color=color / 255, label=legend_name(name))
         for name, color in zip(classes[:20], palette(), strict=False)
     ]
-    figure.legend(handles=patches, loc="outside right upper", fontsize=7)
+    figure.legend(handles=patches, loc="outside right upper", fontsize=TITLE)
     return figure
 
 
 def bars(counts: Mapping[str, float], what: str) -> Figure:
     """Numbers by name, as bars; names and numbers are written for up to NAMED_CLASSES."""
-    figure = Figure(figsize=(min(max(5.5, 0.4 * len(counts) + 2), 14), 3), layout="constrained")
+    # Beyond some 60 letters, names side by side would overlap.
+    rotation = 90 if sum(map(len, counts)) > 60 else 0
+    width, below = min(max(5.5, 0.4 * len(counts) + 2), 14), room_for(counts) if rotation else 0
+    figure = Figure(figsize=(width, 3 + below), layout="constrained")
     axes = figure.subplots()
     bars = axes.bar(range(len(counts)), list(counts.values()))
     axes.set(ylabel=what, xticks=[])
     if len(counts) <= NAMED_CLASSES:
         axes.bar_label(bars, fmt="{:.3g}", fontsize=8)
-        # Beyond some 60 letters, names side by side would overlap.
-        _name_ticks(axes, "x", counts, 90 if sum(map(len, counts)) > 60 else 0)
+        _name_ticks(axes, "x", counts, rotation)
     return figure
 
 
@@ -180,7 +240,7 @@ def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[f
         label = legend_name(name) if n < 20 else None
         axes.plot(recall, line, label=label, linewidth=1 if n else 2.5)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.03))
-    figure.legend(loc="outside right upper", fontsize=7)
+    figure.legend(loc="outside right upper", fontsize=TITLE)
     return figure
 
 
@@ -193,7 +253,7 @@ def image_table(
     aspect = images[0].shape[1] / images[0].shape[2]
     height = min(max(aspect, 0.2), 5)
     figure = Figure(
-        figsize=(1.5 * len(columns) + 0.5, (1.5 * height + 0.1) * len(rows) + 0.3),
+        figsize=(PANEL * len(columns) + 0.5, (PANEL * height + 0.1) * len(rows) + 0.3),
         layout="constrained",
     )
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -201,9 +261,9 @@ def image_table(
         for column, axes in enumerate(grid[row]):
             axes.set(xticks=[], yticks=[])
             _show(axes, own[column])
-        grid[row, 0].set_ylabel(literal(rows[row]), fontsize=8)
+        grid[row, 0].set_ylabel(literal(rows[row]), fontsize=TITLE)
     for axes, title in zip(grid[0], columns, strict=True):
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title, fontsize=TITLE)
     return figure
 
 
@@ -211,7 +271,9 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
     """Images per class, int [K] for each split, stacked; names are written for up to NAMED_CLASSES
     classes.
     """
-    figure = Figure(figsize=(min(max(5.0, 0.4 * len(classes) + 2), 14), 3.5), layout="constrained")
+    rotation = _rotation(classes)
+    width, below = min(max(5.0, 0.4 * len(classes) + 2), 14), room_for(classes) if rotation else 0
+    figure = Figure(figsize=(width, 3.5 + below), layout="constrained")
     axes = figure.subplots()
     below = np.zeros(len(classes), int)
     for split, own in counts.items():
@@ -219,7 +281,7 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
         below = below + own
     axes.set(xlabel="class", ylabel="images")
     if len(classes) <= NAMED_CLASSES:
-        _name_ticks(axes, "x", classes, _rotation(classes))
+        _name_ticks(axes, "x", classes, rotation)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -228,14 +290,15 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """Counts int [K, K], a row per true class, shaded by the row's share; numbers are written for
     up to 20 classes.
     """
-    size = min(max(4.0, 0.5 * len(classes) + 2), 14)
-    figure = Figure(figsize=(size, size), layout="constrained")
+    size = min(max(4.0, 0.5 * len(classes) + 1), 14)
+    room, rotation = room_for(classes), _rotation(classes)
+    figure = Figure(figsize=(size + room, size + (room if rotation else 0)), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= NAMED_CLASSES:
-        _name_ticks(axes, "x", classes, _rotation(classes))
+        _name_ticks(axes, "x", classes, rotation)
         _name_ticks(axes, "y", classes)
     if len(classes) <= 20:
         for row, column in np.argwhere(counts):
@@ -283,7 +346,7 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     right.plot(
         [row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT
     )
-    left.set(xlabel="epoch", ylabel="loss (training: augmented, with what is added)")
+    left.set(xlabel="epoch", ylabel="loss (training: with augmentation)")
     right.set(xlabel="epoch", ylabel=f"validation {score}")
     if left.lines:
         left.legend()
@@ -317,7 +380,20 @@ def _name_ticks(
 ) -> None:
     """Write names at 0, 1, 2 … along the "x" or "y" axis."""
     set_ticks = axes.set_xticks if axis == "x" else axes.set_yticks
-    set_ticks(range(len(names)), [literal(name) for name in names], rotation=rotation)
+    wrapped = ["\n".join(textwrap.wrap(name, NAME_LETTERS)) or name for name in names]
+    size = "medium" if all(name == own for name, own in zip(names, wrapped, strict=True)) else LABEL
+    set_ticks(
+        range(len(names)), [literal(name) for name in wrapped], rotation=rotation, fontsize=size
+    )
+
+
+def room_for(names: Collection[str]) -> float:
+    """Return the inches that the longest of some names takes along an axis, where it is drawn
+    across it; none where there are too many to draw.
+    """
+    if len(names) > NAMED_CLASSES:
+        return 0.0
+    return 0.09 * min(max(map(len, names), default=0), NAME_LETTERS)
 
 
 def legend_name(name: str) -> str:

@@ -17,8 +17,6 @@ from cvpipe.data.prepare import place_boxes
 from cvpipe.pictures import Arrays, Pictures, classification, drawing
 from cvpipe.pictures.photo import Entry, color_of, draw_box, show_photo
 
-TRUTH = "#8c959f"
-
 
 def make_pictures(config: Localization, facts: Facts) -> Pictures:
     """Return the pictures of a localizer."""
@@ -43,14 +41,14 @@ def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Localization, facts: Facts
 ) -> Figure:
     """Draw prepared images uint8 [N, H, W, C] with their objects in gray, and over them the
-    answers, green where the class is right and red where not.
+    answers, blue where the class is right and orange where not.
     """
     size, sizes = pixels.shape[1:3], predictions["image_size"]
     boxes = _placed(predictions["box"] / np.tile(sizes, 2), sizes, size, config)
     right = predictions["class_id"] == targets["label"]
     marks = [
         [
-            truth._replace(color=TRUTH),
+            truth._replace(color=drawing.TRUTH),
             drawing.Marks(
                 box[np.newaxis],
                 [f"{facts.class_names[label]} {probability:.0%}"],
@@ -66,7 +64,8 @@ def draw_answers(
             strict=True,
         )
     ]
-    return drawing.boxes_grid(pixels, marks)
+    legend = {"truth": drawing.TRUTH, "right": drawing.RIGHT, "wrong class": drawing.WRONG}
+    return drawing.boxes_grid(pixels, marks, legend=legend)
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:

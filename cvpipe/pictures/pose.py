@@ -23,7 +23,6 @@ NEAR = 0.1
 """Largest error of a keypoint that counts as found, as a share of the longer side of the figure's
 box.
 """
-TRUTH = "#8c959f"
 
 
 def make_pictures(config: Pose, facts: Facts) -> Pictures:
@@ -59,13 +58,14 @@ def draw_targets(pixels: np.ndarray, targets: Arrays, *, config: Pose, facts: Fa
 def draw_answers(
     pixels: np.ndarray, targets: Arrays, predictions: Arrays, *, config: Pose, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with their keypoints in gray and the answers in green
+    """Draw prepared images uint8 [N, H, W, C] with their keypoints in gray and the answers in blue
     over them.
     """
     size = pixels.shape[1:3]
-    figure = drawing.boxes_grid(pixels, [[]] * len(pixels))
+    legend = {"truth": drawing.TRUTH, "answer": drawing.RIGHT}
+    figure = drawing.boxes_grid(pixels, [[]] * len(pixels), legend=legend)
     for n, axes in enumerate(figure.axes[: len(pixels)]):
-        _draw_truth(axes, targets, n, size, config, facts, TRUTH)
+        _draw_truth(axes, targets, n, size, config, facts, drawing.TRUTH)
         extent = predictions["image_size"][n]
         points = _placed(predictions["keypoints"][n] / extent, extent, size, config)
         shown = predictions["scores"][n] >= DRAWN_SCORE
