@@ -18,6 +18,8 @@ MAX_RATIO = 100
 """A body that unpacks to more than so many times its size is taken for a bomb …"""
 UNSUSPICIOUS = 2**20
 """… unless it stays below so many bytes."""
+MAX_UNSIZED = 8 * 2**20
+"""Most bytes of a body that comes in chunks, which can't be refused by its Content-Length."""
 MAX_DEPTH = 64
 STRINGS_PER_VALUE = 64
 """Names and values of an instance; ten times what any of ours has, and 70 bytes of memory each."""
@@ -65,8 +67,8 @@ def body_length(
     return int(length)
 
 
-def check_size(size: int, limit: int) -> None:
-    """Refuse a body of more bytes than the limit.
+def check_size(size: int, limit: int, hint: str = "") -> None:
+    """Refuse a body of more bytes than the limit; `hint` says what else may help.
 
     Raises:
         RequestError: 413.
@@ -75,15 +77,20 @@ def check_size(size: int, limit: int) -> None:
         raise RequestError(
             413,
             f"the body has {size} bytes or more; this server reads at most {limit}: send fewer"
-            " images at a time",
+            f" images at a time{hint}",
         )
 
 
 class Unpacker:
     """Undoes the Content-Encoding of a body that arrives in parts."""
 
-    def __init__(self, coding: str, limit: int) -> None:
+    def __init__(self, coding: str, limit: int, sized: bool = True) -> None:
         """Accept "identity" and "gzip".
+
+        Args:
+            coding: the header Content-Encoding.
+            limit: most bytes of the body, both as it is sent and unpacked.
+            sized: False for a body that comes in chunks.
 
         Raises:
             RequestError: 415 for another coding.
@@ -94,7 +101,9 @@ class Unpacker:
                 415,
                 f"Content-Encoding: {coding} is not known; send the body as it is, or with gzip",
             )
-        self._limit, self._taken, self._given = limit, 0, 0
+        self._limit = limit if sized else min(limit, MAX_UNSIZED)
+        self._hint = "" if sized else ", or send the body with its Content-Length"
+        self._taken, self._given = 0, 0
         self._stream = None if coding == "identity" else zlib.decompressobj(16 + zlib.MAX_WBITS)
 
     def feed(self, part: bytes) -> Iterable[bytes]:
@@ -105,7 +114,7 @@ class Unpacker:
         """
         self._taken += len(part)
         if self._stream is None:
-            check_size(self._taken, self._limit)
+            check_size(self._taken, self._limit, self._hint)
             yield part
             return
         while part:
@@ -133,7 +142,7 @@ class Unpacker:
 
     def _count(self, size: int, consumed: int) -> None:
         self._given += size
-        check_size(self._given, self._limit)
+        check_size(self._given, self._limit, self._hint)
         if self._given > max(UNSUSPICIOUS, MAX_RATIO * consumed):
             raise RequestError(
                 413,

@@ -91,7 +91,8 @@ class Exchange:
         """
         settings, request = self.service.settings, self.request
         coding = request.headers.get("content-encoding", "identity")
-        unpacker = Unpacker(coding, settings.max_body_bytes)
+        sized = "content-length" in request.headers
+        unpacker = Unpacker(coding, settings.max_body_bytes, sized)
         guard = JsonGuard(json_values) if json_values else None
         content, unseen, taken = bytearray(), 0, 0
         try:
