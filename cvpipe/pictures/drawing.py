@@ -272,8 +272,8 @@ def class_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fi
     classes.
     """
     rotation = _rotation(classes)
-    width, below = min(max(5.0, 0.4 * len(classes) + 2), 14), room_for(classes) if rotation else 0
-    figure = Figure(figsize=(width, 3.5 + below), layout="constrained")
+    width, room = min(max(5.0, 0.4 * len(classes) + 2), 14), room_for(classes) if rotation else 0
+    figure = Figure(figsize=(width, 3.5 + room), layout="constrained")
     axes = figure.subplots()
     below = np.zeros(len(classes), int)
     for split, own in counts.items():
