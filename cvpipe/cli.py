@@ -27,6 +27,8 @@ COMMANDS = (
     "data",
     "sweep",
     "baselines",
+    "explain",
+    "attack",
     "models",
     "schema",
 )

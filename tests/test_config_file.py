@@ -50,7 +50,8 @@ CLASSES = typing.get_args(typing.get_args(Pipeline)[0])
 TRAIN_KEYS = (
     "epochs, batch_size, accumulate, clip_norm, clip_value, evaluate_every, "
     "checkpoint_minutes, checkpoints_kept, non_finite, snapshots, early_stopping, ema, teacher, "
-    "precision, xla, onednn, deterministic, strategy, steps_per_call, pictures, histograms"
+    "adversarial, precision, xla, onednn, deterministic, strategy, steps_per_call, pictures, "
+    "histograms"
 )
 NAMES = [repr(typing.get_args(task.model_fields["task"].annotation)[0]) for task in CLASSES]
 TASKS = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"

@@ -38,6 +38,7 @@ ORDER = [
     {"losses", "metrics"},
     {"tasks"},
     {"evaluation"},
+    {"explain"},
     {"training"},
     {"search", "baselines"},
     {"export"},

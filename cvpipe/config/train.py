@@ -29,6 +29,17 @@ class Teacher(Section):
     """Share of the loss that is the distance from the teacher; the rest is the pipeline's own."""
 
 
+class Adversarial(Section):
+    """Learn from the worst images near each example (Madry et al. 2018)."""
+
+    epsilon: Positive
+    """Largest change of a pixel, as a share of its range, such as 0.1."""
+    steps: Count = 7
+    """Steps of the attack; each costs as much as a step without it."""
+    step_size: Positive | None = None
+    """Change of a step; leave out for 2.5 × epsilon / steps."""
+
+
 class Train(Section):
     """Length, devices and checkpoints of the training."""
 
@@ -68,6 +79,8 @@ class Train(Section):
     """
     teacher: Teacher | None = None
     """A run that teaches this one; leave out for none."""
+    adversarial: Adversarial | None = None
+    """Train against attacks; leave out for none."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Keras's dtype policy: arithmetic in half precision, weights and answers in float32."""
     xla: Literal["auto", "on", "off"] = "auto"

@@ -62,6 +62,7 @@ def make_task(config: Classification, facts: Facts) -> Task:
         combine=partial(combine, config=config),
         initial_loss=lambda: expected_initial_loss(config.loss, len(names)),
         imitate=partial(imitate, config=config),
+        class_scores=lambda outputs: outputs["logits"],
     )
 
 

@@ -52,6 +52,7 @@ def make_task(config: Localization, facts: Facts) -> Task:
         best_by=BestBy("localization_accuracy"),
         combine=combine,
         imitate=partial(imitate, config=config),
+        class_scores=lambda outputs: outputs["logits"],
     )
 
 

@@ -149,6 +149,10 @@ class Task:
     """Loss of an untrained network; None where it depends on the images."""
     imitate: Imitate | None = None
     """None where a task can't be taught by another network."""
+    class_scores: Callable[[Tensors], tf.Tensor] | None = None
+    """Outputs to the score of each class in an image, float32 [B, K], which explanations follow
+    back to pixels; None where a task has no classes.
+    """
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
     """Graph code: adds answers that need the decoded image. Takes uint8 [h, w, C] and the answers
     to it, without their first dimension; returns scalar strings by name.

@@ -19,6 +19,7 @@ from cvpipe.errors import ConfigError, Interrupted
 from cvpipe.evaluation import batches_of, make_predict
 from cvpipe.interrupt import stop_on_signals
 from cvpipe.tasks import load_task
+from cvpipe.training.adversarial import with_attacks
 from cvpipe.training.build import build_state
 from cvpipe.training.checkpointer import Checkpointer
 from cvpipe.training.checkpoints import read_newest
@@ -84,6 +85,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     source = splits["train"]
     with strategy.scope():
         task = with_teacher(load_task(config, source.facts), config, source.facts)
+        task = with_attacks(task, config)
     run = Run(folder, writes=is_chief(strategy))
     warn_of_repetition(config, len(source))
     state, schedule = build_state(config, task, len(source), strategy)

@@ -27,7 +27,7 @@ from cvpipe.metrics.detection import DetectionMetrics
 from cvpipe.models.build import make_style
 from cvpipe.models.detection import detection_network, ssd_defaults, yolo_grids
 from cvpipe.tasks.detection.assign import yolo_targets, yolo_v1_targets
-from cvpipe.tasks.detection.decode import decode, decode_boxes
+from cvpipe.tasks.detection.decode import class_scores, decode, decode_boxes
 from cvpipe.tasks.task import BestBy, Networks, Option, Task, Tensors, supervised
 
 ANSWERS = {
@@ -67,6 +67,7 @@ def make_task(config: Detection, facts: Facts) -> Task:
         best_by=BestBy("ap50"),
         options=options_of(config),
         imitate=mean_squares,
+        class_scores=partial(class_scores, config=config),
     )
 
 

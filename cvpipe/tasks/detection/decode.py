@@ -40,6 +40,11 @@ def decode_boxes(raw: tf.Tensor, config: Detection) -> tf.Tensor:
     return tf.concat(found, axis=1)
 
 
+def class_scores(outputs: dict[str, tf.Tensor], config: Detection) -> tf.Tensor:
+    """Return the logarithm of each class's best score in an image, float32 [B, K]."""
+    return tf.math.log(tf.reduce_max(_scores(outputs, config), axis=1) + 1e-7)
+
+
 def _scores(outputs: dict[str, tf.Tensor], config: Detection) -> tf.Tensor:
     logits = outputs["logits"]
     match config.model.head:

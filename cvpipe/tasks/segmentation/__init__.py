@@ -68,6 +68,7 @@ def make_task(config: Segmentation, facts: Facts) -> Task:
         combine=mean_of_softmax,
         initial_loss=lambda: expected_initial_loss(config.loss, len(names)),
         imitate=imitate,
+        class_scores=class_scores,
         decorate=decorate if config.export.png else None,
     )
 
@@ -100,6 +101,17 @@ def truth(example: Example) -> Tensors:
 def loss(outputs: Tensors, targets: Tensors, config: Segmentation) -> Tensors:
     """Return the parts of the loss, float32 [B] each."""
     return segmentation_loss(outputs["logits"], targets["mask"], config.loss)
+
+
+def class_scores(outputs: Tensors) -> tf.Tensor:
+    """Return each class's mean logit over the pixels that are answered with it, float32 [B, K]; 0
+    where none is.
+    """
+    logits = outputs["logits"]
+    answered = tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(answered * logits, [1, 2]), tf.reduce_sum(answered, [1, 2])
+    )
 
 
 def imitate(outputs: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:

@@ -1,0 +1,187 @@
+"""Adversarial examples within a ball around prepared images and within the range of pixels.
+
+ε is in pixels / 255, as the papers have it: prepared images are scaled, so a `Ball` knows what it
+is for each channel.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import tensorflow as tf
+
+from cvpipe.config.prepare import Prepare
+from cvpipe.explain.gradients import pixel_gradient
+from cvpipe.explain.score import Score, Subject, chosen
+
+Norm = Literal["linf", "l2"]
+
+
+class Ball(NamedTuple):
+    """The images that an attack may choose."""
+
+    epsilon: float
+    """Largest change, in pixels / 255: of a pixel for linf, of all together for l2."""
+    norm: Norm
+    scale: tf.Tensor
+    """float32 [C]: a prepared pixel's change for a change of one in pixels / 255."""
+    low: tf.Tensor
+    """float32 [C]: black, prepared."""
+    high: tf.Tensor
+    """float32 [C]: white, prepared."""
+
+    def project(self, images: tf.Tensor, around: tf.Tensor) -> tf.Tensor:
+        """Return the nearest images in the ball around others, of the same shape."""
+        change = (images - around) / self.scale
+        if self.norm == "linf":
+            change = tf.clip_by_value(change, -self.epsilon, self.epsilon)
+        else:
+            length = length_of(change)
+            change *= tf.minimum(1.0, self.epsilon / tf.maximum(length, 1e-12))
+        return tf.clip_by_value(around + change * self.scale, self.low, self.high)
+
+    def step(self, gradient: tf.Tensor, size: float) -> tf.Tensor:
+        """Return the change of this size, in pixels / 255, that raises a function most."""
+        own = gradient * self.scale
+        if self.norm == "linf":
+            return size * tf.sign(own) * self.scale
+        length = length_of(own)
+        return size * tf.math.divide_no_nan(own, length) * self.scale
+
+
+def make_ball(epsilon: float, norm: Norm, prepare: Prepare) -> Ball:
+    """Return the ball around images that a pipeline prepares."""
+    mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
+    mean, scale = (
+        tf.broadcast_to(mean, [prepare.channels]),
+        1 / tf.broadcast_to(std, [prepare.channels]),
+    )
+    return Ball(epsilon, norm, scale, -mean * scale, (1 - mean) * scale)
+
+
+def margin_loss(subject: Subject, targeted: bool = False) -> Score:
+    """Return what an attack raises: the cross-entropy with the true class, or where `targeted` its
+    negative with the wanted one.
+    """
+
+    def loss(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        own = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, subject.all_scores(images))
+        return -own if targeted else own
+
+    return loss
+
+
+def fgsm(loss: Score, images: tf.Tensor, classes: tf.Tensor, ball: Ball) -> tf.Tensor:
+    """Return images one step along the gradient's sign (Goodfellow et al. 2015, section 4)."""
+    gradient = pixel_gradient(loss, images, classes)
+    return ball.project(images + ball.step(gradient, ball.epsilon), images)
+
+
+def pgd(
+    loss: Score,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    ball: Ball,
+    *,
+    steps: int = 20,
+    step_size: float | None = None,
+    seed: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Return images after projected gradient ascent (Madry et al. 2018, section 2.1).
+
+    Args:
+        loss: what is raised.
+        images: prepared.
+        classes: one for each image.
+        ball: of the images that may be chosen.
+        steps: of the ascent.
+        step_size: in pixels / 255; None: 2.5 × ε / steps.
+        seed: int64 [2], starts from a random image of the ball; None starts from the image.
+    """
+    size = 2.5 * ball.epsilon / steps if step_size is None else step_size
+    start = images
+    if seed is not None:
+        drawn = tf.random.stateless_uniform(tf.shape(images), seed, -1.0, 1.0)
+        start = ball.project(images + ball.epsilon * drawn * ball.scale, images)
+
+    def ascend(step: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        gradient = pixel_gradient(loss, found, classes)
+        return step + 1, ball.project(found + ball.step(gradient, size), images)
+
+    _, found = tf.while_loop(
+        lambda step, _: step < steps, ascend, (0, start), parallel_iterations=1
+    )
+    return tf.ensure_shape(found, images.shape)
+
+
+def deep_fool(
+    subject: Subject,
+    images: tf.Tensor,
+    ball: Ball,
+    *,
+    classes: int = 10,
+    steps: int = 50,
+    overshoot: float = 0.02,
+) -> tf.Tensor:
+    """Return the nearest images of another class, by linear steps in L2 (Moosavi-Dezfooli et al.
+    2016, algorithm 2); they need not lie within `ball.epsilon`.
+
+    Args:
+        subject: the network.
+        images: prepared.
+        ball: for the range and the scale of pixels.
+        classes: the most probable ones that are tried.
+        steps: at most so many.
+        overshoot: share of the way that is added.
+    """
+    own = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
+    count = min(classes, subject.all_scores(images[:1]).shape[1])
+
+    def move(step: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(found)
+            scores = subject.all_scores(found)
+            ranked = tf.math.top_k(tf.stop_gradient(scores), count).indices
+            own_score = chosen(scores, own)
+            others = [chosen(scores, ranked[:, n]) - own_score for n in range(count)]
+        best = tf.fill([tf.shape(images)[0]], float("inf"))
+        way = tf.zeros_like(images)
+        for n, other in enumerate(others):
+            slope = tape.gradient(other, found) * ball.scale
+            length = length_of(slope)[:, 0, 0, 0]
+            distance = tf.abs(other) / tf.maximum(length, 1e-12)
+            distance = tf.where(ranked[:, n] == own, float("inf"), distance)
+            nearer = distance < best
+            best = tf.where(nearer, distance, best)
+            unit = tf.math.divide_no_nan(slope, length[:, tf.newaxis, tf.newaxis, tf.newaxis])
+            step_there = (distance + 1e-4)[:, tf.newaxis, tf.newaxis, tf.newaxis] * unit
+            way = tf.where(nearer[:, tf.newaxis, tf.newaxis, tf.newaxis], step_there, way)
+        still = tf.argmax(scores, axis=1, output_type=tf.int32) == own
+        moved = tf.clip_by_value(found + (1 + overshoot) * way * ball.scale, ball.low, ball.high)
+        return step + 1, tf.where(still[:, tf.newaxis, tf.newaxis, tf.newaxis], moved, found)
+
+    _, found = tf.while_loop(lambda step, _: step < steps, move, (0, images), parallel_iterations=1)
+    return tf.ensure_shape(found, images.shape)
+
+
+def length_of(images: tf.Tensor) -> tf.Tensor:
+    """Return the Euclidean length of each image, [B, 1, 1, 1]."""
+    return tf.sqrt(tf.reduce_sum(tf.square(images), [1, 2, 3], keepdims=True))
+
+
+def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tensor:
+    """Return attacked images as pixels that a file can hold, uint8 [B, H, W, C], rounded toward the
+    originals, so that they stay inside the ball.
+
+    Args:
+        images: prepared.
+        around: the originals, prepared.
+        prepare: as they were prepared.
+    """
+    mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
+    pixels, before = ((255 * (own * std + mean)) for own in (images, around))
+    # An original is a whole number of pixels, but for rounding.
+    before = tf.round(before)
+    change = pixels - before
+    rounded = before + tf.sign(change) * tf.floor(tf.abs(change) + 1e-3)
+    return tf.cast(tf.clip_by_value(rounded, 0, 255), tf.uint8)

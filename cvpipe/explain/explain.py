@@ -1,0 +1,132 @@
+"""Explanations of images by a run: one map for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.data.decode import decode_image
+from cvpipe.data.prepare import input_spec, prepare, restore_pixels
+from cvpipe.errors import ConfigError, DataError, suggest
+from cvpipe.explain.cam import grad_cam, grad_cam_pp, score_cam
+from cvpipe.explain.gradients import gradient_input, integrated_gradients, saliency, smooth_grad
+from cvpipe.explain.guided import guided_backprop, with_rule
+from cvpipe.explain.perturbation import occlusion, rise
+from cvpipe.explain.score import Score, Subject, chosen, feature_layer
+
+SEED = (0, 20)
+METHODS = (
+    "saliency",
+    "gradient_input",
+    "smooth_grad",
+    "integrated_gradients",
+    "guided_backprop",
+    "deconvnet",
+    "grad_cam",
+    "grad_cam_pp",
+    "score_cam",
+    "occlusion",
+    "rise",
+)
+
+
+def explain(
+    subject: Subject,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    methods: Sequence[str],
+    layer: str | None = None,
+) -> dict[str, np.ndarray]:
+    """Return a map for each method, float32 [B, H, W].
+
+    Args:
+        subject: the network.
+        images: prepared, float32 [B, H, W, C].
+        classes: int32 [B].
+        methods: names among METHODS.
+        layer: name of the feature map for class activation maps; None: the last one.
+
+    Raises:
+        ConfigError: a method is unknown, or doesn't go with the network.
+    """
+    found = {}
+    for name in methods:
+        if name not in METHODS:
+            raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
+        method = _method(name, subject, layer)
+        graph = tf.function(method, autograph=False)
+        found[name] = graph(images, classes).numpy()
+    return found
+
+
+def read_images(files: Sequence[bytes], config: Config) -> tf.Tensor:
+    """Return encoded images as the network sees them, float32 [B, H, W, C].
+
+    Raises:
+        ConfigError: images are answered in tiles or several views.
+        DataError: an image can't be decoded; its number is told.
+    """
+    check_single_map(config)
+    prepared = []
+    for number, content in enumerate(files):
+        try:
+            image = decode_image(tf.constant(content), config.prepare.channels)
+        except tf.errors.InvalidArgumentError:
+            raise DataError(
+                f"image {number + 1} can't be decoded; give JPEG, PNG, BMP or WebP"
+            ) from None
+        prepared.append(prepare(image, config.prepare))
+    return tf.stack(prepared)
+
+
+def check_single_map(config: Config) -> None:
+    """Raise ConfigError if an image isn't one input of the network."""
+    spec = input_spec(config)
+    if len(spec.shape) != 4 or not spec.shape[1:].is_fully_defined():
+        raise ConfigError(
+            "this pipeline answers tiles or several views of an image, which have no single map;"
+            " take a run with prepare.resize: stretch or letterbox, and one view"
+        )
+
+
+def answered(subject: Subject, images: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class with the highest score of each image, int32 [B], and that score."""
+    scores = subject.all_scores(images).numpy()
+    best = scores.argmax(axis=1).astype(np.int32)
+    return best, scores[np.arange(len(best)), best]
+
+
+def pixels_of(images: tf.Tensor, config: Config) -> np.ndarray:
+    """Return prepared images as uint8 [B, H, W, C]."""
+    return np.asarray(restore_pixels(images, config.prepare))
+
+
+def _method(name: str, subject: Subject, layer: str | None) -> Score:
+    def probability(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        return chosen(tf.nn.softmax(subject.all_scores(images)), classes)
+
+    seed = tf.constant(SEED, tf.int64)
+    match name:
+        case "saliency":
+            return partial(saliency, subject.score)
+        case "gradient_input":
+            return partial(gradient_input, subject.score)
+        case "smooth_grad":
+            return partial(smooth_grad, subject.score, seed=seed)
+        case "integrated_gradients":
+            return partial(integrated_gradients, subject.score)
+        case "guided_backprop":
+            return partial(guided_backprop, with_rule(subject, "guided"))
+        case "deconvnet":
+            return partial(guided_backprop, with_rule(subject, "deconvnet"))
+        case "occlusion":
+            patch = max(min(subject.network.input_shape[1:3]) // 7, 1)
+            return partial(occlusion, subject.score, patch=patch, stride=max(patch // 2, 1))
+        case "rise":
+            return partial(rise, probability, seed=seed)
+    cam = {"grad_cam": grad_cam, "grad_cam_pp": grad_cam_pp, "score_cam": score_cam}[name]
+    return partial(cam, subject, layer=feature_layer(subject.network, layer))

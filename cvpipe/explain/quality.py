@@ -1,0 +1,74 @@
+"""Quality of maps: deletion, insertion (Petsiuk et al. 2018) and the pointing game (Zhang et al.
+2018).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from cvpipe.explain.score import Score
+
+
+class Faithfulness(NamedTuple):
+    """Means of the score while pixels are changed in the map's order, float32 [B] each."""
+
+    deletion: tf.Tensor
+    """The most important pixels vanish first: lower is better."""
+    insertion: tf.Tensor
+    """They appear first: higher is better."""
+
+
+def faithfulness(
+    score: Score,
+    images: tf.Tensor,
+    classes: tf.Tensor,
+    maps: tf.Tensor,
+    *,
+    steps: int = 20,
+    fill: float = 0.0,
+) -> Faithfulness:
+    """Return deletion and insertion of maps [B, H, W].
+
+    Args:
+        score: of a class, in 0…1 to be comparable.
+        images: prepared.
+        classes: one for each image.
+        maps: importance of each pixel.
+        steps: equal parts of the pixels that are changed one after the other.
+        fill: pixels that are hidden.
+    """
+    number, pixels = maps.shape[0], maps.shape[1] * maps.shape[2]
+    flat = tf.reshape(maps, [number, pixels])
+    order = tf.argsort(flat, direction="DESCENDING", stable=True)
+    rank = tf.reshape(tf.argsort(order, stable=True), [*maps.shape, 1])
+    deleted, inserted = [], []
+    for step in range(steps + 1):
+        changed = rank < round(pixels * step / steps)
+        deleted.append(score(tf.where(changed, fill, images), classes))
+        inserted.append(score(tf.where(changed, images, fill), classes))
+    return Faithfulness(_area(deleted), _area(inserted))
+
+
+def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Return True where a map [B, H, W] is largest within one of the image's boxes: bool [B].
+
+    Args:
+        maps: importance of each pixel.
+        boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; those without an
+            area count for nothing.
+    """
+    height, width = maps.shape[1], maps.shape[2]
+    top = tf.argmax(tf.reshape(maps, [-1, height * width]), axis=1, output_type=tf.int32)
+    y = (tf.cast(top // width, tf.float32) + 0.5) / height
+    x = (tf.cast(top % width, tf.float32) + 0.5) / width
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    y, x = y[:, tf.newaxis], x[:, tf.newaxis]
+    return tf.reduce_any((y >= ymin) & (y < ymax) & (x >= xmin) & (x < xmax), axis=1)
+
+
+def _area(scores: list[tf.Tensor]) -> tf.Tensor:
+    """Return the area under equally spaced scores, by the trapezoidal rule."""
+    ends = (scores[0] + scores[-1]) / 2
+    return (tf.add_n(scores) - ends) / (len(scores) - 1)

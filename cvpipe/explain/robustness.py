@@ -1,0 +1,101 @@
+"""Accuracy of a network under attacks of rising strength."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.config.prepare import Prepare
+from cvpipe.explain.attack import Ball, Norm, fgsm, make_ball, margin_loss, pgd, to_bytes
+from cvpipe.explain.score import Subject
+
+Attack = Literal["fgsm", "pgd"]
+ATTACKS: tuple[Attack, ...] = ("fgsm", "pgd")
+_SEED = (0, 21)
+
+
+class Point(NamedTuple):
+    """The accuracy at one strength."""
+
+    epsilon: float
+    right: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images that are answered right."""
+        return self.right / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the accuracy (Wilson 1927)."""
+        z, n, share = 1.96, self.images, self.accuracy
+        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def accuracies(
+    subject: Subject,
+    batches: Iterable[Mapping[str, Any]],
+    prepare: Prepare,
+    attack: Attack,
+    epsilons: Sequence[float],
+    *,
+    norm: Norm = "linf",
+    steps: int = 20,
+) -> list[Point]:
+    """Return the accuracy at each strength, on images that files could hold: pixels are rounded.
+
+    Args:
+        subject: the network.
+        batches: of evaluation, with "image", "weight" and targets with "label".
+        prepare: as images are prepared.
+        attack: "fgsm" or "pgd".
+        epsilons: in pixels / 255; 0 is no attack.
+        norm: of the ball.
+        steps: of pgd.
+    """
+    attacked = [
+        _attacked(subject, prepare, attack, make_ball(epsilon, norm, prepare), steps)
+        for epsilon in epsilons
+    ]
+    right, images = np.zeros(len(epsilons), int), 0
+    for batch in batches:
+        real = np.asarray(batch["weight"]) > 0
+        labels = tf.cast(batch["targets"]["label"], tf.int32)
+        images += int(real.sum())
+        for n, answer in enumerate(attacked):
+            answers = answer(tf.convert_to_tensor(batch["image"]), labels).numpy()
+            right[n] += int((answers == labels.numpy())[real].sum())
+    return [Point(e, int(r), images) for e, r in zip(epsilons, right, strict=True)]
+
+
+def _attacked(
+    subject: Subject, prepare: Prepare, attack: Attack, ball: Ball, steps: int
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return a graph from images and labels to the classes that are answered under attack."""
+    loss = margin_loss(subject)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def answer(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        if ball.epsilon:
+            found = (
+                fgsm(loss, images, labels, ball)
+                if attack == "fgsm"
+                else pgd(loss, images, labels, ball, steps=steps, seed=tf.constant(_SEED, tf.int64))
+            )
+            images = prepared(to_bytes(found, images, prepare), prepare)
+        return tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
+
+    return answer
+
+
+def prepared(pixels: tf.Tensor, prepare: Prepare) -> tf.Tensor:
+    """Return pixels uint8 [B, H, W, C] of the network's size as it sees them."""
+    mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
+    return (tf.cast(pixels, tf.float32) / 255 - mean) / std

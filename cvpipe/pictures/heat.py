@@ -1,0 +1,60 @@
+"""Pictures of explanations: maps over images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from cvpipe.pictures.drawing import RIGHT, TITLE, image_table
+
+# A map's largest values are cut off here, so that one pixel doesn't make all others dark.
+BRIGHTEST = 99.5
+
+
+def draw_maps(pixels: np.ndarray, maps: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
+    """Draw images uint8 [N, H, W, C] in a row each, and each map [N, H, W] over them."""
+    rows = [
+        np.stack([_rgb(image), *(overlay(image, own[n]) for own in maps.values())])
+        for n, image in enumerate(pixels)
+    ]
+    return image_table(rows, names, ["image", *maps])
+
+
+def robustness_curve(
+    epsilons: Sequence[float],
+    accuracies: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    name: str,
+) -> Figure:
+    """Draw accuracy over the strength of an attack, with confidence intervals."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    low, high = zip(*intervals, strict=True)
+    axes.fill_between(epsilons, low, high, color=RIGHT, alpha=0.2)
+    axes.plot(epsilons, accuracies, marker="o", color=RIGHT, label=name)
+    axes.set(xlabel="ε (share of a pixel's range)", ylabel="accuracy", ylim=(0, 1.03))
+    axes.legend(fontsize=TITLE)
+    return figure
+
+
+def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return an image uint8 [H, W, C] under the colors of a map [H, W], uint8 [H, W, 3]."""
+    scaled = scaled_map(values)
+    colors = 255 * colormaps["inferno"](scaled)[..., :3]
+    gray = _rgb(image).mean(axis=-1, keepdims=True)
+    share = 0.25 + 0.6 * scaled[..., np.newaxis]
+    return np.round((1 - share) * gray + share * colors).astype(np.uint8)
+
+
+def scaled_map(values: np.ndarray) -> np.ndarray:
+    """Scale a map to 0…1: 0 is its smallest value, or 0 if it has negative ones."""
+    values = np.maximum(values, 0) if values.min() < 0 else values - values.min()
+    top = np.percentile(values, BRIGHTEST) or values.max()
+    return np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(image, (*image.shape[:2], 3))

@@ -1,0 +1,107 @@
+"""Guards `cvpipe explain` and `cvpipe attack`, and training against attacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import ROOT, Once, small_config
+from cvpipe.training.train import train
+
+EXAMPLE = ROOT / "pipelines" / "classification" / "example.png"
+Cvpipe = Callable[..., tuple[int, str, str]]
+EPSILON = 0.03
+LONGER = ("train.epochs=15", "train.evaluate_every=15", "model.dropout=0", "train.ema=null")
+
+
+def test_a_run_is_explained_in_pictures(cvpipe: Cvpipe, trained_run: Path, tmp_path: Path) -> None:
+    methods = [word for name in ("saliency", "grad_cam") for word in ("--method", name)]
+    code, out, err = cvpipe(
+        "explain", trained_run, EXAMPLE, EXAMPLE, *methods, "--to", tmp_path / "maps", "--json"
+    )
+    assert code == 0, err
+    result = json.loads(out)
+    assert len(result["images"]) == 2 and Path(result["picture"]).is_file()
+    for row in result["images"]:
+        assert set(row["maps"]) == {"saliency", "grad_cam"} and row["class_name"] in "0123456789"
+        with Image.open(row["maps"]["saliency"]) as picture:
+            assert picture.size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--class", "eleven"), "--class eleven: no such class; "),
+        (("--method", "gradcam"), "did you mean 'grad_cam'?"),
+        (("--method", "grad_cam", "--layer", "stemm"), "--layer stemm: not a feature map"),
+    ],
+)
+def test_wrong_names_are_sentences(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    code, out, err = cvpipe("explain", trained_run, EXAMPLE, *words, "--to", tmp_path / "maps")
+    assert (code, out) == (2, "") and said in err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_images_that_cant_be_read_are_sentences(
+    cvpipe: Cvpipe, trained_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"garbage")
+    code, _, err = cvpipe("explain", trained_run, EXAMPLE, tmp_path / "bad.png")
+    assert code == 1 and "image 2 can't be decoded" in err
+    code, _, err = cvpipe("explain", trained_run, tmp_path / "none.png")
+    assert code == 1 and "none.png: the image can't be read (No such file or directory)" in err
+
+
+def attacked(cvpipe: Cvpipe, run: Path, folder: Path, *words: Any) -> dict[float, float]:
+    code, out, err = cvpipe(
+        "attack",
+        run,
+        "--epsilon",
+        f"0,{EPSILON}",
+        "--limit",
+        "100",
+        "--to",
+        folder,
+        "--json",
+        *words,
+    )
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["images"] == 100 and Path(result["picture"]).is_file()
+    return {point["epsilon"]: point["accuracy"] for point in result["points"]}
+
+
+@pytest.fixture(scope="session")
+def hardened(once: Once) -> Path:
+    """A run that was trained against attacks."""
+    adversarial = f"train.adversarial={{epsilon: {EPSILON}, steps: 3}}"
+    config = small_config(adversarial, *LONGER)
+    return once("runs/hardened", lambda folder: train(config, folder))
+
+
+@pytest.mark.soak
+def test_training_against_attacks_makes_them_fail_more_often(
+    cvpipe: Cvpipe, hardened: Path, once: Once, tmp_path: Path
+) -> None:
+    config = small_config(*LONGER)
+    plain = once("runs/not_hardened", lambda folder: train(config, folder))
+    steps = ("--steps", "5")
+    soft = attacked(cvpipe, plain, tmp_path / "soft", *steps)
+    hard = attacked(cvpipe, hardened, tmp_path / "hard", *steps)
+    assert soft[EPSILON] < soft[0.0] and hard[EPSILON] > soft[EPSILON] + 0.1
+
+
+def test_a_run_is_attacked(cvpipe: Cvpipe, trained_run: Path, tmp_path: Path) -> None:
+    found = attacked(cvpipe, trained_run, tmp_path / "attack", "--method", "fgsm")
+    assert found[EPSILON] <= found[0.0]
+    code, _, err = cvpipe("attack", trained_run, "--epsilon", "0,x")
+    assert code == 2 and "no list of numbers" in err
+    assert np.isfinite(list(found.values())).all()

@@ -1,0 +1,228 @@
+"""Guards explanations: axioms, closed forms, planted patterns, and networks they don't fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvpipe.errors import ConfigError
+from cvpipe.explain.cam import grad_cam, grad_cam_pp, score_cam
+from cvpipe.explain.explain import METHODS, explain
+from cvpipe.explain.gradients import (
+    gradient_input,
+    integrated_gradients,
+    pixel_gradient,
+    saliency,
+    smooth_grad,
+)
+from cvpipe.explain.guided import with_rule
+from cvpipe.explain.perturbation import occlusion, rise
+from cvpipe.explain.quality import faithfulness, points_at
+from cvpipe.explain.score import Subject, chosen, feature_layer
+
+SIZE = 12
+SEED = tf.constant([0, 1], tf.int64)
+
+
+def convolutional(seed: int = 0) -> Subject:
+    """A smooth network of two convolutions and three classes, with random weights."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input([SIZE, SIZE, 2])
+    x = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)
+    x = keras.layers.Activation("tanh", name="smooth")(x)
+    x = keras.layers.Conv2D(6, 3, 2, padding="same", activation="relu", name="second")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    logits = keras.layers.Dense(3, name="logits")(x)
+    return Subject(keras.Model(image, {"logits": logits}), lambda outputs: outputs["logits"])
+
+
+def linear() -> Subject:
+    """A network whose score is a weighted sum of pixels."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input([SIZE, SIZE, 2])
+    logits = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(image))
+    return Subject(keras.Model(image, {"logits": logits}), lambda outputs: outputs["logits"])
+
+
+def images(count: int = 3) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(0).normal(size=(count, SIZE, SIZE, 2)), tf.float32)
+
+
+CLASSES = tf.constant([0, 2, 1])
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    subject, x = convolutional(), images()
+    gradient = pixel_gradient(subject.score, x, CLASSES).numpy()
+    random = np.random.default_rng(2)
+    for _ in range(10):
+        place = tuple(random.integers(0, n) for n in x.shape)
+        step = np.zeros(x.shape, np.float32)
+        step[place] = 1e-2
+        above, below = subject.score(x + step, CLASSES), subject.score(x - step, CLASSES)
+        slope = (above - below)[place[0]].numpy() / 2e-2
+        np.testing.assert_allclose(gradient[place], slope, rtol=0.02, atol=2e-4)
+
+
+def test_saliency_and_gradient_input_of_a_linear_network_are_its_weights() -> None:
+    subject, x = linear(), images()
+    kernel = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 3)
+    own = np.moveaxis(kernel[..., CLASSES.numpy()], -1, 0)
+    np.testing.assert_allclose(saliency(subject.score, x, CLASSES), np.abs(own).max(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        gradient_input(subject.score, x, CLASSES), (own * x).numpy().sum(-1), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_integrated_gradients_add_up_to_the_difference_of_the_scores() -> None:
+    subject, x = convolutional(), images()
+    maps = integrated_gradients(subject.score, x, CLASSES, steps=100)
+    difference = subject.score(x, CLASSES) - subject.score(tf.zeros_like(x), CLASSES)
+    np.testing.assert_allclose(tf.reduce_sum(maps, [1, 2]), difference, rtol=1e-2, atol=1e-3)
+
+
+def test_smooth_grad_without_noise_is_saliency_and_with_it_depends_on_the_seed() -> None:
+    subject, x = convolutional(), images()
+    plain = saliency(subject.score, x, CLASSES)
+    still = smooth_grad(subject.score, x, CLASSES, seed=SEED, noise=0.0, samples=3)
+    np.testing.assert_allclose(still, plain, rtol=1e-5)
+    one, same, other = (
+        smooth_grad(subject.score, x, CLASSES, seed=seed, samples=3).numpy()
+        for seed in (SEED, SEED, SEED + 1)
+    )
+    assert (one == same).all() and (one != other).any()
+
+
+@pytest.mark.parametrize("patch, stride", [(3, 3), (4, 2), (5, 4), (20, 3)])
+def test_occlusion_of_a_linear_network_has_a_closed_form(patch: int, stride: int) -> None:
+    subject, x = linear(), images()
+    maps = occlusion(subject.score, x, CLASSES, patch=patch, stride=stride, batch=5).numpy()
+    parts = gradient_input(subject.score, x, CLASSES).numpy()
+    last = max(SIZE - patch, 0)
+    begins = sorted({*range(0, last, stride), last})
+    falls, hidden = np.zeros_like(parts), np.zeros([SIZE, SIZE])
+    for top in begins:
+        for left in begins:
+            own = np.s_[top : top + patch, left : left + patch]
+            falls[(slice(None), *own)] += parts[(slice(None), *own)].sum((1, 2))[:, None, None]
+            hidden[own] += 1
+    np.testing.assert_allclose(maps, falls / hidden, rtol=1e-3, atol=1e-5)
+
+
+def test_rise_finds_the_pixels_that_a_score_is_made_of() -> None:
+    weights = np.zeros([SIZE, SIZE, 2], np.float32)
+    weights[2:5, 7:10] = 1
+
+    def score(x: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(x * weights, [1, 2, 3]) / 18
+
+    maps = rise(score, tf.ones([1, SIZE, SIZE, 2]), tf.zeros([1], tf.int32), seed=SEED, cells=4)
+    top, left = np.unravel_index(maps[0].numpy().argmax(), (SIZE, SIZE))
+    assert 1 <= top <= 5 and 6 <= left <= 10
+    again = rise(score, tf.ones([1, SIZE, SIZE, 2]), tf.zeros([1], tf.int32), seed=SEED, cells=4)
+    assert (maps.numpy() == again.numpy()).all()
+
+
+def planted() -> Subject:
+    """A network that answers class 1 where an image has a bright spot, and class 0 otherwise."""
+    image = keras.Input([SIZE, SIZE, 2])
+    x = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="spots")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, {"logits": keras.layers.Dense(2, name="logits")(x)})
+    kernel = np.zeros([3, 3, 2, 2], np.float32)
+    kernel[..., 0] = 1
+    model.get_layer("spots").set_weights([kernel, np.zeros(2, np.float32)])
+    model.get_layer("logits").set_weights(
+        [np.array([[-1.0, 1.0], [0.0, 0.0]], np.float32), np.zeros(2, np.float32)]
+    )
+    return Subject(model, lambda outputs: outputs["logits"])
+
+
+@pytest.mark.parametrize("method", [grad_cam, grad_cam_pp, score_cam])
+def test_class_activation_maps_point_at_a_planted_pattern(method: Callable[..., tf.Tensor]) -> None:
+    subject, x = planted(), np.zeros([2, SIZE, SIZE, 2], np.float32)
+    x[0, 2:5, 6:9], x[1, 8:11, 1:4] = 1, 1
+    layer = feature_layer(subject.network)
+    assert layer.name == "spots"
+    maps = method(subject, tf.constant(x), tf.constant([1, 1]), layer)
+    boxes = np.array([[[2, 6, 5, 9]], [[8, 1, 11, 4]]]) / SIZE
+    assert points_at(maps, tf.constant(boxes, tf.float32)).numpy().all()
+    assert (maps.numpy() >= 0).all() and maps.shape == (2, SIZE, SIZE)
+
+
+def test_grad_cam_is_its_equation() -> None:
+    subject, x = convolutional(), images()
+    layer = subject.network.get_layer("second")
+    features = keras.Model(subject.network.inputs, layer.output)(x)
+    kernel = subject.network.get_layer("logits").kernel.numpy()
+    # Of a mean over places, the gradient by each is the weight / their number.
+    weights = kernel.T[CLASSES.numpy()][:, None, None] / (features.shape[1] * features.shape[2])
+    expected = np.maximum((weights * features).numpy().sum(-1), 0)
+    expected = tf.image.resize(expected[..., None], [SIZE, SIZE])[..., 0]
+    found = grad_cam(subject, x, CLASSES, layer)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_answers_batches_as_single_images_and_depends_on_weights(name: str) -> None:
+    subject, x = convolutional(), images(2)
+    classes = CLASSES[:2]
+    maps = explain(subject, x, classes, [name])[name]
+    assert maps.shape == (2, SIZE, SIZE) and maps.dtype == np.float32 and np.isfinite(maps).all()
+    if name != "smooth_grad":  # whose noise is drawn for a batch
+        alone = explain(subject, x[1:], classes[1:], [name])[name]
+        np.testing.assert_allclose(alone[0], maps[1], rtol=1e-3, atol=1e-5)
+    # Adebayo et al. 2018: what stays the same for other weights explains no network.
+    other = explain(convolutional(seed=5), x, classes, [name])[name]
+    assert np.corrcoef(maps.ravel(), other.ravel())[0, 1] < 0.9
+
+
+def test_guided_gradients_let_through_what_is_positive_alone() -> None:
+    image = keras.Input([2])
+    x = keras.layers.Dense(2, activation="relu", name="hidden")(image)
+    model = keras.Model(image, {"logits": keras.layers.Dense(1, name="logits")(x)})
+    model.get_layer("hidden").set_weights([np.eye(2, dtype=np.float32), np.zeros(2, np.float32)])
+    model.get_layer("logits").set_weights(
+        [np.array([[1.0], [-1.0]], np.float32), np.zeros(1, np.float32)]
+    )
+    subject = Subject(model, lambda outputs: outputs["logits"])
+    x = tf.constant([[1.0, 1.0], [-1.0, 1.0]])
+    for rule, expected in (("guided", [[1, 0], [0, 0]]), ("deconvnet", [[1, 0], [1, 0]])):
+        changed = with_rule(subject, rule)
+        gradient = pixel_gradient(changed.score, x, tf.zeros([2], tf.int32))
+        np.testing.assert_array_equal(gradient, expected)
+
+
+def test_deletion_and_insertion_tell_a_good_map_from_its_opposite() -> None:
+    subject, x = linear(), tf.abs(images())
+    good = gradient_input(subject.score, x, CLASSES)
+    best = faithfulness(subject.score, x, CLASSES, good)
+    worst = faithfulness(subject.score, x, CLASSES, -good)
+    assert (best.insertion.numpy() > worst.insertion.numpy()).all()
+    assert (best.deletion.numpy() < worst.deletion.numpy()).all()
+    # The pixels that are left when the best are hidden are those that the worst map shows first.
+    np.testing.assert_allclose(best.deletion, worst.insertion, rtol=0.01, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda s: explain(s, images(1), CLASSES[:1], ["grad_kam"]), "did you mean 'grad_cam'"),
+        (lambda s: feature_layer(s.network, "secont"), "did you mean 'second'"),
+        (lambda s: feature_layer(linear().network), "no feature map"),
+        (lambda s: with_rule(linear(), "guided"), "no ReLU"),
+    ],
+)
+def test_what_doesnt_fit_is_a_sentence(call: Callable[[Subject], object], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        call(convolutional())
+    assert said in str(error.value)
+
+
+def test_a_chosen_score_is_the_classs_own() -> None:
+    scores = tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(chosen(scores, tf.constant([2, 0])), [3, 4])
