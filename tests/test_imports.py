@@ -42,6 +42,7 @@ ORDER = [
     {"training"},
     {"search", "baselines"},
     {"export"},
+    {"prediction"},
     {"serving"},
     {"commands"},
     {"cli"},

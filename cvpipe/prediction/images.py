@@ -1,0 +1,79 @@
+"""Images as people name them: files, folders, zip archives, patterns, and lists on stdin."""
+
+from __future__ import annotations
+
+import glob
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from cvpipe.errors import DataError
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"))
+"""Names by which images are found in folders and archives, in lower case."""
+
+
+class ImageFile(NamedTuple):
+    """An image to answer."""
+
+    name: str
+    """Its path, as it is told."""
+    output: str
+    """The name of files about it; no other image of the same prediction has it."""
+    read: Callable[[], bytes]
+    """Returns its content; raises OSError or DataError."""
+
+
+def find_images(words: Sequence[str]) -> list[ImageFile]:
+    """Find the images that are named on a command line, in the order of the words.
+
+    Args:
+        words: each a file, a folder or a zip archive (all images in it, folders below included, by
+            name), a pattern such as photos/*.jpg, or "-" for a path in each line of stdin.
+
+    Raises:
+        DataError: a folder, an archive or a pattern has no image.
+    """
+    found = [pair for word in words for pair in _found(word)]
+    times: Counter[str] = Counter()
+    images = []
+    for name, read in found:
+        last = name.rpartition("/")[2]
+        times[last] += 1
+        output = f"{last}.{times[last]}" if times[last] > 1 else last
+        images.append(ImageFile(name, output, read))
+    return images
+
+
+def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    path = Path(word)
+    if word == "-":
+        for line in sys.stdin:
+            if line.strip():
+                yield from _found(line.rstrip("\r\n"))
+    elif path.is_dir() or zipfile.is_zipfile(path):
+        yield from _inside(word)
+    elif not path.exists() and glob.has_magic(word):
+        names = glob.glob(word, recursive=True)  # noqa: PTH207: patterns may be absolute
+        matches = [name for name in sorted(names) if Path(name).is_file()]
+        if not matches:
+            raise DataError(f"{word}: no file matches the pattern")
+        for match in matches:
+            yield match, Path(match).read_bytes
+    else:
+        yield word, path.read_bytes
+
+
+def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    from cvpipe.data.sources.files import open_files
+
+    files = open_files(place)
+    names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
+    if not names:
+        raise DataError(f"{place}: holds no image; images end with .jpg, .png, .bmp or .webp")
+    for name in names:
+        yield files.locate(name), partial(files.read, name)

@@ -1,0 +1,98 @@
+"""Answers in files of a folder, so that a prediction that was stopped goes on where it was.
+
+DIR/manifest.json        the artifact, its settings and the images
+DIR/answers-00000.jsonl  the answers to the first SHARD images, a line each; and so on
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvpipe.atomic_write import atomic_write
+from cvpipe.errors import ConfigError, counted
+from cvpipe.json_files import write_json
+from cvpipe.prediction.images import ImageFile
+
+SHARD = 1000
+"""Images of a file."""
+Answer = Callable[[Sequence[ImageFile]], Iterator[dict[str, Any]]]
+
+
+def write_shards(
+    answer: Answer,
+    images: Sequence[ImageFile],
+    folder: Path,
+    about: Mapping[str, Any],
+    note: Callable[[str], None],
+) -> dict[str, int]:
+    """Write the answers to images; files that are there are kept.
+
+    Args:
+        answer: images to their answers, in order.
+        images: all of them.
+        folder: where to write.
+        about: what the answers depend on besides the images, as JSON.
+        note: told of the progress.
+
+    Returns:
+        The numbers of "images", of "errors" among their answers, and of "answered" ones, which were
+        not there before.
+
+    Raises:
+        ConfigError: the folder holds something else, or answers of another artifact or to other
+            images.
+    """
+    _claim(folder, {**about, **_describe(images)})
+    counts, began = {"images": len(images), "errors": 0, "answered": 0}, time.monotonic()
+    for number, begin in enumerate(range(0, len(images), SHARD)):
+        part, file = images[begin : begin + SHARD], folder / f"answers-{number:05d}.jsonl"
+        if not file.exists():
+            with atomic_write(file) as stream:
+                for each in answer(part):
+                    stream.write(json.dumps(each).encode() + b"\n")
+            counts["answered"] += len(part)
+            rate = counts["answered"] / max(time.monotonic() - began, 1e-9)
+            left = len(images) - begin - len(part)
+            note(
+                f"{begin + len(part):,} of {counted(len(images), 'image')}, {rate:.0f} images/s,"
+                f" {left / rate:.0f} s left"
+            )
+        with file.open(encoding="utf-8") as lines:
+            counts["errors"] += sum("error" in json.loads(line) for line in lines)
+    return counts
+
+
+def _describe(images: Sequence[ImageFile]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(image.name.encode("utf-8", "surrogateescape") + b"\0")
+    return {"images": len(images), "names": digest.hexdigest(), "shard": SHARD}
+
+
+def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Make the folder, or make sure that it is of the same prediction."""
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(
+                f"{folder}: the folder is not empty and holds no prediction; choose another with"
+                " --to"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(manifest, dict(wanted))
+        return
+    try:
+        known = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    changed = [name for name, value in wanted.items() if known.get(name) != value]
+    if changed:
+        raise ConfigError(
+            f"{folder}: holds another prediction ({', '.join(changed)} differ); choose another"
+            " folder with --to"
+        )

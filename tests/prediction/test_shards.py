@@ -1,0 +1,113 @@
+"""Guards predictions of many images: stopped anywhere, they end with the same files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+from cvpipe.errors import ConfigError
+from cvpipe.prediction import shards
+from cvpipe.prediction.images import ImageFile
+from cvpipe.prediction.shards import write_shards
+
+EXAMPLE = ROOT / "pipelines" / "classification" / "example.png"
+Cvpipe = Callable[..., tuple[int, str, str]]
+IMAGES = [ImageFile(f"photos/{n}.png", f"{n}.png", lambda: b"") for n in range(23)]
+ABOUT = {"artifact": "abc", "settings": {}}
+
+
+class Stopped(Exception):
+    """The end of a prediction in its middle."""
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", 5)
+
+
+def answers(most: int = 1000) -> shards.Answer:
+    """Return answers that stop after so many images."""
+    left = most
+
+    def answer(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
+        nonlocal left
+        for image in images:
+            if not left:
+                raise Stopped
+            left -= 1
+            error = {"error": "broken"} if image.name.endswith("3.png") else {"class_id": 7}
+            yield {"image": image.name, **error}
+
+    return answer
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def write(folder: Path, most: int = 1000, **about: Any) -> dict[str, int]:
+    return write_shards(answers(most), IMAGES, folder, {**ABOUT, **about}, lambda text: None)
+
+
+def test_a_prediction_stopped_again_and_again_ends_with_the_same_files(tmp_path: Path) -> None:
+    counts = write(tmp_path / "whole")
+    assert counts == {"images": 23, "errors": 2, "answered": 23}
+    for most in (0, 3, 5, 7, 9, 5, 2):
+        with pytest.raises(Stopped):
+            write(tmp_path / "stopped", most % 5 if most > 5 else min(most, 4))
+    assert write(tmp_path / "stopped")["errors"] == 2
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    lines = [
+        json.loads(line)
+        for name in sorted(files(tmp_path / "whole"))
+        if name.endswith(".jsonl")
+        for line in (tmp_path / "whole" / name).read_text().splitlines()
+    ]
+    assert [line["image"] for line in lines] == [image.name for image in IMAGES]
+
+
+def test_what_is_answered_is_not_answered_again(tmp_path: Path) -> None:
+    write(tmp_path / "run")
+    assert write(tmp_path / "run", most=0)["answered"] == 0
+    (tmp_path / "run" / "answers-00002.jsonl").unlink()
+    assert write(tmp_path / "run", most=5)["answered"] == 5
+
+
+def test_another_prediction_or_anything_else_in_the_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"holds another prediction \(artifact differ\)"):
+        write(tmp_path / "run", artifact="other")
+    with pytest.raises(ConfigError, match=r"images, names differ"):
+        write_shards(answers(), IMAGES[1:], tmp_path / "run", ABOUT, lambda text: None)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="not empty and holds no prediction"):
+        write(tmp_path / "mine")
+
+
+def test_the_command_answers_a_folder_into_files_as_it_prints_them(
+    cvpipe: Cvpipe, artifact: Path, tmp_path: Path
+) -> None:
+    photos, to = tmp_path / "photos", tmp_path / "answers"
+    photos.mkdir()
+    for n in range(7):
+        shutil.copy(EXAMPLE, photos / f"{n}.png")
+    (photos / "4.png").write_bytes(b"garbage")
+    code, out, err = cvpipe("predict", artifact, photos, "--to", to, "--json")
+    assert code == 1, err
+    expected = {"images": 7, "errors": 1, "answered": 7, "folder": str(to)}
+    assert json.loads(out) == expected and "7 of 7 images" in err
+    written = [line for n in range(2) for line in (to / f"answers-0000{n}.jsonl").open()]
+    code, printed, _ = cvpipe("predict", artifact, photos)
+    assert code == 1
+    for line, other in zip(written, printed.splitlines(), strict=True):
+        one, two = json.loads(line), json.loads(other)
+        assert one.keys() == two.keys() and one.get("class_name") == two.get("class_name")
+    code, out, _ = cvpipe("predict", artifact, photos, "--to", to, "--json")
+    assert json.loads(out) == {**expected, "answered": 0}
