@@ -58,7 +58,8 @@ def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     elif path.is_dir() or zipfile.is_zipfile(path):
         yield from _inside(word)
     elif not path.exists() and glob.has_magic(word):
-        names = glob.glob(word, recursive=True)  # noqa: PTH207: patterns may be absolute
+        # Path.glob takes no absolute pattern.
+        names = glob.glob(word, recursive=True)  # noqa: PTH207
         matches = [name for name in sorted(names) if Path(name).is_file()]
         if not matches:
             raise DataError(f"{word}: no file matches the pattern")
