@@ -53,7 +53,7 @@ MUTATIONS = {
         "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
     ),
     "filling-counted": Mutation(
-        ("data/stream.py", "i < examples)", "i <= examples)"),
+        ("data/stream.py", "index < examples", "index <= examples"),
         "data/test_stream.py::test_evaluation_covers_every_example_once_and_fills_up_with_weight_0",
     ),
     "last-step-dropped": Mutation(
