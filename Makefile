@@ -3,6 +3,7 @@ PIPELINE ?= pipelines/classification/digits.yaml
 RUN ?= runs/$(basename $(notdir $(PIPELINE)))
 MODEL ?= saved_models/$(notdir $(RUN))
 IMAGE ?=
+NAME ?=
 SET ?=
 RUNS ?= 20000
 PYTHON ?= python3
@@ -28,7 +29,7 @@ WITH_IMAGE = sed 's|cvpipe-serve:latest|$(IMAGE_NAME)|'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check train evaluate export predict serve tensorboard test soak lint format
-.PHONY: docs constraints bench fuzz clean image deploy-compose deploy-tfserving deploy-kubernetes
+.PHONY: data docs constraints bench fuzz clean image deploy-compose deploy-tfserving deploy-kubernetes
 .PHONY: deploy-kserve deploy-ray
 .PHONY: tpu-create tpu-train tpu-logs tpu-tensorboard tpu-export tpu-delete
 
@@ -38,6 +39,9 @@ help: ## say what there is
 	@echo 'Variables: PIPELINE=$(PIPELINE) RUN=$(RUN) MODEL=$(MODEL) IMAGE= SET="key=value key=value"'
 
 setup: $(VENV)/.installed ## install cvpipe and what it needs into .venv
+
+data: $(VENV)/.installed ## fetch the public data set NAME into data/ or CVPIPE_DATA; without NAME, list them
+	$(CVPIPE) data fetch $(NAME)
 
 check: $(VENV)/.installed ## read the data of PIPELINE once: broken files, leaks between splits, a sheet of augmented examples
 	$(CVPIPE) data check $(PIPELINE) $(foreach pair,$(SET),--set '$(pair)')
