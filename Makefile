@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 CVPIPE := $(BIN)/cvpipe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
-CODE := cvpipe tests benchmarks
+CODE := cvpipe tests benchmarks docs/generate
 
 # What deployments ask for, beside PORT.
 TAG ?= latest
@@ -120,8 +120,10 @@ format: $(VENV)/.installed-dev ## sort imports and format the code
 	$(BIN)/ruff check --select I --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-docs: $(VENV)/.installed ## write the pages of docs/ that are generated
+docs: $(VENV)/.installed-docs ## write what is generated in README and docs/, and build the site in site/
 	$(CVPIPE) schema --markdown > docs/configuration.md
+	$(BIN)/python docs/generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 constraints: | $(VENV)/bin/python ## write constraints.txt anew, with the newest versions that setup.cfg allows
 	$(INSTALL) uv
@@ -162,6 +164,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 
 $(VENV)/.installed-ray: $(VENV)/.installed
 	$(INSTALL) --editable '.[ray]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-fuzz: $(VENV)/.installed-dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,30 @@ def test_pipelines_have_one_style(path: Path) -> None:
     )
     assert f"#     cvpipe train {path.relative_to(ROOT)}\n" in head
     assert re.search(r"\b2\s(?:# )?cores\b", head) and re.search(r"\b20\d\d-\d\d-\d\d\b", head)
+
+
+MEASURED = {
+    row["name"].replace("test accuracy", "accuracy"): row["value"]
+    for path in (ROOT / "benchmarks/results").glob("*.json")
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
+}
+SCORES = {"accuracy": "{:.2%}", "AP50": "{:.1%}", "AP": "{:.1%}", "mean IoU": "{:.1%}"}
+
+
+@pytest.mark.parametrize(
+    "name, score",
+    [
+        (path.stem, score)
+        for path in PIPELINES
+        for score in SCORES
+        if f"{path.stem}: {score}" in MEASURED
+    ],
+)
+def test_the_head_has_the_score_that_was_measured(name: str, score: str) -> None:
+    [path] = [path for path in PIPELINES if path.stem == name and "localization" not in str(path)]
+    head = " ".join(re.findall(r"^#\s+(.*)$", path.read_text(encoding="utf-8"), re.M))
+    value = SCORES[score].format(MEASURED[f"{name}: {score}"])
+    assert re.search(rf"\b{score}\b (?:\S+ ){{0,1}}?{re.escape(value)}", head, re.I), value
 
 
 def write(folder: Path, name: str, text: str) -> Path:
