@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 from cvpipe.markdown import table
@@ -24,7 +25,8 @@ def reference(schema: Schema) -> str:
         schema: JSON schema of pipeline files: one definition per task, which refer to others.
     """
     definitions = schema["$defs"]
-    parts = [HEAD, f"A pipeline is one of {_type(schema)}, by its `task`.\n"]
+    tasks = f"A pipeline is one of {_type(schema)}, by its `task`."
+    parts = [HEAD, textwrap.fill(tasks, 100, break_on_hyphens=False) + "\n"]
     for name in _in_order(schema["oneOf"], definitions):
         parts.append(_section(name, definitions[name]))
     return "\n".join(parts)

@@ -38,12 +38,17 @@ def _section(parser: argparse.ArgumentParser) -> str:
     words = [_usage(action) for action in actions if not action.option_strings]
     options = " [options]" if any(action.option_strings for action in actions) else ""
     usage = " ".join([parser.prog, *words]) + options
-    about = textwrap.fill(f"{parser.description}", 100)
+    about = _wrapped(str(parser.description))
     text = f"## {parser.prog}\n\n{about}\n\n```text\n{usage}\n```\n"
     rows = [(f"`{_name(action)}`", _help(action)) for action in actions]
     arguments = "\n" + table(("Argument", "Meaning"), rows) if rows else ""
-    more = f"\n{parser.epilog.strip()}\n" if parser.epilog else ""
+    more = f"\n{_wrapped(parser.epilog)}\n" if parser.epilog else ""
     return f"{text}{arguments}{more}"
+
+
+def _wrapped(text: str) -> str:
+    lines = (textwrap.fill(line, 100) for line in text.strip().splitlines())
+    return "\n".join(lines)
 
 
 def _usage(action: argparse.Action) -> str:

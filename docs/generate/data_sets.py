@@ -5,6 +5,8 @@ from __future__ import annotations
 from cvpipe.data.public_sets import PUBLIC_SETS
 from lines import table
 
+FORGE = "https://github.com/"
+
 
 def data_sets() -> str:
     """Return a table of names, contents, licenses, origins and checksums."""
@@ -16,7 +18,7 @@ def data_sets() -> str:
                 known.title,
                 known.size,
                 known.license,
-                f"[{known.url.removeprefix('https://github.com/')}]({known.url}/tree/{known.commit})"
+                f"[{known.url.removeprefix(FORGE)}]({known.url}/tree/{known.commit})"
                 f" at `{known.commit[:12]}`",
                 f"`{known.digest}`",
             )

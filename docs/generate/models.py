@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from cvpipe.models.catalog import APPLICATIONS, NETWORKS
 from lines import table
 
@@ -23,4 +25,5 @@ def models() -> str:
     ]
     own = table(("Name", "Parameters", "Trainable", "Multiply-adds", "Input", "Source"), rows)
     others = ", ".join(f"`keras/{name}`" for name in APPLICATIONS)
-    return f"{own}\nOf Keras Applications: {others}.\n"
+    more = textwrap.fill(f"Of Keras Applications: {others}.", 100, break_long_words=False)
+    return f"{own}\n{more}\n"
