@@ -34,6 +34,8 @@ def messages() -> str:
             for place, text in found
             if any(place.startswith(prefix) for prefix in places)
         ]
+        # Nothing is left of a message that is made elsewhere.
+        rows = [row for row in rows if all(re.search(r"\w", cell) for cell in row)]
         parts.append(f"### {area}\n\n{table(('Message', 'What to do'), sorted(set(rows)))}")
     return "\n".join(parts)
 
@@ -71,7 +73,7 @@ def _split(text: str) -> tuple[str, str]:
         wrong, mark, advice = plain.partition(". ")
     if not mark:
         wrong, mark, advice = plain.rpartition(": ")
-    advice = advice.strip().rstrip(".…")
+    advice = advice.removeprefix("…. ").strip(" :")
     if not advice.startswith("cvpipe"):
         advice = advice[:1].upper() + advice[1:]
-    return f"`{wrong.removeprefix('…: ')}`", f"{advice}."
+    return f"`{wrong.removeprefix('…: ')}`", advice if advice.endswith((".", "?")) else f"{advice}."
