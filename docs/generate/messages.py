@@ -69,7 +69,8 @@ def _split(text: str) -> tuple[str, str]:
     """Return what is wrong, and what to do about it."""
     plain = re.sub(r"…(?:[^\w\s]?…)+", "…", " ".join(text.split())).replace("`", "'")
     wrong, mark, advice = plain.rpartition("; ")
-    if not mark:
+    # One in parentheses is none between sentences.
+    if not mark or advice.count(")") > advice.count("("):
         wrong, mark, advice = plain.partition(". ")
     if not mark:
         wrong, mark, advice = plain.rpartition(": ")
