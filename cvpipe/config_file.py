@@ -115,7 +115,8 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
     base = own.pop("base", None)
     if base is None:
         return own, places
-    if not isinstance(base, str):
+    # No path has a zero byte.
+    if not isinstance(base, str) or "\0" in base:
         raise ConfigError(
             f"{places['base',]}: 'base' is the path of a pipeline file, as seen from this one"
         )

@@ -132,6 +132,10 @@ def test_a_pipeline_stands_over_its_base(tmp_path: Path) -> None:
         ("base: whole.yaml\noptimizer:\n  kind: lbfgs\n", "whole.yaml:5: augment doesn't go with"),
         ("base: p.yaml\n", "p.yaml: the file is its own base; name another in 'base'"),
         ("base: there.yaml\n", "there.yaml: no such pipeline file; "),
+        (
+            'base: "a\\0b"\n',
+            "p.yaml:1: 'base' is the path of a pipeline file, as seen from this one",
+        ),
         ("base: [whole.yaml]\n", "p.yaml:1: 'base' is the path of a pipeline file, as seen from"),
     ],
 )

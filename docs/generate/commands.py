@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 
 from cvpipe.cli import COMMANDS
-from lines import table
+from lines import shown, table
 
 # Every command has them; the page says so once.
 COMMON = {"help", "debug", "json"}
@@ -59,7 +59,7 @@ def _usage(action: argparse.Action) -> str:
 
 def _name(action: argparse.Action) -> str:
     if not action.option_strings:
-        return str(action.metavar or action.dest)
+        return str(action.metavar or action.dest).replace("|", " or ")
     flag = action.option_strings[-1]
     if action.nargs == 0:
         return flag
@@ -69,4 +69,4 @@ def _name(action: argparse.Action) -> str:
 
 def _help(action: argparse.Action) -> str:
     text = str(action.help or "") % {"default": action.default}
-    return text[:1].upper() + text[1:] + "."
+    return shown(text[:1].upper() + text[1:] + ".")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lines import table
+from lines import shown, table
 
 PACKAGE = Path(__file__).parents[2] / "cvpipe"
 # Folders and files of the package by what a user does.
@@ -77,4 +77,5 @@ def _split(text: str) -> tuple[str, str]:
     advice = advice.removeprefix("…. ").strip(" :")
     if not advice.startswith("cvpipe"):
         advice = advice[:1].upper() + advice[1:]
-    return f"`{wrong.removeprefix('…: ')}`", advice if advice.endswith((".", "?")) else f"{advice}."
+    end = "" if advice.endswith((".", "?")) else "."
+    return f"`{wrong.removeprefix('…: ')}`", shown(f"{advice}{end}")
