@@ -95,7 +95,7 @@ def _short(value: float) -> str:
 
 def races(runs: tuple[Race, ...]) -> str:
     """Return a table of comparisons."""
-    head = ("Work", "cvpipe", "Best peer", "which is", "Speed over the best peer's")
+    head = ("Work", "cvpipe", "Best peer", "Name of the peer", "Speed, cvpipe / peer")
     return table(head, map(race, runs)) + f"\n{caption(*(run.file for run in runs))}\n"
 
 
