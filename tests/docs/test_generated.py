@@ -11,10 +11,13 @@ from cvpipe.cli import COMMANDS
 from cvpipe.config.augment import CutMix, MixUp
 from cvpipe.data.augment import OPERATIONS
 
+# They are no modules of the package.
 sys.path.insert(0, str(ROOT / "docs/generate"))
 import gallery
 import results
 from blocks import BLOCK, BLOCKS, PAGES, filled
+
+sys.path.pop(0)
 
 
 @pytest.mark.parametrize("page", PAGES)
