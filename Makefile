@@ -125,7 +125,6 @@ format: $(VENV)/.installed-dev ## sort imports and format the code
 	$(BIN)/ruff format $(CODE)
 
 docs: $(VENV)/.installed-docs ## write what is generated in docs/, build the site in site/
-	$(CVPIPE) schema --markdown > docs/configuration.md
 	$(BIN)/python docs/generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

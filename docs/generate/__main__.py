@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from blocks import PAGES, ROOT, filled
+from configuration import configuration
 from gallery import draw_gallery
 
 if __name__ == "__main__":
@@ -17,5 +18,9 @@ if __name__ == "__main__":
         if filled(text) != text:
             path.write_text(filled(text), encoding="utf-8")
             print(f"wrote {page}")
+    reference = ROOT / "docs/configuration.md"
+    if reference.read_text(encoding="utf-8") != configuration():
+        reference.write_text(configuration(), encoding="utf-8")
+        print("wrote docs/configuration.md")
     if "--pictures" in sys.argv:
         draw_gallery()

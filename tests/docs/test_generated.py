@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+from pydantic import TypeAdapter
 
 from conftest import ROOT
 from cvpipe.cli import COMMANDS
+from cvpipe.config import Pipeline
 from cvpipe.config.augment import CutMix, MixUp
 from cvpipe.data.augment import OPERATIONS
 
@@ -16,6 +18,8 @@ sys.path.insert(0, str(ROOT / "docs/generate"))
 import gallery
 import results
 from blocks import BLOCK, BLOCKS, PAGES, filled
+from configuration import configuration
+from examples import examples
 
 sys.path.pop(0)
 
@@ -23,7 +27,19 @@ sys.path.pop(0)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_committed_page_is_as_it_is_generated(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert filled(text) == text, "run `make docs`"
+    assert filled(text) == text, "run `python docs/generate`"
+
+
+def test_the_committed_reference_is_generated_from_the_pipeline() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert page == configuration(), "run `python docs/generate`"
+
+
+def test_every_section_with_keys_has_an_example() -> None:
+    definitions = TypeAdapter(Pipeline).json_schema()["$defs"]
+    sections = {name for name, found in definitions.items() if found.get("properties")}
+    missing = sections - examples().keys()
+    assert not missing, "add them to docs/generate/examples.yaml"
 
 
 def test_every_generated_part_is_on_a_page_and_every_mark_is_known() -> None:
