@@ -12,14 +12,13 @@ import argparse
 import random
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
+from cvpipe.data.sources.files import open_files
 from input_contestants import BATCH, CONTESTANTS, SIZE
 from record import record, row
 from turns import Contestant, median_turns
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 OURS, LIMIT, BY_HAND = "cvpipe", "decode alone", "plain TensorFlow, by hand"
 PEERS = [name for name in CONTESTANTS if name not in (OURS, LIMIT, BY_HAND)]
 # The photos, and batches of a turn: warm-up and measured.
@@ -32,14 +31,11 @@ def make_photos(folder: Path, kind: str) -> Path:
     if kind == "3,000 pixels":
         make_large_photos(folder / kind)
         return folder / kind
-    archive = {"348×348": "grocery16.zip", "640×480": "bccd.zip"}[kind]
-    with zipfile.ZipFile(DATA / archive) as contents:
-        for number, name in enumerate(
-            sorted(name for name in contents.namelist() if name.endswith(".jpg"))
-        ):
-            file = folder / kind / "ab"[number % 2] / f"{number:04}.jpg"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(contents.read(name))
+    files = open_files({"348×348": "data/grocery16", "640×480": "data/bccd"}[kind])
+    for number, name in enumerate(name for name in files.names() if name.endswith(".jpg")):
+        file = folder / kind / "ab"[number % 2] / f"{number:04}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(files.read(name))
     return folder / kind
 
 

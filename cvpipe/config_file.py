@@ -20,9 +20,14 @@ from cvpipe.config_errors import mistakes
 from cvpipe.errors import ConfigError
 from cvpipe.yaml_files import read_yaml
 
+Places = dict[tuple[Any, ...], str]
+"""File and line of each value, such as "a.yaml:3", by the keys and positions that lead to it."""
+
 
 def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -> Config:
-    """Reads a pipeline file.
+    """Reads a pipeline file. With `base: FILE`, a path as seen from it, its values stand over those
+    of that file: mappings are joined, unless one names another `kind`; lists and numbers are
+    replaced.
 
     Args:
         path: a YAML file, or the JSON that a run saved.
@@ -34,7 +39,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -
             wrong.
     """
     path = Path(path)
-    values, lines = _read(path)
+    values, places = _read(path)
     overrides = list(overrides)
     for override in overrides:
         _apply(values, override)
@@ -42,7 +47,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -
     values.setdefault(
         "name", re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", path.stem).strip("-.") or "pipeline"
     )
-    return _check(values, path, lines, overrides, draft)
+    return _check(values, path, places, overrides, draft)
 
 
 def parse(text: str, origin: str) -> Config:
@@ -82,7 +87,14 @@ def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = 
     return _check(values, Path(config.name), {}, overrides)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Places]:
+    """Return the values of a pipeline file, over those of its `base`, and their places.
+
+    Args:
+        variants: the files that lead here by `base`.
+    """
+    if path.resolve() in variants:
+        raise ConfigError(f"{path}: the file is its own base; name another in 'base'")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -97,8 +109,31 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: no text in UTF-8; give a pipeline file") from None
-    values, lines = read_yaml(text, str(path))
-    return _mapping(values, str(path)), lines
+    own, lines = read_yaml(text, str(path))
+    own = _mapping(own, str(path))
+    places = {at: f"{path}:{line}" for at, line in lines.items()}
+    base = own.pop("base", None)
+    if base is None:
+        return own, places
+    # No path has a zero byte.
+    if not isinstance(base, str) or "\0" in base:
+        raise ConfigError(
+            f"{places['base',]}: 'base' is the path of a pipeline file, as seen from this one"
+        )
+    values, below = _read(path.parent / base, (*variants, path.resolve()))
+    values.pop("name", None)
+    return _over(values, own), {**below, **places}
+
+
+def _over(base: Any, own: Any) -> Any:
+    """Return values over those of a base: mappings are joined, unless `own` names another `kind`;
+    all else is replaced.
+    """
+    if not (isinstance(base, dict) and isinstance(own, dict)):
+        return own
+    if own.get("kind", base.get("kind")) != base.get("kind"):
+        return own
+    return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
 
 
 def _mapping(values: Any, origin: str) -> dict[str, Any]:
@@ -160,11 +195,7 @@ def _position(items: list[Any], key: str, override: str) -> int:
 
 
 def _check(
-    values: dict[str, Any],
-    path: Path,
-    lines: dict[tuple[Any, ...], int],
-    overrides: list[str],
-    draft: bool = False,
+    values: dict[str, Any], path: Path, places: Places, overrides: list[str], draft: bool = False
 ) -> Config:
     try:
         # JSON mode is strict about types, and still takes a list where a tuple is meant. What YAML
@@ -174,7 +205,7 @@ def _check(
         )
     except ValidationError as failure:
         said = [
-            f"{_where(mistake.place, path, lines, overrides)}: {mistake.sentence}"
+            f"{_where(mistake.place, path, places, overrides)}: {mistake.sentence}"
             for mistake in mistakes(failure, values)
         ]
         raise ConfigError("\n".join(dict.fromkeys(said))) from None
@@ -186,9 +217,7 @@ def _adapter(pipeline: Any) -> TypeAdapter[Config]:
     return TypeAdapter(pipeline)
 
 
-def _where(
-    at: tuple[Any, ...], path: Path, lines: dict[tuple[Any, ...], int], overrides: list[str]
-) -> str:
+def _where(at: tuple[Any, ...], path: Path, places: Places, overrides: list[str]) -> str:
     """The override or the line of the file that a location comes from, or else the nearest mapping
     around it.
     """
@@ -196,8 +225,8 @@ def _where(
         if _below(at, override.partition("=")[0]):
             return f"--set {override}"
     for n in range(len(at), 0, -1):
-        if at[:n] in lines:
-            return f"{path}:{lines[at[:n]]}"
+        if at[:n] in places:
+            return places[at[:n]]
         # A mapping that the file leaves out was made by an override of something in it.
         for override in overrides:
             if _below(tuple(override.partition("=")[0].split(".")), ".".join(map(str, at[:n]))):

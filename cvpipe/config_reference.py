@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from cvpipe.markdown import table
 
 Schema = dict[str, Any]
+NO_EXAMPLES: Mapping[str, str] = {}
 DEFINITIONS = "#/$defs/"
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 HEAD = """\
 # Configuration reference
 
-Generated from the typed pipeline by `make docs`. [pipelines.md](pipelines.md) is the introduction.
+Generated from the typed pipeline by `make docs`; the examples are valid.
+[pipelines.md](pipelines.md) is the introduction.
 """
 
 
-def reference(schema: Schema) -> str:
+def reference(schema: Schema, examples: Mapping[str, str] = NO_EXAMPLES) -> str:
     """Return the reference as Markdown.
 
     Args:
         schema: JSON schema of pipeline files: one definition per task, which refer to others.
+        examples: YAML by the names of definitions.
     """
     definitions = schema["$defs"]
-    parts = [HEAD, f"A pipeline is one of {_type(schema)}, by its `task`.\n"]
+    tasks = f"A pipeline is one of {_type(schema)}, by its `task`."
+    parts = [HEAD, textwrap.fill(tasks, 100, break_on_hyphens=False) + "\n"]
     for name in _in_order(schema["oneOf"], definitions):
-        parts.append(_section(name, definitions[name]))
+        parts.append(_section(name, definitions[name], examples.get(name)))
     return "\n".join(parts)
 
 
@@ -54,7 +60,7 @@ def _anchor(name: str) -> str:
     return f"#{name.removeprefix(DEFINITIONS).lower()}"
 
 
-def _section(name: str, definition: Schema) -> str:
+def _section(name: str, definition: Schema, example: str | None) -> str:
     required = definition.get("required", ())
     rows = [
         (
@@ -70,6 +76,8 @@ def _section(name: str, definition: Schema) -> str:
         lines += [f"| {line} |" for line in table(("Key", "Type", "Default", "Meaning"), rows)]
     elif "enum" in definition:
         lines.append(_type(definition))
+    if example:
+        lines += ["", "```yaml", example, "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,14 @@ from pathlib import Path
 
 from cvpipe.errors import nearest
 
+DATA = "data"
+"""Folder of data sets, as paths in pipelines begin."""
+
+
+def data_folder() -> Path:
+    """Return the folder of data sets: data/, or the one that CVPIPE_DATA names."""
+    return Path(os.environ.get("CVPIPE_DATA") or DATA)
+
 
 def spellings(path: str) -> Iterator[str]:
     """Yield the ways to read a path: as it stands, with / for backslashes, and with ~ and $NAME
@@ -29,12 +37,22 @@ def same_form(name: str) -> str:
 
 
 def find_path(path: str | Path) -> Path:
-    """Return the file or folder that a user's path means; the path itself if there is none."""
+    """Return the file or folder that a user's path means; the path itself if there is none.
+
+    A path below data/ is looked for in the folder that CVPIPE_DATA names first.
+    """
     for spelled in spellings(str(path)):
-        found = _in_any_form(Path(spelled))
-        if found is not None:
-            return found
+        for place in _places(Path(spelled)):
+            found = _in_any_form(place)
+            if found is not None:
+                return found
     return Path(path)
+
+
+def _places(path: Path) -> Iterator[Path]:
+    if path.parts[:1] == (DATA,):
+        yield data_folder().joinpath(*path.parts[1:])
+    yield path
 
 
 def nearly(path: str | Path) -> str:

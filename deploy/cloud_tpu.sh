@@ -62,7 +62,7 @@ check() {
 check_bucket() {
     case $BUCKET in
     gs://?*) ;;
-    *) fail "TPU_BUCKET='$BUCKET' is no folder of a bucket; for example TPU_BUCKET=gs://my-bucket/cvpipe" ;;
+    *) fail "TPU_BUCKET='$BUCKET' is no folder of a bucket; for example gs://my-bucket/cvpipe" ;;
     esac
 }
 
@@ -76,7 +76,8 @@ delete() {
 
 # Delete what is there of the VM or of its request, without complaint if nothing is.
 clear_away() {
-    if [ "$(vm_state)" != ABSENT ] || { [ -n "${TPU_QUEUED:-}" ] && [ "$(queue_state)" != ABSENT ]; }; then
+    if [ "$(vm_state)" != ABSENT ] ||
+        { [ -n "${TPU_QUEUED:-}" ] && [ "$(queue_state)" != ABSENT ]; }; then
         say "deleting what is left of $NAME"
         delete
     fi
@@ -120,8 +121,8 @@ create() {
     fi
     if ! request; then
         clear_away
-        say "$NAME could not be created ($TYPE in $ZONE); gcloud's message is above. Nothing is left" \
-            "that costs money. Another TPU_ZONE, TPU_SPOT=1 or TPU_QUEUED=1 may find one."
+        say "$NAME could not be created ($TYPE in $ZONE); gcloud's message is above. Nothing is" \
+            "left that costs money. Another TPU_ZONE, TPU_SPOT=1 or TPU_QUEUED=1 may find one."
         return 1
     fi
 }
@@ -135,7 +136,8 @@ install() {
     do_ gcloud compute tpus tpu-vm scp "$archive" "$NAME:cvpipe.tar.gz" --zone "$ZONE" ||
         { rm -f "$archive"; return 1; }
     rm -f "$archive"
-    on_vm "mkdir -p cvpipe && tar -xzf cvpipe.tar.gz -C cvpipe && bash cvpipe/deploy/on_tpu_vm.sh install"
+    on_vm "mkdir -p cvpipe && tar -xzf cvpipe.tar.gz -C cvpipe &&
+        bash cvpipe/deploy/on_tpu_vm.sh install"
 }
 
 start() {
@@ -145,7 +147,10 @@ start() {
 }
 
 # "running", or the exit code of the training; "unknown" while the VM can't be reached.
-training_state() { on_vm "bash cvpipe/deploy/on_tpu_vm.sh state $(printf '%q' "$RUN_NAME")" 2>/dev/null || echo unknown; }
+training_state() {
+    on_vm "bash cvpipe/deploy/on_tpu_vm.sh state $(printf '%q' "$RUN_NAME")" 2>/dev/null ||
+        echo unknown
+}
 
 # Wait for the training: 0 finished, 2 failed, 1 if it has to be started again.
 follow() {
@@ -208,7 +213,8 @@ tensorboard() {
 export_() {
     local model
     model=saved_models/$(basename "${MODEL:-saved_models/$RUN_NAME}")
-    on_vm "cd cvpipe && .venv/bin/cvpipe export $(printf '%q' "runs/$RUN_NAME") --to $(printf '%q' "$model")"
+    on_vm "cd cvpipe &&
+        .venv/bin/cvpipe export $(printf '%q' "runs/$RUN_NAME") --to $(printf '%q' "$model")"
     do_ mkdir -p saved_models
     do_ gcloud compute tpus tpu-vm scp --recurse "$NAME:cvpipe/$model" saved_models --zone "$ZONE"
     [ -n "${DRY_RUN:-}" ] || say "exported to $model"

@@ -13,8 +13,10 @@ install() {
     grep -v '^tensorflow==' constraints.txt >.tpu-constraints.txt
     "$uv" pip install --quiet --python .venv/bin/python --constraint .tpu-constraints.txt \
         --override deploy/tpu_overrides.txt --requirement deploy/tpu_requirements.txt --editable .
-    if .venv/bin/python -c 'import importlib.metadata as m; m.version("tensorflow")' 2>/dev/null; then
-        echo "tensorflow is installed over tensorflow-tpu; delete cvpipe/.venv on the VM and install again" >&2
+    if .venv/bin/python -c 'from importlib import metadata; metadata.version("tensorflow")' \
+        2>/dev/null; then
+        echo "tensorflow is installed over tensorflow-tpu; delete cvpipe/.venv on the VM and" \
+            "install again" >&2
         return 1
     fi
 }
@@ -30,7 +32,8 @@ work() {
     for pair; do set+=(--set "$pair"); done
     while sleep "${TPU_KEEP:-60}"; do keep "$run" "$bucket"; done &
     keeper=$!
-    .venv/bin/cvpipe train "$pipeline" --run "runs/$run" "${set[@]}" >>"runs/$run.log" 2>&1 || code=$?
+    .venv/bin/cvpipe train "$pipeline" --run "runs/$run" "${set[@]}" \
+        >>"runs/$run.log" 2>&1 || code=$?
     kill "$keeper" || true
     keep "$run" "$bucket"
     echo "$code" >"runs/$run.exit"

@@ -26,9 +26,11 @@ from filelock import FileLock
 from cvpipe import config_file
 from cvpipe.config import Config
 from cvpipe.runtime import prepare_process
+from cvpipe.user_paths import data_folder
 
 pytest_plugins = ["budget"]
 Once = Callable[[str, Callable[[Path], Any]], Path]
+FindData = Callable[[str], Path]
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "pipelines" / "classification" / "digits.yaml"
@@ -144,14 +146,20 @@ def gate_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of public data sets beside the project; tests that need it are skipped where it is
-    absent.
+def public_data() -> FindData:
+    """Find a public data set: its name to its folder or archive in the data folder.
+
+    Tests that need an absent one are skipped.
     """
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent: the public data sets lie beside the project, not in it")
-    return folder
+
+    def find(name: str) -> Path:
+        place = ROOT / data_folder() / name
+        found = next((path for path in (place, Path(f"{place}.zip")) if path.exists()), None)
+        if found is None:
+            pytest.skip(f"{place} is absent; `cvpipe data fetch` lists what can be fetched")
+        return found
+
+    return find
 
 
 @pytest.fixture

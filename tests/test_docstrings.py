@@ -11,7 +11,9 @@ import pytest
 
 from conftest import ROOT
 
-FILES = sorted(path for name in ("cvpipe", "benchmarks") for path in (ROOT / name).rglob("*.py"))
+FILES = sorted(
+    path for name in ("cvpipe", "benchmarks", "docs") for path in (ROOT / name).rglob("*.py")
+)
 CLAUSE = re.compile(r"(What|Whether|How|Those|Where|Which|Whoever|When)\b")
 
 

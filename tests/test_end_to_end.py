@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT, opened
+from conftest import ROOT, FindData, opened
 from cvpipe import config_file
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.stream import encoded_batches, evaluation_batches
@@ -60,10 +60,10 @@ def test_the_server_answers_from_bytes_what_evaluation_does(
 
 @pytest.mark.soak
 def test_a_run_and_its_artifact_agree_on_all_of_fashion_mnist(
-    shared_data: Path, tmp_path: Path
+    public_data: FindData, tmp_path: Path
 ) -> None:
     overrides = [
-        f"data.source.path={shared_data / 'fashion-mnist.zip'}",
+        f"data.source.path={public_data('fashion-mnist')}",
         "model.backbone=lenet5",
         "prepare.size=[32, 32]",
         "augment=[]",

@@ -1,4 +1,4 @@
-"""`cvpipe data check` and `cvpipe data anchors`."""
+"""`cvpipe data check`, `cvpipe data anchors` and `cvpipe data fetch`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_pipeline, own_folder, print_result
+from cvpipe.commands.command import add_command, add_pipeline, aligned, own_folder, print_result
 
 
 def add(commands: Any) -> None:
@@ -41,6 +41,14 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--anchors", metavar="K", type=int, default=6, help="how many (default: 6)"
     )
+    command = add_command(
+        checks,
+        "fetch",
+        fetch,
+        "fetch a public data set into data/, or into the folder that CVPIPE_DATA names; without a"
+        " name, list the data sets",
+    )
+    command.add_argument("set", metavar="NAME", nargs="?", help="a data set, such as bccd")
 
 
 def anchors(options: argparse.Namespace) -> int:
@@ -84,6 +92,21 @@ def anchors(options: argparse.Namespace) -> int:
             f"mean IoU of {len(sizes)} objects with their best anchor: {fit:.3f}",
         ],
     )
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Fetches a public data set, or lists those that there are."""
+    from cvpipe.data.fetch import fetch as fetch_set
+    from cvpipe.data.public_sets import PUBLIC_SETS
+
+    if options.set is None:
+        sets = [{"name": name, **known.about} for name, known in PUBLIC_SETS.items()]
+        rows = [[row["name"], row["size"], row["title"]] for row in sets]
+        print_result(options, sets, aligned(rows))
+        return 0
+    place = fetch_set(options.set)
+    print_result(options, {"name": options.set, "path": str(place)}, [f"{place} is ready"])
     return 0
 
 

@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import math
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from conftest import FindData
+from cvpipe.data.sources.files import open_files
 from cvpipe.metrics.detection import DetectionMetrics
 
 TWELVE = (
@@ -143,12 +143,10 @@ def pycocotools_scores(images: list[dict[str, Any]], classes: int) -> np.ndarray
     return np.where(evaluation.stats < 0, np.nan, evaluation.stats)
 
 
-def test_the_scores_equal_the_recorded_ones_of_coco(shared_data: Path) -> None:
-    with zipfile.ZipFile(shared_data / "coco-eval-check.zip") as archive:
-        truth = json.loads(archive.read("coco-eval-check/instances_val2014_100.json"))
-        answers = json.loads(
-            archive.read("coco-eval-check/results/instances_val2014_fakebbox100_results.json")
-        )
+def test_the_scores_equal_the_recorded_ones_of_coco(public_data: FindData) -> None:
+    files = open_files(str(public_data("coco-eval-check")))
+    truth = json.loads(files.read("instances_val2014_100.json"))
+    answers = json.loads(files.read("results/instances_val2014_fakebbox100_results.json"))
     labels = {category["id"]: n for n, category in enumerate(truth["categories"])}
 
     def corners(box: list[float]) -> list[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, FindData
 from cvpipe import config_file
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
@@ -35,13 +35,9 @@ HEADS = {
 @pytest.mark.soak
 @pytest.mark.parametrize("head", HEADS)
 def test_a_head_learns_eight_real_images_by_heart(
-    head: str, tmp_path: Path, shared_data: Path
+    head: str, tmp_path: Path, public_data: FindData
 ) -> None:
-    overrides = [
-        f"data.source.path={shared_data / 'bccd.zip'}",
-        f"model.head={HEADS[head]}",
-        *EIGHT,
-    ]
+    overrides = [f"data.source.path={public_data('bccd')}", f"model.head={HEADS[head]}", *EIGHT]
     overrides += [] if head == "ssd" else ["loss.kind=yolo"]
     train(config_file.load(ROOT / "pipelines" / "detection" / "bccd_ssd.yaml", overrides), tmp_path)
     scores = evaluate_run(Run(tmp_path), "train")

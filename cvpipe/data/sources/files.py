@@ -18,6 +18,7 @@ import tensorflow as tf
 from cvpipe.data.example import Reader
 from cvpipe.data.graph import in_memory, read_in_python
 from cvpipe.data.header import MAX_BYTES, TOO_LONG
+from cvpipe.data.public_sets import how_to_fetch
 from cvpipe.data.sources.listing import Listing, list_entries, list_folder
 from cvpipe.data.sources.zip_entries import entry_name, is_folder, unpack
 from cvpipe.errors import DataError, suggest
@@ -232,10 +233,15 @@ class ZipFiles(Files):
 def open_files(path: str, inside: Sequence[str] = ()) -> Files:
     """Open a folder or a zip archive; `inside` are the paths in it that the pipeline names.
 
+    Where there is no folder of that path, the archive of that name is opened: data/bccd.zip for
+    data/bccd.
+
     Raises:
         DataError: it is neither.
     """
     place = find_path(path)
+    if not place.exists():
+        place = find_path(f"{path}.zip")
     if place.is_dir():
         return FolderFiles(place)
     try:
@@ -243,8 +249,8 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
             return ZipFiles(place, archive, inside)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"{path}: no such folder or zip archive; {nearly(path)}set data.source.path to where"
-            " the files are"
+            f"{path}: no such folder or zip archive; {how_to_fetch(path) or nearly(path)}set"
+            " data.source.path to where the files are"
         ) from None
     # What zipfile raises of damaged archives, and of such as are in another version or encoding.
     except (zipfile.BadZipFile, NotImplementedError, ValueError):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import FindData
 from cvpipe.config.data import ClassNames, Csv, Data
 from cvpipe.data.decode import decode_image
 from cvpipe.data.sources import Source, open_splits
@@ -290,19 +291,16 @@ def test_what_is_held_out_is_the_same_from_a_folder_and_from_an_archive(tmp_path
         assert splits[0][name].digest() == splits[1][name].digest()
 
 
-def test_grocery16_is_40_and_20_photos_of_16_classes(shared_data: Path) -> None:
-    path, inside = shared_data / "grocery16.zip", "grocery16/dataset"
-    if not path.exists():
-        pytest.skip(f"{path} is absent: the data sets lie beside the project, not in it")
+def test_grocery16_is_40_and_20_photos_of_16_classes(public_data: FindData) -> None:
     source = Csv(
         kind="csv",
-        path=str(path),
-        train=f"{inside}/train_subset.txt",
-        test=f"{inside}/test_subset.txt",
-        images=inside,
+        path=str(public_data("grocery16")),
+        train="dataset/train_subset.txt",
+        test="dataset/test_subset.txt",
+        images="dataset",
         header=False,
         names=ClassNames(
-            file=f"{inside}/classes.csv", label="Class ID (int)", name="Class Name (str)"
+            file="dataset/classes.csv", label="Class ID (int)", name="Class Name (str)"
         ),
     )
     splits = open_splits(Data(source=source, validation=0))

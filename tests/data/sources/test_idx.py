@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import FindData
 from cvpipe.config.data import Data, Idx
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.sources.idx import idx
@@ -204,11 +205,10 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         opened(tmp_path / "missing")
 
 
-def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(shared_data: Path) -> None:
-    path = shared_data / "fashion-mnist.zip"
-    if not path.exists():
-        pytest.skip(f"{path} is absent: the data sets lie beside the project, not in it")
-    source = Idx(kind="idx", path=str(path))
+def test_fashion_mnist_is_60000_and_10000_images_of_ten_classes_alike(
+    public_data: FindData,
+) -> None:
+    source = Idx(kind="idx", path=str(public_data("fashion-mnist")))
     whole = idx(source)
     assert {name: np.bincount(labels_of(split)).tolist() for name, split in whole.items()} == {
         "train": [6000] * 10,

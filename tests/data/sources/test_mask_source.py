@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from conftest import ROOT
+from conftest import FindData
 from cvpipe.config.data import Data, DigitSceneMasks, Fold, Masks, Merge
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.guard import or_zeros
@@ -24,7 +24,6 @@ from cvpipe.errors import DataError
 from cvpipe.geometry.masks import IGNORED
 from image_files import encode, noise
 
-AERIAL = ROOT.parent / "shared" / "data" / "aerial-tiles1-6.zip"
 NAMES = ("sky", "tree", "road")
 # Orientation 6: the camera was turned by a quarter.
 TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -432,20 +431,16 @@ COLORS = {
 }
 
 
-def aerial(*ignored: str) -> Masks:
-    folders = [
-        {"images": f"aerial-tiles1-6/Tile {n}/images", "masks": f"aerial-tiles1-6/Tile {n}/masks"}
-        for n in range(1, 7)
-    ]
+def aerial(path: Path, *ignored: str) -> Masks:
+    folders = [{"images": f"Tile {n}/images", "masks": f"Tile {n}/masks"} for n in range(1, 7)]
     classes = [{"name": name, "color": color} for name, color in COLORS.items()]
     return section(
-        AERIAL, train=folders[:5], test=folders[5:], classes=classes, ignore_colors=ignored
+        path, train=folders[:5], test=folders[5:], classes=classes, ignore_colors=ignored
     )
 
 
-@pytest.mark.skipif(not AERIAL.exists(), reason="needs ../shared/data")
-def test_aerial_tiles_are_read_by_their_colors() -> None:
-    splits = masks(aerial("#000000", "#9b9b9b"))
+def test_aerial_tiles_are_read_by_their_colors(public_data: FindData) -> None:
+    splits = masks(aerial(public_data("aerial-tiles1-6"), "#000000", "#9b9b9b"))
     assert {name: len(split) for name, split in splits.items()} == {"train": 45, "test": 9}
     pixels = np.zeros(256, np.int64)
     for split in splits.values():
@@ -461,15 +456,16 @@ def test_aerial_tiles_are_read_by_their_colors() -> None:
     assert (pixels[:5] > 0).all() and not pixels[5:255].any()
 
 
-@pytest.mark.skipif(not AERIAL.exists(), reason="needs ../shared/data")
-def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share() -> None:
+def test_a_color_of_the_aerial_tiles_that_nobody_documented_is_named_with_its_share(
+    public_data: FindData,
+) -> None:
     # In the six tiles that are here; in all eight it is said to cover 0.56 %.
     message = (
         r"5 of 54 masks looked at, .* color that no class has: #000000, under 0.01% of the"
         r" pixels.*\(nearest: Building, #3C1098\)"
     )
     with pytest.raises(DataError, match=message + r".*ignore_colors: \['#9B9B9B', '#000000'\]"):
-        masks(aerial("#9B9B9B"))
+        masks(aerial(public_data("aerial-tiles1-6"), "#9B9B9B"))
 
 
 def with_suffix(root: Path, suffix: str, beside: bool = False) -> Path:

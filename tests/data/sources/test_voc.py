@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import FindData
 from cvpipe.config.data import Data, Voc
 from cvpipe.data.annotations.boxes import Boxes
 from cvpipe.data.decode import decode_image
@@ -295,11 +296,11 @@ def test_images_in_two_splits_and_twice_in_a_list_are_warned_of(
 
 
 def test_bccd_is_read_with_its_own_lists_and_its_two_faults(
-    shared_data: Path, caplog: pytest.LogCaptureFixture
+    public_data: FindData, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         splits = open_splits(
-            Data(source=Voc(kind="voc", path=str(shared_data / "bccd.zip"), root="bccd/BCCD"))
+            Data(source=Voc(kind="voc", path=str(public_data("bccd")), root="BCCD"))
         )
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 205,

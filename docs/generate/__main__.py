@@ -1,0 +1,26 @@
+"""Writes the parts of README, docs/ and data/README.md that are generated: `python docs/generate`.
+
+The pictures of the augmentation gallery are written only with `--pictures`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from blocks import PAGES, ROOT, filled
+from configuration import configuration
+from gallery import draw_gallery
+
+if __name__ == "__main__":
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        if filled(text) != text:
+            path.write_text(filled(text), encoding="utf-8")
+            print(f"wrote {page}")
+    reference = ROOT / "docs/configuration.md"
+    if reference.read_text(encoding="utf-8") != configuration():
+        reference.write_text(configuration(), encoding="utf-8")
+        print("wrote docs/configuration.md")
+    if "--pictures" in sys.argv:
+        draw_gallery()

@@ -1,0 +1,42 @@
+"""Generated parts of Markdown files, from `<!-- begin NAME -->` to `<!-- end NAME -->`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from commands import commands
+from data_sets import data_sets
+from gallery import gallery
+from messages import messages
+from models import models
+from results import RESULTS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md",
+    "data/README.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
+]
+BLOCKS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "data-sets": data_sets,
+    "augmentations": gallery,
+    "messages": messages,
+    "models": models,
+    **RESULTS,
+}
+BLOCK = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.S)
+
+
+def filled(text: str) -> str:
+    """Return a page with its generated parts as they should be."""
+    return BLOCK.sub(lambda found: f"{found[1]}{made(found[2])}{found[3]}", text)
+
+
+@functools.cache
+def made(name: str) -> str:
+    """Return the text of a generated part."""
+    return f"\n{BLOCKS[name]().strip()}\n\n"

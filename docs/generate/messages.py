@@ -1,0 +1,81 @@
+"""The messages of cvpipe's errors, from the code that raises them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from lines import shown, table
+
+PACKAGE = Path(__file__).parents[2] / "cvpipe"
+# Folders and files of the package by what a user does.
+AREAS = {
+    "Commands": ("commands/", "cli", "baselines", "search/"),
+    "Pipeline files": ("config", "models/", "losses/", "tasks/", "geometry/"),
+    "Data": ("data/", "text_files", "yaml_files"),
+    "Training and evaluation": ("training/", "evaluation"),
+    "Export": ("export/",),
+}
+ERRORS = {"ConfigError", "DataError", "UserError", "Interrupted", "ValueError", "misfit"}
+# A ValueError is ours where a section of the configuration checks its values.
+CHECKED = "config/"
+ADVICE = "(?:set|choose|give|ask|take|find)"
+
+
+def messages() -> str:
+    """Return a table for each area: message and advice, … standing for names and numbers."""
+    found = sorted(set(_messages()))
+    parts = []
+    for area, places in AREAS.items():
+        rows = [
+            _split(text)
+            for place, text in found
+            if any(place.startswith(prefix) for prefix in places)
+        ]
+        # Nothing is left of a message that is made elsewhere.
+        rows = [row for row in rows if all(re.search(r"\w", cell) for cell in row)]
+        parts.append(f"### {area}\n\n{table(('Message', 'What to do'), sorted(set(rows)))}")
+    return "\n".join(parts)
+
+
+def _messages() -> Iterator[tuple[str, str]]:
+    """Yield the place of a message and its text, where it also says what to do."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
+                continue
+            name = getattr(node.exc.func, "id", "")
+            if name not in ERRORS or (name == "ValueError" and not place.startswith(CHECKED)):
+                continue
+            text = _text(node.exc.args[-1]) if node.exc.args else ""
+            if re.search(r"; \w|\. [A-Z]", text) or re.search(rf": {ADVICE} ", text):
+                yield place, text
+
+
+def _text(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + _text(node.right)
+    return "…"
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return what is wrong, and what to do about it."""
+    plain = re.sub(r"…(?:[^\w\s]?…)+", "…", " ".join(text.split())).replace("`", "'")
+    wrong, mark, advice = plain.rpartition("; ")
+    # One in parentheses is none between sentences.
+    if not mark or advice.count(")") > advice.count("("):
+        wrong, mark, advice = plain.partition(". ")
+    if not mark:
+        wrong, mark, advice = plain.rpartition(": ")
+    advice = advice.removeprefix("…. ").strip(" :")
+    if not advice.startswith("cvpipe"):
+        advice = advice[:1].upper() + advice[1:]
+    end = "" if advice.endswith((".", "?")) else "."
+    return f"`{wrong.removeprefix('…: ')}`", shown(f"{advice}{end}")

@@ -1,0 +1,204 @@
+"""Tables of numbers in benchmarks/results/*.json."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lines import table
+
+FOLDER = Path(__file__).parents[2] / "benchmarks/results"
+# Contestants that no library offers: bounds of what can be reached, and code written for the race.
+BOUNDS = {"limit", "decode alone", "plain TensorFlow, by hand"}
+
+
+class Race(NamedTuple):
+    """A comparison with peers: rows "GROUP: CONTESTANT" of a results file."""
+
+    file: str
+    group: str
+    title: str
+    ours: str = "cvpipe"
+
+
+STEPS = (
+    Race("train_step", "resnet50, 224, batch 16", "training step, ResNet-50, 224×224"),
+    Race("train_step", "resnet20, 32, batch 128", "training step, ResNet-20, 32×32"),
+)
+INPUTS = (
+    Race("input_pipeline", "348×348", "JPEG files of 348×348 to augmented batches"),
+    Race("input_pipeline", "640×480", "the same, 640×480"),
+    Race("input_pipeline", "3,000 pixels", "the same, 3,000 pixels and more a side"),
+)
+OTHERS = (
+    Race("segmentation", "U-Net step", "training step, U-Net, 128×128"),
+    Race("segmentation", "ResNet-18 step", "training step, FCN-32s on ResNet-18, 128×128"),
+    Race("segmentation", "mean IoU, 512 × 512 × 21", "mean IoU, 512×512, 21 classes"),
+    Race("detection", "NMS, score > 0.01", "suppression, 32 × 8,732 boxes, scores > 0.01"),
+    Race("detection", "NMS, score > 0.05", "the same, scores > 0.05"),
+    Race("detection", "NMS, score > 0.3", "the same, scores > 0.3"),
+    Race("detection", "matching, 20 objects", "matching of anchors, 20 objects an image"),
+    Race("detection", "matching, 100 objects", "the same, 100 objects"),
+    Race("detection", "COCO scores, 5,000 × 20", "COCO's scores, 5,000 images, 20 objects each"),
+    Race("serving", "digits, 32 clients", "digits served to 32 clients", "cvpipe serve"),
+    Race("serving", "digits, 1 client", "digits served to one client", "cvpipe serve"),
+)
+
+
+@functools.cache
+def result(name: str) -> dict[str, Any]:
+    """Return a results file, with `values` by the names of its rows."""
+    read = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return {**read, "values": {row["name"]: row["value"] for row in read["rows"]}}
+
+
+def caption(*names: str) -> str:
+    """Return the machines and dates of results files."""
+    dates: dict[str, set[str]] = {}
+    for name in names:
+        dates.setdefault(result(name)["machine"], set()).add(result(name)["date"])
+    spans = (f"{at}, {' to '.join(sorted({min(days), max(days)}))}" for at, days in dates.items())
+    return "; ".join(spans) + "."
+
+
+def race(run: Race) -> tuple[str, str, str, str, str]:
+    """Return a row: title, our number, the best peer's and its name, and our speed over its."""
+    rows = [row for row in result(run.file)["rows"] if row["name"].startswith(f"{run.group}: ")]
+    units = {row["name"].partition(": ")[2]: row["unit"] for row in rows}
+    values = {row["name"].partition(": ")[2]: row["value"] for row in rows}
+    unit = units[run.ours]
+    own = {row["name"].partition(": ")[2] for row in rows if row["ours"]}
+    peers = {
+        name: value
+        for name, value in values.items()
+        if units[name] == unit and name not in own | BOUNDS and not name.endswith(("p50", "p99"))
+    }
+    rate = unit.endswith("/s")
+    best = max(peers, key=peers.__getitem__) if rate else min(peers, key=peers.__getitem__)
+    ratio = values[run.ours] / peers[best] if rate else peers[best] / values[run.ours]
+    return (
+        run.title,
+        f"{_short(values[run.ours])} {unit}",
+        f"{_short(peers[best])} {unit}",
+        best,
+        f"{ratio:.2f}",
+    )
+
+
+def _short(value: float) -> str:
+    """Return a number with three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def races(runs: tuple[Race, ...]) -> str:
+    """Return a table of comparisons."""
+    head = ("Work", "cvpipe", "Best peer", "Name of the peer", "Speed, cvpipe / peer")
+    return table(head, map(race, runs)) + f"\n{caption(*(run.file for run in runs))}\n"
+
+
+def speed() -> str:
+    """Return README's table of speed."""
+    return races((STEPS[0], *INPUTS[:2]))
+
+
+def performance() -> str:
+    """Return the table of all comparisons."""
+    return races((*STEPS, *INPUTS, *OTHERS))
+
+
+def memory() -> str:
+    """Return the table of training's memory."""
+    values = result("memory")["values"]
+    rows = [(name, f"{value:,.0f} MiB") for name, value in values.items() if "/" not in name]
+    return table(("Training", "Resident memory"), rows) + f"\n{caption('memory')}\n"
+
+
+def scores() -> str:
+    """Return README's table of classifiers."""
+    about = {
+        "digits": ("1,797 digits, in scikit-learn", "ResNet-20"),
+        "fashion_mnist": ("Fashion-MNIST, 70,000 images", "ResNet-20"),
+        "fashion_mnist_long": ("the same", "ResNet-20, averaged with the mirror image"),
+    }
+    values = {**result("classification")["values"], **result("classification_long")["values"]}
+    rows = [
+        (
+            f"[{name}](pipelines/classification/{name}.yaml)",
+            *words,
+            f"{values[f'{name}: test accuracy']:.2%}",
+            _time(values, name),
+        )
+        for name, words in about.items()
+    ]
+    head = ("Pipeline", "Data", "Network", "Test accuracy", "Training time")
+    return table(head, rows) + f"\n{caption('classification', 'classification_long')}\n"
+
+
+def detectors() -> str:
+    """Return the table of detectors."""
+    about = {
+        "digit_scenes_ssd": "SSD on a thin ResNet-18",
+        "digit_scenes_yolo": "YOLOv3's head on the same, boxes by CIoU",
+        "bccd_ssd": "SSD on a half-wide ResNet-18, 205 photos of blood cells",
+        "bccd_yolo": "YOLOv3's head on the same, boxes by CIoU",
+    }
+    return _scored("detection", about, ("AP50", "AP"), ("digit_scenes", "bccd"))
+
+
+def segmenters() -> str:
+    """Return the table of segmenters."""
+    about = {
+        "digit_scenes_fcn": "FCN with a stride of 4 on a thin ResNet-18",
+        "aerial_fcn8s": "FCN-8s on a half-wide ResNet-18, 45 aerial images",
+        "aerial_fcn32s": "FCN-32s on the same",
+    }
+    return _scored("segmentation", about, ("mean IoU", "boundary IoU"), ("digit_scenes", "aerial"))
+
+
+def _scored(
+    task: str, about: dict[str, str], names: tuple[str, ...], files: tuple[str, ...]
+) -> str:
+    values = {name: value for file in files for name, value in result(file)["values"].items()}
+    rows = [
+        (
+            f"[{pipeline}](../pipelines/{task}/{pipeline}.yaml)",
+            network,
+            *(f"{values[f'{pipeline}: {name}']:.1%}" for name in names),
+            _time(values, pipeline),
+        )
+        for pipeline, network in about.items()
+    ]
+    heads = (name[0].upper() + name[1:] for name in names)
+    return table(("Pipeline", "Network", *heads, "Training time"), rows)
+
+
+def _time(values: dict[str, float], pipeline: str) -> str:
+    seconds = values.get(f"{pipeline}: cvpipe train")
+    if seconds is None:
+        return f"{values[f'{pipeline}: cvpipe train, CPU time']:,.0f} s of CPU time"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def baselines() -> str:
+    """Return the table of scikit-learn's classifiers."""
+    values = result("baselines")["values"]
+    rows = [
+        (name.removesuffix(": test accuracy"), f"{value:.1%}")
+        for name, value in values.items()
+        if name.endswith("accuracy")
+    ]
+    return table(("Baseline", "Test accuracy"), rows) + f"\n{caption('baselines')}\n"
+
+
+RESULTS: dict[str, Callable[[], str]] = {
+    "speed": speed,
+    "performance": performance,
+    "memory": memory,
+    "scores": scores,
+    "detectors": detectors,
+    "segmenters": segmenters,
+    "baselines": baselines,
+}
