@@ -30,7 +30,7 @@ from cvpipe.data.packed.manifest import (
     write_manifest,
 )
 from cvpipe.data.packed.reduce import Reduction
-from cvpipe.data.packed.shard import layout_of, record_sizes, write_shard
+from cvpipe.data.packed.shard import Shelf
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import ConfigError, DataError
@@ -102,11 +102,13 @@ def pack(
     make_folder(place)
     # What a killed process leaves behind has a hidden name, and is written over.
     there = {name for name in file_names(place) if not name.startswith(".")}
-    plan = _plan(splits, reduction, shard_bytes)
+    fingerprint = _fingerprint_of(splits, reduction)
     if MANIFEST in there:
         manifest = read_manifest(place)
-        _refuse_other(place, _fingerprint(manifest), _fingerprint_of(splits, reduction))
+        _refuse_other(place, _fingerprint(manifest), fingerprint)
         return manifest
+    shelves = {name: Shelf(source, reduction) for name, source in splits.items()}
+    plan = {**fingerprint, "shards": _shard_sizes(splits, shelves, shard_bytes)}
     if PLAN in there:
         _refuse_other(place, json.loads(read_file(place, PLAN)), plan)
     elif there:
@@ -125,7 +127,7 @@ def pack(
             done += task.end - task.begin
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         futures = {
-            pool.submit(_write, splits[task.split], task, reduction, place): task
+            pool.submit(_write, shelves[task.split], len(splits[task.split]), task, place): task
             for task in waiting
         }
         try:
@@ -137,22 +139,22 @@ def pack(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    manifest = _manifest(splits, about, reduction, shards)
+    manifest = _manifest(splits, shelves, about, reduction, shards)
     write_manifest(place, manifest)
     delete_file(place, PLAN)
     return manifest
 
 
-def _plan(
-    splits: Mapping[str, Source], reduction: Reduction, shard_bytes: int
-) -> dict[str, Any]:
-    """Return what decides about every file: plain JSON values."""
+def _shard_sizes(
+    splits: Mapping[str, Source], shelves: Mapping[str, Shelf], shard_bytes: int
+) -> dict[str, int]:
+    """Return the number of records in a shard of each split."""
     shards = {}
     for name, source in splits.items():
-        sizes = record_sizes(source, evenly_spaced(len(source), SAMPLE), reduction)
+        sizes = shelves[name].sizes(evenly_spaced(len(source), SAMPLE))
         mean = max(sum(sizes) / max(len(sizes), 1), 1)
         shards[name] = max(min(int(shard_bytes / mean), len(source)), 1)
-    return {**_fingerprint_of(splits, reduction), "shards": shards}
+    return shards
 
 
 def _fingerprint_of(splits: Mapping[str, Source], reduction: Reduction) -> dict[str, Any]:
@@ -186,21 +188,23 @@ def _tasks(splits: Mapping[str, Source], sizes: Mapping[str, int]) -> Iterator[T
             yield Task(split, number * size, min((number + 1) * size, examples), name)
 
 
-def _write(source: Source, task: Task, reduction: Reduction, place: str) -> Shard:
-    """Write a shard and, once it is complete, its file of columns."""
+def _write(shelf: Shelf, examples: int, task: Task, place: str) -> Shard:
+    """Write a shard of a split of so many examples and, once it is complete, its file of
+    columns.
+    """
     index = np.arange(task.begin, task.end)
     if task.split in _MIXED:
-        index = fixed_order(len(source), task.begin, task.end)
+        index = fixed_order(examples, task.begin, task.end)
     if is_bucket(place):
         folder = Path(tempfile.mkdtemp(prefix="cvpipe-pack-"))
         try:
-            beside = write_shard(source, index, reduction, folder / task.name)
+            beside = shelf.write(index, folder / task.name)
             publish(folder / task.name, place, task.name)
         finally:
             shutil.rmtree(folder)
     else:
         with atomic_path(Path(address(place, task.name))) as partial:
-            beside = write_shard(source, index, reduction, partial)
+            beside = shelf.write(index, partial)
     content = to_bytes(beside)
     write_file(place, task.columns, content)
     return _shard(task, beside, content)
@@ -220,6 +224,7 @@ def _shard(task: Task, beside: Beside, content: bytes) -> Shard:
 
 def _manifest(
     splits: Mapping[str, Source],
+    shelves: Mapping[str, Shelf],
     about: Mapping[str, Any],
     reduction: Reduction,
     shards: Mapping[Task, Shard],
@@ -236,7 +241,7 @@ def _manifest(
             name: Split(
                 len(source),
                 source.digest(),
-                layout_of(source, reduction).specs,
+                shelves[name].specs,
                 tuple(shards[task] for task in sorted(shards) if task.split == name),
             )
             for name, source in splits.items()

@@ -45,7 +45,8 @@ class Shards:
             faults: reasons why records couldn't be packed, by number.
             ahead: records that are announced at once.
         """
-        self._files, self._checksums, self._faults = files, checksums, faults
+        self._files, self._sizes, self._checksums = files, sizes, checksums
+        self._faults = faults
         self._ends = np.cumsum(sizes).tolist()
         self._most = _KEPT * ahead
         self._readers: OrderedDict[int, Any] = OrderedDict()
@@ -124,6 +125,8 @@ class Shards:
                 return reader
         # Outside the lock, as it may take several requests; of two, one is thrown away.
         reader = _open(self._files[shard])
+        if reader.num_records() != self._sizes[shard]:
+            raise ValueError(f"{self._files[shard]} is damaged")
         with self._lock:
             self._readers[shard] = reader
             # A dropped reader closes its file once nobody reads with it.

@@ -90,18 +90,14 @@ class Source:
         return {**self.read_record(tf.gather(self._records, index)), **self.read_held(index)}
 
     def read_held(self, index: tf.Tensor) -> Example:
-        """Return those entries of the example at `index` that are held in memory. Graph code."""
+        """Return those entries of the example at `index` that annotations hold in memory. Graph
+        code; doesn't fail.
+        """
         record = tf.gather(self._records, index)
         held: Example = {}
         for annotation in self.annotations:
             held |= annotation.read(record)
         return held
-
-    def read_beside(self, index: tf.Tensor) -> Example:
-        """Return the other entries of the example at `index`, which lie beside its image, and the
-        image. Graph code; may fail on a bad file.
-        """
-        return self.read_record(tf.gather(self._records, index))
 
     def announce(self, indices: np.ndarray) -> None:
         """Tell the source, if it reads ahead, of examples that will be read soon, int64 [n]."""
