@@ -1,10 +1,12 @@
 """Files of a local folder or of a bucket (gs://…), alike.
 
-A bucket is reached by TensorFlow's file systems, which are imported only for it.
+A bucket is reached by TensorFlow's file systems, which are imported only for it; parts of its files
+by `cvpipe/ranges.py`.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,24 @@ def read_file(place: str, name: str) -> bytes:
         with _gfile().GFile(file, "rb") as stream:
             content: bytes = stream.read()
         return content
+
+
+def read_range(file: str, begin: int, end: int) -> bytes:
+    """Return the bytes begin … end − 1 of a file, given its path or address. From any thread.
+
+    Raises:
+        DataError: it is missing, ends before, or can't be read.
+    """
+    if is_bucket(file):
+        from cvpipe.ranges import read_object
+
+        content = read_object(file, begin, end)
+    else:
+        with _told(file, "read"), Path(file).open("rb", buffering=0) as opened:
+            content = os.pread(opened.fileno(), end - begin, begin)
+    if len(content) != end - begin:
+        raise DataError(f"{file}: ends before byte {end:,}; restore it")
+    return content
 
 
 def write_file(place: str, name: str, content: bytes) -> None:

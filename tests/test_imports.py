@@ -22,6 +22,7 @@ ORDER = [
         "text_files",
         "user_paths",
         "interrupt",
+        "ranges",
         "storage",
     },
     {"documents"},

@@ -155,39 +155,36 @@ def test_packed_data_read_ahead_trains_on_the_same_examples(
             assert plain.read(tf.constant(index, tf.int64))["label"] == label
 
 
-def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone() -> None:
-    class Reader:
-        def __init__(self) -> None:
-            self.requests: list[tuple[int, int]] = []
-            self.lock = threading.Lock()
+def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requests: list[tuple[str, int, int]] = []
+    lock = threading.Lock()
 
-        def num_records(self) -> int:
-            return 10
+    def read_range(file: str, begin: int, end: int) -> bytes:
+        with lock:
+            requests.append((file, begin, end))
+        if file == "a" and begin <= 7 < end:
+            raise DataError("a is broken there")
+        return bytes(range(begin, end))
 
-        def read(self, first: Any, end: int | None = None) -> list[bytes]:
-            positions = list(first) if end is None else list(range(first, end))
-            with self.lock:
-                self.requests.append((positions[0], len(positions)))
-            if 7 in positions:
-                raise ValueError("record 7\nis damaged")
-            return [bytes([position]) for position in positions]
-
-    readers = {"a": Reader(), "b": Reader()}
+    monkeypatch.setattr(shards, "read_range", read_range)
+    ranges = np.stack([np.arange(10), np.arange(10) + 1], axis=1)
     checksums = np.array([zlib.crc32(bytes([n % 10])) for n in range(20)], np.uint32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "_open", lambda file: readers[file])
-        reader = Shards(["a", "b"], [10, 10], checksums, {3: "was missing"}, 20)
-        reader.announce(np.array([8, 12, 9, 10, 11, 4]))
-        assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
-        assert sorted(readers["a"].requests) == [(4, 1), (8, 2)]
-        assert readers["b"].requests == [(0, 3)]
-        reader.announce(np.array([6, 7]))
-        assert reader.read(6) == b"\6"
-        with pytest.raises(DataError, match=r"can't be read \(record 7 is damaged\)"):
-            reader.read(7)
-        with pytest.raises(DataError, match="^was missing$"):
-            reader.read(3)
-        # Whatever is never asked for is forgotten.
-        for _ in range(30):
-            reader.announce(np.arange(10, 20))
-        assert len(reader._coming) <= 80
+    reader = Shards(["a", "b"], [ranges, ranges], checksums, {3: "was missing"}, 20)
+    reader.announce(np.array([8, 12, 9, 10, 11, 4]))
+    assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
+    assert sorted(requests) == [("a", 4, 5), ("a", 8, 10), ("b", 0, 3)]
+    reader.announce(np.array([6, 7]))
+    assert reader.read(6) == b"\6"
+    with pytest.raises(DataError, match="a is broken there"):
+        reader.read(7)
+    with pytest.raises(DataError, match="^was missing$"):
+        reader.read(3)
+    checksums[5] ^= 1
+    with pytest.raises(DataError, match="its checksum is another"):
+        reader.read(5)
+    # Whatever is never asked for is forgotten.
+    for _ in range(30):
+        reader.announce(np.arange(10, 20))
+    assert len(reader._coming) <= 80

@@ -58,6 +58,8 @@ class Beside(NamedTuple):
     """int64 [R]: position of each record's example in its split."""
     checksums: np.ndarray
     """uint32 [R]: CRC-32 of each record."""
+    ranges: np.ndarray
+    """int64 [R, 2]: where each record begins and ends in its file; see `layout.py`."""
     names: Names
     """Name of each record."""
     faults: Mapping[int, str]
@@ -84,6 +86,7 @@ def to_bytes(beside: Beside) -> bytes:
         starts=beside.columns.starts,
         index=beside.index,
         checksums=beside.checksums,
+        ranges=beside.ranges,
         names=beside.names.letters,
         name_ends=beside.names.ends,
         about=np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -105,6 +108,7 @@ def from_bytes(content: bytes, file: str) -> Beside:
             Columns(_named(arrays, _RECORDS), _named(arrays, _OBJECTS), arrays["starts"]),
             arrays["index"],
             arrays["checksums"],
+            arrays["ranges"],
             Names(arrays["names"], arrays["name_ends"]),
             {int(number): reason for number, reason in about["faults"].items()},
             about["sha256"],

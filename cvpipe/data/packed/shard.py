@@ -20,6 +20,7 @@ from cvpipe.data.annotations.frame import KEYS
 from cvpipe.data.example import Example
 from cvpipe.data.guard import readable_or_zeros
 from cvpipe.data.packed.columns_file import Beside, make_names
+from cvpipe.data.packed.layout import find_records
 from cvpipe.data.packed.manifest import Spec
 from cvpipe.data.packed.record import spec_of, to_record
 from cvpipe.data.packed.reduce import Reduction, reduced
@@ -66,7 +67,7 @@ class Shelf:
         Returns:
             Everything that the file of columns holds.
         """
-        from array_record.python.array_record_module import ArrayRecordWriter
+        from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
         columns, checksums, faults = [], [], {}
         writer = ArrayRecordWriter(str(file), WRITER_OPTIONS)
@@ -81,10 +82,13 @@ class Shelf:
         finally:
             writer.close()
         content, source = file.read_bytes(), self._source
+        reader = ArrayRecordReader(str(file))
+        written = (reader.read([number])[0] for number in range(len(checksums)))
         return Beside(
             stack_columns(columns, {key for kind in KINDS for key in kind.per_object}),
             np.asarray(index, np.int64),
             np.array(checksums, np.uint32),
+            find_records(content, written),
             make_names([source.name_record(record) for record in source.records[index].tolist()]),
             faults,
             hashlib.sha256(content).hexdigest(),

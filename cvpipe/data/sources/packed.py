@@ -112,7 +112,7 @@ def _source(
     starts = np.cumsum([0, *sizes]).tolist()
     shards = Shards(
         [address(place, shard.file) for shard in split.shards],
-        sizes,
+        [part.ranges for part in parts],
         np.concatenate([part.checksums for part in parts]),
         {
             start + number: reason
