@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+
 from record import record, row
 
 LATENCY = 0.030

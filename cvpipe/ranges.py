@@ -94,4 +94,4 @@ def _authorized() -> Any:
             "gs://: no credentials to read Cloud Storage with; run: gcloud auth"
             " application-default login"
         ) from None
-    return AuthorizedSession(credentials)
+    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

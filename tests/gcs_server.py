@@ -240,7 +240,15 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     names = ",".join(f"DNS:{host}" for host in HOSTS)
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=storage.googleapis.com"
     subprocess.run(
-        [*command.split(), "-addext", f"subjectAltName={names}", "-keyout", key, "-out", certificate],
+        [
+            *command.split(),
+            "-addext",
+            f"subjectAltName={names}",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
         check=True,
         capture_output=True,
     )

@@ -30,6 +30,7 @@ DRAWN = (
     "train.batch_size=3",
 )
 DIGITS = "data.source.digit_sizes=[16, 32]"
+AS_THEY_ARE = Reduction()
 # Exif orientations of photos, by number; 6 and 8 lie on their side.
 TURNS = [1, 6, 3, 8]
 
@@ -99,9 +100,7 @@ def write_keypoints(folder: Path) -> Config:
 
 def drawn(pipeline: str, *overrides: str) -> Callable[[Path], Config]:
     """Return a pipeline of images that are drawn."""
-    return lambda folder: config_file.load(
-        ROOT / "pipelines" / pipeline, [*DRAWN, *overrides]
-    )
+    return lambda folder: config_file.load(ROOT / "pipelines" / pipeline, [*DRAWN, *overrides])
 
 
 # A pipeline for every kind of annotation, given a folder for its files.
@@ -121,7 +120,7 @@ def splits_of(config: Config) -> dict[str, Source]:
 
 
 def pack_all(
-    config: Config, place: Path | str, reduction: Reduction = Reduction(), **options: Any
+    config: Config, place: Path | str, reduction: Reduction = AS_THEY_ARE, **options: Any
 ) -> Manifest:
     """Pack the data of a pipeline."""
     return pack(splits_of(config), str(place), {}, reduction, **{"shard_bytes": 4_000, **options})

@@ -145,7 +145,7 @@ def check(options: argparse.Namespace) -> int:
     splits = open_splits(config.data)
     folder = options.to or Path(f"{config.name}-check")
     own_folder(folder, "broken.jsonl", "--to")
-    files = {name: is_bad for name, is_bad in damaged_files(config.data.source)}
+    files = dict(damaged_files(config.data.source))
     result = check_splits(splits, config.prepare.channels, _progress("read"))
     result["damaged"] = [name for name, is_bad in files.items() if is_bad]
     result["clean"] &= not result["damaged"]

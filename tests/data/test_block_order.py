@@ -43,7 +43,9 @@ def epochs(examples: int, block: int, count: int, seed: int = 0) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize(("examples", "block"), [(1, 4), (3, 4), (4, 4), (37, 4), (64, 16), (50, 7)])
+@pytest.mark.parametrize(
+    ("examples", "block"), [(1, 4), (3, 4), (4, 4), (37, 4), (64, 16), (50, 7)]
+)
 def test_every_epoch_is_a_permutation_whatever_the_blocks(examples: int, block: int) -> None:
     for epoch in epochs(examples, block, 3):
         assert sorted(epoch) == list(range(examples))
@@ -69,11 +71,7 @@ def test_batches_cut_one_endless_order() -> None:
         return np.concatenate(
             [
                 batch_order(
-                    tf.constant(step, tf.int64),
-                    seed=1,
-                    examples=30,
-                    batch_size=batch_size,
-                    block=4,
+                    tf.constant(step, tf.int64), seed=1, examples=30, batch_size=batch_size, block=4
                 )[0]
                 for step in range(60 // batch_size)
             ]

@@ -48,13 +48,7 @@ def join_columns(parts: Sequence[Columns]) -> Columns:
     ends = np.cumsum([0, *(int(part.starts[-1]) for part in parts)])
     starts = [part.starts[1:] + end for part, end in zip(parts, ends.tolist(), strict=False)]
     return Columns(
-        {
-            name: np.concatenate([part.records[name] for part in parts])
-            for name in parts[0].records
-        },
-        {
-            name: np.concatenate([part.objects[name] for part in parts])
-            for name in parts[0].objects
-        },
+        {name: np.concatenate([part.records[name] for part in parts]) for name in parts[0].records},
+        {name: np.concatenate([part.objects[name] for part in parts]) for name in parts[0].objects},
         np.concatenate([[0], *starts]).astype(np.int64),
     )

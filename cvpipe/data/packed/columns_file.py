@@ -54,7 +54,7 @@ class Beside(NamedTuple):
 
     columns: Columns
     """Annotations."""
-    index: np.ndarray
+    positions: np.ndarray
     """int64 [R]: position of each record's example in its split."""
     checksums: np.ndarray
     """uint32 [R]: CRC-32 of each record."""
@@ -84,7 +84,7 @@ def to_bytes(beside: Beside) -> bytes:
         **{_RECORDS + name: array for name, array in beside.columns.records.items()},
         **{_OBJECTS + name: array for name, array in beside.columns.objects.items()},
         starts=beside.columns.starts,
-        index=beside.index,
+        positions=beside.positions,
         checksums=beside.checksums,
         ranges=beside.ranges,
         names=beside.names.letters,
@@ -106,7 +106,7 @@ def from_bytes(content: bytes, file: str) -> Beside:
         about = json.loads(arrays["about"].tobytes())
         return Beside(
             Columns(_named(arrays, _RECORDS), _named(arrays, _OBJECTS), arrays["starts"]),
-            arrays["index"],
+            arrays["positions"],
             arrays["checksums"],
             arrays["ranges"],
             Names(arrays["names"], arrays["name_ends"]),

@@ -1,8 +1,8 @@
 """Places of records in an ArrayRecord file, so that any of them, or neighbors together, are read by
 one request and without the file's own index.
 
-Such a file is a Riegeli file: every 65,536 bytes begin with a header of 24 bytes, also in the middle
-of a record.
+Such a file is a Riegeli file: every 65,536 bytes begin with a header of 24 bytes, also in the
+middle of a record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ def find_records(content: bytes, records: Iterable[bytes]) -> np.ndarray:
     Raises:
         ValueError: one isn't there.
     """
-    body = b"".join(content[begin + HEADER : begin + BLOCK] for begin in range(0, len(content), BLOCK))
+    body = b"".join(
+        content[begin + HEADER : begin + BLOCK] for begin in range(0, len(content), BLOCK)
+    )
     found, at = [], 0
     for record in records:
         at = body.index(record, at)

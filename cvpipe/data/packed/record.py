@@ -47,9 +47,7 @@ def from_record(record: tf.Tensor, specs: Mapping[str, Spec]) -> Example:
             wanted[_shape(name)] = tf.io.FixedLenFeature([len(spec.shape)], tf.int64)
     parsed = tf.io.parse_single_example(record, wanted)
     return {
-        name: parsed[name]
-        if name == BYTES
-        else _tensor(parsed[name], parsed[_shape(name)], spec)
+        name: parsed[name] if name == BYTES else _tensor(parsed[name], parsed[_shape(name)], spec)
         for name, spec in specs.items()
     }
 

@@ -127,9 +127,7 @@ def _resized(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     resized = resize_and_place(image, size, scale, tf.zeros([2]))
     # Not even the best kernel leaves an image of the same size as it is.
     is_same = tf.reduce_all(size == tf.shape(image)[:2])
-    return tf.cond(
-        is_same, lambda: image, lambda: tf.saturate_cast(tf.round(resized), tf.uint8)
-    )
+    return tf.cond(is_same, lambda: image, lambda: tf.saturate_cast(tf.round(resized), tf.uint8))
 
 
 def _encoded(image: tf.Tensor, as_jpeg: tf.Tensor, quality: int) -> tf.Tensor:
@@ -142,9 +140,7 @@ def _encoded(image: tf.Tensor, as_jpeg: tf.Tensor, quality: int) -> tf.Tensor:
     return tf.cond(
         as_jpeg,
         lambda: tf.cond(
-            is_gray,
-            lambda: jpeg(image[..., :1], "grayscale"),
-            lambda: jpeg(image, "rgb"),
+            is_gray, lambda: jpeg(image[..., :1], "grayscale"), lambda: jpeg(image, "rgb")
         ),
         lambda: tf.cond(
             is_gray, lambda: tf.io.encode_png(image[..., :1]), lambda: tf.io.encode_png(image)

@@ -49,9 +49,7 @@ class Shelf:
         held = {*source.read_held(tf.constant(0, tf.int64)), *KEYS}
         self._beside = [name for name in traced if name not in held]
         self._held = {name: spec for name, spec in traced.items() if name in held}
-        self.specs: dict[str, Spec] = {
-            name: spec_of(traced[name]) for name in self._beside
-        }
+        self.specs: dict[str, Spec] = {name: spec_of(traced[name]) for name in self._beside}
         """Tensors of a record, for the manifest."""
 
     def write(self, index: np.ndarray, file: Path) -> Beside:

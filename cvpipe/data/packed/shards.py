@@ -66,7 +66,9 @@ class Shards:
         if content is None:
             [content] = self._fetch(record, 1)
         if zlib.crc32(content) != self._checksums[record]:
-            raise DataError("the record is damaged: its checksum is another than when it was packed")
+            raise DataError(
+                "the record is damaged: its checksum is another than when it was packed"
+            )
         return content
 
     def announce(self, records: np.ndarray) -> None:
@@ -106,4 +108,3 @@ class Shards:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(REQUESTS, "cvpipe-packed")
             return self._pool
-

@@ -124,7 +124,8 @@ def _open_all(section: Merge, config: Data) -> dict[str, Source]:
     the others are.
     """
     children = [
-        with_test(open_source(child, config), config.test, config.split_seed) for child in section.sources
+        with_test(open_source(child, config), config.test, config.split_seed)
+        for child in section.sources
     ]
     if any("validation" in child for child in children) and not config.fold:
         children = [

@@ -65,10 +65,7 @@ def damaged_files(config: Packed) -> Iterator[tuple[str, bool]]:
     place = _place(config)
     for split in read_manifest(place).splits.values():
         for shard in split.shards:
-            for name, known in (
-                (shard.file, shard.sha256),
-                (shard.columns, shard.columns_sha256),
-            ):
+            for name, known in ((shard.file, shard.sha256), (shard.columns, shard.columns_sha256)):
                 yield name, hashlib.sha256(read_file(place, name)).hexdigest() != known
 
 
@@ -108,7 +105,7 @@ def _source(
         join_columns([part.columns for part in parts]),
         join_names([part.names for part in parts]),
     )
-    sizes = [len(part.index) for part in parts]
+    sizes = [len(part.positions) for part in parts]
     starts = np.cumsum([0, *sizes]).tolist()
     shards = Shards(
         [address(place, shard.file) for shard in split.shards],
@@ -126,7 +123,7 @@ def _source(
         return from_record(read_in_python(shards.read, record), split.tensors)
 
     records = np.empty(split.examples, np.int64)
-    records[np.concatenate([part.index for part in parts])] = np.arange(split.examples)
+    records[np.concatenate([part.positions for part in parts])] = np.arange(split.examples)
     return Source(
         facts,
         tuple(kind.from_columns(columns, facts) for kind in classes),

@@ -78,9 +78,7 @@ def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         pack_all(config, tmp_path / "other")
 
 
-def test_the_command_says_what_it_wrote(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["data", "pack", str(DIGITS), "--to", str(tmp_path / "packed")]
     assert main([*arguments, "--shard-size", "0.05", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -92,7 +90,8 @@ def test_the_command_says_what_it_wrote(
 
 
 @pytest.mark.parametrize(
-    "option", [["--quality", "0"], ["--quality", "101"], ["--longest-side", "0"], ["--workers", "0"]]
+    "option",
+    [["--quality", "0"], ["--quality", "101"], ["--longest-side", "0"], ["--workers", "0"]],
 )
 def test_numbers_out_of_range_are_refused(
     option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -22,7 +22,6 @@ from cvpipe.evaluation import batches_of
 from cvpipe.tasks import load_task
 from packed_data import CASES, assert_same, pack_all, packed_config, splits_of, write_labeled
 
-
 # Drawn images are arrays, as digits are; photos with keypoints have boxes, too.
 LONG = ("labels of arrays", "keypoints")
 
@@ -82,8 +81,7 @@ def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
     # The same reasons, for the same names.
     assert list(left.values()) == list(also_left.values())
     assert all(
-        own.endswith(name.rpartition("/")[2])
-        for name, own in zip(left, also_left, strict=True)
+        own.endswith(name.rpartition("/")[2]) for name, own in zip(left, also_left, strict=True)
     )
 
 
@@ -107,9 +105,10 @@ def test_a_missing_file_and_a_missing_manifest_are_told(photos: tuple[Source, Co
 def test_a_damaged_record_is_left_out_and_named_alone(photos: tuple[Source, Config]) -> None:
     plain, config = photos
     packed = splits_of(config)["all"]
-    shard = Path(config.data.source.path) / read_manifest(config.data.source.path).splits[
-        "all"
-    ].shards[0].file
+    shard = (
+        Path(config.data.source.path)
+        / read_manifest(config.data.source.path).splits["all"].shards[0].file
+    )
     # The middle of some photo.
     content = bytearray(shard.read_bytes())
     damaged = next(
