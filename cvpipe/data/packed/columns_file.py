@@ -58,6 +58,10 @@ class Beside(NamedTuple):
     """int64 [R]: position of each record's example in its split."""
     checksums: np.ndarray
     """uint32 [R]: CRC-32 of each record."""
+    digests: np.ndarray
+    """uint64 [R]: fingerprint of each example, as `Source.digests`; [0] if annotations are others
+    than in the data that was packed.
+    """
     ranges: np.ndarray
     """int64 [R, 2]: where each record begins and ends in its file; see `layout.py`."""
     names: Names
@@ -86,6 +90,7 @@ def to_bytes(beside: Beside) -> bytes:
         starts=beside.columns.starts,
         positions=beside.positions,
         checksums=beside.checksums,
+        digests=beside.digests,
         ranges=beside.ranges,
         names=beside.names.letters,
         name_ends=beside.names.ends,
@@ -108,6 +113,7 @@ def from_bytes(content: bytes, file: str) -> Beside:
             Columns(_named(arrays, _RECORDS), _named(arrays, _OBJECTS), arrays["starts"]),
             arrays["positions"],
             arrays["checksums"],
+            arrays["digests"],
             arrays["ranges"],
             Names(arrays["names"], arrays["name_ends"]),
             {int(number): reason for number, reason in about["faults"].items()},

@@ -38,7 +38,7 @@ class Shelf:
     """Examples of a split on their way into shards: traced once, used from many threads."""
 
     def __init__(self, source: Source, reduction: Reduction):
-        self._source = source
+        self._source, self._is_same = source, reduction.changes_nothing
 
         def load(number: tf.Tensor) -> Example:
             return reduced(source.read(number), reduction)
@@ -86,6 +86,7 @@ class Shelf:
             stack_columns(columns, {key for kind in KINDS for key in kind.per_object}),
             np.asarray(index, np.int64),
             np.array(checksums, np.uint32),
+            source.digests[index] if self._is_same else np.zeros(0, np.uint64),
             find_records(content, written),
             make_names([source.name_record(record) for record in source.records[index].tolist()]),
             faults,

@@ -122,6 +122,7 @@ def _source(
     def read_record(record: tf.Tensor) -> Example:
         return from_record(read_in_python(shards.read, record), split.tensors)
 
+    digests = np.concatenate([part.digests for part in parts])
     records = np.empty(split.examples, np.int64)
     records[np.concatenate([part.positions for part in parts])] = np.arange(split.examples)
     return Source(
@@ -132,4 +133,5 @@ def _source(
         lambda record: f"{place}: {names.name(record)}",
         records,
         ReadAhead(config.block, config.ahead, shards.announce) if config.ahead else None,
+        digests if len(digests) == split.examples else None,
     )

@@ -60,6 +60,8 @@ class Source:
     """int64 [N]: the record of each example."""
     ahead: ReadAhead | None = None
     """None where records are read one at a time, in any order."""
+    known_digests: np.ndarray | None = None
+    """uint64 [R]: `digests` of the records, where somebody has found them before."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -136,6 +138,8 @@ class Source:
 
         Contents of images, and annotations that lie beside them, are not read.
         """
+        if self.known_digests is not None:
+            return self.known_digests[self.records]
         columns = [annotation.digests(self.records) for annotation in self.annotations]
         rows = (" ".join(row) for row in zip(*columns, self.names(), strict=True))
         encoded = (row.encode("utf-8", "surrogateescape") for row in rows)
@@ -193,6 +197,7 @@ class Source:
             facts=self.facts._replace(class_names=class_names),
             annotations=relabeled,
             read_record=read_record,
+            known_digests=self._still_known(relabeled),
         ).subset(np.flatnonzero(stay))
 
     def at_most(self, objects: int) -> Source:
@@ -200,7 +205,13 @@ class Source:
         limited = tuple(
             annotation.at_most(objects, self.name_record) for annotation in self.annotations
         )
-        return dataclasses.replace(self, annotations=limited)
+        known = self._still_known(limited)
+        return dataclasses.replace(self, annotations=limited, known_digests=known)
+
+    def _still_known(self, annotations: Sequence[Annotation]) -> np.ndarray | None:
+        """Return the known digests if annotations are still those of before."""
+        same = all(now is before for now, before in zip(annotations, self.annotations, strict=True))
+        return self.known_digests if same else None
 
 
 def make_source(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def test_splits_batches_and_what_is_left_out_are_those_of_the_source(
         assert one[name].facts == other[name].facts
         assert one[name].names() == other[name].names()
         np.testing.assert_array_equal(one[name].digests, other[name].digests)
+        forgotten = dataclasses.replace(other[name], known_digests=None)
+        np.testing.assert_array_equal(one[name].digests, forgotten.digests)
     is_bad = "photos" in str(plain.data.source)
     (first, left), (second, also_left) = batches(plain, is_bad), batches(packed, is_bad)
     assert len(first) == len(second) > 3
@@ -89,6 +92,23 @@ def test_tasks_ask_for_their_kind_of_annotation(tmp_path: Path) -> None:
     pack_all(CASES["boxes"](tmp_path), tmp_path / "packed")
     with pytest.raises(DataError, match="packed data with boxes, but the task learns from label"):
         open_splits(packed_config(small_config(), tmp_path / "packed").data)
+
+
+def test_digests_of_other_annotations_are_found_anew(tmp_path: Path) -> None:
+    config = CASES["boxes"](tmp_path)
+    pack_all(config, tmp_path / "packed")
+    plain, packed = (
+        splits_of(own)["train"] for own in (config, packed_config(config, tmp_path / "packed"))
+    )
+    assert packed.known_digests is not None
+    names = plain.classes[::-1]
+    for one, other in (
+        (plain.at_most(1), packed.at_most(1)),
+        (plain.relabel(names), packed.relabel(names)),
+    ):
+        assert other.known_digests is None
+        np.testing.assert_array_equal(one.digests, other.digests)
+    assert packed.at_most(1_000).known_digests is not None
 
 
 def test_a_missing_file_and_a_missing_manifest_are_told(photos: tuple[Source, Config]) -> None:
