@@ -22,6 +22,8 @@ ORDER = [
         "text_files",
         "user_paths",
         "interrupt",
+        "ranges",
+        "storage",
     },
     {"documents"},
     {"models.catalog"},

@@ -1,8 +1,9 @@
-"""`cvpipe data check`, `cvpipe data anchors` and `cvpipe data fetch`."""
+"""`cvpipe data check`, `data anchors`, `data fetch` and `data pack`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -49,6 +50,47 @@ def add(commands: Any) -> None:
         " name, list the data sets",
     )
     command.add_argument("set", metavar="NAME", nargs="?", help="a data set, such as bccd")
+    command = add_command(
+        checks,
+        "pack",
+        pack,
+        "write a source into a few large files (ArrayRecord) that are read by number, for many"
+        " images or remote storage; the same command resumes what was interrupted",
+    )
+    add_pipeline(command)
+    command.add_argument(
+        "--to",
+        metavar="DIR",
+        required=True,
+        help="folder for the files, or its address such as gs://bucket/data",
+    )
+    command.add_argument(
+        "--longest-side",
+        metavar="N",
+        type=int,
+        help="reduce images whose longer side has more pixels; annotations move along",
+    )
+    command.add_argument(
+        "--quality",
+        metavar="Q",
+        type=int,
+        help="encode every image file anew, as JPEG of this quality, 1 to 100 (default: keep files"
+        " as they are, and encode reduced ones as JPEG of 95 or as PNG, as they were)",
+    )
+    command.add_argument(
+        "--shard-size",
+        metavar="MB",
+        type=float,
+        default=256.0,
+        help="size of each file, more or less (default: 256)",
+    )
+    command.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="files that are written at once (default: as many as there are cores)",
+    )
 
 
 def anchors(options: argparse.Namespace) -> int:
@@ -119,14 +161,17 @@ def check(options: argparse.Namespace) -> int:
     prepare_process(config)
     from cvpipe.data.check import check as check_splits
     from cvpipe.data.check_report import contact_sheet, summary, write_report
-    from cvpipe.data.sources import open_splits
+    from cvpipe.data.sources import damaged_files, open_splits
     from cvpipe.pictures import load_pictures
     from cvpipe.tasks import load_task
 
     splits = open_splits(config.data)
     folder = options.to or Path(f"{config.name}-check")
     own_folder(folder, "broken.jsonl", "--to")
-    result = check_splits(splits, config.prepare.channels, _progress())
+    files = dict(damaged_files(config.data.source))
+    result = check_splits(splits, config.prepare.channels, _progress("read"))
+    result["damaged"] = [name for name, is_bad in files.items() if is_bad]
+    result["clean"] &= not result["damaged"]
     train = splits["train"]
     pictures = load_pictures(config, train.facts)
     sheet = (
@@ -138,12 +183,71 @@ def check(options: argparse.Namespace) -> int:
     print_result(
         options,
         {**result, "folder": str(folder)},
-        [*summary(result), f"report   {folder / 'report.md'}"],
+        [
+            *summary(result),
+            *(f"damaged  {name}: restore it, or pack the data again" for name in result["damaged"]),
+            f"report   {folder / 'report.md'}",
+        ],
     )
     return 0 if result["clean"] else 1
 
 
-def _progress() -> Callable[[int, int], None]:
+def pack(options: argparse.Namespace) -> int:
+    """Packs the data of a pipeline."""
+    from cvpipe import config_file
+    from cvpipe.errors import ConfigError, counted
+    from cvpipe.runtime import prepare_process
+
+    for option, least, most in (
+        ("longest_side", 1, None),
+        ("quality", 1, 100),
+        ("workers", 1, None),
+        ("shard_size", 1e-6, None),
+    ):
+        value = getattr(options, option)
+        if value is not None and not least <= value <= (most or value):
+            allowed = f"from {least:g} to {most}" if most else f"of at least {least:g}"
+            raise ConfigError(f"--{option.replace('_', '-')} {value}: give a number {allowed}")
+    config = config_file.load(options.pipeline, options.overrides, draft=True)
+    prepare_process(config)
+    from cvpipe.data.packed.pack import pack as pack_splits
+    from cvpipe.data.packed.reduce import Reduction
+    from cvpipe.data.sources import open_source
+
+    section = config.data.source
+    manifest = pack_splits(
+        open_source(section, config.data),
+        options.to,
+        {"kind": section.kind, "place": section.place},
+        Reduction(options.longest_side, options.quality),
+        shard_bytes=int(options.shard_size * 2**20),
+        workers=options.workers,
+        watch=_progress("packed"),
+    )
+    splits = {
+        name: {
+            "examples": split.examples,
+            "shards": len(split.shards),
+            "bytes": sum(shard.bytes for shard in split.shards),
+        }
+        for name, split in manifest.splits.items()
+    }
+    print_result(
+        options,
+        {"place": options.to, "splits": splits},
+        [
+            *(
+                f"{name}: {counted(own['examples'], 'image')} in {counted(own['shards'], 'file')},"
+                f" {own['bytes'] / 1e6:,.1f} MB"
+                for name, own in splits.items()
+            ),
+            f"read them by data.source: {{kind: packed, path: {options.to}}}",
+        ],
+    )
+    return 0
+
+
+def _progress(done_so: str) -> Callable[[int, int], None]:
     """Says every ten seconds how far it is."""
     shown_at = time.monotonic()
 
@@ -151,6 +255,6 @@ def _progress() -> Callable[[int, int], None]:
         nonlocal shown_at
         if time.monotonic() - shown_at >= 10:
             shown_at = time.monotonic()
-            print(f"read {done:,} of {examples:,}", file=sys.stderr, flush=True)
+            print(f"{done_so} {done:,} of {examples:,}", file=sys.stderr, flush=True)
 
     return show

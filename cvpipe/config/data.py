@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
+from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
 from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
 
@@ -422,13 +423,16 @@ class MergedMasks(Merge):
 
 # The sources of each kind of annotation.
 LabelSource = Annotated[
-    Digits | Idx | Folder | Csv | TfdsLabels | MergedLabels, Field(discriminator="kind")
+    Digits | Idx | Folder | Csv | TfdsLabels | PackedLabels | MergedLabels,
+    Field(discriminator="kind"),
 ]
 BoxSource = Annotated[
-    DigitScenes | Voc | Coco | Yolo | TfdsObjects | MergedBoxes, Field(discriminator="kind")
+    DigitScenes | Voc | Coco | Yolo | TfdsObjects | PackedBoxes | MergedBoxes,
+    Field(discriminator="kind"),
 ]
 MaskSource = Annotated[
-    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | MergedMasks, Field(discriminator="kind")
+    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | PackedMasks | MergedMasks,
+    Field(discriminator="kind"),
 ]
 for merged in (MergedLabels, MergedBoxes, MergedMasks):
     merged.model_rebuild()

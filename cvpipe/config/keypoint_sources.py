@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cvpipe.config.data import Coco, Merge
+from cvpipe.config.packed import PackedKeypoints
 from cvpipe.config.section import Count, Share
 from cvpipe.config.source import Source
 
@@ -109,6 +110,7 @@ class MergedKeypoints(Merge):
 
 
 KeypointSource = Annotated[
-    CocoKeypoints | KeypointCsv | StickFigures | MergedKeypoints, Field(discriminator="kind")
+    CocoKeypoints | KeypointCsv | StickFigures | PackedKeypoints | MergedKeypoints,
+    Field(discriminator="kind"),
 ]
 MergedKeypoints.model_rebuild()

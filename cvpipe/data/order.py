@@ -5,13 +5,17 @@ A stream's whole state is the global step.
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.seeds import SEEDS_PER_EXAMPLE
+from cvpipe.data.sources.source import Source
+
+_FIXED_KEY = (1_210_498_617, 389_017_642, 1_872_340_951)
 
 
 def batch_order(
-    step: tf.Tensor, *, seed: int, examples: int, batch_size: int
+    step: tf.Tensor, *, seed: int, examples: int, batch_size: int, block: int = 1
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The examples of one global batch.
 
@@ -19,11 +23,16 @@ def batch_order(
     rest from the next. The permutation is computed a position at a time (a Feistel cipher on
     0…N−1), so nothing is stored or shuffled.
 
+    With blocks, the numbers 0…N−1 are a ring that is cut at a random place and then into blocks;
+    an epoch is a permutation of the blocks, whose examples stand in order. What is left over, less
+    than a block, comes last. As the cut moves, blocks differ from epoch to epoch.
+
     Args:
         step: int64 scalar, the global step, from 0.
         seed: the pipeline's seed.
         examples: N, the number of examples.
         batch_size: B, examples in the global batch.
+        block: examples that stay together; 1 permutes single ones.
 
     Returns:
         Indices int64 [B] in 0…N−1, and their epochs int64 [B].
@@ -35,10 +44,52 @@ def batch_order(
     # successive epochs come in almost the same order.
     keys = _keys(seed, epoch[0], (batch_size - 1) // examples + 2)
     key = tf.gather(keys, epoch - epoch[0])
-    index = tf.raw_ops.RandomIndexShuffle(
-        index=offset, seed=key, max_index=tf.constant(examples - 1, tf.int64), rounds=8
-    )
+    block = min(block, examples)
+    if block == 1:
+        index = _permuted(offset, key, examples)
+    else:
+        blocks = examples // block
+        number = tf.minimum(offset // block, blocks - 1)
+        # Beyond the last whole block numbers stay where they are.
+        place = _permuted(number, key, blocks) * block + offset % block
+        place = tf.where(offset < blocks * block, place, offset)
+        cut = tf.cast(key[:, 0], tf.int64) * 2**31 + tf.cast(key[:, 1], tf.int64)
+        index = (place + cut % examples) % examples
     return tf.ensure_shape(index, [batch_size]), epoch
+
+
+def _permuted(number: tf.Tensor, key: tf.Tensor, count: int) -> tf.Tensor:
+    """Return permutations of 0…count − 1 at some numbers, int64 [B], given their keys, int32 [B,
+    3].
+    """
+    return tf.raw_ops.RandomIndexShuffle(
+        index=number, seed=key, max_index=tf.constant(count - 1, tf.int64), rounds=8
+    )
+
+
+def fixed_order(examples: int, begin: int, end: int) -> np.ndarray:
+    """Return the positions begin … end − 1 of one random order of 0…examples − 1: int64 [n], the
+    same at all times.
+    """
+    number = tf.range(begin, end, dtype=tf.int64)
+    key = tf.tile(tf.constant([_FIXED_KEY], tf.int32), [end - begin, 1])
+    permuted: np.ndarray = _permuted(number, key, examples).numpy()
+    return permuted
+
+
+def batch_examples(
+    source: Source, step: tf.Tensor, *, seed: int, batch_size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The examples of one global batch of a source, in blocks if its records are read so.
+
+    Returns:
+        Indices int64 [B] in 0…N−1, and their epochs int64 [B].
+    """
+    block = source.ahead.block if source.ahead else 1
+    index, epoch = batch_order(
+        step, seed=seed, examples=len(source), batch_size=batch_size, block=block
+    )
+    return index if source.by_record is None else tf.gather(source.by_record, index), epoch
 
 
 def _keys(seed: int, first_epoch: tf.Tensor, epochs: int) -> tf.Tensor:

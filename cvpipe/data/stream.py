@@ -32,7 +32,7 @@ from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.example import Example
 from cvpipe.data.guard import or_zeros, readable_or_zeros
-from cvpipe.data.order import batch_order, example_seed
+from cvpipe.data.order import batch_examples, example_seed
 from cvpipe.data.plain_first import PlainFirst
 from cvpipe.data.prepare import prepare, prepare_views, whole_images
 from cvpipe.data.quarantine import Quarantine
@@ -79,9 +79,7 @@ def training_batches(
     colors = _colors(source, config)
 
     def order(step: tf.Tensor) -> tf.data.Dataset:
-        index, epoch = batch_order(
-            step, seed=config.seed, examples=len(source), batch_size=batch_size
-        )
+        index, epoch = batch_examples(source, step, seed=config.seed, batch_size=batch_size)
         own = slice(first_shard * share, (first_shard + own_shards) * share)
         return tf.data.Dataset.from_tensor_slices((index[own], epoch[own]))
 
@@ -95,7 +93,8 @@ def training_batches(
 
     steps = tf.data.Dataset.range(first_step, last_step)
     # A step at a time in order; only the loading of examples runs in parallel.
-    batches = _batches(steps.flat_map(order), load, quarantine, share)
+    examples = _announced(source, steps.flat_map(order))
+    batches = _batches(examples, load, quarantine, share)
     if config.mixing:
         mixed = tf.autograph.experimental.do_not_convert(lambda batch: _mixed(batch, config))
         batches = batches.map(mixed, num_parallel_calls=PARALLEL, deterministic=True)
@@ -123,7 +122,7 @@ def evaluation_batches(
         return {**_evaluated(source, index, config, encode), "weight": tf.cast(real, tf.float32)}
 
     def batches(quarantine: Quarantine | None) -> tf.data.Dataset:
-        examples = _padded_range(len(source), batch_size, share)
+        examples = _announced(source, _padded_range(len(source), batch_size, share))
         return prefetch(_batches(examples, load, quarantine, batch_size, fields))
 
     plain = batches(None)
@@ -156,7 +155,7 @@ def encoded_batches(
         return {**loaded, "weight": tf.cast(real, tf.float32), "index": index}
 
     def batches(guarded: bool) -> tf.data.Dataset:
-        examples = _padded_range(len(source), batch_size)
+        examples = _announced(source, _padded_range(len(source), batch_size))
         if guarded:
             read_each = readable_or_zeros(examples, lambda index, _: read(index), PARALLEL)
             loaded = read_each.map(lambda example, file, _: in_slot(example, file))
@@ -251,6 +250,26 @@ def _measured_colors(source: Source, prepared: Prepare) -> Colors:
     # Undone: the components are those of pixels in [0, 1].
     plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
     return color_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
+
+
+def _announced(source: Source, examples: tf.data.Dataset) -> tf.data.Dataset:
+    """Announce examples, (index, anything) each, to a source that reads ahead; they stay the
+    same.
+    """
+    ahead = source.ahead
+    if ahead is None:
+        return examples
+
+    def announce(index: np.ndarray) -> np.ndarray:
+        source.announce(index)
+        return index
+
+    def announced(index: tf.Tensor, other: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        told = tf.numpy_function(announce, [index], tf.int64, stateful=False)
+        return tf.ensure_shape(told, index.shape), other
+
+    blocks = examples.batch(ahead.block).map(tf.autograph.experimental.do_not_convert(announced))
+    return blocks.prefetch(-(-ahead.examples // ahead.block)).unbatch()
 
 
 def _padded_range(

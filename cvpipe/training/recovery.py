@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.atomic_write import atomic_write
-from cvpipe.data.order import batch_order
+from cvpipe.data.order import batch_examples
 from cvpipe.data.stream import training_batches
 from cvpipe.errors import UserError, counted
 from cvpipe.json_files import write_json
@@ -82,11 +82,8 @@ def _not_finite(parts: Parts, step: int) -> UserError:
     Writes the names of the batch's examples and the batch itself to the run's folder.
     """
     source, run, config = parts.splits["train"], parts.run, parts.config
-    index, _ = batch_order(
-        tf.constant(step, tf.int64),
-        seed=config.seed,
-        examples=len(source),
-        batch_size=config.train.batch_size,
+    index, _ = batch_examples(
+        source, tf.constant(step, tf.int64), seed=config.seed, batch_size=config.train.batch_size
     )
     names = [source.name(int(i)) for i in index]
     rate = float(parts.schedule(step))

@@ -18,6 +18,7 @@ from cvpipe.config import Config
 from cvpipe.config.data import Digits, Folder
 from cvpipe.data import check_report
 from cvpipe.data.annotations.annotation import Annotation
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.check import check
 from cvpipe.data.check_report import contact_sheet, summary, write_report
 from cvpipe.data.decode import decode_image
@@ -300,6 +301,10 @@ class Plain(Annotation):
 
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Plain:
+        return cls()
+
+    @classmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Plain:
         return cls()
 
 

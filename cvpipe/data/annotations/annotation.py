@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.augment import Fill
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.faults import Faults
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
@@ -124,6 +125,11 @@ class Annotation(abc.ABC):
     @abc.abstractmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Annotation:
         """Annotate the first `sizes` records of each part, numbered through."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Annotation:
+        """Annotate the records of packed data, given the tensors that `read` gave for each."""
 
     def tally(self, records: np.ndarray, facts: Facts) -> Tally:
         """Return an empty tally for `cvpipe data check`."""

@@ -21,8 +21,9 @@ import tensorflow as tf
 
 from cvpipe.config.augment import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.faults import Faults, sum_of_faults
-from cvpipe.data.annotations.frame import Frames, join_frames
+from cvpipe.data.annotations.frame import Frames, frames_of_columns, join_frames
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
@@ -158,6 +159,13 @@ class Boxes(Annotation):
         faults = sum_of_faults([part.faults for part in firsts])
         frames = join_frames([part.frames for part in parts], sizes, upright=False)
         return dataclasses.replace(joined, faults=faults, frames=frames)
+
+    @classmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Boxes:
+        boxes, labels, crowd, area = (columns.objects[key] for key in _COLUMNS)
+        more = {key: rows for key, rows in columns.objects.items() if key not in _COLUMNS}
+        frames = frames_of_columns(columns)
+        return Boxes(boxes, labels, crowd, area, columns.starts, more=more, frames=frames)
 
     def _first(self, records: int) -> Boxes:
         end = int(self.starts[records])

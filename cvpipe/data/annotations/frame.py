@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.example import Example
 from cvpipe.data.exif import stored_orientation
 from cvpipe.data.graph import in_memory
@@ -65,6 +66,11 @@ def join_frames(
         for part, size in zip(parts, sizes, strict=True)
     ]
     return Frames(*map(np.concatenate, zip(*known, strict=True)))
+
+
+def frames_of_columns(columns: Columns) -> Frames | None:
+    """Return the frames of packed records; None if they have none."""
+    return Frames(*(columns.records[key] for key in KEYS)) if KEYS[0] in columns.records else None
 
 
 def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:

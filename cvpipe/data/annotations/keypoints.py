@@ -23,6 +23,7 @@ import tensorflow as tf
 from cvpipe.config.augment import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.orientation import turns
@@ -82,6 +83,11 @@ class Keypoints(Annotation):
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Keypoints:
         return parts[0]
+
+    @classmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Keypoints:
+        """Take the order of the mirror image from the names' pairs; points travel with objects."""
+        return Keypoints(mirror_order(len(facts.keypoint_names), facts.flip_pairs))
 
     def tally(self, records: np.ndarray, facts: Facts) -> Tally:
         return _Points(facts.keypoint_names)

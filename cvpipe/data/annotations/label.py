@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.data.annotations.annotation import Annotation
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import in_memory
@@ -62,3 +63,7 @@ class Label(Annotation):
         return Label(
             np.concatenate([part.labels[:size] for part, size in zip(parts, sizes, strict=True)])
         )
+
+    @classmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Label:
+        return Label(columns.records["label"])

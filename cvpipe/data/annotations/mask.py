@@ -19,8 +19,9 @@ import tensorflow as tf
 
 from cvpipe.config.augment import Fill
 from cvpipe.data.annotations.annotation import Annotation, Change, Tally, imbalance
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.faults import Faults, sum_of_faults
-from cvpipe.data.annotations.frame import Frames, join_frames
+from cvpipe.data.annotations.frame import Frames, frames_of_columns, join_frames
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
 from cvpipe.data.graph import call_python
@@ -102,6 +103,10 @@ class Mask(Annotation):
             sum_of_faults([part.faults for part in parts]),
             np.concatenate(firsts) if len(firsts) == len(parts) else None,
         )
+
+    @classmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Mask:
+        return Mask(frames_of_columns(columns))
 
     def read(self, record: tf.Tensor) -> Example:
         return {key: tf.gather(column, record) for key, column in self._tensors.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Iterator
+from types import ModuleType
 
 from cvpipe.config.data import Data, Merge
 from cvpipe.config.source import Source as Section
@@ -34,7 +36,7 @@ def open_splits(config: Data) -> dict[str, Source]:
         DataError: files are missing or damaged, or too few classes have images.
     """
     seed, place = config.split_seed, config.source.place
-    splits = _open(config.source, config)
+    splits = open_source(config.source, config)
     if config.only:
         splits = choose_classes(splits, config.only, place)
     if config.most_objects is not None:
@@ -87,14 +89,34 @@ def _warn_of_faults(place: str, splits: dict[str, Source]) -> None:
         log.warning("%s: %s", place, faults_in_words(faults))
 
 
-def _open(section: Section, config: Data) -> dict[str, Source]:
+def open_source(section: Section, config: Data) -> dict[str, Source]:
+    """Open a format's own splits, as the files have them; sources that are merged hold out what
+    they lack.
+
+    Raises:
+        DataError: files are missing or damaged, or most annotations can't be used.
+    """
     if isinstance(section, Merge):
         return _open_all(section, config)
-    # A format is a module here, and in it the function of the same name.
-    module = importlib.import_module(f"cvpipe.data.sources.{section.kind}")
-    splits: dict[str, Source] = getattr(module, section.kind)(section)
+    # A format's function has the name of its module.
+    splits: dict[str, Source] = getattr(_module(section), section.kind)(section)
     refuse_lost_objects(section.place, splits)
     return splits
+
+
+def damaged_files(section: Section) -> Iterator[tuple[str, bool]]:
+    """Compare files with digests that their format knows, if it does: yield the name of each, and
+    True if it is damaged.
+    """
+    if isinstance(section, Merge):
+        for child in section.sources:
+            yield from damaged_files(child)
+    else:
+        yield from getattr(_module(section), "damaged_files", lambda section: [])(section)
+
+
+def _module(section: Section) -> ModuleType:
+    return importlib.import_module(f"cvpipe.data.sources.{section.kind}")
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
@@ -102,7 +124,8 @@ def _open_all(section: Merge, config: Data) -> dict[str, Source]:
     the others are.
     """
     children = [
-        with_test(_open(child, config), config.test, config.split_seed) for child in section.sources
+        with_test(open_source(child, config), config.test, config.split_seed)
+        for child in section.sources
     ]
     if any("validation" in child for child in children) and not config.fold:
         children = [

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from cvpipe.data.sources.tfrecord_index import tfrecord_places
 from cvpipe.data.sources.zip_entries import read_at
 from cvpipe.errors import DataError
 
@@ -75,7 +75,7 @@ def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
     # Of each record the number of its file, its offset and its length.
     places = np.concatenate(
         [
-            np.insert(_tfrecord_places(file, part.skip + part.take)[part.skip :], 0, number, axis=1)
+            np.insert(tfrecord_places(file, part.skip + part.take)[part.skip :], 0, number, axis=1)
             for number, (file, part) in enumerate(zip(files, parts, strict=True))
         ]
     )
@@ -85,33 +85,6 @@ def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
         return read_at(files[file], offset, length)
 
     return read
-
-
-def _tfrecord_places(file: str, records: int) -> np.ndarray:
-    """Locate the first `records` records of a TFRecord file: int64 [records, 2], offset and length
-    in bytes.
-
-    A record is its length (8 bytes, little-endian), 4 bytes of checksum, its bytes, and 4 bytes of
-    checksum.
-    """
-    places, at = np.zeros((records, 2), np.int64), 0
-    try:
-        with Path(file).open("rb", buffering=0) as opened:
-            size = os.fstat(opened.fileno()).st_size
-            for number in range(records):
-                length = int.from_bytes(os.pread(opened.fileno(), 8, at), "little")
-                begin, at = at + 12, at + 16 + length
-                if at > size:
-                    raise DataError(
-                        f"{file}: cut off or damaged at record {number}; remove the data set and"
-                        " prepare it again"
-                    )
-                places[number] = begin, length
-    except OSError as error:
-        raise DataError(
-            f"{file}: can't be read ({error.strerror}); remove the data set and prepare it again"
-        ) from None
-    return places
 
 
 def _array_record_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:

@@ -20,6 +20,20 @@ from cvpipe.user_paths import same_form
 Kind = TypeVar("Kind", bound=Annotation)
 
 
+@dataclasses.dataclass(frozen=True)
+class ReadAhead:
+    """Reading of records before they are asked for, where storage answers slowly."""
+
+    block: int
+    """Records that lie side by side and are read as one."""
+    examples: int
+    """Examples that are announced before they are needed."""
+    announce: Callable[[np.ndarray], None]
+    """Takes records, int64 [n], that will be read soon, and returns at once. Only a hint: whatever
+    becomes of it, `read_record` gives the same. Called from many threads.
+    """
+
+
 # Two are the same only if they are one: arrays have no equality of use here, and one can be a key.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
@@ -44,6 +58,10 @@ class Source:
     """A record number to what a person would look for: the name, and where the data lies."""
     records: np.ndarray
     """int64 [N]: the record of each example."""
+    ahead: ReadAhead | None = None
+    """None where records are read one at a time, in any order."""
+    known_digests: np.ndarray | None = None
+    """uint64 [R]: `digests` of the records, where somebody has found them before."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -71,11 +89,32 @@ class Source:
         It holds the image, as "bytes" or "image", and the entries of every annotation. They are as
         in the files: nobody has yet turned them upright or compared them with the image.
         """
+        return {**self.read_record(tf.gather(self._records, index)), **self.read_held(index)}
+
+    def read_held(self, index: tf.Tensor) -> Example:
+        """Return those entries of the example at `index` that annotations hold in memory. Graph
+        code; doesn't fail.
+        """
         record = tf.gather(self._records, index)
-        example = self.read_record(record)
+        held: Example = {}
         for annotation in self.annotations:
-            example = {**example, **annotation.read(record)}
-        return example
+            held |= annotation.read(record)
+        return held
+
+    def announce(self, indices: np.ndarray) -> None:
+        """Tell the source, if it reads ahead, of examples that will be read soon, int64 [n]."""
+        if self.ahead:
+            self.ahead.announce(self.records[indices])
+
+    @functools.cached_property
+    def by_record(self) -> tf.Tensor | None:
+        """Positions of the examples in the order of their records, int64 [N]; None if they are in
+        that order, or if records aren't read in blocks.
+        """
+        if self.ahead is None or self.ahead.block == 1 or bool(np.all(np.diff(self.records) > 0)):
+            return None
+        with tf.init_scope():
+            return in_memory(np.argsort(self.records, kind="stable"))
 
     @functools.cached_property
     def _records(self) -> tf.Tensor:
@@ -99,6 +138,8 @@ class Source:
 
         Contents of images, and annotations that lie beside them, are not read.
         """
+        if self.known_digests is not None:
+            return self.known_digests[self.records]
         columns = [annotation.digests(self.records) for annotation in self.annotations]
         rows = (" ".join(row) for row in zip(*columns, self.names(), strict=True))
         encoded = (row.encode("utf-8", "surrogateescape") for row in rows)
@@ -156,6 +197,7 @@ class Source:
             facts=self.facts._replace(class_names=class_names),
             annotations=relabeled,
             read_record=read_record,
+            known_digests=self._still_known(relabeled),
         ).subset(np.flatnonzero(stay))
 
     def at_most(self, objects: int) -> Source:
@@ -163,7 +205,13 @@ class Source:
         limited = tuple(
             annotation.at_most(objects, self.name_record) for annotation in self.annotations
         )
-        return dataclasses.replace(self, annotations=limited)
+        known = self._still_known(limited)
+        return dataclasses.replace(self, annotations=limited, known_digests=known)
+
+    def _still_known(self, annotations: Sequence[Annotation]) -> np.ndarray | None:
+        """Return the known digests if annotations are still those of before."""
+        same = all(now is before for now, before in zip(annotations, self.annotations, strict=True))
+        return self.known_digests if same else None
 
 
 def make_source(

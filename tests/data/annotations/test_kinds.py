@@ -19,6 +19,7 @@ from cvpipe.data import annotations
 from cvpipe.data.annotations import KINDS, keep_objects
 from cvpipe.data.annotations.annotation import Annotation, Change
 from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.annotations.label import Label
 from cvpipe.data.annotations.mask import Mask
 from cvpipe.data.augment import augment
@@ -72,6 +73,10 @@ class Ends(Annotation):
 
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Ends:
+        return cls()
+
+    @classmethod
+    def from_columns(cls, columns: Columns, facts: Facts) -> Ends:
         return cls()
 
     @staticmethod

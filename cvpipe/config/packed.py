@@ -1,0 +1,67 @@
+"""Packed data: where it lies, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cvpipe.config.section import Count
+from cvpipe.config.source import Source
+
+
+class Packed(Source):
+    """Any source as `cvpipe data pack` writes it: a few large files, for many images or remote
+    storage.
+    """
+
+    annotations: ClassVar[tuple[str, ...]] = ()
+    """Kinds of annotation that the task learns from, by the names of their classes."""
+
+    kind: Literal["packed"]
+    """Kind of format."""
+    path: str
+    """The folder, or its address such as gs://bucket/data. Relative to where the command runs."""
+    block: Count = 1
+    """Images that lie side by side and are learned from together: an epoch is a permutation of
+    blocks, of other images each time. 1: of single images, as with other sources. On remote storage
+    a block is one request; make it as large as its answer takes as long as the wait for it, such as
+    16.
+    """
+    ahead: Annotated[int, Field(ge=0)] = 0
+    """Images that are requested before they are needed; 0: none. With `block` above 1 at least one
+    block.
+    """
+
+    @model_validator(mode="after")
+    def _reads_blocks_ahead(self) -> Self:
+        if self.block > 1 and self.ahead < self.block:
+            raise ValueError(
+                f"ahead: {self.ahead} is less than a block of {self.block}; raise ahead to a few"
+                " blocks, or set block: 1"
+            )
+        return self
+
+
+class PackedLabels(Packed):
+    """Packed images with a class each."""
+
+    annotations: ClassVar[tuple[str, ...]] = ("label",)
+
+
+class PackedBoxes(Packed):
+    """Packed images with boxes."""
+
+    annotations: ClassVar[tuple[str, ...]] = ("boxes",)
+
+
+class PackedMasks(Packed):
+    """Packed images with masks."""
+
+    annotations: ClassVar[tuple[str, ...]] = ("mask",)
+
+
+class PackedKeypoints(Packed):
+    """Packed images with keypoints."""
+
+    annotations: ClassVar[tuple[str, ...]] = ("boxes", "keypoints")

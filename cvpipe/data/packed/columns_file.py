@@ -1,0 +1,132 @@
+"""The file beside a shard: annotations, names and checksums of its records, as arrays of NumPy.
+
+Dimensions: R records of the shard.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cvpipe.data.annotations.columns import Columns
+from cvpipe.errors import DataError
+
+_RECORDS, _OBJECTS = "records/", "objects/"
+
+
+class Names(NamedTuple):
+    """Names of many records, without an object for each."""
+
+    letters: np.ndarray
+    """uint8 [letters]: all names in UTF-8, one after the other."""
+    ends: np.ndarray
+    """int64 [R]: where each name ends."""
+
+    def name(self, record: int) -> str:
+        """Return the name of a record."""
+        begin = int(self.ends[record - 1]) if record else 0
+        letters = self.letters[begin : int(self.ends[record])].tobytes()
+        return letters.decode("utf-8", "surrogateescape")
+
+
+def make_names(names: Sequence[str]) -> Names:
+    """Return names as one object."""
+    encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+    letters = np.frombuffer(b"".join(encoded), np.uint8)
+    return Names(letters, np.cumsum([len(name) for name in encoded], dtype=np.int64))
+
+
+def join_names(parts: Sequence[Names]) -> Names:
+    """Return the names of several parts as of one."""
+    starts = np.cumsum([0, *(len(part.letters) for part in parts)]).tolist()
+    ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
+    return Names(np.concatenate([part.letters for part in parts]), np.concatenate(ends))
+
+
+class Beside(NamedTuple):
+    """Everything about the records of a shard but their images."""
+
+    columns: Columns
+    """Annotations."""
+    positions: np.ndarray
+    """int64 [R]: position of each record's example in its split."""
+    checksums: np.ndarray
+    """uint32 [R]: CRC-32 of each record."""
+    digests: np.ndarray
+    """uint64 [R]: fingerprint of each example, as `Source.digests`; [0] if annotations are others
+    than in the data that was packed.
+    """
+    ranges: np.ndarray
+    """int64 [R, 2]: where each record begins and ends in its file; see `layout.py`."""
+    names: Names
+    """Name of each record."""
+    faults: Mapping[int, str]
+    """Reasons why records couldn't be read when they were packed, by their number."""
+    sha256: str
+    """Digest of the ArrayRecord file."""
+    bytes: int
+    """Size of the ArrayRecord file."""
+
+
+def to_bytes(beside: Beside) -> bytes:
+    """Return the content of a file of columns; the same for the same records."""
+    about = {
+        "sha256": beside.sha256,
+        "bytes": beside.bytes,
+        "faults": {str(number): reason for number, reason in sorted(beside.faults.items())},
+    }
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        allow_pickle=False,
+        **{_RECORDS + name: array for name, array in beside.columns.records.items()},
+        **{_OBJECTS + name: array for name, array in beside.columns.objects.items()},
+        starts=beside.columns.starts,
+        positions=beside.positions,
+        checksums=beside.checksums,
+        digests=beside.digests,
+        ranges=beside.ranges,
+        names=beside.names.letters,
+        name_ends=beside.names.ends,
+        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+    )
+    return file.getvalue()
+
+
+def from_bytes(content: bytes, file: str) -> Beside:
+    """Read a file of columns; `file` names it in errors.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = dict(stored)
+        about = json.loads(arrays["about"].tobytes())
+        return Beside(
+            Columns(_named(arrays, _RECORDS), _named(arrays, _OBJECTS), arrays["starts"]),
+            arrays["positions"],
+            arrays["checksums"],
+            arrays["digests"],
+            arrays["ranges"],
+            Names(arrays["names"], arrays["name_ends"]),
+            {int(number): reason for number, reason in about["faults"].items()},
+            about["sha256"],
+            about["bytes"],
+        )
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise DataError(f"{file}: damaged; pack the data again") from None
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

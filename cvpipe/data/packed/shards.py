@@ -1,0 +1,110 @@
+"""Records of the shards of a split by number, in any order and from any thread.
+
+Every record is compared with its checksum; records that were announced are read ahead, neighbors
+together.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from cvpipe.data.packed.layout import cut_record
+from cvpipe.errors import DataError
+from cvpipe.storage import read_range
+
+# Requests at once.
+REQUESTS = 64
+# Announced records that are kept although nobody has asked for them.
+_KEPT = 4
+
+
+class Shards:
+    """Reading of a split's records."""
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        ranges: Sequence[np.ndarray],
+        checksums: np.ndarray,
+        faults: Mapping[int, str],
+        ahead: int = 0,
+    ):
+        """Read `files`.
+
+        Args:
+            ranges: int64 [records, 2] for each file: where its records begin and end.
+            checksums: uint32 [R], CRC-32 of each record.
+            faults: reasons why records couldn't be packed, by number.
+            ahead: records that are announced at once.
+        """
+        self._files, self._checksums, self._faults = files, checksums, faults
+        self._ends = np.cumsum([len(own) for own in ranges]).tolist()
+        self._ranges = np.concatenate(ranges)
+        self._most = _KEPT * ahead
+        self._coming: OrderedDict[int, tuple[Future[list[bytes]], int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def read(self, record: int) -> bytes:
+        """Return a record.
+
+        Raises:
+            DataError: it couldn't be packed, can't be read, or is damaged.
+        """
+        if record in self._faults:
+            raise DataError(self._faults[record])
+        with self._lock:
+            coming = self._coming.pop(record, None)
+        content = self._arrived(coming) if coming else None
+        if content is None:
+            [content] = self._fetch(record, 1)
+        if zlib.crc32(content) != self._checksums[record]:
+            raise DataError(
+                "the record is damaged: its checksum is another than when it was packed"
+            )
+        return content
+
+    def announce(self, records: np.ndarray) -> None:
+        """Begin to read records, int64 [n]; neighbors in one request."""
+        wanted = np.unique(records)
+        shards = np.searchsorted(self._ends, wanted, side="right")
+        # A new request where a record isn't the last one's neighbor in the same file.
+        cuts = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(shards) != 0)) + 1
+        for run in np.split(wanted, cuts):
+            first = int(run[0])
+            request = self._threads().submit(self._fetch, first, len(run))
+            with self._lock:
+                for number in range(len(run)):
+                    self._coming[first + number] = request, number
+                    self._coming.move_to_end(first + number)
+                while len(self._coming) > max(self._most, len(run)):
+                    self._coming.popitem(last=False)
+
+    def _arrived(self, coming: tuple[Future[list[bytes]], int]) -> bytes | None:
+        """Return a record that was announced; None if its request failed."""
+        request, number = coming
+        try:
+            return request.result()[number]
+        except DataError:
+            return None
+
+    def _fetch(self, first: int, count: int) -> list[bytes]:
+        """Read neighbors in one file by one request."""
+        ranges = self._ranges[first : first + count].tolist()
+        file = self._files[bisect.bisect_right(self._ends, first)]
+        begin, end = ranges[0][0], ranges[-1][1]
+        part = read_range(file, begin, end) if end > begin else b""
+        return [cut_record(part, begin, *own) for own in ranges]
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(REQUESTS, "cvpipe-packed")
+            return self._pool

@@ -1,0 +1,97 @@
+"""Parts of objects in Cloud Storage, by one request each.
+
+TensorFlow's file system reads a block of many megabytes for any part of it, and ArrayRecord's
+client asks for everything up to the end of a file for each record.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import threading
+import time
+import urllib.parse
+from typing import Any
+
+from cvpipe.errors import DataError
+
+EMULATOR = "CLOUD_STORAGE_EMULATOR_ENDPOINT"
+"""Environment variable with the address of a server that stands in for Cloud Storage."""
+# Connections at once.
+CONNECTIONS = 64
+# Seconds to wait for a connection, and for bytes.
+TIMEOUTS = (10, 60)
+TRIES = 5
+_PASSING = (408, 429, 500, 502, 503, 504)
+_lock = threading.Lock()
+
+
+def read_object(file: str, begin: int, end: int) -> bytes:
+    """Return the bytes begin … end − 1 of an object, or as many as there are. From any thread.
+
+    What fails for a moment is tried again, later each time.
+
+    Raises:
+        DataError: it is missing, may not be read, or can't be reached.
+    """
+    import requests
+
+    scheme, _, path = file.partition("://")
+    if scheme != "gs":
+        raise DataError(f"{file}: only gs:// addresses are read; copy the data there, or to a disk")
+    # A process reads with its own connections: those from before a fork are another's.
+    session, base = _session(os.getpid())
+    address = f"{base}/{urllib.parse.quote(path)}"
+    asked = {"Range": f"bytes={begin}-{end - 1}"}
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(random.uniform(0.5, 1) * 0.1 * 2**attempt)
+        try:
+            answer = session.get(address, headers=asked, timeout=TIMEOUTS)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            continue
+        if answer.status_code in (200, 206):
+            content: bytes = answer.content
+            return content if answer.status_code == 206 else content[begin:end]
+        reason = f"HTTP {answer.status_code} {answer.reason}"
+        if answer.status_code not in _PASSING:
+            break
+    raise DataError(f"{file}: can't be read ({reason})")
+
+
+def _session(process: int) -> tuple[Any, str]:
+    with _lock:
+        return _made(process)
+
+
+@functools.lru_cache(maxsize=1)
+def _made(process: int) -> tuple[Any, str]:
+    """Return connections that are allowed to read, and the address that they read from."""
+    import requests
+
+    emulator = os.environ.get(EMULATOR)
+    session = requests.Session() if emulator else _authorized()
+    adapter = requests.adapters.HTTPAdapter(CONNECTIONS, CONNECTIONS)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session, emulator.rstrip("/") if emulator else "https://storage.googleapis.com"
+
+
+def _authorized() -> Any:
+    import google.auth
+    import google.auth.exceptions
+    from google.auth.transport.requests import AuthorizedSession
+
+    try:
+        credentials, _ = google.auth.default(
+            ["https://www.googleapis.com/auth/devstorage.read_only"]
+        )
+    except google.auth.exceptions.DefaultCredentialsError:
+        raise DataError(
+            "gs://: no credentials to read Cloud Storage with; run: gcloud auth"
+            " application-default login"
+        ) from None
+    return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

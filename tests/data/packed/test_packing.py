@@ -1,0 +1,127 @@
+"""Guards packing: the same files whatever the number of workers and however often it was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import DIGITS, ROOT, small_config
+from cvpipe.cli import main
+from cvpipe.data.packed.reduce import Reduction
+from cvpipe.data.packed.shard import Shelf
+from cvpipe.errors import ConfigError
+from packed_data import pack_all, write_labeled
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_files_are_the_same_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    for workers in (1, 3):
+        pack_all(small_config(), tmp_path / str(workers), shard_bytes=40_000, workers=workers)
+    first, second = contents(tmp_path / "1"), contents(tmp_path / "3")
+    assert len(first) > 6 and first == second
+
+
+def test_shards_that_failed_are_all_that_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, written = write_labeled(tmp_path / "photos"), []
+    write = Shelf.write
+
+    def counted(shelf: Shelf, index: np.ndarray, file: Path) -> Any:
+        written.append(file.name)
+        if len(written) in (3, 4):
+            file.write_bytes(b"half")
+            raise KeyboardInterrupt
+        return write(shelf, index, file)
+
+    pack_all(config, tmp_path / "whole")
+    monkeypatch.setattr(Shelf, "write", counted)
+    with pytest.raises(KeyboardInterrupt):
+        pack_all(config, tmp_path / "packed")
+    there = contents(tmp_path / "packed")
+    assert "manifest.json" not in there and not [name for name in there if "partial" in name]
+    tried = len(written)
+    pack_all(config, tmp_path / "packed")
+    whole = contents(tmp_path / "whole")
+    assert contents(tmp_path / "packed") == whole
+    finished = [name for name in there if name.endswith(".npz")]
+    assert len(finished) == 2 and len(written) == tried + len(whole) // 2 - 2
+    # And once it is complete, nothing is.
+    written.clear()
+    pack_all(config, tmp_path / "packed")
+    assert not written
+
+
+def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    config = small_config()
+    pack_all(config, tmp_path / "packed")
+    with pytest.raises(ConfigError, match="was packed from other options"):
+        pack_all(config, tmp_path / "packed", Reduction(longest_side=4))
+    with pytest.raises(ConfigError, match="was packed from other data"):
+        pack_all(write_labeled(tmp_path / "photos"), tmp_path / "packed")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(ConfigError, match="not empty and holds something else; .*--to"):
+        pack_all(config, tmp_path / "other")
+
+
+def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["data", "pack", str(DIGITS), "--to", str(tmp_path / "packed")]
+    assert main([*arguments, "--shard-size", "0.05", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["splits"]["all"]["examples"] == 1797 and said["splits"]["all"]["shards"] > 2
+    size = sum(path.stat().st_size for path in (tmp_path / "packed").glob("*.array_record"))
+    assert said["splits"]["all"]["bytes"] == size
+    assert main(arguments) == 0
+    assert f"kind: packed, path: {tmp_path / 'packed'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--quality", "0"], ["--quality", "101"], ["--longest-side", "0"], ["--workers", "0"]],
+)
+def test_numbers_out_of_range_are_refused(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "pack", str(DIGITS), "--to", str(tmp_path / "x"), *option]) == 2
+    assert f"{option[0]} {option[1]}: give a number" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+def test_packing_that_is_killed_again_and_again_ends_with_the_same_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cvpipe", "data", "pack", str(DIGITS)]
+    options = ["--shard-size", "0.02", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [*command, "--to", str(tmp_path / "whole"), *options], check=True, env=environment
+    )
+    packed, finished = tmp_path / "packed", []
+    for _ in range(20):
+        process = subprocess.Popen(
+            [*command, "--to", str(packed), *options], env=environment, stderr=subprocess.DEVNULL
+        )
+        before = len(list(packed.glob("*.npz")))
+        # Until it has written something more.
+        while process.poll() is None and len(list(packed.glob("*.npz"))) < before + 2:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        finished.append(process.wait())
+        if finished[-1] == 0:
+            break
+    assert finished.count(-signal.SIGKILL) >= 3
+    subprocess.run([*command, "--to", str(packed), *options], check=True, env=environment)
+    shutil.rmtree(tmp_path / "again", ignore_errors=True)
+    assert contents(packed) == contents(tmp_path / "whole")
