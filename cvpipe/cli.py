@@ -27,6 +27,7 @@ COMMANDS = (
     "data",
     "sweep",
     "baselines",
+    "preflight",
     "models",
     "schema",
 )

@@ -129,20 +129,24 @@ class Program:
 
     def products(self) -> Iterator[tuple[Any, float, int, int]]:
         """Yield each convolution and product of the whole program: its instruction, its operations,
-        and the numbers of channels that it sums over and makes.
+        and the numbers of channels that it sums over and makes. In gradients of kernels pixels are
+        summed over, too.
         """
         for computation in self.module.computations:
-            by_id = {own.id: own for own in computation.instructions}
-            for own in computation.instructions:
+            needed = _needed(computation)
+            shapes = {own.id: own.shape for own in needed}
+            for own in needed:
                 if own.opcode in PRODUCTS:
-                    left, right = (by_id[number].shape for number in own.operand_ids[:2])
-                    yield own, _work(own, left, right), *_channels(own, left, right)
+                    left, right = (shapes[number] for number in own.operand_ids[:2])
+                    summed, made = _channels(own, left, right)
+                    yield own, _work(own, left, right), _pixels_summed(own) * summed, made
 
     def _read(self, computation: hlo_pb2.HloComputationProto) -> list[int]:
         """Add a computation's values; return the positions of its results."""
         places: dict[int, list[int]] = {}
-        shapes = {own.id: own.shape for own in computation.instructions}
-        for own in computation.instructions:
+        needed = _needed(computation)
+        shapes = {own.id: own.shape for own in needed}
+        for own in needed:
             given = [places[number] for number in own.operand_ids]
             reads = tuple(place for several in given for place in several)
             if own.opcode == "tuple":
@@ -233,6 +237,20 @@ class Program:
         """By value: the stored values that it is computed from, with their bytes."""
 
 
+def _needed(computation: hlo_pb2.HloComputationProto) -> list[Any]:
+    """Return the instructions that results depend on, and all parameters, in the program's order.
+
+    TensorFlow's gradients make more, such as that of the loss with respect to the images.
+    """
+    reads = {own.id: own.operand_ids for own in computation.instructions}
+    waiting, seen = [computation.root_id], {computation.root_id}
+    while waiting:
+        new = set(reads[waiting.pop()]) - seen
+        seen |= new
+        waiting += new
+    return [own for own in computation.instructions if own.id in seen or own.opcode == "parameter"]
+
+
 def traffic(program: Program) -> Iterator[float]:
     """Yield the bytes that computing each stored value moves between memory and chip."""
     for value in program.values:
@@ -276,6 +294,17 @@ def _pairs(pixels: int, outputs: int, window: Any) -> int:
     )
     inside = (at >= 0) & (at <= (pixels - 1) * window.base_dilation)
     return int((inside & (at % window.base_dilation == 0)).sum())
+
+
+def _pixels_summed(own: Any) -> int:
+    """Return how many pixels lie in lanes beside channels: all in the gradient of a kernel, which
+    convolves images with images, and otherwise one.
+    """
+    if own.opcode == "dot":
+        return 1
+    window = prod(axis.size for axis in own.window.dimensions)
+    spatial = own.convolution_dimension_numbers.output_spatial_dimensions
+    return window if window > prod(own.shape.dimensions[axis] for axis in spatial) else 1
 
 
 def _channels(own: Any, left: Any, right: Any) -> tuple[int, int]:
