@@ -40,6 +40,7 @@ ORDER = [
     {"training"},
     {"search", "baselines"},
     {"export"},
+    {"preflight"},
     {"serving"},
     {"commands"},
     {"cli"},

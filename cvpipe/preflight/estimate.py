@@ -37,9 +37,7 @@ def estimate(program: Program) -> Cost:
     arrays, compute some of them again and move others, so this is a sketch.
     """
     values = program.values
-    results = [
-        place for number, place in enumerate(program.root) if number not in program.aliased
-    ]
+    results = [place for number, place in enumerate(program.root) if number not in program.aliased]
     return Cost(
         arguments=sum(value.size for value in values if value.opcode == "parameter"),
         outputs=sum(values[place].size for place in set(results)),

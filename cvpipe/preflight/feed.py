@@ -40,9 +40,7 @@ class Feed(NamedTuple):
         return self.needed / self.per_core
 
 
-def measure_feed(
-    source: Source, config: Config, task: Task, target: Target, needed: float
-) -> Feed:
+def measure_feed(source: Source, config: Config, task: Task, target: Target, needed: float) -> Feed:
     """Measure training's input, without the network.
 
     CPU time is counted, not the clock's: other work on this machine makes no difference.

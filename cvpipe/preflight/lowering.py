@@ -164,7 +164,9 @@ def _blamed(said: str) -> Culprit:
     lines = re.findall(r'File "([^"]+)", line (\d+)', said)
     own = [f"/{file.lstrip('/')}:{line}" for file, line in lines if "site-packages" not in file]
     if op is None:
-        return Culprit("XLA", node[1] if node else "?", own[-1] if own else "", f"says: {said[:500]}")
+        return Culprit(
+            "XLA", node[1] if node else "?", own[-1] if own else "", f"says: {said[:500]}"
+        )
     reason = "runs on a host only"
     if "attributes didn't match" in said:
         types = ", ".join(sorted(set(re.findall(r"=DT_(\w+)", said)))).lower()

@@ -14,14 +14,7 @@ from cvpipe.preflight.feed import Feed, measure_feed
 from cvpipe.preflight.lowering import Culprit, Lowered, Uncompilable
 from cvpipe.preflight.padding import Padding, padding_of
 from cvpipe.preflight.program import Program, dynamic_operations, parse
-from cvpipe.preflight.roofline import (
-    SUBLANES,
-    Largest,
-    Roofline,
-    Try,
-    largest_batch,
-    roofline,
-)
+from cvpipe.preflight.roofline import SUBLANES, Largest, Roofline, Try, largest_batch, roofline
 from cvpipe.preflight.subject import Subject, open_subject
 from cvpipe.preflight.targets import GIB, Target
 from cvpipe.preflight.tpu import Compiled, compile_for_tpu, has_compiler
@@ -123,9 +116,7 @@ def preflight(
     feed = None
     if limits:
         say("measuring this host's input")
-        feed = measure_feed(
-            subject.source, config, subject.task, target, limits.images_per_second
-        )
+        feed = measure_feed(subject.source, config, subject.task, target, limits.images_per_second)
     return Preflight(target, config.train.precision, config.train.batch_size, parts, feed)
 
 
@@ -178,8 +169,9 @@ class _Examiner:
             known: what was found out at the pipeline's own batch.
         """
         config = self.subject.config
-        # Rows of a TPU's memory are filled by multiples of 8; examples are mixed in pairs.
-        multiple = math.lcm(config.train.accumulate * (2 if config.mixing else 1), SUBLANES)
+        # Examples are mixed in pairs; rows of a TPU's memory are filled by multiples of 8.
+        least = config.train.accumulate * (2 if config.mixing else 1)
+        multiple = math.lcm(least, SUBLANES)
 
         def attempt(batch: int) -> Try:
             began = time.monotonic()
@@ -190,4 +182,4 @@ class _Examiner:
             seconds = part.lowering_seconds + (part.compiled.seconds if part.compiled else 0.0)
             return Try(batch, memory, part.fits, seconds or time.monotonic() - began)
 
-        return largest_batch(attempt, known.batch, self.limit, multiple)
+        return largest_batch(attempt, known.batch, self.limit, multiple, least)

@@ -1,8 +1,8 @@
 """XLA's program of a step, as values that are computed from values.
 
-XLA fuses elementwise operations into those that need them, so that their results never reach the
-memory. What does is called stored here: results of convolutions, matrix products, reductions and the
-like, what these convolutions and products read, and results.
+XLA fuses elementwise operations into those that need them, and their results never reach the
+memory. Those that do are called stored here: results of convolutions, matrix products, reductions
+and the like, the operands of convolutions and products, and the program's results.
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ def to_rows(found: Preflight) -> list[list[str]]:
         ]
 
     def limit(form: str, name: str) -> list[str]:
-        return [form.format(getattr(part.roofline, name)) if part.roofline else "" for part in parts]
+        return [
+            form.format(getattr(part.roofline, name)) if part.roofline else "" for part in parts
+        ]
 
     row("images a chip", [str(part.batch) for part in parts])
     row("compiles", [_compiles(part) for part in parts])
@@ -144,7 +146,11 @@ def advice(found: Preflight) -> list[str]:
         said += [f"{NAMES[name]}: {culprit.line()}" for culprit in part.culprits]
         said += _of_part(name, part, found)
     on_tpu = found.target.topology is not None
-    if on_tpu and found.precision == "float32" and not any(p.culprits for p in found.parts.values()):
+    if (
+        on_tpu
+        and found.precision == "float32"
+        and not any(p.culprits for p in found.parts.values())
+    ):
         said.append("train.precision: a TPU multiplies in bfloat16; mixed_bfloat16 halves traffic")
     feed = found.feed
     if feed and feed.suffices is False:
@@ -183,8 +189,8 @@ def _of_part(name: str, part: Part, found: Preflight) -> list[str]:
         said.append(f"{NAMES[name]}: the host makes {', '.join(part.left_out)}, which are strings")
     if name == TRAIN and part.batch % SUBLANES and target.topology:
         said.append(
-            f"{NAMES[name]}: {part.batch} images a chip are no multiple of {SUBLANES}, which fills a"
-            " TPU's rows"
+            f"{NAMES[name]}: {part.batch} images a chip are no multiple of {SUBLANES}, which fills"
+            " a TPU's rows"
         )
     if part.padding and part.padding.share > MUCH_PADDING:
         worst = "; ".join(

@@ -79,7 +79,9 @@ class Largest(NamedTuple):
     tries: tuple[Try, ...]
 
 
-def largest_batch(attempt: Callable[[int], Try], first: int, limit: float, multiple: int) -> Largest:
+def largest_batch(
+    attempt: Callable[[int], Try], first: int, limit: float, multiple: int, least: int = 1
+) -> Largest:
     """Search the largest batch of a chip.
 
     Memory is taken for a line over the batch, through two batches that fit; the batch at which it
@@ -89,7 +91,8 @@ def largest_batch(attempt: Callable[[int], Try], first: int, limit: float, multi
         attempt: compiles for a batch.
         first: the batch to begin with.
         limit: bytes of memory.
-        multiple: of which batches are multiples.
+        multiple: of which the batch found is a multiple, unless it is `first` or smaller.
+        least: of which all batches are multiples.
     """
     tries: list[Try] = []
 
@@ -98,10 +101,10 @@ def largest_batch(attempt: Callable[[int], Try], first: int, limit: float, multi
         return tries[-1] if tries[-1].fits else None
 
     large = fitting(first)
-    while large is None and first > multiple and len(tries) < MOST_TRIES:
-        first = _rounded(first / 2, multiple)
+    while large is None and first > least and len(tries) < MOST_TRIES:
+        first = _rounded(first / 2, least)
         large = fitting(first)
-    small = fitting(_rounded(first / 4, multiple)) if large and first > multiple else None
+    small = fitting(_rounded(first / 4, least)) if large and first > least else None
     if large is None:
         return Largest(0, tuple(tries))
     if small is None or not large.memory or not small.memory:

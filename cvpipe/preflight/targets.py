@@ -49,20 +49,14 @@ def _tpu(name: str, memory: int, tera: float, bandwidth: float, link: float) -> 
     peak = tera * TERA
     flops = {"mixed_bfloat16": peak, "mixed_float16": peak, "float32": peak}
     page = f"https://cloud.google.com/tpu/docs/{name}"
-    return Chip(
-        f"TPU {name}", memory * GIB, flops, bandwidth * GIGA, link * GIGA, TPU_LANES, page
-    )
+    return Chip(f"TPU {name}", memory * GIB, flops, bandwidth * GIGA, link * GIGA, TPU_LANES, page)
 
 
 def _gpu(
     name: str, memory: float, half: float, tf32: float, bandwidth: float, link: float, page: str
 ) -> Chip:
     # TensorFlow multiplies float32 in TF32 on GPUs that have it.
-    flops = {
-        "mixed_bfloat16": half * TERA,
-        "mixed_float16": half * TERA,
-        "float32": tf32 * TERA,
-    }
+    flops = {"mixed_bfloat16": half * TERA, "mixed_float16": half * TERA, "float32": tf32 * TERA}
     return Chip(
         f"NVIDIA {name}",
         memory * GIGA,

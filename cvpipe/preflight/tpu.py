@@ -129,5 +129,9 @@ def _outcome(result: dict[str, Any]) -> Compiled:
 
 def _needed(error: str) -> int | None:
     """Return the bytes of memory that a program needs, from the compiler's refusal."""
-    found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", error)
-    return int(float(found[1]) * UNITS[found[2]]) if found else None
+    size = r"([\d.]+)([KMGT]?)"
+    found = re.search(rf"(?:Used {size} of|\({size}\) exceeds) ", error)
+    if found is None:
+        return None
+    number, unit = found[1] or found[3], found[2] or found[4] or ""
+    return int(float(number) * UNITS[unit])

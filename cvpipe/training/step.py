@@ -1,7 +1,7 @@
 """The train step, and many of them in one call of a graph.
 
     run_steps            a graph's loop: waits for a batch, then
-      train_step         on every replica, for each update of the task; also what preflight compiles:
+      train_step         on every replica, for each update of the task; preflight compiles it:
         _move            losses and gradients of the replica's examples, then the optimizer
           _accumulated   one part of the examples at a time: `learn_from`, the tape
 

@@ -116,7 +116,7 @@ def test_a_step_lowers_for_any_batch() -> None:
         parse(subject("classification").lower_training(batch).hlo).host_program_shape.parameters[0]
         for batch in (2, 6)
     )
-    assert [list(shape.dimensions)[0] for shape in (first, second)] == [2, 6]
+    assert (first.dimensions[0], second.dimensions[0]) == (2, 6)
 
 
 def strings(loss: tf.Tensor) -> tf.Tensor:
