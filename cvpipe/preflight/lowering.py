@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from tensorflow.python.framework import kernels
 
 from cvpipe.errors import UserError
 
+DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 # Operations that are called in a graph, and not kernels of their own.
 SKIPPED = {"Placeholder", "NoOp", "Assert"}
 # Folders whose lines say nothing about who made an operation.
@@ -82,7 +84,12 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
     if culprits := list(host_operations(graph)):
         raise Uncompilable(culprits)
     try:
-        hlo = compiled.experimental_get_compiler_ir(*flat)(stage="hlo_serialized")
+        with warnings.catch_warnings():
+            # Naming a device is deprecated; left out, TensorFlow draws a random number to find one.
+            warnings.simplefilter("ignore")
+            hlo = compiled.experimental_get_compiler_ir(*flat)(
+                stage="hlo_serialized", device_name=DEVICE
+            )
     except (ValueError, tf.errors.OpError) as error:
         raise Uncompilable([_blamed(str(error))]) from None
     return Lowered(hlo, batch, time.monotonic() - began)

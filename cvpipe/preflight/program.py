@@ -22,14 +22,16 @@ BYTES = {
 }  # fmt: skip
 # Computed anew wherever they are read.
 FREE = {"constant", "iota", "broadcast", "after-all", "partition-id", "replica-id"}
+# The same bytes under another name.
+RENAMED = {"bitcast", "copy", "reshape"}
 PRODUCTS = {"convolution", "dot"}
 NORMS = {"batch-norm-training", "batch-norm-grad", "batch-norm-inference"}
 FUSED = {
-    "abs", "add", "and", "atan2", "bitcast", "bitcast-convert", "cbrt", "ceil", "clamp", "clz",
-    "compare", "complex", "concatenate", "convert", "copy", "cosine", "divide", "dynamic-slice",
+    "abs", "add", "and", "atan2", "bitcast-convert", "cbrt", "ceil", "clamp", "clz",
+    "compare", "complex", "concatenate", "convert", "cosine", "divide", "dynamic-slice",
     "erf", "exponential", "exponential-minus-one", "floor", "imag", "is-finite", "log",
     "log-plus-one", "logistic", "maximum", "minimum", "multiply", "negate", "not", "or", "pad",
-    "popcnt", "power", "real", "reduce-precision", "remainder", "reshape", "reverse", "round",
+    "popcnt", "power", "real", "reduce-precision", "remainder", "reverse", "round",
     "round-nearest-afz", "round-nearest-even", "rsqrt", "select", "shift-left",
     "shift-right-arithmetic", "shift-right-logical", "sign", "sine", "slice", "sqrt", "subtract",
     "tan", "tanh", "transpose", "xor",
@@ -52,7 +54,6 @@ class Value:
     stored: bool
     name: str = ""
     """Name of TensorFlow's operation."""
-    shape: tuple[int, ...] = ()
     work: float = 0.0
     """Operations of convolutions and products in it."""
     inner: float = 0.0
@@ -128,15 +129,19 @@ class Program:
         }
 
     def products(self) -> Iterator[tuple[Any, float, int, int]]:
-        """Yield each convolution and product of the whole program: its instruction, its operations,
-        and the numbers of channels that it sums over and makes. In gradients of kernels pixels are
-        summed over, too.
+        """Yield each convolution and product of the whole program that matrix units take: its
+        instruction, its operations, and the numbers of channels that it sums over and makes. In
+        gradients of kernels pixels are summed over, too. Convolutions of a channel each are left
+        out: they have no matrix.
         """
         for computation in self.module.computations:
             needed = _needed(computation)
             shapes = {own.id: own.shape for own in needed}
             for own in needed:
-                if own.opcode in PRODUCTS:
+                if (
+                    own.opcode in PRODUCTS
+                    and max(own.feature_group_count, own.batch_group_count) <= 1
+                ):
                     left, right = (shapes[number] for number in own.operand_ids[:2])
                     summed, made = _channels(own, left, right)
                     yield own, _work(own, left, right), _pixels_summed(own) * summed, made
@@ -154,6 +159,8 @@ class Program:
             elif own.opcode == "get-tuple-element":
                 [several] = given
                 places[own.id] = [several[own.tuple_index if len(several) > 1 else 0]]
+            elif own.opcode in RENAMED:
+                places[own.id] = given[0]
             elif own.opcode in NORMS:
                 places[own.id] = self._norm(own, reads)
             elif own.opcode in PRODUCTS:
@@ -208,7 +215,6 @@ class Program:
                 () if free else tuple(dict.fromkeys(reads)),
                 stored,
                 own.metadata.op_name,
-                tuple(shape.dimensions),
                 work,
                 inner,
             )
