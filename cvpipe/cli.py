@@ -29,6 +29,7 @@ COMMANDS = (
     "baselines",
     "explain",
     "attack",
+    "preflight",
     "models",
     "schema",
 )

@@ -45,6 +45,7 @@ def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
         ["sweep", str(DIGITS), "--search", "model.dropout=0:1"],
         ["data", "check", "--help"],
         ["data", "check", str(DIGITS), "--set", "data.sauce=3"],
+        ["preflight", str(DIGITS), "--target", "v5e-3"],
     ],
 )
 def test_help_schema_and_wrong_pipelines_are_answered_without_importing_tensorflow(
@@ -67,6 +68,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         "data",
         "sweep",
         "baselines",
+        "preflight",
         "models",
         "schema",
     ):

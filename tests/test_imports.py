@@ -45,6 +45,7 @@ ORDER = [
     {"search", "baselines"},
     {"export"},
     {"prediction"},
+    {"preflight"},
     {"serving"},
     {"commands"},
     {"cli"},

@@ -1,7 +1,7 @@
 """The train step, and many of them in one call of a graph.
 
     run_steps            a graph's loop: waits for a batch, then
-      train_step         on every replica, for each update of the task:
+      train_step         on every replica, for each update of the task; preflight compiles it:
         _move            losses and gradients of the replica's examples, then the optimizer
           _accumulated   one part of the examples at a time: `learn_from`, the tape
 
@@ -45,7 +45,34 @@ class Outcome(TypedDict):
 
 # A part of a batch to its share of each loss, and its gradients.
 Learn = Callable[[Batch, tf.Tensor], tuple[Tensors, list[tf.Tensor]]]
+# A replica's share of a batch, and the step's seed, to this replica's share of each loss.
+TrainStep = Callable[[Batch, tf.Tensor], Tensors]
 RunSteps = Callable[[Any, tf.Tensor], Outcome]
+
+
+def make_train_step(state: State, task: Task, config: Config, replicas: int) -> TrainStep:
+    """Return one step on a replica: all updates of the task, their optimizers included.
+
+    Args:
+        state: networks and optimizers, which the step changes; it doesn't count the step.
+        task: its updates are made in order.
+        config: mixing, accumulation, clipping, penalties, precision.
+        replicas: number of replicas that share each batch.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def train_step(batch: Batch, seed: tf.Tensor) -> Tensors:
+        # The optimizer's count and dropout's state need no batch; without this they would go on
+        # where one can't be read.
+        with tf.control_dependencies(tf.nest.flatten(batch)):
+            losses: list[Tensors] = []
+            for update in task.updates:
+                for _ in range(update.times):
+                    own = tf.random.fold_in(seed, len(losses)) if losses else seed
+                    losses.append(_move(update, state, batch, own, config, replicas))
+            return _summed(losses)
+
+    return train_step
 
 
 def make_run_steps(
@@ -65,19 +92,7 @@ def make_run_steps(
         stops after the first step whose loss is not finite.
     """
     replicas = strategy.num_replicas_in_sync
-
-    @tf.autograph.experimental.do_not_convert
-    def train_step(batch: Batch, seed: tf.Tensor) -> Tensors:
-        # The optimizer's count and dropout's state need no batch; without this they would go on
-        # where one can't be read.
-        with tf.control_dependencies(tf.nest.flatten(batch)):
-            losses: list[Tensors] = []
-            for update in task.updates:
-                for _ in range(update.times):
-                    own = tf.random.fold_in(seed, len(losses)) if losses else seed
-                    losses.append(_move(update, state, batch, own, config, replicas))
-            return _summed(losses)
-
+    train_step = make_train_step(state, task, config, replicas)
     if replicas == 1:
         # As a function of its own, everything it changes is changed before what waits for it goes
         # on: see below. With several replicas it can't be one, since the exchange of gradients

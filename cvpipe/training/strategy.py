@@ -58,15 +58,11 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
+def check_batch_size(config: Config, replicas: int) -> None:
     """Raises ConfigError when the global batch can't be cut into equal parts, `train.accumulate` a
     replica.
     """
-    replicas, parts, size = (
-        strategy.num_replicas_in_sync,
-        config.train.accumulate,
-        config.train.batch_size,
-    )
+    parts, size = config.train.accumulate, config.train.batch_size
     if size % (replicas * parts):
         work = (
             f"{replicas} devices"

@@ -79,7 +79,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     # == Data, networks, optimizers. Everything that can be wrong with a pipeline shows before its
     # folder is made.
     strategy = make_strategy(config.train.strategy)
-    check_batch_size(config, strategy)
+    check_batch_size(config, strategy.num_replicas_in_sync)
     splits = open_splits(config.data)
     _check_validation(config, splits)
     source = splits["train"]

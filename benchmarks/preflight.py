@@ -1,0 +1,165 @@
+"""Training steps of five networks compiled for TPUs that aren't there: memory, arithmetic, traffic,
+largest batch and roofline.
+
+Each network trains on data that cvpipe brings, at the input of its paper: ten classes, RGB, SGD or
+AdamW as in the pipeline, bfloat16. A compilation takes minutes; what --save holds isn't compiled
+again. Needs the extra [preflight]; without it all figures are estimates, and say so.
+`python benchmarks/preflight.py [NETWORK@TARGET …] [--search] [--save DIR]`; rows that aren't named
+keep what was measured before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from record import RESULTS, record, row
+
+ROOT = Path(__file__).parent.parent
+NAME = "preflight"
+# In this order the second can take a point of its search from the first.
+TARGETS = ("v5e-4", "v5e-1")
+SCENES = ("data.source.train=16", "data.source.validation=4", "data.source.test=4")
+PHOTOS = "prepare={size: [224, 224], channels: 3}"
+ANCHORS = (
+    "[[0.02, 0.02], [0.04, 0.07], [0.08, 0.06], [0.07, 0.15], [0.15, 0.11], [0.14, 0.29],"
+    " [0.28, 0.22], [0.38, 0.48], [0.9, 0.78]]"
+)
+
+
+class Network(NamedTuple):
+    """A network in a pipeline."""
+
+    title: str
+    pipeline: str
+    batch: int
+    """Images of all chips."""
+    overrides: tuple[str, ...]
+
+
+NETWORKS = {
+    "resnet50": Network(
+        "ResNet-50, 224", "classification/digits.yaml", 256, ("model.backbone=resnet50", PHOTOS)
+    ),
+    "mobilenet_v2": Network(
+        "MobileNetV2, 224",
+        "classification/digits.yaml",
+        256,
+        ("model.backbone=mobilenet_v2", PHOTOS),
+    ),
+    "ssd300": Network(
+        "SSD300-VGG16",
+        "detection/digit_scenes_ssd.yaml",
+        32,
+        (
+            "data.source.size=[300, 300]",
+            *SCENES,
+            "prepare.size=[300, 300]",
+            "model={backbone: ssd_vgg16, norm: none, head: {kind: ssd, layout: ssd300}}",
+        ),
+    ),
+    "yolo_v3": Network(
+        "YOLOv3, 416",
+        "detection/digit_scenes_yolo.yaml",
+        64,
+        (
+            "data.source.size=[416, 416]",
+            *SCENES,
+            "prepare.size=[416, 416]",
+            "model={backbone: darknet53, head: {kind: yolo_v3, strides: [8, 16, 32], anchors:"
+            f" {ANCHORS}}}}}",
+        ),
+    ),
+    "fcn8s": Network(
+        "FCN-8s-VGG16, 512",
+        "segmentation/digit_scenes_fcn.yaml",
+        16,
+        (
+            "data.source.size=[512, 512]",
+            *SCENES,
+            "augment=[]",
+            "prepare.size=[512, 512]",
+            "model={backbone: fcn_vgg16, norm: none, head: {kind: fcn, stride: 8}}",
+            "loss={kind: softmax}",
+        ),
+    ),
+}
+
+
+def check(network: Network, target: str, save: Path, search: bool) -> dict[str, Any]:
+    """Return what `cvpipe preflight --json` says of a training step."""
+    sets = [*network.overrides, "train.precision=mixed_bfloat16"]
+    sets.append(f"train.batch_size={network.batch}")
+    command = [sys.executable, "-m", "cvpipe", "preflight", ROOT / "pipelines" / network.pipeline]
+    command += [part for pair in sets for part in ("--set", pair)]
+    command += ["--target", target, "--what", "train", "--json", "--save", save]
+    done = subprocess.run(
+        [*command, *(["--largest-batch"] if search else [])],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    if not done.stdout:
+        raise SystemExit(f"{network.title} on {target}: failed")
+    return dict(json.loads(done.stdout))
+
+
+def rows_of(network: Network, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one network on one target, per chip where nothing else is said."""
+    part, target = found["parts"]["train"], found["target"]
+    cost, limits, compiler = part["cost"], part["roofline"], part["compiler"]
+    largest = part["largest_batch"]
+    values = {
+        "images a chip": (part["batch"], "images"),
+        "fits": (int(part["fits"]), "1 = yes"),
+        "arguments": (cost["arguments"] / 1e9, "GB"),
+        "temporaries": (cost["temporaries"] / 1e9, "GB"),
+        "memory": (cost["total"] / 1e9, "GB"),
+        "memory, estimated": (part["estimate"]["total"] / 1e9, "GB"),
+        "arithmetic": (cost["flops"] / 1e12, "TFLOP"),
+        "arithmetic, estimated": (part["estimate"]["flops"] / 1e12, "TFLOP"),
+        "traffic": (cost["traffic"] / 1e9, "GB"),
+        "traffic, estimated": (part["estimate"]["traffic"] / 1e9, "GB"),
+        "roofline, all chips": (limits["images_per_second"], "images/s"),
+        "padding": (100 * part["padding"]["share"], "%"),
+        **({"largest batch": (largest["batch"], "images")} if largest else {}),
+        **({"compilation": (compiler["seconds"], "s")} if compiler else {}),
+    }
+    compiled = not part["cost_is_estimated"]
+    return [
+        {
+            **row(f"{network.title}, {target}: {name}", float(f"{value:.4g}"), unit, True),
+            "compiled": compiled,
+        }
+        for name, (value, unit) in values.items()
+    ]
+
+
+def main() -> None:
+    """Check what is asked for; write each result as soon as it is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    everything = [f"{name}@{target}" for name in NETWORKS for target in TARGETS]
+    parser.add_argument("jobs", nargs="*", metavar="NETWORK@TARGET", default=everything)
+    parser.add_argument("--search", action="store_true", help="confirm the largest batch on v5e-1")
+    parser.add_argument("--save", type=Path, default=Path("preflight"))
+    options = parser.parse_args()
+    file = RESULTS / f"{NAME}.json"
+    known = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    for job in options.jobs:
+        name, _, target = job.partition("@")
+        network = NETWORKS[name]
+        search = options.search and target == TARGETS[-1]
+        found = check(network, target, options.save.resolve() / name, search)
+        prefix = f"{network.title}, {target}: "
+        known = [own for own in known if not own["name"].startswith(prefix)]
+        known += rows_of(network, found)
+        record(NAME, known)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""`cvpipe preflight`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_pipeline, aligned, print_result
+from cvpipe.errors import ConfigError
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "preflight",
+        preflight,
+        "check a pipeline against a TPU or GPU that isn't there: whether its training step compiles"
+        " and fits, and how fast it can be at most",
+    )
+    add_pipeline(parser)
+    parser.add_argument(
+        "--target", required=True, help="such as v5e-1, v5e-4, v5p-8, v6e-8 or gpu:h100"
+    )
+    parser.add_argument(
+        "--what",
+        default="train,serve",
+        metavar="PARTS",
+        help="train, the whole training step; serve, the artifact's signature `tensor` (default:"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--largest-batch",
+        action="store_true",
+        help="also find the largest batch of a training step that fits; compiles three times or"
+        " more",
+    )
+    parser.add_argument(
+        "--save",
+        metavar="DIR",
+        type=Path,
+        help="keep StableHLO, compiled executables and their costs; what is there isn't compiled"
+        " again",
+    )
+
+
+def preflight(options: argparse.Namespace) -> int:
+    """Check a pipeline; 1 where it doesn't compile or fit."""
+    from cvpipe import config_file
+    from cvpipe.preflight.targets import find_target
+    from cvpipe.runtime import prepare_process
+
+    target = find_target(options.target)
+    what = options.what.split(",")
+    if unknown := [part for part in what if part not in ("train", "serve")]:
+        raise ConfigError(f"--what {unknown[0]}: give train, serve, or train,serve")
+    config = config_file.load(options.pipeline, options.overrides)
+    prepare_process(config)
+    from cvpipe.preflight.preflight import preflight as check
+    from cvpipe.preflight.report import advice, to_json, to_rows
+
+    found = check(
+        config,
+        target,
+        what,
+        search=options.largest_batch,
+        save=options.save,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    lines = [*aligned(to_rows(found)), *(f"- {sentence}" for sentence in advice(found))]
+    print_result(options, to_json(found), lines)
+    return 0 if found.ok else 1

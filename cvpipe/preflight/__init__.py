@@ -1,0 +1,1 @@
+"""A pipeline checked against an accelerator that isn't there."""

@@ -1,0 +1,75 @@
+"""Memory, arithmetic and traffic of a step, counted from XLA's program without compiling it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cvpipe.preflight.program import Program, traffic
+
+
+class Cost(NamedTuple):
+    """The cost of one call, of one chip."""
+
+    arguments: int
+    """Bytes of variables and of the batch."""
+    outputs: int
+    """Bytes of results that take no argument's place."""
+    temporaries: int
+    """Bytes of everything else that is in memory at once."""
+    code: int
+    """Bytes of the compiled program; 0 where it isn't compiled."""
+    flops: float
+    """Operations."""
+    traffic: float
+    """Bytes between memory and chip."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of memory."""
+        return self.arguments + self.outputs + self.temporaries + self.code
+
+
+def estimate(program: Program) -> Cost:
+    """Count what a program takes, under simple rules of what a compiler fuses and when it computes
+    what.
+
+    A value is computed as soon as it can be, and is in memory until it was last read. Compilers pad
+    arrays, compute some of them again and move others, so this is a sketch.
+    """
+    values = program.values
+    results = [place for number, place in enumerate(program.root) if number not in program.aliased]
+    return Cost(
+        arguments=sum(value.size for value in values if value.opcode == "parameter"),
+        outputs=sum(values[place].size for place in set(results)),
+        temporaries=_peak(program),
+        code=0,
+        flops=sum(value.work for value in values),
+        traffic=sum(traffic(program)),
+    )
+
+
+def _peak(program: Program) -> int:
+    """Return the most bytes of stored values, arguments and results left out, at one time."""
+    values = program.values
+    level = [0] * len(values)
+    last = [0] * len(values)
+    for value in values:
+        sources = program.sources[value.number]
+        if value.stored:
+            level[value.number] = 1 + max((level[place] for place in sources), default=0)
+    for value in values:
+        if value.stored:
+            for place in program.sources[value.number]:
+                last[place] = max(last[place], level[value.number])
+    end = max(level, default=0)
+    change = [0] * (end + 2)
+    kept = {*program.root}
+    for value in values:
+        if value.stored and value.opcode != "parameter" and value.number not in kept:
+            change[level[value.number]] += value.size
+            change[max(last[value.number], level[value.number]) + 1] -= value.size
+    now = most = 0
+    for difference in change:
+        now += difference
+        most = max(most, now)
+    return most

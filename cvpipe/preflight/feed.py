@@ -1,0 +1,62 @@
+"""Speed of a pipeline's input on this host, and on the host of an accelerator."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from cvpipe.config import Config
+from cvpipe.data.sources import Source
+from cvpipe.data.stream import training_batches
+from cvpipe.preflight.targets import Target
+from cvpipe.tasks.task import Task
+
+SECONDS = 5.0
+
+
+class Feed(NamedTuple):
+    """Images that hosts read, decode, augment and prepare."""
+
+    per_core: float
+    """Images in a second of CPU time, measured here."""
+    host_cores: int | None
+    """Virtual CPUs of the accelerator's host; None where that isn't known."""
+    needed: float
+    """Images a second that the accelerators take at their roofline."""
+
+    @property
+    def reached(self) -> float | None:
+        """Images a second of the accelerator's host, were its cores as fast as these."""
+        return None if self.host_cores is None else self.per_core * self.host_cores
+
+    @property
+    def suffices(self) -> bool | None:
+        """True if the host keeps up; None where its cores aren't known."""
+        return None if self.reached is None else self.reached >= self.needed
+
+    @property
+    def cores_needed(self) -> float:
+        """Cores like these that keep up."""
+        return self.needed / self.per_core
+
+
+def measure_feed(source: Source, config: Config, task: Task, target: Target, needed: float) -> Feed:
+    """Measure training's input, without the network.
+
+    CPU time is counted, not the clock's: other work on this machine makes no difference.
+    """
+    size = min(config.train.batch_size, max(len(source), 1))
+    small = config.model_copy(
+        update={"train": config.train.model_copy(update={"batch_size": size, "accumulate": 1})}
+    )
+    batches = iter(
+        training_batches(source, small, task.encode, None, first_step=0, last_step=1_000_000)
+    )
+    # The first ones trace the graph and fill the stream.
+    for _ in range(3):
+        next(batches)
+    images, began, clock = 0, time.process_time(), time.monotonic()
+    while images < 2 * size or time.monotonic() - clock < SECONDS:
+        next(batches)
+        images += size
+    return Feed(images / (time.process_time() - began), target.host_cores, needed)

@@ -1,0 +1,181 @@
+"""The very graphs that train and answer, lowered to XLA without a device.
+
+A host has operations that XLA lacks, such as those on strings and calls of Python; a TPU runs none
+of them. TensorFlow's lowering for CPUs refuses the same operations, and needs nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow.python.framework import kernels
+
+from cvpipe.errors import UserError
+
+DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
+# Operations that are called in a graph, and not kernels of their own.
+SKIPPED = {"Placeholder", "NoOp", "Assert"}
+# Folders whose lines say nothing about who made an operation.
+LIBRARIES = ("site-packages", "dist-packages", "__autograph_generated")
+
+
+class Culprit(NamedTuple):
+    """An operation that keeps a graph from being compiled."""
+
+    op: str
+    """Its type, such as EagerPyFunc."""
+    name: str
+    """Its name in the graph."""
+    place: str
+    """File and line that made it; empty where nobody knows."""
+    reason: str
+
+    def line(self) -> str:
+        """Return one sentence."""
+        made = f", made in {self.place}" if self.place else ""
+        return f"{self.op} ({self.name}{made}) {self.reason}"
+
+
+class Uncompilable(UserError):
+    """A graph that XLA can't compile."""
+
+    def __init__(self, culprits: Sequence[Culprit]):
+        super().__init__("; ".join(culprit.line() for culprit in culprits))
+        self.culprits = tuple(culprits)
+
+
+class Lowered(NamedTuple):
+    """A graph as XLA takes it, for one chip."""
+
+    hlo: bytes
+    """Serialized HloModuleProto, before any optimization."""
+    batch: int
+    """Images."""
+    seconds: float
+    """Time that tracing and lowering took."""
+    left_out: tuple[str, ...] = ()
+    """Outputs that the host makes, being strings."""
+
+
+def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
+    """Lower a function of tensors of known shapes.
+
+    Args:
+        function: graph code; it may change variables.
+        specs: nested tf.TensorSpec, its arguments.
+        batch: images among them, to be noted.
+
+    Raises:
+        Uncompilable: with the operations that XLA lacks.
+    """
+    began = time.monotonic()
+    flat = tf.nest.flatten(specs)
+
+    def call(*given: tf.Tensor) -> Any:
+        return function(*tf.nest.pack_sequence_as(specs, given))
+
+    compiled = tf.function(call, jit_compile=True, autograph=False)
+    graph = compiled.get_concrete_function(*flat).graph
+    if culprits := list(host_operations(graph)):
+        raise Uncompilable(culprits)
+    try:
+        with warnings.catch_warnings():
+            # Naming a device is deprecated; left out, TensorFlow draws a random number to find one.
+            warnings.simplefilter("ignore")
+            hlo = compiled.experimental_get_compiler_ir(*flat)(
+                stage="hlo_serialized", device_name=DEVICE
+            )
+    except (ValueError, tf.errors.OpError) as error:
+        raise Uncompilable([_blamed(str(error))]) from None
+    return Lowered(hlo, batch, time.monotonic() - began)
+
+
+def without_strings(
+    function: Callable[..., Any], specs: Any
+) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """Return a function without its outputs that are strings, which a host makes, and their names.
+
+    Args:
+        function: of tensors as `specs` describes them, to outputs by name.
+    """
+    flat = tf.nest.flatten(specs)
+    traced = tf.compat.v1.wrap_function(
+        lambda *given: function(*tf.nest.pack_sequence_as(specs, given)), flat
+    )
+    outputs = traced.structured_outputs
+    strings = tuple(name for name, value in outputs.items() if value.dtype == tf.string)
+    kept = {name: value for name, value in outputs.items() if name not in strings}
+    # Pruned: XLA looks at every operation of a graph, needed or not.
+    pruned = traced.prune(traced.inputs[: len(flat)], kept)
+    return lambda *given: pruned(*tf.nest.flatten(given)), strings
+
+
+def host_operations(graph: tf.Graph) -> Iterator[Culprit]:
+    """Find the operations of a graph, and of the functions that it calls, that XLA has no kernel
+    for.
+    """
+    waiting, seen = [graph], set()
+    while waiting:
+        own = waiting.pop()
+        for op in own.get_operations():
+            called = _called(own, op)
+            names = {id(other) for other in called}
+            waiting += [other for other in called if id(other) not in seen]
+            seen |= names
+            if not called and op.type not in SKIPPED and not _has_xla_kernel(op.type):
+                yield Culprit(op.type, op.name, _place(op), "runs on a host only")
+
+
+def _has_xla_kernel(kind: str) -> bool:
+    devices = {kernel.device_type for kernel in kernels.get_registered_kernels_for_op(kind).kernel}
+    return not devices or any(device.startswith("XLA_") for device in devices)
+
+
+def _called(graph: tf.Graph, op: tf.Operation) -> list[tf.Graph]:
+    """Return the graphs of the functions that an operation calls."""
+    names = [
+        function.name
+        for value in op.node_def.attr.values()
+        for function in (value.func, *value.list.func)
+        if function.name
+    ]
+    found = []
+    for name in names:
+        try:
+            # TensorFlow keeps the graphs of a graph's functions to itself.
+            found.append(graph._get_function(name).graph)
+        except AttributeError:
+            continue
+    return found
+
+
+def _place(op: tf.Operation) -> str:
+    """Return the innermost line that belongs to no library."""
+    frames = [
+        frame
+        for frame in op.traceback or ()
+        if not any(folder in frame.filename for folder in LIBRARIES)
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _blamed(said: str) -> Culprit:
+    """Return the operation that an error of TensorFlow's lowering names."""
+    op = re.search(r"(\w+) \(No registered '(\w+)' OpKernel", said)
+    node = re.search(r"\{\{node ([^}]+)\}\}", said)
+    lines = re.findall(r'File "([^"]+)", line (\d+)', said)
+    own = [f"/{file.lstrip('/')}:{line}" for file, line in lines if "site-packages" not in file]
+    if op is None:
+        return Culprit(
+            "XLA", node[1] if node else "?", own[-1] if own else "", f"says: {said[:500]}"
+        )
+    reason = "runs on a host only"
+    if "attributes didn't match" in said:
+        types = ", ".join(sorted(set(re.findall(r"=DT_(\w+)", said)))).lower()
+        reason = f"has no form that a chip runs for these types: {types}"
+    return Culprit(op[2], node[1] if node else op[2], own[-1] if own else "", reason)

@@ -1,0 +1,330 @@
+"""XLA's program of a step, as values that are computed from values.
+
+XLA fuses elementwise operations into those that need them, and their results never reach the
+memory. Those that do are called stored here: results of convolutions, matrix products, reductions
+and the like, the operands of convolutions and products, and the program's results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from tensorflow.compiler.xla import xla_data_pb2
+from tensorflow.compiler.xla.service import hlo_pb2
+
+BYTES = {
+    "PRED": 1, "S8": 1, "U8": 1, "S16": 2, "U16": 2, "F16": 2, "BF16": 2, "S32": 4, "U32": 4,
+    "F32": 4, "S64": 8, "U64": 8, "F64": 8, "C64": 8, "C128": 16,
+}  # fmt: skip
+# Computed anew wherever they are read.
+FREE = {"constant", "iota", "broadcast", "after-all", "partition-id", "replica-id"}
+# The same bytes under another name.
+RENAMED = {"bitcast", "copy", "reshape"}
+PRODUCTS = {"convolution", "dot"}
+NORMS = {"batch-norm-training", "batch-norm-grad", "batch-norm-inference"}
+FUSED = {
+    "abs", "add", "and", "atan2", "bitcast-convert", "cbrt", "ceil", "clamp", "clz",
+    "compare", "complex", "concatenate", "convert", "cosine", "divide", "dynamic-slice",
+    "erf", "exponential", "exponential-minus-one", "floor", "imag", "is-finite", "log",
+    "log-plus-one", "logistic", "maximum", "minimum", "multiply", "negate", "not", "or", "pad",
+    "popcnt", "power", "real", "reduce-precision", "remainder", "reverse", "round",
+    "round-nearest-afz", "round-nearest-even", "rsqrt", "select", "shift-left",
+    "shift-right-arithmetic", "shift-right-logical", "sign", "sine", "slice", "sqrt", "subtract",
+    "tan", "tanh", "transpose", "xor",
+}  # fmt: skip
+# An elementwise result that several operations read is stored where computing it anew reads more
+# than so many times its size.
+WORTH_STORING = 2
+
+
+@dataclasses.dataclass
+class Value:
+    """A result of an operation."""
+
+    number: int
+    opcode: str
+    size: int
+    """Bytes."""
+    reads: tuple[int, ...]
+    """Positions of values."""
+    stored: bool
+    name: str = ""
+    """Name of TensorFlow's operation."""
+    work: float = 0.0
+    """Operations of convolutions and products in it."""
+    inner: float = 0.0
+    """Bytes that a loop or branch moves inside."""
+    users: int = 0
+
+
+def parse(hlo: bytes) -> hlo_pb2.HloModuleProto:
+    """Read a serialized HloModuleProto."""
+    return hlo_pb2.HloModuleProto.FromString(hlo)
+
+
+def without_copies(module: hlo_pb2.HloModuleProto) -> bytes:
+    """Serialize a program whose copies are no operations: a TPU's compiler refuses StableHLO that
+    has them, and makes those that it needs itself.
+    """
+    changed = hlo_pb2.HloModuleProto()
+    changed.CopyFrom(module)
+    for computation in changed.computations:
+        origins = {own.id: own.operand_ids[0] for own in computation.instructions
+                   if own.opcode == "copy"}  # fmt: skip
+
+        def origin(number: int, origins: dict[int, int] = origins) -> int:
+            while number in origins:
+                number = origins[number]
+            return number
+
+        kept = [own for own in computation.instructions if own.opcode != "copy"]
+        for own in kept:
+            own.operand_ids[:] = [origin(number) for number in own.operand_ids]
+        computation.root_id = origin(computation.root_id)
+        del computation.instructions[:]
+        computation.instructions.extend(kept)
+    return changed.SerializeToString()
+
+
+def dynamic_operations(module: hlo_pb2.HloModuleProto) -> list[tuple[str, str]]:
+    """Return type and name of TensorFlow's operations whose results differ in size from batch to
+    batch.
+    """
+    found = {
+        (own.metadata.op_type, own.metadata.op_name): None
+        for computation in module.computations
+        for own in computation.instructions
+        if any(own.shape.is_dynamic_dimension)
+    }
+    return list(found)
+
+
+class Program:
+    """The values of a program's entry, in an order in which they can be computed."""
+
+    def __init__(self, module: hlo_pb2.HloModuleProto, loops: int = 1):
+        """Read a program.
+
+        Args:
+            loops: how often the body of a loop runs.
+        """
+        self.module, self.loops = module, loops
+        self._computations = {own.id: own for own in module.computations}
+        self.values: list[Value] = []
+        entry = self._computations[module.entry_computation_id]
+        self.root = self._read(entry)
+        self._store()
+
+    @property
+    def aliased(self) -> set[int]:
+        """Positions among the results of those that take an argument's place in memory."""
+        return {
+            own.output_shape_index[0]
+            for own in self.module.input_output_alias.entries
+            if own.output_shape_index
+        }
+
+    def products(self) -> Iterator[tuple[Any, float, int, int]]:
+        """Yield each convolution and product of the whole program that matrix units take: its
+        instruction, its operations, and the numbers of channels that it sums over and makes. In
+        gradients of kernels pixels are summed over, too. Convolutions of a channel each are left
+        out: they have no matrix.
+        """
+        for computation in self.module.computations:
+            needed = _needed(computation)
+            shapes = {own.id: own.shape for own in needed}
+            for own in needed:
+                if (
+                    own.opcode in PRODUCTS
+                    and max(own.feature_group_count, own.batch_group_count) <= 1
+                ):
+                    left, right = (shapes[number] for number in own.operand_ids[:2])
+                    summed, made = _channels(own, left, right)
+                    yield own, _work(own, left, right), _pixels_summed(own) * summed, made
+
+    def _read(self, computation: hlo_pb2.HloComputationProto) -> list[int]:
+        """Add a computation's values; return the positions of its results."""
+        places: dict[int, list[int]] = {}
+        needed = _needed(computation)
+        shapes = {own.id: own.shape for own in needed}
+        for own in needed:
+            given = [places[number] for number in own.operand_ids]
+            reads = tuple(place for several in given for place in several)
+            if own.opcode == "tuple":
+                places[own.id] = list(reads)
+            elif own.opcode == "get-tuple-element":
+                [several] = given
+                places[own.id] = [several[own.tuple_index if len(several) > 1 else 0]]
+            elif own.opcode in RENAMED:
+                places[own.id] = given[0]
+            elif own.opcode in NORMS:
+                places[own.id] = self._norm(own, reads)
+            elif own.opcode in PRODUCTS:
+                work = _work(own, *(shapes[number] for number in own.operand_ids[:2]))
+                places[own.id] = [self._add(own, reads, True, work)]
+            else:
+                stored = own.opcode not in FUSED and own.opcode not in FREE
+                work, inner = self._inside(own)
+                places[own.id] = [self._add(own, reads, stored, work, inner)]
+        return places[computation.root_id]
+
+    def _norm(self, own: Any, reads: tuple[int, ...]) -> list[int]:
+        """Add a batch normalization: two statistics that are reduced, and an elementwise result."""
+        if own.opcode == "batch-norm-inference":
+            return [self._add(own, reads, False)]
+        whole, *small = own.shape.tuple_shapes
+        sums = [self._add(own, reads, True, shape=shape) for shape in small]
+        return [self._add(own, (*reads, *sums), False, shape=whole), *sums]
+
+    def _inside(self, own: Any) -> tuple[float, float]:
+        """Return operations and bytes of the computations that a loop, branch or call runs."""
+        if own.opcode not in ("while", "conditional", "call"):
+            return 0.0, 0.0
+        work = inner = 0.0
+        for number in own.called_computation_ids:
+            part = Program.__new__(Program)
+            part.module, part.loops, part.values = self.module, 1, []
+            part._computations = self._computations
+            part.root = part._read(self._computations[number])
+            part._store()
+            work += sum(value.work for value in part.values)
+            inner += sum(traffic(part))
+        times = self.loops if own.opcode == "while" else 1
+        return times * work, times * inner
+
+    def _add(
+        self,
+        own: Any,
+        reads: tuple[int, ...],
+        stored: bool,
+        work: float = 0.0,
+        inner: float = 0.0,
+        shape: Any = None,
+    ) -> int:
+        shape = own.shape if shape is None else shape
+        free = own.opcode in FREE
+        self.values.append(
+            Value(
+                len(self.values),
+                own.opcode,
+                0 if free else _size(shape),
+                () if free else tuple(dict.fromkeys(reads)),
+                stored,
+                own.metadata.op_name,
+                work,
+                inner,
+            )
+        )
+        return len(self.values) - 1
+
+    def _store(self) -> None:
+        """Decide which elementwise results are stored."""
+        for value in self.values:
+            for place in value.reads:
+                self.values[place].users += 1
+                if value.opcode in PRODUCTS and self.values[place].size:
+                    self.values[place].stored = True
+        for place in self.root:
+            self.values[place].stored = True
+        known: list[dict[int, int]] = []
+        for value in self.values:
+            own: dict[int, int] = {}
+            for place in value.reads:
+                other = self.values[place]
+                own |= {place: other.size} if other.stored else known[place]
+            if value.users > 1 and sum(own.values()) > WORTH_STORING * value.size > 0:
+                value.stored = True
+            known.append(own)
+        self.sources = known
+        """By value: the stored values that it is computed from, with their bytes."""
+
+
+def _needed(computation: hlo_pb2.HloComputationProto) -> list[Any]:
+    """Return the instructions that results depend on, and all parameters, in the program's order.
+
+    TensorFlow's gradients make more, such as that of the loss with respect to the images.
+    """
+    reads = {own.id: own.operand_ids for own in computation.instructions}
+    waiting, seen = [computation.root_id], {computation.root_id}
+    while waiting:
+        new = set(reads[waiting.pop()]) - seen
+        seen |= new
+        waiting += new
+    return [own for own in computation.instructions if own.id in seen or own.opcode == "parameter"]
+
+
+def traffic(program: Program) -> Iterator[float]:
+    """Yield the bytes that computing each stored value moves between memory and chip."""
+    for value in program.values:
+        if value.stored and value.opcode != "parameter":
+            yield value.inner + value.size + sum(program.sources[value.number].values())
+
+
+def _size(shape: Any) -> int:
+    if shape.tuple_shapes:
+        return sum(_size(part) for part in shape.tuple_shapes)
+    kind = xla_data_pb2.PrimitiveType.Name(shape.element_type)
+    return BYTES.get(kind, 0) * prod(shape.dimensions)
+
+
+def _work(own: Any, left: Any, right: Any) -> float:
+    """Return multiplications and additions of a convolution or product; those with zeros that pad
+    or dilate are left out.
+    """
+    if own.opcode == "dot":
+        summed = prod(
+            left.dimensions[axis] for axis in own.dot_dimension_numbers.lhs_contracting_dimensions
+        )
+        return 2.0 * summed * prod(own.shape.dimensions)
+    names = own.convolution_dimension_numbers
+    pairs = 1
+    for axis, window in enumerate(own.window.dimensions):
+        pixels = left.dimensions[names.input_spatial_dimensions[axis]]
+        outputs = own.shape.dimensions[names.output_spatial_dimensions[axis]]
+        pairs *= _pairs(pixels, outputs, window)
+    channels, made = _channels(own, left, right)
+    images = left.dimensions[names.input_batch_dimension] // max(own.batch_group_count, 1)
+    return 2.0 * pairs * channels * made * images
+
+
+def _pairs(pixels: int, outputs: int, window: Any) -> int:
+    """Return how many pairs of a result and a weight meet a pixel, along one axis."""
+    at = (
+        np.arange(outputs)[:, np.newaxis] * window.stride
+        + np.arange(window.size) * window.window_dilation
+        - window.padding_low
+    )
+    inside = (at >= 0) & (at <= (pixels - 1) * window.base_dilation)
+    return int((inside & (at % window.base_dilation == 0)).sum())
+
+
+def _pixels_summed(own: Any) -> int:
+    """Return how many pixels lie in lanes beside channels: all in the gradient of a kernel, which
+    convolves images with images, and otherwise one.
+    """
+    if own.opcode == "dot":
+        return 1
+    window = prod(axis.size for axis in own.window.dimensions)
+    spatial = own.convolution_dimension_numbers.output_spatial_dimensions
+    return window if window > prod(own.shape.dimensions[axis] for axis in spatial) else 1
+
+
+def _channels(own: Any, left: Any, right: Any) -> tuple[int, int]:
+    """Return the numbers of channels that are summed over, within a group, and made."""
+    if own.opcode == "dot":
+        numbers = own.dot_dimension_numbers
+        rest = set(range(len(right.dimensions)))
+        rest -= {*numbers.rhs_contracting_dimensions, *numbers.rhs_batch_dimensions}
+        return (
+            prod(left.dimensions[axis] for axis in numbers.lhs_contracting_dimensions),
+            prod(right.dimensions[axis] for axis in rest),
+        )
+    names = own.convolution_dimension_numbers
+    return (
+        right.dimensions[names.kernel_input_feature_dimension],
+        right.dimensions[names.kernel_output_feature_dimension],
+    )

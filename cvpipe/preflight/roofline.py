@@ -1,0 +1,125 @@
+"""The least time that a step can take on a chip, and the most that its memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cvpipe.preflight.estimate import Cost
+from cvpipe.preflight.targets import Target
+
+# Batches of a TPU lie in rows of so many.
+SUBLANES = 8
+MOST_TRIES = 4
+
+
+class Roofline(NamedTuple):
+    """The least seconds of a step, by what limits it; real steps take longer."""
+
+    compute: float
+    """Arithmetic at the peak of the matrix units."""
+    memory: float
+    """Traffic at the memory's bandwidth."""
+    exchange: float
+    """Gradients of all chips summed over their links; 0 on one chip."""
+    images: int
+    """Images of a step, of all chips."""
+
+    @property
+    def seconds(self) -> float:
+        """The largest of the three, as if they overlapped."""
+        return max(self.compute, self.memory, self.exchange)
+
+    @property
+    def bound(self) -> str:
+        """Name of the limit."""
+        return max(("compute", "memory", "exchange"), key=lambda name: getattr(self, name))
+
+    @property
+    def images_per_second(self) -> float:
+        """The most images a second, of all chips."""
+        return self.images / self.seconds
+
+
+def roofline(cost: Cost, target: Target, precision: str, batch: int, gradients: int) -> Roofline:
+    """Return the limits of one step.
+
+    Args:
+        cost: of one chip.
+        precision: Keras's dtype policy.
+        batch: images a chip.
+        gradients: bytes that chips exchange.
+    """
+    chip, others = target.chip, target.chips - 1
+    return Roofline(
+        compute=cost.flops / chip.flops[precision],
+        memory=cost.traffic / chip.bandwidth,
+        # Around a ring, each chip sends its share on twice.
+        exchange=2 * others / target.chips * gradients / chip.link,
+        images=batch * target.chips,
+    )
+
+
+class Try(NamedTuple):
+    """One batch that was tried."""
+
+    batch: int
+    memory: int | None
+    """Bytes; None where it doesn't fit and the compiler says no more."""
+    fits: bool
+    seconds: float
+    """Time that lowering and compiling took."""
+
+
+class Largest(NamedTuple):
+    """The largest batch of a chip that is known to fit."""
+
+    batch: int
+    """0 where none does."""
+    tries: tuple[Try, ...]
+
+
+def largest_batch(
+    attempt: Callable[[int], Try], first: int, limit: float, multiple: int, least: int = 1
+) -> Largest:
+    """Search the largest batch of a chip.
+
+    Memory is taken for a line over the batch, through two batches that fit; the batch at which it
+    reaches the limit is tried, and smaller ones until one fits.
+
+    Args:
+        attempt: compiles for a batch.
+        first: the batch to begin with.
+        limit: bytes of memory.
+        multiple: of which the batch found is a multiple, unless it is `first` or smaller.
+        least: of which all batches are multiples.
+    """
+    tries: list[Try] = []
+
+    def fitting(batch: int) -> Try | None:
+        tries.append(attempt(batch))
+        return tries[-1] if tries[-1].fits else None
+
+    large = fitting(first)
+    while large is None and first > least and len(tries) < MOST_TRIES:
+        first = _rounded(first / 2, least)
+        large = fitting(first)
+    small = fitting(_rounded(first / 4, least)) if large and first > least else None
+    if large is None:
+        return Largest(0, tuple(tries))
+    if small is None or not large.memory or not small.memory:
+        return Largest(large.batch, tuple(tries))
+    slope = (large.memory - small.memory) / (large.batch - small.batch)
+    batch = large.batch
+    if slope > 0:
+        batch = _rounded(large.batch + (limit - large.memory) / slope, multiple)
+    while batch > large.batch and len(tries) < 2 + MOST_TRIES:
+        if fitting(batch):
+            return Largest(batch, tuple(tries))
+        batch = min(_rounded(0.93 * batch, multiple), batch - multiple)
+    return Largest(large.batch, tuple(tries))
+
+
+def _rounded(batch: float, multiple: int) -> int:
+    """Return the largest multiple that isn't larger, at least one."""
+    return max(int(batch // multiple), 1) * multiple

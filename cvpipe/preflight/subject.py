@@ -1,0 +1,112 @@
+"""A pipeline's training step and its answering, ready to be lowered for any batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from math import prod
+from typing import Any
+
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.config.optimizer import Lbfgs
+from cvpipe.data.prepare import input_spec
+from cvpipe.data.sources import Source, open_splits
+from cvpipe.data.stream import training_batches
+from cvpipe.errors import ConfigError
+from cvpipe.evaluation import make_predict
+from cvpipe.export.signatures import tensor_signature
+from cvpipe.preflight.lowering import Lowered, lower, without_strings
+from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Task
+from cvpipe.training.build import build_state
+from cvpipe.training.distillation import with_teacher
+from cvpipe.training.state import State
+from cvpipe.training.step import make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A pipeline with its data opened and its networks fresh."""
+
+    config: Config
+    source: Source
+    task: Task
+    state: State
+    batch: Any
+    """Specs of a training batch."""
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of the gradients of one step, float32."""
+        moved = (
+            sum(4 * prod(variable.shape) for variable in self.state.moved[update.optimizer])
+            * update.times
+            for update in self.task.updates
+        )
+        return sum(moved)
+
+    def lower_training(self, batch: int) -> Lowered:
+        """Lower a whole training step, its optimizers included, for one chip.
+
+        Args:
+            batch: images of the chip.
+
+        Raises:
+            Uncompilable: the step has operations that XLA lacks.
+        """
+        step = make_train_step(self.state, self.task, self.config, replicas=1)
+        specs = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([batch, *spec.shape[1:]], spec.dtype), self.batch
+        )
+        return lower(step, (specs, tf.TensorSpec([2], tf.int64)), batch)
+
+    def lower_answering(self, batch: int) -> Lowered:
+        """Lower the artifact's signature `tensor`, but for its strings, for one chip.
+
+        Raises:
+            ConfigError: the signature has no fixed shapes.
+            Uncompilable: it has operations that XLA lacks.
+        """
+        if self.task.requests:
+            raise ConfigError(
+                f"--what serve: task: {self.config.task} has signatures of its own; use --what"
+                " train"
+            )
+        image = input_spec(self.config)
+        if not image.shape[1:].is_fully_defined():
+            raise ConfigError(
+                "--what serve: images keep their own size under prepare.resize:"
+                f" {self.config.prepare.resize}, and a chip needs one size; use --what train"
+            )
+        predict = make_predict([self.state.networks], self.task, self.config)
+        # As graph code: what a function within returns can't be left out.
+        answer = tensor_signature(predict.python_function, self.task.options)  # type: ignore[attr-defined]
+        specs = (
+            tf.TensorSpec([batch, *image.shape[1:]], image.dtype),
+            *(
+                tf.TensorSpec([], tf.constant(option.default).dtype)
+                for option in self.task.options.values()
+            ),
+        )
+        kept, strings = without_strings(answer, specs)
+        return lower(kept, specs, batch)._replace(left_out=strings)
+
+
+def open_subject(config: Config) -> Subject:
+    """Open a pipeline's data and build its networks.
+
+    Raises:
+        ConfigError: the host minimizes, not a chip.
+        DataError: the data can't be read.
+    """
+    if any(isinstance(own, Lbfgs) for own in config.optimizers.values()):
+        raise ConfigError(
+            "optimizer.kind: lbfgs minimizes on the host, step by step; choose another optimizer"
+            " for a TPU or GPU"
+        )
+    source = open_splits(config.data)["train"]
+    task = with_teacher(load_task(config, source.facts), config, source.facts)
+    state, _ = build_state(config, task, len(source))
+    batches = training_batches(source, config, task.encode, None, first_step=0, last_step=1)
+    return Subject(config, source, task, state, batches.element_spec)
