@@ -15,7 +15,7 @@ from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
 from cvpipe.config.prepare import Prepare, TestTime
 from cvpipe.config.section import Section, misfit
 from cvpipe.config.train import Export, Train
-from cvpipe.models.catalog import application_of
+from cvpipe.models.catalog import NETWORKS, application_of
 
 
 class Config(Section):
@@ -73,7 +73,9 @@ class Config(Section):
         """Keys whose value makes the loss of the same weights differ from step to step, and their
         values; a false one makes no difference.
         """
+        own = NETWORKS.get(self.model.backbone)
         return {
+            "model.backbone": own is not None and own.random,
             "augment": self.augment,
             "model.dropout": self.model.dropout,
             "model.stochastic_depth": self.model.stochastic_depth,

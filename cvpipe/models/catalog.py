@@ -35,6 +35,13 @@ class Network(NamedTuple):
     """Fully connected layers before the averaging."""
     class_maps: bool = False
     """The logits are averages of a convolution's maps, one for each class."""
+    draws: bool = False
+    """The backbone has layers that leave something out at random in training."""
+
+    @property
+    def random(self) -> bool:
+        """True if training draws, whatever the configuration: there is dropout inside."""
+        return self.draws or self.fully_connected is not None
 
 
 # Keras Applications whose variables are called the same whatever else a process has built, and the
@@ -142,10 +149,10 @@ NETWORKS.update(
     vgg16_fc=Network(IMAGENET, 1000, f"{VGG}, D", fully_connected=FullyConnected(7)),
     vgg19_fc=Network(IMAGENET, 1000, f"{VGG}, E", fully_connected=FullyConnected(7)),
     nin_imagenet=Network(
-        IMAGENET, 1000, "Lin et al. 2013, Network in network, authors' code", class_maps=True
+        IMAGENET, 1000, "Lin et al. 2013, Network in network, authors' code", class_maps=True, draws=True
     ),
     nin_cifar=Network(
-        SMALL, 10, "Lin et al. 2013, Network in network, figure 2", class_maps=True
+        SMALL, 10, "Lin et al. 2013, Network in network, figure 2", class_maps=True, draws=True
     ),
     googlenet=Network(IMAGENET, 1000, "Szegedy et al. 2014, Going deeper, table 1"),
     inception_v2=Network(
@@ -182,7 +189,7 @@ NETWORKS.update(
     densenet201=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
     densenet40_12=Network(SMALL, 10, f"{DENSENET}, table 2"),
     densenet_bc100_12=Network(SMALL, 10, f"{DENSENET}, table 2"),
-    fractalnet20=Network(SMALL, 10, "Larsson et al. 2017, FractalNet, section 4"),
+    fractalnet20=Network(SMALL, 10, "Larsson et al. 2017, FractalNet, section 4", draws=True),
     squeezenet1_0=Network(IMAGENET, 1000, f"{SQUEEZENET}, table 1", class_maps=True),
     squeezenet1_0_bypass=Network(IMAGENET, 1000, f"{SQUEEZENET}, figure 2", class_maps=True),
     squeezenet1_1=Network(IMAGENET, 1000, f"{SQUEEZENET}, authors' code", class_maps=True),

@@ -7,7 +7,8 @@ import pytest
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.catalog import NETWORKS
-from cvpipe.models.cost import describe, multiply_adds
+from cvpipe.models.cost import multiply_adds
+from cvpipe.models.describe import describe
 
 
 @pytest.mark.parametrize(
