@@ -191,6 +191,30 @@ def test_a_network_is_described_by_its_name(cvpipe: Cvpipe) -> None:
     assert code == 0 and [row["name"] for row in json.loads(out)] == ["resnet20"]
 
 
+def test_a_networks_layers_are_listed(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "lenet5")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert ["c1", "Conv2D", "28×28×6", "156", "117,600", "4,704", "5×5"] in lines
+    assert ["total", "61,706", "416,520", "9,238"] in lines
+
+
+def test_a_pipelines_own_network_is_listed_with_its_head(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "--pipeline", str(DIGITS), "--set", "model.width=0.5", "--json")
+    [network] = json.loads(out)
+    assert code == 0 and network["task"] == "classification"
+    assert network["layers"][-1]["name"] == "logits"
+    assert network["layers"][-1]["shape"] == [10]
+    assert sum(row["parameters"] for row in network["layers"]) == network["parameters"]
+
+
+def test_two_networks_are_compared_with_their_latency(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "compare", "lenet5", "resnet8", "--json")
+    rows = json.loads(out)
+    assert code == 0 and [row["name"] for row in rows] == ["lenet5", "resnet8"]
+    assert all(row["latency_ms"] > 0 for row in rows)
+
+
 @pytest.mark.soak
 def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("models", "--json")
@@ -211,6 +235,10 @@ def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
         "parameters",
         "trainable_parameters",
         "macs",
+        "activations",
+        "activation_bytes",
+        "receptive_field",
+        "published",
         "input_shape",
         "paper",
     }

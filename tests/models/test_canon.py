@@ -1,0 +1,228 @@
+"""Guards the lectures' networks against their papers: parameters, multiply-adds, shapes of layers,
+memory, receptive fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+
+from conftest import soaked
+from cvpipe.errors import ConfigError
+from cvpipe.models.abstract import without_weights
+from cvpipe.models.blocks import Style, conv_norm
+from cvpipe.models.build import backbone, classification_network
+from cvpipe.models.catalog import NETWORKS
+from cvpipe.models.cost import multiply_adds
+from cvpipe.models.describe import describe, describe_model, published_model
+from cvpipe.models.googlenet import bottlenecked, naive
+from cvpipe.models.inception_module import module
+from cvpipe.models.layer_table import Row, layer_table
+from cvpipe.models.norms import Norm
+from cvpipe.models.published import PUBLISHED
+
+LONG = (
+    "resnet1202",
+    "resnet110",
+    "preresnet110",
+    "preresnet164",
+    "resnet101",
+    "resnet152",
+    "preresnet101",
+    "preresnet152",
+    "resnext101_32x8d",
+    "densenet169",
+    "densenet201",
+    "inception_resnet_v2",
+    "nasnet_large",
+    *(f"efficientnet_b{number}" for number in (1, 3, 4, 5, 6, 7)),
+)
+"""Deep networks, whose smaller sisters show the same in less time."""
+COUNTED = [*(name for name in PUBLISHED if name not in LONG), *soaked(*LONG)]
+
+
+def agrees(ours: float, published: float) -> bool:
+    """True within 1 %, or where ours rounds to the published figure's one or two digits."""
+    digits = len(f"{published:g}".replace(".", "").strip("0").split("e")[0])
+    return abs(ours - published) <= 0.01 * published or (
+        digits <= 2 and float(f"{ours:.{digits}g}") == published
+    )
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_network_has_the_published_parameters_and_multiply_adds(name: str) -> None:
+    known, network = PUBLISHED[name], NETWORKS[name]
+    with without_weights():
+        model = classification_network(name, network.input_shape, network.classes)
+    assert model.name == name
+    assert {key: tuple(x.shape) for key, x in model.output.items()} == {
+        "logits": (None, network.classes)
+    }
+    found = describe_model(model)
+    own = found["parameters" if known.counted == "all" else "trainable_parameters"]
+    rounded = bool({"P", "M"} & {known.source.split(", ")[0]})
+    right = [
+        known.parameters is None
+        or (agrees(own, known.parameters) if rounded else own == known.parameters),
+        known.gmacs is None or agrees(found["macs"] / 1e9, known.gmacs),
+    ]
+    # A deviation that is none any more must not stay in the table.
+    assert all(right) != bool(known.deviation), (own, found["macs"])
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    [("googlenet", 13_378_280), ("inception_v3", 27_161_264)],
+)
+@without_weights()
+def test_auxiliary_classifiers_have_the_published_parameters(name: str, parameters: int) -> None:
+    network = NETWORKS[name]
+    model = classification_network(name, network.input_shape, network.classes, auxiliary=True)
+    assert describe_model(model)["trainable_parameters"] == parameters
+    assert {x.shape for x in model.output.values()} == {(None, 1000)}
+
+
+def test_a_network_without_auxiliary_classifiers_says_so() -> None:
+    with pytest.raises(ConfigError, match="auxiliary.*resnet8.*googlenet, inception_v3"):
+        classification_network("resnet8", (8, 8, 3), 2, auxiliary=True)
+
+
+# -- shapes of the papers' tables
+
+SHAPES: dict[str, dict[int, tuple[int, int]]] = {
+    "lenet5_sparse": {1: (28, 6), 2: (10, 16), 4: (1, 84)},
+    "alexnet": {4: (55, 96), 8: (27, 256), 16: (13, 256), 32: (6, 256)},
+    "alexnet_one_tower": {4: (55, 64), 8: (27, 192), 16: (13, 256), 32: (6, 256)},
+    "zfnet": {2: (110, 96), 4: (55, 96), 8: (26, 256), 16: (13, 256), 32: (6, 256)},
+    "overfeat_fast": {4: (56, 96), 8: (24, 256), 16: (12, 1024), 32: (6, 1024)},
+    "overfeat_accurate": {2: (108, 96), 6: (30, 256), 12: (15, 1024), 36: (5, 1024)},
+    "nin_imagenet": {4: (54, 96), 8: (27, 256), 16: (13, 384), 32: (6, 1024)},
+    "nin_cifar": {1: (32, 96), 2: (16, 192), 4: (8, 192)},
+    "googlenet": {2: (112, 64), 4: (56, 192), 8: (28, 480), 16: (14, 832), 32: (7, 1024)},
+    "inception_v2": {2: (112, 64), 4: (56, 192), 8: (28, 320), 16: (14, 608), 32: (7, 1024)},
+    "inception_v3": {8: (35, 288), 16: (17, 768), 32: (8, 2048)},
+    "inception_v4": {8: (35, 384), 16: (17, 1024), 32: (8, 1536)},
+    "inception_resnet_v2": {8: (35, 320), 16: (17, 1088), 32: (8, 1536)},
+    "wrn28_10": {1: (32, 160), 2: (16, 320), 4: (8, 640)},
+    "resnext50_32x4d": {2: (112, 64), 4: (56, 256), 8: (28, 512), 16: (14, 1024), 32: (7, 2048)},
+    "densenet121": {2: (112, 64), 4: (56, 256), 8: (28, 512), 16: (14, 1024), 32: (7, 1024)},
+    "fractalnet20": {1: (32, 64), 2: (16, 128), 4: (8, 256), 8: (4, 512), 16: (2, 512), 32: (1, 512)},
+    "squeezenet1_0": {2: (109, 96), 4: (54, 256), 8: (27, 512), 16: (13, 512)},
+    "nasnet_mobile": {2: (111, 32), 4: (56, 44), 8: (28, 264), 16: (14, 528), 32: (7, 1056)},
+    "mobilenet_v1": {2: (112, 64), 4: (56, 128), 8: (28, 256), 16: (14, 512), 32: (7, 1024)},
+    "mobilenet_v3_large": {2: (112, 16), 4: (56, 24), 8: (28, 40), 16: (14, 112), 32: (7, 960)},
+    "shufflenet_g3": {2: (112, 24), 4: (56, 24), 8: (28, 240), 16: (14, 480), 32: (7, 960)},
+    "xception": {2: (147, 64), 4: (74, 128), 8: (37, 256), 16: (19, 728), 32: (10, 2048)},
+    "efficientnet_b0": {2: (112, 16), 4: (56, 24), 8: (28, 40), 16: (14, 112), 32: (7, 1280)},
+}
+"""By stride, the side of the last map and its channels."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name not in ("nasnet_mobile",) else soaked(name)[0] for name in SHAPES]
+)
+@without_weights()
+def test_the_maps_have_the_published_sizes(name: str) -> None:
+    features = backbone(name)(keras.Input(NETWORKS[name].input_shape), width=1, style=Style())
+    assert {stride: (x.shape[2], x.shape[3]) for stride, x in features.items()} == SHAPES[name]
+
+
+# -- the lectures' facts
+
+
+def rows_of(name: str) -> dict[str, Row]:
+    return {row.name: row for row in layer_table(published_model(name))}
+
+
+def test_alexnets_first_layer_is_the_lectures() -> None:
+    rows = rows_of("alexnet")
+    assert rows["stage1_conv"].shape == (55, 55, 96)
+    assert rows["stage1_conv"].parameters == 34_944
+    assert rows["stage1_pool"].shape == (27, 27, 96)
+    assert rows["stage5_pool"].shape == (6, 6, 256)
+
+
+def test_vgg16_has_the_rows_of_the_lectures_slide() -> None:
+    described, rows = describe("vgg16_fc"), rows_of("vgg16_fc")
+    assert described["parameters"] == 138_357_544
+    thousands = {name: round(row.activations / 1000) for name, row in rows.items()}
+    # As the slide has them, in thousands: 150K, 3.2M, 3.2M, 800K, 1.6M, 1.6M, 400K, …
+    assert list(thousands.values()) == [
+        *(151, 3211, 3211, 803, 1606, 1606, 401, 803, 803, 803, 201),
+        *(401, 401, 401, 100, 100, 100, 100, 25, 4, 4, 4, 1),
+    ]
+    # These add up to 15 million; the slide says 24 million and 96 MB.
+    own = described["activations"] - rows["pool"].activations
+    assert own == 15_237_608
+    assert described["activation_bytes"] == 4 * described["activations"]
+    megabytes = {name: row.parameters for name, row in rows.items() if row.parameters}
+    assert megabytes["stage1_conv1"] == 3 * 3 * 3 * 64 + 64
+    assert megabytes["fc6"] == 7 * 7 * 512 * 4096 + 4096
+
+
+@without_weights()
+def test_the_inception_module_has_the_lectures_multiply_adds() -> None:
+    image = keras.Input((28, 28, 256))
+    style = Style(Norm("none"))
+    plain = keras.Model(
+        image, module(image, naive(128, 192, 96), width=1, style=style, name="naive")
+    )
+    assert plain.output.shape == (None, 28, 28, 672)
+    assert multiply_adds(plain) == 854_196_224
+    branches = bottlenecked(128, 64, 192, 64, 96, 64)
+    narrow = keras.Model(image, module(image, branches, width=1, style=style, name="bottlenecked"))
+    assert narrow.output.shape == (None, 28, 28, 480)
+    assert multiply_adds(narrow) == 271_351_808
+    # The lecture's 358 million count the 3×3 convolution twice.
+    [three] = [layer for layer in narrow.layers if layer.name == "bottlenecked_branch2_conv2"]
+    again = multiply_adds(keras.Model(three.input, three.output))
+    assert round((multiply_adds(narrow) + again) / 1e6) == 358
+
+
+@pytest.mark.parametrize("count, side", [(1, 3), (2, 5), (3, 7)])
+@without_weights()
+def test_stacked_3x3_convolutions_see_as_much_as_a_larger_kernel(count: int, side: int) -> None:
+    image = x = keras.Input((16, 16, 8))
+    for index in range(count):
+        x = conv_norm(x, 8, 3, 1, style=Style(), activation="relu", name=f"conv{index}")
+    assert layer_table(keras.Model(image, x))[-1].receptive_field == (side, side)
+
+
+@pytest.mark.parametrize(
+    "layers, field",
+    [
+        ([keras.layers.Conv2D(2, (1, 7), padding="same")], (1, 7)),
+        ([keras.layers.Conv2D(2, 3, 2), keras.layers.DepthwiseConv2D(3)], (7, 7)),
+        ([keras.layers.Conv2D(2, 3, dilation_rate=6)], (13, 13)),
+        ([keras.layers.MaxPooling2D(2), keras.layers.Conv2D(2, 3)], (6, 6)),
+        ([keras.layers.AveragePooling2D(2), keras.layers.Conv2DTranspose(2, 4, 2)], (4, 4)),
+    ],
+    ids=["row", "strided", "dilated", "pooled", "transposed"],
+)
+def test_receptive_fields_follow_kernels_strides_and_dilations(
+    layers: list[Any], field: tuple[int, int]
+) -> None:
+    x = image = keras.Input((32, 32, 3))
+    for layer in layers:
+        x = layer(x)
+    assert layer_table(keras.Model(image, x))[-1].receptive_field == field
+
+
+def test_a_residual_sum_sees_what_its_widest_branch_sees_and_gates_see_nothing() -> None:
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(3, 5, padding="same")(image)
+    total = keras.layers.Add()([image, x])
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(total)
+    gated = keras.layers.Multiply()([total, gate])
+    rows = layer_table(keras.Model(image, gated))
+    assert [row.receptive_field for row in rows] == [(1, 1), (5, 5), (5, 5), None, (5, 5)]
+
+
+@pytest.mark.parametrize("name", ["resnet8", "squeezenet1_1", "densenet40_12", "fractalnet20"])
+def test_the_rows_of_a_table_add_up_to_the_network(name: str) -> None:
+    rows, described = list(rows_of(name).values()), describe(name)
+    assert sum(row.parameters for row in rows) == described["parameters"]
+    assert sum(row.macs for row in rows) == described["macs"]
+    assert sum(row.activations for row in rows) == described["activations"]
