@@ -129,6 +129,10 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         ),
         (["serve", "nowhere"], 1, "nowhere"),
         (["models", "resnet19"], 2, "resnet19"),
+        (["models", "compare", "resnet8"], 2, "two or more names"),
+        (["models", "resnet8", "--draw", "x.png"], 2, "--draw belongs to compare"),
+        (["models", "resnet8", "--pipeline", str(DIGITS)], 2, "--pipeline or resnet8, not both"),
+        (["models", "--set", "model.width=2"], 2, "add --pipeline"),
         (["data"], 2, "required: COMMAND"),
         (["data", "chek"], 2, "invalid choice: 'chek'"),
         (["data", "check"], 2, "PIPELINE.yaml"),
@@ -208,9 +212,12 @@ def test_a_pipelines_own_network_is_listed_with_its_head(cvpipe: Cvpipe) -> None
     assert sum(row["parameters"] for row in network["layers"]) == network["parameters"]
 
 
-def test_two_networks_are_compared_with_their_latency(cvpipe: Cvpipe) -> None:
-    code, out, _ = cvpipe("models", "compare", "lenet5", "resnet8", "--json")
+def test_two_networks_are_compared_with_their_latency(cvpipe: Cvpipe, tmp_path: Path) -> None:
+    picture = tmp_path / "compared.png"
+    words = ("compare", "lenet5", "resnet8", "--json", "--draw", str(picture))
+    code, out, _ = cvpipe("models", *words)
     rows = json.loads(out)
+    assert tf.io.decode_png(picture.read_bytes()).shape[:2] == (500, 700)
     assert code == 0 and [row["name"] for row in rows] == ["lenet5", "resnet8"]
     assert all(row["latency_ms"] > 0 for row in rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, aligned, print_result
@@ -20,14 +21,20 @@ def add(commands: Any) -> None:
         metavar="NAME",
         nargs="*",
         help=(
-            "the layers of this network; with compare before them, several networks side by side and"
-            " their measured latency"
+            "the layers of this network; with compare before them, several networks side by side"
+            " and their measured latency"
         ),
     )
     parser.add_argument(
         "--pipeline",
         metavar="PIPELINE.yaml",
         help="the layers of a pipeline's own networks, heads included",
+    )
+    parser.add_argument(
+        "--draw",
+        metavar="FILE.png",
+        type=Path,
+        help="with compare: also draw latency over multiply-adds, with areas by parameters",
     )
     parser.add_argument(
         "--set",
@@ -51,6 +58,8 @@ def models(options: argparse.Namespace) -> int:
     from cvpipe.models.catalog import NETWORKS
     from cvpipe.runtime import quiet_tensorflow
 
+    if options.draw is not None and names[:1] != [COMPARE]:
+        raise ConfigError("models: --draw belongs to compare")
     quiet_tensorflow()
     if names[:1] == [COMPARE]:
         return _compare(options, names[1:])
@@ -114,8 +123,27 @@ def _compare(options: argparse.Namespace, names: Sequence[str]) -> int:
         ]
         for row in rows
     ]
+    if options.draw is not None:
+        _draw(rows, options.draw)
     print_result(options, rows, aligned(table))
     return 0
+
+
+def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """Draw compared networks as Canziani et al. 2016 do, figure 2, without accuracy."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.add_subplot()
+    macs, times = ([row[key] for row in rows] for key in ("macs", "latency_ms"))
+    # A square inch for 100 million parameters.
+    areas = [72**2 * row["trainable_parameters"] / 1e8 for row in rows]
+    axes.scatter([value / 1e6 for value in macs], times, s=areas, alpha=0.5)
+    for row in rows:
+        axes.annotate(row["name"], (row["macs"] / 1e6, row["latency_ms"]), fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel="million multiply-adds", ylabel="ms an image")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
 
 
 def _overview(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -135,13 +135,17 @@ class Config(Section):
             "train.clip_value": self.train.clip_value,
             "train.precision": self.train.precision != "float32",
         }
+        advice = {
+            "model.norm": "use group or none",
+            "model.backbone": f"{self.model.backbone} has dropout inside; choose another",
+        }
         for key, given in unfit.items():
             if given:
                 raise misfit(
                     key,
                     f"{key} doesn't go with optimizer.kind: lbfgs, for which the same weights must"
                     " give the same loss on the whole training set; "
-                    + ("use group or none" if key == "model.norm" else "leave it out"),
+                    + advice.get(key, "leave it out"),
                 )
         return self
 

@@ -122,7 +122,11 @@ def chain(
         size, step = layer.pool
         if size:
             name = f"stage{number}_pool"
-            x = max_pool(x, size, step, name=name) if ceil else MaxPooling2D(size, step, name=name)(x)
+            x = (
+                max_pool(x, size, step, name=name)
+                if ceil
+                else MaxPooling2D(size, step, name=name)(x)
+            )
             stride *= step
             features[stride] = x
     return features

@@ -95,14 +95,7 @@ def conv_norm(
     # Maxout takes the larger of two linear functions.
     pieces = 2 if activation is not None and style.activation == "maxout" else 1
     x = convolution(
-        x,
-        pieces * filters,
-        kernel,
-        stride,
-        style=style,
-        name=name,
-        groups=groups,
-        padding=padding,
+        x, pieces * filters, kernel, stride, style=style, name=name, groups=groups, padding=padding
     )
     x = style.norm(x, f"{name}_norm")
     if activation is None:
@@ -221,13 +214,7 @@ def activate(
 
 
 def squeeze_excite(
-    x: keras.KerasTensor,
-    channels: int,
-    *,
-    style: Style,
-    activation: str,
-    gate: str,
-    name: str,
+    x: keras.KerasTensor, channels: int, *, style: Style, activation: str, gate: str, name: str
 ) -> keras.KerasTensor:
     """Multiply each channel by a gate computed from all channels' means (Hu et al. 2018, figure 2).
 

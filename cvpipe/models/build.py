@@ -96,8 +96,8 @@ def backbone_features(
             raise
         rows, columns = input_shape[:2]
         raise ConfigError(
-            f"model.backbone: images of {rows}×{columns} pixels are too small for its layers without"
-            " padding; set prepare.size to larger images"
+            f"model.backbone: images of {rows}×{columns} pixels are too small for its layers"
+            " without padding; set prepare.size to larger images"
         ) from None
 
 

@@ -136,10 +136,7 @@ NETWORKS.update(
         fully_connected=FullyConnected(6),
     ),
     overfeat_fast=Network(
-        (231, 231, 3),
-        1000,
-        f"{OVERFEAT}, table 1",
-        fully_connected=FullyConnected(6, (3072, 4096)),
+        (231, 231, 3), 1000, f"{OVERFEAT}, table 1", fully_connected=FullyConnected(6, (3072, 4096))
     ),
     overfeat_accurate=Network(
         (221, 221, 3), 1000, f"{OVERFEAT}, table 3", fully_connected=FullyConnected(5, first=7)
@@ -149,15 +146,17 @@ NETWORKS.update(
     vgg16_fc=Network(IMAGENET, 1000, f"{VGG}, D", fully_connected=FullyConnected(7)),
     vgg19_fc=Network(IMAGENET, 1000, f"{VGG}, E", fully_connected=FullyConnected(7)),
     nin_imagenet=Network(
-        IMAGENET, 1000, "Lin et al. 2013, Network in network, authors' code", class_maps=True, draws=True
+        IMAGENET,
+        1000,
+        "Lin et al. 2013, Network in network, authors' code",
+        class_maps=True,
+        draws=True,
     ),
     nin_cifar=Network(
         SMALL, 10, "Lin et al. 2013, Network in network, figure 2", class_maps=True, draws=True
     ),
     googlenet=Network(IMAGENET, 1000, "Szegedy et al. 2014, Going deeper, table 1"),
-    inception_v2=Network(
-        IMAGENET, 1000, "Ioffe and Szegedy 2015, Batch normalization, figure 5"
-    ),
+    inception_v2=Network(IMAGENET, 1000, "Ioffe and Szegedy 2015, Batch normalization, figure 5"),
     inception_v3=Network(
         INCEPTION, 1000, "Szegedy et al. 2015, Rethinking the Inception architecture, table 1"
     ),

@@ -20,8 +20,8 @@ from cvpipe.models.blocks import (
 def dense_block(
     x: keras.KerasTensor, layers: int, growth: int, *, bottleneck: bool, style: Style, name: str
 ) -> keras.KerasTensor:
-    """`layers` of norm, ReLU, 3×3 convolution, each of which adds `growth` channels: [B, H, W, C] ->
-    [B, H, W, C + layers × growth].
+    """`layers` of norm, ReLU, 3×3 convolution, each of which adds `growth` channels: [B, H, W, C]
+    -> [B, H, W, C + layers × growth].
 
     With `bottleneck` a 1×1 convolution to 4 × growth channels stands before (DenseNet-B).
     """
@@ -35,8 +35,12 @@ def dense_block(
     return x
 
 
-def transition(x: keras.KerasTensor, channels: int, *, style: Style, name: str) -> keras.KerasTensor:
-    """Norm, ReLU, 1×1 convolution, average of 2×2: [B, H, W, C] -> [B, H // 2, W // 2, channels]."""
+def transition(
+    x: keras.KerasTensor, channels: int, *, style: Style, name: str
+) -> keras.KerasTensor:
+    """Norm, ReLU, 1×1 convolution, average of 2×2: [B, H, W, C] -> [B, H // 2, W // 2,
+    channels].
+    """
     x = norm_conv(x, channels, 1, 1, style=style, name=f"{name}_transition")
     return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)
 

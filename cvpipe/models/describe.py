@@ -18,8 +18,8 @@ def describe(name: str) -> dict[str, Any]:
     """The network `name` as it was published, in plain JSON values.
 
     Returns:
-        name, task, paper; those of `describe_model`; published, the figures of `published.Published`
-        by name, or None.
+        name, task, paper; those of `describe_model`; published, the figures of
+        `published.Published` by name, or None.
 
     Raises:
         ConfigError: the catalog has no such network.

@@ -1,4 +1,6 @@
-"""EfficientNet (Tan and Le 2019): MBConv → stage → network, scaled in width, depth and resolution."""
+"""EfficientNet (Tan and Le 2019): MBConv → stage → network, scaled in width, depth and
+resolution.
+"""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
 class PathChoice(keras.layers.Layer):
     """Draws the columns that each image's training step may use (section 3, figure 2).
 
-    [B, H, W, C] -> float32 [B, K]: for half of the images one column, drawn anew (global drop-path),
-    for the others all of them. In evaluation all are 1.
+    [B, H, W, C] -> float32 [B, K]: for half of the images one column, drawn anew (global
+    drop-path), for the others all of them. In evaluation all are 1.
     """
 
     def __init__(self, columns: int, name: str | None = None, **settings: Any) -> None:
@@ -99,7 +99,8 @@ def fractal_block(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """The expansion rule applied `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W, filters].
+    """The expansion rule applied `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W,
+    filters].
 
     Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Wherever columns meet, the deeper ones
     go on from the mean.
@@ -131,9 +132,9 @@ def fractalnet20(
 ) -> dict[int, keras.KerasTensor]:
     """Section 4's network for CIFAR: five blocks of three columns, a 2×2 pooling after each.
 
-    It has 33,724,618 parameters to train. The paper says 38.6 million; a table of 64, 128, 256, 512,
-    512 channels, which section 4 gives, adds up to this, and to 33,734,922 with biases before the
-    norms.
+    It has 33,724,618 parameters to train. The paper says 38.6 million; a table of 64, 128, 256,
+    512, 512 channels, which section 4 gives, adds up to this, and to 33,734,922 with biases before
+    the norms.
 
     Args:
         image: [B, H, W, C].

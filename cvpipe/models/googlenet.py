@@ -1,5 +1,5 @@
-"""GoogLeNet (Szegedy et al. 2014, table 1) and Inception with batch normalization (Ioffe and Szegedy
-2015, figure 5), called Inception-v2.
+"""GoogLeNet (Szegedy et al. 2014, table 1) and Inception with batch normalization (Ioffe and
+Szegedy 2015, figure 5), called Inception-v2.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from cvpipe.models.local_response import LocalResponseNorm
 from cvpipe.models.random_layers import Dropout
 
 GOOGLENET = (
-    (
-        ("3a", 64, 96, 128, 16, 32, 32),
-        ("3b", 128, 128, 192, 32, 96, 64),
-    ),
+    (("3a", 64, 96, 128, 16, 32, 32), ("3b", 128, 128, 192, 32, 96, 64)),
     (
         ("4a", 192, 96, 208, 16, 48, 64),
         ("4b", 160, 112, 224, 24, 64, 64),
@@ -23,10 +20,7 @@ GOOGLENET = (
         ("4d", 112, 144, 288, 32, 64, 64),
         ("4e", 256, 160, 320, 32, 128, 128),
     ),
-    (
-        ("5a", 256, 160, 320, 32, 128, 128),
-        ("5b", 384, 192, 384, 48, 128, 128),
-    ),
+    (("5a", 256, 160, 320, 32, 128, 128), ("5b", 384, 192, 384, 48, 128, 128)),
 )
 """Table 1: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj of the modules between two poolings."""
 
@@ -43,10 +37,7 @@ BATCH_NORM = (
         ("4d", 96, 128, 192, 160, 192, "avg", 128),
         ("4e", 0, 128, 192, 192, 256, "max", 0),
     ),
-    (
-        ("5a", 352, 192, 320, 160, 224, "avg", 128),
-        ("5b", 352, 192, 320, 192, 224, "max", 128),
-    ),
+    (("5a", 352, 192, 320, 160, 224, "avg", 128), ("5b", 352, 192, 320, 192, 224, "max", 128)),
 )
 """Figure 5: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3, pool and its projection of the
 modules at strides 8, 16 and 32. Those without 1×1 halve the map. The figure says that 4c and 4d
@@ -93,13 +84,7 @@ def googlenet(
     x = LocalResponseNorm(name="stem_local")(x)
     for name, channels, kernel in (("stage1_reduce", 64, 1), ("stage1_conv", 192, 3)):
         x = conv_norm(
-            x,
-            scale_channels(channels, width),
-            kernel,
-            1,
-            style=style,
-            activation="relu",
-            name=name,
+            x, scale_channels(channels, width), kernel, 1, style=style, activation="relu", name=name
         )
     x = LocalResponseNorm(name="stage1_local")(x)
     features = {2: stem, 4: x}
@@ -153,13 +138,7 @@ def inception_v2(
     x = max_pool(stem, 3, 2, name="stem_pool")
     for name, channels, kernel in (("stage1_reduce", 64, 1), ("stage1_conv", 192, 3)):
         x = conv_norm(
-            x,
-            scale_channels(channels, width),
-            kernel,
-            1,
-            style=style,
-            activation="relu",
-            name=name,
+            x, scale_channels(channels, width), kernel, 1, style=style, activation="relu", name=name
         )
     features = {2: stem, 4: x}
     x = max_pool(x, 3, 2, name="stage1_pool")
@@ -174,7 +153,13 @@ def inception_v2(
 
 
 def _double(
-    one: int, reduce_three: int, three: int, reduce_double: int, double: int, pool: str, project: int
+    one: int,
+    reduce_three: int,
+    three: int,
+    reduce_double: int,
+    double: int,
+    pool: str,
+    project: int,
 ) -> tuple[Branch, ...]:
     """The module with two 3×3 convolutions for the 5×5; without `one` it has stride 2."""
     stride = 1 if one else 2

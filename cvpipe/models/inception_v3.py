@@ -1,5 +1,5 @@
-"""Inception-v3 (Szegedy et al. 2015, Rethinking the Inception architecture, table 1 with batch norm)
-as its authors published it: 299×299 pixels become 35×35×288, 17×17×768, 8×8×2048.
+"""Inception-v3 (Szegedy et al. 2015, Rethinking the Inception architecture, table 1 with batch
+norm) as its authors published it: 299×299 pixels become 35×35×288, 17×17×768, 8×8×2048.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def inception_v3(
         image: [B, H, W, C], H and W at least 75.
         width: multiplies the channels.
         style: how the layers are made. BatchNorms have a scale, as in torchvision and in the paper
-            on batch norm; those of Keras and of the authors' code have none, 17,216 parameters less.
+            on batch norm; those of Keras and of the authors' code have none, 17,216 parameters
+            less.
 
     Returns:
         {8, 16, 32: [B, h, w, 288, 768, 2048 × width]}, a few pixels less than H / stride.
@@ -102,8 +103,8 @@ def inception_v3(
 
 
 def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) -> keras.KerasTensor:
-    """The auxiliary classifier's layers before its logits, as torchvision has them: 5×5 average with
-    stride 3, 1×1, 5×5, average.
+    """The auxiliary classifier's layers before its logits, as torchvision has them: 5×5 average
+    with stride 3, 1×1, 5×5, average.
 
     [B, H, W, C] -> [B, 1, 1, 768 × width].
     """

@@ -155,13 +155,7 @@ def inception_resnet_v2(
             last = number == len(RESIDUAL_STAGES) and index == count
             y = module(x, branches, name=name, **settings)
             y = conv_norm(
-                y,
-                x.shape[-1],
-                1,
-                1,
-                style=style.without_norm(),
-                activation=None,
-                name=f"{name}_up",
+                y, x.shape[-1], 1, 1, style=style.without_norm(), activation=None, name=f"{name}_up"
             )
             y = keras.layers.Rescaling(1.0 if last else factor, name=f"{name}_factor")(y)
             x = add_residual(x, y, drop=next(drops), name=name)

@@ -1,7 +1,8 @@
 """A network's layers as a table: shape, parameters, multiply-adds, memory, receptive field.
 
-A row is a convolution, a fully connected layer, a pooling, an addition, a concatenation or a product.
-Norms, activations, paddings and dropout belong to the row before them, as if they worked in place.
+A row is a convolution, a fully connected layer, a pooling, an addition, a concatenation or a
+product. Norms, activations, paddings and dropout belong to the row before them, as if they worked
+in place.
 """
 
 from __future__ import annotations

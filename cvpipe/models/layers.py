@@ -8,8 +8,8 @@ from __future__ import annotations
 from cvpipe.models.activations import Maxout, leaky_hundredth
 from cvpipe.models.batch_norm import FusedBatchNormalization
 from cvpipe.models.darknet import leaky_maximum, leaky_tenth
-from cvpipe.models.fractional import FractionalMaxPooling
 from cvpipe.models.fractalnet import Join, PathChoice
+from cvpipe.models.fractional import FractionalMaxPooling
 from cvpipe.models.grouped_conv import GroupedConv2D
 from cvpipe.models.lenet_sparse import scaled_tanh
 from cvpipe.models.local_response import LocalResponseNorm

@@ -131,9 +131,7 @@ def _separable(
     return x
 
 
-def _narrow(
-    x: keras.KerasTensor, filters: int, *, style: Style, name: str
-) -> keras.KerasTensor:
+def _narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> keras.KerasTensor:
     """ReLU, 1×1 convolution, norm."""
     x = activate(x, "relu", style=style, name=f"{name}_before")
     return conv_norm(x, filters, 1, 1, style=style, activation=None, name=name)

@@ -1,5 +1,6 @@
-"""Pre-activation residual networks (He et al. 2016, Identity mappings; Zagoruyko and Komodakis 2016,
-Wide residual networks): norm and ReLU stand before each convolution, and nothing after the addition.
+"""Pre-activation residual networks (He et al. 2016, Identity mappings; Zagoruyko and Komodakis
+2016, Wide residual networks): norm and ReLU stand before each convolution, and nothing after the
+addition.
 """
 
 from __future__ import annotations

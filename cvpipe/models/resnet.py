@@ -1,7 +1,7 @@
 """Residual networks (He et al. 2015): branch → stack → network.
 
-`small` makes section 4.2's networks for small images, `large` those of table 1. As in torchvision, `resnet50` strides in the 3×3 convolution of a
-bottleneck, not in the 1×1 before it.
+`small` makes section 4.2's networks for small images, `large` those of table 1. As in torchvision,
+bottlenecks stride in their 3×3 convolution, not in the 1×1 before it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Networks of depthwise separable convolutions: MobileNet (Howard et al. 2017) and Xception (Chollet
-2017).
+"""Networks of depthwise separable convolutions: MobileNet (Howard et al. 2017) and Xception
+(Chollet 2017).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MOBILENET = (
     ((512, 2), *((512, 1),) * 5),
     ((1024, 2), (1024, 1)),
 )
-"""Howard et al. 2017, table 1: channels and stride of the separable convolutions. Its last stride of
-2 is read as 1, without which the map would not stay 7×7.
+"""Howard et al. 2017, table 1: channels and stride of the separable convolutions. Its last stride
+of 2 is read as 1, without which the map would not stay 7×7.
 """
 
 
@@ -50,7 +50,9 @@ def mobilenet_v1(
             name = f"stage{number}_block{index}"
             settings = {"style": style, "activation": "relu6"}
             x = depthwise_norm(x, 3, stride, name=f"{name}_depthwise", **settings)
-            x = conv_norm(x, scale_channels(channels, width), 1, 1, name=f"{name}_point", **settings)
+            x = conv_norm(
+                x, scale_channels(channels, width), 1, 1, name=f"{name}_point", **settings
+            )
             total *= stride
         features[total] = x
     return features
@@ -78,7 +80,14 @@ def xception(
         {2, 4, 8, 16, 32}: the stem, the two first blocks, the middle flow, the exit flow.
     """
     x = conv_norm(
-        image, scale_channels(32, width), 3, 2, style=style, activation="relu", name="stem1", padding=0
+        image,
+        scale_channels(32, width),
+        3,
+        2,
+        style=style,
+        activation="relu",
+        name="stem1",
+        padding=0,
     )
     x = conv_norm(
         x, scale_channels(64, width), 3, 1, style=style, activation="relu", name="stem2", padding=0

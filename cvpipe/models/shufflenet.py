@@ -48,9 +48,7 @@ def unit(
     own = 1 if first else groups
     inner = groups * max(1, channels // 4 // groups)
     branch = channels - x.shape[-1] if stride > 1 else channels
-    y = conv_norm(
-        x, inner, 1, 1, style=style, activation="relu", name=f"{name}_conv1", groups=own
-    )
+    y = conv_norm(x, inner, 1, 1, style=style, activation="relu", name=f"{name}_conv1", groups=own)
     if own > 1:
         y = shuffle(y, groups, name)
     y = depthwise_norm(y, 3, stride, style=style, activation=None, name=f"{name}_depthwise")

@@ -1,7 +1,7 @@
 """Weights of another Keras model of the same structure.
 
-Layers are paired by their place in the graph: both are walked from the output, the inputs of a layer
-in order, so that names don't matter. Keras Applications' classifiers fit ours that way.
+Layers are paired by their place in the graph: both are walked from the output, the inputs of a
+layer in order, so that names don't matter. Keras Applications' classifiers fit ours that way.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""VGG (Simonyan and Zisserman 2014, table 1) without its fully connected layers, and configuration D,
-VGG16, as SSD and FCN have it.
+"""VGG (Simonyan and Zisserman 2014, table 1) without its fully connected layers, and configuration
+D, VGG16, as SSD and FCN have it.
 
 Image tensors are [B, H, W, C].
 """

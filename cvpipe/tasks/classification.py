@@ -70,8 +70,8 @@ def make_task(config: Classification, facts: Facts) -> Task:
 def build_network(
     config: Classification, num_classes: int, synchronized: bool = False
 ) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}, and "auxiliary1" and so
-    on where the model has auxiliary classifiers.
+    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}, and "auxiliary1" and
+    so on where the model has auxiliary classifiers.
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
     their number.

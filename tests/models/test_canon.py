@@ -7,21 +7,31 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from conftest import soaked
 from cvpipe.errors import ConfigError
 from cvpipe.models.abstract import without_weights
+from cvpipe.models.activations import activation_layer
 from cvpipe.models.blocks import Style, conv_norm
 from cvpipe.models.build import backbone, classification_network
 from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.cost import multiply_adds
 from cvpipe.models.describe import describe, describe_model, published_model
+from cvpipe.models.detectors import ssd, ssd_maps
+from cvpipe.models.fractalnet import Join, PathChoice
 from cvpipe.models.googlenet import bottlenecked, naive
+from cvpipe.models.grouped_conv import GroupedConv2D
 from cvpipe.models.inception_module import module
 from cvpipe.models.layer_table import Row, layer_table
+from cvpipe.models.lenet_sparse import C3
+from cvpipe.models.local_response import LocalResponseNorm
 from cvpipe.models.norms import Norm
 from cvpipe.models.published import PUBLISHED
+from cvpipe.models.segmenters import fcn
+from cvpipe.models.shufflenet import shuffle
 
 LONG = (
     "resnet1202",
@@ -73,8 +83,7 @@ def test_a_network_has_the_published_parameters_and_multiply_adds(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name, parameters",
-    [("googlenet", 13_378_280), ("inception_v3", 27_161_264)],
+    "name, parameters", [("googlenet", 13_378_280), ("inception_v3", 27_161_264)]
 )
 @without_weights()
 def test_auxiliary_classifiers_have_the_published_parameters(name: str, parameters: int) -> None:
@@ -108,7 +117,14 @@ SHAPES: dict[str, dict[int, tuple[int, int]]] = {
     "wrn28_10": {1: (32, 160), 2: (16, 320), 4: (8, 640)},
     "resnext50_32x4d": {2: (112, 64), 4: (56, 256), 8: (28, 512), 16: (14, 1024), 32: (7, 2048)},
     "densenet121": {2: (112, 64), 4: (56, 256), 8: (28, 512), 16: (14, 1024), 32: (7, 1024)},
-    "fractalnet20": {1: (32, 64), 2: (16, 128), 4: (8, 256), 8: (4, 512), 16: (2, 512), 32: (1, 512)},
+    "fractalnet20": {
+        1: (32, 64),
+        2: (16, 128),
+        4: (8, 256),
+        8: (4, 512),
+        16: (2, 512),
+        32: (1, 512),
+    },
     "squeezenet1_0": {2: (109, 96), 4: (54, 256), 8: (27, 512), 16: (13, 512)},
     "nasnet_mobile": {2: (111, 32), 4: (56, 44), 8: (28, 264), 16: (14, 528), 32: (7, 1056)},
     "mobilenet_v1": {2: (112, 64), 4: (56, 128), 8: (28, 256), 16: (14, 512), 32: (7, 1024)},
@@ -120,9 +136,7 @@ SHAPES: dict[str, dict[int, tuple[int, int]]] = {
 """By stride, the side of the last map and its channels."""
 
 
-@pytest.mark.parametrize(
-    "name", [name if name not in ("nasnet_mobile",) else soaked(name)[0] for name in SHAPES]
-)
+@pytest.mark.parametrize("name", SHAPES)
 @without_weights()
 def test_the_maps_have_the_published_sizes(name: str) -> None:
     features = backbone(name)(keras.Input(NETWORKS[name].input_shape), width=1, style=Style())
@@ -226,3 +240,167 @@ def test_the_rows_of_a_table_add_up_to_the_network(name: str) -> None:
     assert sum(row.parameters for row in rows) == described["parameters"]
     assert sum(row.macs for row in rows) == described["macs"]
     assert sum(row.activations for row in rows) == described["activations"]
+
+
+# -- backbones of other tasks
+
+MAPPED = (
+    "vgg11_fc",
+    "googlenet",
+    "inception_v2",
+    "plain18",
+    "preresnet50",
+    "wide_resnet50_2",
+    "resnext50_32x4d",
+    "se_resnet50",
+    "densenet121",
+    "fractalnet20",
+    "mobilenet_v1",
+    "mobilenet_v3_small",
+    "shufflenet_g3",
+    "efficientnet_b0",
+)
+"""A network of each family with maps at the strides 8, 16 and 32."""
+
+
+@pytest.mark.parametrize("name", MAPPED)
+@without_weights()
+def test_a_family_is_the_backbone_of_an_ssd_and_of_an_fcn(name: str) -> None:
+    maps = ssd_maps((64, 64), (8, 16, 32))
+    boxes = [2] * (len(maps.strides) + len(maps.extras))
+    settings = {"width": 0.25, "style": Style()}
+    detector = ssd(backbone(name), (64, 64, 3), 4, maps=maps, boxes=boxes, **settings)
+    assert detector.output["box"].shape == (None, 2 * (64 + 16 + 4 + 1), 4)
+    segmenter = fcn(backbone(name), (64, 64, 3), 5, stride=8, **settings)
+    assert segmenter.output["logits"].shape == (None, 64, 64, 5)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "inception_v3", "nasnet_mobile", "nin_imagenet"])
+@without_weights()
+def test_a_family_without_padding_is_no_backbone_of_an_fcn_and_says_so(name: str) -> None:
+    with pytest.raises(ConfigError):
+        fcn(backbone(name), (128, 128, 3), 5, stride=8, width=0.25)
+
+
+def test_images_too_small_for_layers_without_padding_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="32×32 pixels are too small.*prepare.size"):
+        classification_network("inception_v3", (32, 32, 3), 5, width=0.1)
+
+
+# -- activations
+
+
+@pytest.mark.parametrize(
+    "kind, parts",
+    [
+        ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
+        ("tanh", np.tanh),
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("relu6", lambda x: np.clip(x, 0, 6)),
+        ("leaky", lambda x: np.where(x > 0, x, x / 100)),
+        ("prelu", lambda x: np.where(x > 0, x, x / 4)),
+        ("elu", lambda x: np.where(x > 0, x, np.exp(x) - 1)),
+        ("selu", lambda x: 1.0507 * np.where(x > 0, x, 1.67326 * (np.exp(x) - 1))),
+        ("silu", lambda x: x / (1 + np.exp(-x))),
+        ("hard_silu", lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    ],
+)
+def test_an_activation_is_its_formula(kind: str, parts: Any) -> None:
+    x = np.linspace(-8, 8, 33, dtype="float32").reshape(1, 3, 11, 1)
+    np.testing.assert_allclose(activation_layer(kind, "a")(x), parts(x), rtol=1e-4, atol=1e-4)
+
+
+def test_an_activation_takes_the_place_of_every_rectifier() -> None:
+    style = Style(activation="elu")
+    model = classification_network("resnet8", (8, 8, 3), 2, width=0.25, style=style)
+    kinds = [x.activation.__name__ for x in model.layers if isinstance(x, keras.layers.Activation)]
+    assert kinds == ["elu"] * 7
+
+
+def test_maxout_takes_the_larger_of_two_linear_functions() -> None:
+    image = keras.Input((4, 4, 3))
+    style = Style(Norm("none"), activation="maxout")
+    x = conv_norm(image, 5, 3, 1, style=style, activation="relu", name="conv")
+    model = keras.Model(image, [x, model_input_of(x)])
+    pixels = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
+    found, linear = (np.asarray(value) for value in model(pixels))
+    assert linear.shape[-1] == 10
+    np.testing.assert_array_equal(found, np.maximum(linear[..., :5], linear[..., 5:]))
+
+
+def model_input_of(x: keras.KerasTensor) -> keras.KerasTensor:
+    """What the layer that made `x` saw."""
+    return x._keras_history.operation.input
+
+
+def test_maxout_is_refused_after_an_addition() -> None:
+    with pytest.raises(ConfigError, match="maxout.*stage1_block1"):
+        classification_network("resnet8", (8, 8, 3), 2, style=Style(activation="maxout"))
+
+
+# -- layers
+
+
+def test_local_response_norm_is_its_formula() -> None:
+    x = 50 * np.random.default_rng(0).normal(size=(2, 3, 4, 7)).astype("float32")
+    expected = np.empty_like(x)
+    for channel in range(7):
+        near = x[..., max(0, channel - 2) : channel + 3]
+        total = 2 + 1e-4 * np.square(near).sum(axis=-1)
+        expected[..., channel] = x[..., channel] / total**0.75
+    np.testing.assert_allclose(LocalResponseNorm()(x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride, padding", [(1, "same"), (2, "valid")])
+def test_a_grouped_convolution_is_kerass_and_has_its_gradient(stride: int, padding: str) -> None:
+    ours = GroupedConv2D(6, 3, stride, padding=padding, groups=3)
+    theirs = keras.layers.Conv2D(6, 3, stride, padding=padding, groups=3)
+    x = tf.random.stateless_normal((2, 7, 7, 9), (0, 1))
+    ours.build(x.shape), theirs.build(x.shape)
+    theirs.set_weights([ours.kernel.numpy(), np.arange(6.0)])
+    ours.bias.assign(np.arange(6.0))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        pair = [tf.reduce_sum(tf.sin(layer(x))) for layer in (ours, theirs)]
+    np.testing.assert_allclose(*pair, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(pair[0], x), tape.gradient(pair[1], x), atol=1e-5)
+    compiled = tf.function(ours, jit_compile=True)(x)
+    np.testing.assert_allclose(compiled, ours(x), rtol=1e-4, atol=1e-5)
+
+
+def test_drop_path_is_the_mean_of_some_columns_and_of_all_in_evaluation() -> None:
+    count, columns = 400, 3
+    choose, join = PathChoice(columns, name="choice"), Join(name="join")
+    image = tf.zeros((count, 2, 2, 1))
+    maps = [tf.fill((count, 2, 2, 1), float(3**index)) for index in range(columns)]
+    np.testing.assert_allclose(join([choose(image), *maps]), np.full((count, 2, 2, 1), 13 / 3))
+    choice = choose(image, training=True)
+    values = np.asarray(join([choice, *maps], training=True))[:, 0, 0, 0]
+    alone = np.asarray(choice).sum(axis=1) == 1
+    assert 0.4 < alone.mean() < 0.6
+    np.testing.assert_allclose(values[alone], np.asarray(choice)[alone] @ [1.0, 3.0, 9.0])
+    means = {1, 3, 9, 2, 5, 6, 13 / 3}
+    assert {round(float(v), 4) for v in values} <= {round(mean, 4) for mean in means}
+    # Three inputs stay with a probability of 0.85³.
+    assert 0.5 < np.isclose(values[~alone], 13 / 3).mean() < 0.73
+
+
+def test_a_shuffle_deals_channels_to_every_group() -> None:
+    x = np.arange(6, dtype="float32").reshape(1, 1, 1, 6)
+    image = keras.Input((1, 1, 6))
+    dealt = keras.Model(image, shuffle(image, 3, "unit"))(x)
+    assert np.ravel(dealt).tolist() == [0, 2, 4, 1, 3, 5]
+
+
+def test_every_map_of_s2_is_seen_by_ten_of_c3() -> None:
+    assert [sum(number in seen for seen in C3) for number in range(6)] == [10] * 6
+    assert sum(map(len, C3)) == 60 and len(set(C3)) == 16
+
+
+def test_fully_connected_layers_slide_over_larger_images() -> None:
+    keras.utils.set_random_seed(0)
+    small = classification_network("vgg11_fc", (224, 224, 3), 3, width=1 / 64)
+    large = classification_network("vgg11_fc", (256, 224, 3), 3, width=1 / 64)
+    assert large.get_layer("fc7").output.shape == (None, 2, 1, 64)
+    large.set_weights(small.get_weights())
+    assert large(tf.zeros((1, 256, 224, 3)))["logits"].shape == (1, 3)

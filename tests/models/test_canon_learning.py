@@ -1,10 +1,10 @@
-"""Guards each family of networks: it learns a few digits, draws the same weights twice, is exported,
-and XLA compiles it.
+"""Guards each family of networks: it learns a few digits, draws the same weights twice, is
+exported, and XLA compiles it.
 """
 
 from __future__ import annotations
 
-from math import log
+from math import exp, log
 from pathlib import Path
 
 import keras
@@ -13,8 +13,12 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from conftest import soaked
+from conftest import small_config, soaked
+from cvpipe.data.facts import Facts
+from cvpipe.models.abstract import without_weights
 from cvpipe.models.build import classification_network
+from cvpipe.tasks import load_task
+from cvpipe.tasks.classification import loss
 
 SMALL = {
     "lenet5_sparse": (32, 1.0),
@@ -85,10 +89,10 @@ def test_a_family_learns_digits_after_drawing_the_same_weights_twice(name: str) 
         with tf.GradientTape() as tape:
             logits = model(images, training=True)["logits"]
             losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+            mean = tf.reduce_mean(losses)
+        gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
         optimizer.apply(gradients, model.trainable_variables)
-        return loss
+        return mean
 
     losses = [float(step())]
     assert losses[0] == pytest.approx(log(10), abs=0.4)
@@ -117,3 +121,20 @@ def test_xla_computes_the_logits_of_a_family(name: str) -> None:
     compiled = tf.function(lambda image: model(image)["logits"], jit_compile=True)(images)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(compiled, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_losses_of_auxiliary_classifiers_are_weighted_parts() -> None:
+    config = small_config(
+        "model={backbone: googlenet, width: 0.0625, auxiliary: 0.3}", "prepare.size=[64, 64]"
+    )
+    task = load_task(config, Facts(("a", "b")))
+    with without_weights():
+        [network] = task.build(False).values()
+    assert sorted(network.output) == ["auxiliary1", "auxiliary2", "logits"]
+    logits = {"logits": [[1.0, 0.0]], "auxiliary1": [[2.0, 0.0]], "auxiliary2": [[0.0, 3.0]]}
+    outputs = {name: tf.constant(value) for name, value in logits.items()}
+    parts = loss(outputs, {"label": tf.constant([0])}, config)
+    expected = {"cross_entropy": log(1 + exp(-1)), "auxiliary1": 0.3 * log(1 + exp(-2))}
+    expected["auxiliary2"] = 0.3 * log(1 + exp(3))
+    assert {name: float(value[0]) for name, value in parts.items()} == pytest.approx(expected)
+    assert task.initial_loss() == pytest.approx(1.6 * log(2))

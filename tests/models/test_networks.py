@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.abstract import without_weights
-from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
 from cvpipe.models.backbones import BACKBONES
+from cvpipe.models.blocks import Style, conv_norm, depthwise_norm
 from cvpipe.models.build import backbone, classification_network
 from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.mobilenet import divisible_channels

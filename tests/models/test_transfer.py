@@ -55,11 +55,7 @@ RANGE = {"efficientnet_b0": 255.0}
 def test_keras_weights_give_keras_logits(name: str) -> None:
     theirs_name, side, width, epsilon, one_sided, options = CASES[name]
     theirs = getattr(keras.applications, theirs_name)(
-        input_shape=(side, side, 3),
-        weights=None,
-        classes=7,
-        classifier_activation=None,
-        **options,
+        input_shape=(side, side, 3), weights=None, classes=7, classifier_activation=None, **options
     )
     ours = classification_network(
         name,
@@ -93,9 +89,10 @@ def test_weights_of_another_network_are_refused() -> None:
         (classification_network("resnet8", (16, 16, 3), 7, width=0.5), "the networks differ"),
         (classification_network("lenet5", (32, 32, 3), 7), "the networks differ"),
         (classification_network("linear", (16, 16, 3), 7), "the networks differ|no weights left"),
-        (classification_network("resnet20", (16, 16, 3), 7, width=0.25), "networks differ|no place"),
+        (
+            classification_network("resnet20", (16, 16, 3), 7, width=0.25),
+            "networks differ|no place",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             transfer(source, ours)
-
-
