@@ -131,6 +131,10 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         ),
         (["serve", "nowhere"], 1, "nowhere"),
         (["models", "resnet19"], 2, "resnet19"),
+        (["models", "compare", "resnet8"], 2, "two or more names"),
+        (["models", "resnet8", "--draw", "x.png"], 2, "--draw belongs to compare"),
+        (["models", "resnet8", "--pipeline", str(DIGITS)], 2, "--pipeline or resnet8, not both"),
+        (["models", "--set", "model.width=2"], 2, "add --pipeline"),
         (["data"], 2, "required: COMMAND"),
         (["data", "chek"], 2, "invalid choice: 'chek'"),
         (["data", "check"], 2, "PIPELINE.yaml"),
@@ -193,6 +197,33 @@ def test_a_network_is_described_by_its_name(cvpipe: Cvpipe) -> None:
     assert code == 0 and [row["name"] for row in json.loads(out)] == ["resnet20"]
 
 
+def test_a_networks_layers_are_listed(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "lenet5")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert ["c1", "Conv2D", "28×28×6", "156", "117,600", "4,704", "5×5"] in lines
+    assert ["total", "61,706", "416,520", "9,238"] in lines
+
+
+def test_a_pipelines_own_network_is_listed_with_its_head(cvpipe: Cvpipe) -> None:
+    code, out, _ = cvpipe("models", "--pipeline", str(DIGITS), "--set", "model.width=0.5", "--json")
+    [network] = json.loads(out)
+    assert code == 0 and network["task"] == "classification"
+    assert network["layers"][-1]["name"] == "logits"
+    assert network["layers"][-1]["shape"] == [10]
+    assert sum(row["parameters"] for row in network["layers"]) == network["parameters"]
+
+
+def test_two_networks_are_compared_with_their_latency(cvpipe: Cvpipe, tmp_path: Path) -> None:
+    picture = tmp_path / "compared.png"
+    words = ("compare", "lenet5", "resnet8", "--json", "--draw", str(picture))
+    code, out, _ = cvpipe("models", *words)
+    rows = json.loads(out)
+    assert tf.io.decode_png(picture.read_bytes()).shape[:2] == (500, 700)
+    assert code == 0 and [row["name"] for row in rows] == ["lenet5", "resnet8"]
+    assert all(row["latency_ms"] > 0 for row in rows)
+
+
 @pytest.mark.soak
 def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("models", "--json")
@@ -213,6 +244,10 @@ def test_models_as_json_lists_what_each_network_costs(cvpipe: Cvpipe) -> None:
         "parameters",
         "trainable_parameters",
         "macs",
+        "activations",
+        "activation_bytes",
+        "receptive_field",
+        "published",
         "input_shape",
         "paper",
     }

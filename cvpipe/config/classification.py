@@ -42,6 +42,10 @@ class ClassificationModel(Model):
 
     drop_connect: Share = 0.0
     """Share of the last layer's weights dropped in training (Wan et al. 2013)."""
+    auxiliary: Share = 0.0
+    """Weight of the losses of auxiliary classifiers, of googlenet (0.3 in Szegedy et al. 2014) or
+    inception_v3; 0 for none. They are only used in training.
+    """
 
 
 class SoftmaxLoss(Loss):

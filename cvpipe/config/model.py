@@ -37,6 +37,27 @@ class Model(Section):
     """
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of BatchNorm's moving statistics; 0.99 is too slow for short runs."""
+    activation: (
+        Literal[
+            "sigmoid",
+            "tanh",
+            "relu",
+            "relu6",
+            "leaky",
+            "prelu",
+            "elu",
+            "selu",
+            "gelu",
+            "silu",
+            "hard_silu",
+            "maxout",
+        ]
+        | None
+    ) = None
+    """Activation between layers in place of the network's own. leaky has slope 0.01 below 0, prelu
+    learns it for each channel, silu is swish. maxout takes the larger of two channels and so twice
+    the convolutions; it only suits plain networks.
+    """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier
     and the last layer a small gaussian, so that all classes start with about the same probability.

@@ -15,7 +15,7 @@ from cvpipe.config.optimizer import Constant, Lbfgs, Optimizer, Schedule
 from cvpipe.config.prepare import Prepare, TestTime
 from cvpipe.config.section import Section, misfit
 from cvpipe.config.train import Export, Train
-from cvpipe.models.catalog import application_of
+from cvpipe.models.catalog import NETWORKS, application_of
 
 
 class Config(Section):
@@ -73,7 +73,9 @@ class Config(Section):
         """Keys whose value makes the loss of the same weights differ from step to step, and their
         values; a false one makes no difference.
         """
+        own = NETWORKS.get(self.model.backbone)
         return {
+            "model.backbone": own is not None and own.random,
             "augment": self.augment,
             "model.dropout": self.model.dropout,
             "model.stochastic_depth": self.model.stochastic_depth,
@@ -133,13 +135,17 @@ class Config(Section):
             "train.clip_value": self.train.clip_value,
             "train.precision": self.train.precision != "float32",
         }
+        advice = {
+            "model.norm": "use group or none",
+            "model.backbone": f"{self.model.backbone} has dropout inside; choose another",
+        }
         for key, given in unfit.items():
             if given:
                 raise misfit(
                     key,
                     f"{key} doesn't go with optimizer.kind: lbfgs, for which the same weights must"
                     " give the same loss on the whole training set; "
-                    + ("use group or none" if key == "model.norm" else "leave it out"),
+                    + advice.get(key, "leave it out"),
                 )
         return self
 

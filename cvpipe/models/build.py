@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+import sys
 
 import keras
 
 from cvpipe.config.model import Model
 from cvpipe.config.prepare import Prepare
 from cvpipe.errors import ConfigError
-from cvpipe.models import (
-    applications,
-    darknet,
-    fractional,
-    lenet,
-    mobilenet,
-    resnet,
-    shallow,
-    unet,
-    vgg,
-)
+from cvpipe.models import applications
+from cvpipe.models.backbones import AUXILIARY, BACKBONES, Backbone
 from cvpipe.models.blocks import Style
 from cvpipe.models.catalog import NETWORKS, Network, application_of
-from cvpipe.models.heads import classifier
+from cvpipe.models.heads import classifier, last_layer
 from cvpipe.models.initializers import Initializer
 from cvpipe.models.normalize import Normalize
 from cvpipe.models.norms import Norm
 
-
-class Backbone(Protocol):
-    """image [B, H, W, C] -> {stride: feature map}, strides increasing, for each the deepest map
-    with that stride.
-    """
-
-    def __call__(
-        self, image: keras.KerasTensor, *, width: float, style: Style
-    ) -> dict[int, keras.KerasTensor]:
-        """Return the feature maps of `image` by stride."""
-        ...
-
-
-BACKBONES: Mapping[str, Backbone] = {
-    "linear": shallow.linear,
-    "two_layer": shallow.two_layer,
-    "lenet5": lenet.lenet5,
-    "resnet8": resnet.resnet8,
-    "resnet20": resnet.resnet20,
-    "resnet32": resnet.resnet32,
-    "fmp6_sqrt2": fractional.fmp6_sqrt2,
-    "resnet18": resnet.resnet18,
-    "resnet34": resnet.resnet34,
-    "resnet50": resnet.resnet50,
-    "mobilenet_v2": mobilenet.mobilenet_v2,
-    "vgg16": vgg.vgg16,
-    "ssd_vgg16": vgg.ssd_vgg16,
-    "fcn_vgg16": vgg.fcn_vgg16,
-    "unet": unet.unet,
-    "extraction": darknet.extraction,
-    "darknet19": darknet.darknet19,
-    "darknet53": darknet.darknet53,
-}
-"""The backbone function of each network in the catalog."""
+DEEPEST = 20_000
+"""Levels of recursion that Python allows, beyond which it takes a graph for endless."""
 
 
 def published(name: str) -> Network:
@@ -98,7 +56,10 @@ def make_style(config: Model, synchronized: bool) -> Style:
         groups=config.norm_groups,
     )
     return Style(
-        norm, Initializer(config.initializer, config.initializer_value), config.stochastic_depth
+        norm,
+        Initializer(config.initializer, config.initializer_value),
+        config.stochastic_depth,
+        activation=config.activation,
     )
 
 
@@ -125,8 +86,19 @@ def backbone_features(
     """A network's input, [B, H, W, C], and what its backbone makes of it; see `network_input` and
     `Backbone`.
     """
+    # Keras walks a network by recursion, a level for each layer; resnet1202 has 4,200.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
     image, normalized = network_input(input_shape, normalize)
-    return image, backbone(normalized, width=width, style=style)
+    try:
+        return image, backbone(normalized, width=width, style=style)
+    except ValueError as error:
+        if "Computed output size would be negative" not in str(error):
+            raise
+        rows, columns = input_shape[:2]
+        raise ConfigError(
+            f"model.backbone: images of {rows}×{columns} pixels are too small for its layers"
+            " without padding; set prepare.size to larger images"
+        ) from None
 
 
 def classification_network(
@@ -138,6 +110,7 @@ def classification_network(
     dropout: float = 0.0,
     drop_connect: float = 0.0,
     bias: float = 0.0,
+    auxiliary: bool = False,
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
@@ -153,28 +126,52 @@ def classification_network(
         dropout: share of features dropped before the last layer in training.
         drop_connect: share of the last layer's weights dropped in training.
         bias: what the last layer's biases start out as.
+        auxiliary: whether to add the network's auxiliary classifiers.
         style: how the layers are made.
         normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
 
     Returns:
-        A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]}.
+        A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]},
+        and "auxiliary1", "auxiliary2" of the same shape.
 
     Raises:
-        ConfigError: the catalog has no such network, or the image is too small for it or for its
-            norm.
+        ConfigError: the catalog has no such network, the image is too small for it or for its norm,
+            or it has no auxiliary classifiers.
     """
     image, features = backbone_features(
         backbone(name), input_shape, width=width, style=style, normalize=normalize
     )
     application = application_of(name)
-    hidden = () if application else published(name).hidden
+    network = None if application else published(name)
+    settings = {"bias": bias, "style": style}
     logits = classifier(
         features,
         classes,
         dropout=dropout,
         drop_connect=drop_connect,
-        bias=bias,
-        style=style,
-        hidden=hidden,
+        network=network,
+        width=width,
+        **settings,
     )
-    return keras.Model(image, {"logits": logits}, name=application or name)
+    outputs = {"logits": logits}
+    if auxiliary:
+        maps = _auxiliary_maps(name, image, features)
+        for index, x in enumerate(maps, 1):
+            prefix = f"auxiliary{index}"
+            x = AUXILIARY[name].layers(x, width=width, style=style, name=prefix)
+            x = keras.layers.GlobalAveragePooling2D(name=f"{prefix}_mean")(x)
+            outputs[prefix] = last_layer(classes, name=f"{prefix}_logits", **settings)(x)
+    return keras.Model(image, outputs, name=application or name)
+
+
+def _auxiliary_maps(
+    name: str, image: keras.KerasTensor, features: dict[int, keras.KerasTensor]
+) -> list[keras.KerasTensor]:
+    """Return the maps that the auxiliary classifiers of the network `name` see."""
+    if name not in AUXILIARY:
+        raise ConfigError(
+            f"model.auxiliary: {name} has no auxiliary classifiers; leave it out or choose one of"
+            f" {', '.join(AUXILIARY)}"
+        )
+    inner = keras.Model(image, features[max(features)])
+    return [inner.get_layer(layer).output for layer in AUXILIARY[name].seen]

@@ -1,12 +1,22 @@
 """The networks by name, for people and for the configuration. Nothing heavy is imported here.
 
 To add a network: write its backbone function in a file of this folder, describe it here, and name
-its function in `build.BACKBONES`.
+its function in `backbones.BACKBONES`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+
+class FullyConnected(NamedTuple):
+    """Two fully connected layers between the backbone and the logits of a classifier."""
+
+    size: int
+    """Height and width of the map that they see in the published network."""
+    units: tuple[int, int] = (4096, 4096)
+    first: int = 6
+    """Number of the first one in the paper."""
 
 
 class Network(NamedTuple):
@@ -18,7 +28,20 @@ class Network(NamedTuple):
     """Classes of the published network."""
     paper: str
     hidden: tuple[int, ...] = ()
-    """Units of the fully connected layers between the backbone and the logits."""
+    """Units of the fully connected layers after the averaging and before the logits."""
+    hidden_activation: str = "tanh"
+    """Keras activation of the hidden layers."""
+    fully_connected: FullyConnected | None = None
+    """Fully connected layers before the averaging."""
+    class_maps: bool = False
+    """The logits are averages of a convolution's maps, one for each class."""
+    draws: bool = False
+    """The backbone has layers that leave something out at random in training."""
+
+    @property
+    def random(self) -> bool:
+        """True if training draws, whatever the configuration: there is dropout inside."""
+        return self.draws or self.fully_connected is not None
 
 
 # Keras Applications whose variables are called the same whatever else a process has built, and the
@@ -76,6 +99,127 @@ NETWORKS: dict[str, Network] = {
     "darknet19": Network((224, 224, 3), 1000, "Redmon and Farhadi 2016, YOLO9000, table 6"),
     "darknet53": Network((256, 256, 3), 1000, "Redmon and Farhadi 2018, YOLOv3, table 1"),
 }
+
+
+IMAGENET, SMALL, INCEPTION = (224, 224, 3), (32, 32, 3), (299, 299, 3)
+LENET = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
+VGG = "Simonyan and Zisserman 2014, table 1"
+RESNET = "He et al. 2015, Deep residual learning"
+PRERESNET = "He et al. 2016, Identity mappings in deep residual networks"
+WIDE = "Zagoruyko and Komodakis 2016, Wide residual networks, section 3"
+RESNEXT = "Xie et al. 2017, Aggregated residual transformations, table 1"
+SE = "Hu et al. 2018, Squeeze-and-excitation networks, table 1"
+DENSENET = "Huang et al. 2017, Densely connected convolutional networks"
+OVERFEAT = "Sermanet et al. 2014, OverFeat"
+SQUEEZENET = "Iandola et al. 2016, SqueezeNet"
+NASNET = "Zoph et al. 2018, Learning transferable architectures, figures 2 and 4"
+EFFICIENTNET = "Tan and Le 2019, EfficientNet, table 1"
+
+NETWORKS.update(
+    lenet5_sparse=Network((32, 32, 1), 10, f"{LENET}, section II.B"),
+    alexnet=Network(
+        (227, 227, 3),
+        1000,
+        "Krizhevsky et al. 2012, ImageNet classification, figure 2, two towers",
+        fully_connected=FullyConnected(6),
+    ),
+    alexnet_one_tower=Network(
+        IMAGENET,
+        1000,
+        "Krizhevsky 2014, One weird trick, section 5",
+        fully_connected=FullyConnected(6),
+    ),
+    zfnet=Network(
+        IMAGENET,
+        1000,
+        "Zeiler and Fergus 2013, Visualizing networks, figure 3",
+        fully_connected=FullyConnected(6),
+    ),
+    overfeat_fast=Network(
+        (231, 231, 3), 1000, f"{OVERFEAT}, table 1", fully_connected=FullyConnected(6, (3072, 4096))
+    ),
+    overfeat_accurate=Network(
+        (221, 221, 3), 1000, f"{OVERFEAT}, table 3", fully_connected=FullyConnected(5, first=7)
+    ),
+    vgg11_fc=Network(IMAGENET, 1000, f"{VGG}, A", fully_connected=FullyConnected(7)),
+    vgg13_fc=Network(IMAGENET, 1000, f"{VGG}, B", fully_connected=FullyConnected(7)),
+    vgg16_fc=Network(IMAGENET, 1000, f"{VGG}, D", fully_connected=FullyConnected(7)),
+    vgg19_fc=Network(IMAGENET, 1000, f"{VGG}, E", fully_connected=FullyConnected(7)),
+    nin_imagenet=Network(
+        IMAGENET,
+        1000,
+        "Lin et al. 2013, Network in network, authors' code",
+        class_maps=True,
+        draws=True,
+    ),
+    nin_cifar=Network(
+        SMALL, 10, "Lin et al. 2013, Network in network, figure 2", class_maps=True, draws=True
+    ),
+    googlenet=Network(IMAGENET, 1000, "Szegedy et al. 2014, Going deeper, table 1"),
+    inception_v2=Network(IMAGENET, 1000, "Ioffe and Szegedy 2015, Batch normalization, figure 5"),
+    inception_v3=Network(
+        INCEPTION, 1000, "Szegedy et al. 2015, Rethinking the Inception architecture, table 1"
+    ),
+    inception_v4=Network(INCEPTION, 1000, "Szegedy et al. 2016, Inception-v4, figure 9"),
+    inception_resnet_v2=Network(INCEPTION, 1000, "Szegedy et al. 2016, Inception-v4, figure 15"),
+    resnet44=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    resnet56=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    resnet110=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    resnet1202=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    plain20=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    plain56=Network(SMALL, 10, f"{RESNET}, section 4.2"),
+    plain18=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
+    plain34=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
+    resnet101=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
+    resnet152=Network(IMAGENET, 1000, f"{RESNET}, table 1"),
+    preresnet110=Network(SMALL, 10, f"{PRERESNET}, table 2"),
+    preresnet164=Network(SMALL, 10, f"{PRERESNET}, table 3"),
+    preresnet50=Network(IMAGENET, 1000, f"{PRERESNET}, section 5"),
+    preresnet101=Network(IMAGENET, 1000, f"{PRERESNET}, section 5"),
+    preresnet152=Network(IMAGENET, 1000, f"{PRERESNET}, section 5"),
+    wrn28_10=Network(SMALL, 10, f"{WIDE}, table 1"),
+    wide_resnet50_2=Network(IMAGENET, 1000, f"{WIDE}, table 8"),
+    resnext50_32x4d=Network(IMAGENET, 1000, RESNEXT),
+    resnext101_32x8d=Network(IMAGENET, 1000, RESNEXT),
+    se_resnet50=Network(IMAGENET, 1000, SE),
+    se_resnext50_32x4d=Network(IMAGENET, 1000, SE),
+    densenet121=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
+    densenet169=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
+    densenet201=Network(IMAGENET, 1000, f"{DENSENET}, table 1"),
+    densenet40_12=Network(SMALL, 10, f"{DENSENET}, table 2"),
+    densenet_bc100_12=Network(SMALL, 10, f"{DENSENET}, table 2"),
+    fractalnet20=Network(SMALL, 10, "Larsson et al. 2017, FractalNet, section 4", draws=True),
+    squeezenet1_0=Network(IMAGENET, 1000, f"{SQUEEZENET}, table 1", class_maps=True),
+    squeezenet1_0_bypass=Network(IMAGENET, 1000, f"{SQUEEZENET}, figure 2", class_maps=True),
+    squeezenet1_1=Network(IMAGENET, 1000, f"{SQUEEZENET}, authors' code", class_maps=True),
+    nasnet_mobile=Network(IMAGENET, 1000, NASNET),
+    nasnet_large=Network((331, 331, 3), 1000, NASNET),
+    mobilenet_v1=Network(IMAGENET, 1000, "Howard et al. 2017, MobileNets, table 1"),
+    mobilenet_v3_small=Network(
+        IMAGENET,
+        1000,
+        "Howard et al. 2019, Searching for MobileNetV3, table 2",
+        (1024,),
+        "hard_silu",
+    ),
+    mobilenet_v3_large=Network(
+        IMAGENET,
+        1000,
+        "Howard et al. 2019, Searching for MobileNetV3, table 1",
+        (1280,),
+        "hard_silu",
+    ),
+    shufflenet_g3=Network(IMAGENET, 1000, "Zhang et al. 2018, ShuffleNet, table 1"),
+    xception=Network(INCEPTION, 1000, "Chollet 2017, Xception, figure 5"),
+    efficientnet_b0=Network(IMAGENET, 1000, EFFICIENTNET),
+    efficientnet_b1=Network((240, 240, 3), 1000, EFFICIENTNET),
+    efficientnet_b2=Network((260, 260, 3), 1000, EFFICIENTNET),
+    efficientnet_b3=Network((300, 300, 3), 1000, EFFICIENTNET),
+    efficientnet_b4=Network((380, 380, 3), 1000, EFFICIENTNET),
+    efficientnet_b5=Network((456, 456, 3), 1000, EFFICIENTNET),
+    efficientnet_b6=Network((528, 528, 3), 1000, EFFICIENTNET),
+    efficientnet_b7=Network((600, 600, 3), 1000, EFFICIENTNET),
+)
 
 
 def application_of(backbone: str) -> str | None:

@@ -7,7 +7,7 @@ import keras
 from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
-ADDED = ("extra", "pyramid", "neck", "head", "decoder")
+ADDED = ("extra", "pyramid", "neck", "head", "decoder", "auxiliary")
 """Beginnings of the names of layers that a task adds to a backbone."""
 HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
 """Beginnings of the names of a head's layers; the first four are those of a classifier."""

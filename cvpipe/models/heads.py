@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
+from cvpipe.errors import ConfigError
 from cvpipe.models.blocks import Style
+from cvpipe.models.catalog import Network
+from cvpipe.models.fully_connected import fully_connected
 from cvpipe.models.random_layers import DropConnect, Dropout
 
 
@@ -16,9 +21,10 @@ def classifier(
     drop_connect: float,
     bias: float,
     style: Style,
-    hidden: tuple[int, ...] = (),
+    network: Network | None = None,
+    width: float = 1.0,
 ) -> keras.KerasTensor:
-    """Global average of the coarsest map, fully connected layers, logits.
+    """Fully connected layers of the coarsest map, its global average, logits.
 
     Args:
         features: {stride: [B, H, W, C]}.
@@ -27,28 +33,69 @@ def classifier(
         drop_connect: share of the last layer's weights that is dropped in training; 0 for none.
         bias: what all logits start out around.
         style: how kernels start out.
-        hidden: units of the tanh layers before the last one.
+        network: the catalog's entry, which says what layers there are between; None for none.
+        width: multiplies the units of fully connected layers before the average.
 
     Returns:
         logits [B, classes], float32 under every dtype policy.
+
+    Raises:
+        ConfigError: `drop_connect` for a network whose last layer is a convolution.
     """
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(features[max(features)])
-    for index, units in enumerate(hidden):
-        initializer = style.initializer.for_tanh().kernel()
+    x = features[max(features)]
+    if network and network.fully_connected:
+        size, units, first = network.fully_connected
+        x = fully_connected(x, size=size, units=units, first=first, width=width, style=style)
+    if network and network.class_maps:
+        if drop_connect > 0:
+            raise ConfigError(
+                "model.drop_connect: the last layer is a convolution here; use model.dropout"
+            )
+        return _average_of_maps(x, classes, dropout=dropout, bias=bias, style=style)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    for index, units in enumerate(network.hidden if network else ()):
+        tanh = network.hidden_activation == "tanh"
+        initializer = (style.initializer.for_tanh() if tanh else style.initializer).kernel()
         x = keras.layers.Dense(
-            units, activation="tanh", kernel_initializer=initializer, name=f"hidden{index + 1}"
+            units,
+            activation=network.hidden_activation,
+            kernel_initializer=initializer,
+            name=f"hidden{index + 1}",
         )(x)
     if dropout > 0:
         x = Dropout(dropout, name="dropout")(x)
-    settings = {
+    settings = {"bias": bias, "style": style, "name": "logits"}
+    return last_layer(classes, drop_connect=drop_connect, **settings)(x)
+
+
+def last_layer(
+    classes: int, *, bias: float, style: Style, name: str, drop_connect: float = 0.0
+) -> keras.layers.Layer:
+    """A dense layer to logits, [B, N] -> float32 [B, classes]; see `classifier`."""
+    settings = {**_last_settings(bias, style), "name": name}
+    if drop_connect > 0:
+        return DropConnect(classes, drop_connect, **settings)
+    return keras.layers.Dense(classes, **settings)
+
+
+def _average_of_maps(
+    x: keras.KerasTensor, classes: int, *, dropout: float, bias: float, style: Style
+) -> keras.KerasTensor:
+    """Logits at each pixel, averaged (Lin et al. 2013, section 3.2): [B, H, W, C] -> float32 [B,
+    classes].
+    """
+    if dropout > 0:
+        x = Dropout(dropout, name="dropout")(x)
+    x = keras.layers.Conv2D(classes, 1, name="logits", **_last_settings(bias, style))(x)
+    return keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
+
+
+def _last_settings(bias: float, style: Style) -> dict[str, Any]:
+    return {
         "kernel_initializer": last_kernel(style),
         "bias_initializer": keras.initializers.Constant(bias),
         "dtype": "float32",
-        "name": "logits",
     }
-    if drop_connect > 0:
-        return DropConnect(classes, drop_connect, **settings)(x)
-    return keras.layers.Dense(classes, **settings)(x)
 
 
 def last_kernel(style: Style) -> keras.initializers.Initializer:

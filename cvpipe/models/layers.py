@@ -5,9 +5,14 @@ Import it before `keras.saving.load_model`. It imports the modules of layers and
 
 from __future__ import annotations
 
+from cvpipe.models.activations import Maxout, leaky_hundredth
 from cvpipe.models.batch_norm import FusedBatchNormalization
 from cvpipe.models.darknet import leaky_maximum, leaky_tenth
+from cvpipe.models.fractalnet import Join, PathChoice
 from cvpipe.models.fractional import FractionalMaxPooling
+from cvpipe.models.grouped_conv import GroupedConv2D
+from cvpipe.models.lenet_sparse import scaled_tanh
+from cvpipe.models.local_response import LocalResponseNorm
 from cvpipe.models.normalize import Normalize
 from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.pyramid import SpaceToDepth
@@ -27,15 +32,22 @@ __all__ = [
     "Dropout",
     "FractionalMaxPooling",
     "FusedBatchNormalization",
+    "GroupedConv2D",
+    "Join",
     "L2Normalization",
+    "LocalResponseNorm",
     "MaxPooling2D",
     "MaxPoolingWithPositions",
+    "Maxout",
     "Normalize",
+    "PathChoice",
     "SpaceToDepth",
     "SpatialSoftmax",
     "StochasticDepth",
     "Unpooling",
     "bilinear_kernel",
+    "leaky_hundredth",
     "leaky_maximum",
     "leaky_tenth",
+    "scaled_tanh",
 ]

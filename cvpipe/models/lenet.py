@@ -7,7 +7,7 @@ from __future__ import annotations
 import keras
 
 from cvpipe.errors import ConfigError
-from cvpipe.models.blocks import Style, scale_channels
+from cvpipe.models.blocks import Style, activate, scale_channels
 
 SMALLEST = 32
 
@@ -29,26 +29,32 @@ def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int,
     Raises:
         ConfigError: the image is smaller than 32×32.
     """
-    rows, columns = image.shape[1:3]
-    if min(rows, columns) < SMALLEST:
-        raise ConfigError(
-            f"lenet5 needs images of at least {SMALLEST}×{SMALLEST} pixels and gets"
-            f" {rows}×{columns}: set prepare.size to [{SMALLEST}, {SMALLEST}] or choose another"
-            " model.backbone"
-        )
+    check_size("lenet5", image)
     c1 = _convolve(image, 6, width, style, "c1")
     c3 = _convolve(_subsample(c1, "s2"), 16, width, style, "c3")
     c5 = _convolve(_subsample(c3, "s4"), 120, width, style, "c5")
     return {1: c1, 2: c3, 4: c5}
 
 
+def check_size(name: str, image: keras.KerasTensor) -> None:
+    """Raise a `ConfigError` if `image`, [B, H, W, C], is smaller than 32×32 pixels."""
+    rows, columns = image.shape[1:3]
+    if min(rows, columns) < SMALLEST:
+        raise ConfigError(
+            f"{name} needs images of at least {SMALLEST}×{SMALLEST} pixels and gets"
+            f" {rows}×{columns}: set prepare.size to [{SMALLEST}, {SMALLEST}] or choose another"
+            " model.backbone"
+        )
+
+
 def _convolve(
     x: keras.KerasTensor, maps: int, width: float, style: Style, name: str
 ) -> keras.KerasTensor:
     initializer = style.initializer.for_tanh().kernel()
-    return keras.layers.Conv2D(
-        scale_channels(maps, width), 5, activation="tanh", kernel_initializer=initializer, name=name
+    x = keras.layers.Conv2D(
+        scale_channels(maps, width), 5, kernel_initializer=initializer, name=name
     )(x)
+    return activate(x, "tanh", style=style, name=name)
 
 
 def _subsample(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

@@ -28,7 +28,7 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return the maximum of each window, float [B, h, w, C]."""
         known = self.data_format == "channels_last" and None not in inputs.shape[1:3]
-        if known and _compiles_with_xla():
+        if known and compiles_with_xla():
             return max_pool(inputs, self.pool_size, self.strides, self.padding)
         return super().call(inputs)
 
@@ -149,7 +149,7 @@ def _slice(offset: Size, windows: Size, strides: Size) -> tuple[Size, Size, Size
     return [0, *offset, 0], [0, *end, 0], [1, *strides, 1]
 
 
-def _compiles_with_xla() -> bool:
+def compiles_with_xla() -> bool:
     """True if the graph being traced will be compiled by XLA: `jit_compile`, or a TPU's."""
     # TensorFlow keeps this to itself, and it is decided after the network was built.
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(

@@ -1,8 +1,7 @@
 """Residual networks (He et al. 2015): branch → stack → network.
 
-`resnet8`, `resnet20` and `resnet32` are section 4.2's for small images; `resnet18`, `resnet34` and
-`resnet50` are table 1's. As in torchvision, `resnet50` strides in the 3×3 convolution of a
-bottleneck, not in the 1×1 before it.
+`small` makes section 4.2's networks for small images, `large` those of table 1. As in torchvision,
+bottlenecks stride in their 3×3 convolution, not in the 1×1 before it.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import Protocol
 
 import keras
 
-from cvpipe.models.blocks import Style, add_residual, conv_norm, scale_channels
-from cvpipe.models.pooling import MaxPooling2D
+from cvpipe.models.blocks import Style, activate, add_residual, conv_norm, max_pool, scale_channels
 from cvpipe.models.random_layers import linear_decay
 
 
@@ -98,22 +96,26 @@ def stack(
     stride: int,
     *,
     branch: Branch,
-    shortcut: Shortcut,
+    shortcut: Shortcut | None,
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
     """A residual block for each of `drops`, the first with `stride`: [B, H, W, C] -> [B, ceil(H /
     stride), ceil(W / stride), C'].
 
-    `drops` says how often the branch of each is left out in training.
+    `drops` says how often the branch of each is left out in training. Without a `shortcut` the
+    branch is all there is: a plain network.
     """
     for index, drop in enumerate(drops):
         block = f"{name}_block{index + 1}"
         block_stride = stride if index == 0 else 1
         residual = branch(x, filters, block_stride, style=style, name=block)
-        identity = shortcut(x, residual.shape[-1], block_stride, style=style, name=block)
-        x = add_residual(identity, residual, drop=drop, name=block)
-        x = keras.layers.Activation("relu", name=f"{block}_relu")(x)
+        if shortcut is None:
+            x = residual
+        else:
+            identity = shortcut(x, residual.shape[-1], block_stride, style=style, name=block)
+            x = add_residual(identity, residual, drop=drop, name=block)
+        x = activate(x, "relu", style=style, name=block)
     return x
 
 
@@ -121,21 +123,21 @@ def resnet8(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     """Section 4.2, n = 1: a block a stage; the features have `resnet20`'s shapes."""
-    return _small(image, 1, width, style)
+    return small(image, 1, width, style)
 
 
 def resnet20(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     """Section 4.2, n = 3: {1, 2, 4: [B, ⌈H / stride⌉, ⌈W / stride⌉, 16 | 32 | 64 × width]}."""
-    return _small(image, 3, width, style)
+    return small(image, 3, width, style)
 
 
 def resnet32(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     """Section 4.2, n = 5; the features have `resnet20`'s shapes."""
-    return _small(image, 5, width, style)
+    return small(image, 5, width, style)
 
 
 def resnet18(
@@ -144,14 +146,14 @@ def resnet18(
     """Table 1, 18-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 64, 128,
     256, 512 × width]}.
     """
-    return _large(image, (2, 2, 2, 2), basic, width, style)
+    return large(image, (2, 2, 2, 2), basic, width, style)
 
 
 def resnet34(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     """Table 1, 34-layer; the features have `resnet18`'s shapes."""
-    return _large(image, (3, 4, 6, 3), basic, width, style)
+    return large(image, (3, 4, 6, 3), basic, width, style)
 
 
 def resnet50(
@@ -160,12 +162,19 @@ def resnet50(
     """Table 1, 50-layer: {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 256, 512,
     1024, 2048 × width]}.
     """
-    return _large(image, (3, 4, 6, 3), bottleneck, width, style)
+    return large(image, (3, 4, 6, 3), bottleneck, width, style)
 
 
-def _small(
-    image: keras.KerasTensor, blocks: int, width: float, style: Style
+def small(
+    image: keras.KerasTensor,
+    blocks: int,
+    width: float,
+    style: Style,
+    shortcut: Shortcut | None = pad_shortcut,
 ) -> dict[int, keras.KerasTensor]:
+    """Section 4.2's networks for small images, with n = `blocks` a stage; the features have
+    `resnet20`'s shapes.
+    """
     style = style._replace(branches=3 * blocks)
     x = conv_norm(
         image, scale_channels(16, width), 3, 1, style=style, activation="relu", name="stem"
@@ -179,7 +188,7 @@ def _small(
             scale_channels(filters, width),
             1 if index == 0 else 2,
             branch=basic,
-            shortcut=pad_shortcut,
+            shortcut=shortcut,
             style=style,
             name=f"stage{index + 1}",
         )
@@ -187,20 +196,22 @@ def _small(
     return features
 
 
-def _large(
+def large(
     image: keras.KerasTensor,
     blocks: tuple[int, int, int, int],
     branch: Branch,
     width: float,
     style: Style,
+    shortcut: Shortcut | None = project_shortcut,
 ) -> dict[int, keras.KerasTensor]:
+    """Table 1's networks for ImageNet, with so many `blocks` a stage; the features have
+    `resnet50`'s shapes, or `resnet18`'s, as `branch` has.
+    """
     style = style._replace(branches=sum(blocks))
     stem = conv_norm(
         image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
     )
-    # Zeros are as good as the usual minus infinity: after a ReLU nothing is below them.
-    padded = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(stem)
-    x = MaxPooling2D(3, 2, name="stem_pool")(padded)
+    x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
     drops = linear_decay(style.branches, style.stochastic_depth)
     features = {2: stem}
     for index, filters in enumerate((64, 128, 256, 512)):
@@ -210,7 +221,7 @@ def _large(
             scale_channels(filters, width),
             1 if index == 0 else 2,
             branch=branch,
-            shortcut=project_shortcut,
+            shortcut=shortcut,
             style=style,
             name=f"stage{index + 1}",
         )

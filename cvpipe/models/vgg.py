@@ -1,11 +1,12 @@
-"""VGG16 (Simonyan and Zisserman 2014, table 1, configuration D) without its fully connected layers,
-and as SSD and FCN have it.
+"""VGG (Simonyan and Zisserman 2014, table 1) without its fully connected layers, and configuration
+D, VGG16, as SSD and FCN have it.
 
 Image tensors are [B, H, W, C].
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,7 +16,14 @@ from cvpipe.models.norms import Norm
 from cvpipe.models.pooling import MaxPooling2D
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""Channels and number of the 3×3 convolutions between two poolings."""
+"""Channels and number of the 3×3 convolutions between two poolings, configuration D."""
+COUNTS = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
+"""Number of the convolutions between two poolings: configurations A, B, D, E."""
 
 
 @keras.saving.register_keras_serializable("cvpipe")
@@ -53,7 +61,14 @@ class L2Normalization(keras.layers.Layer):
 
 
 def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """The 13 convolutions, with biases.
+    """Configuration D; see `vgg`."""
+    return vgg(image, COUNTS["vgg16"], width=width, style=style)
+
+
+def vgg(
+    image: keras.KerasTensor, counts: Sequence[int], *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """The convolutions of a column of table 1, with biases; `counts` is one of COUNTS.
 
     Args:
         image: [B, H, W, C].
@@ -65,7 +80,7 @@ def vgg16(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, 
         width]}: the last convolution before
         each pooling, and pool5.
     """
-    features = _convolutions(image, width, style)
+    features = _convolutions(image, counts, width, style)
     features[32] = _pool(features[16], 5)
     return features
 
@@ -85,7 +100,7 @@ def ssd_vgg16(
         {8: conv4_3, every pixel of length 20 at first, 16: fc7}, [B, ceil(H / stride), ceil(W /
             stride), 512, 1024 × width].
     """
-    features = _convolutions(image, width, style)
+    features = _convolutions(image, COUNTS["vgg16"], width, style)
     x = MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
     channels = scale_channels(1024, width)
     # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it
@@ -130,9 +145,16 @@ def fcn_vgg16(
     return features
 
 
-def stage(x: keras.KerasTensor, number: int, *, width: float, style: Style) -> keras.KerasTensor:
+def stage(
+    x: keras.KerasTensor,
+    number: int,
+    *,
+    width: float,
+    style: Style,
+    counts: Sequence[int] = COUNTS["vgg16"],
+) -> keras.KerasTensor:
     """The convolutions before the pooling `number`, from 1: [B, H, W, C] -> [B, H, W, C']."""
-    channels, count = STAGES[number - 1]
+    channels, count = STAGES[number - 1][0], counts[number - 1]
     for index in range(count):
         name = f"stage{number}_conv{index + 1}"
         x = conv_norm(
@@ -149,13 +171,13 @@ def fc6_fc7(x: keras.KerasTensor, *, width: float, style: Style) -> keras.KerasT
 
 
 def _convolutions(
-    image: keras.KerasTensor, width: float, style: Style
+    image: keras.KerasTensor, counts: Sequence[int], width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     x, features = image, {}
     for number in range(1, len(STAGES) + 1):
         if number > 1:
             x = _pool(x, number - 1)
-        x = stage(x, number, width=width, style=_without_norm(style))
+        x = stage(x, number, width=width, style=_without_norm(style), counts=counts)
         features[2 ** (number - 1)] = x
     return features
 

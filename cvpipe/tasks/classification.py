@@ -17,6 +17,7 @@ from cvpipe.fields import Field
 from cvpipe.losses.classification import classification_loss, expected_initial_loss, initial_score
 from cvpipe.losses.imitation import soft_cross_entropy
 from cvpipe.metrics.classification import ClassificationMetrics
+from cvpipe.models.backbones import AUXILIARY
 from cvpipe.models.build import classification_network, make_style
 from cvpipe.tasks.task import BestBy, Networks, Task, Tensors, mean_of_softmax, supervised
 
@@ -60,7 +61,7 @@ def make_task(config: Classification, facts: Facts) -> Task:
         metrics=lambda: ClassificationMetrics(names),
         best_by=BestBy("accuracy"),
         combine=partial(combine, config=config),
-        initial_loss=lambda: expected_initial_loss(config.loss, len(names)),
+        initial_loss=partial(initial_loss, config, len(names)),
         imitate=partial(imitate, config=config),
         class_scores=lambda outputs: outputs["logits"],
     )
@@ -69,7 +70,8 @@ def make_task(config: Classification, facts: Facts) -> Task:
 def build_network(
     config: Classification, num_classes: int, synchronized: bool = False
 ) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}.
+    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}, and "auxiliary1" and
+    so on where the model has auxiliary classifiers.
 
     `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
     their number.
@@ -83,6 +85,7 @@ def build_network(
         dropout=model.dropout,
         drop_connect=model.drop_connect,
         bias=initial_score(config.loss),
+        auxiliary=model.auxiliary > 0,
         style=make_style(model, synchronized),
         normalize=None if config.prepare.normalize == "given" else config.prepare,
     )
@@ -94,9 +97,23 @@ def encode(example: Example) -> Tensors:
 
 
 def loss(outputs: Tensors, targets: Tensors, config: Classification) -> Tensors:
-    """Return the parts of the loss, float32 [B] each."""
-    part = PART[config.loss.kind]
-    return {part: classification_loss(outputs["logits"], targets["label"], config.loss)}
+    """Return the parts of the loss, float32 [B] each; those of auxiliary classifiers weighted."""
+    label, part = targets["label"], PART[config.loss.kind]
+    return {
+        part: classification_loss(outputs["logits"], label, config.loss),
+        **{
+            name: config.model.auxiliary * classification_loss(logits, label, config.loss)
+            for name, logits in outputs.items()
+            if name.startswith("auxiliary")
+        },
+    }
+
+
+def initial_loss(config: Classification, num_classes: int) -> float:
+    """Return the loss of an untrained network, with its auxiliary classifiers."""
+    model = config.model
+    count = len(AUXILIARY[model.backbone].seen) if model.auxiliary > 0 else 0
+    return expected_initial_loss(config.loss, num_classes) * (1 + count * model.auxiliary)
 
 
 def combine(outputs: Tensors, config: Classification) -> Tensors:

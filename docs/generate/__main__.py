@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from blocks import PAGES, ROOT, filled
+from canon import canon
 from configuration import configuration
 from gallery import draw_gallery
 
@@ -22,5 +23,10 @@ if __name__ == "__main__":
     if reference.read_text(encoding="utf-8") != configuration():
         reference.write_text(configuration(), encoding="utf-8")
         print("wrote docs/configuration.md")
+    sizes = ROOT / "docs/canon.md"
+    found = canon()
+    if not sizes.exists() or sizes.read_text(encoding="utf-8") != found:
+        sizes.write_text(found, encoding="utf-8")
+        print("wrote docs/canon.md")
     if "--pictures" in sys.argv:
         draw_gallery()

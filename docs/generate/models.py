@@ -1,4 +1,4 @@
-"""The table of networks, as `cvpipe models --json` has them."""
+"""The table of networks, as the catalog has them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,12 @@ from lines import table
 
 
 def models() -> str:
-    """Return a table of parameters, multiply-adds and papers."""
-    from cvpipe.models.cost import describe
-
+    """Return a table of inputs and papers."""
     rows = [
-        (
-            f"`{row['name']}`",
-            f"{row['parameters']:,}",
-            f"{row['trainable_parameters']:,}",
-            f"{row['macs'] / 1e6:,.1f} M",
-            "×".join(map(str, row["input_shape"])),
-            row["paper"],
-        )
-        for row in map(describe, NETWORKS)
+        (f"`{name}`", "×".join(map(str, network.input_shape)), network.paper)
+        for name, network in NETWORKS.items()
     ]
-    own = table(("Name", "Parameters", "Trainable", "Multiply-adds", "Input", "Source"), rows)
+    own = table(("Name", "Input", "Source"), rows)
     others = ", ".join(f"`keras/{name}`" for name in APPLICATIONS)
     more = textwrap.fill(f"Of Keras Applications: {others}.", 100, break_long_words=False)
     return f"{own}\n{more}\n"

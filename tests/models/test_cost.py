@@ -7,7 +7,8 @@ import pytest
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.catalog import NETWORKS
-from cvpipe.models.cost import describe, multiply_adds
+from cvpipe.models.cost import multiply_adds
+from cvpipe.models.describe import describe
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,18 @@ def test_lenet5_is_described_as_published_with_a_dense_c3():
         "parameters": 61_706,  # 60,000 in the paper, whose C3 sees a part of S2's maps
         "trainable_parameters": 61_706,
         "macs": 28 * 28 * 25 * 6 + 10 * 10 * 25 * 6 * 16 + 25 * 16 * 120 + 120 * 84 + 84 * 10,
+        "activations": 1024 + 4704 + 1176 + 1600 + 400 + 120 + 120 + 84 + 10,
+        "activation_bytes": 4 * 9238,
+        "receptive_field": [32, 32],
         "input_shape": [32, 32, 1],
         "paper": NETWORKS["lenet5"].paper,
+        "published": {
+            "parameters": 61_706,
+            "counted": "trainable",
+            "gmacs": None,
+            "source": "C",
+            "deviation": "",
+        },
     }
 
 
@@ -68,8 +79,8 @@ def test_a_description_survives_json():
 
 
 def test_an_unknown_network_is_an_error():
-    with pytest.raises(ConfigError, match="'vgg11'"):
-        describe("vgg11")
+    with pytest.raises(ConfigError, match="'resnet19'"):
+        describe("resnet19")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cvpipe.models.blocks import Style
-from cvpipe.models.cost import describe
 from cvpipe.models.darknet import darknet19, darknet53, extraction, leaky_conv
+from cvpipe.models.describe import describe
 from cvpipe.models.norms import Norm
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.build import classification_network
-from cvpipe.models.cost import describe
+from cvpipe.models.describe import describe
 from cvpipe.models.fractional import FractionalMaxPooling, even_edges, pool_regions, random_edges
 
 

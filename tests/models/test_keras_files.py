@@ -24,12 +24,56 @@ from cvpipe.config.prepare import Prepare
 from cvpipe.models import detectors, layers, segmenters
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
-from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.norms import Norm
 
 Build = Callable[[], keras.Model]
 SMALL = (32, 32, 3)
-SIZES = {"fmp6_sqrt2": (36, 36, 1)}
+SIZES = {
+    "fmp6_sqrt2": (36, 36, 1),
+    "alexnet": (67, 67, 3),
+    "nin_imagenet": (67, 67, 3),
+    "inception_v3": (75, 75, 3),
+    "inception_resnet_v2": (75, 75, 3),
+    "nasnet_mobile": (33, 33, 3),
+    "xception": (71, 71, 3),
+}
+SAVED = (
+    "linear",
+    "two_layer",
+    "lenet5",
+    "lenet5_sparse",
+    "resnet8",
+    "resnet18",
+    "resnet50",
+    "fmp6_sqrt2",
+    "vgg16",
+    "ssd_vgg16",
+    "fcn_vgg16",
+    "vgg11_fc",
+    "alexnet",
+    "nin_imagenet",
+    "googlenet",
+    "inception_v3",
+    "inception_resnet_v2",
+    "preresnet50",
+    "resnext50_32x4d",
+    "se_resnet50",
+    "densenet121",
+    "fractalnet20",
+    "squeezenet1_0_bypass",
+    "nasnet_mobile",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "shufflenet_g3",
+    "xception",
+    "efficientnet_b0",
+    "unet",
+    "extraction",
+    "darknet19",
+    "darknet53",
+)
+"""A network of each family: the others have no other layers."""
 RANDOM = Style(stochastic_depth=0.5)
 
 
@@ -69,7 +113,7 @@ SHORT: dict[str, Build] = {
     "whitened": partial(classifier, "linear", normalize=Prepare(size=(32, 32), normalize="zca")),
 }
 LONG: dict[str, Build] = {
-    **{name: partial(classifier, name) for name in NETWORKS},
+    **{name: partial(classifier, name) for name in SAVED},
     **{
         f"keras/{name}": partial(classifier, f"keras/{name}")
         for name in ("VGG16", "MobileNetV2", "ResNet50", "ResNet50V2", "DenseNet121")
@@ -207,7 +251,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "DropConnect": {"units": 4, "rate": 0.3},
     "Dropout": {"rate": 0.3},
     "FractionalMaxPooling": {"ratio": 1.5, "overlapping": False},
+    "GroupedConv2D": {"filters": 4, "kernel_size": (3, 3), "groups": 2},
     "L2Normalization": {"initial": 12.0},
+    "PathChoice": {"columns": 3},
     "Normalize": {"kind": "image", "shape": [4, 4, 3]},
     "StochasticDepth": {"rate": 0.3},
     "Unpooling": {"kind": "nearest", "size": [5, 4]},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvpipe.models.build import classification_network
-from cvpipe.models.cost import describe
+from cvpipe.models.describe import describe
 
 
 def test_linear_is_a_matrix_and_a_shift():

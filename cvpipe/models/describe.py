@@ -1,0 +1,72 @@
+"""Descriptions of networks: parameters, multiply-adds, memory, receptive field."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import keras
+
+from cvpipe.models.abstract import without_weights
+from cvpipe.models.build import classification_network, published
+from cvpipe.models.cost import multiply_adds
+from cvpipe.models.layer_table import BYTES, Row, layer_table, receptive_field
+from cvpipe.models.published import PUBLISHED
+
+
+def describe(name: str) -> dict[str, Any]:
+    """The network `name` as it was published, in plain JSON values.
+
+    Returns:
+        name, task, paper; those of `describe_model`; published, the figures of
+        `published.Published` by name, or None.
+
+    Raises:
+        ConfigError: the catalog has no such network.
+    """
+    known = PUBLISHED.get(name)
+    return {
+        "name": name,
+        "task": "classification",
+        **describe_model(published_model(name)),
+        "paper": published(name).paper,
+        "published": known._asdict() if known else None,
+    }
+
+
+def published_model(name: str) -> keras.Model:
+    """The classifier `name` at its published input size, without weights.
+
+    Raises:
+        ConfigError: the catalog has no such network.
+    """
+    network = published(name)
+    with without_weights():
+        return classification_network(name, network.input_shape, network.classes)
+
+
+def describe_model(model: keras.Model, rows: list[Row] | None = None) -> dict[str, Any]:
+    """Sizes of a functional model with one input of fixed shape, in plain JSON values.
+
+    Args:
+        model: the network.
+        rows: its `layer_table`, where that is known already.
+
+    Returns:
+        parameters (BatchNorm's moving statistics included), trainable_parameters, macs,
+        activations and activation_bytes (of all rows of the layer table, for one image in float32),
+        receptive_field (rows and columns, of the backbone's coarsest map; None for the whole image)
+        and input_shape (height, width, channels).
+    """
+    rows = layer_table(model) if rows is None else rows
+    activations = sum(row.activations for row in rows)
+    return {
+        # The states of random generators are no parameters.
+        "parameters": sum(prod(variable.shape) for variable in model.weights),
+        "trainable_parameters": sum(prod(variable.shape) for variable in model.trainable_variables),
+        "macs": multiply_adds(model),
+        "activations": activations,
+        "activation_bytes": BYTES * activations,
+        "receptive_field": receptive_field(rows),
+        "input_shape": list(model.input_shape[1:]),
+    }

@@ -1,0 +1,160 @@
+"""FractalNet (Larsson et al. 2017): join → fractal block → network, with drop-path.
+
+Dimensions: B images, H, W, C of a map, K columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvpipe.models.blocks import Style, conv_norm, scale_channels
+from cvpipe.models.pooling import MaxPooling2D
+from cvpipe.models.random_layers import Dropout, next_seed
+
+LOCAL_DROP = 0.15
+"""Share of a join's inputs that local drop-path leaves out (section 4)."""
+DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
+"""Share of each block's output that is dropped in training (section 4)."""
+
+
+@keras.saving.register_keras_serializable("cvpipe")
+class PathChoice(keras.layers.Layer):
+    """Draws the columns that each image's training step may use (section 3, figure 2).
+
+    [B, H, W, C] -> float32 [B, K]: for half of the images one column, drawn anew (global
+    drop-path), for the others all of them. In evaluation all are 1.
+    """
+
+    def __init__(self, columns: int, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        self.columns = columns
+        self.seed_generator = keras.random.SeedGenerator(name=self.name)
+
+    def call(self, image: Any, training: bool = False) -> Any:
+        """Return the columns that are used, 1 for each, else 0."""
+        count = tf.shape(image)[0]
+        if not training:
+            return tf.ones([count, self.columns])
+        seed = next_seed(self.seed_generator)
+        draws = tf.random.stateless_uniform([count, 2], seed)
+        column = tf.cast(draws[:, 0] * self.columns, tf.int32)
+        chosen = tf.one_hot(tf.minimum(column, self.columns - 1), self.columns)
+        return tf.where(draws[:, 1:] < 0.5, chosen, tf.ones_like(chosen))
+
+    def compute_output_spec(self, image: Any, training: bool = False) -> keras.KerasTensor:
+        """Return the shape [B, K] of what `call` returns."""
+        return keras.KerasTensor((image.shape[0], self.columns), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "columns": self.columns}
+
+
+@keras.saving.register_keras_serializable("cvpipe")
+class Join(keras.layers.Layer):
+    """The mean of several columns' outputs, of those that drop-path leaves.
+
+    Takes [the choice of `PathChoice`, a map [B, H, W, C] of each of the last columns] and returns
+    [B, H, W, C]. In training each input is left out with probability 0.15 for images that may use
+    all columns, but never all inputs (local drop-path). Where none of the inputs was chosen, their
+    mean goes on to a join that doesn't use it.
+    """
+
+    def __init__(self, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        self.seed_generator = keras.random.SeedGenerator(name=self.name)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Return the mean of the maps that are left."""
+        choice, *maps = inputs
+        count = len(maps)
+        if not training:
+            return sum(maps) / count
+        draws = tf.random.stateless_uniform(
+            [tf.shape(choice)[0], count], next_seed(self.seed_generator)
+        )
+        # The input with the highest draw always stays.
+        stays = (draws >= LOCAL_DROP) | (draws == tf.reduce_max(draws, axis=1, keepdims=True))
+        own = choice[:, -count:]
+        is_global = tf.reduce_min(choice, axis=1, keepdims=True) < 1
+        kept = tf.where(is_global, own, tf.cast(stays, own.dtype))
+        kept = tf.where(tf.reduce_sum(kept, axis=1, keepdims=True) > 0, kept, tf.ones_like(kept))
+        shares = tf.cast(kept / tf.reduce_sum(kept, axis=1, keepdims=True), maps[0].dtype)
+        return sum(x * shares[:, index, None, None, None] for index, x in enumerate(maps))
+
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
+        """Return the shape of one of the maps."""
+        return keras.KerasTensor(inputs[1].shape, dtype=self.compute_dtype)
+
+
+def fractal_block(
+    x: keras.KerasTensor,
+    choice: keras.KerasTensor,
+    filters: int,
+    columns: int,
+    *,
+    style: Style,
+    name: str,
+) -> keras.KerasTensor:
+    """The expansion rule applied `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W,
+    filters].
+
+    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Wherever columns meet, the deeper ones
+    go on from the mean.
+    """
+    current = [x] * columns
+    last = 2 ** (columns - 1)
+    for depth in range(1, last + 1):
+        # Column k convolves once every 2^(K-k) steps.
+        due = [k for k in range(columns) if depth % 2 ** (columns - 1 - k) == 0]
+        for k in due:
+            current[k] = conv_norm(
+                current[k],
+                filters,
+                3,
+                1,
+                style=style,
+                activation="relu",
+                name=f"{name}_column{k + 1}_conv{depth // 2 ** (columns - 1 - k)}",
+            )
+        if len(due) > 1:
+            joined = Join(name=f"{name}_join{depth}")([choice, *(current[k] for k in due)])
+            for k in due:
+                current[k] = joined
+    return current[-1]
+
+
+def fractalnet20(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Section 4's network for CIFAR: five blocks of three columns, a 2×2 pooling after each.
+
+    It has 33,724,618 parameters to train. The paper says 38.6 million; a table of 64, 128, 256,
+    512, 512 channels, which section 4 gives, adds up to this, and to 33,734,922 with biases before
+    the norms.
+
+    Args:
+        image: [B, H, W, C].
+        width: multiplies the channels.
+        style: how the layers are made.
+
+    Returns:
+        {1, 2, 4, 8, 16: [B, H / stride, W / stride, 64, 128, 256, 512, 512 × width]}, each before
+        its pooling, and 32: the last pooling.
+    """
+    columns = 3
+    choice = PathChoice(columns, dtype="float32", name="path")(image)
+    x, features = image, {}
+    for index, channels in enumerate((64, 128, 256, 512, 512)):
+        name = f"stage{index + 1}"
+        filters = scale_channels(channels, width)
+        x = fractal_block(x, choice, filters, columns, style=style, name=name)
+        features[2**index] = x
+        x = MaxPooling2D(2, padding="same", name=f"{name}_pool")(x)
+        if DROPOUT[index]:
+            x = Dropout(DROPOUT[index], name=f"{name}_dropout")(x)
+    features[32] = x
+    return features

@@ -1,0 +1,56 @@
+"""Fully connected layers between a feature map and the logits, as convolutions.
+
+On a larger image than the published one they slide over the map, and the classifier averages what
+it says everywhere: the dense evaluation of OverFeat (Sermanet et al. 2014, section 3.5) and VGG
+(Simonyan and Zisserman 2014, section 3.2).
+"""
+
+from __future__ import annotations
+
+import keras
+
+from cvpipe.models.blocks import Style, conv_norm, scale_channels
+from cvpipe.models.random_layers import Dropout
+
+DROPOUT = 0.5
+"""Share of what enters each of the layers that is dropped in training."""
+
+
+def fully_connected(
+    x: keras.KerasTensor,
+    *,
+    size: int,
+    units: tuple[int, int],
+    first: int,
+    width: float,
+    style: Style,
+) -> keras.KerasTensor:
+    """Two layers with biases, each after dropout.
+
+    Args:
+        x: [B, H, W, C].
+        size: height and width of the published map. A smaller one is seen whole.
+        units: outputs of the layers.
+        first: the first layer's number in the paper; they are called `fc6` and `fc7` for 6.
+        width: multiplies `units`.
+        style: how kernels start out.
+
+    Returns:
+        [B, max(1, H - size + 1), max(1, W - size + 1), units of the last].
+    """
+    for index, count in enumerate(units):
+        name = f"fc{first + index}"
+        rows, columns = x.shape[1:3]
+        kernel = (min(size, rows), min(size, columns)) if index == 0 else 1
+        x = Dropout(DROPOUT, name=f"{name}_dropout")(x)
+        x = conv_norm(
+            x,
+            scale_channels(count, width),
+            kernel,
+            1,
+            style=style.without_norm(),
+            activation="relu",
+            name=name,
+            padding=0,
+        )
+    return x

@@ -1,0 +1,172 @@
+"""GoogLeNet (Szegedy et al. 2014, table 1) and Inception with batch normalization (Ioffe and
+Szegedy 2015, figure 5), called Inception-v2.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from cvpipe.models.blocks import Style, conv_norm, max_pool, scale_channels
+from cvpipe.models.inception_module import Branch, Conv, Pool, module
+from cvpipe.models.local_response import LocalResponseNorm
+from cvpipe.models.random_layers import Dropout
+
+GOOGLENET = (
+    (("3a", 64, 96, 128, 16, 32, 32), ("3b", 128, 128, 192, 32, 96, 64)),
+    (
+        ("4a", 192, 96, 208, 16, 48, 64),
+        ("4b", 160, 112, 224, 24, 64, 64),
+        ("4c", 128, 128, 256, 24, 64, 64),
+        ("4d", 112, 144, 288, 32, 64, 64),
+        ("4e", 256, 160, 320, 32, 128, 128),
+    ),
+    (("5a", 256, 160, 320, 32, 128, 128), ("5b", 384, 192, 384, 48, 128, 128)),
+)
+"""Table 1: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj of the modules between two poolings."""
+
+BATCH_NORM = (
+    (
+        ("3a", 64, 64, 64, 64, 96, "avg", 32),
+        ("3b", 64, 64, 96, 64, 96, "avg", 64),
+        ("3c", 0, 128, 160, 64, 96, "max", 0),
+    ),
+    (
+        ("4a", 224, 64, 96, 96, 128, "avg", 128),
+        ("4b", 192, 96, 128, 96, 128, "avg", 128),
+        ("4c", 160, 128, 160, 128, 160, "avg", 128),
+        ("4d", 96, 128, 192, 160, 192, "avg", 128),
+        ("4e", 0, 128, 192, 192, 256, "max", 0),
+    ),
+    (("5a", 352, 192, 320, 160, 224, "avg", 128), ("5b", 352, 192, 320, 192, 224, "max", 128)),
+)
+"""Figure 5: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3, pool and its projection of the
+modules at strides 8, 16 and 32. Those without 1×1 halve the map. The figure says that 4c and 4d
+have 576 channels; their columns add up to 608, as the authors' network has.
+"""
+
+
+def bottlenecked(
+    one: int, reduce_three: int, three: int, reduce_five: int, five: int, project: int
+) -> tuple[Branch, ...]:
+    """The inception module with dimension reductions (figure 2b)."""
+    return (
+        (Conv(one, 1),),
+        (Conv(reduce_three, 1), Conv(three, 3)),
+        (Conv(reduce_five, 1), Conv(five, 5)),
+        (Pool("max"), Conv(project, 1)),
+    )
+
+
+def naive(one: int, three: int, five: int) -> tuple[Branch, ...]:
+    """The naive inception module (figure 2a), whose pooling keeps all channels."""
+    return ((Conv(one, 1),), (Conv(three, 3),), (Conv(five, 5),), (Pool("max"),))
+
+
+def googlenet(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Table 1, with biases and without norms but two local ones.
+
+    Args:
+        image: [B, H, W, C].
+        width: multiplies the channels.
+        style: how kernels start out.
+
+    Returns:
+        {2, 4, 8, 16, 32: [B, H / stride, W / stride, 64, 192, 480, 832, 1024 × width]}, for 224×224
+        pixels 112, 56, 28, 14, 7.
+    """
+    style = style.without_norm()
+    stem = conv_norm(
+        image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
+    )
+    x = max_pool(stem, 3, 2, name="stem_pool")
+    x = LocalResponseNorm(name="stem_local")(x)
+    for name, channels, kernel in (("stage1_reduce", 64, 1), ("stage1_conv", 192, 3)):
+        x = conv_norm(
+            x, scale_channels(channels, width), kernel, 1, style=style, activation="relu", name=name
+        )
+    x = LocalResponseNorm(name="stage1_local")(x)
+    features = {2: stem, 4: x}
+    for index, modules in enumerate(GOOGLENET, 2):
+        x = max_pool(x, 3, 2, name=f"stage{index}_pool")
+        for name, *channels in modules:
+            full = f"stage{index}_{name}"
+            x = module(x, bottlenecked(*channels), width=width, style=style, name=full)
+        features[2 ** (index + 1)] = x
+    return features
+
+
+AUXILIARY = ("stage3_4a_concat", "stage3_4d_concat")
+"""The layers that auxiliary classifiers see (figure 3)."""
+
+
+def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) -> keras.KerasTensor:
+    """An auxiliary classifier's layers before its logits (section 5): 5×5 average with stride 3,
+    1×1, fully connected, 70 % dropped.
+
+    [B, H, W, C] -> [B, 1, 1, 1024 × width].
+    """
+    rows, columns = x.shape[1:3]
+    window = (min(5, rows), min(5, columns))
+    x = keras.layers.AveragePooling2D(window, 3, name=f"{name}_pool")(x)
+    plain = {"style": style.without_norm(), "activation": "relu", "padding": 0}
+    x = conv_norm(x, scale_channels(128, width), 1, 1, name=f"{name}_conv", **plain)
+    x = conv_norm(
+        x, scale_channels(1024, width), tuple(x.shape[1:3]), 1, name=f"{name}_fc", **plain
+    )
+    return Dropout(0.7, name=f"{name}_dropout")(x)
+
+
+def inception_v2(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Ioffe and Szegedy 2015, figure 5.
+
+    Args:
+        image: [B, H, W, C].
+        width: multiplies the channels.
+        style: how the layers are made. The first convolution is a plain one, where the paper's is
+            separable.
+
+    Returns:
+        {2, 4, 8, 16, 32: [B, H / stride, W / stride, 64, 192, 320, 608, 1024 × width]}.
+    """
+    stem = conv_norm(
+        image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
+    )
+    x = max_pool(stem, 3, 2, name="stem_pool")
+    for name, channels, kernel in (("stage1_reduce", 64, 1), ("stage1_conv", 192, 3)):
+        x = conv_norm(
+            x, scale_channels(channels, width), kernel, 1, style=style, activation="relu", name=name
+        )
+    features = {2: stem, 4: x}
+    x = max_pool(x, 3, 2, name="stage1_pool")
+    stride = 8
+    for index, modules in enumerate(BATCH_NORM, 2):
+        for name, *columns in modules:
+            full = f"stage{index}_{name}"
+            x = module(x, _double(*columns), width=width, style=style, name=full)
+            stride *= 1 if columns[0] else 2
+            features[stride] = x
+    return features
+
+
+def _double(
+    one: int,
+    reduce_three: int,
+    three: int,
+    reduce_double: int,
+    double: int,
+    pool: str,
+    project: int,
+) -> tuple[Branch, ...]:
+    """The module with two 3×3 convolutions for the 5×5; without `one` it has stride 2."""
+    stride = 1 if one else 2
+    branches: tuple[Branch, ...] = (
+        (Conv(reduce_three, 1), Conv(three, 3, stride)),
+        (Conv(reduce_double, 1), Conv(double, 3), Conv(double, 3, stride)),
+    )
+    if not one:
+        return (*branches, (Pool(pool, stride),))
+    return ((Conv(one, 1),), *branches, (Pool(pool), Conv(project, 1)))

@@ -1,0 +1,152 @@
+"""A network's layers as a table: shape, parameters, multiply-adds, memory, receptive field.
+
+A row is a convolution, a fully connected layer, a pooling, an addition, a concatenation or a
+product. Norms, activations, paddings and dropout belong to the row before them, as if they worked
+in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, prod
+from typing import Any, NamedTuple
+
+import keras
+
+from cvpipe.models.cost import layer_multiply_adds
+
+BYTES = 4
+"""Of an activation, in float32."""
+HEAD = ("fc", "pool", "hidden", "logits", "auxiliary", "head")
+"""Beginnings of the names of rows that don't count for a backbone's receptive field."""
+
+_COMPUTES = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Dense,
+    keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.Add,
+    keras.layers.Concatenate,
+    keras.layers.Multiply,
+    keras.layers.UpSampling2D,
+)
+
+Field = tuple[float, float] | None
+"""Rows and columns of the image; None: all of it."""
+
+
+class Row(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    kind: str
+    """Class of the layer, "Input" for the image."""
+    shape: tuple[int, ...]
+    """Of the output, without the batch."""
+    parameters: int
+    """With those of the norms and activations that follow, moving statistics included."""
+    macs: int
+    """Multiply-adds an image."""
+    receptive_field: tuple[int, int] | None
+    """Rows and columns of the image that a pixel depends on, whether or not the image has so many;
+    None: the whole image. Gates that see the whole image don't count.
+    """
+
+    @property
+    def activations(self) -> int:
+        """Number of values that the layer puts out for an image."""
+        return prod(self.shape)
+
+
+class _View(NamedTuple):
+    """A tensor's row, and how it looks at the image."""
+
+    row: int
+    field: Field
+    step: tuple[float, float]
+    """Rows and columns of the image between two pixels."""
+
+
+def layer_table(model: keras.Model) -> list[Row]:
+    """The rows of a functional model with fixed shapes, in the order of the graph."""
+    rows: list[Row] = []
+    views: dict[int, _View] = {}
+    for operation in model.operations:
+        outputs = keras.tree.flatten(operation.output)
+        if isinstance(operation, keras.layers.InputLayer):
+            view = _View(len(rows), (1, 1), (1, 1))
+            rows.append(Row(operation.name, "Input", _shape(outputs[0]), 0, 0, (1, 1)))
+        else:
+            seen = [views[id(x)] for x in keras.tree.flatten(operation.input) if id(x) in views]
+            view = _look(operation, seen)
+            parameters = sum(prod(v.shape) for v in getattr(operation, "weights", ()))
+            if isinstance(operation, _COMPUTES) or len(seen) > 1:
+                view = view._replace(row=len(rows))
+                kind, macs = type(operation).__name__, layer_multiply_adds(operation)
+                field = None if view.field is None else tuple(map(int, view.field))
+                shape = _shape(outputs[0])
+                rows.append(Row(operation.name, kind, shape, parameters, macs, field))
+            elif parameters:
+                row = rows[view.row]
+                rows[view.row] = row._replace(parameters=row.parameters + parameters)
+        views.update({id(x): view for x in outputs})
+    return rows
+
+
+def receptive_field(rows: Sequence[Row]) -> list[int] | None:
+    """Rows and columns of the image that a pixel of the backbone's last map depends on, by the
+    largest of its rows; None where each depends on the whole image.
+    """
+    fields = [row.receptive_field for row in rows if not row.name.startswith(HEAD)]
+    known = [field for field in fields if field is not None]
+    return [max(field[axis] for field in known) for axis in (0, 1)] if known else None
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """A row in plain JSON values, with its number of activations."""
+    return {
+        **row._asdict(),
+        "shape": list(row.shape),
+        "activations": row.activations,
+        "activation_bytes": BYTES * row.activations,
+        "receptive_field": row.receptive_field and list(row.receptive_field),
+    }
+
+
+def _shape(x: keras.KerasTensor) -> tuple[int, ...]:
+    return tuple(x.shape[1:])
+
+
+def _look(operation: Any, seen: Sequence[_View]) -> _View:
+    """The view of an operation's output, given those of its inputs."""
+    # A gate has looked at the whole image; what it multiplies has not.
+    local = [view for view in seen if view.field is not None]
+    if not local or isinstance(operation, keras.layers.GlobalAveragePooling2D):
+        return seen[0]._replace(field=None)
+    field = tuple(max(view.field[axis] for view in local) for axis in (0, 1))  # type: ignore[index]
+    step = tuple(max(view.step[axis] for view in local) for axis in (0, 1))
+    kernel, stride, dilation = _window(operation)
+    field = tuple(
+        size + (pixels - 1) * apart * between
+        for size, pixels, apart, between in zip(field, kernel, dilation, step, strict=True)
+    )
+    step = tuple(between * by for between, by in zip(step, stride, strict=True))
+    return _View(seen[0].row, field, step)  # type: ignore[arg-type]
+
+
+def _window(operation: Any) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:
+    """Size of an operation's window, its stride and dilation, each for rows and columns."""
+    if isinstance(operation, keras.layers.Conv2DTranspose):
+        pairs = zip(operation.kernel_size, operation.strides, strict=True)
+        kernel = [ceil(size / stride) for size, stride in pairs]
+        return kernel, [1 / stride for stride in operation.strides], (1, 1)
+    if isinstance(operation, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+        return operation.kernel_size, operation.strides, operation.dilation_rate
+    if isinstance(operation, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
+        return operation.pool_size, operation.strides, (1, 1)
+    if isinstance(operation, keras.layers.UpSampling2D):
+        return (1, 1), [1 / factor for factor in operation.size], (1, 1)
+    return (1, 1), (1, 1), (1, 1)

@@ -1,0 +1,81 @@
+"""Weights of another Keras model of the same structure.
+
+Layers are paired by their place in the graph: both are walked from the output, the inputs of a
+layer in order, so that names don't matter. Keras Applications' classifiers fit ours that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from cvpipe.errors import ConfigError
+
+
+def transfer(source: keras.Model, target: keras.Model) -> None:
+    """Assign the weights of `source` to `target`, both functional with one output.
+
+    A kernel that differs in its dimensions of length 1, such as a fully connected layer's beside a
+    1×1 convolution's, is reshaped, and the kernel of a flattened map becomes a convolution's. A
+    BatchNorm without a scale gives one of 1. Layers that only `source` has may hold no weights but
+    a `Normalization`'s, which are left out.
+
+    Raises:
+        ConfigError: the networks differ.
+    """
+    given = [
+        (name, value)
+        for layer in _walk(source)
+        if not isinstance(layer, keras.layers.Normalization)
+        for name, value in _weights(layer)
+    ]
+    for layer in _walk(target):
+        for name, variable in _weights(layer):
+            if name == "gamma" and (not given or given[0][0] != "gamma"):
+                variable.assign(np.ones(variable.shape))
+                continue
+            if not given:
+                raise ConfigError(f"{source.name} has no weights left for {variable.path}")
+            _, value = given.pop(0)
+            if not _fits(value, variable):
+                raise ConfigError(
+                    f"{source.name} has {tuple(value.shape)} where {variable.path} of"
+                    f" {target.name} is {tuple(variable.shape)}: the networks differ"
+                )
+            variable.assign(np.reshape(value, variable.shape))
+    if given:
+        raise ConfigError(f"{target.name} has no place for {len(given)} weights of {source.name}")
+
+
+def _fits(value: Any, variable: Any) -> bool:
+    """True if both have the same dimensions but those of length 1, or one is flattened."""
+    own, other = ([size for size in x.shape if size > 1] for x in (variable, value))
+    flattened = len(value.shape) == 2 and value.shape[-1] == variable.shape[-1]
+    return own == other or (flattened and np.prod(value.shape) == np.prod(variable.shape))
+
+
+def _weights(layer: keras.layers.Layer) -> Iterator[tuple[str, Any]]:
+    """The weights of a layer and their names."""
+    for variable in layer.weights:
+        yield variable.name, variable
+
+
+def _walk(model: keras.Model) -> list[Any]:
+    """The layers with weights, inputs before outputs, those of the first input first."""
+    order: list[Any] = []
+    [output] = keras.tree.flatten(model.output)
+    waiting, seen = [(output._keras_history.operation, False)], set()
+    while waiting:
+        operation, ready = waiting.pop()
+        if ready:
+            order.append(operation)
+        elif id(operation) not in seen:
+            seen.add(id(operation))
+            waiting.append((operation, True))
+            inputs = keras.tree.flatten(operation.input) if operation._inbound_nodes else []
+            before = [x._keras_history.operation for x in inputs]
+            waiting += [(o, False) for o in reversed(before) if o is not operation]
+    return [layer for layer in order if getattr(layer, "weights", [])]

@@ -1,0 +1,86 @@
+"""The page docs/canon.md: every network beside its published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lines import table
+
+HEAD = """# Networks beside their papers
+
+Written by `python docs/generate` from `cvpipe models --json`; not edited by hand.
+
+`cvpipe models NAME` prints a network's layers, `cvpipe models --pipeline FILE` those of a
+pipeline's own networks, heads included. `cvpipe models compare NAME NAME` also measures latency.
+
+Figures are for the published input and classes. Parameters are those that are trained; "all" adds
+BatchNorm's moving statistics. Multiply-adds are those of convolutions and fully connected layers.
+Activations are the outputs of convolutions, fully connected layers, poolings, additions and
+concatenations, and the image, for one image in float32; norms and activation functions are counted
+as in place. "Sees" is the receptive field of the backbone's last map.
+
+Published figures in bold are equal to the last digit given, or within 1 % where the source rounds.
+Sources: T torchvision, K Keras Applications, M timm, C counted from the paper's table, P the paper.
+"""
+TAIL = """
+The lectures' slide of VGG16 lists the same rows, which add up to 15.2 million values and 61 MB. Its
+sum, 24 million and 96 MB, does not follow from them. The slide of the inception module with
+bottlenecks gives 358 million multiply-adds; its rows add up to 271 million, and to 358 where the
+3×3 convolution is counted twice.
+"""
+
+
+def canon() -> str:
+    """Return the page, with every network built anew: about a minute."""
+    from cvpipe.models.catalog import NETWORKS
+    from cvpipe.models.describe import describe
+
+    return page([describe(name) for name in NETWORKS])
+
+
+def page(networks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page, from the list that `cvpipe models --json` prints."""
+    head = ("Network", "Parameters", "all", "Published", "M mult-adds", "Published")
+    head += ("Activations MB", "Input", "Sees", "Paper")
+    deviations = [
+        f"- `{network['name']}`: {network['published']['deviation']}."
+        for network in networks
+        if network["published"] and network["published"]["deviation"]
+    ]
+    rows = table(head, [_cells(network) for network in networks])
+    named = "\n".join(deviations)
+    return f"{HEAD}\n{rows}\n## Deviations\n\n{named}\n{TAIL}"
+
+
+def _cells(network: Mapping[str, Any]) -> list[str]:
+    field = network["receptive_field"]
+    return [
+        f"`{network['name']}`",
+        f"{network['trainable_parameters']:,}",
+        f"{network['parameters']:,}",
+        *_published(network),
+        f"{network['activation_bytes'] / 1e6:.1f}",
+        _sides(network["input_shape"]),
+        _sides(field) if field else "all",
+        network["paper"],
+    ]
+
+
+def _published(network: Mapping[str, Any]) -> list[str]:
+    """Cells from the published parameters to the published multiply-adds."""
+    macs, known = f"{network['macs'] / 1e6:,.1f}", network["published"]
+    if known is None:
+        return ["–", macs, "–"]
+    mark = "" if known["deviation"] else "**"
+    counted = " all" if known["counted"] == "all" else ""
+    cells = ["–", macs, "–"]
+    if known["parameters"] is not None:
+        cells[0] = f"{mark}{known['parameters']:,.0f}{mark}{counted} ({known['source']})"
+    if known["gmacs"] is not None:
+        cells[2] = f"{mark}{1000 * known['gmacs']:,.0f}{mark} ({known['source']})"
+    return cells
+
+
+def _sides(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
