@@ -131,18 +131,20 @@ def opened(artifact: Path) -> Any:
     return open_artifact(artifact)
 
 
-@pytest.fixture(params=["in this process", *soaked("in its own")])
-def gate_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replay artifacts in the test's process, which saves the start of TensorFlow.
-
-    `make soak` repeats the test through the gate's own process.
-    """
-    if request.param == "in its own":
-        return
+@pytest.fixture
+def gate_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replay artifacts in the test's process, which saves the start of TensorFlow."""
     from cvpipe.export import gate
     from cvpipe.export.replay import replay
 
     monkeypatch.setattr(gate, "_replay", lambda folder, requests: replay(str(folder), requests))
+
+
+@pytest.fixture(params=["in this process", *soaked("in its own")])
+def gate_in_either_process(request: pytest.FixtureRequest) -> None:
+    """Replay artifacts in the test's process; `make soak` repeats the test through the gate's own."""
+    if request.param == "in this process":
+        request.getfixturevalue("gate_in_this_process")
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,12 @@ def test_the_export_passes_the_gate(exported: Path) -> None:
     assert read_about(exported)["gate"]["max_difference"] <= 1e-5
 
 
+@pytest.mark.soak
+def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
+    export(run, tmp_path)
+    assert read_about(tmp_path / "1")["gate"]["max_difference"] <= 1e-5
+
+
 def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path: Path) -> None:
     # Evaluation writes a report.
     copied = Run(Path(shutil.copytree(run.folder, tmp_path / "run")))

@@ -29,7 +29,7 @@ class Padding(NamedTuple):
     share: float
     """Part of all arithmetic, padding included."""
     layers: tuple[Layer, ...]
-    """Those that lose most."""
+    """The layers that lose most."""
 
 
 def padding_of(program: Program, lanes: int) -> Padding:

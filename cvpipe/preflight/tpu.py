@@ -32,7 +32,7 @@ class Compiled(NamedTuple):
     cost: Cost | None
     """None where it failed."""
     error: str
-    """What the compiler said; empty where it succeeded."""
+    """The compiler's message; empty where it succeeded."""
     needed: int | None
     """Bytes of memory that a program needs that doesn't fit, where the compiler says so."""
     seconds: float
