@@ -142,7 +142,7 @@ def gate_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["in this process", *soaked("in its own")])
 def gate_in_either_process(request: pytest.FixtureRequest) -> None:
-    """Replay artifacts in the test's process; `make soak` repeats the test through the gate's own."""
+    """Replay artifacts in the test's process, and in `make soak` also through the gate's own."""
     if request.param == "in this process":
         request.getfixturevalue("gate_in_this_process")
 
