@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,12 @@ def page(networks: Sequence[Mapping[str, Any]]) -> str:
     head = ("Network", "Parameters", "all", "Published", "M mult-adds", "Published")
     head += ("Activations MB", "Input", "Sees", "Paper")
     deviations = [
-        f"- `{network['name']}`: {network['published']['deviation']}."
+        textwrap.fill(
+            f"- `{network['name']}`: {network['published']['deviation']}.",
+            100,
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
         for network in networks
         if network["published"] and network["published"]["deviation"]
     ]
