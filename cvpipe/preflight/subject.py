@@ -19,6 +19,7 @@ from cvpipe.export.signatures import tensor_signature
 from cvpipe.preflight.lowering import Lowered, lower, without_strings
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Task
+from cvpipe.training.adversarial import with_attacks
 from cvpipe.training.build import build_state
 from cvpipe.training.distillation import with_teacher
 from cvpipe.training.state import State
@@ -107,6 +108,7 @@ def open_subject(config: Config) -> Subject:
         )
     source = open_splits(config.data)["train"]
     task = with_teacher(load_task(config, source.facts), config, source.facts)
+    task = with_attacks(task, config)
     state, _ = build_state(config, task, len(source))
     batches = training_batches(source, config, task.encode, None, first_step=0, last_step=1)
     return Subject(config, source, task, state, batches.element_spec)
