@@ -167,12 +167,14 @@ def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
         return bytes(range(begin, end))
 
     monkeypatch.setattr(shards, "read_range", read_range)
+    monkeypatch.setattr(shards, "GAP", 2)
     ranges = np.stack([np.arange(10), np.arange(10) + 1], axis=1)
     checksums = np.array([zlib.crc32(bytes([n % 10])) for n in range(20)], np.uint32)
     reader = Shards(["a", "b"], [ranges, ranges], checksums, {3: "was missing"}, 20)
-    reader.announce(np.array([8, 12, 9, 10, 11, 4]))
+    # Two records between 1 and 4 are read along, three between 4 and 8 are too many.
+    reader.announce(np.array([8, 12, 9, 10, 11, 4, 1]))
     assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
-    assert sorted(requests) == [("a", 4, 5), ("a", 8, 10), ("b", 0, 3)]
+    assert sorted(requests) == [("a", 1, 5), ("a", 8, 10), ("b", 0, 3)]
     reader.announce(np.array([6, 7]))
     assert reader.read(6) == b"\6"
     with pytest.raises(DataError, match="a is broken there"):

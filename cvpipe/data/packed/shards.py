@@ -21,6 +21,9 @@ from cvpipe.storage import read_range
 
 # Requests at once.
 REQUESTS = 64
+# Bytes between two records, such as those of held-out examples, that take less time to read than
+# another request to be answered.
+GAP = 2**20
 # Announced records that are kept although nobody has asked for them.
 _KEPT = 4
 
@@ -64,7 +67,7 @@ class Shards:
             coming = self._coming.pop(record, None)
         content = self._arrived(coming) if coming else None
         if content is None:
-            [content] = self._fetch(record, 1)
+            [content] = self._fetch([record])
         if zlib.crc32(content) != self._checksums[record]:
             raise DataError(
                 "the record is damaged: its checksum is another than when it was packed"
@@ -72,19 +75,19 @@ class Shards:
         return content
 
     def announce(self, records: np.ndarray) -> None:
-        """Begin to read records, int64 [n]; neighbors in one request."""
+        """Begin to read records, int64 [n]; those that lie close together in one request."""
         wanted = np.unique(records)
         shards = np.searchsorted(self._ends, wanted, side="right")
-        # A new request where a record isn't the last one's neighbor in the same file.
-        cuts = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(shards) != 0)) + 1
+        between = self._ranges[wanted[1:], 0] - self._ranges[wanted[:-1], 1]
+        cuts = np.flatnonzero((between > GAP) | (np.diff(shards) != 0)) + 1
         for run in np.split(wanted, cuts):
-            first = int(run[0])
-            request = self._threads().submit(self._fetch, first, len(run))
+            together = run.tolist()
+            request = self._threads().submit(self._fetch, together)
             with self._lock:
-                for number in range(len(run)):
-                    self._coming[first + number] = request, number
-                    self._coming.move_to_end(first + number)
-                while len(self._coming) > max(self._most, len(run)):
+                for number, record in enumerate(together):
+                    self._coming[record] = request, number
+                    self._coming.move_to_end(record)
+                while len(self._coming) > max(self._most, len(together)):
                     self._coming.popitem(last=False)
 
     def _arrived(self, coming: tuple[Future[list[bytes]], int]) -> bytes | None:
@@ -95,10 +98,10 @@ class Shards:
         except DataError:
             return None
 
-    def _fetch(self, first: int, count: int) -> list[bytes]:
-        """Read neighbors in one file by one request."""
-        ranges = self._ranges[first : first + count].tolist()
-        file = self._files[bisect.bisect_right(self._ends, first)]
+    def _fetch(self, records: Sequence[int]) -> list[bytes]:
+        """Read records of one file, in order, by one request."""
+        ranges = self._ranges[records].tolist()
+        file = self._files[bisect.bisect_right(self._ends, records[0])]
         begin, end = ranges[0][0], ranges[-1][1]
         part = read_range(file, begin, end) if end > begin else b""
         return [cut_record(part, begin, *own) for own in ranges]
