@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import keras
 
@@ -143,7 +144,7 @@ def classification_network(
     )
     application = application_of(name)
     network = None if application else published(name)
-    settings = {"bias": bias, "style": style}
+    settings: dict[str, Any] = {"bias": bias, "style": style}
     logits = classifier(
         features,
         classes,

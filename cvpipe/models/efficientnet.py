@@ -5,6 +5,7 @@ resolution.
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 import keras
 
@@ -52,7 +53,7 @@ def mbconv(
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` where the shapes
     agree, and left out of a share `drop` of the examples in training.
     """
-    settings = {"style": style, "activation": "silu"}
+    settings: dict[str, Any] = {"style": style, "activation": "silu"}
     y = x
     if expansion > 1:
         y = conv_norm(y, expansion * x.shape[-1], 1, 1, name=f"{name}_expand", **settings)

@@ -4,6 +4,8 @@ Szegedy 2015, figure 5), called Inception-v2.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import keras
 
 from cvpipe.models.blocks import Style, conv_norm, max_pool, scale_channels
@@ -11,7 +13,7 @@ from cvpipe.models.inception_module import Branch, Conv, Pool, module
 from cvpipe.models.local_response import LocalResponseNorm
 from cvpipe.models.random_layers import Dropout
 
-GOOGLENET = (
+GOOGLENET: tuple[tuple[tuple[str, int, int, int, int, int, int], ...], ...] = (
     (("3a", 64, 96, 128, 16, 32, 32), ("3b", 128, 128, 192, 32, 96, 64)),
     (
         ("4a", 192, 96, 208, 16, 48, 64),
@@ -24,7 +26,9 @@ GOOGLENET = (
 )
 """Table 1: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool proj of the modules between two poolings."""
 
-BATCH_NORM = (
+Row = tuple[str, int, int, int, int, int, Literal["max", "avg"], int]
+
+BATCH_NORM: tuple[tuple[Row, ...], ...] = (
     (
         ("3a", 64, 64, 64, 64, 96, "avg", 32),
         ("3b", 64, 64, 96, 64, 96, "avg", 64),
@@ -110,7 +114,7 @@ def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) ->
     rows, columns = x.shape[1:3]
     window = (min(5, rows), min(5, columns))
     x = keras.layers.AveragePooling2D(window, 3, name=f"{name}_pool")(x)
-    plain = {"style": style.without_norm(), "activation": "relu", "padding": 0}
+    plain: dict[str, Any] = {"style": style.without_norm(), "activation": "relu", "padding": 0}
     x = conv_norm(x, scale_channels(128, width), 1, 1, name=f"{name}_conv", **plain)
     x = conv_norm(
         x, scale_channels(1024, width), tuple(x.shape[1:3]), 1, name=f"{name}_fc", **plain
@@ -144,24 +148,18 @@ def inception_v2(
     x = max_pool(x, 3, 2, name="stage1_pool")
     stride = 8
     for index, modules in enumerate(BATCH_NORM, 2):
-        for name, *columns in modules:
+        for row in modules:
+            name, one = row[:2]
             full = f"stage{index}_{name}"
-            x = module(x, _double(*columns), width=width, style=style, name=full)
-            stride *= 1 if columns[0] else 2
+            x = module(x, _double(row), width=width, style=style, name=full)
+            stride *= 1 if one else 2
             features[stride] = x
     return features
 
 
-def _double(
-    one: int,
-    reduce_three: int,
-    three: int,
-    reduce_double: int,
-    double: int,
-    pool: str,
-    project: int,
-) -> tuple[Branch, ...]:
-    """The module with two 3×3 convolutions for the 5×5; without `one` it has stride 2."""
+def _double(row: Row) -> tuple[Branch, ...]:
+    """The module of a row of BATCH_NORM, with two 3×3 convolutions for the 5×5."""
+    _, one, reduce_three, three, reduce_double, double, pool, project = row
     stride = 1 if one else 2
     branches: tuple[Branch, ...] = (
         (Conv(reduce_three, 1), Conv(three, 3, stride)),

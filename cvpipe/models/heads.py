@@ -64,7 +64,7 @@ def classifier(
         )(x)
     if dropout > 0:
         x = Dropout(dropout, name="dropout")(x)
-    settings = {"bias": bias, "style": style, "name": "logits"}
+    settings: dict[str, Any] = {"bias": bias, "style": style, "name": "logits"}
     return last_layer(classes, drop_connect=drop_connect, **settings)(x)
 
 

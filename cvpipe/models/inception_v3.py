@@ -4,6 +4,8 @@ norm) as its authors published it: 299×299 pixels become 35×35×288, 17×17×7
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
@@ -110,7 +112,7 @@ def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) ->
     """
     rows, columns = x.shape[1:3]
     x = keras.layers.AveragePooling2D((min(5, rows), min(5, columns)), 3, name=f"{name}_pool")(x)
-    settings = {"style": style, "activation": "relu", "padding": 0}
+    settings: dict[str, Any] = {"style": style, "activation": "relu", "padding": 0}
     x = conv_norm(x, scale_channels(128, width), 1, 1, name=f"{name}_conv1", **settings)
     kernel = (min(5, x.shape[1]), min(5, x.shape[2]))
     return conv_norm(x, scale_channels(768, width), kernel, 1, name=f"{name}_conv2", **settings)

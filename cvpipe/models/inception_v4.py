@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from cvpipe.models.blocks import Style, activate, add_residual, conv_norm
@@ -121,8 +123,9 @@ def inception_v4(
     `image` has at least 75 pixels each way.
     """
     x, features = image, {}
+    settings: dict[str, Any] = {"width": width, "style": style}
     for index, step in enumerate(STEM_V4, 1):
-        name, settings = f"stem{index}", {"width": width, "style": style}
+        name = f"stem{index}"
         if isinstance(step, Conv):
             x = steps(x, (step,), name=name, **settings)
         else:
@@ -144,7 +147,7 @@ def inception_resnet_v2(
     `image` has at least 75 pixels each way. BatchNorms have a scale; those of the authors' code and
     of Keras have none. Residual blocks can be left out in training.
     """
-    settings = {"width": width, "style": style}
+    settings: dict[str, Any] = {"width": width, "style": style}
     x = steps(image, STEM, name="stem", **settings)
     features = {}
     drops = iter(linear_decay(sum(stage[2] for stage in RESIDUAL_STAGES), style.stochastic_depth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -58,7 +59,7 @@ def block(
     kernel, expanded, channels, gated, activation, stride = row
     # Rows state the expansion of an unscaled network; the factor stays.
     expanded, channels = (divisible_channels(count * width) for count in (expanded, channels))
-    settings = {"style": style, "activation": activation}
+    settings: dict[str, Any] = {"style": style, "activation": activation}
     y = x
     if expanded != x.shape[-1]:
         y = conv_norm(y, expanded, 1, 1, name=f"{name}_expand", **settings)

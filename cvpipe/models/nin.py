@@ -1,13 +1,14 @@
 """Network in network (Lin et al. 2013, section 3): convolution, two layers at each pixel, pooling.
 
-The last of them gives the classes' maps, whose averages are the logits: the classifier with
-`head: map` of the catalog has it. The authors' code ends in a ReLU there, which is left out here.
+The last of them gives the classes' maps, whose averages are the logits: the catalog's
+`class_maps` says so. The authors' code ends in a ReLU there, which is left out here.
 All convolutions have biases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -50,7 +51,7 @@ def nin_imagenet(
     """The authors' network for ImageNet: 224×224×3 become 54×54×96, 27×27×256, 13×13×384,
     6×6×1024.
     """
-    settings = {"width": width, "style": style}
+    settings: dict[str, Any] = {"width": width, "style": style}
     one = mlpconv(image, (96, 96, 96), 11, 4, padding=0, name="stage1", **settings)
     x = max_pool(one, 3, 2, name="stage1_pool")
     two = mlpconv(x, (256, 256, 256), 5, name="stage2", **settings)
@@ -66,7 +67,7 @@ def nin_cifar(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
     """The authors' network for CIFAR-10 (figure 2): 32×32×3 become 32×32×96, 16×16×192, 8×8×192."""
-    settings = {"width": width, "style": style}
+    settings: dict[str, Any] = {"width": width, "style": style}
     one = mlpconv(image, (192, 160, 96), 5, name="stage1", **settings)
     x = max_pool(one, 3, 2, name="stage1_pool")
     x = Dropout(0.5, name="stage1_dropout")(x)

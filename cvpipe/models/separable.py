@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from cvpipe.models.blocks import (
@@ -48,7 +50,7 @@ def mobilenet_v1(
     for number, layers in enumerate(MOBILENET, 1):
         for index, (channels, stride) in enumerate(layers, 1):
             name = f"stage{number}_block{index}"
-            settings = {"style": style, "activation": "relu6"}
+            settings: dict[str, Any] = {"style": style, "activation": "relu6"}
             x = depthwise_norm(x, 3, stride, name=f"{name}_depthwise", **settings)
             x = conv_norm(
                 x, scale_channels(channels, width), 1, 1, name=f"{name}_point", **settings

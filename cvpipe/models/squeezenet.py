@@ -1,6 +1,6 @@
 """SqueezeNet (Iandola et al. 2016): fire module → network. All convolutions have biases.
 
-conv10 gives the classes' maps, whose averages are the logits (`head: map` of the catalog); the
+conv10 gives the classes' maps, whose averages are the logits (`class_maps` of the catalog); the
 authors' code has a ReLU between, which is left out here.
 """
 

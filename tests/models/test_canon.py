@@ -259,6 +259,7 @@ MAPPED = (
     "mobilenet_v3_small",
     "shufflenet_g3",
     "efficientnet_b0",
+    "nasnet_mobile",
 )
 """A network of each family with maps at the strides 8, 16 and 32."""
 
@@ -270,12 +271,12 @@ def test_a_family_is_the_backbone_of_an_ssd_and_of_an_fcn(name: str) -> None:
     boxes = [2] * (len(maps.strides) + len(maps.extras))
     settings = {"width": 0.25, "style": Style()}
     detector = ssd(backbone(name), (64, 64, 3), 4, maps=maps, boxes=boxes, **settings)
-    assert detector.output["box"].shape == (None, 2 * (64 + 16 + 4 + 1), 4)
+    assert detector.output["boxes"].shape == (None, 2 * (64 + 16 + 4 + 1), 4)
     segmenter = fcn(backbone(name), (64, 64, 3), 5, stride=8, **settings)
     assert segmenter.output["logits"].shape == (None, 64, 64, 5)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "inception_v3", "nasnet_mobile", "nin_imagenet"])
+@pytest.mark.parametrize("name", ["alexnet", "inception_v3", "nin_imagenet"])
 @without_weights()
 def test_a_family_without_padding_is_no_backbone_of_an_fcn_and_says_so(name: str) -> None:
     with pytest.raises(ConfigError):
