@@ -31,7 +31,7 @@ class Thawing:
 
 
 NO_THAWING = Thawing()
-"""What is frozen stays so."""
+"""No layer is trained later than others."""
 
 
 def plan_thawing(networks: Mapping[str, keras.Model], config: Config, examples: int) -> Thawing:
