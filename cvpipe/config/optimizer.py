@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 from cvpipe.config.section import Count, NonNegative, Positive, Section, Share
 
 
-class Sgd(Section):
+class Descent(Section):
+    """An optimizer with a learning rate."""
+
+    backbone_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of the backbone as a share of the head's, for a backbone that starts from
+    `model.weights` (discriminative fine-tuning, Howard and Ruder 2018).
+    """
+
+
+class Sgd(Descent):
     """Stochastic gradient descent, with momentum."""
 
     kind: Literal["sgd"]
@@ -25,7 +34,7 @@ class Sgd(Section):
     """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
 
 
-class Adam(Section):
+class Adam(Descent):
     """Adam (Kingma and Ba 2014)."""
 
     kind: Literal["adam"]
@@ -52,7 +61,7 @@ class AdamW(Adam):
     """Share of each kernel removed at a step, times the learning rate."""
 
 
-class AdaGrad(Section):
+class AdaGrad(Descent):
     """AdaGrad (Duchi et al. 2011)."""
 
     kind: Literal["adagrad"]
@@ -67,7 +76,7 @@ class AdaGrad(Section):
     """
 
 
-class RmsProp(Section):
+class RmsProp(Descent):
     """RMSProp (Tieleman and Hinton 2012)."""
 
     kind: Literal["rmsprop"]

@@ -120,6 +120,35 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _images_are_those_of_the_weights(self) -> Self:
+        weights, normalize = self.model.weights, self.prepare.normalize
+        if normalize == "weights" and weights is None:
+            raise misfit(
+                "prepare.normalize",
+                "prepare.normalize: weights normalizes as model.weights were trained with; add"
+                " them, or choose another way",
+            )
+        packaged = weights == "imagenet" and not application_of(self.model.backbone)
+        if packaged and normalize != "weights":
+            raise misfit(
+                "prepare.normalize",
+                "prepare.normalize must be weights for model.weights: imagenet, which brings the"
+                " mean and std of its images; leave prepare.mean and prepare.std out",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _thaws_before_the_end(self) -> Self:
+        epochs = self.model.freeze_epochs
+        if epochs is not None and epochs >= self.train.epochs:
+            raise misfit(
+                "model.freeze_epochs",
+                f"model.freeze_epochs ({epochs:g}) must be below train.epochs"
+                f" ({self.train.epochs}); leave it out to keep layers frozen to the end",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _lbfgs_sees_one_loss(self) -> Self:
         if not any(isinstance(optimizer, Lbfgs) for optimizer in self.optimizers.values()):
             return self
@@ -134,6 +163,7 @@ class Config(Section):
             "train.clip_norm": self.train.clip_norm,
             "train.clip_value": self.train.clip_value,
             "train.precision": self.train.precision != "float32",
+            "model.freeze_epochs": self.model.freeze_epochs,
         }
         advice = {
             "model.norm": "use group or none",

@@ -25,9 +25,10 @@ class Prepare(Section):
     """1: gray, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
     """Way to bring an image to `size`; each task allows some of these."""
-    normalize: Literal["given", "channels", "image", "pca", "zca"] = "given"
+    normalize: Literal["given", "channels", "image", "pca", "zca", "weights"] = "given"
     """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard
     deviation; image, the mean image; pca or zca, the mean image, then whitening (for small images).
+    weights: as `model.weights` were trained with.
     """
     mean: tuple[Finite, ...] = (0.5,)
     """Subtracted from pixels in [0, 1]; one value, or one a channel. 0.5 with a std of 0.5 gives
@@ -46,6 +47,10 @@ class Prepare(Section):
         normalizes.
         """
         return (self.mean, self.std) if self.normalize == "given" else ((0.0,), (1.0,))
+
+    @property
+    def _origin(self) -> str:
+        return "model.weights" if self.normalize == "weights" else "the training set"
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Prepare:
@@ -68,8 +73,8 @@ class Prepare(Section):
                 and getattr(self, key) != type(self).model_fields[key].default
             ):
                 raise ValueError(
-                    f"{key} is given, and normalize: {self.normalize} takes it from the training"
-                    " set; leave one out"
+                    f"{key} is given, and normalize: {self.normalize} takes it from"
+                    f" {self._origin}; leave one out"
                 )
         values = prod(self.size) * self.channels
         if self.normalize in ("pca", "zca") and values > MAX_WHITENED_VALUES:

@@ -136,17 +136,29 @@ def _data(about: Mapping[str, Any]) -> list[str]:
 
 
 def _making(about: Mapping[str, Any]) -> list[str]:
-    weights = about["config"].get("model", {}).get("weights")
-    started = f"Training started from these weights: `{json.dumps(weights)}`." if weights else ""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     config = json.dumps(about["config"], indent=2)
     return [
         "## Training",
         "",
-        *([started, ""] if started else []),
+        *_given_weights(about),
         f"Made with {versions}.",
         "",
         "```json",
         config,
         "```",
     ]
+
+
+def _given_weights(about: Mapping[str, Any]) -> list[str]:
+    """Name the origin of the weights that the training started from, of each member once."""
+    found = [member["weights"] for member in about["members"] if member.get("weights")]
+    rows = [
+        [own["source"], own["license"] or "not stated", f"`{own['sha256'] or 'not known'}`"]
+        for number, own in enumerate(found)
+        if own not in found[:number]
+    ]
+    if not rows:
+        return []
+    head = ["source", "license", "SHA-256"]
+    return ["Training started from these weights:", "", *table(head, rows), ""]

@@ -105,7 +105,11 @@ def export_members(
             "versions": members[0].run.versions,
             "trained_on": known,
             "members": [
-                {"checkpoint": str(member.checkpoint), "config": member.run.config.to_json()}
+                {
+                    "checkpoint": str(member.checkpoint),
+                    "config": member.run.config.to_json(),
+                    "weights": _provenance(member.run),
+                }
                 for member in members
             ],
         }
@@ -156,6 +160,12 @@ def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:
         return {}
     run, checkpoint = members[0]
     return run.measured(int(read_checkpoint(checkpoint, ("step",))["step"]))
+
+
+def _provenance(run: Run) -> dict[str, Any] | None:
+    """Return the origin of the weights that the run began with; None for random ones."""
+    weights = run.weights
+    return None if weights is None else weights._asdict()
 
 
 def _publish(unchecked: Path, folder: Path) -> int:

@@ -62,6 +62,18 @@ APPLICATIONS = {
     "DenseNet201": "densenet",
 }
 
+# Networks of ours whose weights a Python package brings (`weights/packages.py`).
+PACKAGED = (
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "vgg16",
+    "ssd_vgg16",
+    "fcn_vgg16",
+)
+
+LITE = "Tan and Le 2019, EfficientNet, table 1, as EfficientNet-Lite (Google 2020)"
+
 NETWORKS: dict[str, Network] = {
     "linear": Network((32, 32, 3), 10, "CS231n, Linear classification"),
     "two_layer": Network(
@@ -83,6 +95,9 @@ NETWORKS: dict[str, Network] = {
     "resnet34": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "resnet50": Network((224, 224, 3), 1000, "He et al. 2015, Deep residual learning, table 1"),
     "mobilenet_v2": Network((224, 224, 3), 1000, "Sandler et al. 2018, MobileNetV2, table 2"),
+    "efficientnet_lite0": Network((224, 224, 3), 1000, LITE),
+    "efficientnet_lite1": Network((240, 240, 3), 1000, LITE),
+    "efficientnet_lite2": Network((260, 260, 3), 1000, LITE),
     "vgg16": Network(
         (224, 224, 3), 1000, "Simonyan and Zisserman 2014, table 1, D, without fc6 and fc7"
     ),

@@ -13,21 +13,49 @@ HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
 """Beginnings of the names of a head's layers; the first four are those of a classifier."""
 
 
-def freeze(model: keras.Model, config: Model) -> None:
-    """Makes layers untrainable: all but the head's, or the stem's and the first stages'; a frozen
+def is_head(path: str) -> bool:
+    """True if a variable belongs to a head, by its path."""
+    return path.startswith(HEAD)
+
+
+def freeze(model: keras.Model, config: Model, thawed: int = 0) -> list[list[keras.layers.Layer]]:
+    """Make layers untrainable: all but the head's, or the stem's and the first stages'; a frozen
     BatchNorm keeps its statistics too.
 
+    Args:
+        thawed: number of the groups, in the order returned, that are trained nevertheless.
+
+    Returns:
+        The frozen layers in the order in which they will be trained: one group, or with `unfreeze:
+        gradually` one for each stage, the last first.
+
     Raises:
-        ConfigError: fewer stages than asked for.
+        ConfigError: the backbone has fewer stages than asked for.
     """
-    if config.freeze == "backbone":
-        frozen = [layer for layer in model.layers if not layer.name.startswith(HEAD)]
-    elif config.freeze == "stages":
-        known = sorted(
-            {layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("stage")}
-        )
+    groups = _groups(model, config)
+    norms = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and not is_head(layer.name)
+    ]
+    for number, group in enumerate(groups):
+        for layer in group:
+            layer.trainable = number < thawed
+    for norm in norms if config.freeze_norms else ():
+        norm.trainable = False
+    return groups
+
+
+def _groups(model: keras.Model, config: Model) -> list[list[keras.layers.Layer]]:
+    """Return the layers that `freeze` freezes, in groups."""
+    known = sorted(
+        {layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("stage")}
+    )
+    stages = f"has the stages {', '.join(known)}" if known else "has no stages"
+    if config.freeze == "none":
+        return []
+    if config.freeze == "stages":
         if len(known) < config.freeze_stages:
-            stages = f"has the stages {', '.join(known)}" if known else "has no stages"
             asked = f"model.freeze_stages: {config.freeze_stages}"
             raise ConfigError(
                 f"{asked}, but {config.backbone} {stages}; take fewer, or freeze: backbone"
@@ -35,6 +63,16 @@ def freeze(model: keras.Model, config: Model) -> None:
         names = ("stem", *(f"stage{number + 1}_" for number in range(config.freeze_stages)))
         frozen = [layer for layer in model.layers if layer.name.startswith(names)]
     else:
-        return
+        frozen = [layer for layer in model.layers if not is_head(layer.name)]
+    # The normalization of images has nothing to train.
+    frozen = [layer for layer in frozen if layer.variables and layer.name != "normalize"]
+    if config.unfreeze == "together":
+        return [frozen]
+    if not known:
+        raise ConfigError(
+            f"model.unfreeze: gradually, but {config.backbone} {stages}; unfreeze it together"
+        )
+    by_stage: dict[str, list[keras.layers.Layer]] = {}
     for layer in frozen:
-        layer.trainable = False
+        by_stage.setdefault(layer.name.split("_")[0], []).append(layer)
+    return list(by_stage.values())[::-1]

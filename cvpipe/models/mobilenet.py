@@ -35,6 +35,7 @@ def inverted_residual(
     channels: int,
     stride: int,
     *,
+    kernel: int = 3,
     drop: float,
     style: Style,
     name: str,
@@ -49,7 +50,7 @@ def inverted_residual(
         y = conv_norm(
             y, expansion * x.shape[-1], 1, 1, style=style, activation="relu6", name=f"{name}_expand"
         )
-    y = depthwise_norm(y, 3, stride, style=style, activation="relu6", name=f"{name}_depthwise")
+    y = depthwise_norm(y, kernel, stride, style=style, activation="relu6", name=f"{name}_depthwise")
     y = conv_norm(y, channels, 1, 1, style=style, activation=None, name=f"{name}_project")
     if stride > 1 or channels != x.shape[-1]:
         return y

@@ -1,4 +1,5 @@
-"""The first layer of a network whose images are normalized by what the training set looks like.
+"""The first layer of a network whose images are normalized by what the training set looks like, or
+as given weights were trained.
 
 It is a layer, not a part of the input pipeline, so that what was computed once travels with the
 weights: into checkpoints, evaluation and the artifact. Dimensions: B images, H, W, C of the
@@ -31,13 +32,14 @@ class Normalize(keras.layers.Layer):
         trainable: bool = False,
         **settings: Any,
     ) -> None:
-        """`kind` is "channels", "image", "pca" or "zca", as in `Prepare`; `shape` is H, W, C."""
+        """`kind` is one of `Prepare.normalize` but "given"; `shape` is H, W, C."""
         # Half precision would cost the small components their meaning.
         super().__init__(dtype=dtype, trainable=trainable, **settings)
         self.kind, self.shape = kind, tuple(shape)
         channels, whitens = self.shape[-1:], kind in ("pca", "zca")
-        self.mean = self._constant("mean", channels if kind == "channels" else self.shape, "zeros")
-        self.scale = self._constant("scale", channels, "ones") if kind == "channels" else None
+        by_channel = kind in ("channels", "weights")
+        self.mean = self._constant("mean", channels if by_channel else self.shape, "zeros")
+        self.scale = self._constant("scale", channels, "ones") if by_channel else None
         self.matrix = self._constant("matrix", (prod(shape),) * 2, "identity") if whitens else None
 
     def call(self, image: Any) -> Any:

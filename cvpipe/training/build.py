@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 
 from cvpipe.config import Config
-from cvpipe.models.freeze import freeze
 from cvpipe.runtime import seed_weights
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Task
@@ -17,6 +16,7 @@ from cvpipe.training.optimizers import make_optimizer, variables_by_optimizer
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import LearningRate, last_step_of, make_schedule
 from cvpipe.training.state import State
+from cvpipe.training.thawing import NO_THAWING, Thawing, freeze_as_at, plan_thawing
 
 
 def build_state(
@@ -32,15 +32,17 @@ def build_state(
     seed_weights(config)
     with strategy.scope():
         networks = task.build(strategy.num_replicas_in_sync > 1)
-        for name, network in networks.items():
-            if name not in task.frozen:
-                freeze(network, config.model)
+        trained = {name: own for name, own in networks.items() if name not in task.frozen}
+        thawing = plan_thawing(trained, config, examples)
         schedule = make_schedule(
             config,
             examples / config.train.batch_size,
             last_step_of(config.train.epochs, config, examples),
         )
-    return fresh_state(config, task, networks, schedule, strategy), schedule
+    state = fresh_state(config, task, networks, schedule, strategy, thawing)
+    # The optimizer has been built for all that will be trained.
+    freeze_as_at(0, thawing, trained, config)
+    return state, schedule
 
 
 def fresh_state(
@@ -49,17 +51,22 @@ def fresh_state(
     networks: dict[str, keras.Model],
     schedule: LearningRate,
     strategy: tf.distribute.Strategy | None = None,
+    thawing: Thawing = NO_THAWING,
 ) -> State:
     """Return a state before its first step, with fresh optimizers."""
     moved = variables_by_optimizer(task, networks)
     with (strategy or tf.distribute.get_strategy()).scope():
         optimizers = {
-            name: make_optimizer(config, config.optimizers[name], schedule, variables)
+            name: make_optimizer(
+                config, config.optimizers[name], schedule, variables, thawing.first_steps
+            )
             for name, variables in moved.items()
         }
     # The step belongs to the process, not to a replica: the loop on the host counts it.
     step = tf.Variable(0, dtype=tf.int64, name="step")
-    return State(networks, optimizers, moved, step, schedule.factor, frozen=task.frozen)
+    return State(
+        networks, optimizers, moved, step, schedule.factor, frozen=task.frozen, thawing=thawing
+    )
 
 
 def load_networks(run: Run, checkpoint: Path) -> dict[str, keras.Model]:

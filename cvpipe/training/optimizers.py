@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -11,7 +12,9 @@ import tensorflow as tf
 from cvpipe.config import Config
 from cvpipe.config.optimizer import AdaGrad, Adam, AdamW, Lbfgs, Optimizer, RmsProp, Sgd
 from cvpipe.losses.kernels import is_kernel
+from cvpipe.models.freeze import is_head
 from cvpipe.tasks.task import Task, Update
+from cvpipe.training.layer_rates import with_rates
 from cvpipe.training.schedules import LearningRate
 
 
@@ -32,10 +35,17 @@ def variables_by_optimizer(
 
 
 def make_optimizer(
-    config: Config, chosen: Optimizer, schedule: LearningRate, variables: list[keras.Variable]
+    config: Config,
+    chosen: Optimizer,
+    schedule: LearningRate,
+    variables: list[keras.Variable],
+    first_steps: Mapping[int, int] = MappingProxyType({}),
 ) -> keras.optimizers.Optimizer:
     """Make an optimizer, built for `variables`; weight decay, where there is any, spares biases and
     norms.
+
+    `first_steps` has the steps before the first update of variables that begin later than others,
+    by their `id`.
 
     Call it in the strategy's scope. Where gradients are clipped on several replicas, each has to be
     given their mean over all replicas: see `step.py`.
@@ -52,27 +62,35 @@ def make_optimizer(
         common["global_clipnorm"] = config.train.clip_norm / replicas
     if config.train.clip_value is not None:
         common["clipvalue"] = config.train.clip_value / replicas
+    rates = [1.0 if is_head(v.path) else _backbone_rate(chosen) for v in variables]
+    starts = [first_steps.get(id(variable), 0) for variable in variables]
+    differ = any(rate != 1 for rate in rates) or any(starts)
+
+    def make(kind: Any, *arguments: Any, **settings: Any) -> keras.optimizers.Optimizer:
+        if differ:
+            return with_rates(kind, rates, starts, *arguments, **settings, **common)
+        return kind(*arguments, **settings, **common)
+
     match chosen:
         case Sgd():
-            optimizer = keras.optimizers.SGD(
-                schedule, momentum=chosen.momentum, nesterov=chosen.nesterov, **common
+            optimizer = make(
+                keras.optimizers.SGD, schedule, momentum=chosen.momentum, nesterov=chosen.nesterov
             )
         case AdamW():
             moments = {"beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
-            optimizer = keras.optimizers.AdamW(
-                schedule, weight_decay=chosen.weight_decay, **moments, **common
-            )
+            decay = chosen.weight_decay
+            optimizer = make(keras.optimizers.AdamW, schedule, weight_decay=decay, **moments)
             optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_kernel(v)])
         case Adam():
             moments = {"beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
-            optimizer = keras.optimizers.Adam(schedule, **moments, **common)
+            optimizer = make(keras.optimizers.Adam, schedule, **moments)
         case AdaGrad():
-            optimizer = keras.optimizers.Adagrad(
-                schedule, chosen.initial_accumulator, chosen.epsilon, **common
+            optimizer = make(
+                keras.optimizers.Adagrad, schedule, chosen.initial_accumulator, chosen.epsilon
             )
         case RmsProp():
-            optimizer = keras.optimizers.RMSprop(
-                schedule, chosen.rho, chosen.momentum, chosen.epsilon, **common
+            optimizer = make(
+                keras.optimizers.RMSprop, schedule, chosen.rho, chosen.momentum, chosen.epsilon
             )
         case Lbfgs():
             # SciPy moves the weights (`full_batch.py`); this one, which has no state but a count,
@@ -83,3 +101,7 @@ def make_optimizer(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)
     return optimizer
+
+
+def _backbone_rate(chosen: Optimizer) -> float:
+    return 1.0 if isinstance(chosen, Lbfgs) else chosen.backbone_rate

@@ -10,6 +10,7 @@ train/, validation/ TensorBoard
 report.md           scores and pictures/ of the test split; report-validation.md and so on
 report.html         the same as one file
 scores-test.json    the numbers of the report; scores-validation.json and so on
+weights.json        source, license and checksum of the weights that it began with, where given
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cvpipe.config.optimizer import Cosine
 from cvpipe.data.facts import Facts, KnownData
 from cvpipe.errors import ConfigError, DataError, UserError, instead_of_folder
 from cvpipe.json_files import jsonable, write_json
+from cvpipe.models.weights.provenance import Provenance
 from cvpipe.training.checkpoints import earlier_checkpoints
 
 # Fields of run.json that tell whether data is the same, in words.
@@ -50,6 +52,7 @@ class Run:
         self.known_file = self.folder / "run.json"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.quarantine_file = self.folder / "quarantine.jsonl"
+        self.weights_file = self.folder / "weights.json"
 
     def report(self, split: str) -> Path:
         """The report on a split: report.md is the test split's."""
@@ -125,6 +128,20 @@ class Run:
         return Facts.from_json(self.known["facts"])
 
     @property
+    def weights(self) -> Provenance | None:
+        """The origin of the weights that the run began with; None for random ones.
+
+        Raises:
+            DataError: weights.json is damaged.
+        """
+        try:
+            return Provenance(**json.loads(self.weights_file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise self._damaged(self.weights_file, error) from None
+
+    @property
     def versions(self) -> dict[str, str]:
         """The packages that the run was started with; raises as `known` does."""
         versions: dict[str, str] = self._read_known()["versions"]
@@ -194,6 +211,11 @@ class Run:
                     f"{self.folder}: another process is training this run; {hint}"
                 ) from None
             yield
+
+    def log_weights(self, weights: Provenance | None) -> None:
+        """Note the origin of the weights that the run begins with."""
+        if self.writes and weights is not None:
+            write_json(self.weights_file, weights._asdict())
 
     def log_metrics(self, row: dict[str, Any]) -> None:
         """Appends a line to metrics.jsonl; numbers that JSON lacks become null."""

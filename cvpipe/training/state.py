@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.errors import DataError
+from cvpipe.training.thawing import NO_THAWING, Thawing
 
 # The arrays of a checkpoint that belong to the loop, see `State`.
 MEMORY = (
@@ -49,6 +50,8 @@ class State:
     """Times that the training went on after a loss that was not finite."""
     frozen: tuple[str, ...] = ()
     """Networks that are no part of a checkpoint."""
+    thawing: Thawing = NO_THAWING
+    """Frozen layers of the others that are trained later."""
 
     @property
     def trained(self) -> dict[str, keras.Model]:

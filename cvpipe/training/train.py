@@ -15,7 +15,7 @@ from cvpipe.data.known_splits import describe_splits
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
-from cvpipe.errors import ConfigError, Interrupted
+from cvpipe.errors import ConfigError, Interrupted, counted
 from cvpipe.evaluation import batches_of, make_predict
 from cvpipe.interrupt import stop_on_signals
 from cvpipe.tasks import load_task
@@ -35,6 +35,7 @@ from cvpipe.training.run import Run
 from cvpipe.training.run_log import RunLog
 from cvpipe.training.schedules import cycle_ends, last_step_of
 from cvpipe.training.start import initialize
+from cvpipe.training.state import State
 from cvpipe.training.step import RunSteps, make_run_steps
 from cvpipe.training.strategy import (
     any_worker,
@@ -45,6 +46,7 @@ from cvpipe.training.strategy import (
     is_multi_worker,
     make_strategy,
 )
+from cvpipe.training.thawing import freeze_as_at
 from cvpipe.training.validation import patience_is_over, validate
 from cvpipe.training.workers import make_exchange, naming_lost_workers, share_of
 
@@ -95,12 +97,11 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         name: Quarantine(split, name, config.data.max_bad_share, run.quarantine_file)
         for name, split in splits.items()
     }
-    run_steps = None
-    if isinstance(config.optimizer, Lbfgs):
+    full_batch = isinstance(config.optimizer, Lbfgs)
+    if full_batch:
         check_full_batch(task, strategy)
         progress = Progress(config.train.epochs, len(source), 1)
     else:
-        run_steps = make_run_steps(state, task, config, strategy)
         steps = last_step_of(config.train.epochs, config, len(source))
         batch_size = config.train.batch_size
         progress = Progress(steps, batch_size, len(source) / batch_size)
@@ -114,7 +115,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
             state.restore(arrays, file)
             check_agreement(strategy, int(state.step))
         else:
-            initialize(state.networks, source, config, task)
+            run.log_weights(initialize(state.networks, source, config, task))
         run.forget_metrics_after(int(state.step))
 
         # == Train.
@@ -145,7 +146,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
             checkpointer,
             log,
         )
-        ended = train_steps(parts, run_steps) if run_steps else train_full_batch(parts)
+        ended = train_full_batch(parts) if full_batch else train_steps(parts)
         log.close()
 
         # == End.
@@ -155,7 +156,7 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         return {**evaluate_run(run), "report": str(run.report("test")), **result}
 
 
-def train_steps(parts: Parts, run_steps: RunSteps) -> str:
+def train_steps(parts: Parts) -> str:
     """Train step by step, from wherever the state is to the end.
 
     Returns:
@@ -171,6 +172,7 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
     # can't be told to do half a step again, so there every record is read guardedly from the start.
     guarded = parts.strategy.num_replicas_in_sync > 1
     batches = _batches(parts, total_steps, guarded)
+    run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
     if config.train.non_finite != "stop" and not int(state.step):
         checkpointer.save("last")
         checkpointer.save(EVALUATED)
@@ -181,9 +183,13 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
             run_steps(again, tf.constant(min(left, config.train.steps_per_call)))
 
     with stop_on_signals() as stop, stop_for_maintenance(parts.strategy, stop):
-        for milestone in _milestones_ahead(config, examples, int(state.step)):
+        for milestone in _milestones_ahead(config, examples, state):
             if patience_is_over(config, state):
                 break
+
+            # == Layers. Where more of them are trained from here on, the step is another graph.
+            if state.thawing.groups(int(state.step)) > thawed:
+                run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
 
             # == Steps. The first call is one step, to learn how long one takes; then calls last
             # about a second, so that Ctrl-C is prompt.
@@ -249,7 +255,7 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
 
 
 class Milestone(NamedTuple):
-    """A step after which the loop evaluates or saves."""
+    """A step after which the loop evaluates, saves, or trains more layers."""
 
     step: int
     epoch: int | None
@@ -258,9 +264,9 @@ class Milestone(NamedTuple):
     """The number of the snapshot, counted from 1, where one is taken."""
 
 
-def _milestones_ahead(config: Config, examples: int, step: int) -> list[Milestone]:
-    """Return the evaluations and snapshots after `step`, in order; there is an evaluation after the
-    last step.
+def _milestones_ahead(config: Config, examples: int, state: State) -> list[Milestone]:
+    """Return the evaluations, snapshots and thaws after the state's step, in order; there is an
+    evaluation after the last step.
     """
     epochs, every = config.train.epochs, config.train.evaluate_every
     total_steps = last_step_of(epochs, config, examples)
@@ -273,8 +279,20 @@ def _milestones_ahead(config: Config, examples: int, step: int) -> list[Mileston
     if config.train.snapshots and isinstance(config.schedule, Restarts):
         ends = cycle_ends(config.schedule, examples / config.train.batch_size, total_steps)
         snapshots = {end: number for number, end in enumerate(ends, 1) if end <= total_steps}
-    steps = sorted(end for end in evaluations.keys() | snapshots.keys() if end > step)
+    thaws = {step for step in state.thawing.steps if step < total_steps}
+    done = int(state.step)
+    steps = sorted(end for end in evaluations.keys() | snapshots.keys() | thaws if end > done)
     return [Milestone(end, evaluations.get(end), snapshots.get(end)) for end in steps]
+
+
+def _thaw(parts: Parts) -> RunSteps:
+    """Return the graph that trains the layers that are not frozen at the state's step."""
+    state, step = parts.state, int(parts.state.step)
+    freeze_as_at(step, state.thawing, state.trained, parts.config)
+    if state.thawing.steps:
+        trained = sum(len(network.trainable_variables) for network in state.trained.values())
+        parts.log.note(f"{counted(trained, 'variable')} trained from step {step} on")
+    return make_run_steps(state, parts.task, parts.config, parts.strategy)
 
 
 def _batches(parts: Parts, last_step: int, guarded: bool) -> Any:

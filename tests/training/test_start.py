@@ -164,12 +164,9 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("I am a text file in disguise.")
     (tmp_path / "weights.npz").write_bytes(b"")
     for weights, sentence in {
-        "nowhere": "no run, and no .weights.h5 or .keras file there",
-        tmp_path / "weights.npz": "neither .weights.h5 nor .keras",
-        "imagenet": (
-            "no run, and no .weights.h5 or .keras file there; give one of these, or imagenet for"
-            " keras/"
-        ),
+        "nowhere": "no run and no file there; give one of these, or imagenet",
+        tmp_path
+        / "weights.npz": "a file of weights ends in .pth, .pt, .safetensors, .h5, .weights",
     }.items():
         with pytest.raises(ConfigError, match=sentence):
             started(f"model.weights={weights}")

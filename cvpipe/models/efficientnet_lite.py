@@ -1,0 +1,121 @@
+"""EfficientNet-Lite (Google 2020): EfficientNet (Tan and Le 2019) for processors without fast
+sigmoids, ReLU6 in place of swish and no squeeze-and-excitation.
+
+Convolutions pad as TensorFlow does ("same"), because the published weights were trained so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+from typing import NamedTuple
+
+import keras
+
+from cvpipe.models.blocks import Style, conv_norm
+from cvpipe.models.mobilenet import divisible_channels, inverted_residual
+from cvpipe.models.random_layers import linear_decay
+
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+"""Tan and Le 2019, table 1, stages 2 to 8: blocks, kernel, stride of the first, expansion, channels
+of EfficientNet-B0.
+"""
+EPSILON = 1e-3
+"""Added to BatchNorm's variance, as in the authors' code."""
+
+
+class Size(NamedTuple):
+    """Compound scaling; stem and head are never scaled, and neither the first nor the last stage is
+    made deeper.
+    """
+
+    width: float
+    """Multiplies the channels of the blocks."""
+    depth: float
+    """Multiplies the blocks of a stage, rounded up."""
+
+    def blocks(self, index: int) -> int:
+        """Return the number of blocks of the stage at `index` of STAGES."""
+        count = STAGES[index][0]
+        return count if index in (0, len(STAGES) - 1) else ceil(self.depth * count)
+
+
+LITE0, LITE1, LITE2 = Size(1.0, 1.0), Size(1.0, 1.1), Size(1.1, 1.2)
+"""Google's table of EfficientNet-Lite, whose images have 224, 240 and 260 pixels a side."""
+
+
+def efficientnet_lite0(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """EfficientNet-Lite0; see `efficientnet_lite`."""
+    return efficientnet_lite(image, LITE0, width=width, style=style)
+
+
+def efficientnet_lite1(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """EfficientNet-Lite1; see `efficientnet_lite`."""
+    return efficientnet_lite(image, LITE1, width=width, style=style)
+
+
+def efficientnet_lite2(
+    image: keras.KerasTensor, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """EfficientNet-Lite2; see `efficientnet_lite`."""
+    return efficientnet_lite(image, LITE2, width=width, style=style)
+
+
+def efficientnet_lite(
+    image: keras.KerasTensor, size: Size, *, width: float, style: Style
+) -> dict[int, keras.KerasTensor]:
+    """Stem, seven stages of inverted residuals, and a 1×1 convolution to 1280 channels.
+
+    Args:
+        image: [B, H, W, C].
+        size: compound scaling.
+        width: multiplies the channels, which stay multiples of 8.
+        style: how the layers are made. Blocks that are added to their input can be left out in
+            training, the later the oftener.
+
+    Returns:
+        {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for Lite0
+        at width 1: the output of the last block at each stride, and of the last convolution.
+    """
+    style = style._replace(norm=style.norm._replace(epsilon=EPSILON), one_sided=True)
+    stem = divisible_channels(32 * width)
+    x = conv_norm(image, stem, 3, 2, style=style, activation="relu6", name="stem")
+    features, stride = {}, 2
+    counts = [size.blocks(index) for index in range(len(STAGES))]
+    drops = iter(linear_decay(sum(counts), style.stochastic_depth))
+    for index, (_, kernel, first_stride, expansion, channels) in enumerate(STAGES):
+        for number in range(counts[index]):
+            x = inverted_residual(
+                x,
+                expansion,
+                divisible_channels(channels * size.width * width),
+                first_stride if number == 0 else 1,
+                kernel=kernel,
+                drop=next(drops),
+                style=style,
+                name=f"stage{index + 1}_block{number + 1}",
+            )
+        stride *= first_stride
+        features[stride] = x
+    last = divisible_channels(1280 * width)
+    features[stride] = conv_norm(x, last, 1, 1, style=style, activation="relu6", name="last")
+    return features
+
+
+def blocks_in_order(size: Size) -> Iterator[tuple[str, int]]:
+    """Yield the name of each block and its expansion, from the image on."""
+    for index, (_, _, _, expansion, _) in enumerate(STAGES):
+        for number in range(size.blocks(index)):
+            yield f"stage{index + 1}_block{number + 1}", expansion

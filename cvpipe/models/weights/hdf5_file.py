@@ -1,0 +1,61 @@
+"""Weights in HDF5 as Keras saves them, by layer: `.h5` of Keras 2 and `.weights.h5` of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cvpipe.errors import DataError
+
+
+def read_hdf5_file(path: Path) -> dict[str, np.ndarray]:
+    """Return the weights as "LAYER.NUMBER", in the order in which the layer has them.
+
+    Keras 3 names layers by their class and a number where it saves them; a layer within another
+    is "OUTER.LAYER".
+
+    Raises:
+        DataError: the file is damaged, or has something else than numbers in it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            old = "layer_names" in file.get("model_weights", file).attrs
+            return dict(_of_keras_2(file) if old else _of_keras_3(file))
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: damaged, or no weights that Keras saved ({error}); copy it again"
+        ) from None
+
+
+def _of_keras_2(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
+    root = file.get("model_weights", file)
+    for layer in _texts(root.attrs["layer_names"]):
+        for number, name in enumerate(_texts(root[layer].attrs["weight_names"])):
+            yield f"{layer}.{number}", _numbers(file, root[layer][name])
+
+
+def _of_keras_3(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
+    found: list[str] = []
+    file.visit(found.append)
+    for path in found:
+        *layers, last, number = ["", *path.split("/")]
+        if last == "vars":
+            name = ".".join(part for part in layers if part not in ("", "layers"))
+            yield f"{name}.{number}", _numbers(file, file[path])
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _numbers(file: h5py.File, own: h5py.Dataset) -> np.ndarray:
+    # A file may point to other files, which are not its own to read.
+    inside = isinstance(own, h5py.Dataset) and own.file.filename == file.filename
+    if not inside or own.external or own.is_virtual:
+        raise ValueError(f"{own.name} is no array within the file")
+    if own.dtype.kind not in "fiu":
+        raise ValueError(f"{own.name} holds no numbers")
+    return np.asarray(own[()])

@@ -1,0 +1,205 @@
+"""Weights that `model.weights` names, whoever trained them, by the paths of this project's
+variables.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import keras
+import numpy as np
+
+import cvpipe.models.layers  # noqa: F401  A .keras file names the layers that this registers.
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.errors import ConfigError, DataError
+from cvpipe.models.applications import application, published_weights
+from cvpipe.models.catalog import application_of
+from cvpipe.models.weights.convert import convert
+from cvpipe.models.weights.hdf5_file import read_hdf5_file
+from cvpipe.models.weights.names import tables_of
+from cvpipe.models.weights.packages import packaged_weights
+from cvpipe.models.weights.provenance import Provenance, of_file
+from cvpipe.models.weights.safetensors_file import read_safetensors_file
+from cvpipe.models.weights.torch_file import read_torch_file
+from cvpipe.tasks import load_task
+from cvpipe.training.build import load_networks
+from cvpipe.training.run import Run
+from cvpipe.user_paths import find_path
+
+log = logging.getLogger(__name__)
+
+SAME_NETWORK = "take the network, width and channels that the weights were trained with"
+OF_OTHERS = {
+    ".pth": read_torch_file,
+    ".pt": read_torch_file,
+    ".safetensors": read_safetensors_file,
+    ".h5": read_hdf5_file,
+}
+"""Readers of other libraries' files by their endings."""
+
+
+class GivenWeights(NamedTuple):
+    """Weights to start from."""
+
+    by_path: Mapping[str, np.ndarray]
+    """Without the last layer's where it told other classes apart."""
+    provenance: Provenance
+
+
+def given_weights(config: Config, facts: Facts) -> GivenWeights:
+    """Read what `model.weights` names.
+
+    Raises:
+        ConfigError: it names nothing that can be loaded.
+        DataError: a file is damaged, or is of another network.
+    """
+    origin = config.model.weights or ""
+    network = application_of(config.model.backbone)
+    if origin == "imagenet":
+        if network:
+            weights = _by_path(published_weights(network, config.prepare.size))
+            source = f"Keras Applications' {network}, ImageNet; downloaded by Keras"
+            return GivenWeights(weights, Provenance(source, None, None))
+        by_path, provenance = packaged_weights(config.model.backbone)
+        return GivenWeights(_for_classes(by_path, facts), provenance)
+    path = find_path(origin)
+    if (path / "config.json").is_file():
+        return _of_run(Run(path), config, facts)
+    if not path.is_file():
+        raise ConfigError(
+            f"model.weights: {origin}: no run and no file there; give one of these, or imagenet for"
+            " networks that have published weights"
+        )
+    return GivenWeights(_of_file(path, origin, network, config, facts), of_file(path))
+
+
+def tells_classes(path: str) -> bool:
+    """True if the variable belongs to a layer taken over only where the classes are the same."""
+    return path.split("/")[0].endswith("logits")
+
+
+def _of_file(
+    path: Path, origin: str, network: str | None, config: Config, facts: Facts
+) -> Mapping[str, np.ndarray]:
+    if origin.endswith(".keras"):
+        return _of_keras_file(path)
+    if origin.endswith(".weights.h5"):
+        if network:
+            size = (*config.prepare.size, 3)
+            return _by_path(_loaded(application(network, input_shape=size), path))
+        # The file doesn't name its classes: as many as its last layer has units.
+        outputs = _units_of_last_layer(path)
+        saved = load_task(config, facts._replace(class_names=tuple(map(str, range(outputs)))))
+        [built] = saved.build(False).values()
+        return _by_path(_loaded(built, path), outputs == len(facts.class_names))
+    if path.suffix not in OF_OTHERS:
+        endings = ", ".join([*OF_OTHERS, ".weights.h5"])
+        raise ConfigError(
+            f"model.weights: {origin}: a file of weights ends in {endings} or .keras; give one"
+            " under such a name"
+        )
+    tables = tables_of(config.model.backbone)
+    if not tables:
+        raise ConfigError(
+            f"model.weights: {origin}: no other library has {config.model.backbone}; give a run of"
+            " it, or a file that Keras saved of it"
+        )
+    weights = convert(OF_OTHERS[path.suffix](path), tables, config.model.backbone, origin)
+    return _for_classes(weights, facts)
+
+
+def _for_classes(weights: Mapping[str, np.ndarray], facts: Facts) -> dict[str, np.ndarray]:
+    """Leave the last layer out where it has another number of classes; nothing names them."""
+    outputs = len(weights["logits/bias"]) if "logits/bias" in weights else 0
+    same = outputs == len(facts.class_names)
+    return {path: own for path, own in weights.items() if same or not tells_classes(path)}
+
+
+def _of_run(run: Run, config: Config, facts: Facts) -> GivenWeights:
+    if run.config.prepare != config.prepare:
+        log.warning(
+            "model.weights: %s was trained on images prepared otherwise (its 'prepare' section"
+            " differs)",
+            run.folder,
+        )
+    checkpoint = run.checkpoint(run.config.export.checkpoint)
+    networks = load_networks(run, checkpoint)
+    if len(networks) > 1:
+        raise DataError(
+            f"model.weights: {run.folder}: a run of several networks; give a run of one"
+        )
+    [network] = networks.values()
+    provenance, before = of_file(checkpoint), run.weights
+    if before is not None:
+        # A run that began with others' weights passes on their license.
+        source = f"{provenance.source}, trained from {before.source} ({before.sha256})"
+        provenance = provenance._replace(source=source, license=before.license)
+    return GivenWeights(_by_path(network, run.facts == facts), provenance)
+
+
+def _of_keras_file(path: Path) -> dict[str, np.ndarray]:
+    # A file keeps no state of dropout; the model that is read from it has one drawn anew.
+    return {
+        name: value
+        for name, value in _by_path(_read_model(path)).items()
+        if not name.endswith("seed_generator_state")
+    }
+
+
+def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:
+    return {v.path: v.numpy() for v in model.variables if same_classes or not tells_classes(v.path)}
+
+
+def _read_model(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise DataError(
+            f"model.weights: {path}: can't be loaded ({str(error)[:300]}); give a file of cvpipe"
+            " export --keras, or a model of Keras's own layers, saved whole, or its .weights.h5"
+        ) from None
+
+
+def _loaded(model: keras.Model, path: Path) -> keras.Model:
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError) as error:
+        said = str(error)
+        layer, shapes = (
+            re.search(r"object <\w+ name=(\w+)", said),
+            re.findall(r"shape=\(([^)]*)\)", said),
+        )
+        if layer is None or len(shapes) < 2:
+            raise DataError(f"model.weights: {path}: {said[:300]}; {SAME_NETWORK}") from None
+        raise DataError(
+            f"model.weights: {path}: layer {layer[1]}: the file's shape is [{shapes[1]}], the"
+            f" pipeline's [{shapes[0]}]; {SAME_NETWORK}"
+        ) from None
+    return model
+
+
+def _units_of_last_layer(path: Path) -> int:
+    """Units of the last dense layer in a .weights.h5 file."""
+    kernels: dict[int, int] = {}
+    try:
+        with h5py.File(path) as file:
+            for name in file.get("layers", {}):
+                number = re.fullmatch(r"dense(?:_(\d+))?", name)
+                if number:
+                    kernels[int(number[1] or 0)] = file["layers"][name]["vars"]["0"].shape[-1]
+    except (OSError, KeyError) as error:
+        raise DataError(
+            f"model.weights: {path}: no weights that Keras saved ({error}); give another file"
+        ) from None
+    if not kernels:
+        raise DataError(
+            f"model.weights: {path}: has no dense layer at its end; give the weights of a whole"
+            " classifier"
+        )
+    return kernels[max(kernels)]

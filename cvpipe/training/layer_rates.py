@@ -1,0 +1,69 @@
+"""Optimizers whose variables have learning rates of their own, and begin at different steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def with_rates(
+    optimizer: type[keras.optimizers.Optimizer],
+    rates: Sequence[float],
+    first_steps: Sequence[int],
+    *arguments: Any,
+    **settings: Any,
+) -> keras.optimizers.Optimizer:
+    """Make an optimizer of a class of Keras whose variables differ.
+
+    Args:
+        rates: factor of each variable's learning rate and weight decay, in the order in which the
+            optimizer will be built for them.
+        first_steps: steps before the first update of each. Adam corrects the bias of its moments by
+            the number of updates; counted from the first step of all, a late variable's first
+            updates would be several times too long.
+    """
+
+    class Discriminative(_LayerRates, optimizer):
+        pass
+
+    made = Discriminative(*arguments, **settings)
+    made.rates, made.first_steps = tuple(rates), tuple(first_steps)
+    return made
+
+
+class _LayerRates:
+    """Overrides parts of a Keras optimizer that see one variable, or its rate."""
+
+    rates: tuple[float, ...]
+    first_steps: tuple[int, ...]
+    _factor, _steps_before = 1.0, 0
+
+    def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+        """Update one variable at its own rate, as at its own step."""
+        index = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        self._steps_before = self.first_steps[index]
+        super().update_step(gradient, variable, learning_rate * self.rates[index])  # type: ignore[misc]
+        self._steps_before = 0
+
+    @property
+    def iterations(self) -> Any:
+        """Updates made so far, of the variable that is being updated."""
+        if not self._steps_before:
+            return super().iterations  # type: ignore[misc]
+        # Updates left out for overflow in half precision are not counted.
+        return tf.maximum(super().iterations - self._steps_before, 0)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        by_rate: dict[float, list[Any]] = {}
+        for variable in variables:
+            index = self._get_variable_index(variable)  # type: ignore[attr-defined]
+            by_rate.setdefault(self.rates[index], []).append(variable)
+        for self._factor, own in by_rate.items():
+            super()._apply_weight_decay(own)  # type: ignore[misc]
+        self._factor = 1.0
+
+    def _get_current_learning_rate(self) -> Any:
+        return super()._get_current_learning_rate() * self._factor  # type: ignore[misc]

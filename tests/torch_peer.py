@@ -1,0 +1,89 @@
+"""Make a network of torchvision or timm with random weights, save them, and say what it answers.
+
+A process of its own: PyTorch and TensorFlow, with compilers of the same names, end each other's.
+
+    python torch_peer.py LIBRARY NETWORK WEIGHTS.pth|.safetensors ANSWERS.npz HEIGHT WIDTH
+    python torch_peer.py torch - FILE.pth ANSWERS.npz old|new
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def ask_peer(library: str, *arguments: object) -> dict[str, np.ndarray]:
+    """Run this file for a library; the test is skipped where it isn't installed.
+
+    Args:
+        arguments: those after LIBRARY.
+    """
+    needed = {"torch", library, *(("safetensors",) if "safetensors" in str(arguments) else ())}
+    for name in sorted(needed):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs {name}")
+    words = [sys.executable, __file__, library, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(words, check=True, env=environment)
+    with np.load(str(arguments[2])) as answers:
+        return dict(answers)
+
+
+def _scatter(module: Any, torch: Any) -> None:
+    """Draw weights and statistics anew, so that no norm is the identity."""
+    generator = torch.Generator().manual_seed(0)
+    for name, own in module.state_dict().items():
+        if own.dtype == torch.float32 and own.ndim == 1:
+            spread = torch.rand(own.shape, generator=generator)
+            positive = name.endswith(("running_var", "weight"))
+            own.copy_(0.5 + spread if positive else 0.2 * spread - 0.1)
+
+
+def _save_network(
+    library: str, name: str, file: str, answers: str, height: str, width: str
+) -> None:
+    import torch
+
+    known = importlib.import_module(library)
+    if library == "timm":
+        module = known.create_model(name, pretrained=False)
+    else:
+        module = getattr(known.models, name)(weights=None)
+    shape = (2, int(height), int(width), 3)
+    pixels = np.random.default_rng(0).normal(size=shape).astype("float32")
+    hidden: list[Any] = []
+    *_, last = [own for own in module.modules() if isinstance(own, torch.nn.Linear)]
+    last.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0].numpy()))
+    with torch.no_grad():
+        _scatter(module, torch)
+        logits = module.eval()(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())).numpy()
+    if file.endswith(".safetensors"):
+        importlib.import_module("safetensors.torch").save_file(module.state_dict(), file)
+    else:
+        torch.save(module.state_dict(), file)
+    np.savez(answers, pixels=pixels, logits=logits, hidden=hidden[0])
+
+
+def _save_tensors(file: str, answers: str, form: str) -> None:
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    state = {**module.state_dict(), "turned": torch.arange(6.0).reshape(2, 3).T}
+    torch.save(state, file, _use_new_zipfile_serialization=form == "new")
+    np.savez(answers, **{name: tensor.numpy() for name, tensor in state.items()})
+
+
+if __name__ == "__main__":
+    Path(sys.argv[4]).unlink(missing_ok=True)
+    if sys.argv[1] == "torch":
+        _save_tensors(*sys.argv[3:])
+    else:
+        _save_network(*sys.argv[1:])
