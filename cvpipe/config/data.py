@@ -47,6 +47,8 @@ class Folder(Source):
     """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
+    root: str = ""
+    """The folder in it that the folders of classes or splits lie in, as seen from `path`."""
 
 
 class ClassNames(Section):
@@ -380,6 +382,40 @@ class Yolo(Source):
         return all_different(names)
 
 
+class Auto(Source):
+    """A folder or zip archive whose format is told by its files; the log says which it is and why.
+    `cvpipe init` writes the source that was found into a pipeline file.
+    """
+
+    task: ClassVar[str]
+    """Task whose annotations are looked for."""
+
+    kind: Literal["auto"]
+    """Kind of format."""
+    path: str
+    """A folder, or a zip archive. Relative to where the command runs."""
+    format: str | None = None
+    """The kind of source to take where several fit, such as coco; leave out where one does."""
+
+
+class AutoLabels(Auto):
+    """A folder or zip archive of images with a class each, whose format is told by its files."""
+
+    task = "classification"
+
+
+class AutoBoxes(Auto):
+    """A folder or zip archive of images with boxes, whose format is told by its files."""
+
+    task = "detection"
+
+
+class AutoMasks(Auto):
+    """A folder or zip archive of images with masks, whose format is told by its files."""
+
+    task = "segmentation"
+
+
 class Merge(Source):
     """Several sources as one: classes are joined by name, splits by their purpose."""
 
@@ -423,15 +459,15 @@ class MergedMasks(Merge):
 
 # The sources of each kind of annotation.
 LabelSource = Annotated[
-    Digits | Idx | Folder | Csv | TfdsLabels | PackedLabels | MergedLabels,
+    Digits | Idx | Folder | Csv | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
     Field(discriminator="kind"),
 ]
 BoxSource = Annotated[
-    DigitScenes | Voc | Coco | Yolo | TfdsObjects | PackedBoxes | MergedBoxes,
+    DigitScenes | Voc | Coco | Yolo | TfdsObjects | AutoBoxes | PackedBoxes | MergedBoxes,
     Field(discriminator="kind"),
 ]
 MaskSource = Annotated[
-    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | PackedMasks | MergedMasks,
+    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | AutoMasks | PackedMasks | MergedMasks,
     Field(discriminator="kind"),
 ]
 for merged in (MergedLabels, MergedBoxes, MergedMasks):
