@@ -40,6 +40,7 @@ def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
     [
         ["--help"],
         ["train", "--help"],
+        ["init", "--help"],
         ["schema"],
         ["train", str(DIGITS), "--set", "train.epohs=3"],
         ["sweep", str(DIGITS), "--search", "model.dropout=0:1"],

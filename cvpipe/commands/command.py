@@ -35,12 +35,14 @@ def add_command(
     return parser
 
 
-def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """Add the pipeline file, `options.pipeline`, and overrides of keys, `options.overrides`."""
+def add_pipeline(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add the pipeline file, `options.pipeline`, and overrides of keys, `options.overrides`. `more`
+    is appended to the help of the file.
+    """
     parser.add_argument(
         "pipeline",
         metavar="PIPELINE.yaml",
-        help="a pipeline file, such as pipelines/classification/digits.yaml",
+        help=f"a pipeline file, such as pipelines/classification/digits.yaml{more}",
     )
     parser.add_argument(
         "--set",

@@ -46,7 +46,7 @@ class _Pair(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """What the pixels of some masks are."""
+    """Values of the pixels of some masks."""
 
     by_color: bool
     shares: dict[Any, float]
@@ -223,11 +223,12 @@ def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
     if ignored:
         keys["ignore_colors"] = ignored
     unnamed = [color for color in shares if color not in named and color not in ignored]
-    remarks = [f"{where} names the classes"] if where and named.keys() & shares.keys() else []
+    told = where and any(row["color"] in named for row in classes)
+    remarks = [f"{where} names the classes"] if told else []
     if unnamed:
-        told = ", ".join(f"{color} {shares[color]:.1%}" for color in unnamed[:8])
+        shown = ", ".join(f"{color} {shares[color]:.1%}" for color in unnamed[:8])
         remarks.append(
-            f"No file names these colors of the masks (share of pixels): {told}; name them in"
+            f"No file names these colors of the masks (share of pixels): {shown}; name them in"
             " data.source.classes, or move them to ignore_colors"
         )
     return keys, remarks
