@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cvpipe.config.box_sources import ToolSource
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
 from cvpipe.config.section import Count, Section, Share, misfit
@@ -107,6 +108,36 @@ class Csv(Source):
                 f"path_column and label_column are both '{self.path_column}'; name two columns"
             )
         return self
+
+
+class OneHotCsv(Source):
+    """Tables with a row per image, and a column per class that is 1 for the image's class and 0
+    else, as Roboflow's "multi-class" CSV. Images of no class or of several are left out.
+    """
+
+    kind: Literal["one_hot_csv"]
+    """Kind of format."""
+    path: str
+    """The folder, or the zip archive, that tables and images lie in.
+
+    Relative to where the command runs.
+    """
+    train: str
+    """The table of the training split, as seen from `path`; without a test table, the table of
+    everything. Images' paths are seen from the table's folder, or from `path`.
+    """
+    validation: str | None = None
+    """The table of the validation split; leave out to hold some training images out."""
+    test: str | None = None
+    """The table of the test split; leave out to hold some images out."""
+    path_column: str = "0"
+    """The column with the images' paths: its heading, or its position counted from 0."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Tables by split."""
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: name for split, name in given.items() if name}
 
 
 class Tfds(Source):
@@ -459,11 +490,11 @@ class MergedMasks(Merge):
 
 # The sources of each kind of annotation.
 LabelSource = Annotated[
-    Digits | Idx | Folder | Csv | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
+    Digits | Idx | Folder | Csv | OneHotCsv | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
     Field(discriminator="kind"),
 ]
 BoxSource = Annotated[
-    DigitScenes | Voc | Coco | Yolo | TfdsObjects | AutoBoxes | PackedBoxes | MergedBoxes,
+    DigitScenes | Voc | Coco | Yolo | ToolSource | TfdsObjects | AutoBoxes | PackedBoxes | MergedBoxes,
     Field(discriminator="kind"),
 ]
 MaskSource = Annotated[

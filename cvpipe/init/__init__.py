@@ -10,9 +10,8 @@ import importlib
 import json
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter
-
 from cvpipe.config.classification import ClassificationData
+from cvpipe.config.data import Data
 from cvpipe.config.detection import DetectionData
 from cvpipe.config.pose import PoseData
 from cvpipe.config.segmentation import SegmentationData
@@ -25,7 +24,7 @@ from cvpipe.init.pipeline_file import to_yaml
 
 __all__ = ["TASKS", "Drafted", "draft_pipeline"]
 
-_DATA = {
+_DATA: dict[str, type[Data]] = {
     "classification": ClassificationData,
     "detection": DetectionData,
     "segmentation": SegmentationData,
@@ -66,7 +65,7 @@ def draft_pipeline(
     if found.task == "detection":
         # All of them are counted here.
         values["max_objects"] = 1_000_000
-    data = TypeAdapter(_DATA[found.task]).validate_json(json.dumps(values), strict=True)
+    data = _DATA[found.task].model_validate_json(json.dumps(values), strict=True)
     measures = measure(open_splits(data), path)
     draft: Draft = importlib.import_module(f"cvpipe.init.{found.task}").draft(measures)
     own = dict(draft.values)

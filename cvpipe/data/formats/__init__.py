@@ -14,7 +14,22 @@ from cvpipe.errors import DataError, counted
 
 __all__ = ["FORMATS", "Found", "find_formats"]
 
-FORMATS = ("coco", "voc", "yolo", "csv", "idx", "masks", "folder")
+FORMATS = (
+    "coco",
+    "voc",
+    "yolo",
+    "labelme",
+    "cvat",
+    "label_studio",
+    "via",
+    "kitti",
+    "box_csv",
+    "one_hot_csv",
+    "csv",
+    "idx",
+    "masks",
+    "folder",
+)
 
 _SHOWN = 5
 

@@ -24,6 +24,7 @@ from cvpipe.errors import DataError, counted
 
 SPLITS = ("train", "validation", "test")
 _LABELS = ("label", "labels", "class", "class_name", "classname", "category", "target", "species")
+_SIDES = {"xmin", "ymin", "xmax", "ymax"}
 _ID = re.compile(r"\b(id|label|index|number|code)\b", re.I)
 _NAME = re.compile(r"name|class|label|title", re.I)
 
@@ -56,7 +57,7 @@ def find(place: Place) -> Iterator[Found]:
     if points:
         yield _found(place, points, POSE, {"kind": "keypoint_csv"}, "keypoints", ())
         return
-    tables = [table for table in tables if not _is_of_objects(table)]
+    tables = [own for own in tables if not _is_of_objects(own) and not is_one_hot(own)]
     if not tables:
         return
     # The others have its columns; small ones tell less.
@@ -166,13 +167,18 @@ def _label_at(table: Table) -> int | None:
     return next(iter(_repeating(table)), None)
 
 
+def is_one_hot(table: Table) -> bool:
+    """True if all columns but the path's are of ones and zeros, and two or more."""
+    width = len(table.headings or ())
+    others = [at for at in range(width) if at != table.path_at]
+    return len(others) > 1 and all(set(table.cells(at)) <= {"0", "1"} for at in others)
+
+
 def _is_of_objects(table: Table) -> bool:
-    """True if a row is an object of an image: images repeat, with numbers beside them."""
+    """True if a row is an object of an image: it has the sides of a box, or images repeat."""
     paths = table.cells(table.path_at)
     headings = {heading.lower() for heading in table.headings or ()}
-    return len(set(paths)) < len(paths) and (
-        {"xmin", "ymin"} <= headings or len(set(paths)) < 0.9 * len(paths)
-    )
+    return headings >= _SIDES or len(set(paths)) < 0.9 * len(paths)
 
 
 def _repeating(table: Table) -> list[int]:

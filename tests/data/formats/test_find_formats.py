@@ -277,6 +277,132 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "keypoint_csv",
         {"train": 1},
     ),
+    "LabelMe": (
+        {
+            "train/1.jpg": JPEG,
+            "train/1.json": json.dumps(
+                {
+                    "shapes": [{"label": "cat", "points": [[1, 1], [5, 4]]}],
+                    "imagePath": "1.jpg",
+                    "imageHeight": 8,
+                    "imageWidth": 10,
+                }
+            ),
+            "x.md": "",
+        },
+        "detection",
+        "labelme",
+        {"train": 1},
+    ),
+    "CVAT's XML": (
+        {
+            "annotations.xml": '<annotations><image id="0" name="a/1.jpg" width="10" height="8">'
+            '<box label="cat" xtl="1" ytl="1" xbr="5" ybr="4"/></image></annotations>',
+            "images/a/1.jpg": JPEG,
+        },
+        "detection",
+        "cvat",
+        {"train": 1},
+    ),
+    "Label Studio": (
+        {
+            "project-1.json": json.dumps(
+                [
+                    {
+                        "image": "/data/upload/1/12345678-1.jpg",
+                        "label": [
+                            {
+                                "x": 10,
+                                "y": 10,
+                                "width": 50,
+                                "height": 50,
+                                "rotation": 0,
+                                "rectanglelabels": ["cat"],
+                            }
+                        ],
+                    }
+                ]
+            ),
+            "images/1.jpg": JPEG,
+        },
+        "detection",
+        "label_studio",
+        {"train": 1},
+    ),
+    "VIA": (
+        {
+            "via_region_data.json": json.dumps(
+                {
+                    "1.jpg9": {
+                        "filename": "1.jpg",
+                        "size": 9,
+                        "regions": [
+                            {
+                                "shape_attributes": {
+                                    "name": "rect",
+                                    "x": 1,
+                                    "y": 1,
+                                    "width": 4,
+                                    "height": 3,
+                                },
+                                "region_attributes": {"class": "cat"},
+                            }
+                        ],
+                    }
+                }
+            ),
+            "1.jpg": JPEG,
+        },
+        "detection",
+        "via",
+        {"train": 1},
+    ),
+    "KITTI": (
+        {
+            "training/image_2/1.jpg": JPEG,
+            "training/label_2/1.txt": "Car 0 0 0 1 1 5 4 1 1 1 1 1 1 1\n",
+            "x.md": "",
+        },
+        "detection",
+        "kitti",
+        {"all": 1},
+    ),
+    "Roboflow's table of objects": (
+        {
+            "train/_annotations.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+            "1.jpg,10,8,cat,1,1,5,4\n1.jpg,10,8,dog,2,2,6,5\n",
+            "train/1.jpg": JPEG,
+            "valid/_annotations.csv": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+            "1.jpg,10,8,cat,1,1,5,4\n",
+            "valid/1.jpg": JPEG,
+        },
+        "detection",
+        "box_csv",
+        {"train": 1, "validation": 1},
+    ),
+    "Roboflow's table of classes": (
+        {
+            "train/_classes.csv": "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n",
+            "train/1.jpg": JPEG,
+            "train/2.jpg": JPEG,
+            "valid/_classes.csv": "filename, cat, dog\n1.jpg, 1, 0\n",
+            "valid/1.jpg": JPEG,
+        },
+        "classification",
+        "one_hot_csv",
+        {"train": 2, "validation": 1},
+    ),
+    "Open Images": (
+        {
+            "oidv6-train-annotations-bbox.csv": "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n"
+            "1a,/m/01,0.1,0.5,0.1,0.5,0\n",
+            "class-descriptions-boxable.csv": "/m/01,Cat\n/m/02,Dog\n",
+            "train/1a.jpg": JPEG,
+        },
+        "detection",
+        "box_csv",
+        {"train": 1},
+    ),
 }
 
 
