@@ -33,6 +33,7 @@ COMMANDS = (
     "preflight",
     "models",
     "schema",
+    "info",
 )
 
 

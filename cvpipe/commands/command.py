@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ def add_command(
             "--json", action="store_true", help="print JSON on stdout and nothing else there"
         )
     return parser
+
+
+def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Add example command lines to the end of --help."""
+    # The formatter that keeps lines as they are doesn't wrap the description either.
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description or "", 78)
+    parser.epilog = "\n  ".join(["examples:", *lines])
 
 
 def add_pipeline(parser: argparse.ArgumentParser, more: str = "") -> None:

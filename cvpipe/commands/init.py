@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, print_result
+from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError
 
 # Named here, too: the parser doesn't wait for TensorFlow.
@@ -22,6 +22,12 @@ def add(commands: Any) -> None:
         init,
         "write a pipeline file for a folder or zip archive of labeled images, with defaults that"
         " follow from the data",
+    )
+    add_examples(
+        parser,
+        "cvpipe init photos.zip",
+        "cvpipe init coco --task segmentation --to coco_masks.yaml",
+        "cvpipe init mixed --kind voc",
     )
     parser.add_argument("data", metavar="DATA", help="a folder or a zip archive")
     parser.add_argument(

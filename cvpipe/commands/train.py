@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvpipe.commands.command import (
     add_command,
+    add_examples,
     add_pipeline,
     class_lines,
     own_folder,
@@ -29,6 +30,13 @@ def add(commands: Any) -> None:
     """Declares the command."""
     parser = add_command(
         commands, "train", train, "train a pipeline, or go on with its run where it stopped"
+    )
+    add_examples(
+        parser,
+        "cvpipe train pipelines/classification/digits.yaml",
+        "cvpipe train photos.zip",
+        "cvpipe train photos.yaml --set train.epochs=3 --run runs/short",
+        "cvpipe train photos.yaml --sanity",
     )
     add_pipeline(parser, "; or a folder or zip archive of labeled images: cvpipe init, then train")
     parser.add_argument(
