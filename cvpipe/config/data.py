@@ -494,7 +494,15 @@ LabelSource = Annotated[
     Field(discriminator="kind"),
 ]
 BoxSource = Annotated[
-    DigitScenes | Voc | Coco | Yolo | ToolSource | TfdsObjects | AutoBoxes | PackedBoxes | MergedBoxes,
+    DigitScenes
+    | Voc
+    | Coco
+    | Yolo
+    | ToolSource
+    | TfdsObjects
+    | AutoBoxes
+    | PackedBoxes
+    | MergedBoxes,
     Field(discriminator="kind"),
 ]
 MaskSource = Annotated[
