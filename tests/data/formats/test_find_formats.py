@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from cvpipe.config.data import AutoBoxes, AutoLabels, BoxSource, LabelSource, MaskSource
 from cvpipe.config.keypoint_sources import KeypointSource
 from cvpipe.data.formats import FORMATS, find_formats
-from cvpipe.data.sources import _open
+from cvpipe.data.sources import open_source
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 from image_files import encode, noise, zipped
@@ -428,7 +428,7 @@ def in_a_zip_with_a_folder_around(root: Path, files: Mapping[str, Any]) -> Path:
 
 def opened(source: Mapping[str, Any], task: str) -> dict[str, Source]:
     section = TypeAdapter(SECTIONS[task]).validate_json(json.dumps(source), strict=True)
-    return _open(section, None)  # type: ignore[arg-type]
+    return open_source(section, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", [in_a_folder, in_a_zip, in_a_zip_with_a_folder_around])
@@ -546,8 +546,8 @@ def test_kind_auto_reads_what_is_found_and_says_so(
 ) -> None:
     path = str(in_a_folder(tmp_path, LAYOUTS["labelImg VOC"][0]))
     with caplog.at_level(logging.WARNING):
-        splits = _open(AutoBoxes(kind="auto", path=path), None)  # type: ignore[arg-type]
+        splits = open_source(AutoBoxes(kind="auto", path=path), None)  # type: ignore[arg-type]
     assert splits["all"].classes == ("cat",)
     assert "kind: voc, because 2 images have an XML file of Pascal VOC" in caplog.text
     with pytest.raises(DataError, match="no labels for classification"):
-        _open(AutoLabels(kind="auto", path=path), None)  # type: ignore[arg-type]
+        open_source(AutoLabels(kind="auto", path=path), None)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from cvpipe.config.data import BoxSource
 from cvpipe.data.annotations.boxes import Boxes
-from cvpipe.data.sources import _open
+from cvpipe.data.sources import open_source
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 from image_files import encode, noise, zipped
@@ -211,7 +211,7 @@ def opened(path: Path, keys: Mapping[str, Any]) -> dict[str, Source]:
     section = TypeAdapter(BoxSource).validate_json(
         json.dumps({**keys, "path": str(path)}), strict=True
     )
-    return _open(section, None)  # type: ignore[arg-type]
+    return open_source(section, None)  # type: ignore[arg-type]
 
 
 def content(source: Source) -> dict[str, list[tuple[str, list[float]]]]:
