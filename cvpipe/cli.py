@@ -18,6 +18,7 @@ from cvpipe.errors import Interrupted, UserError
 
 # Files of `commands`, in the order in which --help lists them.
 COMMANDS = (
+    "init",
     "train",
     "evaluate",
     "export",
@@ -32,6 +33,7 @@ COMMANDS = (
     "preflight",
     "models",
     "schema",
+    "info",
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from conftest import DIGITS, ROOT
+from cvpipe.cli import _parser
 from cvpipe.commands.command import class_lines
 
 Cvpipe = Callable[..., tuple[int, str, str]]
@@ -40,6 +41,7 @@ def run_in_a_process_that_says_what_it_imported(*arguments: str) -> set[str]:
     [
         ["--help"],
         ["train", "--help"],
+        ["init", "--help"],
         ["schema"],
         ["train", str(DIGITS), "--set", "train.epohs=3"],
         ["sweep", str(DIGITS), "--search", "model.dropout=0:1"],
@@ -60,6 +62,7 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
     code, out, _ = cvpipe("--help")
     assert code == 0
     for command in (
+        "init",
         "train",
         "evaluate",
         "export",
@@ -71,9 +74,21 @@ def test_every_command_is_explained(cvpipe: Cvpipe) -> None:
         "preflight",
         "models",
         "schema",
+        "info",
     ):
         assert f"\n    {command}" in out
         assert cvpipe(command, "--help")[0] == 0
+
+
+def test_help_ends_with_examples_that_the_parser_accepts(cvpipe: Cvpipe) -> None:
+    for command in ("init", "train", "evaluate", "export", "sweep", "baselines", "models"):
+        _, out, _ = cvpipe(command, "--help")
+        examples = out.partition("examples:\n")[2].splitlines()
+        assert examples
+        for line in examples:
+            words = line.split()
+            assert words[:2] == ["cvpipe", command]
+            _parser([command], words[1:]).parse_args(words[1:])
 
 
 @pytest.mark.parametrize(

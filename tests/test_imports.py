@@ -34,6 +34,7 @@ ORDER = [
     {"geometry"},
     {"fields", "pictures.drawing"},
     {"data"},
+    {"init"},
     {"answers"},
     {"pictures"},
     {"models"},

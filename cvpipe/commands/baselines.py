@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_pipeline, print_result
+from cvpipe.commands.command import add_command, add_examples, add_pipeline, print_result
 
 
 def add(commands: Any) -> None:
@@ -14,6 +14,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands, "baselines", baselines, "score scikit-learn's classifiers on a pipeline's images"
     )
+    add_examples(parser, "cvpipe baselines pipelines/classification/digits.yaml --limit 500")
     add_pipeline(parser)
     parser.add_argument(
         "--limit", metavar="N", help="train on no more than N images, short for --set data.limit=N"

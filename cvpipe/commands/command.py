@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,22 @@ def add_command(
     return parser
 
 
-def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """Add the pipeline file, `options.pipeline`, and overrides of keys, `options.overrides`."""
+def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Add example command lines to the end of --help."""
+    # The formatter that keeps lines as they are doesn't wrap the description either.
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description or "", 78)
+    parser.epilog = "\n  ".join(["examples:", *lines])
+
+
+def add_pipeline(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add the pipeline file, `options.pipeline`, and overrides of keys, `options.overrides`. `more`
+    is appended to the help of the file.
+    """
     parser.add_argument(
         "pipeline",
         metavar="PIPELINE.yaml",
-        help="a pipeline file, such as pipelines/classification/digits.yaml",
+        help=f"a pipeline file, such as pipelines/classification/digits.yaml{more}",
     )
     parser.add_argument(
         "--set",

@@ -9,6 +9,7 @@ from typing import Any
 from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
+    add_examples,
     add_snapshots,
     class_lines,
     print_result,
@@ -25,6 +26,12 @@ def add(commands: Any) -> None:
         "score a run, several runs that answer together, or an exported artifact fed with raw bytes"
     )
     parser = add_command(commands, "evaluate", evaluate, text)
+    add_examples(
+        parser,
+        "cvpipe evaluate runs/digits",
+        "cvpipe evaluate saved_models/digits --split validation",
+        "cvpipe evaluate runs/a runs/b",
+    )
     parser.add_argument(
         "paths",
         metavar="RUN|ARTIFACT",

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_data_overrides, add_snapshots, print_result
+from cvpipe.commands.command import (
+    add_command,
+    add_data_overrides,
+    add_examples,
+    add_snapshots,
+    print_result,
+)
 from cvpipe.errors import ConfigError
 from cvpipe.export.formats import NAMES
 
@@ -18,6 +24,11 @@ def add(commands: Any) -> None:
         "export",
         export,
         "turn a run, or several that answer together, into one SavedModel",
+    )
+    add_examples(
+        parser,
+        "cvpipe export runs/digits",
+        "cvpipe export runs/digits --to saved_models/digits --format litert",
     )
     parser.add_argument(
         "runs",

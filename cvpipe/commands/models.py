@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, aligned, print_result
+from cvpipe.commands.command import add_command, add_examples, aligned, print_result
 from cvpipe.errors import ConfigError
 
 COMPARE = "compare"
@@ -16,6 +16,12 @@ COMPARE = "compare"
 def add(commands: Any) -> None:
     """Declares the command."""
     parser = add_command(commands, "models", models, "list the networks with their sizes")
+    add_examples(
+        parser,
+        "cvpipe models",
+        "cvpipe models resnet18",
+        "cvpipe models compare resnet18 mobilenet_v2",
+    )
     parser.add_argument(
         "names",
         metavar="NAME",

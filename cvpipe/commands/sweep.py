@@ -7,13 +7,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from cvpipe.commands.command import add_command, add_pipeline, aligned, print_result
+from cvpipe.commands.command import add_command, add_examples, add_pipeline, aligned, print_result
 
 
 def add(commands: Any) -> None:
     """Declares the command."""
     text = "search hyperparameters, or cross-validate, or both; or go on with that where it stopped"
     parser = add_command(commands, "sweep", sweep, text)
+    add_examples(
+        parser, "cvpipe sweep photos.yaml --search optimizer.learning_rate=1e-3:1:log --trials 8"
+    )
     add_pipeline(parser)
     parser.add_argument(
         "--search",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvpipe.commands.command import (
     add_command,
+    add_examples,
     add_pipeline,
     class_lines,
     own_folder,
     print_result,
     score_lines,
 )
+from cvpipe.commands.init import draft_to, is_data, pipeline_file_of
 from cvpipe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +31,14 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands, "train", train, "train a pipeline, or go on with its run where it stopped"
     )
-    add_pipeline(parser)
+    add_examples(
+        parser,
+        "cvpipe train pipelines/classification/digits.yaml",
+        "cvpipe train photos.zip",
+        "cvpipe train photos.yaml --set train.epochs=3 --run runs/short",
+        "cvpipe train photos.yaml --sanity",
+    )
+    add_pipeline(parser, "; or a folder or zip archive of labeled images: cvpipe init, then train")
     parser.add_argument(
         "--run", metavar="DIR", type=Path, help="the run's folder (default: runs/NAME)"
     )
@@ -59,7 +69,8 @@ def train(options: argparse.Namespace) -> int:
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 
-    config = config_file.load(options.pipeline, options.overrides)
+    pipeline = _drafted(options.pipeline) if is_data(options.pipeline) else options.pipeline
+    config = config_file.load(pipeline, options.overrides)
     prepare_process(config)
     run = options.run or Path("runs") / config.name
     if options.sanity:
@@ -71,6 +82,29 @@ def train(options: argparse.Namespace) -> int:
     where = [f"run     {run}", f"report  {report}"]
     print_result(options, result, [*score_lines(result), *class_lines(result), *where])
     return 0
+
+
+def _drafted(data: str) -> Path:
+    """Return the pipeline file of a folder or zip archive; the one that was drafted before goes on.
+
+    Raises:
+        ConfigError: the file is there, and of other data.
+    """
+    from cvpipe import config_file
+
+    file = pipeline_file_of(data)
+    if file.exists():
+        source = config_file.load(file, draft=True).data.source
+        if getattr(source, "path", None) != data:
+            raise ConfigError(
+                f"{file}: a pipeline of {source.place}, not of {data}; train it by its name, or"
+                f" draft another: cvpipe init {data} --to FILE"
+            )
+        print(f"going on with {file}", file=sys.stderr)
+        return file
+    _, _, lines = draft_to(file, data)
+    print("\n".join([*lines, f"wrote     {file}"]), file=sys.stderr, flush=True)
+    return file
 
 
 def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cvpipe.config.box_sources import ToolSource
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
 from cvpipe.config.section import Count, Section, Share, misfit
@@ -47,6 +48,8 @@ class Folder(Source):
     """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
+    root: str = ""
+    """The folder in it that the folders of classes or splits lie in, as seen from `path`."""
 
 
 class ClassNames(Section):
@@ -105,6 +108,36 @@ class Csv(Source):
                 f"path_column and label_column are both '{self.path_column}'; name two columns"
             )
         return self
+
+
+class OneHotCsv(Source):
+    """Tables with a row per image, and a column per class that is 1 for the image's class and 0
+    else, as Roboflow's "multi-class" CSV. Images of no class or of several are left out.
+    """
+
+    kind: Literal["one_hot_csv"]
+    """Kind of format."""
+    path: str
+    """The folder, or the zip archive, that tables and images lie in.
+
+    Relative to where the command runs.
+    """
+    train: str
+    """The table of the training split, as seen from `path`; without a test table, the table of
+    everything. Images' paths are seen from the table's folder, or from `path`.
+    """
+    validation: str | None = None
+    """The table of the validation split; leave out to hold some training images out."""
+    test: str | None = None
+    """The table of the test split; leave out to hold some images out."""
+    path_column: str = "0"
+    """The column with the images' paths: its heading, or its position counted from 0."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Tables by split."""
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: name for split, name in given.items() if name}
 
 
 class Tfds(Source):
@@ -380,6 +413,40 @@ class Yolo(Source):
         return all_different(names)
 
 
+class Auto(Source):
+    """A folder or zip archive whose format is told by its files; the log says which it is and why.
+    `cvpipe init` writes the source that was found into a pipeline file.
+    """
+
+    task: ClassVar[str]
+    """Task whose annotations are looked for."""
+
+    kind: Literal["auto"]
+    """Kind of format."""
+    path: str
+    """A folder, or a zip archive. Relative to where the command runs."""
+    format: str | None = None
+    """The kind of source to take where several fit, such as coco; leave out where one does."""
+
+
+class AutoLabels(Auto):
+    """A folder or zip archive of images with a class each, whose format is told by its files."""
+
+    task = "classification"
+
+
+class AutoBoxes(Auto):
+    """A folder or zip archive of images with boxes, whose format is told by its files."""
+
+    task = "detection"
+
+
+class AutoMasks(Auto):
+    """A folder or zip archive of images with masks, whose format is told by its files."""
+
+    task = "segmentation"
+
+
 class Merge(Source):
     """Several sources as one: classes are joined by name, splits by their purpose."""
 
@@ -423,15 +490,23 @@ class MergedMasks(Merge):
 
 # The sources of each kind of annotation.
 LabelSource = Annotated[
-    Digits | Idx | Folder | Csv | TfdsLabels | PackedLabels | MergedLabels,
+    Digits | Idx | Folder | Csv | OneHotCsv | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
     Field(discriminator="kind"),
 ]
 BoxSource = Annotated[
-    DigitScenes | Voc | Coco | Yolo | TfdsObjects | PackedBoxes | MergedBoxes,
+    DigitScenes
+    | Voc
+    | Coco
+    | Yolo
+    | ToolSource
+    | TfdsObjects
+    | AutoBoxes
+    | PackedBoxes
+    | MergedBoxes,
     Field(discriminator="kind"),
 ]
 MaskSource = Annotated[
-    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | PackedMasks | MergedMasks,
+    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | AutoMasks | PackedMasks | MergedMasks,
     Field(discriminator="kind"),
 ]
 for merged in (MergedLabels, MergedBoxes, MergedMasks):

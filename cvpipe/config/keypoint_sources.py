@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvpipe.config.data import Coco, Merge
+from cvpipe.config.data import Auto, Coco, Merge
 from cvpipe.config.packed import PackedKeypoints
 from cvpipe.config.section import Count, Share
 from cvpipe.config.source import Source
@@ -102,6 +102,12 @@ class StickFigures(Source):
         return self
 
 
+class AutoKeypoints(Auto):
+    """A folder or zip archive of images with keypoints, whose format is told by its files."""
+
+    task = "pose"
+
+
 class MergedKeypoints(Merge):
     """Several sources of images with keypoints as one: they have the same keypoints."""
 
@@ -110,7 +116,7 @@ class MergedKeypoints(Merge):
 
 
 KeypointSource = Annotated[
-    CocoKeypoints | KeypointCsv | StickFigures | PackedKeypoints | MergedKeypoints,
+    CocoKeypoints | KeypointCsv | StickFigures | AutoKeypoints | PackedKeypoints | MergedKeypoints,
     Field(discriminator="kind"),
 ]
 MergedKeypoints.model_rebuild()

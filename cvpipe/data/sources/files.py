@@ -40,6 +40,13 @@ class Files(abc.ABC):
         """All files, in order."""
         return self.listing.files
 
+    @property
+    def around(self) -> str:
+        """Folder around everything, with a / behind it, that is no part of the names; "" if there
+        is none.
+        """
+        return ""
+
     def find(self, path: str) -> str | None:
         """Return the name of the file that a user's path means; None if there is none.
 
@@ -169,6 +176,13 @@ class ZipFiles(Files):
         self._entries = {name[skip:]: entries[name] for name in everything.files}
         below = [name[skip:] for name in everything.folders if len(name) > skip]
         self._folders = frozenset(["", *below])
+
+    @property
+    def around(self) -> str:
+        """Folder around everything, with a / behind it, that is no part of the names; "" if there
+        is none.
+        """
+        return self._around
 
     def find(self, path: str) -> str | None:
         """Return the name of the file that a user's path means; None if there is none."""

@@ -41,11 +41,17 @@ def folder(config: Folder) -> dict[str, Source]:
         DataError: the folder is missing, holds no class, a class or a split holds no image, or a
             split has a class that train lacks.
     """
-    files = open_files(config.path, list(SPLITS))
-    below = _folders(files, "")
+    files = open_files(config.path, [*SPLITS, config.root])
+    root = files.find_folder(config.root)
+    if root is None:
+        raise DataError(
+            f"{files.locate(config.root)}: no such folder; set data.source.root to the folder that"
+            " the folders of classes or splits lie in"
+        )
+    below = [posixpath.join(root, child) for child in _folders(files, root)]
     splits: dict[str, str] = {}
     for child in below:
-        split = split_of(child)
+        split = split_of(posixpath.basename(child))
         if split in splits:
             raise DataError(
                 f"{files.locate(child)}: this folder and {files.locate(splits[split])} are the same"
@@ -62,7 +68,7 @@ def folder(config: Folder) -> dict[str, Source]:
             " the folders of the splits train, validation and test, or rename this folder if it is"
             " a class"
         )
-    return {"all": _split(files, "", _classes(files, ""))}
+    return {"all": _split(files, root, _classes(files, root))}
 
 
 def split_of(folder: str) -> str | None:
@@ -107,7 +113,7 @@ def by_stem(
 
 def _given(files: Files, below: Sequence[str], splits: dict[str, str]) -> dict[str, Source]:
     for child in below:
-        if not split_of(child):
+        if not split_of(posixpath.basename(child)):
             log.warning(
                 "%s: left out; beside train, only folders with these names are read: %s",
                 files.locate(child),

@@ -1,0 +1,146 @@
+"""`cvpipe info`: what a bug report needs to know of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cvpipe import __version__
+from cvpipe.commands.command import add_command, aligned, print_result
+
+# Packages whose version decides behavior, and optional ones that add a command or a format.
+PACKAGES = (
+    *("tensorflow", "keras", "numpy", "protobuf", "pydantic", "tensorflow-datasets"),
+    *("tf-models-official", "pillow", "libtpu", "ai-edge-litert", "onnxruntime", "openvino"),
+    *("optuna", "ray"),
+)
+# Kernels are chosen by these.
+INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16")
+INSTRUCTIONS += ("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
+# Variables that change how TensorFlow and cvpipe run; no others are printed.
+VARIABLES = ("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS")
+VARIABLES += ("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME")
+_GIB = 2**30
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    add_command(
+        commands,
+        "info",
+        info,
+        "show versions, processors and memory: what belongs into a bug report",
+    )
+
+
+def info(options: argparse.Namespace) -> int:
+    """Prints what is known of the machine."""
+    from cvpipe.runtime import quiet_tensorflow
+
+    # As the user set them: the next line sets some, too.
+    environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    quiet_tensorflow()
+    cpu = Path("/proc/cpuinfo")
+    result = {
+        "cvpipe": __version__,
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_facts(cpu.read_text(encoding="utf-8") if cpu.is_file() else ""),
+        "memory": _memory(),
+        "devices": _devices(),
+        "environment": environment,
+    }
+    print_result(options, result, aligned(_rows(result)))
+    return 0
+
+
+def cpu_facts(text: str) -> dict[str, Any]:
+    """Return the processor's model, cores and instruction sets, given /proc/cpuinfo."""
+    entries = dict(re.findall(r"^(\w[\w ]*?)\s*:\s*(.*)$", text, re.M))
+    known = set(entries.get("flags", entries.get("Features", "")).split())
+    return {
+        "model": entries.get("model name", platform.processor() or "unknown"),
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)),
+        "instructions": [name for name in INSTRUCTIONS if name in known],
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _memory() -> dict[str, float]:
+    """GiB of memory and of the disk that the command runs on."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    free = os.sysconf("SC_AVPHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="utf-8").strip() if limit.is_file() else "max"
+    values = {
+        "total": pages * size / _GIB,
+        "free": free * size / _GIB,
+        "disk_free": shutil.disk_usage(".").free / _GIB,
+    }
+    if text.isdecimal():
+        # A container may have less than its machine.
+        values["container"] = int(text) / _GIB
+    return {name: round(value, 1) for name, value in values.items()}
+
+
+def _devices() -> list[dict[str, Any]]:
+    """GPUs and TPUs that TensorFlow sees."""
+    import tensorflow as tf
+
+    found = []
+    for device in tf.config.list_physical_devices():
+        if device.device_type == "CPU":
+            continue
+        details = tf.config.experimental.get_device_details(device)
+        name = details.get("device_name", device.name)
+        capability = details.get("compute_capability")
+        entry = {"kind": device.device_type, "name": name}
+        if capability:
+            entry["compute_capability"] = ".".join(map(str, capability))
+        found.append(entry)
+    return found
+
+
+def _rows(result: Mapping[str, Any]) -> list[list[str]]:
+    cpu, memory = result["cpu"], result["memory"]
+    of_container = f", the container's {memory['container']} GiB" if "container" in memory else ""
+    devices = [
+        f"{own['kind']} {own['name']}"
+        + (f", compute capability {own['compute_capability']}" if len(own) > 2 else "")
+        for own in result["devices"]
+    ]
+    return [
+        ["cvpipe", result["cvpipe"]],
+        ["python", f"{result['python']} ({sys.executable})"],
+        *([name, version] for name, version in result["packages"].items()),
+        ["system", result["system"]],
+        ["processor", f"{cpu['model']}, {cpu['usable_cores']} of {cpu['cores']} cores usable"],
+        ["instructions", " ".join(cpu["instructions"]) or "unknown"],
+        [
+            "memory",
+            f"{memory['total']} GiB, {memory['free']} free{of_container};"
+            f" disk {memory['disk_free']} GiB free",
+        ],
+        ["devices", "; ".join(devices) or "no GPU or TPU that TensorFlow sees"],
+        *([name, value] for name, value in result["environment"].items()),
+    ]

@@ -1,0 +1,97 @@
+"""`cvpipe init`: a pipeline file for a folder or zip archive of labeled images."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_examples, print_result
+from cvpipe.errors import ConfigError
+
+# Named here, too: the parser doesn't wait for TensorFlow.
+TASKS = ("classification", "detection", "segmentation", "pose")
+
+
+def add(commands: Any) -> None:
+    """Declares the command."""
+    parser = add_command(
+        commands,
+        "init",
+        init,
+        "write a pipeline file for a folder or zip archive of labeled images, with defaults that"
+        " follow from the data",
+    )
+    add_examples(
+        parser,
+        "cvpipe init photos.zip",
+        "cvpipe init coco --task segmentation --to coco_masks.yaml",
+        "cvpipe init mixed --kind voc",
+    )
+    parser.add_argument("data", metavar="DATA", help="a folder or a zip archive")
+    parser.add_argument(
+        "--task", choices=TASKS, help="task to learn (default: that of the annotations)"
+    )
+    parser.add_argument(
+        "--kind", metavar="KIND", help="kind of data.source, such as voc, where several formats fit"
+    )
+    parser.add_argument(
+        "--to", metavar="FILE", type=Path, help="the pipeline file (default: NAME.yaml)"
+    )
+
+
+def init(options: argparse.Namespace) -> int:
+    """Writes the pipeline file and says what was chosen."""
+    file = options.to or pipeline_file_of(options.data)
+    if file.exists():
+        raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
+    task, source, lines = draft_to(file, options.data, options.task, options.kind)
+    written = f"wrote     {file}; train it with: cvpipe train {file}"
+    result = {"pipeline": str(file), "task": task, "source": source, "chosen": lines}
+    print_result(options, result, [*lines, written])
+    return 0
+
+
+def draft_to(
+    file: Path, data: str, task: str | None = None, kind: str | None = None
+) -> tuple[str, dict[str, Any], list[str]]:
+    """Write the pipeline file of a data set; return its task, its source and the choices in words.
+
+    Raises:
+        ConfigError: there is no such format, or the file can't be written.
+        DataError: the format can't be told, or the data can't be opened.
+    """
+    from cvpipe.runtime import quiet_tensorflow
+
+    quiet_tensorflow()
+    from cvpipe.atomic_write import atomic_write
+    from cvpipe.data.formats import FORMATS
+    from cvpipe.errors import suggest
+    from cvpipe.init import draft_pipeline
+
+    if kind is not None and kind not in FORMATS:
+        raise ConfigError(f"--kind {kind}: no such format; {suggest(kind, FORMATS)}")
+    drafted = draft_pipeline(data, task, kind, str(file))
+    if not file.parent.is_dir():
+        raise ConfigError(f"{file}: there is no folder {file.parent}; make it, or choose another")
+    with atomic_write(file) as stream:
+        stream.write(drafted.text.encode())
+    return drafted.task, drafted.source, drafted.lines
+
+
+def pipeline_file_of(data: str) -> Path:
+    """Return the file, in the folder of the command, that a data set's pipeline goes to."""
+    path = Path(data).resolve()
+    stem = path.stem if path.is_file() else path.name
+    return Path(
+        re.sub(r"[^A-Za-z0-9_.-]+|^[^A-Za-z0-9]+", "-", stem).strip("-.") or "pipeline"
+    ).with_suffix(".yaml")
+
+
+def is_data(path: str) -> bool:
+    """True if a path is a folder or a zip archive, not a pipeline file."""
+    from cvpipe.user_paths import find_path
+
+    place = find_path(path)
+    return place.is_dir() or place.suffix.lower() == ".zip"

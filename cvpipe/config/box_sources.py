@@ -1,0 +1,131 @@
+"""Formats of labeling tools that say which boxes are in an image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from cvpipe.config.masks import all_different
+from cvpipe.config.source import Source
+
+
+class ToolBoxes(Source):
+    """Boxes as a labeling tool exports them. Polygons, circles and ellipses give the box around
+    them.
+    """
+
+    path: str
+    """A folder, or a zip archive. Relative to where the command runs."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their labels; empty: those found in the annotations, in
+    alphabetical order.
+    """
+    upright: bool = True
+    """true: boxes lie on the photo turned upright as its Exif says; false: on the photo as it is
+    stored. The key decides only where the stated size fits both, or is missing.
+    """
+
+    @field_validator("classes")
+    @classmethod
+    def _different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return all_different(names)
+
+
+class ToolFiles(ToolBoxes):
+    """Boxes in a file per split."""
+
+    train: str
+    """The file of the training split, as seen from `path`; without a test file, that of everything.
+    """
+    validation: str | None = None
+    """The file of the validation split; leave out to hold some training images out."""
+    test: str | None = None
+    """The file of the test split; leave out to hold some images out."""
+    images: str = ""
+    """The folder that the images' paths begin at, as seen from `path`. First folders of a path that
+    aren't there, as in URLs, are left out.
+    """
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Files by split."""
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: name for split, name in given.items() if name}
+
+
+class LabelMe(ToolBoxes):
+    """LabelMe's JSON files, one beside each image, or with the image's path in `imagePath`. Folders
+    named train, val and test make the splits.
+    """
+
+    kind: Literal["labelme"]
+    """Kind of format."""
+
+
+class Kitti(ToolBoxes):
+    """KITTI's text files, one an image, in a folder label_2 beside image_2. Objects of the type
+    DontCare are left out and counted.
+    """
+
+    kind: Literal["kitti"]
+    """Kind of format."""
+    images: str = "image_2"
+    """Name of the folders of images."""
+    labels: str = "label_2"
+    """Name of the folders of text files; the rest of a text file's path is that of its image."""
+
+
+class Cvat(ToolFiles):
+    """CVAT's own XML, exported as "CVAT for images 1.1"."""
+
+    kind: Literal["cvat"]
+    """Kind of format."""
+
+
+class LabelStudio(ToolFiles):
+    """Label Studio's JSON or JSON-MIN, with rectangles, ellipses and polygons. Of a task with
+    several annotations, the first that isn't cancelled is read.
+    """
+
+    kind: Literal["label_studio"]
+    """Kind of format."""
+
+
+class Via(ToolFiles):
+    """JSON of the VGG Image Annotator 1 or 2: annotations or a whole project."""
+
+    kind: Literal["via"]
+    """Kind of format."""
+    attribute: str | None = None
+    """The region attribute with the class; leave out where regions have one attribute."""
+
+
+class BoxCsv(ToolFiles):
+    """Tables with a row per object: TensorFlow's tutorials', Roboflow's and Open Images'."""
+
+    kind: Literal["box_csv"]
+    """Kind of format."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Character that separates columns."""
+    header: bool = True
+    """True if the first row holds column headings."""
+    path_column: str = "filename"
+    """The column with the images' paths, or their names without extension: its heading, or its
+    position counted from 0.
+    """
+    label_column: str = "class"
+    """The column with the class."""
+    box_columns: tuple[str, str, str, str] = ("xmin", "ymin", "xmax", "ymax")
+    """The columns with left, top, right and bottom."""
+    crowd_column: str | None = None
+    """A column with 1 for groups, which are neither learned nor scored, such as IsGroupOf."""
+    fractions: bool = False
+    """true: coordinates are fractions of the image, as in Open Images; false: pixels from 0."""
+    names: str | None = None
+    """A table without headings of the labels' names, such as Open Images'
+    class-descriptions-boxable.csv, as seen from `path`.
+    """
+
+
+ToolSource = LabelMe | Kitti | Cvat | LabelStudio | Via | BoxCsv

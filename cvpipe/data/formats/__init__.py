@@ -1,0 +1,99 @@
+"""Formats told by their files: a folder or a zip archive to the `data.source` that reads it.
+
+A module per kind of source, named like it; its `find` yields a `Found` for each task that the
+place is good for. To add a format: a module here, and its name in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+
+from cvpipe.data.formats.found import Found, Place
+from cvpipe.errors import DataError, counted
+
+__all__ = ["FORMATS", "Found", "find_formats"]
+
+FORMATS = (
+    "coco",
+    "voc",
+    "yolo",
+    "labelme",
+    "cvat",
+    "label_studio",
+    "via",
+    "kitti",
+    "box_csv",
+    "one_hot_csv",
+    "csv",
+    "idx",
+    "masks",
+    "folder",
+)
+
+_SHOWN = 5
+
+
+def find_formats(path: str, task: str | None = None, kind: str | None = None) -> list[Found]:
+    """Return what a folder or zip archive holds: the format to take first, then what else its
+    files are good for, each of another task.
+
+    Args:
+        path: the folder or the archive.
+        task: the task to learn; None for the one that the files' annotations are for.
+        kind: the format to take where several fit; None for any.
+
+    Raises:
+        DataError: nothing fits, or two formats fit equally well; the message says what was seen.
+    """
+    place = Place(path)
+    every = list[Found]()
+    for name in FORMATS:
+        if kind in (None, name):
+            try:
+                every += importlib.import_module(f"cvpipe.data.formats.{name}").find(place)
+            except DataError as error:
+                # Another format may fit.
+                place.near.append(str(error))
+    fitting = [found for found in every if task in (None, found.task)]
+    if not fitting:
+        raise DataError(_nothing(place, every, task, kind))
+    strongest = max(found.strength for found in fitting)
+    best = [found for found in fitting if found.strength == strongest]
+    kinds = list(dict.fromkeys(found.source["kind"] for found in best))
+    if len(kinds) > 1:
+        seen = "; ".join(
+            f"{found.source['kind']}, because {found.why}"
+            for found in {found.source["kind"]: found for found in best}.values()
+        )
+        raise DataError(
+            f"{path}: {len(kinds)} formats fit equally well: {seen}. Choose one: --kind"
+            f" {kinds[0]} of cvpipe init, or data.source.format: {kinds[0]} of kind: auto"
+        )
+    first = best[0]
+    others = [found for found in every if found.task != first.task]
+    return [first, *{found.task: found for found in reversed(others)}.values()]
+
+
+def _nothing(place: Place, every: Iterable[Found], task: str | None, kind: str | None) -> str:
+    """Say what was seen where nothing fits, and what to do."""
+    other = next(iter(every), None)
+    if other:
+        return (
+            f"{place.path}: no labels for {task}; it is data for {other.task}, because {other.why}"
+        )
+    names = place.files.names()
+    counts: dict[str, int] = {}
+    for name in names:
+        last = name.rpartition("/")[2]
+        ending = f".{last.rpartition('.')[2].lower()}" if "." in last else "without extension"
+        counts[ending] = counts.get(ending, 0) + 1
+    common = sorted(counts, key=lambda ending: (-counts[ending], ending))[:_SHOWN]
+    seen = ", ".join(f"{counts[ending]} {ending}" for ending in common) or "nothing"
+    near = "".join(f". {sentence}" for sentence in dict.fromkeys(place.near[:_SHOWN]))
+    wanted = f"the format {kind}" if kind else "a labeled data set"
+    return (
+        f"{place.path}: not {wanted} that cvpipe knows: {counted(len(place.images), 'image')} among"
+        f" {counted(len(names), 'file')} ({seen}){near}. Put each image into a folder of its class,"
+        " or bring annotations in one of the formats of docs/data.md"
+    )

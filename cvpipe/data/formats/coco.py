@@ -1,0 +1,119 @@
+"""COCO's JSON: boxes, outlines and keypoints, as COCO, CVAT, Roboflow and Label Studio write it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from cvpipe.data.formats.found import (
+    ANNOTATED,
+    DETECTION,
+    POSE,
+    SEGMENTATION,
+    Found,
+    Place,
+    one_a_split,
+    some,
+    split_in,
+    stem,
+    without_split,
+)
+from cvpipe.errors import DataError, counted
+
+LISTS = ("images", "annotations", "categories")
+
+
+class _File(NamedTuple):
+    name: str
+    content: Mapping[str, Any]
+    images: str
+    """The folder that its file names begin at."""
+
+
+def find(place: Place) -> Iterator[Found]:
+    """Yield what COCO's files in the place are good for."""
+    files = [found for name in _candidates(place) if (found := _open(place, name))]
+    by_task: dict[str, list[_File]] = {}
+    for own in files:
+        for task in _tasks(own.content):
+            by_task.setdefault(task, []).append(own)
+    for task in sorted(by_task, key=(POSE, DETECTION, SEGMENTATION).index):
+        family = _family(by_task[task], task)
+        splits = one_a_split(place, [own.name for own in family], "COCO's instances")
+        known = {own.name: own for own in family}
+        source: dict[str, Any] = {"kind": "coco", "path": place.path}
+        for split, name in splits.items():
+            source[split] = {"annotations": place.key(name)}
+            if key := place.key_or_nothing(known[name].images):
+                source[split]["images"] = key
+        if task == SEGMENTATION:
+            source["masks"] = True
+        number = sum(len(own.content["images"]) for own in family)
+        names = " and ".join(place.key(own.name) for own in family)
+        what = {POSE: "keypoints", DETECTION: "boxes", SEGMENTATION: "outlines"}[task]
+        verb = "lists" if len(family) == 1 else "list"
+        why = f"{names} {verb} {counted(number, 'image')} with {what} in COCO's JSON"
+        yield Found(task, source, why, ANNOTATED)
+
+
+def _candidates(place: Place) -> list[str]:
+    """JSON files; where every image has one, those are no COCO."""
+    names = place.ending(".json")
+    return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
+
+
+def _open(place: Place, name: str) -> _File | None:
+    try:
+        content = json.loads(place.files.read(name))
+    except (ValueError, RecursionError, DataError) as error:
+        place.near.append(f"{name} is no valid JSON ({error})")
+        return None
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) and content[key] and isinstance(content[key][0], dict)
+        for key in LISTS
+    ):
+        return None
+    paths = [str(row.get("file_name")) for row in content["images"] if isinstance(row, dict)]
+    folder, found = place.prefix_of(some(paths), split_in(name) or "train", name)
+    if not found:
+        place.near.append(
+            f"{name} is COCO's JSON of {counted(len(paths), 'image')} such as {paths[0]}, but none"
+            " of them is there"
+        )
+        return None
+    return _File(name, content, folder)
+
+
+def _tasks(content: Mapping[str, Any]) -> Iterator[str]:
+    rows = [row for row in content["annotations"] if isinstance(row, dict)]
+    if any(row.get("keypoints") for row in rows) and any(
+        isinstance(row, dict) and row.get("keypoints") for row in content["categories"]
+    ):
+        yield POSE
+    if any(row.get("bbox") for row in rows):
+        yield DETECTION
+    # Tools write an outline of four corners where somebody drew a box.
+    if any(_is_outline(row.get("segmentation")) for row in rows):
+        yield SEGMENTATION
+
+
+def _is_outline(outline: Any) -> bool:
+    if isinstance(outline, dict):
+        return "counts" in outline
+    return isinstance(outline, list) and any(
+        isinstance(polygon, list) and len(polygon) >= 6 for polygon in outline
+    )
+
+
+def _family(files: list[_File], task: str) -> list[_File]:
+    """The files of one name but for the split; COCO itself has several such families."""
+    families: dict[str, list[_File]] = {}
+    for own in files:
+        families.setdefault(without_split(own.name), []).append(own)
+    word = "keypoints" if task == POSE else "instances"
+    preferred = [
+        own for own in families.values() if word in PurePosixPath(own[0].name).name.lower()
+    ]
+    return preferred[0] if preferred else files

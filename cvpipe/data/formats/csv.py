@@ -1,0 +1,223 @@
+"""Tables that name an image and its label in each row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from cvpipe.data.formats.found import (
+    ANNOTATED,
+    CLASSIFICATION,
+    POSE,
+    Found,
+    Place,
+    one_a_split,
+    some,
+    split_in,
+)
+from cvpipe.data.sources.folder import EXTENSIONS
+from cvpipe.errors import DataError, counted
+
+SPLITS = ("train", "validation", "test")
+_LABELS = ("label", "labels", "class", "class_name", "classname", "category", "target", "species")
+_SIDES = {"xmin", "ymin", "xmax", "ymax"}
+_ID = re.compile(r"\b(id|label|index|number|code)\b", re.I)
+_NAME = re.compile(r"name|class|label|title", re.I)
+
+
+class Table(NamedTuple):
+    """A table that names images."""
+
+    name: str
+    delimiter: str
+    headings: list[str] | None
+    rows: list[list[str]]
+    path_at: int
+    """Column of the images' paths."""
+    images: str
+    """The folder that the paths begin at."""
+
+    def column(self, at: int) -> str:
+        """Return a column as the pipeline names it: its heading, or its position."""
+        return self.headings[at] if self.headings else str(at)
+
+    def cells(self, at: int) -> list[str]:
+        """Return a column's cells, "" where a row is cut short."""
+        return [row[at] if at < len(row) else "" for row in self.rows]
+
+
+def find(place: Place) -> Iterator[Found]:
+    """Yield tables of labels, and tables of keypoints."""
+    tables = read_tables(place)
+    points = [table for table in tables if _point_names(table)]
+    if points:
+        yield _found(place, points, POSE, {"kind": "keypoint_csv"}, "keypoints", ())
+        return
+    tables = [own for own in tables if not _is_of_objects(own) and not is_one_hot(own)]
+    if not tables:
+        return
+    # The others have its columns; small ones tell less.
+    table = max(tables, key=lambda table: len(table.rows))
+    at = _label_at(table)
+    if at is None:
+        return
+    source: dict[str, Any] = {"kind": "csv"}
+    if not table.headings:
+        source["header"] = False
+    if table.column(at) != "1":
+        source["label_column"] = table.column(at)
+    remarks = list[str]()
+    others = [table.column(n) for n in _repeating(table) if n != at]
+    if others:
+        remarks.append(
+            f"The label is column {table.column(at)}; {' and '.join(others)} could be one, too, see"
+            " data.source.label_column"
+        )
+    labels = {label for own in tables for label in own.cells(at)}
+    if names := _names(place, table, labels):
+        source["names"] = names
+    yield _found(place, tables, CLASSIFICATION, source, "a label", tuple(remarks))
+
+
+def _found(
+    place: Place,
+    tables: Sequence[Table],
+    task: str,
+    source: dict[str, Any],
+    what: str,
+    remarks: tuple[str, ...],
+) -> Found:
+    splits = one_a_split(place, [table.name for table in tables], "tables of images")
+    table = next(own for own in tables if own.name == splits["train"])
+    folders = {own.images for own in tables}
+    if len(folders) > 1:
+        raise DataError(
+            f"{place.path}: the paths in {' and '.join(own.name for own in tables)} begin at"
+            " different folders; write them as seen from one folder"
+        )
+    values: dict[str, Any] = {"kind": source["kind"], "path": place.path}
+    values |= {split: place.key(splits[split]) for split in SPLITS if split in splits}
+    if key := place.key_or_nothing(table.images):
+        values["images"] = key
+    if table.delimiter != ",":
+        values["delimiter"] = table.delimiter
+    if table.column(table.path_at) != "0" and table.path_at:
+        values["path_column"] = table.column(table.path_at)
+    names = " and ".join(values[split] for split in SPLITS if split in splits)
+    number = sum(len(own.rows) for own in tables)
+    why = f"{names} {'name' if len(splits) > 1 else 'names'} {counted(number, 'image')} with {what}"
+    return Found(task, {**values, **source}, why, ANNOTATED, remarks)
+
+
+def read_tables(place: Place) -> list[Table]:
+    """Return the tables in which nearly every row names an image that is there."""
+    tables = list[Table]()
+    stems = place.by_stem
+    for name in place.ending(".csv", ".tsv", ".txt"):
+        # A text beside an image of its name is about that image.
+        if PurePosixPath(name).suffix == ".txt" and PurePosixPath(name).stem in stems:
+            continue
+        if table := _table(place, name):
+            tables.append(table)
+    return tables
+
+
+def _table(place: Place, name: str) -> Table | None:
+    text = place.text(name) or ""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(",;\t|", key=first.count)
+    if not first.count(delimiter):
+        return None
+    try:
+        lines = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+        rows = [[cell.strip() for cell in row] for row in lines if any(row)]
+    except csv.Error as error:
+        place.near.append(f"{name} is no table ({error})")
+        return None
+    at = next((n for n, cell in enumerate(rows[-1]) if _is_path(cell)), None)
+    if at is None:
+        return None
+    headings = None if at < len(rows[0]) and _is_path(rows[0][at]) else rows.pop(0)
+    paths = [row[at] for row in rows if at < len(row)]
+    looked = some(paths)
+    folder, found = place.prefix_of(looked, split_in(name) or "train", name)
+    if found < 0.95 * len(looked):
+        place.near.append(
+            f"{name} names {counted(len(paths), 'image')}, but of {len(looked)} looked at only"
+            f" {found} are there"
+        )
+        return None
+    return Table(name, delimiter, headings, rows, at, folder)
+
+
+def _is_path(cell: str) -> bool:
+    return PurePosixPath(cell).suffix.lower() in EXTENSIONS
+
+
+def _label_at(table: Table) -> int | None:
+    """The column of labels: one of their name, else the first whose cells repeat."""
+    for wanted in _LABELS if table.headings else ():
+        for at, heading in enumerate(table.headings or ()):
+            if heading.lower() == wanted and at != table.path_at:
+                return at
+    return next(iter(_repeating(table)), None)
+
+
+def is_one_hot(table: Table) -> bool:
+    """True if all columns but the path's are of ones and zeros, and two or more."""
+    width = len(table.headings or ())
+    others = [at for at in range(width) if at != table.path_at]
+    return len(others) > 1 and all(set(table.cells(at)) <= {"0", "1"} for at in others)
+
+
+def _is_of_objects(table: Table) -> bool:
+    """True if a row is an object of an image: it has the sides of a box, or images repeat."""
+    paths = table.cells(table.path_at)
+    headings = {heading.lower() for heading in table.headings or ()}
+    return headings >= _SIDES or len(set(paths)) < 0.9 * len(paths)
+
+
+def _repeating(table: Table) -> list[int]:
+    """Columns of which each value has two rows, on average, and that have two values."""
+    width = min(len(row) for row in table.rows)
+    kinds = {at: set(table.cells(at)) for at in range(width) if at != table.path_at}
+    return [
+        at
+        for at, values in kinds.items()
+        if 2 <= len(values) <= len(table.rows) / 2 and "" not in values
+    ]
+
+
+def _point_names(table: Table) -> list[str]:
+    headings = set(table.headings or ())
+    return [h[:-2] for h in headings if h.endswith("_x") and f"{h[:-2]}_y" in headings]
+
+
+def _names(place: Place, table: Table, labels: set[str]) -> dict[str, str] | None:
+    """A table with a name for each label, where labels are numbers."""
+    if not all(label.isdecimal() for label in labels):
+        return None
+    for name in place.ending(".csv", ".tsv"):
+        lines = csv.reader(
+            io.StringIO(place.text(name) or ""), delimiter=table.delimiter, skipinitialspace=True
+        )
+        headings, *rows = [[cell.strip() for cell in row] for row in lines if any(row)] or [[]]
+        rows = [row for row in rows if len(row) == len(headings)]
+        columns = dict(zip(headings, zip(*rows, strict=True), strict=False)) if rows else {}
+        for label, numbers in columns.items():
+            if not _ID.search(label) or len(set(numbers)) < len(numbers) or labels - set(numbers):
+                continue
+            for heading, names in columns.items():
+                named = {n: text for n, text in zip(numbers, names, strict=True) if n in labels}
+                if (
+                    heading != label
+                    and _NAME.search(heading)
+                    and len(set(named.values())) == len(labels)
+                    and not any(text.isdecimal() for text in named.values())
+                ):
+                    return {"file": place.key(name), "label": label, "name": heading}
+    return None

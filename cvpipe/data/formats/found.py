@@ -1,0 +1,175 @@
+"""The place that is looked at, and what a format's module says that it found there."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.statistics import evenly_spaced
+from cvpipe.errors import DataError
+from cvpipe.text_files import decode_text
+from cvpipe.user_paths import same_form
+
+# Files of a kind that are opened to tell a format.
+MOST_OPENED = 200
+
+CLASSIFICATION, DETECTION = "classification", "detection"
+SEGMENTATION, POSE = "segmentation", "pose"
+
+# Surer evidence goes before less sure.
+ANNOTATED, PAIRED, NAMED = 3, 2, 1
+"""Strengths: files of annotations, masks with images' names, folders that are named like classes.
+"""
+
+
+class Found(NamedTuple):
+    """A format that fits the place, for one task."""
+
+    task: str
+    """Task that learns from it."""
+    source: dict[str, Any]
+    """Values of `data.source` that read it."""
+    why: str
+    """Files that told it, in words that follow "because"."""
+    strength: int
+    """ANNOTATED, PAIRED or NAMED."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about choices that a person may want to change."""
+
+
+class Place:
+    """A folder or a zip archive, as the modules of formats see it."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.files: Files = open_files(path)
+        self.near: list[str] = []
+        """Sentences about formats that nearly fit."""
+
+    @functools.cached_property
+    def images(self) -> list[str]:
+        """Names of all images, in order."""
+        return [name for name in self.files.names() if is_image(name)]
+
+    @functools.cached_property
+    def by_stem(self) -> dict[str, list[str]]:
+        """Images by the last part of their name, without extension."""
+        found: dict[str, list[str]] = {}
+        for name in self.images:
+            found.setdefault(stem(name), []).append(name)
+        return found
+
+    @functools.cached_property
+    def by_last(self) -> dict[str, list[str]]:
+        """Images by the last part of their name."""
+        found: dict[str, list[str]] = {}
+        for name in self.images:
+            found.setdefault(same_form(posixpath.basename(name)), []).append(name)
+        return found
+
+    def ending(self, *suffixes: str) -> list[str]:
+        """Return the names of files that end with one of these, such as ".json"."""
+        return [n for n in self.files.names() if PurePosixPath(n).suffix.lower() in suffixes]
+
+    def key(self, name: str) -> str:
+        """Return a path as `data.source` has it: as seen from the place, whole."""
+        return posixpath.normpath(f"{self.files.around}{name}")
+
+    def key_or_nothing(self, name: str) -> str:
+        """Return such a path, "" for the place itself."""
+        return "" if (key := self.key(name)) == "." else key
+
+    def text(self, name: str) -> str | None:
+        """Return a file's text; None if it is none."""
+        try:
+            return decode_text(self.files.read(name), name)
+        except DataError:
+            return None
+
+    def prefix_of(self, paths: Sequence[str], wanted: str, beside: str) -> tuple[str, int]:
+        """Return the folder that most of some paths to images begin at, and how many do.
+
+        Of several folders the one of the split `wanted` is taken, else the one nearest to the file
+        `beside`, which names the paths.
+        """
+        counts: Counter[str] = Counter()
+        for path in paths:
+            whole = same_form(posixpath.normpath(path.replace("\\", "/")))
+            for name in self.by_last.get(posixpath.basename(whole), []):
+                form = same_form(name)
+                if form == whole or form.endswith(f"/{whole}"):
+                    counts[name[: len(name) - len(whole)].rstrip("/")] += 1
+        if not counts:
+            return "", 0
+        home = posixpath.dirname(beside)
+
+        def rank(folder: str) -> tuple[int, bool, int]:
+            shared = len(posixpath.commonprefix([folder.split("/"), home.split("/")]))
+            return counts[folder], split_in(folder) == wanted, shared
+
+        best = max(sorted(counts), key=rank)
+        return best, counts[best]
+
+
+def stem(name: str) -> str:
+    """Return the last part of a name without extension, in one form of Unicode."""
+    return same_form(posixpath.splitext(posixpath.basename(name))[0])
+
+
+def some(items: Sequence[str], most: int = MOST_OPENED) -> list[str]:
+    """Return some of many, evenly spaced."""
+    return [items[number] for number in evenly_spaced(len(items), most)]
+
+
+def split_in(name: str) -> str | None:
+    """Return the split that a word in a path stands for, the last such word; None if there is
+    none.
+    """
+    words = re.findall("[a-z]+", name.lower())
+    return next((split for split in map(split_of, reversed(words)) if split), None)
+
+
+def without_split(name: str) -> str:
+    """Return a path without the word that tells its split, and without years: the same for the
+    files of one family.
+    """
+    words = re.findall("[a-z]+", name.lower())
+    return " ".join(word for word in words if not split_of(word))
+
+
+def common_folder(names: Iterable[str]) -> str:
+    """Return the deepest folder that all files lie in; "" if there is none but the place."""
+    folders = [posixpath.dirname(name) for name in names]
+    return posixpath.commonpath(folders) if folders and all(folders) else ""
+
+
+def one_a_split(place: Place, names: Sequence[str], what: str) -> dict[str, str]:
+    """Return the file of each split; the one file is of "train" whatever it is called.
+
+    Raises:
+        DataError: a split has two of them, or there is none of training.
+    """
+    splits: dict[str, str] = {}
+    for name in names:
+        split = split_in(name) or "train"
+        if split in splits:
+            raise DataError(
+                f"{place.path}: {splits[split]} and {name} are both {what} of the split {split};"
+                " move one away, or write data.source by hand (docs/configuration.md)"
+            )
+        splits[split] = name
+    if len(splits) == 1:
+        return {"train": next(iter(splits.values()))}
+    if "train" not in splits:
+        raise DataError(
+            f"{place.path}: there are {what} of {' and '.join(splits)}, but none of train; name the"
+            " training split's file train"
+        )
+    return splits

@@ -1,0 +1,305 @@
+"""Masks that have their images' names: in a folder beside, or with a suffix in the same folder, as
+CVAT, Roboflow and Supervisely write them.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cvpipe.data.formats.found import PAIRED, SEGMENTATION, Found, Place, some, split_in, stem
+from cvpipe.data.sources.mask_values import GRAY, open_mask
+from cvpipe.errors import DataError, counted
+
+SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_segmentation", "_L")
+# Nobody declares more classes: such pictures are photos.
+_MOST_VALUES = 64
+# Looking at one takes about 10 ms.
+_LOOKED_AT = 300
+_FIRST_LOOKED_AT = 5
+_SPLITS = ("train", "validation", "test")
+_IGNORED = (["unlabeled"], ["unlabelled"], ["ignore"], ["ignored"], ["void"])
+# Black that fills less than this among other colors is no class: it is what nobody painted.
+_STRAY = 0.001
+# The gray value for what is ignored, by convention.
+_IGNORED_VALUE = 255
+
+
+class _Pair(NamedTuple):
+    """Folders of images and masks."""
+
+    images: str
+    masks: str
+    suffix: str
+    files: list[str]
+    """The masks that have an image."""
+
+
+class _Values(NamedTuple):
+    """Values of the pixels of some masks."""
+
+    by_color: bool
+    shares: dict[Any, float]
+    """Share of the pixels by gray value, palette index or color, such as "#3C1098"."""
+
+
+def find(place: Place) -> Iterator[Found]:
+    """Yield folders of images and masks."""
+    kinds = functools.cache(functools.partial(_kinds, place))
+    pairs = [pair for pair in _pairs(place) if _are_masks(place, pair, kinds)]
+    # Masks have the names of other masks, too.
+    drawn = {name for pair in pairs for name in pair.files}
+    pairs = [pair for pair in pairs if not drawn.intersection(_named_after(place, pair))]
+    if not pairs:
+        return
+    masks = [name for pair in pairs for name in pair.files]
+    looked = some(masks, _LOOKED_AT)
+    values = _values(place, looked)
+    if values is None:
+        place.near.append(
+            f"{masks[0]} and others have the names of images, but some are gray and some colored;"
+            " save masks in one way"
+        )
+        return
+    keys, remarks = _classes(place, values)
+    source = {"kind": "masks", "path": place.path, **_splits(place, pairs), **keys}
+    why = f"{counted(len(masks), 'image')} have a picture of few"
+    why += f" {'colors' if values.by_color else 'values'} of the same name, such as"
+    why += f" {place.key(masks[0])}"
+    if len(looked) < len(masks):
+        remarks.append(
+            f"{counted(len(looked), 'mask')} of {len(masks)} were looked at; others may have more"
+            f" {'colors' if values.by_color else 'values'}"
+        )
+    yield Found(SEGMENTATION, source, why, PAIRED, tuple(remarks))
+
+
+def _pairs(place: Place) -> Iterator[_Pair]:
+    """Yield folders in which pictures have the names of others, the others first."""
+    folders: dict[str, dict[str, str]] = {}
+    for name in place.images:
+        folders.setdefault(posixpath.dirname(name), {})[stem(name)] = name
+    for folder, stems in folders.items():
+        for suffix in SUFFIXES:
+            own = [n for s, n in stems.items() if s.removesuffix(suffix) in stems.keys() - {s}]
+            if own:
+                yield _Pair(folder, folder, suffix, own)
+    for (a, in_a), (b, in_b) in itertools.permutations(folders.items(), 2):
+        # A picture of the objects one by one has no classes.
+        if "SegmentationObject" in b.split("/") or not _go_together(a, b):
+            continue
+        for suffix in ("", *SUFFIXES):
+            own = [
+                n
+                for s, n in in_b.items()
+                if s.endswith(suffix) and s[: len(s) - len(suffix)] in in_a
+            ]
+            if own and len(own) >= 0.5 * len(in_b):
+                yield _Pair(a, b, suffix, own)
+                break
+
+
+def _go_together(a: str, b: str) -> bool:
+    """True if folders' paths differ in one part only."""
+    one, other = a.split("/"), b.split("/")
+    return len(one) == len(other) and sum(x != y for x, y in zip(one, other, strict=True)) == 1
+
+
+def _named_after(place: Place, pair: _Pair) -> list[str]:
+    """The images of some masks."""
+    stems = {stem(name) for name in some(pair.files, _FIRST_LOOKED_AT)}
+    return [
+        image
+        for image in place.images
+        if posixpath.dirname(image) == pair.images and stem(image) + pair.suffix in stems
+    ]
+
+
+def _are_masks(place: Place, pair: _Pair, kinds: Callable[[str], int]) -> bool:
+    """True if pictures are of few colors, unlike the images that they are named after."""
+    masks = some(pair.files, _FIRST_LOOKED_AT)
+    if any(name.lower().endswith((".jpg", ".jpeg")) for name in masks):
+        return False
+    known = [number for number in map(kinds, masks) if number]
+    photos = [kinds(name) for name in _named_after(place, pair)]
+    return bool(known) and max(known) <= _MOST_VALUES and max(photos, default=0) > max(known)
+
+
+def _kinds(place: Place, name: str) -> int:
+    """Number of different values in a picture, one above the limit where they are more; 0 if it
+    can't be read.
+    """
+    try:
+        picture = open_mask(place.files.read(name))
+    except DataError:
+        return 0
+    if picture.mode.startswith("I"):
+        return len(_count(picture))
+    return len(picture.getcolors(_MOST_VALUES) or range(_MOST_VALUES + 1))
+
+
+def _count(picture: Image.Image) -> Counter[Any]:
+    """Pixels of each value: an int of gray pictures and palettes, else a color."""
+    if picture.mode in GRAY or picture.mode == "P":
+        gray = picture.getchannel("L") if picture.mode == "LA" else picture
+        numbers, counts = np.unique(np.asarray(gray).astype(np.int64), return_counts=True)
+        scale = picture.info["scale"]
+        return Counter(dict(zip((numbers // scale).tolist(), counts.tolist(), strict=True)))
+    return _count_colors(picture)
+
+
+def _count_colors(picture: Image.Image) -> Counter[Any]:
+    pixels = np.asarray(picture.convert("RGB")).astype(np.int64) @ [1 << 16, 1 << 8, 1]
+    numbers, counts = np.unique(pixels, return_counts=True)
+    return Counter({f"#{n:06X}": c for n, c in zip(numbers.tolist(), counts.tolist(), strict=True)})
+
+
+def _values(place: Place, masks: Sequence[str]) -> _Values | None:
+    """The values of all masks; where some are palettes and some colored, colors. None where some
+    are gray and some colored.
+    """
+    plain, colored = Counter[Any](), Counter[Any]()
+    modes = set[str]()
+    for name in masks:
+        try:
+            picture = open_mask(place.files.read(name))
+        except DataError as error:
+            place.near.append(f"{name}: {error}")
+            continue
+        kind = "gray" if picture.mode in GRAY else "palette" if picture.mode == "P" else "color"
+        modes.add(kind)
+        if kind != "color":
+            plain.update(_count(picture))
+        if kind != "gray":
+            colored.update(_count_colors(picture))
+    if modes == {"gray", "color"} or len(modes) > 2:
+        return None
+    counts = colored if "color" in modes else plain
+    everything = counts.total()
+    return _Values(
+        "color" in modes, {value: counts[value] / everything for value in sorted(counts)}
+    )
+
+
+def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
+    """Keys of `data.source` that name classes, and remarks."""
+    named, where = _named(place, values.by_color)
+    numbers = sorted(value for value in values.shares if value != _IGNORED_VALUE)
+    if not values.by_color and named.keys() >= set(numbers):
+        top = max(named)
+        names = [named.get(n, f"unused_{n}") for n in range(top + 1)]
+        return {"classes": [{"name": name} for name in names]}, [f"{where} names the classes"]
+    contiguous = numbers == list(range(len(numbers))) and len(numbers) > 1
+    if not values.by_color and contiguous:
+        names = [f"class_{number}" for number in numbers]
+        remark = "No file names the masks' values; name them in data.source.classes"
+        return {"classes": [{"name": name} for name in names]}, [remark]
+    shares = values.shares
+    if not values.by_color:
+        # Classes by position can't leave values out, colors can.
+        shares = {f"#{value:02X}{value:02X}{value:02X}": s for value, s in shares.items()}
+        if set(shares) == {"#000000", "#FFFFFF"}:
+            named = {"#000000": "background", "#FFFFFF": "foreground"}
+    names_of = {color: named.get(color, f"color_{color[1:]}") for color in shares}
+    ignored = [
+        color
+        for color, name in names_of.items()
+        if name.lower().split()[:1] in _IGNORED or _is_stray(color, named, shares)
+    ]
+    classes = [
+        {"name": name, "color": color} for color, name in names_of.items() if color not in ignored
+    ]
+    keys: dict[str, Any] = {"classes": classes}
+    if ignored:
+        keys["ignore_colors"] = ignored
+    unnamed = [color for color in shares if color not in named and color not in ignored]
+    told = where and any(row["color"] in named for row in classes)
+    remarks = [f"{where} names the classes"] if told else []
+    if unnamed:
+        shown = ", ".join(f"{color} {shares[color]:.1%}" for color in unnamed[:8])
+        remarks.append(
+            f"No file names these colors of the masks (share of pixels): {shown}; name them in"
+            " data.source.classes, or move them to ignore_colors"
+        )
+    return keys, remarks
+
+
+def _is_stray(color: str, named: Mapping[Any, str], shares: Mapping[str, float]) -> bool:
+    return color == "#000000" and color not in named and shares[color] < _STRAY < len(shares) - 2
+
+
+def _named(place: Place, by_color: bool) -> tuple[dict[Any, str], str]:
+    """Names by value or color, and the file that has them."""
+    for name in place.files.names():
+        last = posixpath.basename(name)
+        text = place.text(name) if last in _READERS else None
+        found = _READERS[last](text) if text else {}
+        wanted = {value: own for value, own in found.items() if isinstance(value, str) == by_color}
+        if wanted:
+            return wanted, place.key(name)
+    return {}, ""
+
+
+def _labelmap(text: str) -> dict[Any, str]:
+    """CVAT's labelmap.txt: a line "name:r,g,b:parts:actions" a class."""
+    found: dict[Any, str] = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        numbers = rest.partition(":")[0].split(",")
+        if not line.startswith("#") and len(numbers) == 3 and all(n.isdecimal() for n in numbers):
+            found["#" + "".join(f"{int(number):02X}" for number in numbers)] = name
+    return found
+
+
+def _classes_csv(text: str) -> dict[Any, str]:
+    """Roboflow's _classes.csv: "Pixel Value, Class"."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
+    return {int(row[0]): row[1] for row in rows if len(row) == 2 and row[0].isdecimal()}
+
+
+def _meta_json(text: str) -> dict[Any, str]:
+    """Supervisely's classes: {"classes": [{"title", "color"}]}."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    rows = content.get("classes", []) if isinstance(content, dict) else []
+    return {
+        str(row["color"]).upper(): str(row["title"])
+        for row in rows
+        if isinstance(row, dict) and {"color", "title"} <= row.keys()
+    }
+
+
+_READERS = {
+    "labelmap.txt": _labelmap,
+    "_classes.csv": _classes_csv,
+    "classes.json": _meta_json,
+    "meta.json": _meta_json,
+}
+
+
+def _splits(place: Place, pairs: Sequence[_Pair]) -> Mapping[str, Any]:
+    """The folders of each split; those of none are for training."""
+    splits: dict[str, list[dict[str, str]]] = {}
+    for pair in pairs:
+        folders = {"images": place.key(pair.images), "masks": place.key(pair.masks)}
+        if pair.suffix:
+            folders["mask_suffix"] = pair.suffix
+        splits.setdefault(split_in(pair.masks) or "train", []).append(folders)
+    if "train" not in splits:
+        raise DataError(
+            f"{place.path}: there are masks of {' and '.join(splits)}, but none of train; name the"
+            " training split's folder train"
+        )
+    return {split: splits[split] for split in _SPLITS if split in splits}

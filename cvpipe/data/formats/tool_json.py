@@ -1,0 +1,56 @@
+"""JSON files of a whole project, as Label Studio and VIA write them."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cvpipe.data.formats.found import ANNOTATED, DETECTION, Found, Place, one_a_split, some, stem
+from cvpipe.data.sources.tool_boxes import find_image
+from cvpipe.errors import DataError, counted
+
+_MOST = 50
+
+
+def find_projects(
+    place: Place, kind: str, tool: str, paths_in: Callable[[Any], list[str]]
+) -> Iterator[Found]:
+    """Yield the files of a tool.
+
+    Args:
+        place: the place.
+        kind: kind of source that reads them.
+        tool: its name, such as "VIA's".
+        paths_in: a file's content to the paths of its images, none where it is another tool's.
+    """
+    names = place.ending(".json")
+    names = names if len(names) < _MOST else [n for n in names if stem(n) not in place.by_stem]
+    paths = {name: own for name in names if (own := paths_in(_read(place, name)))}
+    if not paths:
+        return
+    every = [path for own in paths.values() for path in own]
+    if not any(
+        find_image(place.files, path, posixpath.dirname(name), place.by_last)
+        for name, own in paths.items()
+        for path in some(own)
+    ):
+        place.near.append(
+            f"{next(iter(paths))} is {tool} JSON of {counted(len(every), 'image')} such as"
+            f" {every[0]}, but none of them is there"
+        )
+        return
+    splits = one_a_split(place, list(paths), f"{tool} files")
+    source = {"kind": kind, "path": place.path}
+    source |= {split: place.key(name) for split, name in splits.items()}
+    why = f"{' and '.join(map(place.key, paths))} has {counted(len(every), 'image')} in"
+    yield Found(DETECTION, source, f"{why} {tool} JSON", ANNOTATED)
+
+
+def _read(place: Place, name: str) -> Any:
+    try:
+        return json.loads(place.files.read(name))
+    except (ValueError, RecursionError, DataError) as error:
+        place.near.append(f"{name} is no valid JSON ({error})")
+        return None

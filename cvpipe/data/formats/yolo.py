@@ -1,0 +1,99 @@
+"""YOLO's text files: Ultralytics' and Roboflow's folders with data.yaml, CVAT's, and labelImg's
+beside the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from cvpipe.config.data import Yolo
+from cvpipe.data.formats.found import ANNOTATED, DETECTION, Found, Place, some
+from cvpipe.data.sources.yolo_layout import text_file_of
+from cvpipe.data.sources.yolo_names import CLASS_LISTS
+from cvpipe.errors import DataError, counted
+from cvpipe.yaml_files import read_yaml_as_text
+
+# A text of one of these names is no list of objects.
+_NOTES = {*CLASS_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
+
+
+def find(place: Place) -> Iterator[Found]:
+    """Yield YOLO's layout."""
+    config = Yolo(kind="yolo", path=place.path)
+    texts = {
+        text: image
+        for image in place.images
+        if place.files.find(text := text_file_of(place.files, image, config))
+        and PurePosixPath(text).name.lower() not in _NOTES
+    }
+    described = _data_yaml(place)
+    numbers, polygons = _classes(place, list(texts))
+    if not numbers:
+        if described:
+            place.near.append(
+                f"{described} names classes and splits as for YOLO, but no image has a text file of"
+                " objects"
+            )
+        return
+    source: dict[str, Any] = {"kind": "yolo", "path": place.path}
+    remarks = list[str]()
+    lists = [n for n in place.files.names() if PurePosixPath(n).name in CLASS_LISTS]
+    if described:
+        source["names"] = place.key(described)
+    elif not lists:
+        source["classes"] = [str(number) for number in range(max(numbers) + 1)]
+        remarks.append(
+            "No file names the classes (data.yaml, classes.txt); they are called by their numbers,"
+            " see data.source.classes"
+        )
+    if source.get("names") == config.names:
+        del source["names"]
+    if polygons:
+        remarks.append("The polygons in the text files are read as the boxes around them")
+    why = f"{counted(len(texts), 'image')} have a text file of YOLO's lines"
+    why += f", and {place.key(described)} names the classes" if described else ""
+    yield Found(DETECTION, source, why, ANNOTATED, tuple(remarks))
+
+
+def _data_yaml(place: Place) -> str | None:
+    """The YAML file that names classes, the one nearest to the top."""
+    for name in sorted(place.ending(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
+        try:
+            values = read_yaml_as_text(place.text(name) or "", name)
+        except DataError as error:
+            place.near.append(str(error))
+            continue
+        if isinstance(values, dict) and values.get("names"):
+            return name
+    return None
+
+
+def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
+    """Return the numbers of classes in the texts, and True if some lines are polygons; nothing
+    unless most of the texts are of YOLO's lines.
+    """
+    numbers, polygons, sound, looked = set[int](), False, 0, 0
+    # Where nobody names the classes, the largest number counts them.
+    for name in texts if len(texts) < 20_000 else some(texts):
+        lines = [line.split() for line in (place.text(name) or "").splitlines() if line.strip()]
+        if not lines:
+            continue
+        looked += 1
+        own = [_class_of(cells) for cells in lines]
+        if all(number is not None for number in own):
+            sound += 1
+            numbers.update(number for number in own if number is not None)
+            polygons |= any(len(cells) > 6 and len(cells) % 2 for cells in lines)
+    return (numbers, polygons) if 2 * sound > looked else (set(), False)
+
+
+def _class_of(cells: list[str]) -> int | None:
+    """The class of a line's object; None where it is no line of YOLO's."""
+    try:
+        number, *values = map(float, cells)
+    except ValueError:
+        return None
+    inside = len(values) >= 4 and all(-1 <= value <= 2 for value in values[:4])
+    return int(number) if inside and number.is_integer() and number >= 0 else None

@@ -1,0 +1,42 @@
+"""The format that a folder's or archive's files tell, read by the source of that kind."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from cvpipe.config.data import Auto, BoxSource, LabelSource, MaskSource
+from cvpipe.config.keypoint_sources import KeypointSource
+from cvpipe.data.formats import find_formats
+from cvpipe.data.sources.source import Source
+
+log = logging.getLogger(__name__)
+
+_SECTIONS: dict[str, Any] = {
+    "classification": LabelSource,
+    "detection": BoxSource,
+    "segmentation": MaskSource,
+    "pose": KeypointSource,
+}
+
+
+def auto(config: Auto) -> dict[str, Source]:
+    """The splits of the source that was found.
+
+    Raises:
+        DataError: nothing fits, or two formats fit equally well.
+    """
+    found = find_formats(config.path, config.task, config.format)[0]
+    log.warning("%s: kind: %s, because %s", config.path, found.source["kind"], found.why)
+    for remark in found.remarks:
+        log.warning("%s: %s", config.path, remark)
+    section = TypeAdapter(_SECTIONS[found.task]).validate_json(
+        json.dumps(found.source), strict=True
+    )
+    module = importlib.import_module(f"cvpipe.data.sources.{section.kind}")
+    splits: dict[str, Source] = getattr(module, section.kind)(section)
+    return splits

@@ -1,0 +1,102 @@
+"""CVAT's own XML, "CVAT for images 1.1": pixels counted from 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from cvpipe.config.box_sources import Cvat
+from cvpipe.data.sources.files import Files, open_files
+from cvpipe.data.sources.folder import split_of
+from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.tool_boxes import (
+    Item,
+    Labeled,
+    all_there,
+    around,
+    number,
+    points_of,
+    stated,
+    tool_source,
+)
+from cvpipe.data.sources.voc_xml import parse_xml
+from cvpipe.errors import DataError
+
+
+def cvat(config: Cvat) -> dict[str, Source]:
+    """The split of each file; or, of one file whose images have subsets, those named train, val and
+    test. Images without objects stay.
+
+    Raises:
+        DataError: a file is missing or no XML of CVAT's images, an object is damaged, no image is
+            there, or a class is unknown.
+    """
+    files = open_files(config.path, [*config.files.values(), config.images])
+    read = {split: list(_images(files, name)) for split, name in all_there(files, config.files)}
+    splits = {split: [image for image, _ in own] for split, own in read.items()}
+    subsets = {split_of(subset) for _, subset in read["train"]}
+    if len(splits) == 1 and len(subsets) > 1 and None not in subsets and "train" in subsets:
+        splits = {}
+        for image, subset in read["train"]:
+            splits.setdefault(str(split_of(subset)), []).append(image)
+    return tool_source(files, config, splits, config.images)
+
+
+def _images(files: Files, name: str) -> Iterator[tuple[Labeled, str]]:
+    """Yield images, each with its subset."""
+    place = files.locate(name)
+    tree = parse_xml(files.read(name), place)
+    if tree.tag != "annotations":
+        raise DataError(
+            f"{place}: the root element is <{tree.tag}>, but CVAT's is <annotations>; export the"
+            " annotations as CVAT for images 1.1"
+        )
+    if tree.find("track") is not None:
+        raise DataError(
+            f"{place}: there are tracks of a video; export the annotations as CVAT for images 1.1"
+        )
+    for element in tree.iter("image"):
+        path = element.get("name", "")
+        extent = stated(element.get("height"), element.get("width"))
+        items = [
+            item
+            for position, shape in enumerate(element)
+            if (item := _item(shape, f"{place}: object {position + 1} of {path}"))
+        ]
+        yield Labeled(path, name, extent, items), element.get("subset", "")
+
+
+def _item(shape: ElementTree.Element, place: str) -> Item | None:
+    """An object; None of what has no place, such as a tag."""
+    if shape.tag not in ("box", "polygon", "polyline", "points", "ellipse", "mask"):
+        return None
+    label = (shape.get("label") or "").strip()
+    if not label:
+        raise DataError(f"{place} has no label; add it, or remove the object")
+    return Item(f"{place} ({label})", label, _corners(shape, f"{place} ({label})"))
+
+
+def _corners(shape: ElementTree.Element, place: str) -> tuple[float, float, float, float]:
+    values = dict(shape.items())
+    if shape.tag == "ellipse":
+        x, y, rx, ry = (number(values, key, place) for key in ("cx", "cy", "rx", "ry"))
+        return y - ry, x - rx, y + ry, x + rx
+    if shape.tag == "mask":
+        x, y, width, height = (
+            number(values, key, place) for key in ("left", "top", "width", "height")
+        )
+        return y, x, y + height, x + width
+    if shape.tag != "box":
+        pairs = [pair.split(",") for pair in values.get("points", "").split(";")]
+        return around(points_of(pairs, place))
+    left, top, right, bottom = (number(values, key, place) for key in ("xtl", "ytl", "xbr", "ybr"))
+    if not values.get("rotation"):
+        return top, left, bottom, right
+    # Degrees, clockwise around the middle; the box is the one around the turned one.
+    angle = math.radians(number(values, "rotation", place))
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+    width, height = right - left, bottom - top
+    half_x, half_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return y - half_y, x - half_x, y + half_y, x + half_x

@@ -1,0 +1,258 @@
+"""Sources of boxes as labeling tools write them: images by a path of the tool's machine, objects
+with a class's name.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+
+from cvpipe.config.box_sources import ToolBoxes
+from cvpipe.data.annotations.frame import make_frames
+from cvpipe.data.sources.coco_entries import as_number
+from cvpipe.data.sources.constructors import detection_source
+from cvpipe.data.sources.files import Files, plain_path
+from cvpipe.data.sources.folder import is_image, split_of
+from cvpipe.data.sources.image_size import image_size
+from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
+from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.splits import warn_of_leaks
+from cvpipe.errors import DataError, suggest
+
+# Label Studio puts it before the name of an uploaded file.
+_UPLOADED = re.compile("^[0-9a-f]{8}-")
+
+
+class Item(NamedTuple):
+    """An object."""
+
+    place: str
+    """Name of the object, for errors."""
+    label: str
+    corners: tuple[float, float, float, float]
+    """ymin, xmin, ymax, xmax, in pixels counted from 0, or as fractions."""
+    crowd: bool = False
+
+
+class Labeled(NamedTuple):
+    """An image with its objects."""
+
+    path: str
+    """Path of the image as the tool states it."""
+    origin: str
+    """Name of the annotations, for counts of faults."""
+    extent: tuple[float, float] | None
+    """Height and width as the tool states them, pixels; None where it doesn't."""
+    items: list[Item]
+    in_fractions: bool = False
+    """True if corners are fractions of the image."""
+
+
+def tool_source(
+    files: Files, config: ToolBoxes, splits: Mapping[str, Sequence[Labeled]], images: str = ""
+) -> dict[str, Source]:
+    """Make the source of each split; records hold the images' bytes, unread until asked for.
+
+    An image that is missing stays a record, a bad one; its objects are left out and counted.
+
+    Args:
+        files: the place.
+        config: its section.
+        splits: the images of each split.
+        images: the folder that paths begin at.
+
+    Raises:
+        DataError: none of a split's images is there, an image has annotations twice, a coordinate
+            is none, or a class is unknown.
+    """
+    last = _by_last(files)
+    every = [item for split in splits.values() for image in split for item in image.items]
+    classes = config.classes or tuple(sorted({item.label for item in every}))
+    if not classes:
+        raise DataError(f"{config.path}: no object in any file; export the annotations again")
+    unknown = next((item for item in every if item.label not in classes), None)
+    if unknown:
+        raise DataError(
+            f"{unknown.place}: data.source.classes has no class '{unknown.label}';"
+            f" {suggest(unknown.label, classes)}"
+        )
+    found = {
+        split: [
+            # Beside the annotations first: splits may have images of the same name.
+            find_image(files, image.path, images or posixpath.dirname(image.origin), last)
+            or find_image(files, image.path, images, last)
+            for image in own
+        ]
+        for split, own in splits.items()
+    }
+    for split, names in found.items():
+        if not any(names):
+            raise DataError(
+                f"{config.path}: none of the images of {splits[split][0].origin} is there, such as"
+                f" {splits[split][0].path}; put them into the folder or archive"
+            )
+        _refuse_twice(splits[split], names)
+    named = {
+        split: [
+            name or plain_path(image.path) for name, image in zip(own, splits[split], strict=True)
+        ]
+        for split, own in found.items()
+    }
+    warn_of_leaks(config.path, named)
+    return {
+        split: _source(files, config, splits[split], found[split], named[split], classes)
+        for split in splits
+    }
+
+
+def find_image(
+    files: Files, path: str, images: str, last: Mapping[str, Sequence[str]]
+) -> str | None:
+    """Return the name of the image that a tool's path means, given the folder `images` that it
+    begins at: the path as it is, without its first folders, without what an upload put before the
+    name; else the one image of that name, with or without extension, by `last`.
+    """
+    address = path.rpartition("?d=")[2] if "?d=" in path else path.partition("?")[0]
+    for spelled in dict.fromkeys([path, unquote(address.partition("://")[2] or address)]):
+        parts = plain_path(spelled).split("/")
+        ends = dict.fromkeys([parts[-1], _UPLOADED.sub("", parts[-1])])
+        for begin in range(len(parts)):
+            for end in ends:
+                name = files.find(posixpath.join(images, *parts[begin:-1], end))
+                if name:
+                    return name
+    # The name alone, wherever it is, if there is one such image.
+    for end in ends:
+        if len(known := last.get(end, ())) == 1:
+            return known[0]
+    return None
+
+
+def _by_last(files: Files) -> dict[str, list[str]]:
+    """Images by the last part of their name, with and without extension."""
+    found: dict[str, list[str]] = {}
+    for name in filter(is_image, files.names()):
+        last = posixpath.basename(name)
+        for key in (last, posixpath.splitext(last)[0]):
+            found.setdefault(key, []).append(name)
+    return found
+
+
+def _refuse_twice(images: Sequence[Labeled], names: Sequence[str | None]) -> None:
+    first: dict[str, Labeled] = {}
+    for image, name in zip(images, names, strict=True):
+        if name and (before := first.setdefault(name, image)) is not image:
+            raise DataError(
+                f"{image.origin}: {name} is annotated here and in {before.origin}; keep one of the"
+                " two"
+            )
+
+
+def _source(
+    files: Files,
+    config: ToolBoxes,
+    images: Sequence[Labeled],
+    found: Sequence[str | None],
+    names: Sequence[str],
+    classes: tuple[str, ...],
+) -> Source:
+    extents = [_extent(files, config, *pair) for pair in zip(images, found, strict=True)]
+    rows = [
+        (record, item)
+        for record, image in enumerate(images)
+        for item in image.items
+        if extents[record]
+    ]
+    corners = np.array([item.corners for _, item in rows], np.float64).reshape(-1, 4)
+    scale = np.array([extents[record] for record, _ in rows], np.float64).reshape(-1, 2)
+    label = {name: number for number, name in enumerate(classes)}
+    sizes = np.array([image.extent or (0, 0) for image in images], np.float64)
+    boxes = collect(
+        [image.origin for image in images],
+        np.array([record for record, _ in rows], np.int64),
+        corners / np.tile(scale, 2),
+        np.array([label[item.label] for _, item in rows], np.int32),
+        np.array([item.crowd for _, item in rows], bool),
+        np.full(len(rows), -1.0),
+        lambda row: rows[row][1].place,
+        _lost(images, extents),
+        frames=make_frames(sizes, config.upright),
+    )
+    return detection_source(classes, boxes, files.reader(names), names.__getitem__, files.locate)
+
+
+def _lost(images: Sequence[Labeled], extents: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """Objects of images that are missing or can't be read, by the file that has them."""
+    counts: dict[str, int] = {}
+    for image, extent in zip(images, extents, strict=True):
+        if not extent and image.items:
+            counts[image.origin] = counts.get(image.origin, 0) + len(image.items)
+    return {origin: {WITHOUT_IMAGE: count} for origin, count in counts.items()}
+
+
+def _extent(
+    files: Files, config: ToolBoxes, image: Labeled, name: str | None
+) -> tuple[float, float] | None:
+    """Height and width of which corners are a part; None where the image isn't there."""
+    if name is None:
+        return None
+    if image.in_fractions:
+        return 1.0, 1.0
+    return image.extent or image_size(files, name, config.upright)
+
+
+def split_by_folder(name: str) -> str:
+    """Return the split that the innermost folder named after one stands for; "all" if there is
+    none.
+    """
+    folders = name.split("/")[:-1]
+    return next((split for split in map(split_of, reversed(folders)) if split), "all")
+
+
+def around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """Return ymin, xmin, ymax, xmax of the box around points (x, y)."""
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return min(ys), min(xs), max(ys), max(xs)
+
+
+def number(row: Mapping[str, Any], key: str, place: str) -> float:
+    """Return a coordinate of an entry; raises DataError where it is no finite number."""
+    value = as_number(row.get(key))
+    if value is None or not math.isfinite(value):
+        raise DataError(
+            f"{place}: {key} is {row.get(key)!r}, which is no number; mend or remove the object"
+        )
+    return value
+
+
+def points_of(values: Any, place: str) -> list[tuple[float, float]]:
+    """Return a list of [x, y] as points; raises DataError where it is none."""
+    pairs = values if isinstance(values, list) else []
+    if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise DataError(f"{place}: its points are no list of [x, y]; mend or remove the object")
+    return [(number({"x": x}, "x", place), number({"y": y}, "y", place)) for x, y in pairs]
+
+
+def stated(height: Any, width: Any) -> tuple[float, float] | None:
+    """Return the size of an image as a tool states it; None where it states none."""
+    sides = (as_number(height), as_number(width))
+    return (sides[0], sides[1]) if sides[0] and sides[1] and min(sides[0], sides[1]) > 0 else None
+
+
+def all_there(files: Files, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the files of each split by the names that they have here.
+
+    Raises:
+        DataError: one is missing.
+    """
+    for split, path in names.items():
+        name = files.find(path)
+        if name is None:
+            raise files.no_such_file(path)
+        yield split, name

@@ -1,0 +1,121 @@
+"""Defaults of detection."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cvpipe.errors import DataError
+from cvpipe.geometry.anchors import find_anchors
+from cvpipe.init.backbones import choose_backbone
+from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
+from cvpipe.init.measures import Measures
+
+# Pixels that a small object's shorter side should have at the network's input.
+SEEN = 16
+SIDES = (320, 416, 512, 640)
+# Objects from which the coarsest grid is worth having, pixels at the network's input.
+LARGE = 96
+# The default of data.max_objects.
+MOST_OBJECTS = 100
+_ANCHORS_PER_GRID = 3
+
+
+def draft(measures: Measures) -> Draft:
+    """Draft a pipeline that learns the boxes of objects.
+
+    Raises:
+        DataError: no object was seen.
+    """
+    if not len(measures.object_shares):
+        raise DataError(
+            "none of the images looked at has an object; mend the annotations, or write the"
+            " pipeline by hand (docs/detection.md)"
+        )
+    backbone = choose_backbone(measures, dense=True)
+    letterbox = measures.aspects_differ
+    size = _size(measures, letterbox, 16)
+    sizes = _at_input(measures, size, letterbox)
+    large = bool(np.quantile(sizes.max(1) * max(size), 0.9) >= LARGE)
+    strides = [8, 16, 32] if large else [8, 16]
+    if large:
+        size = _size(measures, letterbox, 32)
+        sizes = _at_input(measures, size, letterbox)
+    anchors, fit = _anchors(sizes, _ANCHORS_PER_GRID * len(strides))
+    epochs = epochs_for(measures, 16_000, least=12, most=120)
+    batch = 16 if measures.has_gpu else 8
+    values: dict[str, Any] = {
+        "augment": [
+            {"op": "flip"},
+            {"op": "scale_jitter", "scale": [0.8, 1.25], "aspect": [0.85, 1.18]},
+            color_jitter(measures, 0.2),
+        ],
+        "prepare": {
+            "size": list(size),
+            **({"channels": 1} if measures.is_gray else {}),
+            **({"resize": "letterbox"} if letterbox else {}),
+            **backbone.prepare,
+        },
+        "model": {
+            **backbone.model,
+            "head": {"kind": "yolo_v3", "strides": strides, "anchors": anchors},
+        },
+        "loss": {"kind": "yolo", "box": "ciou", "box_weight": 3},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001, "weight_decay": 0.05},
+        "schedule": schedule(epochs),
+        "train": training(measures, epochs, batch),
+    }
+    if measures.most_objects > MOST_OBJECTS:
+        most = math.ceil(1.2 * measures.most_objects / 10) * 10
+        values = {"data": {"max_objects": most}, **values}
+    small, middle = np.quantile(measures.object_pixels.min(1), [0.1, 0.5])
+    reasons = {
+        "data.max_objects": f"An image has up to {measures.most_objects} objects",
+        "augment": "Remove flip if left and right mean something; add {op: flip, direction:"
+        " vertical} for photos from above or through a microscope",
+        "prepare.size": f"Images have a median of {measures.extent[0]}×{measures.extent[1]} pixels,"
+        f" objects a shorter side of {middle:.0f}, one in ten below {small:.0f}",
+        "model.head": f"Anchors fit the objects with a mean IoU of {fit:.2f} (cvpipe data anchors)",
+        "train.epochs": "Fewer for a first look; more while the validation score rises",
+    }
+    return Draft(values, reasons, f"{backbone.words}, with a yolo_v3 head")
+
+
+def _size(measures: Measures, letterbox: bool, multiple: int) -> tuple[int, int]:
+    """A size of the images' aspect at which small objects are seen, no larger than the images, and
+    a multiple of the coarsest grid's cells.
+    """
+    height, width = measures.extent
+    longest = max(height, width)
+    small = float(np.quantile(measures.object_pixels.min(1), 0.1))
+    needed = longest * SEEN / max(small, 1e-6)
+    side = next((side for side in SIDES if side >= needed), SIDES[-1])
+    side = max(64, min(side, rounded_to(32, longest)))
+    if letterbox:
+        return side, side
+    shrunk = side / longest
+    return rounded_to(multiple, shrunk * height), rounded_to(multiple, shrunk * width)
+
+
+def _at_input(measures: Measures, size: tuple[int, int], letterbox: bool) -> np.ndarray:
+    """Heights and widths of objects as shares of the network's input, float64 [T, 2]."""
+    if not letterbox:
+        return measures.object_shares
+    # Extent of each object's image, pixels.
+    extents = measures.object_pixels / measures.object_shares
+    scale = (np.array(size) / extents).min(1, keepdims=True)
+    return measures.object_pixels * scale / size
+
+
+def _anchors(sizes: np.ndarray, number: int) -> tuple[list[list[float]], float]:
+    """Anchors from small to large, and the mean IoU of objects with their best one. Where all
+    objects have few sizes, factors of these make up the number.
+    """
+    different = np.unique(sizes, axis=0)
+    if len(different) < number:
+        factors = np.geomspace(0.7, 1.4, -(-2 * number // len(different)))
+        sizes = np.concatenate([sizes, *(different * factor for factor in factors)])
+    anchors, fit = find_anchors(sizes.astype(np.float32), number, seed=0)
+    return [[round(float(side), 3) for side in anchor] for anchor in anchors], fit

@@ -1,0 +1,138 @@
+"""Measures of a data set and of this machine, from which defaults follow."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from cvpipe.data.annotations.boxes import Boxes
+from cvpipe.data.sources.source import Source
+from cvpipe.data.statistics import evenly_spaced
+from cvpipe.errors import DataError
+
+# Images whose headers are read.
+SAMPLE = 400
+_TURNED = (5, 6, 7, 8)
+_ORIENTATION = 0x0112
+
+
+class Measures(NamedTuple):
+    """Measures of the training split, and of the machine."""
+
+    images: Mapping[str, int]
+    """Images by split."""
+    classes: tuple[str, ...]
+    counts: np.ndarray | None
+    """int64 [K]: images or objects of each class to train on; None where that isn't known."""
+    noun: str
+    """Noun for `counts`: image or object."""
+    extents: np.ndarray
+    """int64 [S, 2]: height and width of some images, upright, pixels."""
+    is_gray: bool
+    """True if all of these images are gray."""
+    object_shares: np.ndarray
+    """float64 [T, 2]: heights and widths of the objects in these images, as shares of the image."""
+    object_pixels: np.ndarray
+    """float64 [T, 2]: the same in pixels."""
+    most_objects: int
+    """Largest number of objects of an image, in all splits; 0 where there are none."""
+    keypoints: int
+    cores: int
+    has_gpu: bool
+
+    @property
+    def train(self) -> int:
+        """Images to train on."""
+        return self.images["train"]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Median height and width, pixels."""
+        height, width = np.median(self.extents, axis=0)
+        return int(height), int(width)
+
+    @property
+    def are_small(self) -> bool:
+        """True for images of one small size, as in MNIST and CIFAR."""
+        return len(np.unique(self.extents, axis=0)) == 1 and int(self.extents.max()) <= 40
+
+    @property
+    def aspects_differ(self) -> bool:
+        """True if some images are much wider than others: widths over heights differ by half."""
+        aspects = self.extents[:, 1] / self.extents[:, 0]
+        low, high = np.quantile(aspects, [0.1, 0.9])
+        return bool(high > 1.5 * low)
+
+
+def measure(splits: Mapping[str, Source], place: str) -> Measures:
+    """Measure opened splits.
+
+    Raises:
+        DataError: none of the images that are looked at can be read.
+    """
+    train = splits["train"]
+    boxes = next((kind for kind in train.annotations if isinstance(kind, Boxes)), None)
+    extents, shares, modes = list[tuple[int, int]](), list[np.ndarray](), set[bool]()
+    pixels = list[np.ndarray]()
+    for index in evenly_spaced(len(train), SAMPLE):
+        seen = _look(train.read(tf.constant(index, tf.int64)))
+        if seen is None:
+            continue
+        extent, is_gray = seen
+        extents.append(extent)
+        modes.add(is_gray)
+        if boxes:
+            rows = boxes.rows(int(train.records[index]))
+            own = boxes.boxes[rows][~boxes.crowd[rows]].astype(np.float64)
+            shares.append(own[:, 2:] - own[:, :2])
+            pixels.append(shares[-1] * extent)
+    if not extents:
+        raise DataError(
+            f"{place}: none of the images looked at can be read; see which are broken with: cvpipe"
+            " data check PIPELINE.yaml"
+        )
+    kind = train.annotations[0]
+    none = np.zeros([0, 2])
+    return Measures(
+        images={name: len(split) for name, split in splits.items()},
+        classes=train.classes,
+        counts=kind.counts(train.records, len(train.classes)),
+        noun=kind.noun,
+        extents=np.array(extents),
+        is_gray=modes == {True},
+        object_shares=np.concatenate([none, *shares]),
+        object_pixels=np.concatenate([none, *pixels]),
+        most_objects=max(map(_most_objects, splits.values())),
+        keypoints=len(train.facts.keypoint_names),
+        cores=len(os.sched_getaffinity(0)),
+        has_gpu=bool(tf.config.list_physical_devices("GPU")),
+    )
+
+
+def _look(example: Mapping[str, Any]) -> tuple[tuple[int, int], bool] | None:
+    """An example's height and width, upright, and True if it is gray; None if it can't be read."""
+    if "image" in example:
+        height, width, channels = example["image"].shape
+        return (height, width), channels == 1
+    try:
+        with Image.open(io.BytesIO(example["bytes"].numpy())) as picture:
+            extent = (picture.height, picture.width)
+            turned = picture.getexif().get(_ORIENTATION) in _TURNED
+            return (extent[::-1] if turned else extent), picture.mode in ("1", "L", "I;16", "LA")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _most_objects(source: Source) -> int:
+    boxes = next((kind for kind in source.annotations if isinstance(kind, Boxes)), None)
+    if boxes is None:
+        return 0
+    return max(
+        (len(range(*boxes.rows(r).indices(len(boxes.boxes)))) for r in source.records), default=0
+    )

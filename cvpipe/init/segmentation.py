@@ -1,0 +1,53 @@
+"""Defaults of segmentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvpipe.init.backbones import choose_backbone
+from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
+from cvpipe.init.measures import Measures
+
+# Side of a tile, and of images that are seen whole, pixels.
+TILE = 256
+
+
+def draft(measures: Measures) -> Draft:
+    """Draft a pipeline that learns the class of every pixel."""
+    backbone = choose_backbone(measures, dense=True)
+    height, width = measures.extent
+    tiled = max(height, width) > 1.5 * TILE
+    side = TILE if tiled else min(TILE, rounded_to(32, max(height, width)))
+    size = [side, side]
+    if not tiled:
+        size = [rounded_to(32, side * own / max(height, width)) for own in (height, width)]
+    epochs = epochs_for(measures, 13_000, least=12, most=300)
+    batch = min(8, max(1, measures.train))
+    prepare: dict[str, Any] = {
+        "size": size,
+        **({"channels": 1} if measures.is_gray else {}),
+        **({"resize": "tile"} if tiled else {}),
+        **backbone.prepare,
+    }
+    values: dict[str, Any] = {
+        "augment": [
+            {"op": "scale_crop", "scale": [0.7, 1.5], "balance": 0.5},
+            {"op": "flip"},
+            color_jitter(measures, 0.2),
+        ],
+        "prepare": prepare,
+        "model": {**backbone.model, "head": {"kind": "fcn", "stride": 8, "output_stride": 4}},
+        "loss": {"kind": "softmax", "dice_weight": 1},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001, "weight_decay": 0.01},
+        "schedule": schedule(epochs),
+        "train": training(measures, epochs, batch),
+    }
+    seen = "answered in tiles of this size and trained on crops" if tiled else "seen whole"
+    reasons = {
+        "augment": "Half of the crops lie around a pixel of a class drawn at random; add {op: flip,"
+        " direction: vertical} for photos from above or through a microscope",
+        "prepare.size": f"Images have a median of {height}×{width} pixels; they are {seen}",
+        "model.head": "output_stride: 1 answers thin shapes more exactly and takes longer",
+        "train.epochs": "Fewer for a first look; more while the validation score rises",
+    }
+    return Draft(values, reasons, f"{backbone.words}, with an FCN-8s head")

@@ -1,0 +1,77 @@
+"""Guards tables with a column per class: Roboflow's multi-class CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from cvpipe.config.data import OneHotCsv
+from cvpipe.data.formats import find_formats
+from cvpipe.data.sources.one_hot_csv import one_hot_csv
+from cvpipe.data.sources.source import Source
+from cvpipe.errors import DataError
+
+# As Roboflow writes it, a blank behind each comma.
+TRAIN = "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n3.jpg, 1, 1\n4.jpg, 0, 0\n"
+VALID = "filename, dog, cat\n1.jpg, 1, 0\n"
+
+
+def write(root: Path, train: str = TRAIN, valid: str = VALID) -> Path:
+    for split, table in (("train", train), ("valid", valid)):
+        (root / split).mkdir()
+        (root / split / "_classes.csv").write_text(table)
+        for n in range(1, 5):
+            (root / split / f"{n}.jpg").write_text(f"{split} {n}")
+    return root
+
+
+def opened(root: Path) -> dict[str, Source]:
+    return one_hot_csv(
+        OneHotCsv(
+            kind="one_hot_csv",
+            path=str(root),
+            train="train/_classes.csv",
+            validation="valid/_classes.csv",
+        )
+    )
+
+
+def test_the_marked_column_is_the_class_and_images_lie_beside_their_table(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = opened(write(tmp_path))
+    assert splits["train"].classes == splits["validation"].classes == ("cat", "dog")
+    read = [splits["train"].read(tf.constant(n, tf.int64)) for n in range(2)]
+    assert [own["label"].numpy() for own in read] == [0, 1]
+    assert [own["bytes"].numpy() for own in read] == [b"train 1", b"train 2"]
+    [other] = [splits["validation"].read(tf.constant(0, tf.int64))]
+    assert other["label"].numpy() == 1 and other["bytes"].numpy() == b"valid 1"
+    assert "left out 2 images of no class or of several, such as 3.jpg" in caplog.text
+
+
+def test_the_format_is_told_from_a_table_of_labels(tmp_path: Path) -> None:
+    root = write(tmp_path, "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n")
+    found = find_formats(str(root))[0]
+    assert found.source["kind"] == "one_hot_csv"
+    assert found.source["validation"] == "valid/_classes.csv"
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "said"),
+    [
+        ("filename,cat,dog\n1.jpg,1,2\n", VALID, r"_classes\.csv:2: column 2, .* is '2'"),
+        ("filename,cat,dog\n1.jpg,1\n", VALID, r":2: cut short"),
+        ("filename,cat,dog\n1.jpg,1,1\n", VALID, "no row has exactly one class"),
+        ("filename,cat,cat\n1.jpg,1,0\n", VALID, "two columns have the same heading"),
+        (TRAIN + "1.jpg, 1, 0\n", VALID, r":6: 1\.jpg has a row already"),
+        (TRAIN, "filename,cat,cow\n1.jpg,1,0\n", "aren't those of .*, see 'cow'"),
+        (TRAIN, "filename,cat\n1.jpg,1\n", "aren't those of .*, see 'dog'"),
+    ],
+)
+def test_faults_are_named_with_their_line(
+    tmp_path: Path, train: str, valid: str, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        opened(write(tmp_path, train, valid))

@@ -1,0 +1,244 @@
+"""Guards `cvpipe init`: pipelines that load and fit the data, for every task, and train DATA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cvpipe import config_file
+from cvpipe.commands.init import TASKS as OFFERED
+from cvpipe.init import TASKS, draft_pipeline
+from cvpipe.init.draft import epochs_for, rounded_to, schedule
+from cvpipe.init.measures import Measures, measure
+from cvpipe.init.pipeline_file import to_yaml
+from cvpipe.yaml_files import read_yaml
+from image_files import draw_photos, encode, noise, zipped
+
+Cvpipe = Callable[..., tuple[int, str, str]]
+
+
+def measures(**more: Any) -> Measures:
+    values: dict[str, Any] = {
+        "images": {"train": 500, "validation": 50, "test": 100},
+        "classes": ("cat", "dog"),
+        "counts": np.array([250, 250]),
+        "noun": "image",
+        "extents": np.array([[300, 400]] * 8),
+        "is_gray": False,
+        "object_shares": np.array([[0.1, 0.2], [0.3, 0.1]]),
+        "object_pixels": np.array([[30.0, 80.0], [90.0, 40.0]]),
+        "most_objects": 3,
+        "keypoints": 5,
+        "cores": 2,
+        "has_gpu": False,
+    }
+    return Measures(**{**values, **more})
+
+
+def write_boxes(root: Path, size: tuple[int, int] = (48, 64)) -> Path:
+    """Twelve photos with labelImg's XML beside them."""
+    root.mkdir()
+    for n in range(12):
+        (root / f"{n}.jpg").write_bytes(encode(noise(*size, seed=n), "JPEG"))
+        box = f"<xmin>{n + 1}</xmin><ymin>3</ymin><xmax>{n + 20}</xmax><ymax>{30 + n}</ymax>"
+        (root / f"{n}.xml").write_text(
+            f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size><object>"
+            f"<name>{'cat' if n % 3 else 'dog'}</name><bndbox>{box}</bndbox></object></annotation>"
+        )
+    return root
+
+
+def write_masks(root: Path) -> Path:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for n in range(10):
+        (root / "images" / f"{n}.png").write_bytes(encode(noise(40, 40, seed=n), "PNG"))
+        values = noise(40, 40, 1, seed=n) % 3
+        (root / "masks" / f"{n}.png").write_bytes(encode(values, "PNG"))
+    return root
+
+
+def write_points(root: Path) -> Path:
+    root.mkdir()
+    rows = [f"{n}.jpg,{10 + n},{12 + n},{30 + n},{20 + n}" for n in range(10)]
+    (root / "points.csv").write_text("\n".join(["file,nose_x,nose_y,tail_x,tail_y", *rows]))
+    for n in range(10):
+        (root / f"{n}.jpg").write_bytes(encode(noise(48, 64, seed=n), "JPEG"))
+    return root
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "classification": draw_photos,
+    "detection": write_boxes,
+    "segmentation": write_masks,
+    "pose": write_points,
+}
+
+
+@pytest.mark.parametrize("task", WRITERS)
+def test_a_drafted_pipeline_loads_and_names_what_was_found(
+    tmp_path: Path, cvpipe: Cvpipe, task: str
+) -> None:
+    data = WRITERS[task](tmp_path / "data")
+    file = tmp_path / "mine.yaml"
+    code, out, err = cvpipe("init", data, "--to", file)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[:5]] == [
+        "found",
+        "data",
+        "input",
+        "network",
+        "training",
+    ]
+    config = config_file.load(file)
+    assert config.task == task
+    assert config.data.source.place == str(data)
+    assert f"cvpipe train {file}" in file.read_text(encoding="utf-8")
+
+
+def test_every_task_that_is_drafted_is_offered() -> None:
+    assert set(OFFERED) == set(TASKS) == set(WRITERS)
+
+
+def test_a_file_that_exists_is_kept(tmp_path: Path, cvpipe: Cvpipe) -> None:
+    data = draw_photos(tmp_path / "data")
+    file = tmp_path / "mine.yaml"
+    file.write_text("precious")
+    code, _, err = cvpipe("init", data, "--to", file)
+    assert code == 2 and "exists already" in err and file.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--kind", "vok"], "no such format; did you mean 'voc'?"),
+        (["--kind", "coco"], "not the format coco that cvpipe knows"),
+        (["--task", "pose"], "no labels for pose; it is data for classification"),
+    ],
+)
+def test_wrong_wishes_are_answered_and_leave_no_file(
+    tmp_path: Path, cvpipe: Cvpipe, words: list[str], said: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    code, _, err = cvpipe("init", draw_photos(tmp_path / "data"), "--to", file, *words)
+    assert code and said in err and not file.exists()
+
+
+def test_json_has_the_source_and_the_choices(tmp_path: Path, cvpipe: Cvpipe) -> None:
+    data = write_boxes(tmp_path / "data")
+    _, out, _ = cvpipe("init", data, "--to", tmp_path / "mine.yaml", "--json")
+    result = json.loads(out)
+    assert result["task"] == "detection" and result["source"]["kind"] == "voc"
+    assert len(result["chosen"]) >= 5
+
+
+def test_a_zip_is_drafted_like_its_folder(tmp_path: Path) -> None:
+    folder = write_boxes(tmp_path / "data")
+    of_folder, of_zip = draft_pipeline(str(folder)), draft_pipeline(str(zipped(folder)))
+    values = read_yaml(of_zip.text.replace(".zip", ""), "zip")[0]
+    assert values == read_yaml(of_folder.text, "folder")[0]
+
+
+def test_measures_are_those_of_the_data(tmp_path: Path) -> None:
+    from cvpipe.config.detection import DetectionData
+    from cvpipe.data.sources import open_splits
+
+    path = str(write_boxes(tmp_path / "data"))
+    data = DetectionData.model_validate(
+        {"source": {"kind": "voc", "path": path, "images": ".", "annotations": "."}}
+    )
+    found = measure(open_splits(data), path)
+    assert found.extent == (48, 64) and not found.is_gray and found.most_objects == 1
+    assert sum(found.images.values()) == 12
+    np.testing.assert_allclose(found.object_pixels[:, 1], 20)
+    np.testing.assert_allclose(found.object_shares[:, 1], 20 / 64)
+    assert not found.aspects_differ and not found.are_small
+
+
+def test_small_objects_get_larger_inputs_and_large_ones_coarser_grids() -> None:
+    from cvpipe.init.detection import draft
+
+    shares = np.array([[0.02, 0.02], [0.03, 0.02], [0.02, 0.03]])
+    extents = np.array([[900, 1200]])
+    small = draft(measures(extents=extents, object_shares=shares, object_pixels=shares * extents))
+    assert max(small.values["prepare"]["size"]) == 640
+    assert small.values["model"]["head"]["strides"] == [8, 16]
+    shares = 30 * shares
+    large = draft(measures(extents=extents, object_shares=shares, object_pixels=shares * extents))
+    assert large.values["prepare"]["size"] == [256, 320]
+    assert large.values["model"]["head"]["strides"] == [8, 16, 32]
+    assert len(large.values["model"]["head"]["anchors"]) == 9
+
+
+def test_images_of_different_aspects_are_letterboxed_and_many_objects_are_kept() -> None:
+    from cvpipe.init.detection import draft
+
+    extents = np.array([[300, 600], [600, 300]] * 4)
+    found = draft(measures(extents=extents, most_objects=160)).values
+    assert found["prepare"]["resize"] == "letterbox" and found["data"]["max_objects"] == 200
+    height, width = found["prepare"]["size"]
+    assert height == width
+
+
+def test_small_gray_images_are_kept_at_their_size_and_never_mirrored() -> None:
+    from cvpipe.init.classification import draft
+
+    found = draft(measures(extents=np.array([[28, 28]] * 9), is_gray=True)).values
+    assert found["prepare"] == {"size": [28, 28], "channels": 1}
+    assert [op["op"] for op in found["augment"]] == ["pad_crop"]
+
+
+def test_a_gpu_takes_the_whole_network() -> None:
+    from cvpipe.init.classification import draft
+
+    assert draft(measures()).values["model"]["width"] == 0.25
+    assert "width" not in draft(measures(has_gpu=True)).values["model"]
+
+
+def test_epochs_show_a_number_of_images_within_bounds() -> None:
+    assert epochs_for(measures(), 50_000, 7, 80) == 80
+    assert epochs_for(measures(images={"train": 1000}), 50_000, 7, 80) == 50
+    assert epochs_for(measures(images={"train": 10**6}), 50_000, 7, 80) == 7
+    for epochs in (1, 2, 5, 100):
+        assert schedule(epochs)["warmup_epochs"] < epochs
+    assert rounded_to(32, 5) == 32 and rounded_to(32, 100) == 96
+
+
+def test_values_survive_the_file_with_their_comments() -> None:
+    values = {
+        "task": "detection",
+        "data": {"source": {"kind": "x: #y", "path": "a b/ü", "list": [{"a": "on", "b": [1, 2]}]}},
+        "train": {"rate": 1e-05, "none": None, "yes": True, "empty": []},
+    }
+    text = to_yaml(values, {"train.rate": "why " * 40}, ["    cvpipe train x"])
+    read, lines = read_yaml(text, "test")
+    assert read == values
+    assert text.startswith("#     cvpipe train x\n") and max(map(len, text.splitlines())) <= 100
+    assert text.splitlines()[lines[("train", "rate")] - 2].startswith("  # why")
+
+
+def test_training_a_folder_drafts_trains_and_goes_on(
+    tmp_path: Path, cvpipe: Cvpipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_photos(tmp_path / "photos")
+    tiny = [
+        *("--set", "train.epochs=1", "--set", "schedule.warmup_epochs=0"),
+        *("--set", "prepare.size=[8, 8]", "--set", "model.backbone=linear"),
+        *("--set", "train.pictures=false"),
+    ]
+    code, out, err = cvpipe("train", "photos", *tiny)
+    assert code == 0, err
+    assert "wrote     photos.yaml" in err and "accuracy" in out
+    assert (tmp_path / "runs" / "photos").is_dir()
+    code, out, err = cvpipe("train", "photos", *tiny)
+    assert code == 0 and "going on with photos.yaml" in err
+    (tmp_path / "other").mkdir()
+    draw_photos(tmp_path / "other" / "photos")
+    code, _, err = cvpipe("train", "other/photos", *tiny)
+    assert code == 2 and "a pipeline of photos, not of other/photos" in err
