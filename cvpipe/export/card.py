@@ -1,4 +1,4 @@
-"""The model card of an artifact: what it answers, how well, and what it was made of."""
+"""The model card of an artifact: signatures, scores, data and configuration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ answers = model.signatures["serving_default"](image_bytes=image[tf.newaxis])
 def write_card(
     folder: Path, model: str, about: Mapping[str, Any], pictures: Sequence[Path] = ()
 ) -> None:
-    """Write the card into an artifact, with copies of pictures.
+    """Write the model card and copies of its pictures into an artifact.
 
     Args:
         folder: the artifact.
         model: its name.
-        about: the content of its `about.ABOUT`.
+        about: the content of its `cvpipe.json`.
         pictures: PNG files.
     """
     card = folder / CARD
