@@ -36,14 +36,14 @@ SAME_NETWORK = "take the network, width and channels that the weights were train
 def initialize(
     networks: Mapping[str, keras.Model], source: Source, config: Config, task: Task
 ) -> None:
-    """Make freshly built networks ready for their first step.
+    """Initialize newly built networks: normalization statistics and pretrained weights.
 
     Args:
         source: the training split.
 
     Raises:
-        ConfigError: `model.weights` names nothing that can be loaded.
-        DataError: the weights belong to another network; the layer is named.
+        ConfigError: `model.weights` can't be loaded.
+        DataError: the weights belong to another network. The error names the layer.
     """
     trained = {name: own for name, own in networks.items() if name not in task.frozen}
     for network in trained.values():
@@ -60,8 +60,8 @@ def initialize(
 
 
 def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
-    """Compute the statistics of the model's first layer from the training images, where it has one
-    that normalizes.
+    """Compute the statistics of the model's normalization layer, if it has one, from the training
+    images.
     """
     first = [layer for layer in model.layers if isinstance(layer, Normalize)]
     if first:
@@ -70,13 +70,13 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 
 
 def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -> None:
-    """Give the model weights by their paths.
+    """Assign weights to the model by their paths.
 
-    What tells classes apart may be missing or of another shape, and what is added to a backbone for
-    a task may be missing: they stay fresh.
+    The classification layer may be missing or have another shape, and layers that a task adds to
+    the backbone may be missing. These keep their initial values.
 
     Raises:
-        DataError: another variable is missing, or has another shape.
+        DataError: any other variable is missing or has another shape.
     """
     for variable in model.variables:
         layer, name = variable.path.split("/")[0], variable.path.split("/")[-1]
@@ -100,7 +100,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
 
 
 def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
-    """Weights by their paths, without the last layer's where it told other classes apart."""
+    """Read weights by their paths. The classification layer is left out if its classes differ."""
     origin = config.model.weights or ""
     network = application_of(config.model.backbone)
     if origin == "imagenet" and network:
@@ -123,7 +123,7 @@ def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
         )
     if network:
         return _by_path(_loaded(application(network, input_shape=(*config.prepare.size, 3)), path))
-    # The file doesn't name its classes: as many as its last layer has units.
+    # The file has no class names, only their number: the units of its last layer.
     outputs = _units_of_last_layer(path)
     saved = load_task(config, facts._replace(class_names=tuple(map(str, range(outputs)))))
     [network] = saved.build(False).values()
@@ -147,7 +147,7 @@ def _of_run(run: Run, config: Config, facts: Facts) -> dict[str, np.ndarray]:
 
 
 def _of_keras_file(path: Path) -> dict[str, np.ndarray]:
-    # A file keeps no state of dropout; the model that is read from it has one drawn anew.
+    # A file contains no dropout seeds; the loaded model has new random ones.
     return {
         name: value
         for name, value in _by_path(_read_model(path)).items()
@@ -162,7 +162,9 @@ def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndar
 
 
 def _tells_classes(path: str) -> bool:
-    """True if the variable belongs to a layer taken over only where the classes are the same."""
+    """Return True if the variable belongs to a classification layer, which depends on the
+    classes.
+    """
     return path.split("/")[0].endswith("logits")
 
 
@@ -195,7 +197,7 @@ def _loaded(model: keras.Model, path: Path) -> keras.Model:
 
 
 def _units_of_last_layer(path: Path) -> int:
-    """Units of the last dense layer in a .weights.h5 file."""
+    """Return the number of units of the last dense layer in a .weights.h5 file."""
     kernels: dict[int, int] = {}
     try:
         with h5py.File(path) as file:

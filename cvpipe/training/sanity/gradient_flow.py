@@ -14,15 +14,16 @@ from cvpipe.training.sanity.case import SanityCase, loss_and_gradients
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 
-# CS231n: a step should move weights by about 1e-3 of their norm. Far more forgets what was learned,
-# far less learns nothing.
+# CS231n: an update should be about 1e-3 of the norm of the weights. Much larger ones destroy what
+# was learned, much smaller ones learn nothing.
 LOWEST_UPDATE, HIGHEST_UPDATE = 1e-6, 0.1
 
 
 def gradient_norms(case: SanityCase) -> dict[str, float | None]:
-    """The norm of the loss's gradient by each trainable variable, by path; None where none arrives.
+    """Return the norm of the gradient of each trainable variable, by path; None if it is not
+    connected to the loss.
 
-    What is added for the size of weights has no part in it: it would hide that a layer is cut off.
+    L1 and L2 terms are excluded, because they would hide a disconnected layer.
     """
 
     @tf.function
@@ -41,9 +42,7 @@ def gradient_norms(case: SanityCase) -> dict[str, float | None]:
 def gradient_flow(
     norms: Mapping[str, float | None], updates: Mapping[str, float] | None
 ) -> Finding:
-    """Judges `gradient_norms` and the `Attempt.updates` of the first step; None where there is no
-    step.
-    """
+    """Check `gradient_norms` and the `Attempt.updates` of the first step (None without steps)."""
     unreached = [path for path, norm in norms.items() if not norm]
     infinite = [path for path, norm in norms.items() if norm and not np.isfinite(norm)]
     typical = float(np.median(list(updates.values()))) if updates else None
