@@ -35,7 +35,7 @@ _CONTENTS = {
 
 
 def handlers(service: Service) -> list[grpc.GenericRpcHandler[Any, Any]]:
-    """Return the service."""
+    """Return the handlers of the service."""
     own = inference()
 
     def of(handler: Any, request: str, response: str, public: bool = False) -> Any:
@@ -117,7 +117,7 @@ def _target(name: str, version: str) -> Target:
 
 
 def _arrays(request: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
-    """Return the inputs of a request, all as raw bytes or all as typed contents."""
+    """Parse the inputs of a request. They are all raw bytes or all typed contents."""
     raw = list(request.raw_input_contents)
     if raw and len(raw) != len(request.inputs):
         raise RequestError(400, f"{len(request.inputs)} inputs have {len(raw)} raw contents")
@@ -133,7 +133,7 @@ def _arrays(request: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
 
 
 def _typed(given: Any, spec: tf.TensorSpec) -> bytes:
-    """Return typed contents as raw bytes."""
+    """Convert typed contents to raw bytes."""
     if given.datatype not in _CONTENTS:
         raise RequestError(
             400, f'input "{given.name}" of {given.datatype} must be sent as raw bytes'
