@@ -65,7 +65,7 @@ def make_predict(
         ConfigError: there are several members, but the task has no `combine`.
     """
     if len(members) > 1 and task.combine is None:
-        raise ConfigError(f"task: {config.task}: several runs can't answer together; give one")
+        raise ConfigError(f"task: {config.task}: several runs can't be combined; give one")
     has_views = len(input_spec(config).shape) > 4
     networks = members[0]
     if has_views or len(members) > 1:

@@ -14,7 +14,7 @@ IMAGES = {
     "image_bytes": "[B]: the bytes of image files (JPEG, PNG, BMP or WebP) of any size",
     "image": "a batch of prepared images; coordinates in the answers are in pixels of these images",
 }
-DECODED = "[B]: false where the image could not be decoded; its other answers mean nothing then"
+DECODED = "[B]: false if the image could not be decoded; its other answers are meaningless"
 
 
 def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:

@@ -72,11 +72,11 @@ def export_members(
     """
     if (folder / "saved_model.pb").exists():
         raise UserError(
-            f"{folder}: a version of a model; give the model's folder, {folder.parent}, which gets"
-            " a new version"
+            f"{folder}: is a version of a model; give the model's folder, {folder.parent}, to add a"
+            " new version"
         )
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
+        raise UserError(f"{folder}: is a file; give the folder of a model, new or existing")
     trained, known = load_ensemble(members, overrides), members[0].run.known
     check_formats(formats, trained.task, trained.config)
     # Held-out images first; training images are used if there are too few.

@@ -85,8 +85,8 @@ def check_artifact(
         valid = answers[f"{call}/{VALID}"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(
-                f"{artifact}: refused, because '{VALID}' doesn't tell a broken image from good ones"
-                f" ({loader} loader)"
+                f"{artifact}: refused, because '{VALID}' does not distinguish a damaged image"
+                f" from good ones ({loader} loader)"
             )
         if task.decorate:
             given = {name: answers[f"{call}/{name}"] for name in whole}
@@ -168,8 +168,8 @@ def real_images(
     taken = list(itertools.islice(_readable(sources, task, config, 2 * wanted), wanted))
     if not taken:
         raise UserError(
-            f"no image can be read to check the artifact with, such as {sources[0].name(0)}; mend"
-            " the data"
+            f"no image can be read to check the artifact, for example {sources[0].name(0)};"
+            " check the data"
         )
     encoded, images, extents = zip(*taken, strict=True)
     return (

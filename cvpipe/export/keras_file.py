@@ -21,9 +21,7 @@ def check_keras_file(file: Path) -> None:
         ConfigError: the name does not end in .keras, or the path is a folder.
     """
     if file.suffix != ".keras":
-        raise ConfigError(
-            f"--keras {file}: Keras reads such files by their ending; end it in .keras"
-        )
+        raise ConfigError(f"--keras {file}: the name of the file must end in .keras")
     if file.is_dir():
         raise ConfigError(f"--keras {file}: a folder; give the path of a file")
 

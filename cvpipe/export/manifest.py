@@ -34,8 +34,7 @@ def check_manifest(folder: Path) -> int:
         written = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise DataError(
-            f"{folder}: {MANIFEST} is missing, so nothing tells whether its files are as they were"
-            " exported; export the run again"
+            f"{folder}: {MANIFEST} is missing, so the files can't be verified; export the run again"
         ) from None
     digests = _digests(folder)
     # Comparing the whole text also detects a damaged manifest.

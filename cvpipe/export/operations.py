@@ -90,8 +90,8 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
         found -= {function.signature.name for function in graph.library.function}
     if reaching := sorted(filter(_reaches, found)):
         raise DataError(
-            f"{file}: holds the operation {reaching[0]}, by which a graph may reach files, other"
-            " machines or the program around it. No export of cvpipe has it, so it isn't loaded"
+            f"{file}: contains the operation {reaching[0]}, which can access files, other machines"
+            " or the host program. cvpipe never exports it, so the model is not loaded"
         )
     return model
 

@@ -62,7 +62,7 @@ def segmentation_loss(
     if isinstance(loss, PixelLoss) and len(loss.class_weights) not in (0, classes):
         raise ConfigError(
             f"loss.class_weights: {len(loss.class_weights)} numbers for {classes} classes; give one"
-            " a class, or leave it out"
+            " per class, or omit the key"
         )
     images = tf.shape(logits)[0]
     scores = tf.reshape(logits, [images, -1, classes])

@@ -60,7 +60,7 @@ def one_sided(scores: Mapping[str, Any]) -> str | None:
     else:
         return None
     return (
-        f"{fact}; if training longer doesn't change that, look for the reason with: cvpipe train"
+        f"{fact}; if longer training does not help, find the reason with: cvpipe train"
         " PIPELINE.yaml --sanity"
     )
 

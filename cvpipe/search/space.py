@@ -102,7 +102,7 @@ def parse(text: str) -> Dimension:
     if not -math.inf < low < high < math.inf:
         raise ConfigError(f"--search {text}: the first number must be below the second")
     if log and low <= 0:
-        raise ConfigError(f"--search {text}: on a logarithmic scale a range begins above 0")
+        raise ConfigError(f"--search {text}: a logarithmic range must begin above 0")
     return Range(key, low, high, log)
 
 

@@ -74,7 +74,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         _run_trials(copied, space, study, book, train)
     result = book.result()
     if result["best"] is None:
-        raise UserError(f"no trial succeeded; the first one said: {book.trials[0]['error']}")
+        raise UserError(f"no trial succeeded; the error of the first: {book.trials[0]['error']}")
     return result
 
 

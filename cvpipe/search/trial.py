@@ -54,11 +54,11 @@ def train_in_a_process(config: Config, folder: Path) -> None:
                 last.append(line.strip())
             code = process.wait()
     if stopped.is_set() or code == Interrupted.exit_code:
-        raise Interrupted("stopped; everything is saved. The same command goes on")
+        raise Interrupted("stopped; everything is saved. The same command continues it")
     if code < 0:
         raise UserError(
-            f"killed by signal {-code} ({signal.Signals(-code).name}); the memory may not suffice"
-            " for it"
+            f"killed by signal {-code} ({signal.Signals(-code).name}); it may have run out of"
+            " memory"
         )
     if code:
         said = [line.partition("cvpipe train: ")[2] for line in last]

@@ -148,9 +148,8 @@ class Unpacker:
         if self._given > max(UNSUSPICIOUS, MAX_RATIO * consumed):
             raise RequestError(
                 413,
-                f"the body unpacks to over {MAX_RATIO} times its size; this server reads at most"
-                f" {self._limit} bytes, and packed ones only where they aren't that many more: send"
-                " it unpacked",
+                f"the body decompresses to over {MAX_RATIO} times its size, which this server"
+                " refuses: send it uncompressed",
             )
 
 

@@ -112,7 +112,7 @@ async def _infer(call: Call, request: Any) -> Any:
 
 def _target(name: str, version: str) -> Target:
     if version and not version.isdecimal():
-        raise RequestError(400, f'the version "{version}" is no number')
+        raise RequestError(400, f'the version "{version}" is not a number')
     return Target(name, int(version) if version else None)
 
 

@@ -51,7 +51,7 @@ async def answer(exchange: Exchange) -> Response:
         files, single = _files(exchange, body)
         drawn = "image/png" in exchange.request.headers.get("accept", "")
         if drawn and not single and len(files) > 1:
-            raise RequestError(400, "a picture is drawn of one image; send one at a time")
+            raise RequestError(400, "a picture can show only one image; send one at a time")
         exchange.mark("parse")
         answers, errors = await runner.answer_each([file for _, file in files], options, deadline)
         exchange.mark("answer")

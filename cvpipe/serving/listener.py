@@ -94,7 +94,7 @@ def close(listener: socket.socket, plain: bool) -> None:
             waiting.append(listener.accept()[0])
     # Immediately, because connections that arrive now would be reset.
     listener.close()
-    answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
+    answer = refusal(RequestError(503, "this server is stopping; try another", retry_after=1))
     end = time.monotonic() + GRACE_SECONDS
     for connection in waiting if plain else []:
         with suppress(OSError):

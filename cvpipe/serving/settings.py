@@ -67,9 +67,9 @@ def read_api_keys(file: Path) -> frozenset[bytes]:
         lines = [line.strip() for line in file.read_bytes().splitlines()]
     except OSError as error:
         raise DataError(
-            f"{file}: the API keys can't be read ({error.strerror}); give a file with one a line"
+            f"{file}: the API keys can't be read ({error.strerror}); give a file with one per line"
         ) from None
     keys = frozenset(line for line in lines if line and not line.startswith(b"#"))
     if not keys:
-        raise DataError(f"{file}: no API key in it; write one a line")
+        raise DataError(f"{file}: contains no API key; write one per line")
     return keys

@@ -74,7 +74,7 @@ def to_json(name: str, value: tf.Tensor | np.ndarray) -> Any:
         return array.astype(np.float64).tolist()  # exact, and bfloat16 has no tolist of its own
     if dtype.is_integer or dtype.is_bool:
         return array.tolist()
-    raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON has no value for')
+    raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON cannot represent')
 
 
 def to_strings(name: str, array: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ def _to_array(leaves: list[Any], dtype: tf.DType) -> np.ndarray:
     if dtype.is_floating:
         _check_kinds(kinds, {int, float}, "numbers")
         return _to_floats(leaves, dtype)
-    raise RequestError(501, f"this signature takes {dtype.name}, which JSON has no value for")
+    raise RequestError(501, f"this signature takes {dtype.name}, which JSON cannot represent")
 
 
 def _to_floats(leaves: list[Any], dtype: tf.DType) -> np.ndarray:

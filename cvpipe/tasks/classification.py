@@ -36,7 +36,7 @@ ANSWERS = {
     "top_class_ids": Field("ranked", meaning="[B, k]: numbers of the k most probable classes"),
     "top_class_names": Field("ranked", meaning="[B, k]: names of the k most probable classes"),
     "top_probabilities": Field(
-        "close", meaning="[B, k]: probabilities of the k most probable classes, falling"
+        "close", meaning="[B, k]: probabilities of the k most probable classes, descending"
     ),
     "probabilities": Field("close", meaning="[B, K]: probability of every class, by its number"),
 }

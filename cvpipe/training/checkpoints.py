@@ -153,7 +153,7 @@ def read_newest(
                 note(f"{file.name} is damaged; it is kept as {aside.name}")
             continue
         if first:
-            note(f"going on from {file.name}, the checkpoint before it")
+            note(f"continuing from {file.name}, the checkpoint before it")
         return file, arrays
     assert first
     raise first

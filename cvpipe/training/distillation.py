@@ -37,7 +37,7 @@ def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
         return task
     if task.imitate is None:
         raise ConfigError(
-            f"train.teacher: task: {config.task} can't be taught by another run; leave it out"
+            f"train.teacher: task: {config.task} does not support a teacher; omit the key"
         )
     run = Run(find_path(teacher.run))
     _check_fits(run, config, facts)
@@ -107,11 +107,11 @@ def _check_fits(run: Run, config: Config, facts: Facts) -> None:
         )
     if run.facts != facts:
         raise DataError(
-            f"train.teacher.run: {run.folder}: knows other classes than the pipeline's data,"
+            f"train.teacher.run: {run.folder}: was trained on other classes than the pipeline's,"
             f" {', '.join(run.facts.class_names)}; give a run of the same data"
         )
     if taught.prepare != config.prepare:
         raise DataError(
-            f"train.teacher.run: {run.folder}: was trained on images prepared otherwise; give the"
+            f"train.teacher.run: {run.folder}: was trained with another image preparation; give the"
             " pipeline the same 'prepare' section"
         )

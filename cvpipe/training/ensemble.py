@@ -110,13 +110,13 @@ def _check_fits(first: Run, run: Run) -> None:
     for key in SHARED:
         if ours.get(key) != theirs.get(key):
             raise DataError(
-                f"{run.folder}: can't answer together with {first.folder}, because their"
+                f"{run.folder}: can't be combined with {first.folder}, because their"
                 f" configurations differ in '{key}'"
             )
     kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
     if kind != other:
         differs = f"loss.kind {other} and {kind} mean different probabilities"
-        raise DataError(f"{run.folder}: can't answer together with {first.folder}: {differs}")
+        raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
     if run.facts != first.facts:
         raise DataError(
             f"{run.folder}: knows other classes than {first.folder},"

@@ -163,7 +163,7 @@ def train_full_batch(parts: Parts) -> str:
         if reached:
             parts.log.note(
                 f"resuming at iteration {reached} of {epochs}; the curvature, which can't be"
-                " saved, is estimated anew"
+                " saved, is estimated again"
             )
         with stop_on_signals() as stop:
             _minimize(parts, stop)
@@ -191,7 +191,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
             parts.checkpointer.save("last")
             raise Interrupted(
                 f"stopped at iteration {int(state.step)} of {config.train.epochs};"
-                " its weights are saved. The same command goes on from them"
+                " its weights are saved. The same command continues from them"
             )
 
     def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:

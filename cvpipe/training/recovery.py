@@ -96,7 +96,7 @@ def _not_finite(parts: Parts, step: int) -> UserError:
         )
         _dump(parts, step)
     count = parts.state.recoveries
-    gone_on = f" It has gone on {counted(count, 'time')} before." if count else ""
+    gone_on = f" It has recovered {counted(count, 'time')} before." if count else ""
     return UserError(
         f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
         f" {', '.join(names[:4])}, … all in {file}, its pixels and targets in not_finite.npz);"

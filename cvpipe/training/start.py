@@ -133,7 +133,7 @@ def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
 def _of_run(run: Run, config: Config, facts: Facts) -> dict[str, np.ndarray]:
     if run.config.prepare != config.prepare:
         log.warning(
-            "model.weights: %s was trained on images prepared otherwise (its 'prepare' section"
+            "model.weights: %s was trained with another image preparation (its 'prepare' section"
             " differs)",
             run.folder,
         )

@@ -60,4 +60,6 @@ def _fall_on_plateau(parts: Parts, gained: bool) -> None:
     if factor != before:
         # Assigned outside of replicas, so that all copies change.
         state.rate_factor.assign(factor)
-        parts.log.note(f"no better score: the learning rate falls to {factor:.2g} of the highest")
+        parts.log.note(
+            f"no better score: the learning rate is reduced to {factor:.2g} of the highest"
+        )

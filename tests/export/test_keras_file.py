@@ -58,11 +58,7 @@ def test_people_are_told_where_the_file_is(
 @pytest.mark.parametrize(
     "arguments, code, sentence",
     [
-        (
-            ["RUN", "--keras", "TO/digits.h5"],
-            2,
-            "Keras reads such files by their ending; end it in",
-        ),
+        (["RUN", "--keras", "TO/digits.h5"], 2, "the name of the file must end in"),
         (
             ["RUN", "--keras", "TO/folder.keras"],
             2,

@@ -150,7 +150,7 @@ def test_a_variant_answers_as_evaluation_and_says_what_it_is(
         assert cost is None
         return
     assert cost["score"] == "accuracy" and abs(cost["trained"] - cost["exported"]) < 0.05
-    assert f"The network answers in {name}: accuracy on the test split is" in card
+    assert f"The network computes in {name}: accuracy on the test split is" in card
     assert about["measured"]["test"]["accuracy"] == cost["exported"]
     assert not np.array_equal(given["probabilities"], expected["probabilities"])
 

@@ -253,6 +253,6 @@ def test_nobody_can_say_what_dice_begins_with() -> None:
 def test_class_weights_of_another_number_of_classes_are_an_error() -> None:
     with pytest.raises(
         ConfigError,
-        match="loss.class_weights: 2 numbers for 4 classes; give one a class, or leave it out",
+        match="loss.class_weights: 2 numbers for 4 classes; give one per class, or omit the key",
     ):
         segmentation_loss(tf.constant(LOGITS), tf.constant(MASK), section_of(class_weights=(1, 2)))

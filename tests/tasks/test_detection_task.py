@@ -306,7 +306,7 @@ def test_a_picture_has_the_objects_from_the_score_that_was_asked_for() -> None:
 def test_several_detectors_dont_answer_together() -> None:
     config = config_of("ssd")
     task, networks = load_task(config, Facts(CLASSES)), {"network": lambda image: image}
-    with pytest.raises(ConfigError, match="can't answer together"):
+    with pytest.raises(ConfigError, match="can't be combined"):
         make_predict([networks, networks], task, config)
 
 

@@ -69,7 +69,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_t
     train(small_config(*CONFIG), run)
     said = capsys.readouterr().err
     assert "last.npz is damaged; it is kept as damaged-1.npz" in said
-    assert "going on from earlier-" in said and "resuming at step" in said
+    assert "continuing from earlier-" in said and "resuming at step" in said
     assert_equal(run, finished)
     assert (last.parent / "damaged-1.npz").read_bytes() == damaged
 

@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_passed_over_kept_and_told(tmp_path: Path) -> No
     assert told == [
         "last.npz is damaged; it is kept as damaged-1.npz",
         "earlier-5.npz is damaged; it is kept as damaged-2.npz",
-        "going on from earlier-3.npz, the checkpoint before it",
+        "continuing from earlier-3.npz, the checkpoint before it",
     ]
 
 

@@ -124,7 +124,7 @@ def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
     "overrides, facts, error, message",
     [
         (["train.teacher.run=runs/none"], FACTS, DataError, "no run there"),
-        (["prepare.size=[8, 8]"], FACTS, DataError, "prepared otherwise"),
+        (["prepare.size=[8, 8]"], FACTS, DataError, "another image preparation"),
         ([], Facts(("cat", "dog")), DataError, "other classes"),
     ],
 )

@@ -168,7 +168,7 @@ def test_a_stopped_run_keeps_its_last_iterate_and_goes_on_from_there(
     result = train(config, tmp_path / "run")
     assert (result["ended"], result["steps"], len(more)) == ("finished", 6, 3)
     assert (
-        "resuming at iteration 3 of 6; the curvature, which can't be saved, is estimated anew"
+        "resuming at iteration 3 of 6; the curvature, which can't be saved, is estimated again"
         in capfd.readouterr().err
     )
     assert more[0] < losses[-1]

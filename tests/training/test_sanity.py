@@ -175,7 +175,7 @@ def test_a_layer_that_is_cut_off_gets_no_gradient() -> None:
         "conv2/kernel",
         "conv2/bias",
     ]
-    assert "None reaches conv1/kernel, conv1/bias, conv2/kernel and others" in finding.advice
+    assert "No gradient reaches conv1/kernel, conv1/bias, conv2/kernel and others" in finding.advice
 
 
 def test_gradients_that_are_zero_or_not_finite_count_as_missing() -> None:

@@ -47,13 +47,13 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
             )
         if task.requests or not input_spec(config).shape[1:].is_fully_defined():
             raise ConfigError(
-                f"--format {name}: takes a network whose images are prepared to one size, and"
-                f" those of {config.name} aren't; leave --format out"
+                f"--format {name}: needs a network with a fixed image size, which {config.name}"
+                " does not have; omit --format"
             )
         if variant := _variant(config.export):
             raise ConfigError(
-                f"--format {name}: doesn't go with {variant}, which is for TensorFlow; export it"
-                " apart"
+                f"--format {name}: can't be combined with {variant}, which only TensorFlow"
+                " supports; export it separately"
             )
 
 
@@ -107,7 +107,7 @@ def _written(
         runtime.convert(plain(folder, runtime.batch), file)
     except Unconvertible as lacking:
         raise UserError(
-            f"{folder}: {runtime.title} has no operation {lacking}, which these answers need;"
+            f"{folder}: {runtime.title} lacks the operation {lacking}, which the model needs;"
             f" export without --format {name}"
         ) from None
     answers = _replay(name, file, images)

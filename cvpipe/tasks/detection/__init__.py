@@ -42,7 +42,7 @@ ANSWERS = {
         "ranked", meaning="[B, S]: class number of each object; -1 after the last object"
     ),
     "class_names": Field("ranked", meaning="[B, S]: class name of each object"),
-    "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, falling"),
+    "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, descending"),
     "count": Field("exact", meaning="[B]: number of objects"),
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
 }
@@ -163,12 +163,12 @@ def options_of(config: Detection) -> dict[str, Option]:
     chosen = config.model.head.suppress
     return {
         "score_threshold": Option(
-            chosen.score_threshold, "only objects with a higher score are answered"
+            chosen.score_threshold, "only objects with a higher score are returned"
         ),
         "iou_threshold": Option(chosen.iou_threshold, _SUPPRESSED[chosen.kind]),
         "max_detections": Option(
             chosen.max_detections,
-            f"most objects that are answered for an image, at most {chosen.max_detections}",
+            f"maximum number of objects per image, at most {chosen.max_detections}",
         ),
     }
 

@@ -28,7 +28,7 @@ ANSWERS = {
     "mask": MASK,
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
     "class_names": Field("exact", meaning="[B, K]: name of every class, by its number"),
-    "shares": Field("counts", meaning="[B, K]: share of the pixels that are of each class"),
+    "shares": Field("counts", meaning="[B, K]: fraction of the pixels of each class"),
     "mean_probabilities": Field(
         "close", meaning="[B, K]: mean probability of each class over the pixels"
     ),

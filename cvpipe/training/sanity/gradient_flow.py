@@ -86,17 +86,18 @@ def gradient_flow(
 
 def _advice(unreached: list[str], infinite: list[str], typical: float | None) -> str:
     if unreached:
+        more = " and others" if len(unreached) > 3 else ""
         return (
-            f"None reaches {', '.join(unreached[:3])}{' and others' if len(unreached) > 3 else ''}:"
+            f"No gradient reaches {', '.join(unreached[:3])}{more}:"
             " look for a layer that is cut off, weights of zero, or units that are all dead"
         )
     if infinite:
         return (
-            f"It is not finite at {', '.join(infinite[:3])}: look at the initial weights and at"
-            " prepare's mean and std"
+            f"The gradient is not finite at {', '.join(infinite[:3])}: look at the initial"
+            " weights and at prepare's mean and std"
         )
     if typical is not None and not typical <= HIGHEST_UPDATE:
-        return "Such steps forget what was learned: lower optimizer.learning_rate"
+        return "The updates are too large: lower optimizer.learning_rate"
     if typical is not None and typical < LOWEST_UPDATE:
-        return "Such steps learn next to nothing: raise optimizer.learning_rate"
+        return "The updates are too small: raise optimizer.learning_rate"
     return ""

@@ -38,7 +38,7 @@ def initial_loss(
         return Finding(
             "initial loss",
             isfinite(measured),
-            f"{measured:.3f}; what it should be depends on what is in the images",
+            f"{measured:.3f}; the expected value depends on the images",
             "" if isfinite(measured) else TOO_LARGE,
             {"loss": measured, **penalties},
         )
@@ -63,5 +63,5 @@ def _advice(measured: float, expected: float, penalty: float, transferred: bool)
             " away"
         )
     if penalty > measured:
-        return "What is added for the size of weights outweighs the data: lower loss.l1 or loss.l2"
+        return "Regularization outweighs the loss on the data: lower loss.l1 or loss.l2"
     return ""

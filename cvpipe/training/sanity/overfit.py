@@ -97,7 +97,7 @@ def overfit(attempt: Attempt, score_name: str) -> Finding:
         ""
         if ok
         else (
-            "A network that can't learn a few examples by heart learns nothing: look at"
+            "The network can't overfit a few examples: look at"
             " optimizer.learning_rate (see the next check), at the initial weights, and for the"
             " same image under several labels"
         )
