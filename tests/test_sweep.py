@@ -104,7 +104,7 @@ def test_a_search_is_a_range_or_a_yaml_list(text: str, dimension: Any) -> None:
         ("a=0:1:log", "begins above 0"),
     ],
 )
-def test_a_wrong_search_is_a_sentence(text: str, message: str) -> None:
+def test_a_wrong_search_is_a_clear_error(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--search .*{message}"):
         parse(text)
 

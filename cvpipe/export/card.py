@@ -48,7 +48,7 @@ def write_card(
         *_data(about),
         *shown,
         "",
-        *_making(about),
+        *_training(about),
     ]
     card.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -137,7 +137,7 @@ def _data(about: Mapping[str, Any]) -> list[str]:
     return ["## Data", "", f"Source: `{source}`", "", *table(head, rows), ""]
 
 
-def _making(about: Mapping[str, Any]) -> list[str]:
+def _training(about: Mapping[str, Any]) -> list[str]:
     weights = about["config"].get("model", {}).get("weights")
     started = f"Training started from these weights: `{json.dumps(weights)}`." if weights else ""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())

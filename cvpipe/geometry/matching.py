@@ -65,7 +65,7 @@ def match(
         IN_CROWD,
         index,
     )
-    return _give(index, _settle(overlap, choice, gain, used))
+    return _write_own_boxes(index, _assign_own_boxes(overlap, choice, gain, used))
 
 
 def hard_negatives(
@@ -133,7 +133,9 @@ def _best(
     return tf.while_loop(lambda slot, *_: slot < used, add, start)[1:]
 
 
-def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
+def _assign_own_boxes(
+    overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tensor
+) -> tf.Tensor:
     """Give every object a default box of its own, int32 [B, M], −1 for none, greedily in order of
     decreasing IoU.
 
@@ -154,7 +156,9 @@ def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tenso
             first, most = tf.cond(
                 tf.reduce_any(asks),
                 lambda: _first_of_most(
-                    _later(overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis])
+                    _after_choice(
+                        overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis]
+                    )
                 ),
                 lambda: (choice[:, slot], gain[:, slot]),
             )
@@ -171,7 +175,7 @@ def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tenso
     return tf.while_loop(lambda choice, gain, beaten: tf.reduce_any(beaten), ask_again, start)[0]
 
 
-def _give(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+def _write_own_boxes(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     """Return the index [B, D] with every object's slot written at its own default box, `own` [B,
     M].
     """
@@ -196,7 +200,7 @@ def _first_of_most(overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.where(most > 0, tf.argmax(overlap, axis=1, output_type=tf.int32), -1), most
 
 
-def _later(overlap: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
+def _after_choice(overlap: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
     """Return the IoU [B, D] with 0 for the current choice [B, 1] and for all boxes ranked before
     it.
 

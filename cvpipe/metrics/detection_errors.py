@@ -39,7 +39,7 @@ def count_errors(
     pairs = Pairs(*(column[kept] for column in pairs))
     same = detections.label[pairs.detection] == objects.label[pairs.object]
     crowd = objects.crowd[pairs.object]
-    is_taken, is_right = _taken(
+    is_taken, is_right = _match(
         detections, objects, pairs, np.flatnonzero(same & ~crowd & (pairs.iou >= FOREGROUND))
     )
     ignored = np.zeros(len(is_counted), bool)
@@ -64,7 +64,7 @@ def count_errors(
     return {**counts, "missed": int((~is_taken & ~objects.crowd).sum())}
 
 
-def _taken(
+def _match(
     detections: Detections, objects: GroundTruth, pairs: Pairs, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match detections to objects greedily among the candidate pairs. Returns bool [O], the matched

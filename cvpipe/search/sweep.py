@@ -86,7 +86,7 @@ def _run_trials(
         for _ in range(plan.trials):
             drawn = study.ask(finer)
             if drawn is None:
-                _say("every combination has been tried")
+                _print_progress("every combination has been tried")
                 break
             asked, values = drawn
             trial = _run_trial(plan, number, values, book, train)
@@ -106,7 +106,7 @@ def _run_trial(
     }
     name = f"trial-{trial['trial']:03}"
     overrides = [f"{key}={value}" for key, value in values.items()]
-    _say("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
+    _print_progress("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
     runs: dict[str, dict[str, Any]] = {}
     error = None
     try:
@@ -126,10 +126,12 @@ def _run_trial(
             "score": statistics.fmean(scores),
             "deviation": None if plan.folds is None else statistics.stdev(scores),
         }
-    _say(f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}"))
+    _print_progress(
+        f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}")
+    )
     seconds = round(sum(run["seconds"] for run in runs.values()), 1)
     return {**trial, "scores": scores, "seconds": seconds, "error": error, "runs": list(runs)}
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -170,7 +170,7 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._ready:
-                while not self._worthwhile() and not self._closed:
+                while not self._should_take() and not self._closed:
                     self._ready.wait()
                 if not self._queues:
                     return
@@ -180,13 +180,13 @@ class Batcher:
             if parts:
                 self._run(parts)
 
-    def _worthwhile(self) -> bool:
+    def _should_take(self) -> bool:
         """True if a free thread should take a batch now."""
         enough = min(self._computing, self._limits.max_batch)
         return bool(self._queues) and self._waiting >= enough
 
     def _wake(self) -> None:
-        if self._worthwhile():
+        if self._should_take():
             self._ready.notify()
 
     def _take(self) -> list[Part]:
@@ -239,7 +239,7 @@ class Batcher:
         except Exception as error:
             self._note_failure(error)
             if len(images) > 1:
-                answers = [self._alone(image, options) for image in images]
+                answers = [self._run_alone(image, options) for image in images]
             else:
                 answers = [to_request_error(error)]
         took = time.monotonic() - began
@@ -247,7 +247,7 @@ class Batcher:
         if self._observer:
             queued = [began - job.arrived for job, _ in parts]
             self._observer.batch(len(images), len(self._padded(images)), queued, took)
-        self._give(parts, answers)
+        self._resolve_parts(parts, answers)
 
     def _first_call(self, images: Sequence[bytes], options: Mapping[str, Any]) -> Arrays:
         try:
@@ -257,7 +257,7 @@ class Batcher:
                 self._computing -= len(images)
                 self._wake()
 
-    def _alone(self, image: bytes, options: Mapping[str, Any]) -> Answer | RequestError:
+    def _run_alone(self, image: bytes, options: Mapping[str, Any]) -> Answer | RequestError:
         """Run one image of a failed batch separately, so that only bad images fail."""
         try:
             return Answer(self._call(self._padded([image]), options), 0)
@@ -273,7 +273,7 @@ class Batcher:
         size = next((size for size in self._limits.buckets if size >= len(images)), len(images))
         return [*images, *[b""] * (size - len(images))]
 
-    def _give(self, parts: list[Part], answers: list[Answer | RequestError]) -> None:
+    def _resolve_parts(self, parts: list[Part], answers: list[Answer | RequestError]) -> None:
         done: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         with self._ready:
             for (job, n), answer in zip(parts, answers, strict=True):

@@ -74,7 +74,7 @@ class _Body:
         self._ended = not (
             headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         )
-        self._asked_first = "expect" in headers
+        self._expects_continue = "expect" in headers
         self._begun = False
 
     async def receive(self) -> Message:
@@ -86,7 +86,7 @@ class _Body:
 
     async def finish(self, response: Response, send: Send) -> None:
         """Send a response. Close the connection after it if too much of the body is unread."""
-        if not self._ended and (self._begun or not self._asked_first):
+        if not self._ended and (self._begun or not self._expects_continue):
             await self._skip(SPARED_BYTES, 0.2)
         if self._ended:
             await response(self._scope, self._receive, send)
@@ -99,7 +99,7 @@ class _Body:
         if close := self._scope.get("extensions", {}).get(HALF_CLOSE):
             close()
         # Closing while the client still sends would reset the connection and lose the response.
-        if self._begun or not self._asked_first:
+        if self._begun or not self._expects_continue:
             await self._skip(None, LINGER_SECONDS)
         await send({**body, "body": b"", "more_body": False})
 

@@ -71,10 +71,10 @@ def _health(service: Service) -> grpc.GenericRpcHandler[Any, Any]:
     async def watch(
         request: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
-        told = None
+        reported = None
         while not context.cancelled():
-            if (now := status(request.service)) != told:
-                told = now
+            if (now := status(request.service)) != reported:
+                reported = now
                 yield own.HealthCheckResponse(status=now)
             await asyncio.sleep(0.2)
 

@@ -82,8 +82,8 @@ async def _predict(call: Call, request: Any) -> Any:
         outputs, _ = await service.predict(version, name, given, call.deadline())
         wanted = _wanted(list(request.output_filter), outputs)
         size = sum(value.size for value in outputs.values()) * 4
-        told = await offload(size, _protos, {key: outputs[key] for key in wanted})
-        return tf_serving().PredictResponse(outputs=told, model_spec=_spec(version, name))
+        protos = await offload(size, _protos, {key: outputs[key] for key in wanted})
+        return tf_serving().PredictResponse(outputs=protos, model_spec=_spec(version, name))
 
 
 def _wanted(names: list[str], outputs: Arrays) -> list[str]:

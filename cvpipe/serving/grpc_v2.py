@@ -71,11 +71,11 @@ async def _model_ready(call: Call, request: Any) -> Any:
 
 async def _model(call: Call, request: Any) -> Any:
     own = inference()
-    told = model_metadata(call.service, _target(request.name, request.version))
+    metadata = model_metadata(call.service, _target(request.name, request.version))
     tensors = {
-        key: [own.TensorMetadata(**one) for one in told[key]] for key in ("inputs", "outputs")
+        key: [own.TensorMetadata(**one) for one in metadata[key]] for key in ("inputs", "outputs")
     }
-    return own.ModelMetadataResponse(**{**told, **tensors})
+    return own.ModelMetadataResponse(**{**metadata, **tensors})
 
 
 async def _infer(call: Call, request: Any) -> Any:
@@ -84,8 +84,8 @@ async def _infer(call: Call, request: Any) -> Any:
     with service.admitted(), service.shelf.lease(*target) as version:
         call.of(version)
         asked = request.parameters
-        wished = asked["signature_name"].string_param if "signature_name" in asked else ""
-        servable, name = servable_of(version, wished)
+        chosen = asked["signature_name"].string_param if "signature_name" in asked else ""
+        servable, name = servable_of(version, chosen)
         specs = servable.input_specs(name)
         given = _arrays(request, specs)
         v2.check_given(given, specs, servable.defaults(name))

@@ -57,20 +57,20 @@ async def answer(exchange: Exchange) -> Response:
         exchange.mark("answer")
         known = {name: value.item() for name, value in options.items()}
         if drawn:
-            one = _told(servable, answers[0], errors.get(0))
+            one = _answer_as_json(servable, answers[0], errors.get(0))
             if "error" in one:
                 raise RequestError(int(one.pop("status", 400)), one["error"])
             picture = await offload(SMALL_BYTES, _draw, servable, files[0][1], one, known)
             return Response(picture, media_type="image/png")
         size = sum(_size(one) for one in answers)
-        told = await offload(size, _told_all, servable, answers, errors)
+        results = await offload(size, _answers_as_json, servable, answers, errors)
     if single:
-        if "error" in told[0]:
-            raise RequestError(int(told[0].get("status", 400)), told[0]["error"])
-        return Json(told[0])
-    for one in told:
+        if "error" in results[0]:
+            raise RequestError(int(results[0].get("status", 400)), results[0]["error"])
+        return Json(results[0])
+    for one in results:
         one.pop("status", None)
-    named = [{"image": name, **one} for (name, _), one in zip(files, told, strict=True)]
+    named = [{"image": name, **one} for (name, _), one in zip(files, results, strict=True)]
     return Json({"answers": named})
 
 
@@ -109,13 +109,15 @@ def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
     return options
 
 
-def _told_all(
+def _answers_as_json(
     servable: Servable, answers: Sequence[Answer | RequestError], errors: Mapping[int, str]
 ) -> list[dict[str, Any]]:
-    return [_told(servable, one, errors.get(n)) for n, one in enumerate(answers)]
+    return [_answer_as_json(servable, one, errors.get(n)) for n, one in enumerate(answers)]
 
 
-def _told(servable: Servable, one: Answer | RequestError, error: str | None) -> dict[str, Any]:
+def _answer_as_json(
+    servable: Servable, one: Answer | RequestError, error: str | None
+) -> dict[str, Any]:
     """Return the answer in the JSON of `cvpipe predict`, or an error."""
     if isinstance(one, RequestError):
         return {"error": str(one), "status": one.status}

@@ -49,7 +49,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._header_bytes, self._trailers, self._in_headers, self._body_begun = 0, 0, True, False
         self._refusal: RequestError | None = None
-        self._joined = _Joined(transport)
+        self._header_buffer = _HeaderBuffer(transport)
         self._refused = self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -121,8 +121,8 @@ class Protocol(HttpToolsProtocol):
         extensions: Any = {HALF_CLOSE: self._half_close}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
-        joined: Any = self._joined
-        self.cycle.transport = joined
+        buffer: Any = self._header_buffer
+        self.cycle.transport = buffer
 
     def on_message_complete(self) -> None:
         """End a request."""
@@ -131,7 +131,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Flush a response without a body, and wait for the next request."""
-        self._joined.flush()
+        self._header_buffer.flush()
         super().on_response_complete()
 
     def shutdown(self) -> None:
@@ -224,7 +224,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
-class _Joined:
+class _HeaderBuffer:
     """Transport that sends headers and body in one write. Every write is a system call that
     releases Python's lock to other threads.
     """

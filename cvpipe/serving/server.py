@@ -161,7 +161,7 @@ class Server:
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener.dup()]))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await self._let_go()
+        await self._drain_connections()
         self._uvicorn.should_exit = True
         drain = self.service.settings.drain
         ends = asyncio.gather(serving, remote.stop(drain) if remote else asyncio.sleep(0))
@@ -184,7 +184,7 @@ class Server:
         log("grpc", port=self.grpc_port)
         return server
 
-    async def _let_go(self) -> None:
+    async def _drain_connections(self) -> None:
         """Serve for the grace period, then refuse new connections and accept pending ones."""
         log("draining", requests=self.service.in_flight, grace=self._grace)
         await asyncio.sleep(self._grace)

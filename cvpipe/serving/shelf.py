@@ -216,7 +216,9 @@ class Shelf:
             if version is None or (
                 version.state is State.END and version.seen != _times(found[number])
             ):
-                self._bring(Version(name, number, found[number], by_label=number not in chosen))
+                self._load_version(
+                    Version(name, number, found[number], by_label=number not in chosen)
+                )
             else:
                 version.by_label = number not in chosen
         with self._lock:
@@ -241,7 +243,7 @@ class Shelf:
             if own.state is State.END and number not in found:
                 del versions[number]
 
-    def _bring(self, version: Version) -> None:
+    def _load_version(self, version: Version) -> None:
         """Load a version and make it available."""
         version.state, version.seen = State.LOADING, _times(version.folder)
         with self._lock:

@@ -148,17 +148,19 @@ def to_answer(
     head: Mapping[str, Any], outputs: Arrays, wanted: Mapping[str, bool]
 ) -> tuple[bytes, int | None]:
     """Return the body of a response, and the length of its JSON if binary data follows it."""
-    told, parts = [], []
+    described, parts = [], []
     for name, binary in wanted.items():
         array = outputs[name]
         one = {"name": name, "datatype": v2_tensors.datatype_of(array), "shape": [*array.shape]}
         if binary:
             parts.append(v2_tensors.to_raw(array))
-            told.append({**one, "parameters": {"binary_data_size": len(parts[-1])}})
+            described.append({**one, "parameters": {"binary_data_size": len(parts[-1])}})
         else:
             data, parameters = v2_tensors.to_data(array)
-            told.append({**one, **({"parameters": parameters} if parameters else {}), "data": data})
-    text = json.dumps({**head, "outputs": told}).encode("ascii")
+            described.append(
+                {**one, **({"parameters": parameters} if parameters else {}), "data": data}
+            )
+    text = json.dumps({**head, "outputs": described}).encode("ascii")
     return b"".join([text, *parts]), len(text) if parts else None
 
 

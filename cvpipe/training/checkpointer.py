@@ -15,7 +15,7 @@ from cvpipe.training.run import Run
 from cvpipe.training.state import State
 from cvpipe.training.strategy import any_worker
 
-BESIDE_BYTES = 2**24
+BACKGROUND_BYTES = 2**24
 """Size from which checkpoints are written in the background; smaller ones take milliseconds."""
 
 
@@ -28,12 +28,12 @@ class Checkpointer:
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
 
-    def save(self, which: str, beside: bool = False) -> None:
+    def save(self, which: str, in_background: bool = False) -> None:
         """Write the state as the checkpoint `which`. All workers must call it; one of them writes.
 
         Args:
-            beside: True to write a large checkpoint in the background. An error is then raised by
-                the next call, or by `finish`.
+            in_background: True to write a large checkpoint in the background. An error is then
+                raised by the next call, or by `finish`.
 
         Raises:
             UserError: a value is not finite, or the file can't be written. The old file is kept.
@@ -44,7 +44,7 @@ class Checkpointer:
         arrays = self._state.arrays()
         file = self._run.folder / "checkpoints" / f"{which}.npz"
         if self._run.writes:
-            if beside and sum(value.nbytes for value in arrays.values()) >= BESIDE_BYTES:
+            if in_background and sum(value.nbytes for value in arrays.values()) >= BACKGROUND_BYTES:
                 check_finite(file, arrays)
                 self._writing = self._writer.submit(self._write, file, arrays)
             else:

@@ -63,12 +63,12 @@ def distilled(
     return dataclasses.replace(
         task,
         build=lambda synchronized: {**task.build(synchronized), **frozen},
-        updates=tuple(_taught(update, imitate, section) for update in task.updates),
+        updates=tuple(_with_distillation(update, imitate, section) for update in task.updates),
         frozen=(*task.frozen, *frozen),
     )
 
 
-def _taught(update: Update, imitate: Imitate, section: Teacher) -> Update:
+def _with_distillation(update: Update, imitate: Imitate, section: Teacher) -> Update:
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
         calls: list[tuple[str, tuple[Any, ...], Tensors]] = []
 

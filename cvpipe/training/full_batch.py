@@ -210,7 +210,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
         iterate = intermediate_result.x.copy()
         objective.assign(iterate)
         state.step.assign_add(1)
-        _take_in(parts, objective.losses, time.monotonic() - began)
+        _after_iteration(parts, objective.losses, time.monotonic() - began)
         began = time.monotonic()
         if patience_is_over(config, state):
             raise StopIteration
@@ -242,7 +242,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
         parts.log.draw(int(state.step))
 
 
-def _take_in(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
+def _after_iteration(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
     """Log an iteration; evaluate and save if due."""
     step = int(parts.state.step)
     parts.log.trained(step, 1, losses, seconds, epoch=step)

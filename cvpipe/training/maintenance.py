@@ -19,7 +19,7 @@ HOST = "GCE_METADATA_HOST"
 ASK_EVERY = 5.0
 """Seconds between two polls."""
 # Values while nothing is announced.
-CALM = {"maintenance-event": "NONE", "preempted": "FALSE"}
+IDLE = {"maintenance-event": "NONE", "preempted": "FALSE"}
 
 
 @contextlib.contextmanager
@@ -42,21 +42,20 @@ def stop_for_maintenance(strategy: tf.distribute.Strategy, stop: threading.Event
 
 def _watch(stop: threading.Event, over: threading.Event) -> None:
     while not over.is_set():
-        for question, calm in CALM.items():
-            answer = _ask(question)
-            if answer not in (None, calm):
-                os.write(2, f"\n{question}: {answer}; stopping soon and saving\n".encode())
+        for key, idle in IDLE.items():
+            answer = _ask(key)
+            if answer not in (None, idle):
+                os.write(2, f"\n{key}: {answer}; stopping soon and saving\n".encode())
                 stop.set()
                 return
         over.wait(ASK_EVERY)
 
 
-def _ask(question: str) -> str | None:
+def _ask(key: str) -> str | None:
     """Return a metadata value of this instance; None if the server doesn't answer."""
     host = os.environ.get(HOST, "metadata.google.internal")
     request = urllib.request.Request(
-        f"http://{host}/computeMetadata/v1/instance/{question}",
-        headers={"Metadata-Flavor": "Google"},
+        f"http://{host}/computeMetadata/v1/instance/{key}", headers={"Metadata-Flavor": "Google"}
     )
     try:
         with urllib.request.urlopen(request, timeout=2) as answer:

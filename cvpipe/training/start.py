@@ -55,7 +55,7 @@ def initialize(
                 " given weights; leave it out"
             )
         for network in trained.values():
-            weights = _trained_before(config, source.facts)
+            weights = _read_weights(config, source.facts)
             take_over(network, weights, config.model.weights)
 
 
@@ -83,14 +83,14 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
         given = weights.get(variable.path)
         if given is not None and given.shape == tuple(variable.shape):
             variable.assign(given)
-        elif given is not None and not _tells_classes(variable.path):
+        elif given is not None and not _depends_on_classes(variable.path):
             raise DataError(
                 f"model.weights: {origin}: layer {layer}: its {name} has the shape"
                 f" {list(given.shape)}, the pipeline's {list(variable.shape)}; {SAME_NETWORK}"
             )
         elif not (
             layer.startswith(("normalize", *ADDED))
-            or _tells_classes(variable.path)
+            or _depends_on_classes(variable.path)
             or name == "seed_generator_state"
         ):
             raise DataError(
@@ -99,7 +99,7 @@ def take_over(model: keras.Model, weights: dict[str, np.ndarray], origin: str) -
             )
 
 
-def _trained_before(config: Config, facts: Facts) -> dict[str, np.ndarray]:
+def _read_weights(config: Config, facts: Facts) -> dict[str, np.ndarray]:
     """Read weights by their paths. The classification layer is left out if its classes differ."""
     origin = config.model.weights or ""
     network = application_of(config.model.backbone)
@@ -157,11 +157,13 @@ def _of_keras_file(path: Path) -> dict[str, np.ndarray]:
 
 def _by_path(model: keras.Model, same_classes: bool = True) -> dict[str, np.ndarray]:
     return {
-        v.path: v.numpy() for v in model.variables if same_classes or not _tells_classes(v.path)
+        v.path: v.numpy()
+        for v in model.variables
+        if same_classes or not _depends_on_classes(v.path)
     }
 
 
-def _tells_classes(path: str) -> bool:
+def _depends_on_classes(path: str) -> bool:
     """Return True if the variable belongs to a classification layer, which depends on the
     classes.
     """

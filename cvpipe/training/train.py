@@ -226,7 +226,7 @@ def train_steps(parts: Parts, run_steps: RunSteps) -> str:
                 size = _next_size(parts, steps, seconds)
                 # Not after the last step, because a run resumed there would skip the evaluation.
                 if saves and not is_last:
-                    checkpointer.save("last", beside=True)
+                    checkpointer.save("last", in_background=True)
 
             # == Evaluation and checkpoints. "last" is saved last, so a run killed before repeats
             # all of this with the same bits. Pictures follow.

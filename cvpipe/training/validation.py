@@ -38,7 +38,7 @@ def validate(parts: Parts, epoch: int) -> None:
     rank = "  (best so far)" if gained else "  (equals the best)" if is_best else ""
     shown = "is undefined: there is nothing to find" if math.isnan(score) else f"{score:.4f}{rank}"
     parts.log.note(f"epoch {epoch}/{config.train.epochs}  validation {best_by.score} {shown}")
-    _fall_on_plateau(parts, gained)
+    _update_plateau(parts, gained)
     if is_best:
         state.best_score = merit
         parts.checkpointer.save("best")
@@ -50,7 +50,7 @@ def patience_is_over(config: Config, state: State) -> bool:
     return stopping is not None and state.evaluations_since_best >= stopping.patience
 
 
-def _fall_on_plateau(parts: Parts, gained: bool) -> None:
+def _update_plateau(parts: Parts, gained: bool) -> None:
     if not isinstance(parts.config.schedule, Plateau):
         return
     state, before = parts.state, float(parts.state.rate_factor)

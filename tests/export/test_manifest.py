@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_a_folder_that_nobody_touched_is_as_it_was(folder: Path) -> None:
+def test_an_unchanged_folder_passes_the_manifest(folder: Path) -> None:
     assert check_manifest(folder) == 3
 
 
