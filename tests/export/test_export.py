@@ -77,7 +77,7 @@ def test_a_bad_image_changes_no_other_answer(artifact: Path, images: list[bytes]
         )
 
 
-def test_an_export_without_readable_images_is_a_clear_error(artifact: Path) -> None:
+def test_an_empty_batch_is_a_clear_error(artifact: Path) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="send at least one image"):
         opened(artifact)(tf.zeros([0], tf.string))
 
