@@ -151,8 +151,8 @@ class Task:
     imitate: Imitate | None = None
     """The distillation loss; None if the task has none."""
     class_scores: Callable[[Tensors], tf.Tensor] | None = None
-    """Outputs to the score of each class in an image, float32 [B, K], which explanations follow
-    back to pixels; None where a task has no classes.
+    """Maps outputs to a score per class and image, float32 [B, K], for explanations; None if the
+    task has no classes.
     """
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
     """Graph code that adds answers computed from the decoded image. Takes uint8 [h, w, C] and its

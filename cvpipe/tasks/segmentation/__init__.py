@@ -103,8 +103,8 @@ def loss(outputs: Tensors, targets: Tensors, config: Segmentation) -> Tensors:
 
 
 def class_scores(outputs: Tensors) -> tf.Tensor:
-    """Return each class's mean logit over the pixels that are answered with it, float32 [B, K]; 0
-    where none is.
+    """Return the mean logit of each class over the pixels predicted as that class, float32 [B, K];
+    0 if there are none.
     """
     logits = outputs["logits"]
     answered = tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
