@@ -21,7 +21,9 @@ def check_keras_file(file: Path) -> None:
         ConfigError: the name does not end in .keras, or the path is a folder.
     """
     if file.suffix != ".keras":
-        raise ConfigError(f"--keras {file}: the name of the file must end in .keras")
+        raise ConfigError(
+            f"--keras {file}: Keras recognizes files by their names; end it in .keras"
+        )
     if file.is_dir():
         raise ConfigError(f"--keras {file}: a folder; give the path of a file")
 
