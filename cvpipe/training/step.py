@@ -45,18 +45,18 @@ class Outcome(TypedDict):
 
 # Maps a part of a batch and a seed to its contributions to the losses and to the gradients.
 Learn = Callable[[Batch, tf.Tensor], tuple[Tensors, list[tf.Tensor]]]
-# A replica's share of a batch, and the step's seed, to this replica's share of each loss.
+# Maps a replica's part of a batch and the step's seed to its contributions to the losses.
 TrainStep = Callable[[Batch, tf.Tensor], Tensors]
 RunSteps = Callable[[Any, tf.Tensor], Outcome]
 
 
 def make_train_step(state: State, task: Task, config: Config, replicas: int) -> TrainStep:
-    """Return one step on a replica: all updates of the task, their optimizers included.
+    """Return a training step for one replica: all updates of the task with their optimizers.
 
     Args:
-        state: networks and optimizers, which the step changes; it doesn't count the step.
-        task: its updates are made in order.
-        config: mixing, accumulation, clipping, penalties, precision.
+        state: networks and optimizers, which the step updates. The step is not counted.
+        task: the task, whose updates are applied in order.
+        config: configures mixing, accumulation, clipping, L1 and L2 terms, and precision.
         replicas: number of replicas that share each batch.
     """
 
@@ -83,8 +83,8 @@ def make_run_steps(
     Args:
         state: networks, optimizers and step. Each completed step is counted at once, even if a
             later one raises an error.
-        task: its updates are made in order.
-        config: mixing, accumulation, clipping, penalties, precision.
+        task: the task, whose updates are applied in order.
+        config: configures mixing, accumulation, clipping, L1 and L2 terms, and precision.
         strategy: distributes each batch over its replicas.
 
     Returns:
