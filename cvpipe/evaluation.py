@@ -1,6 +1,4 @@
-"""Scores of a model or of an exported artifact, by one path: predictions in, the task's metrics
-out.
-"""
+"""Evaluation of models and of exported artifacts with the task's metrics."""
 
 from __future__ import annotations
 
@@ -22,29 +20,29 @@ from cvpipe.metrics.shares import one_sided
 from cvpipe.tasks.task import Metrics, Networks, Task, Tensors
 
 log = logging.getLogger(__name__)
-# Maps prepared images, and `training`, to raw outputs by name.
+# Maps prepared images and the argument `training` to raw outputs by name.
 Network = Callable[..., Tensors]
 # Maps images (prepared or encoded) and optional settings to named answers.
 Predict = Callable[..., Mapping[str, tf.Tensor]]
-# Sees every batch with its predictions, such as to draw them.
+# Callback that gets every batch and its predictions, for example to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
-# Gives every process the named arrays of each, in order.
+# Collective: maps this process's named arrays to those of all processes, in order.
 Exchange = Callable[[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]
 
 
 class Evaluated(NamedTuple):
-    """A batch and the answers to it, each [b, …]."""
+    """Targets and predictions of a batch, each [b, …]."""
 
     predictions: Mapping[str, np.ndarray]
     targets: Mapping[str, np.ndarray]
     weight: np.ndarray
-    """float32 [b]: 0 for an example that couldn't be read or only fills up the batch."""
+    """float32 [b]: 0 for unreadable examples and padding."""
     position: np.ndarray
-    """int64 [b]: in the source."""
+    """int64 [b]: index of each example in the source."""
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
-    """Return the scores that are a single number."""
+    """Return the scores that are single numbers."""
     return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
 
 
@@ -54,20 +52,20 @@ def make_predict(
     config: Config,
     stand_in: Callable[[Network], Network] = lambda network: network,
 ) -> Predict:
-    """Build the evaluated graph, which is also what the artifact contains.
+    """Build the prediction function, which is also the graph of the artifact.
 
-    It takes what `Task.predict` takes, without the networks. Where an image has several views, and
-    where several members answer together, their outputs are combined by `Task.combine`.
+    It takes the arguments of `Task.predict` except the networks. The outputs of several members,
+    and of several views of an image, are combined by `Task.combine`.
 
     Args:
-        members: the networks of each model; several answer together.
-        stand_in: a network to what is asked in its place, such as one that is compiled.
+        members: the networks of each model of an ensemble.
+        stand_in: maps a network to its replacement, for example a compiled one.
 
     Raises:
-        ConfigError: several members, and the task has no mean of several answers.
+        ConfigError: there are several members, but the task has no `combine`.
     """
     if len(members) > 1 and task.combine is None:
-        raise ConfigError(f"task: {config.task}: several runs can't answer together; give one")
+        raise ConfigError(f"task: {config.task}: several runs can't be combined; give one")
     has_views = len(input_spec(config).shape) > 4
     networks = members[0]
     if has_views or len(members) > 1:
@@ -85,14 +83,14 @@ def make_predict(
 
 
 def _combined(models: Sequence[Any], task: Task, has_views: bool) -> Callable[..., Tensors]:
-    """Return a network whose outputs are those of several models, or views, combined."""
+    """Return a network that combines the outputs of several models or views."""
     combine = task.combine
     assert combine is not None
 
     def outputs_of(model: Any, image: tf.Tensor) -> Tensors:
         if not has_views:
             return model(image, training=False)
-        # A view at a time, so that memory is bounded by the batch, whatever the number of views.
+        # One view at a time, so that memory doesn't grow with the number of views.
         signature = {
             name: tf.TensorSpec(output.shape, output.dtype) for name, output in model.output.items()
         }
@@ -114,13 +112,15 @@ def _combined(models: Sequence[Any], task: Task, has_views: bool) -> Callable[..
 
 
 def ask(predict: Predict, *batch: Any) -> dict[str, np.ndarray]:
-    """Return the answers to a batch, prepared images with their extents or bytes, as arrays."""
+    """Return the answers for a batch as arrays. `batch` is prepared images and extents, or
+    bytes.
+    """
     return {name: answer.numpy() for name, answer in predict(*batch).items()}
 
 
 def batch_size_of(config: Config) -> int:
-    """Return how many images are evaluated at once: one where they keep their own size, as only
-    that bounds memory.
+    """Return the batch size of evaluation. It is 1 if images keep their own size, to bound
+    memory.
     """
     fixed = input_spec(config).shape[1:].is_fully_defined()
     return config.train.batch_size if fixed else 1
@@ -133,10 +133,10 @@ def batches_of(
     quarantine: Quarantine,
     share: tuple[int, int] = (0, 1),
 ) -> Iterable[dict[str, Any]]:
-    """Return the batches that `evaluate` reads; making them takes the time of tracing a graph.
+    """Return the batches for `evaluate`. Reuse them: each call traces a graph.
 
     Args:
-        share: (k, n) for the kth of n processes that share the split.
+        share: (k, n) for process k of n that divide the split among them.
     """
     size = batch_size_of(config)
     return evaluation_batches(
@@ -155,14 +155,14 @@ def evaluate(
     batches: Iterable[dict[str, Any]] | None = None,
     exchange: Exchange | None = None,
 ) -> dict[str, Any]:
-    """Evaluate every readable example of a split; warn where all answers are of one class.
+    """Evaluate every readable example of a split. Warns if all answers have one class.
 
     Args:
         predict: from `make_predict`.
         watch: called with every batch of this process and its predictions.
-        batches: from `batches_of`, where the split is evaluated several times.
-        exchange: gives every process what each has evaluated, where `batches` are a share; all of
-            them return the same.
+        batches: from `batches_of`, to evaluate a split several times.
+        exchange: collective that gathers the results of all processes, if `batches` are a share;
+            all processes return the same scores.
 
     Returns:
         The task's scores, and "quarantined", the number of records that couldn't be read.
@@ -192,15 +192,15 @@ def evaluate(
 def evaluate_each(
     predict: Predict, source: Source, task: Task, config: Config, *, quarantine: Quarantine
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Evaluate, and keep the answers to each of the N readable examples; not their images, which
-    may be too many.
+    """Evaluate a split and keep the answers for each of the N readable examples, but not the
+    images.
 
     Returns:
-        What `evaluate` returns, and {"index": int64 [N], "targets": the task's, each [N, …],
-        "predictions": likewise}, in the source's order, padded to one size.
+        The scores of `evaluate`, and {"index": int64 [N], "targets": the task's targets, each [N,
+        …], "predictions": its answers, each [N, …]} in the source's order, padded to one size.
 
     Raises:
-        DataError: as `evaluate` does.
+        DataError: more records are bad than the pipeline allows.
     """
     kept: list[dict[str, Any]] = []
 
@@ -219,7 +219,7 @@ def evaluate_each(
 def joined(
     parts: Sequence[Mapping[str, np.ndarray]], fields: Mapping[str, Field]
 ) -> dict[str, np.ndarray]:
-    """Concatenate batches of named arrays, padded as their fields say."""
+    """Concatenate batches of named arrays, padded according to their fields."""
     return {
         name: concatenate_padded([part[name] for part in parts], fields.get(name, Field()))
         for name in parts[0]
@@ -229,10 +229,10 @@ def joined(
 def evaluate_bytes(
     answer: Predict, source: Source, task: Task, config: Config, *, quarantine: Quarantine
 ) -> dict[str, Any]:
-    """Evaluate a served signature, from raw bytes to answers; `answer` takes string [B] and also
+    """Evaluate a serving signature, from image bytes to answers. `answer` takes string [B] and also
     returns "valid".
 
-    Returns and raises like `evaluate`.
+    Returns and raises the same as `evaluate`.
     """
     metrics = task.metrics()
     batches = encoded_batches(
@@ -255,15 +255,15 @@ def _exchanged(
 
     Args:
         own: this process's share of them.
-        batches: of the split.
-        quarantine: takes the records that others couldn't read.
+        batches: the number of batches of the split.
+        quarantine: receives the records that other processes couldn't read.
     """
     seen = 0
     while seen < batches:
         mine = next(own, None)
         for arrays in exchange(_flat(mine) if mine else {})[: batches - seen]:
             batch = _unflat(arrays)
-            # The places that fill up the last batch repeat its last example.
+            # The padding of the last batch repeats its last example.
             for index in {*batch.position[batch.weight == 0]} - {*batch.position[batch.weight > 0]}:
                 quarantine.note(int(index))
             yield batch

@@ -1,4 +1,4 @@
-"""The meaning of a tensor of targets or answers: how it is compared and how it is padded."""
+"""Fields: comparison, padding and meaning of tensors of targets and answers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import tensorflow as tf
 
 
 class Field(NamedTuple):
-    """The meaning of one tensor of targets or answers, whose first dimension is B images."""
+    """One tensor of targets or answers, whose first dimension is B images."""
 
     compare: Literal["exact", "close", "pixels", "counts", "ranked"] = "close"
-    """Comparison of two answers. exact: equal. close: equal up to rounding. pixels: labels of which
-    a small share may differ, at ties. counts: shares that follow from such pixels. ranked: a list
-    by falling score, where ties may change places; its scores are compared instead.
+    """Comparison of two answers. exact: equal. close: equal up to rounding. pixels: labels of
+    pixels, a small fraction of which may differ at ties. counts: shares computed from such pixels.
+    ranked: a list in order of decreasing score, in which ties may be swapped; the scores are
+    compared instead.
     """
     padding: int | float | bytes | None = None
-    """Fills up smaller arrays where the images of a batch differ in size; None: all have one size.
+    """Padding value for smaller arrays if the images of a batch differ in size; None if all have
+    one size.
     """
     meaning: str = ""
-    """Shape and content of an answer, for those who ask an artifact."""
+    """Shape and content of an answer, for users of the artifact."""
 
 
 def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray:
@@ -42,7 +44,7 @@ def concatenate_padded(arrays: Sequence[np.ndarray], field: Field) -> np.ndarray
 
 
 def pad_to(values: tf.Tensor, room: tf.Tensor, field: Field) -> tf.Tensor:
-    """Pad `values` behind every dimension to at least `room`, int32 [their rank]. Graph code."""
+    """Pad `values` at the end of every dimension to at least `room`, int32 [rank]. Graph code."""
     beyond = tf.maximum(room - tf.shape(values), 0)
     return tf.pad(
         values,

@@ -104,7 +104,7 @@ def test_a_search_is_a_range_or_a_yaml_list(text: str, dimension: Any) -> None:
         ("a=0:1:log", "begins above 0"),
     ],
 )
-def test_a_wrong_search_is_a_sentence(text: str, message: str) -> None:
+def test_a_wrong_search_is_a_clear_error(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"--search .*{message}"):
         parse(text)
 
@@ -431,7 +431,7 @@ def test_where_every_trial_fails_the_sweep_does_and_tries_again(tmp_path: Path) 
         raise UserError("no space left on device")
 
     with pytest.raises(
-        UserError, match="no trial succeeded; the first one said: no space left on device"
+        UserError, match="no trial succeeded; the error of the first: no space left on device"
     ):
         sweep(plan("model.dropout=0,0.1"), tmp_path / "sweep", no_room)
     assert (
@@ -530,7 +530,7 @@ def test_a_trial_stopped_and_repeated_has_the_bits_of_cvpipe_train(tmp_path: Pat
         first.send_signal(signal.SIGINT)
         out, said = first.communicate()
         assert first.returncode == Interrupted.exit_code, said
-        assert "The same command goes on" in said and out == ""
+        assert "The same command continues it" in said and out == ""
         assert other.communicate() and other.returncode == 0
     done = subprocess.run(command, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,7 @@ def test_scores_are_measured_again_and_compared(
         (["--split", "validation"], 1, "has no scores on the validation split to compare with"),
     ],
 )
-def test_what_cant_be_measured_is_said(
+def test_a_score_that_cant_be_measured_is_reported(
     cvpipe: Any, artifact: Path, arguments: list[str], code: int, said: str
 ) -> None:
     found, _, err = cvpipe("verify", artifact, *arguments)

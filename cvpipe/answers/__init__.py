@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 UNREADABLE = "can't be decoded: the file is damaged, too large, or no JPEG, PNG, BMP or WebP image"
-"""The error that is answered instead, where an image can't be decoded."""
+"""Error message returned for an image that can't be decoded."""
 
 
 def to_answer(task: str, predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers as plain JSON values.
+    """Return answer n of a batch as plain JSON values.
 
     Args:
-        task: a pipeline's `task`, which is the name of a module here.
-        predictions: the task's answers, [B, …] each.
+        task: the pipeline's `task`, the name of a module in this package.
+        predictions: the task's answers by name, each [B, …].
         n: position in the batch.
     """
     module = importlib.import_module(f"cvpipe.answers.{task}")

@@ -1,4 +1,4 @@
-"""A class of an image as JSON."""
+"""Answers of classification as JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers: class_id, class_name, probability, and top, a list of
-    the same.
+    """Return answer n of a batch: class_id, class_name and probability of the best class, and top,
+    a list of the best classes with the same keys.
     """
     names = [name.decode() for name in predictions["top_class_names"][n]]
     ids, probabilities = (

@@ -1,4 +1,4 @@
-"""Objects of an image as JSON."""
+"""Answers of detection as JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cvpipe.answers.box import to_sides
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers.
+    """Return answer n of a batch.
 
-    "objects", by falling score, each with "box" {"ymin", "xmin", "ymax", "xmax"} in pixels of the
-    original image, "class_id", "class_name" and "score"; "count", their number; "image_size"
-    [height, width].
+    "objects", in order of decreasing score, each with "box" {"ymin", "xmin", "ymax", "xmax"} in
+    pixels of the original image, "class_id", "class_name" and "score"; "count", their number;
+    "image_size" [height, width].
     """
     count = int(predictions["count"][n])
     columns = (

@@ -1,4 +1,4 @@
-"""A class of an image, and the box of its object, as JSON."""
+"""Answers of localization as JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from cvpipe.answers.box import to_sides
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers: "class_id", "class_name", "probability", and "top", a
-    list of the same; "box" {"ymin", "xmin", "ymax", "xmax"} in pixels of the original image;
-    "image_size" [height, width].
+    """Return answer n of a batch: the keys of classification's answer; "box" {"ymin", "xmin",
+    "ymax", "xmax"} in pixels of the original image; "image_size" [height, width].
     """
     return {
         **classification.to_answer(predictions, n),

@@ -1,4 +1,4 @@
-"""Keypoints of an image as JSON."""
+"""Answers of pose as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers: "keypoints", each with name, y, x (pixels) and score;
+    """Return answer n of a batch: "keypoints", each with name, y, x (pixels) and score;
     "image_size" [height, width].
     """
     columns = (predictions[key][n].tolist() for key in ("keypoint_names", "keypoints", "scores"))

@@ -1,4 +1,4 @@
-"""A mask of an image as JSON."""
+"""Answers of segmentation as JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
-    """Return the nth of a batch of answers.
+    """Return answer n of a batch.
 
-    "image_size" [height, width]; "shares" {class name: its share of the pixels}, falling, without
-    those that don't occur; "class_ids" {class name: its number} of the same; "mask" {"b64": a gray
-    PNG of that size in base64, whose values are class numbers}.
+    "image_size" [height, width]; "shares" {class name: fraction of the pixels}, decreasing, of the
+    classes that occur; "class_ids" {class name: class number} of the same classes; "mask" {"b64": a
+    base64-encoded grayscale PNG of that size whose values are class numbers}.
     """
     height, width = predictions["image_size"][n].tolist()
     names = [name.decode() for name in predictions["class_names"][n]]
@@ -31,5 +31,5 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 
 
 def mask_of(answer: Mapping[str, Any]) -> np.ndarray:
-    """Return the mask in an answer of `to_answer`: uint8 [height, width], class numbers."""
+    """Decode the mask in an answer of `to_answer`: uint8 [height, width], class numbers."""
     return np.array(Image.open(io.BytesIO(base64.b64decode(answer["mask"]["b64"]))))

@@ -1,8 +1,8 @@
-"""Layout and metadata of an exported model's folder, readable without TensorFlow.
+"""Layout and metadata of exported models. Needs no TensorFlow.
 
 NAME/VERSION/saved_model.pb, variables/   the graph and its weights
-NAME/VERSION/assets.extra/cvpipe.json     classes, the whole configuration, versions, results of the
-gate, and the meaning of every input and output of the signatures
+NAME/VERSION/assets.extra/cvpipe.json     configuration, classes, package versions, result of the
+gate, and the meaning of the signatures' inputs and outputs
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 ABOUT = Path("assets.extra") / "cvpipe.json"
 VALID = "valid"
-"""Name of the output that is True for each image that could be decoded."""
+"""Name of the output, bool [B], that is True for images that could be decoded."""
 
 
 def find_artifact(path: str | Path) -> Path:
-    """Return the folder of a version; for the folder of a model, that of its highest version.
+    """Return the folder of a version. Given the folder of a model, return that of its highest
+    version.
 
     Raises:
         DataError: there is no exported model.
@@ -40,9 +41,9 @@ def find_artifact(path: str | Path) -> Path:
 
 
 def find_versions(model: Path) -> dict[int, Path]:
-    """Return the version folders of a model by number, ascending; empty if there is no such folder.
+    """Return the version folders of a model by number, ascending; empty if `model` does not exist.
 
-    As for TF Serving, a version is a folder whose name is a number and that holds a SavedModel.
+    As in TF Serving, a version is a folder with a number as its name that contains a SavedModel.
     """
     children = model.iterdir() if model.is_dir() else []
     numbers = {
@@ -59,7 +60,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """Return the metadata of an exported model.
 
     Raises:
-        DataError: it was not exported by this version of cvpipe, or the file is damaged.
+        DataError: another version of cvpipe exported it, or the file is damaged.
     """
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -78,12 +79,12 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def artifact_config(folder: Path) -> Config:
     """Return the configuration inside an artifact."""
-    # Answering an image doesn't need it, nor its imports.
+    # Imported here, because prediction doesn't need it.
     from cvpipe import config_file
 
     return config_file.parse(json.dumps(read_about(folder)["config"]), str(folder / ABOUT))
 
 
 def artifact_facts(folder: Path) -> Facts:
-    """Return the facts of the data that an artifact was trained on; raises as `read_about` does."""
+    """Return the facts of the training data; raises the same as `read_about`."""
     return Facts.from_json(read_about(folder)["trained_on"]["facts"])

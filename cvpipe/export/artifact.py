@@ -1,4 +1,4 @@
-"""An exported model, loaded. Needs TensorFlow and none of the code that trains or evaluates."""
+"""Loading of exported models. Needs TensorFlow, but no code for training or evaluation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """A loaded artifact; called, its signature `serving_default` answers encoded images."""
+    """A loaded artifact. Calling it runs the signature `serving_default` on encoded images."""
 
     folder: Path
     task: str
     facts: Facts
     loaded: Any
-    """The SavedModel. The signature holds no reference to it, and it owns the variables."""
+    """The SavedModel. It owns the variables, and signatures hold no reference to it."""
     defaults: Mapping[str, tf.Tensor]
-    """Inputs that may be left out."""
+    """Default values of the optional inputs."""
 
     @functools.cached_property
     def config(self) -> Config:
@@ -39,7 +39,7 @@ class Artifact:
         return artifact_config(self.folder)
 
     def __call__(self, image_bytes: tf.Tensor, **options: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answer encoded images, string [B]; `options` are other values for `Task.options`."""
+        """Return the answers for encoded images, string [B]; `options` override the defaults."""
         signature = self.loaded.signatures["serving_default"]
         answers: dict[str, tf.Tensor] = signature(
             image_bytes=image_bytes, **{**self.defaults, **options}
@@ -48,10 +48,10 @@ class Artifact:
 
 
 def open_artifact(folder: Path) -> Artifact:
-    """Load an artifact after its files and its operations have been checked.
+    """Check the files and operations of an artifact, then load it.
 
     Raises:
-        DataError: it isn't as cvpipe exported it.
+        DataError: the artifact was changed, is damaged, or has unsafe operations.
     """
     task, facts = read_about(folder)["config"]["task"], artifact_facts(folder)
     check_manifest(folder)

@@ -1,4 +1,4 @@
-"""The model card of an artifact: what it answers, how well, and what it was made of."""
+"""The model card of an artifact: signatures, scores, data and configuration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ answers = model.signatures["serving_default"](image_bytes=image[tf.newaxis])
 def write_card(
     folder: Path, model: str, about: Mapping[str, Any], pictures: Sequence[Path] = ()
 ) -> None:
-    """Write the card into an artifact, with copies of pictures.
+    """Write the model card and copies of its pictures into an artifact.
 
     Args:
         folder: the artifact.
         model: its name.
-        about: the content of its `about.ABOUT`.
+        about: the content of its `cvpipe.json`.
         pictures: PNG files.
     """
     card = folder / CARD
@@ -48,7 +48,7 @@ def write_card(
         *_data(about),
         *shown,
         "",
-        *_making(about),
+        *_training(about),
     ]
     card.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -79,22 +79,25 @@ def _scores(about: Mapping[str, Any]) -> list[str]:
     gate, measured = about["gate"], about["measured"]
     lines = ["## Scores", ""]
     if not measured:
-        lines += ["No report of this checkpoint was made; `cvpipe evaluate` measures it.", ""]
+        lines += [
+            "No report of this checkpoint exists; run `cvpipe evaluate` to measure its scores.",
+            "",
+        ]
     for split, values in measured.items():
         rows = [[name, number(value)] for name, value in values.items()]
         lines += [f"On the {split} split:", "", *table(["score", "value"], rows), ""]
     if cost := about["precision"]:
         config = about["config"]
         lines += [
-            f"The network answers in {config['export']['precision']}:"
+            f"The network computes in {config['export']['precision']}:"
             f" {cost['score']} on the test split is {number(cost['exported'])}, and"
-            f" {number(cost['trained'])} in the precision of the training.",
+            f" {number(cost['trained'])} in the precision of training.",
             "",
         ]
     return [
         *lines,
-        f"At its export {gate['images']} inputs were answered in a fresh process, and compared with"
-        f" evaluation's answers: the largest difference is {gate['max_difference']:.1e}.",
+        f"At export, {gate['images']} inputs were run in a fresh process and compared with"
+        f" evaluation. The largest difference is {gate['max_difference']:.1e}.",
         "",
     ]
 
@@ -115,9 +118,8 @@ def _formats(about: Mapping[str, Any]) -> list[str]:
     return [
         "## Other runtimes",
         "",
-        "These files take prepared images and return the numbers that signature `tensor` does, with"
-        " its options at their defaults. Names of classes follow from their numbers by"
-        " `cvpipe.json`.",
+        "These files map prepared images to the numeric outputs of the signature `tensor`, with"
+        " default options. `cvpipe.json` contains the class names.",
         "",
         *table(head, rows),
         "",

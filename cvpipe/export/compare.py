@@ -1,4 +1,4 @@
-"""Comparison of an artifact's answers with evaluation's, a rule for each `Field.compare`."""
+"""Comparison of an artifact's answers with evaluation's, with a rule per `Field.compare`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cvpipe.fields import Field
 TOLERANCE = 1e-5
 """Largest difference of numbers, relative above 1."""
 PIXELS = 1e-4
-"""Largest share of pixels that may differ, where two labels are all but equally probable."""
+"""Largest fraction of pixels that may differ, because two classes are almost equally probable."""
 
 
 class Tolerance(NamedTuple):
-    """Room for the rounding of other kernels."""
+    """Allowed differences between answers that were computed by different kernels."""
 
     close: float = TOLERANCE
     """Largest difference of numbers, relative above 1."""
     pixels: float = PIXELS
-    """Largest share of pixels that may differ."""
+    """Largest fraction of pixels that may differ."""
     images: float = 0.0
-    """Largest share of images whose answers may differ by more, where rounding decides between all
-    but equal ones.
+    """Largest fraction of images whose answers may differ by more, because rounding decides between
+    almost equal answers.
     """
 
 
@@ -32,20 +32,20 @@ STRICT = Tolerance()
 
 
 class Refused(Exception):
-    """Answers differ; the message is the end of a sentence."""
+    """Answers differ. The message continues a sentence whose subject is the answer."""
 
 
 def difference(
     expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance = STRICT
 ) -> float:
-    """Return the largest difference between answers, [B, …] each, that are compared as "close"; 0
-    for all others.
+    """Compare two answers, each [B, …], by the rule of their field. Return the largest difference
+    if the rule is "close", else 0.
 
     Args:
-        tolerance: room for rounding.
+        tolerance: allowed differences.
 
     Raises:
-        Refused: they differ by more than their field allows.
+        Refused: they differ by more than the tolerance.
     """
     if field.padding is not None:
         expected = _without_padding(expected, given.shape, field)
@@ -63,19 +63,19 @@ def _exact(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tol
 
 def _close(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
     apart = np.sort(_apart(expected, given).reshape(len(expected), -1).max(1, initial=0))
-    # Behind all numbers, a NaN would count among those that may differ.
+    # NaN sorts last, where it would count among the images that may differ by more.
     excused = 0 if np.isnan(apart).any() else int(tolerance.images * len(apart))
     return _within(float(apart[: len(apart) - excused].max(initial=0)), tolerance.close)
 
 
 def _counts(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    # Of all images together: in a small one, a single pixel is more than the share that is allowed.
+    # Averaged over all images: in a small image, a single pixel exceeds the tolerance.
     _within(float(_apart(expected, given).mean(0).max()), tolerance.pixels)
     return 0.0
 
 
 def _pixels(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    # Likewise. Padding is no pixel.
+    # Over all images, too. Padding does not count.
     pixels = expected.size if field.padding is None else (expected != field.padding).sum()
     share = float((expected != given).sum() / max(pixels, 1))
     if share > tolerance.pixels:
@@ -84,26 +84,26 @@ def _pixels(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: To
 
 
 def _ranked(expected: np.ndarray, given: np.ndarray, field: Field, tolerance: Tolerance) -> float:
-    # Runners-up may change places where they tie to the last bit; their scores are compared.
+    # Exact ties may be swapped. Only the scores are compared.
     return 0.0
 
 
 def _apart(expected: np.ndarray, given: np.ndarray) -> np.ndarray:
-    # In float64: integers without sign would wrap around, and bools can't be subtracted.
+    # In float64, because unsigned integers would wrap around and bools can't be subtracted.
     expected, given = expected.astype(np.float64), given.astype(np.float64)
-    # Of numbers above 1, such as pixels, relative: float32 has no more digits.
+    # Relative for numbers above 1, such as pixels, because float32 has a fixed number of digits.
     return np.abs(expected - given) / np.maximum(np.abs(expected), 1)
 
 
 def _within(apart: float, allowed: float) -> float:
-    # Not "apart > allowed": that is also false of a NaN.
+    # Not "apart > allowed", which is False for NaN.
     if not apart <= allowed:
         raise Refused(f"differs from evaluation by {apart:.2e}; allowed is {allowed:.0e}")
     return apart
 
 
 def _without_padding(values: np.ndarray, shape: tuple[int, ...], field: Field) -> np.ndarray:
-    """Cut padding off: an image answered alone isn't padded to the size of others."""
+    """Remove padding: an image answered alone isn't padded to the size of others."""
     part = values[tuple(slice(length) for length in shape)]
     whole = (part != field.padding).sum() == (values != field.padding).sum()
     return part if whole else values

@@ -1,4 +1,4 @@
-"""Loss of score when the model is exported in another precision than that of the training."""
+"""Change of the score if a model is exported in another precision than it was trained in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cost(NamedTuple):
     score: str
     """Name of the score that selects the best checkpoint."""
     trained: float
-    """Its value in the precision of the training."""
+    """Its value in the precision of training."""
     exported: float
     """Its value in the precision of the exported model."""
 
@@ -31,12 +31,12 @@ def measure_cost(
     known: KnownData,
     reported: Mapping[str, Mapping[str, float]],
 ) -> tuple[Cost, dict[str, dict[str, float]]]:
-    """Score a model as it was trained and in another precision.
+    """Evaluate a model in the precision of training and in another precision.
 
     Args:
-        predict: predictions in the other precision.
+        predict: the prediction function in the other precision.
         known: the data of the run.
-        reported: scores in the precision of the training by split, as far as a report has them.
+        reported: scores by split in the precision of training, if a report has them.
 
     Returns:
         The cost, and the scores of `predict` by split.

@@ -14,15 +14,15 @@ IMAGES = {
     "image_bytes": "[B]: the bytes of image files (JPEG, PNG, BMP or WebP) of any size",
     "image": "a batch of prepared images; coordinates in the answers are in pixels of these images",
 }
-DECODED = "[B]: false where the image could not be decoded; its other answers mean nothing then"
+DECODED = "[B]: false if the image could not be decoded; its other answers are meaningless"
 
 
 def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:
-    """Describe every signature of a SavedModel of the task.
+    """Describe every signature of a task's SavedModel.
 
     Returns:
-        {signature: {"inputs": {name: {"meaning": text}}, "outputs": likewise}}; an input that may
-        be left out also has its "default". B is the number of images.
+        {signature: {"inputs": {name: {"meaning": text}}, "outputs": {name: {"meaning": text}}}}. An
+        optional input also has its "default". In the texts, B is the number of images.
     """
     content = (folder / "saved_model.pb").read_bytes()
     signatures = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
@@ -39,6 +39,6 @@ def describe_signatures(folder: Path, task: Task) -> dict[str, Any]:
             "outputs": {own: outputs.get(own, unknown) for own in sorted(signature.outputs)},
         }
         for name, signature in signatures.items()
-        # Keras adds one that initializes variables, which nobody asks.
+        # Keras adds a signature that initializes variables.
         if not name.startswith("__")
     }

@@ -1,5 +1,6 @@
-"""From a run, or several, to a version of a served model: written aside, checked, and only then
-given its number.
+"""Export of runs as a new version of a model.
+
+The version is written to a temporary folder and checked. Only then is it renamed to its number.
 """
 
 from __future__ import annotations
@@ -37,23 +38,23 @@ from cvpipe.training.trained import Trained
 def export(
     run: Run, to: Path | None = None, overrides: Sequence[str] = (), formats: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Exports a run's best (or last) checkpoint as the next version of its model.
+    """Export the best checkpoint of a run, or its last, as the next version of a model.
 
     Args:
         run: a trained run.
-        to: the model's folder; saved_models/<name> where it is None.
-        overrides: `key=value` each, of data, such as where it lies now, or of
+        to: the model's folder; None for saved_models/<name>.
+        overrides: `key=value` each, for keys of `data`, such as its path, or of
             `training.ensemble.ANSWERED`.
-        formats: of `formats.NAMES`, for which files are written, too.
+        formats: other formats to write, from `formats.NAMES`.
 
     Returns:
         "artifact" (its folder), "version", the gate's "images", "tolerance", "max_difference",
-        "formats", what `write_formats` returns, and "precision", a `cost.Cost` as a mapping or None
-        where the precision is that of the training.
+        "formats" as returned by `write_formats`, and "precision", a `cost.Cost` as a dictionary, or
+        None if the precision is that of training.
 
     Raises:
-        UserError: the artifact, or a format, doesn't answer as evaluation does; nothing is left
-            behind then.
+        UserError: the answers of the artifact or of a format differ from evaluation's. Nothing is
+            written then.
     """
     return export_members(
         find_members([run]), to or Path("saved_models") / run.config.name, overrides, formats
@@ -66,25 +67,24 @@ def export_members(
     overrides: Sequence[str] = (),
     formats: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Exports one model, or several that answer together, as the next version in a model's folder;
-    returns and raises like `export`.
+    """Export one model, or an ensemble, as the next version in a model's folder. Returns and raises
+    the same as `export`.
     """
     if (folder / "saved_model.pb").exists():
         raise UserError(
-            f"{folder}: a version of a model; give the model's folder, {folder.parent}, which gets"
-            " a new version"
+            f"{folder}: is a version of a model; give the model's folder, {folder.parent}, to add a"
+            " new version"
         )
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: a file; give a folder, new or with other versions of the model")
+        raise UserError(f"{folder}: is a file; give the folder of a model, new or existing")
     trained, known = load_ensemble(members, overrides), members[0].run.known
     check_formats(formats, trained.task, trained.config)
-    # Held-out images first; the others fill up where there are too few.
+    # Held-out images first; training images are used if there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
-    # Answers are compared with answers, not scored.
+    # Answers are only compared, not scored, so any split may be used.
     sources = open_known_splits(trained.config, splits, known, scored=False)
     folder.mkdir(parents=True, exist_ok=True)
-    # A server takes folders with a number for versions, so nothing sees this one before it is whole
-    # and checked.
+    # Servers load folders whose names are numbers, so they ignore this one until it is renamed.
     unchecked = folder / f"unchecked-{os.getpid()}"
     try:
         task, config = trained.task, trained.config
@@ -113,7 +113,7 @@ def export_members(
                 for member in members
             ],
         }
-        # Those of another checkpoint show other answers.
+        # Without scores of this checkpoint, the report's pictures show another one.
         test = members[0].run.pictures("test")
         pictures = sorted(test.glob("*.png")) if "test" in reported else []
         (unchecked / ABOUT).parent.mkdir(exist_ok=True)
@@ -134,10 +134,10 @@ def export_members(
 def _write_checked(
     folder: Path, trained: Trained, sources: Sequence[Source]
 ) -> tuple[Measured, Predict]:
-    """Write the SavedModel and pass it through the gate.
+    """Write the SavedModel and check it in the gate.
 
     Returns:
-        What the gate measured, and evaluation's answers in `export.precision`.
+        The measurements of the gate, and the prediction function in `export.precision`.
     """
     task, config, members, predict = trained.task, trained.config, trained.members, trained.predict
     if config.export.precision != "trained":
@@ -153,9 +153,7 @@ def _write_checked(
 
 
 def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:
-    """Return the scores by split that a report has of the exported checkpoint; none of several
-    that answer together.
-    """
+    """Return the reported scores of the exported checkpoint by split; empty for an ensemble."""
     if len(members) > 1:
         return {}
     run, checkpoint = members[0]
@@ -169,9 +167,7 @@ def _provenance(run: Run) -> dict[str, Any] | None:
 
 
 def _publish(unchecked: Path, folder: Path) -> int:
-    """Renames to the next free version number, also where another export takes one at the same
-    time.
-    """
+    """Rename the folder to the next free version number. Safe if several exports run at once."""
     while True:
         version = (
             max((int(child.name) for child in folder.iterdir() if child.name.isdigit()), default=0)

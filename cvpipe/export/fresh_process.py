@@ -1,4 +1,4 @@
-"""Scripts that run in a process of their own, without cvpipe: arrays in, arrays out."""
+"""Scripts run in a separate process without cvpipe, with arrays as input and output."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 
 
 class FreshProcessError(Exception):
-    """A script failed; the message is the end of what it printed."""
+    """A script failed. The message is the end of its stderr."""
 
 
 def run_script(
     script: Path, arguments: Sequence[str], requests: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Run `python SCRIPT ARGUMENTS REQUESTS.npz ANSWERS.npz`; return the arrays that it writes.
+    """Run `python SCRIPT ARGUMENTS REQUESTS.npz ANSWERS.npz` and return the arrays that it writes.
 
     Raises:
-        FreshProcessError: it fails.
+        FreshProcessError: the script fails.
     """
     with tempfile.TemporaryDirectory() as scratch:
         requests_file, answers_file = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
         np.savez(requests_file, **requests)  # type: ignore[arg-type]
-        # -I: neither this folder nor the user's environment can lend the script any code.
+        # -I isolates the script from code in this folder and in the user's environment.
         command = [sys.executable, "-I", str(script), *arguments]
         done = subprocess.run(
             [*command, str(requests_file), str(answers_file)],

@@ -1,4 +1,4 @@
-"""The gate: no artifact leaves that answers differently from what was evaluated."""
+"""The gate: refusal of artifacts whose answers differ from evaluation's."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
 
 IMAGES = 64
-# Whole images of any size, seen many times over: few show as much.
+# Images of any size are large and cut into many tiles, so a few are enough.
 IMAGES_OF_ANY_SIZE = 4
-# Images that keep their own size are padded to be asked together; an extent says how much is image.
+# Images that keep their own size are padded to form a batch; extents give their true sizes.
 IMAGE = Field(padding=0)
 _REPLAY = Path(__file__).with_name("replay.py")
 Measured = dict[str, int | float]
@@ -40,21 +40,20 @@ def check_artifact(
     config: Config,
     tolerance: Tolerance = STRICT,
 ) -> Measured:
-    """Replay real images from bytes in a fresh process and compare every answer with evaluation's,
-    as `Task.answers` says.
+    """Run the artifact on real images in a fresh process and compare every answer with evaluation's
+    by the rules of `Task.answers`.
 
     Args:
         artifact: the SavedModel's folder.
-        predict: what evaluation uses.
-        sources: 64 readable images, or 4 that keep their own size, are taken, from the first source
-            as long as it has any, then from the next; all there are where there are fewer. They are
-            replayed together with one that can't be decoded.
-        task: the meaning of the answers.
-        tolerance: room for rounding.
+        predict: the prediction function of evaluation.
+        sources: sources of up to 64 readable images, or of 4 that keep their own size. Later
+            sources are used if earlier ones have too few. An image that can't be decoded is added.
+        task: the task, which defines the comparison of answers.
+        tolerance: allowed differences.
 
     Returns:
-        "images", "tolerance", "max_difference" over all answers that are compared as "close" and
-        both loaders, relative where an answer is above 1.
+        "images", "tolerance" and "max_difference". The latter is over both loaders and all answers
+        compared as "close", and relative for values above 1.
 
     Raises:
         UserError: an answer differs, a loader fails, or no image can be read.
@@ -86,8 +85,8 @@ def check_artifact(
         valid = answers[f"{call}/{VALID}"]
         if not valid[:-1].all() or valid[-1]:
             raise UserError(
-                f"{artifact}: refused, because '{VALID}' doesn't tell a broken image from good ones"
-                f" ({loader} loader)"
+                f"{artifact}: refused, because '{VALID}' does not distinguish a damaged image"
+                f" from good ones ({loader} loader)"
             )
         if task.decorate:
             given = {name: answers[f"{call}/{name}"] for name in whole}
@@ -100,10 +99,10 @@ def check_artifact(
 def check_requests(
     artifact: Path, networks: Networks, requests: Sequence[Request], task: Task
 ) -> Measured:
-    """Replay the samples of a task's own signatures in a fresh process, and compare every answer
-    with that of the networks.
+    """Run a task's own signatures on their samples in a fresh process and compare every answer with
+    that of the networks.
 
-    Returns and raises like `check_artifact`; "images" is the number of samples.
+    Returns and raises the same as `check_artifact`; "images" is the number of samples.
     """
     asked = {
         f"own:{request.name}/{key}": np.asarray(value)
@@ -130,7 +129,9 @@ def _compared(
     given: Mapping[str, np.ndarray],
     tolerance: Tolerance = STRICT,
 ) -> float:
-    """Return the largest difference of all answers; raises UserError where one is too large."""
+    """Return the largest difference of all answers; raises UserError if one exceeds the
+    tolerance.
+    """
     worst = 0.0
     for name, value in expected.items():
         try:
@@ -146,7 +147,7 @@ def _decorations(
     answers: Mapping[str, np.ndarray],
     config: Config,
 ) -> dict[str, np.ndarray]:
-    """Return what belongs to images and the answers beside it."""
+    """Compute the answers of `Task.decorate` for each image."""
     each = []
     for n, image in enumerate(encoded):
         pixels = decode_image(tf.constant(image), config.prepare.channels)
@@ -158,17 +159,17 @@ def _decorations(
 def real_images(
     sources: Sequence[Source], task: Task, config: Config
 ) -> tuple[list[bytes], np.ndarray, np.ndarray]:
-    """Return encoded bytes, the same images as evaluation prepares them, and their extents, spread
-    over whole splits.
+    """Return images spread evenly over the splits: encoded bytes, the same images prepared, and
+    their extents.
     """
     fixed_size = input_spec(config).shape[1:].is_fully_defined()
     wanted = IMAGES if fixed_size else IMAGES_OF_ANY_SIZE
-    # Of each split more than needed, in case some are bad.
+    # Twice as many as needed from each split, in case some are unreadable.
     taken = list(itertools.islice(_readable(sources, task, config, 2 * wanted), wanted))
     if not taken:
         raise UserError(
-            f"no image can be read to check the artifact with, such as {sources[0].name(0)}; mend"
-            " the data"
+            f"no image can be read to check the artifact, for example {sources[0].name(0)};"
+            " check the data"
         )
     encoded, images, extents = zip(*taken, strict=True)
     return (
@@ -181,8 +182,8 @@ def real_images(
 def _readable(
     sources: Sequence[Source], task: Task, config: Config, most: int
 ) -> Iterator[tuple[bytes, np.ndarray, np.ndarray]]:
-    """Yield the readable ones of at most `most` images of each source: a file's bytes, the prepared
-    image and its extent.
+    """Yield the readable images among at most `most` of each source: encoded bytes, prepared image
+    and extent.
     """
     size = batch_size_of(config)
     for source in sources:

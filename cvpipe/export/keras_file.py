@@ -1,7 +1,7 @@
-"""A run's network as a `.keras` file, for programs that build on Keras.
+"""Export of a run's network as a `.keras` file.
 
-`keras.saving.load_model` reads it once `cvpipe.models.layers` has been imported. It takes prepared
-images and returns raw outputs; the exported SavedModel takes encoded images and returns answers.
+To read it with `keras.saving.load_model`, import `cvpipe.models.layers` first. The network maps
+prepared images to raw outputs. The exported SavedModel maps encoded images to answers.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from cvpipe.training.ensemble import Member
 
 
 def check_keras_file(file: Path) -> None:
-    """Refuse a path that can't become a `.keras` file.
+    """Refuse an invalid path of a `.keras` file.
 
     Raises:
-        ConfigError: its name ends otherwise, or a folder lies there.
+        ConfigError: the name does not end in .keras, or the path is a folder.
     """
     if file.suffix != ".keras":
         raise ConfigError(
-            f"--keras {file}: Keras reads such files by their ending; end it in .keras"
+            f"--keras {file}: Keras recognizes files by their names; end it in .keras"
         )
     if file.is_dir():
         raise ConfigError(f"--keras {file}: a folder; give the path of a file")
 
 
 def export_keras(member: Member, file: Path) -> dict[str, str]:
-    """Write the network of a run at a checkpoint, with averaged weights where the run keeps them.
+    """Write the network of a run at a checkpoint, with averaged weights if the run has them.
 
     Returns:
         "file" and "checkpoint", paths.
@@ -37,7 +37,7 @@ def export_keras(member: Member, file: Path) -> dict[str, str]:
     Raises:
         ConfigError: `file` can't become a `.keras` file, or the run has several networks.
         DataError: the checkpoint can't be loaded.
-        UserError: the file can't be written; one that lay there before stays as it was.
+        UserError: the file can't be written. An existing file is not changed.
     """
     check_keras_file(file)
     networks = load_networks(*member)

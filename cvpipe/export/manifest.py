@@ -1,6 +1,6 @@
-"""SHA-256 of every file of an artifact, in the format of sha256sum.
+"""Manifest of an artifact: the SHA-256 of every file, in the format of sha256sum.
 
-Without cvpipe: `cd ARTIFACT && sha256sum --check assets.extra/SHA256SUMS`.
+Check it without cvpipe: `cd ARTIFACT && sha256sum --check assets.extra/SHA256SUMS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MANIFEST = Path("assets.extra") / "SHA256SUMS"
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the digests of all files of an artifact, which must be complete."""
+    """Write the digests of all files of a complete artifact."""
     text = _to_text(_digests(folder))
     with atomic_write(folder / MANIFEST) as stream:
         stream.write(text.encode())
@@ -28,24 +28,23 @@ def check_manifest(folder: Path) -> int:
         The number of files.
 
     Raises:
-        DataError: a file was changed, is missing, or was added, or there is no manifest.
+        DataError: a file was changed, removed or added, or there is no manifest.
     """
     try:
         written = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise DataError(
-            f"{folder}: {MANIFEST} is missing, so nothing tells whether its files are as they were"
-            " exported; export the run again"
+            f"{folder}: {MANIFEST} is missing, so the files can't be verified; export the run again"
         ) from None
     digests = _digests(folder)
-    # The whole text: a file is also refused if the manifest is what was damaged.
+    # Comparing the whole text also detects a damaged manifest.
     if written == _to_text(digests).encode():
         return len(digests)
     raise DataError(f"{folder}: {_difference(written, digests)}; export or copy it again")
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Return the digest of every file by its path in the folder, but for the manifest."""
+    """Return the digests of all files except the manifest, by their path in the folder."""
     files = (file for file in folder.rglob("*") if file.is_file())
     names = {file.relative_to(folder).as_posix(): file for file in files}
     names.pop(MANIFEST.as_posix(), None)
@@ -62,7 +61,7 @@ def _to_text(digests: dict[str, str]) -> str:
 
 
 def _difference(written: bytes, digests: dict[str, str]) -> str:
-    """Say how files differ from a manifest."""
+    """Describe the first difference between the files and the manifest."""
     lines = [line.split("  ", 1) for line in written.decode(errors="replace").splitlines()]
     if any(len(line) != 2 for line in lines):
         return f"{MANIFEST} is damaged"

@@ -1,8 +1,8 @@
-"""Refusal of SavedModels whose graphs could reach beyond their own tensors and variables.
+"""Refusal of SavedModels with operations that access more than their own tensors and variables.
 
-Loading a SavedModel runs no Python of its author, but TensorFlow gives graphs operations that read
-and write files, connect to other machines, print, and call functions of the process. An artifact
-of cvpipe has none of them.
+Loading a SavedModel runs no Python code of its author. But TensorFlow has graph operations that
+read and write files, connect to other machines, print, and call Python functions. cvpipe's
+artifacts contain none of them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tensorflow.python.framework import op_def_registry
 
 from cvpipe.errors import DataError
 
-# Words in the names of inputs and attributes by which operations reach files, other machines, the
-# console, functions of the process, and graphs that arrive as text.
+# Words in the names of inputs and attributes of operations that access files, other machines, the
+# console, Python functions, or serialized graphs.
 _REACHING = re.compile(
     r"(^|_)(file|files|filename|filenames|path|dir|directory|logdir|prefix|prefixes|address"
     r"|server|urls?|uri|token|output_stream|driver_name|file_pattern)(_|$)"
     r"|^patterns?$|^graph_def$"
 )
-# Regular expressions are called patterns, too; the last takes values, not files.
+# Exceptions: "pattern" also names regular expressions, and TensorSliceDataset takes values.
 _HARMLESS = {
     "RegexFullMatch",
     "RegexReplace",
@@ -32,8 +32,8 @@ _HARMLESS = {
     "StaticRegexReplace",
     "TensorSliceDataset",
 }
-# Of operations with a state or a side effect, those that variables, branches, loops, checks, guards
-# and tables of constants need.
+# Allowed stateful operations: variables, branches, loops, assertions, error handling by datasets,
+# and constant lookup tables.
 _STATEFUL = {
     "Assert",
     "AssignVariableOp",
@@ -56,20 +56,20 @@ _STATEFUL = {
     "VarIsInitializedOp",
     "While",
 }
-# By these functions TensorFlow's loaders read weights and savers write them; who calls them says
-# which file.
+# TensorFlow's loader and saver call these functions to read and write weights. The caller chooses
+# the file.
 _LOADING = re.compile(r"__inference__?traced_(save|restore)_\d+")
 _OF_LOADING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 
 
 def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
-    """Look for operations that reach beyond tensors and variables in an artifact's graph.
+    """Search an artifact's graph for operations that access more than tensors and variables.
 
     Returns:
-        The content of its saved_model.pb.
+        The parsed saved_model.pb.
 
     Raises:
-        DataError: there is one, or the graph can't be read.
+        DataError: there is such an operation, or the graph can't be read.
     """
     file = folder / "saved_model.pb"
     try:
@@ -86,12 +86,12 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
             operations = {node.op for node in function.node_def}
             is_loading = _LOADING.fullmatch(function.signature.name)
             found |= operations - _OF_LOADING if is_loading else operations
-        # An operation may also be the name of a function in the graph.
+        # A node's operation may be a function of the graph.
         found -= {function.signature.name for function in graph.library.function}
     if reaching := sorted(filter(_reaches, found)):
         raise DataError(
-            f"{file}: holds the operation {reaching[0]}, by which a graph may reach files, other"
-            " machines or the program around it. No export of cvpipe has it, so it isn't loaded"
+            f"{file}: contains the operation {reaching[0]}, which can access files, other machines"
+            " or the host program. No export of cvpipe has it, so the model is not loaded"
         )
     return model
 

@@ -1,9 +1,8 @@
-"""Answers recorded requests with an artifact through both of TensorFlow's loaders, in a process
-without cvpipe.
+"""Run an artifact on recorded requests through both of TensorFlow's loaders, without cvpipe.
 
-Run as a script by the gate: `python replay.py ARTIFACT REQUESTS.npz ANSWERS.npz`. It imports
-TensorFlow and NumPy alone, which shows that an artifact needs none of our code. The v1 loader fails
-where TensorFlow Serving would.
+Run as a script by the gate: `python replay.py ARTIFACT REQUESTS.npz ANSWERS.npz`. It imports only
+TensorFlow and NumPy, which shows that the artifact needs no code of cvpipe. The v1 loader fails in
+the same cases as TensorFlow Serving.
 """
 
 import sys
@@ -25,7 +24,7 @@ def replay(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def replay_v2(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Answers through `tf.saved_model.load`."""
+    """Return the answers through `tf.saved_model.load`."""
     loaded, defaults = tf.saved_model.load(artifact), default_inputs(artifact)
     answers = {}
     for name, (signature, inputs) in calls(requests).items():
@@ -39,8 +38,9 @@ def replay_v2(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
 
 
 def default_inputs(artifact: str) -> dict[str, dict[str, tf.Tensor]]:
-    """By signature, the inputs that may be left out: the v1 loader and TensorFlow Serving fill them
-    in, `tf.saved_model.load` doesn't.
+    """Return the default values of optional inputs by signature.
+
+    The v1 loader and TensorFlow Serving fill them in; `tf.saved_model.load` does not.
     """
     meta = saved_model_pb2.SavedModel.FromString(
         (Path(artifact) / "saved_model.pb").read_bytes()
@@ -54,7 +54,7 @@ def default_inputs(artifact: str) -> dict[str, dict[str, tf.Tensor]]:
 
 
 def replay_v1(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Answers through a Session, as TensorFlow Serving does."""
+    """Return the answers through a v1 Session, as TensorFlow Serving computes them."""
     answers = {}
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], artifact)
@@ -69,7 +69,7 @@ def replay_v1(artifact: str, requests: dict[str, np.ndarray]) -> dict[str, np.nd
 
 
 def calls(requests: dict[str, np.ndarray]) -> dict[str, tuple[str, dict[str, np.ndarray]]]:
-    """Requests by call: names are `call:signature/input`."""
+    """Group requests by call. Their names are `call:signature/input`."""
     grouped: dict[str, tuple[str, dict[str, np.ndarray]]] = {}
     for name, value in requests.items():
         call, _, key = name.partition("/")
@@ -78,8 +78,7 @@ def calls(requests: dict[str, np.ndarray]) -> dict[str, tuple[str, dict[str, np.
 
 
 def _load(file: str) -> dict[str, np.ndarray]:
-    # Bytes of images travel as an array of objects, since NumPy's own byte strings lose trailing
-    # zeros.
+    # Image bytes are stored as object arrays, because NumPy's byte strings lose trailing zeros.
     with np.load(file, allow_pickle=True) as arrays:
         return dict(arrays)
 

@@ -1,4 +1,4 @@
-"""SavedModels that need none of our code, written."""
+"""Writing of SavedModels that load without cvpipe."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_saved_model(
     """Write the SavedModel with its signatures to `folder`, which must not exist.
 
     Args:
-        members: the networks of all models that `predict` asks.
+        members: the networks of all models that `predict` uses.
         predict: from `make_predict`.
-        aliases: names for functions of the graph, by which converters find them.
+        aliases: function aliases, by which converters find functions of the graph.
     """
     archive = keras.export.ExportArchive()
     for networks in members:

@@ -1,4 +1,4 @@
-"""Scores of an artifact, fed with raw bytes."""
+"""Evaluation of an artifact on encoded images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cvpipe.tasks import load_task
 
 
 def evaluate_artifact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Score an artifact on a split of the data it was trained on.
+    """Evaluate an artifact on a split of its data set.
 
     Args:
-        overrides: `data.key=value` each, such as where the data lies now.
+        overrides: `data.key=value` each, for example the path of the data.
 
     Returns:
-        What `evaluation.evaluate_bytes` does, and "split".
+        The result of `evaluation.evaluate_bytes`, and "split".
     """
     artifact = open_artifact(folder)
     config = with_data(artifact.config, overrides)

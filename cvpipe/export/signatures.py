@@ -1,10 +1,10 @@
-"""Signatures of an artifact that answers images: as bytes, or as prepared tensors.
+"""Signatures for encoded images and for prepared images.
 
-Decoding happens before batching, so one bad image is one answer. A task's options are inputs that
-may be left out.
+Each image is decoded separately, so a bad image does not affect the others. A task's options are
+optional inputs.
 
-Dimensions: B images, H, W, C of the network's input, V views of an image where `prepare_views`
-gives several.
+Dimensions: B images; H, W and C of the network's input; V views of an image if `prepare_views`
+returns several.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def image_signatures(
 ) -> dict[str, tuple[Callable[..., Answers], list[tf.TensorSpec]]]:
     """Return the signatures by name, each with the specs of its inputs.
 
-    `serving_default`: "image_bytes" string [B], encoded images of any size, to the task's answers.
-    `VALID` bool [B] is False where an image couldn't be decoded; that answer is then the one for an
-    all-zero input and means nothing.
+    `serving_default` maps "image_bytes", string [B], encoded images of any size, to the task's
+    answers. `VALID`, bool [B], is False for images that couldn't be decoded; their answers are
+    those for an all-zero input and meaningless.
 
-    `tensor`: "image" as `input_spec` describes it, decoded and prepared, to the answers, whose
-    places are in the pixels of these images; nothing in it needs a host.
+    `tensor` maps "image", prepared images as in `input_spec`, to the answers, with coordinates in
+    pixels of these images. All of it can run on an accelerator.
     """
     chosen = [
         tf.TensorSpec([], tf.constant(option.default).dtype, name)
@@ -62,7 +62,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         return prepare_views(decoded, config), tf.shape(decoded)[:2]
 
     def answer_one(encoded: tf.Tensor) -> Answers:
-        # Where images keep their size, one in memory at a time.
+        # Images that keep their size are processed one at a time to bound memory.
         (image, extent), valid = or_zeros(load, encoded)
         answers = predict(image[tf.newaxis], extent[tf.newaxis])
         answers = {name: value[0] for name, value in answers.items()}
@@ -71,7 +71,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
 
     def decorate_one(one: tuple[tf.Tensor, Answers]) -> Answers:
         encoded, answers = one
-        # Decoded once more: of the first time only what the network sees is left.
+        # Decoded again, because only the prepared image was kept.
         pixels, _ = or_zeros(
             lambda encoded: decode_image(encoded, config.prepare.channels), encoded
         )
@@ -79,8 +79,7 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         return decorate(pixels, answers)
 
     def serve(image_bytes: tf.Tensor, *chosen: tf.Tensor) -> Answers:
-        # TensorFlow's convolutions on CPUs get the shapes of an empty batch wrong, and say so in
-        # riddles.
+        # TensorFlow's CPU convolutions fail on empty batches with an obscure error.
         some = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
         with tf.control_dependencies([some]):
             image_bytes = tf.identity(image_bytes)
@@ -113,11 +112,11 @@ def tensor_signature(predict: Predict, options: Options) -> Callable[..., Answer
 def one_by_one(
     answer: Callable[[tf.Tensor], Answers], image_bytes: tf.Tensor, fields: Mapping[str, Field]
 ) -> Answers:
-    """Answer images string [B] with one image in memory at a time; answers that differ in size are
-    padded as their fields say.
+    """Compute the answers for encoded images, string [B], with one image in memory at a time.
+    Answers that differ in size are padded by their fields.
 
     Args:
-        answer: one image's bytes, a scalar, to its answers, each of known rank.
+        answer: maps the bytes of one image, a scalar, to its answers of known rank.
     """
     count, known = (
         tf.shape(image_bytes)[0],
@@ -164,15 +163,15 @@ def one_by_one(
 
 
 def _specs_of_one(answers: Mapping[str, tf.Tensor]) -> dict[str, tf.TensorSpec]:
-    """Return the specs of the answers to one image of a batch."""
+    """Return the specs of the answers for one image of a batch."""
     return {name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in answers.items()}
 
 
 def _with_options(
     serve: Callable[..., Answers], images: str, options: Options
 ) -> Callable[..., Answers]:
-    """Return `serve` with named parameters that have defaults, from which TensorFlow makes those of
-    the signature.
+    """Give `serve` a Python signature with named options and defaults, from which TensorFlow
+    derives the default values of the SavedModel's signature.
     """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     named = [

@@ -1,7 +1,7 @@
-"""Networks as an artifact's target runs them: in which precision, compiled, and in which batches.
+"""Variants of networks for export: other precisions, XLA compilation, batching in the graph.
 
-A stand-in takes a network's place in the graph. Decoding, suppression and names of classes, which
-are strings, stay around it: they belong to the host.
+A variant replaces the network in the graph. Decoding, suppression and class names (strings) are not
+part of it and stay on the host.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from cvpipe.evaluation import Network
 from cvpipe.export.compare import Tolerance
 from cvpipe.tasks.task import Networks, Task, Tensors
 
-# Images [B, …] to outputs by name, [B, …] each.
+# Maps images [B, …] to outputs by name, each [B, …].
 Ask = Callable[[tf.Tensor], Tensors]
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras's dtype policy for each `export.precision` but that of the training."""
+"""Keras dtype policy for each `export.precision` except "trained"."""
 TOLERANCES = {
     "trained": Tolerance(),
     "float32": Tolerance(),
-    # Their numbers have 8 and 11 digits of two, of which a network's layers lose some.
+    # They have 8 and 11 significant bits, some of which are lost from layer to layer.
     "bfloat16": Tolerance(close=3e-2, pixels=2e-2, images=0.1),
     "float16": Tolerance(close=5e-3, pixels=5e-3, images=0.05),
 }
-"""Room for the kernels of each `export.precision`, between an artifact and evaluation in it."""
+"""Tolerance between an artifact and evaluation in the same precision."""
 COMPILED = Tolerance(close=1e-4, pixels=1e-3)
-"""Room for the kernels of XLA where arithmetic has float32."""
+"""Tolerance for XLA's kernels in float32."""
 TPU_ALIAS = "tpu_func"
-"""Name by which Google's Inference Converter knows the function that a TPU runs."""
+"""Function alias by which Google's Inference Converter finds the function for the TPU."""
 LARGEST = 65536
-"""Most images of a request whose batches are made in the graph; it is split."""
+"""Largest request, in images, with batching in the graph. It is split into batches."""
 WAITING = 100
-"""Most batches that wait to be answered; further requests are refused."""
+"""Maximum number of queued batches; further requests are refused."""
 
 
 def tolerance_of(export: Export) -> Tolerance:
-    """Return how far an artifact's answers may be from those of evaluation in its precision."""
+    """Return the tolerance between an artifact and evaluation in the same precision."""
     allowed = TOLERANCES[export.precision]
     if export.target == "cpu":
         return allowed
@@ -52,7 +52,7 @@ def tolerance_of(export: Export) -> Tolerance:
 def in_precision(
     members: Sequence[Networks], task: Task, precision: str
 ) -> tuple[dict[str, Any], ...]:
-    """Return the same networks, built for arithmetic in another precision.
+    """Rebuild networks with the same weights in another precision.
 
     Args:
         precision: a key of POLICIES.
@@ -75,10 +75,10 @@ def _rebuilt(networks: Mapping[str, Any], task: Task) -> dict[str, Any]:
 
 
 def stand_in_for(export: Export, compiled: dict[str, Any]) -> Callable[[Network], Network]:
-    """Return what makes the stand-in of a network for `export.target`.
+    """Return a function that maps a network to its variant for `export.target`.
 
     Args:
-        compiled: filled with the functions that XLA compiles, by their aliases.
+        compiled: receives the functions compiled by XLA, by their aliases.
     """
 
     def stand_in(network: Network) -> Network:
@@ -95,11 +95,11 @@ def stand_in_for(export: Export, compiled: dict[str, Any]) -> Callable[[Network]
 
 
 def in_batches(ask: Ask, sizes: Sequence[int]) -> Ask:
-    """Return a network that sees batches of these sizes, and of larger ones only.
+    """Return a network that pads batches to the next of these sizes. Larger batches are not padded.
 
     Args:
-        ask: images [B, …] to outputs [B, …].
-        sizes: rising.
+        ask: maps images [B, …] to outputs [B, …].
+        sizes: batch sizes in ascending order.
     """
     shapes: dict[str, list[int | None]] = {}
 
@@ -117,19 +117,19 @@ def in_batches(ask: Ask, sizes: Sequence[int]) -> Ask:
         fits = tf.reduce_sum(tf.cast(tf.shape(image)[0] > tf.constant(sizes), tf.int32))
         branches = [lambda size=size: of_size(image, size) for size in sizes]
         outputs = tf.switch_case(fits, [*branches, lambda: ask(image)])
-        # What tells branches apart at run time forgets shapes.
+        # switch_case loses static shapes.
         return {name: tf.ensure_shape(value, shapes[name]) for name, value in outputs.items()}
 
     return answer
 
 
 def sizes_up_to(most: int) -> list[int]:
-    """Return the powers of two below `most`, and `most`: batches are filled up to one of them."""
+    """Return the allowed batch sizes: the powers of two below `most`, and `most`."""
     return [*(2**power for power in range((most - 1).bit_length())), most]
 
 
 def batched(ask: Ask, batching: Batching) -> Ask:
-    """Return a network that answers the images of requests that come at the same time together."""
+    """Return a network that batches the images of concurrent requests."""
 
     def answer(image: tf.Tensor) -> Tensors:
         known = tf.function(ask, autograph=False).get_concrete_function(
@@ -145,11 +145,12 @@ def batched(ask: Ask, batching: Batching) -> Ask:
             batch_timeout_micros=round(batching.wait * 1e6),
             max_enqueued_batches=WAITING,
             enable_large_batch_splitting=True,
-            # Requests to models of one process are put together by this name.
+            # Requests to operations with the same name are batched together, so each model has its
+            # own.
             shared_name=uuid.uuid4().hex,
             Tout=[output.dtype for output in known.outputs],
         )
-        # The operation forgets shapes.
+        # The operation loses static shapes.
         shaped = [
             tf.ensure_shape(own, output.shape)
             for own, output in zip(flat, known.outputs, strict=True)

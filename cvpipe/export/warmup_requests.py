@@ -1,5 +1,5 @@
-"""Requests that TensorFlow Serving answers while it loads a version, so that no client waits for
-the first, slow answers.
+"""Warm-up requests, which TensorFlow Serving runs while it loads a version, so that the first
+client does not wait for initialization.
 
 Source: TF Serving, "SavedModel Warmup".
 """
@@ -16,16 +16,16 @@ from cvpipe.grpc_messages import tf_serving
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 SIGNATURE, IMAGES = "serving_default", "image_bytes"
-# Sizes of batches; TensorFlow prepares itself for some of them anew.
+# Batch sizes. TensorFlow initializes some kernels per batch size.
 BATCHES = (1, 2, 8)
 
 
 def write_warmup_requests(folder: Path, model: str) -> None:
-    """Write the requests into an artifact; none where it doesn't answer images.
+    """Write the requests into an artifact, unless it lacks the signature `serving_default`.
 
     Args:
         folder: the artifact.
-        model: its name for those who ask it.
+        model: name of the model in requests.
     """
     signatures = default_inputs(str(folder))
     if SIGNATURE not in signatures:

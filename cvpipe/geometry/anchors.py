@@ -11,29 +11,28 @@ import numpy as np
 from cvpipe.errors import DataError
 
 LONGEST_SEARCH = 300
-"""Rounds after which a restart ends that hasn't settled."""
+"""Maximum number of k-means iterations per restart."""
 
 
 def find_anchors(
     sizes: np.ndarray, k: int, seed: int = 0, restarts: int = 10
 ) -> tuple[np.ndarray, float]:
-    """The k sizes that boxes resemble most: k-means with the distance 1 − IoU of boxes that share
-    their center.
+    """Cluster box sizes by k-means with the distance 1 − IoU, all boxes being centered at one
+    point.
 
     Args:
-        sizes: float [n, 2], heights and widths as fractions of the image; those of no area are left
-            out.
-        k: how many, at least 1.
+        sizes: float [n, 2], heights and widths as fractions of the image; empty boxes are ignored.
+        k: number of anchors, at least 1.
         seed: the same seed gives the same anchors.
-        restarts: searches from different starts, drawn as k-means++ does it (Arthur and
-            Vassilvitskii 2007); the best counts.
+        restarts: number of runs from different k-means++ starts (Arthur and Vassilvitskii 2007);
+            the best one is returned.
 
     Returns:
-        float32 [k, 2] heights and widths by rising area, and the mean over the boxes of the IoU
-        with their best anchor.
+        float32 [k, 2], heights and widths in order of increasing area, and the mean IoU of the
+        boxes with their best anchors.
 
     Raises:
-        DataError: fewer than k different sizes are given.
+        DataError: there are fewer than k different sizes.
     """
     sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
     sizes = sizes[(sizes > 0).all(1)]
@@ -50,18 +49,20 @@ def find_anchors(
 
 
 def size_iou(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """IoU of every size [n, 2] with every anchor [k, 2], both around one center: float64 [n, k]."""
+    """Return the IoU of every size [n, 2] with every anchor [k, 2], concentric: float64 [n, k]."""
     sizes, anchors = np.asarray(sizes, np.float64), np.asarray(anchors, np.float64)
     shared = np.minimum(sizes[:, :1], anchors[:, 0]) * np.minimum(sizes[:, 1:], anchors[:, 1])
     return shared / (sizes.prod(1)[:, np.newaxis] + anchors.prod(1) - shared)
 
 
 def _start(sizes: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
-    """[k, 2]: sizes drawn one after the other, likelier the farther from those drawn before."""
+    """Draw k initial anchors [k, 2] by k-means++, with probability proportional to the distance
+    from the anchors drawn before.
+    """
     chosen = [sizes[random.integers(len(sizes))]]
     while len(chosen) < k:
         distance = 1 - size_iou(sizes, np.array(chosen)).max(1)
-        # Rounding must not let a size be drawn twice: it would leave an anchor without boxes.
+        # Rounding errors must not let a size be drawn twice: one of its anchors would get no boxes.
         distance = np.where(distance > 1e-12, distance, 0)
         if not distance.any():
             break
@@ -70,8 +71,10 @@ def _start(sizes: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray
 
 
 def _search(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best anchors on the way from these, and their mean IoU: means needn't lower this
-    distance, so the last may not be the best.
+    """Run k-means from these anchors. Return the best anchors and their mean IoU.
+
+    Cluster means do not necessarily reduce the distance 1 − IoU, so the last iteration may not be
+    the best.
     """
     best, best_fit, before = anchors, -1.0, None
     for _ in range(LONGEST_SEARCH):

@@ -1,8 +1,8 @@
-"""Boxes: areas, overlaps and how well one fits another.
+"""Boxes: areas, intersections, IoU and its variants, conversions.
 
-A box is float32 [ymin, xmin, ymax, xmax]; the same functions serve normalized boxes and pixels, as
-long as all boxes given share a unit.
-Dimensions: ... any leading ones, N and M boxes.
+A box is float32 [ymin, xmin, ymax, xmax], normalized or in pixels; all arguments of a function
+share a unit.
+Dimensions: ... any leading dimensions, N and M boxes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sides = Sequence[tf.Tensor]
 
 
 def area(boxes: tf.Tensor) -> tf.Tensor:
-    """Areas float32 [...] of boxes [..., 4]; 0 where a box is inverted."""
+    """Return the areas, float32 [...], of boxes [..., 4]; 0 where a box is inverted."""
     return _area(tf.unstack(boxes, axis=-1))
 
 
@@ -39,13 +39,16 @@ def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def pairwise_intersection(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """The area that each pair shares: float32 [..., N, M] of boxes [..., N, 4] and [..., M, 4]."""
+    """Return the intersection areas, float32 [..., N, M], of all pairs of boxes [..., N, 4] and
+    [..., M, 4].
+    """
     return _intersection(_sides(boxes_a, -2), _sides(boxes_b, -3))
 
 
 def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
-    """IoU, float32 [...] in [0, 1], of boxes given as their sides, which broadcast: a loop needn't
-    take its boxes apart every time.
+    """Return the IoU, float32 [...] in [0, 1], of boxes given as sides, which broadcast.
+
+    Loops use it to unstack their boxes only once.
     """
     shared = _intersection(a, b)
     return tf.math.divide_no_nan(shared, _area(a) + _area(b) - shared)
@@ -54,11 +57,11 @@ def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
 def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     r"""Generalized IoU of box by box (Rezatofighi et al. 2019, algorithm 1).
 
-    IoU − |C \ (A ∪ B)| / |C|, C being the smallest box around both.
+    IoU − |C \ (A ∪ B)| / |C|, where C is the smallest box that encloses both.
 
     Args:
         boxes_a: float32 [..., 4].
-        boxes_b: float32 [..., 4], of a shape that broadcasts with it.
+        boxes_b: float32 [..., 4], a shape that broadcasts with that of `boxes_a`.
 
     Returns:
         float32 [...] in [−1, 1].
@@ -70,10 +73,10 @@ def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Distance IoU of box by box, IoU − ρ² / c²: the distance of the centers over C's diagonal
-    (Zheng et al. 2020, equation 6).
+    """Distance IoU of box by box, IoU − ρ² / c² (Zheng et al. 2020, equation 6).
 
-    Shapes as of `giou`; float32 [...] in [−1, 1].
+    ρ is the distance between the centers, c the diagonal of the enclosing box. Shapes as in `giou`;
+    float32 [...] in [−1, 1].
     """
     a, b = tf.convert_to_tensor(boxes_a), tf.convert_to_tensor(boxes_b)
     overlap, _ = _overlap(a, b)
@@ -83,8 +86,8 @@ def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """Complete IoU of box by box, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to 11).
 
-    v = 4/π² (difference of the angles atan(width / height))² and α = v / (1 − IoU + v), which is a
-    weight and has no gradient. Shapes as of `giou`; float32 [...] above −2, at most 1.
+    v = 4/π² (difference of the angles atan(width / height))². α = v / (1 − IoU + v) is a weight and
+    has no gradient. Shapes as in `giou`; float32 [...] in (−2, 1].
     """
     a, b = tf.convert_to_tensor(boxes_a), tf.convert_to_tensor(boxes_b)
     overlap, _ = _overlap(a, b)
@@ -94,27 +97,27 @@ def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def to_centers(boxes: tf.Tensor) -> tf.Tensor:
-    """Corners [..., 4] as [cy, cx, height, width], float32 [..., 4]."""
+    """Convert corners [..., 4] to [cy, cx, height, width], float32 [..., 4]."""
     low, high = tf.split(tf.convert_to_tensor(boxes), 2, axis=-1)
     return tf.concat([(low + high) / 2, high - low], axis=-1)
 
 
 def to_corners(centers: tf.Tensor) -> tf.Tensor:
-    """[cy, cx, height, width] as corners [ymin, xmin, ymax, xmax], float32 [..., 4]."""
+    """Convert [cy, cx, height, width] to corners [ymin, xmin, ymax, xmax], float32 [..., 4]."""
     middle, extent = tf.split(tf.convert_to_tensor(centers), 2, axis=-1)
     return tf.concat([middle - extent / 2, middle + extent / 2], axis=-1)
 
 
 def clip(boxes: tf.Tensor, extent: tf.Tensor | tuple[float, float] = (1.0, 1.0)) -> tf.Tensor:
-    """The part of boxes [..., 4] that lies within an image.
+    """Clip boxes to an image.
 
     Args:
         boxes: float32 [..., 4].
-        extent: the image's height and width in the boxes' unit, [..., 2] or the same for all; 1 and
-            1 where they are normalized.
+        extent: height and width of the image in the boxes' unit, [..., 2] or one pair for all; (1,
+            1) for normalized boxes.
 
     Returns:
-        float32 [..., 4]; a box that lies outside becomes an empty one at the image's border.
+        float32 [..., 4]; a box outside the image becomes an empty box on its border.
     """
     boxes = tf.convert_to_tensor(boxes)
     extent = tf.cast(extent, boxes.dtype)
@@ -135,7 +138,7 @@ def center_inside(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def _sides(boxes: tf.Tensor, axis: int) -> Sides:
-    """Return the sides of boxes with one more dimension at `axis`, to broadcast along."""
+    """Return the sides of boxes with a new dimension at `axis` for broadcasting."""
     return tf.unstack(tf.expand_dims(boxes, axis), axis=-1)
 
 
@@ -171,7 +174,7 @@ def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _around(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The smallest boxes [..., 4] that hold both."""
+    """Return the smallest boxes [..., 4] that enclose both."""
     return tf.concat(
         [tf.minimum(a[..., :2], b[..., :2]), tf.maximum(a[..., 2:], b[..., 2:])], axis=-1
     )
@@ -181,7 +184,7 @@ def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """ρ² / c² in [0, 1]."""
     around = _around(a, b)
     diagonal = tf.reduce_sum(tf.square(around[..., 2:] - around[..., :2]), axis=-1)
-    # Twice the distance of the centers: sums of corners instead of their means.
+    # Sums of corners are twice the centers, hence the division by 4.
     apart = tf.reduce_sum(tf.square(a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]), axis=-1) / 4
     return apart / tf.maximum(diagonal, SMALLEST_AREA)
 

@@ -1,7 +1,7 @@
-"""SSD's default boxes: what every cell of every feature map predicts offsets from (Liu et al. 2016,
+"""SSD's default boxes, the reference boxes of every cell of every feature map (Liu et al. 2016,
 section 2.2).
 
-Dimensions: D default boxes, h × w cells of a layer, n default boxes a cell.
+Dimensions: D default boxes, h × w cells of a layer, n default boxes per cell.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Layer:
     scale: float
     """s_k, the side of the square box."""
     next_scale: float
-    """s_(k+1), the next layer's; a second square has the side √(s_k s_(k+1))."""
+    """s_(k+1), the scale of the next layer. A second square has the side √(s_k s_(k+1))."""
     aspects: tuple[float, ...]
-    """Widths over heights, other than 1; each stands for itself and for its inverse."""
+    """Aspect ratios (width / height) other than 1. Each adds two boxes: itself and its inverse."""
     step: tuple[float, float] | None = None
     """Distance between neighboring cells, down and across; None if the cells divide the image
     evenly.
@@ -33,16 +33,16 @@ class Layer:
 
     @property
     def per_cell(self) -> int:
-        """n."""
+        """Number of default boxes per cell, n."""
         return 2 + 2 * len(self.aspects)
 
 
 def default_boxes(layers: Sequence[Layer]) -> np.ndarray:
-    """The default boxes of all layers.
+    """Return the default boxes of all layers.
 
-    They come in the order in which a head of shape [h, w, n × …] is flattened: by layer, row,
-    column, and within a cell the square, the larger square, then each aspect and its inverse, as in
-    the authors' code. Boxes near the border reach beyond the image.
+    Their order is that of flattened heads [h, w, n × …]: by layer, row and column. Within a cell:
+    the square, the larger square, then each aspect ratio and its inverse, as in the authors' code.
+    Boxes near the border extend beyond the image.
 
     Returns:
         float32 [D, 4], [cy, cx, height, width], as fractions of the image's height and width.
@@ -51,16 +51,16 @@ def default_boxes(layers: Sequence[Layer]) -> np.ndarray:
 
 
 def ssd300_layers() -> tuple[Layer, ...]:
-    """SSD300's 8,732 default boxes, as the authors trained Pascal VOC: sides 30, 60, 111, 162, 213,
-    264 of 300 pixels.
+    """Return the layers of SSD300's 8,732 default boxes, as published for Pascal VOC: sides of 30,
+    60, 111, 162, 213 and 264 of 300 pixels.
     """
     scales = [pixels / 300 for pixels in (30, 60, 111, 162, 213, 264, 315)]
     return _published(300, (38, 19, 10, 5, 3, 1), (8, 16, 32, 64, 100, 300), scales)
 
 
 def ssd512_layers() -> tuple[Layer, ...]:
-    """SSD512's 24,564 default boxes, as the authors trained Pascal VOC: sides of 7, 15, 30 … 90 %
-    of the image.
+    """Return the layers of SSD512's 24,564 default boxes, as published for Pascal VOC: sides of 7,
+    15, 30 … 90% of the image.
     """
     return _published(
         512,
@@ -76,15 +76,14 @@ def layers_for(
     largest: float,
     aspects: Sequence[float] = (2.0,),
 ) -> tuple[Layer, ...]:
-    """Layers for any network: scales spread evenly from `smallest` to `largest` (section 2.2,
-    equation 4).
+    """Return layers for any network, with scales spaced evenly from `smallest` to `largest`
+    (section 2.2, equation 4).
 
     Args:
-        grids: h, w of each feature map, the finest first.
+        grids: (h, w) of each feature map, the finest first.
         smallest: the first layer's scale, a fraction of the image.
-        largest: the last layer's scale; a single layer has `smallest`, and `largest` is its next
-            scale.
-        aspects: as of `Layer`, the same for all.
+        largest: the last layer's scale; for a single layer, its `next_scale`.
+        aspects: `Layer.aspects`, the same for all layers.
     """
     gap = (largest - smallest) / max(len(grids) - 1, 1)
     scales = [smallest + gap * k for k in range(len(grids) + 1)]
@@ -97,7 +96,7 @@ def layers_for(
 def _published(
     size: int, grids: Sequence[int], steps: Sequence[int], scales: Sequence[float]
 ) -> tuple[Layer, ...]:
-    # The finest layer and the two coarsest have no boxes of aspect 3.
+    # The finest layer and the two coarsest have no boxes of aspect ratio 3.
     aspects = [(2.0,), *[(2.0, 3.0)] * (len(grids) - 3), (2.0,), (2.0,)]
     return tuple(
         Layer((grid, grid), scale, after, ratios, (step / size, step / size))
@@ -108,7 +107,7 @@ def _published(
 
 
 def _of_layer(layer: Layer) -> np.ndarray:
-    """float64 [h w n, 4]."""
+    """Return the default boxes of one layer, float64 [h w n, 4]."""
     rows, columns = layer.grid
     down, across = layer.step or (1 / rows, 1 / columns)
     centers = np.stack(

@@ -1,9 +1,8 @@
-"""Boxes as what networks predict, and back: SSD's offsets from default boxes, YOLO's offsets in a
-cell.
+"""Encoding of boxes as the outputs of SSD and YOLO networks, and decoding.
 
-Boxes are normalized corners [ymin, xmin, ymax, xmax]; what is predicted for one is [y, x, height,
-width] in the paper's terms.
-Dimensions: ... any leading ones, D default boxes, H × W cells, A anchors a cell.
+Boxes are normalized corners [ymin, xmin, ymax, xmax]. Outputs are [y, x, height, width] in the
+terms of the paper.
+Dimensions: ... any leading dimensions, D default boxes, H × W cells, A anchors per cell.
 """
 
 from __future__ import annotations
@@ -13,28 +12,29 @@ import tensorflow as tf
 from cvpipe.geometry.boxes import to_centers, to_corners
 
 SSD_VARIANCES = (0.1, 0.1, 0.2, 0.2)
-"""Divisors of the offsets of y, x, height and width, as in the SSD authors' code; they bring all
-four to about the same magnitude.
+"""Divisors of the offsets of y, x, height and width, from the SSD authors' code. They bring all
+four to similar magnitudes.
 """
 LARGEST_EXPONENT = 10.0
-"""Sizes are decoded up to e^10 times their anchor: finite even as float16."""
+"""Largest exponent in decoded sizes: e^10 times the anchor, which is finite even in float16."""
 SMALLEST_LENGTH = 1e-6
-"""Heights and widths are encoded as at least this, so that an empty box has a logarithm."""
+"""Lower bound of encoded heights and widths, so that empty boxes have a finite logarithm."""
 
 
 def encode_ssd(
     boxes: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ...] = SSD_VARIANCES
 ) -> tf.Tensor:
-    """Offsets of boxes from their default boxes (Liu et al. 2016, section 2.2, below equation 2).
+    """Encode boxes as offsets from their default boxes (Liu et al. 2016, section 2.2, below
+    equation 2).
 
     Args:
         boxes: float32 [..., D, 4], corners.
         defaults: float32 [D, 4], [cy, cx, height, width].
-        variances: what each offset is divided by.
+        variances: divisors of the offsets.
 
     Returns:
-        float32 [..., D, 4]: the centers' distances in heights and widths of the default box, the
-        logarithms of the sizes' ratios.
+        float32 [..., D, 4]: the offsets of the centers in heights and widths of the default box,
+        then the logarithms of the size ratios.
     """
     middle, size = tf.split(to_centers(boxes), 2, axis=-1)
     default_middle, default_size = tf.split(tf.convert_to_tensor(defaults), 2, axis=-1)
@@ -46,8 +46,8 @@ def encode_ssd(
 def decode_ssd(
     offsets: tf.Tensor, defaults: tf.Tensor, variances: tuple[float, ...] = SSD_VARIANCES
 ) -> tf.Tensor:
-    """The boxes, corners float32 [..., D, 4], that `encode_ssd` made these offsets of; finite for
-    finite offsets, not clipped.
+    """Decode offsets to boxes, corners float32 [..., D, 4]; the inverse of `encode_ssd`. Finite
+    offsets give finite boxes, which are not clipped.
     """
     moved, grown = tf.split(offsets * tf.constant(variances, offsets.dtype), 2, axis=-1)
     middle, size = tf.split(tf.cast(defaults, offsets.dtype), 2, axis=-1)
@@ -55,8 +55,9 @@ def decode_ssd(
 
 
 def cells_of(boxes: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
-    """The cell, row and column int32 [..., 2], in which the center of each box lies: corners
-    float32 [..., 4], `grid` H, W.
+    """Return the cell that contains the center of each box: row and column, int32 [..., 2].
+
+    `boxes` are corners, float32 [..., 4]; `grid` is (H, W).
     """
     middle = to_centers(boxes)[..., :2]
     # A center on the right or bottom border belongs to the last cell.
@@ -68,18 +69,19 @@ def cells_of(boxes: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
 def encode_yolo(
     boxes: tf.Tensor, cells: tf.Tensor, anchors: tf.Tensor, grid: tuple[int, int]
 ) -> tf.Tensor:
-    """YOLOv2's and v3's targets (Redmon and Farhadi 2016, figure 3; 2018, section 2.1).
+    """Encode boxes as targets of YOLOv2 and v3 (Redmon and Farhadi 2016, figure 3; 2018, section
+    2.1).
 
     Args:
         boxes: float32 [..., 4], corners.
         cells: int32 [..., 2], row and column of the cell that answers for each.
-        anchors: float32 [..., 2], height and width of the anchor that answers for each, as
+        anchors: float32 [..., 2], height and width of the anchor responsible for each box, as
             fractions of the image.
         grid: H, W.
 
     Returns:
-        float32 [..., 4]: what the sigmoids of t_y and t_x should be, in [0, 1] within the cell,
-        then t_h and t_w.
+        float32 [..., 4]: the targets of σ(t_y) and σ(t_x), positions within the cell in [0, 1],
+        then those of t_h and t_w.
     """
     middle, size = tf.split(to_centers(boxes), 2, axis=-1)
     inside = middle * tf.cast(grid, middle.dtype) - tf.cast(cells, middle.dtype)
@@ -87,8 +89,7 @@ def encode_yolo(
 
 
 def decode_yolo(outputs: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """The boxes that YOLOv2 and v3 predict: b = σ(t) + c for the center in cells, p e^t for the
-    size.
+    """Decode the outputs of YOLOv2 and v3: center b = σ(t) + c in cells, size p e^t.
 
     Args:
         outputs: float32 [..., H, W, A, 4], raw t_y, t_x, t_h, t_w.
@@ -108,7 +109,7 @@ def decode_yolo(outputs: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> tf.Tensor:
-    """YOLOv1's targets (Redmon et al. 2015, section 2.2).
+    """Encode boxes as targets of YOLOv1 (Redmon et al. 2015, section 2.2).
 
     Args:
         boxes: float32 [..., 4], corners.
@@ -125,8 +126,8 @@ def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> t
 
 
 def decode_yolo1(outputs: tf.Tensor) -> tf.Tensor:
-    """The boxes, corners float32 [..., H, W, A, 4], that YOLOv1 predicts in A slots a cell: raw
-    outputs of the same shape; not clipped.
+    """Decode the outputs of YOLOv1, float32 [..., H, W, A, 4], to corners of the same shape, not
+    clipped. A is the number of boxes per cell.
     """
     inside, root = tf.split(outputs, 2, axis=-1)
     corner, grid = _cells(outputs)
@@ -134,8 +135,8 @@ def decode_yolo1(outputs: tf.Tensor) -> tf.Tensor:
 
 
 def _cells(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Row and column of every cell, [H, W, 1, 2], and how many there are, [2], for outputs [..., H,
-    W, A, 4].
+    """Return the row and column of every cell, [H, W, 1, 2], and the grid's size, [2], for outputs
+    [..., H, W, A, 4].
     """
     rows, columns = outputs.shape[-4], outputs.shape[-3]
     corner = tf.stack(tf.meshgrid(tf.range(rows), tf.range(columns), indexing="ij"), axis=-1)[

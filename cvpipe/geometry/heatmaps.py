@@ -1,6 +1,7 @@
-"""Heatmaps: Gaussians around points, and the way back from a map to its point.
+"""Heatmaps: Gaussians around keypoints, and decoding of heatmaps to points.
 
-Points are float32 (y, x) as fractions of the map. Dimensions: B images, h, w of a map, P points.
+Points are float32 (y, x) as fractions of the map. Dimensions: B images, h × w cells of a map, P
+points.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import tensorflow as tf
 
 LEAST_VALUE = 1e-6
-"""Smallest value of a cell whose logarithm is taken."""
+"""Lower bound of cell values before the logarithm."""
 
 
 def gaussians(points: tf.Tensor, size: tuple[int, int], sigma: float) -> tf.Tensor:
-    """Return float32 [B, h, w, P]: a Gaussian of height 1 around each point of [B, P, 2], which may
-    lie between two cells; `sigma` is in cells.
+    """Return heatmaps, float32 [B, h, w, P]: a Gaussian of height 1 around each of the points [B,
+    P, 2].
+
+    Centers are not rounded to cells. `sigma` is in cells.
     """
     rows, columns = (
         tf.exp(
@@ -25,10 +28,10 @@ def gaussians(points: tf.Tensor, size: tuple[int, int], sigma: float) -> tf.Tens
 
 
 def peaks(heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the place, [B, P, 2], and the value, [B, P], of each map's largest cell.
+    """Return the position, [B, P, 2], and the value, [B, P], of each map's maximum.
 
-    The place within the cell is that of the parabola through the logarithms of the cell and its two
-    neighbors, which is exact for a Gaussian (Zhang et al. 2020, DARK, equation 8).
+    The position within the cell is the maximum of a parabola through the logarithms of the cell and
+    its two neighbors. It is exact for a Gaussian (Zhang et al. 2020, DARK, equation 8).
 
     Args:
         heatmaps: float32 [B, h, w, P].
@@ -59,7 +62,7 @@ def peaks(heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def mean_places(heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the mean place, [B, P, 2], of each map's softmax over its cells, and its largest
+    """Return the mean position, [B, P, 2], under the softmax over each map's cells, and its largest
     probability, [B, P] (Sun et al. 2018, integral regression).
 
     Args:
@@ -75,5 +78,5 @@ def mean_places(heatmaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _centers(length: int) -> tf.Tensor:
-    """Return the centers of so many cells, float32 [length, 1]."""
+    """Return the centers of `length` cells, float32 [length, 1]."""
     return (tf.range(length, dtype=tf.float32) + 0.5)[:, tf.newaxis]

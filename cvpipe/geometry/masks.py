@@ -6,15 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 IGNORED = 255
-"""The label of pixels that are neither learned nor counted."""
+"""The label of pixels that losses and scores ignore."""
 
 
 def palette() -> np.ndarray:
-    """A color for every label: uint8 [256, 3], RGB.
+    """Return a color for every label: uint8 [256, 3], RGB.
 
-    Pascal VOC's (Everingham et al. 2010, its development kit): the bits of a label, three at a time
-    from the lowest, are the high bits of red, green and blue, so that the first classes differ
-    most. Label 0 is black.
+    This is Pascal VOC's palette (Everingham et al. 2010, development kit). The bits of a label,
+    three at a time from the lowest, become the high bits of red, green and blue, so that the first
+    classes differ most. Label 0 is black.
     """
     labels = np.arange(256)
     bits = [
@@ -25,18 +25,17 @@ def palette() -> np.ndarray:
 
 
 def overlay(pixels: tf.Tensor, mask: tf.Tensor, strength: float = 0.6) -> tf.Tensor:
-    """An image under the colors of its mask; pixels that are IGNORED stay as they are. Graph code.
+    """Blend an image with the colors of its mask; IGNORED pixels keep their color. Graph code.
 
     Args:
         pixels: uint8 [H, W, 1 or 3].
         mask: uint8 [H, W].
-        strength: share of the color.
+        strength: weight of the mask's color in [0, 1].
 
     Returns:
         uint8 [H, W, 3].
     """
-    # A table for each product: no pixel is computed in float32, of which a large image would need
-    # many.
+    # Lookup tables for both products save memory: no float32 copy of a large image is made.
     colors = np.round(strength * palette()).astype(np.uint8)
     behind = np.round((1 - strength) * np.arange(256)).astype(np.uint8)
     covered = tf.gather(tf.constant(behind), tf.cast(pixels, tf.int32)) + tf.gather(

@@ -12,12 +12,12 @@ import tensorflow as tf
 from cvpipe.geometry.boxes import area, iou, pairwise_intersection
 
 UNMATCHED = -1
-"""No object's default box."""
+"""Index of a default box that matches no object: background."""
 IN_CROWD = -2
-"""A default box in a crowd region: neither an object's nor background."""
+"""Index of an unmatched default box in a crowd region: neither an object nor background."""
 
 Overlap = Callable[[tf.Tensor], tf.Tensor]
-"""From a slot, int32 scalar, to the IoU of its objects with every default box, float32 [B, D]; 0
+"""Maps a slot, int32 scalar, to the IoU of its objects with every default box, float32 [B, D]; 0
 where the slot is empty.
 """
 
@@ -29,21 +29,22 @@ def match(
     crowd: tf.Tensor,
     threshold: tf.Tensor | float = 0.5,
 ) -> tf.Tensor:
-    """The object that each default box answers for.
+    """Match each default box to an object.
 
-    First every object gets a default box of its own, the pair that overlaps most being settled
-    first, then the next (an object that overlaps none gets none). Every other default box answers
-    for the object that it overlaps most, if their IoU reaches the threshold. Of what is left, boxes
-    of whose area a share of at least the threshold lies in a crowd region are ignored: that is how
-    COCO's evaluation forgives detections there. Among equals the lower index comes first. For
-    example, with threshold 0.5 and one object that overlaps three default boxes by 0.7, 0.5 and
-    0.4, the first two answer for it; with 0.4, 0.3 and 0.1, the first.
+    First, every object gets one default box of its own: pairs are taken greedily in order of
+    decreasing IoU. An object that overlaps no default box gets none. Then every other default box
+    matches the object that it overlaps most, if their IoU is at least the threshold. Of the
+    unmatched boxes, those with a fraction of at least the threshold of their area in a crowd region
+    are ignored, as in COCO's evaluation. Ties go to the lower index.
+
+    For example, let one object overlap three default boxes, with threshold 0.5. IoUs of 0.7, 0.5
+    and 0.4 match the first two; IoUs of 0.4, 0.3 and 0.1 match the first.
 
     Args:
         defaults: float32 [D, 4], corners.
         boxes: float32 [B, M, 4], corners in the same unit.
         labels: int32 [B, M], −1 where a slot is empty.
-        crowd: bool [B, M], whether a box is a crowd region or marked as difficult.
+        crowd: bool [B, M], True for crowd regions and objects marked as difficult.
         threshold: in (0, 1].
 
     Returns:
@@ -64,25 +65,25 @@ def match(
         IN_CROWD,
         index,
     )
-    return _give(index, _settle(overlap, choice, gain, used))
+    return _write_own_boxes(index, _assign_own_boxes(overlap, choice, gain, used))
 
 
 def hard_negatives(
     loss: tf.Tensor, positive: tf.Tensor, eligible: tf.Tensor, ratio: float = 3.0, minimum: int = 0
 ) -> tf.Tensor:
-    """The negatives that cost most, at most `ratio` for every positive of the same image (Liu et
-    al. 2016, "Hard negative mining").
+    """Choose the negatives with the highest loss, at most `ratio` per positive of the same image
+    (Liu et al. 2016, "Hard negative mining").
 
     Args:
-        loss: float32 [B, D], at least 0: what calling a box background costs.
-        positive: bool [B, D], boxes that answer for an object.
+        loss: float32 [B, D], at least 0: the loss of classifying each box as background.
+        positive: bool [B, D], boxes matched to an object.
         eligible: bool [B, D], boxes that may be chosen: neither positive nor ignored.
-        ratio: negatives for every positive, at least 0.
-        minimum: how many are chosen where there are few positives. 0 as in the paper: an image
-            without objects teaches nothing.
+        ratio: negatives per positive, at least 0.
+        minimum: minimum number of negatives per image. With 0, as in the paper, an image without
+            objects has no loss.
 
     Returns:
-        bool [B, D]; of equal losses the lower index is chosen.
+        bool [B, D], the chosen negatives; ties go to the lower index.
     """
     wanted = tf.cast(ratio * tf.cast(tf.math.count_nonzero(positive, axis=1), loss.dtype), tf.int32)
     available = tf.math.count_nonzero(eligible, axis=1, dtype=tf.int32)
@@ -97,8 +98,8 @@ def hard_negatives(
 
 
 def _used(is_filled: tf.Tensor) -> tf.Tensor:
-    """Return the number of slots to process, int32 scalar: up to the last that is filled in any
-    image. `is_filled` is bool [B, M].
+    """Return the number of slots to process, int32 scalar: up to the last one filled in any image.
+    `is_filled` is bool [B, M].
     """
     return tf.reduce_max(tf.where(is_filled, tf.range(tf.shape(is_filled)[1]) + 1, 0))
 
@@ -106,10 +107,11 @@ def _used(is_filled: tf.Tensor) -> tf.Tensor:
 def _best(
     overlap: Overlap, slots: tf.Tensor, defaults: tf.Tensor, used: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """For every default box the largest IoU and its object, [B, D]; for every object the best
-    default box and the IoU, [B, M].
+    """Return for every default box the largest IoU and its object, [B, D], and for every object the
+    best default box and its IoU, [B, M].
 
-    Slot by slot: what is worked on stays in the processor's cache, and empty slots cost nothing.
+    The loop goes over slots, so that intermediate results fit into the CPU cache and empty slots
+    cost nothing.
     """
     columns = tf.range(slots[1])
     dense = tf.stack([slots[0], defaults])
@@ -131,13 +133,16 @@ def _best(
     return tf.while_loop(lambda slot, *_: slot < used, add, start)[1:]
 
 
-def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
-    """For every object the default box that is its own, int32 [B, M], −1 for none: pairs taken
-    greedily by falling IoU.
+def _assign_own_boxes(
+    overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tensor
+) -> tf.Tensor:
+    """Give every object a default box of its own, int32 [B, M], −1 for none, greedily in order of
+    decreasing IoU.
 
-    Found as stable marriages are (Gale and Shapley 1962), which gives the same pairs: every object
-    asks for the default box that it overlaps most, each box keeps the best that asks, and the
-    others ask for their next. Mostly no two want the same, and it's over.
+    The algorithm is that of stable matching (Gale and Shapley 1962), which gives the same pairs in
+    fewer steps. Every object proposes to the default box that it overlaps most, each box keeps the
+    best proposal, and rejected objects propose to their next box. Usually no two objects want the
+    same box, and no further round is needed.
     """
     columns = tf.range(tf.shape(choice)[1])
 
@@ -151,7 +156,9 @@ def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tenso
             first, most = tf.cond(
                 tf.reduce_any(asks),
                 lambda: _first_of_most(
-                    _later(overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis])
+                    _after_choice(
+                        overlap(slot), choice[:, slot, tf.newaxis], gain[:, slot, tf.newaxis]
+                    )
                 ),
                 lambda: (choice[:, slot], gain[:, slot]),
             )
@@ -168,11 +175,13 @@ def _settle(overlap: Overlap, choice: tf.Tensor, gain: tf.Tensor, used: tf.Tenso
     return tf.while_loop(lambda choice, gain, beaten: tf.reduce_any(beaten), ask_again, start)[0]
 
 
-def _give(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-    """The index [B, D] with every object's slot written at its own default box [B, M]."""
+def _write_own_boxes(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+    """Return the index [B, D] with every object's slot written at its own default box, `own` [B,
+    M].
+    """
     images, slots = tf.unstack(tf.shape(own))
     defaults = tf.shape(index)[1]
-    # Objects without one write behind the end.
+    # Objects without a box write to an extra column, which is cut off.
     places = tf.where(own >= 0, own, defaults) + (defaults + 1) * tf.range(images)[:, tf.newaxis]
     flat = tf.reshape(tf.pad(index, [[0, 0], [0, 1]]), [-1])
     written = tf.tensor_scatter_nd_update(
@@ -184,22 +193,26 @@ def _give(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
 
 
 def _first_of_most(overlap: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The place of the largest IoU in each row of [B, D], int32 [B], −1 where all are 0; and that
-    IoU.
+    """Return the position of the largest IoU in each row of [B, D], int32 [B], −1 where all are 0;
+    and that IoU.
     """
     most = tf.reduce_max(overlap, axis=1)
     return tf.where(most > 0, tf.argmax(overlap, axis=1, output_type=tf.int32), -1), most
 
 
-def _later(overlap: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
-    """IoU [B, D], but 0 for what comes before the choice [B, 1], whose IoU is the gain or is it."""
+def _after_choice(overlap: tf.Tensor, choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
+    """Return the IoU [B, D] with 0 for the current choice [B, 1] and for all boxes ranked before
+    it.
+
+    `gain` is the IoU of the choice.
+    """
     is_later = (overlap < gain) | (overlap == gain) & (tf.range(tf.shape(overlap)[1]) > choice)
     return tf.where(is_later, overlap, 0)
 
 
 def _is_beaten(choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
-    """bool [B, M]: whether another object asks for the same box and overlaps it more, or as much
-    with a lower index.
+    """Return True, bool [B, M], for objects whose box another object also chose with a larger IoU,
+    or with an equal one and a lower index.
     """
     slots = tf.range(tf.shape(choice)[1])
     same = (choice[:, :, tf.newaxis] == choice[:, tf.newaxis]) & (choice >= 0)[..., tf.newaxis]
@@ -211,7 +224,9 @@ def _is_beaten(choice: tf.Tensor, gain: tf.Tensor) -> tf.Tensor:
 def _in_crowd(
     defaults: tf.Tensor, boxes: tf.Tensor, is_crowd: tf.Tensor, threshold: tf.Tensor | float
 ) -> tf.Tensor:
-    """bool [B, D]: whether at least this share of a default box lies in one crowd region."""
+    """Return True, bool [B, D], for default boxes with at least this fraction of their area in one
+    crowd region.
+    """
 
     def add(slot: tf.Tensor, shared: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         of_slot = pairwise_intersection(boxes[:, slot, tf.newaxis], defaults)[:, 0]

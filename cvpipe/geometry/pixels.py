@@ -1,6 +1,6 @@
-"""Images on canvases: resized, placed, pasted, and the color behind them.
+"""Placing of images on canvases: resizing, pasting, mean colors.
 
-Dimensions: H, W, C of an image.
+Dimensions: H, W and C of an image.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ def resize_and_place(
     corner: tf.Tensor,
     antialias: bool = True,
 ) -> tf.Tensor:
-    """Show a scaled image on a canvas, computing only the pixels that the canvas shows.
+    """Scale an image and place it on a canvas, computing only visible pixels.
 
-    Where it shows all of the image, this is `tf.image.resize`. Graph code.
+    Equals `tf.image.resize` if the canvas shows the whole image. Graph code.
 
     Args:
-        image: of any numeric type, [H, W, C].
+        image: [H, W, C] of any numeric type.
         size: int32 [2], height and width of the canvas.
-        scale: [2], down and across, by which the image is scaled.
-        corner: [2], down and across, the pixel of the canvas at which the image begins; may be
-            negative.
-        antialias: without it, pixels are left out where the image shrinks.
+        scale: [2], vertical and horizontal scale factor.
+        corner: [2], row and column of the canvas at which the image begins; may be negative.
+        antialias: True to filter images that shrink; False to skip pixels.
 
     Returns:
-        float32 [*size, C]; 0 where the image isn't.
+        float32 [*size, C]; 0 outside the image.
     """
     placed = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
@@ -42,7 +41,7 @@ def resize_and_place(
 
 
 def paste(image: tf.Tensor, cover: tf.Tensor, top: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
-    """Return the image with `cover` in it, its upper left pixel at (top, left)."""
+    """Return the image with `cover` pasted so that its upper left pixel is at (top, left)."""
     bottom, right = top + tf.shape(cover)[0], left + tf.shape(cover)[1]
     rows = tf.concat([image[top:bottom, :left], cover, image[top:bottom, right:]], 1)
     return tf.ensure_shape(tf.concat([image[:top], rows, image[bottom:]], 0), image.shape)
@@ -54,7 +53,7 @@ def mean_color(image: tf.Tensor) -> tf.Tensor:
 
 
 def mean_canvas(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Return a canvas [height, width, C] of the image's mean color and type."""
+    """Return a canvas [height, width, C] filled with the image's mean color, in its dtype."""
     color = mean_color(image)
     color = tf.cast(tf.round(color), image.dtype) if image.dtype.is_integer else color
     return tf.broadcast_to(color, [height, width, image.shape[-1]])

@@ -1,7 +1,8 @@
-"""Non-maximum suppression in the graph, with a fixed output size: the same function in evaluation,
-SavedModel and on a TPU.
+"""Non-maximum suppression in the graph, with a fixed output size.
 
-Dimensions: B images, N boxes, K classes, C candidates, S slots of the answer.
+Evaluation, SavedModels and TPUs run the same function.
+
+Dimensions: B images, N boxes, K classes, C candidates, S output slots.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import tensorflow as tf
 from cvpipe.geometry.boxes import sides_iou
 
 Kind = Literal["classwise", "agnostic", "soft"]
-"""Kind of suppression. "classwise": a box suppresses boxes of its own class. "agnostic": boxes of
-any class. "soft": it lowers the scores of boxes of its own class (Bodla et al. 2017).
+"""Kind of suppression. "classwise": a box suppresses boxes of its own class. "agnostic": a box
+suppresses boxes of any class. "soft": a box lowers the scores of boxes of its own class (Bodla et
+al. 2017).
 """
 BLOCK = 64
-"""Candidates that are compared with each other at once."""
+"""Number of candidates compared with each other at once."""
 
 
 def suppress(
@@ -31,36 +33,36 @@ def suppress(
     slots: int = 100,
     candidates: int = 400,
 ) -> dict[str, tf.Tensor]:
-    """The best boxes of every image, by falling score, without those that overlap a better one.
+    """Suppress boxes that overlap a box with a higher score.
 
-    Candidates are the `candidates` highest scores of an image, over all boxes and classes, that
-    exceed `score_threshold`. The best is taken, and what overlaps it by more than `iou_threshold`
-    is dropped; then the best of the rest, and so on. "classwise" drops only boxes of the same
-    class. "agnostic" drops all, and each box has only its best class. "soft" drops none: scores of
-    the same class are multiplied by 1 − IoU (Bodla et al. 2017, section 3, the linear one), and end
-    when they no longer exceed `score_threshold`. Of equal scores the lower box comes first, then
-    the lower class.
+    Candidates are the highest scores of an image over all boxes and classes, at most `candidates`,
+    that exceed `score_threshold`. The best candidate is taken, and candidates whose IoU with it
+    exceeds `iou_threshold` are dropped; then the best of the rest is taken, and so on.
+
+    "classwise" drops only boxes of the same class. "agnostic" drops boxes of any class, and each
+    box has only its best class. "soft" multiplies scores of the same class by 1 − IoU instead
+    (Bodla et al. 2017, section 3, linear penalty), and drops boxes once their scores no longer
+    exceed `score_threshold`. Ties go to the lower box index, then to the lower class.
 
     Args:
-        boxes: float32 [B, N, 4], corners in any unit, shared by the classes; or [B, N, K, 4], boxes
-            of every class.
+        boxes: float32 [B, N, 4], corners in any unit, shared by the classes; or [B, N, K, 4], a box
+            per class.
         scores: float32 [B, N, K] in [0, 1], without background.
-        kind: what a box does to those it overlaps. "agnostic" needs shared boxes.
+        kind: the kind of suppression. "agnostic" needs shared boxes.
         score_threshold: scalar at least 0.
         iou_threshold: scalar in [0, 1].
-        max_detections: int32 scalar, at most `slots`: how many boxes an image may have.
-        slots: S, the size of the answer.
-        candidates: C; suppression takes time in proportion to it. A result is the same as with all
-            N × K candidates unless so many
-            are dropped that the rest don't fill the answer.
+        max_detections: int32 scalar, the maximum number of boxes per image, at most `slots`.
+        slots: S, the size of the output.
+        candidates: C; the time of suppression is proportional to it. The result equals that with
+            all N × K candidates unless too few of the C survive to fill the output.
 
     Returns:
         "boxes" float32 [B, S, 4], "scores" float32 [B, S], "classes" int32 [B, S] and "count" int32
-        [B]; behind `count` boxes and
-        scores are 0 and classes −1. Scores are the lowered ones where kind is "soft".
+        [B], in order of decreasing score. After the first `count`, boxes and scores are 0 and
+        classes −1. "soft" returns the lowered scores.
 
     Raises:
-        ValueError: kind is "agnostic" and classes have boxes of their own.
+        ValueError: kind is "agnostic" and each class has its own boxes.
     """
     if kind == "agnostic" and len(boxes.shape) == 4:
         raise ValueError(
@@ -70,7 +72,7 @@ def suppress(
     score_threshold = tf.convert_to_tensor(score_threshold, scores.dtype)
     value, index, classes = _candidates(scores, candidates, one_class=kind == "agnostic")
     found = _gather(boxes, index, classes)
-    # Where every box may suppress every other, all are of one class.
+    # Class-agnostic suppression is classwise suppression with a single class.
     groups = tf.zeros_like(classes) if kind == "agnostic" else classes
     value = tf.where(value > score_threshold, value, 0)
     limit = tf.minimum(tf.cast(max_detections, tf.int32), slots)
@@ -95,10 +97,12 @@ def suppress(
 def _candidates(
     scores: tf.Tensor, candidates: int, one_class: bool
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the best of [B, N, K] by falling score, with boxes and classes, each [B, C]."""
+    """Return the C highest of the scores [B, N, K] in descending order, with the indices of their
+    boxes and classes, each [B, C].
+    """
     classes = scores.shape[2]
-    # The boxes of the C highest scores are among the C boxes with the highest best score: a search
-    # through N, then C × K, not N × K.
+    # The C highest scores belong to C boxes at most, all among the C boxes with the highest best
+    # score. Selecting those boxes first searches N + C × K scores instead of N × K.
     best, boxes = tf.math.top_k(tf.reduce_max(scores, axis=2), min(candidates, scores.shape[1]))
     if one_class:
         return (
@@ -106,7 +110,7 @@ def _candidates(
             boxes,
             tf.argmax(tf.gather(scores, boxes, axis=1, batch_dims=1), axis=2, output_type=tf.int32),
         )
-    # By box again, so that top_k's preference for the lower index is one for the lower box.
+    # Sorted by index, so that top_k breaks ties in favor of the lower box.
     boxes = tf.sort(boxes, axis=1)
     of_boxes = tf.gather(scores, boxes, axis=1, batch_dims=1)
     flat = tf.reshape(of_boxes, [-1, boxes.shape[1] * classes])
@@ -115,7 +119,9 @@ def _candidates(
 
 
 def _gather(boxes: tf.Tensor, index: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Boxes [B, C, 4] of these indices, and of these classes where classes have their own."""
+    """Return the boxes [B, C, 4] at these indices; if each class has its own boxes, those of these
+    classes.
+    """
     if len(boxes.shape) == 3:
         return tf.gather(boxes, index, axis=1, batch_dims=1)
     flat = tf.reshape(boxes, [-1, boxes.shape[1] * boxes.shape[2], 4])
@@ -130,14 +136,14 @@ def _choose(
     limit: tf.Tensor,
     slots: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Candidates that no better one drops: places among them int32 [B, S], −1 behind the last, and
-    their scores, float32 [B, S].
+    """Run greedy suppression. Return the positions of the surviving candidates, int32 [B, S], −1
+    after the last, and their scores, float32 [B, S].
 
-    A block of candidates at a time, until all slots are taken: most images need one or two, and so
-    few steps of a loop.
+    Candidates are processed in blocks until all slots are filled. Most images need only one or two
+    blocks.
     """
     columns, beyond = tf.range(slots), -value.shape[1] % BLOCK
-    # What fills the last block up has no score.
+    # Padding of the last block has score 0.
     boxes, value, groups = (
         tf.pad(x, [[0, 0], [0, beyond], [0, 0]][: len(x.shape)]) for x in (boxes, value, groups)
     )
@@ -197,9 +203,9 @@ def _keep(left: tf.Tensor, drops: tf.Tensor) -> tf.Tensor:
     """Greedy NMS within a block. Returns bool [B, n]: the candidates to keep, given scores in
     descending order.
 
-    Iterates to a fixed point: in each step, a candidate stays unless a better one that was kept in
-    the step before drops it. Each step settles one more box of every chain of boxes in which each
-    drops the next, and chains are short.
+    Iterates to a fixed point: in each step, a candidate is kept unless a better one that was kept
+    in the previous step drops it. The number of steps is the length of the longest chain of boxes
+    of which each drops the next, and chains are short.
 
     Args:
         left: bool [B, n], the candidates not dropped so far.
@@ -225,11 +231,10 @@ def _choose_softly(
     limit: tf.Tensor,
     slots: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Candidates taken one after the other, each lowering the scores of others; returns what
-    `_choose` does.
+    """Run soft suppression: take the best candidate and lower the scores of those it overlaps, S
+    times. Returns the same as `_choose`.
 
-    One loop over the slots for the whole batch. All pairs' IoUs at once would be C² numbers an
-    image, of which this needs S × C.
+    One loop over the slots serves the whole batch. It computes S × C IoUs per image, not C².
     """
     columns = tf.range(slots)
     places = tf.range(value.shape[1])

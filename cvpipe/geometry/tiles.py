@@ -1,11 +1,10 @@
-"""Large maps made of overlapping tiles, a strip of rows at a time, so that memory is bounded by a
-strip.
+"""Joining of overlapping tiles to large maps, one strip of rows at a time to bound memory.
 
-Tiles of a line of `length` pixels begin at multiples of tile − overlap, the last may reach beyond
-the end. Where two overlap, one fades out as the other fades in, and the outermost pixels of a tile,
-where a network sees the edge of its input, don't count.
-Dimensions: n tiles of a row, H, W of the whole map, T its tiles' height, S a tile's width, o the
-    overlap, K values of a pixel.
+Tiles begin at multiples of tile − overlap; the last may extend beyond the image. Where two tiles
+overlap, they are blended linearly. The outermost pixels of a tile, where the network sees the edge
+of its input, get weight 0.
+Dimensions: n tiles in a row, H × W pixels of the whole map, T × S pixels of a tile, o pixels of
+overlap, K values per pixel.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 EDGE = 0.25
-"""The share of an overlap that doesn't count, on each side."""
+"""Fraction of an overlap that gets weight 0, on each side."""
 
 
 def tiles_along(length: tf.Tensor | int, tile: int, overlap: int) -> tf.Tensor:
@@ -25,8 +24,8 @@ def tiles_along(length: tf.Tensor | int, tile: int, overlap: int) -> tf.Tensor:
 
 
 def fade_in(overlap: int) -> tf.Tensor:
-    """Weights of the later of two tiles over the pixels of their overlap, float32 [o], rising from
-    0 to 1. The earlier tile has the complement.
+    """Return the weights of the second of two tiles across their overlap, float32 [o], rising from
+    0 to 1. The first tile has 1 minus these weights.
     """
     edge = EDGE * overlap
     return tf.clip_by_value(
@@ -35,8 +34,8 @@ def fade_in(overlap: int) -> tf.Tensor:
 
 
 def join_row(tiles: tf.Tensor, overlap: int) -> tf.Tensor:
-    """Tiles side by side, float32 [n, T, S, K], as one row [T, n (S − o) + o, K]; o is at most S /
-    2.
+    """Join tiles side by side, float32 [n, T, S, K], to one row [T, n (S − o) + o, K]; o is at most
+    S / 2.
     """
     count, height, width, values = tf.unstack(tf.shape(tiles))
     step = width - overlap
@@ -60,18 +59,16 @@ def fold_rows(
     overlap: int,
     finish: Callable[[tf.Tensor], tuple[tf.Tensor, Any]],
 ) -> tuple[tf.Tensor, Any]:
-    """A map of rows of tiles that overlap, of which no more than one row is held at once.
+    """Join overlapping rows of tiles to a map, holding only one row in memory.
 
     Args:
-        row: from a number counted from 0 to that row of tiles, float32 [T, at least W, K]; see
-            `join_row`.
+        row: maps a row number, from 0, to a joined row of tiles, float32 [T, at least W, K].
         size: int32 [2], H and W.
         values: K.
         tile: T.
         overlap: o, at most T / 2.
-        finish: from a strip of the joined map, float32 [any height, W, K], to what becomes of its
-            pixels, uint8 [the same height, W],
-            and numbers to be summed up, nested float64.
+        finish: maps a strip of the map, float32 [h, W, K], to its final pixels, uint8 [h, W], and
+            to a nested structure of float64 values to be summed over strips.
 
     Returns:
         uint8 [H, W], and the sums.
@@ -97,7 +94,7 @@ def fold_rows(
         )
 
     nothing = tf.nest.map_structure(tf.zeros_like, finish(tf.zeros([0, width, values]))[1])
-    # One more for what the last row has below its last step.
+    # One more strip for the bottom of the last row.
     done = tf.TensorArray(tf.uint8, count + 1, infer_shape=False, element_shape=[None, None])
     start = (tf.constant(0), tf.zeros([overlap, width, values]), done, nothing)
     of_sums = tf.nest.map_structure(lambda number: number.shape, nothing)

@@ -1,8 +1,9 @@
-"""Moving pixels: an image looked up, bilinearly or at the nearest pixel, at other places.
+"""Image warping: projective transforms and sampling at arbitrary points.
 
-A transform is float32 [8], (a0, a1, a2, b0, b1, b2, c0, c1), and maps the place (x, y) of an output
-pixel to one in the input: ((a0 x + a1 y + a2) / k, (b0 x + b1 y + b2) / k), k = c0 x + c1 y + 1.
-Pixel (0, 0) has its center at (0, 0), and an image its center at ((W − 1) / 2, (H − 1) / 2).
+A transform is float32 [8], (a0, a1, a2, b0, b1, b2, c0, c1). It maps the position (x, y) of an
+output pixel to a position in the input: ((a0 x + a1 y + a2) / k, (b0 x + b1 y + b2) / k), k = c0 x
++ c1 y + 1. Pixel (0, 0) has its center at (0, 0), and an image its center at ((W − 1) / 2, (H − 1)
+/ 2).
 
 Dimensions: H, W, C of the image.
 """
@@ -25,19 +26,18 @@ def warp(
     value: float = 0.0,
     interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor:
-    """The image under a projective transform. Graph code.
+    """Apply a projective transform to an image. Graph code.
 
     Args:
         image: uint8 or float32 [H, W, C] in 0…255.
-        transform: float32 [8], from places in the output to places in the input.
-        fill: what lies outside: "constant", `value`; "reflect", the mirrored image, its edge twice
-            (d c b a | a b c d | d c b a);
-            "nearest", the nearest edge.
+        transform: float32 [8], maps output positions to input positions.
+        fill: values outside the image. "constant": `value`. "reflect": the mirrored image with its
+            edge repeated (d c b a | a b c d | d c b a). "nearest": the nearest edge pixel.
         value: for "constant", in 0…255.
-        interpolation: "nearest" takes the nearest pixel as it is: what labels need.
+        interpolation: "bilinear", or "nearest" for label masks.
 
     Returns:
-        float32 [H, W, C] in 0…255; for "nearest" of the image's type.
+        float32 [H, W, C] in 0…255; with "nearest", the dtype of the image.
     """
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=(
@@ -62,21 +62,22 @@ def sample(
     value: float = 0.0,
     interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor:
-    """The image at any places, for what no projective transform describes; slower than `warp`.
+    """Sample an image at arbitrary positions, for transforms that are not projective; slower than
+    `warp`.
 
     Graph code.
 
     Args:
         image: uint8 or float32 [H, W, C] in 0…255.
-        y, x: float32 [h, w], places in the image.
+        y, x: float32 [h, w], positions in the image.
         fill, value, interpolation: as in `warp`.
 
     Returns:
-        float32 [h, w, C] in 0…255; for "nearest" of the image's type.
+        float32 [h, w, C] in 0…255; with "nearest", the dtype of the image.
     """
     height, width = tf.unstack(tf.shape(image)[:2])
     if fill == "constant":
-        # A border of one pixel: nearest to it is whatever lies outside.
+        # A border of one pixel is the nearest pixel of all positions outside.
         image = tf.pad(image, [[1, 1], [1, 1], [0, 0]], constant_values=tf.cast(value, image.dtype))
     columns = tf.shape(image)[1]
     pixels = tf.reshape(image, [-1, image.shape[-1]])
@@ -102,21 +103,21 @@ def sample(
 
 
 def rotation(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Turns the image's content by `angle` radians anticlockwise, as seen, around its center:
-    float32 [8].
+    """Return the transform, float32 [8], that rotates the content by `angle` radians
+    counterclockwise about the center.
     """
     cos, sin = tf.cos(angle), tf.sin(angle)
     return _around_center(cos, -sin, sin, cos, height, width)
 
 
 def translation(dy: tf.Tensor, dx: tf.Tensor) -> tf.Tensor:
-    """Moves the image's content by `dy` pixels down and `dx` to the right: float32 [8]."""
+    """Return the transform, float32 [8], that moves the content `dy` pixels down and `dx` right."""
     return _transform(1.0, 0.0, -dx, 0.0, 1.0, -dy)
 
 
 def shearing(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Slants the image's content by `angle` radians, what is above the center to the right, around
-    the center: float32 [8].
+    """Return the transform, float32 [8], that shears the content horizontally by `angle` radians
+    about the center. The part above the center moves to the right.
     """
     return _around_center(1.0, tf.tan(angle), 0.0, 1.0, height, width)
 
@@ -124,13 +125,13 @@ def shearing(angle: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor
 def _neighbors(
     place: tf.Tensor, length: tf.Tensor, fill: Fill
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The pixels before and after a place on a line of `length` pixels, int32, and how far it is
-    from the first to the second.
+    """Return the pixels before and after a position on a line of `length` pixels, int32, and its
+    distance from the first, in [0, 1).
     """
     before = tf.floor(place)
     first = tf.cast(before, tf.int32)
-    # Whole numbers from here on: sums of fractions are taken in another order, to other bits, by a
-    # graph than eagerly.
+    # Integers from here on: graph and eager mode sum floats in different orders, with different
+    # bits.
     match fill:
         case "constant":
             pixels = [tf.clip_by_value(first + n, 0, length + 1) for n in (1, 2)]
@@ -148,7 +149,9 @@ def _neighbors(
 def _around_center(
     a0: tf.Tensor, a1: tf.Tensor, b0: tf.Tensor, b1: tf.Tensor, height: tf.Tensor, width: tf.Tensor
 ) -> tf.Tensor:
-    """The linear map (x, y) → (a0 x + a1 y, b0 x + b1 y) about the image's center."""
+    """Return the transform, float32 [8], of the linear map (x, y) → (a0 x + a1 y, b0 x + b1 y)
+    about the center.
+    """
     y, x = (tf.cast(height, tf.float32) - 1) / 2, (tf.cast(width, tf.float32) - 1) / 2
     return _transform(a0, a1, x - a0 * x - a1 * y, b0, b1, y - b0 * x - b1 * y)
 

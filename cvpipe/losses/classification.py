@@ -1,4 +1,4 @@
-"""Losses per example, from logits: scores s of each class.
+"""Classification losses per example, from logits s.
 
 Dimensions: B examples, K classes; y is an example's label.
 """
@@ -25,8 +25,8 @@ FOCAL_PRIOR = 0.01
 def classification_loss(
     logits: tf.Tensor, labels: tf.Tensor, loss: ClassificationLoss
 ) -> tf.Tensor:
-    """The loss that the configuration names: float32 [B] from logits float32 [B, K] and labels
-    int32 [B] in 0…K−1.
+    """Compute the configured loss, float32 [B], from logits float32 [B, K] and labels int32 [B] in
+    0…K−1.
     """
     match loss:
         case SoftmaxLoss():
@@ -44,13 +44,12 @@ def classification_loss(
 def softmax_cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Cross-entropy between softmax(logits) and one-hot labels, smoothed (Szegedy et al. 2015,
-    section 7).
+    """Cross-entropy of the softmax, with label smoothing (Szegedy et al. 2015, section 7).
 
     Args:
         logits: float32 [B, K].
         labels: int32 [B] in 0…K−1.
-        label_smoothing: share in [0, 1) of each label spread evenly over all K classes.
+        label_smoothing: fraction in [0, 1) of each label that is spread evenly over all K classes.
 
     Returns:
         float32 [B], in nats.
@@ -66,7 +65,7 @@ def softmax_cross_entropy(
 
 
 def hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The multiclass SVM's Σ_{j≠y} max(0, s_j − s_y + 1) (Weston and Watkins 1999; CS231n, Linear
+    """Multiclass SVM loss, Σ_{j≠y} max(0, s_j − s_y + 1) (Weston and Watkins 1999; CS231n, Linear
     classification).
 
     Args:
@@ -74,25 +73,25 @@ def hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         labels: int32 [B] in 0…K−1.
 
     Returns:
-        float32 [B], in units of the margin; K − 1 where all scores are equal.
+        float32 [B], in units of the margin; K − 1 if all scores are equal.
     """
     return tf.reduce_sum(_missing_margins(logits, labels), axis=-1)
 
 
 def squared_hinge(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Σ_{j≠y} max(0, s_j − s_y + 1)²: punishes violated margins more; otherwise like `hinge`."""
+    """Squared hinge loss, Σ_{j≠y} max(0, s_j − s_y + 1)². Shapes as in `hinge`."""
     return tf.reduce_sum(tf.square(_missing_margins(logits, labels)), axis=-1)
 
 
 def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """A logistic regression of its own for every class, "this one or not", summed over the classes.
+    """One-vs-rest logistic loss, summed over the classes.
 
     Args:
         logits: float32 [B, K].
-        labels: int32 [B] in 0…K−1; the other K − 1 classes count as "not".
+        labels: int32 [B] in 0…K−1; the other K − 1 classes are negatives.
 
     Returns:
-        float32 [B], in nats; K ln 2 where all scores are 0.
+        float32 [B], in nats; K ln 2 if all scores are 0.
     """
     return tf.reduce_sum(tf.nn.softplus(-_signed(logits, labels)), axis=-1)
 
@@ -100,25 +99,24 @@ def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def focal(
     logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, alpha: float = 0.25
 ) -> tf.Tensor:
-    """Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5), p_t being how right
-    a class's sigmoid is.
+    """Focal loss, Σ −α_t (1 − p_t)^γ ln p_t over the classes (Lin et al. 2017, equation 5).
+
+    p_t is the probability that the sigmoid of a class gives to its true answer.
 
     Args:
         logits: float32 [..., K].
-        labels: int32 [...] in 0…K−1, or −1 for none of them; the other classes count as "not".
-        gamma: γ ≥ 0, how much less an easy example weighs.
-        alpha: α_t of the class y; that of the others is 1 − alpha.
+        labels: int32 [...] in 0…K−1, or −1 for background; the other classes are negatives.
+        gamma: γ ≥ 0, the focusing parameter.
+        alpha: α_t of the true class; that of the others is 1 − alpha.
 
     Returns:
-        float32 [...], in nats. The paper divides the sum over an image by its objects; here that is
-        one.
+        float32 [...], in nats, not normalized by the number of objects.
     """
     signed = _signed(logits, labels)
     balance = tf.one_hot(
         labels, logits.shape[-1], on_value=float(alpha), off_value=1.0 - alpha, dtype=logits.dtype
     )
-    # (1 − p_t)^γ as an exponential: a power has no gradient at 0, where an example is as easy as
-    # float32 can tell.
+    # (1 − p_t)^γ as an exponential: tf.pow has no gradient at 0, which 1 − p_t reaches in float32.
     easiness = tf.exp(-gamma * tf.nn.softplus(signed))
     return tf.reduce_sum(balance * easiness * tf.nn.softplus(-signed), axis=-1)
 
@@ -129,8 +127,8 @@ def initial_score(loss: ClassificationLoss) -> float:
 
 
 def expected_initial_loss(loss: ClassificationLoss, classes: int) -> float:
-    """The loss of an untrained network, whose scores are all about `initial_score`; without what l1
-    and l2 add.
+    """Return the loss of an untrained network, whose scores are all about `initial_score`, without
+    L1 and L2 terms.
 
     Args:
         loss: the configuration of the loss.
@@ -153,7 +151,7 @@ def expected_initial_loss(loss: ClassificationLoss, classes: int) -> float:
 
 
 def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """[B, K]: max(0, s_j − s_y + 1), and 0 for j = y."""
+    """Return max(0, s_j − s_y + 1), and 0 for j = y: [B, K]."""
     of_label = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     of_others = 1 - of_label
     right = tf.reduce_sum(logits * of_label, axis=-1, keepdims=True)
@@ -161,8 +159,8 @@ def _missing_margins(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def _signed(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """[B, K]: s_y, and −s_j of the others; its sigmoid is the probability that a class's answer is
-    right.
+    """Return s_y for the true class and −s_j for the others: [B, K]. The sigmoid is the probability
+    of the right answer for each class.
     """
     return logits * tf.one_hot(
         labels, logits.shape[-1], on_value=1.0, off_value=-1.0, dtype=logits.dtype

@@ -1,8 +1,8 @@
-"""Losses of detectors, per image and part: SSD's, and what YOLO's share with it.
+"""SSD's loss per image and part, and the types that it shares with YOLO's losses.
 
-Losses have the type of the network's outputs, which is float32 but where gradients are checked.
-Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. A slot whose label is −1 is
-empty; crowds are neither learned nor held against a box.
+Losses have the dtype of the network's outputs: float32, except in gradient checks. Boxes are [ymin,
+xmin, ymax, xmax] as fractions of the network's input. A slot with label −1 is empty. Crowd regions
+are neither objects nor background.
 Dimensions: B images, M slots for objects, D boxes, K classes.
 """
 
@@ -20,11 +20,11 @@ from cvpipe.losses.classification import focal
 
 Losses = dict[str, tf.Tensor]
 OVERLAPS = {"giou": giou, "diou": diou, "ciou": ciou}
-"""Overlaps of box by box, by their names in a pipeline."""
+"""Overlap measures of pairs of boxes by their names in a pipeline."""
 
 
 class BoxTargets(NamedTuple):
-    """The objects of the images."""
+    """Annotated objects of a batch of images."""
 
     boxes: tf.Tensor
     """float32 [B, M, 4]."""
@@ -35,7 +35,7 @@ class BoxTargets(NamedTuple):
 
     @property
     def is_object(self) -> tf.Tensor:
-        """bool [B, M]: True for objects that have to be found."""
+        """True for objects, False for crowd regions and empty slots: bool [B, M]."""
         return (self.labels >= 0) & ~self.crowd
 
 
@@ -48,23 +48,24 @@ def ssd_loss(
     overlap: float,
     loss: SsdLoss,
 ) -> Losses:
-    """SSD's loss (Liu et al. 2015, equation 1), with a softmax or RetinaNet's focal loss; both
-    parts over the image's matched boxes.
+    """Compute SSD's loss (Liu et al. 2015, equation 1) with a softmax or with RetinaNet's focal
+    loss.
 
-    The paper divides by the matched boxes of the whole batch. By those of the image, an image's
-    loss doesn't depend on the others that it is together with, nor on the number of replicas.
+    Both parts are divided by the number of matched boxes of the image. The paper divides by that of
+    the batch, which would make the loss of an image depend on the rest of the batch and on the
+    number of replicas.
 
     Args:
         raw: float32 [B, D, 4], the offsets predicted.
         logits: float32 [B, D, K + 1] with the background first, for multibox; [B, D, K] for focal.
-        decoded: float32 [B, D, 4], the boxes that `raw` means.
+        decoded: float32 [B, D, 4], the boxes decoded from `raw`.
         objects: the objects of the images.
         defaults: float32 [D, 4], default boxes as [cy, cx, height, width].
-        overlap: IoU from which a default box answers for an object.
+        overlap: minimum IoU of a default box and the object that it matches.
         loss: the configuration.
 
     Returns:
-        "class" and "box", float32 [B]; without objects both are 0, but for focal's class.
+        "class" and "box", float32 [B]. Without objects both are 0, except the focal loss's "class".
     """
     index = match(to_corners(defaults), *objects, threshold=overlap)
     defaults, boxes = tf.cast(defaults, raw.dtype), tf.cast(objects.boxes, raw.dtype)
@@ -96,6 +97,6 @@ def ssd_loss(
 
 
 def _smooth_l1(error: tf.Tensor) -> tf.Tensor:
-    """Girshick 2015, equation 3."""
+    """Smooth L1 of each number (Girshick 2015, equation 3)."""
     size = tf.abs(error)
     return tf.where(size < 1, tf.square(error) / 2, size - 0.5)

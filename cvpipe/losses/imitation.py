@@ -1,4 +1,4 @@
-"""Distances between the outputs of a network and those of its teacher.
+"""Distillation losses: distances between the outputs of a network and those of its teacher.
 
 Dimensions: B images, K classes.
 """
@@ -13,18 +13,19 @@ import tensorflow as tf
 def soft_cross_entropy(
     logits: tf.Tensor, teacher: tf.Tensor, temperature: float, exclusive: bool = True
 ) -> tf.Tensor:
-    """Cross-entropy with a teacher's softened probabilities, × T² (Hinton et al. 2015, section 2).
+    """Cross-entropy with the teacher's softened probabilities, × T² (Hinton et al. 2015, section
+    2).
 
-    T² keeps the size of its gradient beside that of the labels, whatever the temperature T.
+    The factor T² keeps the magnitude of the gradient independent of the temperature T.
 
     Args:
         logits: float32 [B, …, K].
         teacher: float32, of the same shape.
-        temperature: T; the higher, the softer are the probabilities.
-        exclusive: True for a softmax; False for a sigmoid of each class, whose losses are summed.
+        temperature: T; higher values give softer probabilities.
+        exclusive: True for a softmax; False for one sigmoid per class, whose losses are summed.
 
     Returns:
-        float32 [B], the mean over the dimensions between the first and the last.
+        float32 [B], averaged over the dimensions between the first and the last.
     """
     teacher = tf.stop_gradient(teacher) / temperature
     scaled = logits / temperature
@@ -40,8 +41,10 @@ def soft_cross_entropy(
 def mean_squares(
     outputs: Mapping[str, tf.Tensor], teacher: Mapping[str, tf.Tensor], temperature: float
 ) -> tf.Tensor:
-    """Mean squared difference of all outputs, float32 [B]: matching logits, the limit of a high
-    temperature (Hinton et al. 2015, section 2.1). `temperature` is unused.
+    """Sum over the outputs of their mean squared differences, float32 [B].
+
+    This is distillation in the limit of high temperature (Hinton et al. 2015, section 2.1).
+    `temperature` is unused.
     """
     each = [
         _mean_of_images(tf.square(output - tf.stop_gradient(teacher[name])))

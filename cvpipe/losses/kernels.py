@@ -13,14 +13,16 @@ def is_kernel(variable: tf.Variable) -> bool:
 
 
 def l1_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
-    """The sum of the absolute values of all kernels, float32 scalar; its gradient at 0 is 0."""
+    """Return the sum of the absolute values of all kernels, float32 scalar; its gradient at 0 is
+    0.
+    """
     return tf.add_n(
         [tf.reduce_sum(tf.abs(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)]
     )
 
 
 def l2_of_kernels(variables: list[tf.Variable]) -> tf.Tensor:
-    """The sum of squares of all kernels, float32 scalar."""
+    """Return the sum of the squares of all kernels, float32 scalar."""
     return tf.add_n(
         [tf.reduce_sum(tf.square(tf.cast(v, tf.float32))) for v in variables if is_kernel(v)]
     )

@@ -1,8 +1,8 @@
 """Loss of one class and one box per image.
 
-Boxes are fractions of the network's input, as [cy, cx, height, width] where they are predicted and
-[ymin, xmin, ymax, xmax] where they are true. Losses have the type of the network's outputs, which
-is float32 except where gradients are checked. Dimensions: B images, K classes.
+Boxes are fractions of the network's input: predicted ones [cy, cx, height, width], true ones [ymin,
+xmin, ymax, xmax]. Losses have the dtype of the network's outputs: float32, except in gradient
+checks. Dimensions: B images, K classes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from cvpipe.geometry.boxes import ciou, diou, giou, sides_iou, to_centers, to_co
 from cvpipe.losses.classification import softmax_cross_entropy
 
 UNITS = 10.0
-"""Smooth L1 counts in tenths of the input. A whole input as its unit would leave all errors below
-1, where the loss is flat.
+"""Scale of smooth L1: errors are measured in tenths of the input. In units of the whole input all
+errors would be below 1, in the flat quadratic part of the loss.
 """
 
 
@@ -35,7 +35,7 @@ def localization_loss(
         "cross_entropy" and "box", float32 [B].
     """
     has_object = label >= 0
-    # Without an object, any box keeps NaN out of the gradient.
+    # A valid box in place of a missing object keeps NaN out of the gradient.
     target = tf.where(has_object[:, tf.newaxis], tf.cast(target, box.dtype), [0.0, 0.0, 1.0, 1.0])
     parts = {
         "cross_entropy": softmax_cross_entropy(logits, tf.maximum(label, 0), loss.label_smoothing),

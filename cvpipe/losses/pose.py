@@ -1,8 +1,8 @@
-"""Losses of pose networks, per image. A point that isn't annotated costs nothing, and an image
-without points costs 0.
+"""Pose losses per image. Keypoints that aren't annotated do not count; an image without keypoints
+has loss 0.
 
-Points are (y, x) as fractions of the network's input. Dimensions: B images, P keypoints, h, w of a
-heatmap.
+Points are (y, x) as fractions of the network's input. Dimensions: B images, P keypoints, h × w
+cells of a heatmap.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cvpipe.geometry.heatmaps import gaussians, mean_places
 def pose_loss(
     outputs: Mapping[str, tf.Tensor], points: tf.Tensor, counted: tf.Tensor, loss: PoseLoss
 ) -> dict[str, tf.Tensor]:
-    """Return the loss by its `kind`, float32 [B]: the mean over the keypoints that count.
+    """Return {loss.kind: float32 [B]}, the mean loss over the annotated keypoints.
 
     Args:
         outputs: "coordinates" float32 [B, P, 2], or "heatmaps" float32 [B, h, w, P].
-        points: float32 [B, P, 2], the true places.
+        points: float32 [B, P, 2], the true positions.
         counted: bool [B, P], False for points that aren't annotated.
         loss: the configuration.
     """
@@ -49,6 +49,6 @@ def smooth_l1(error: tf.Tensor, beta: float) -> tf.Tensor:
 
 
 def mean_of_counted(cost: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Return the mean, float32 [B], of the costs [B, P] that count; 0 where none does."""
+    """Return the mean, float32 [B], of the losses [B, P] that count; 0 if none counts."""
     total = tf.reduce_sum(tf.where(counted, cost, 0.0), -1)
     return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(counted, cost.dtype), -1))

@@ -1,8 +1,8 @@
-"""Losses of networks that label every pixel, per image and part of the loss.
+"""Segmentation losses per image and part.
 
 Losses have the dtype of the logits: float32, except in gradient checks. Pixels labeled IGNORED do
 not count; an image of such pixels alone has loss 0 and gradient 0.
-Dimensions: B images, h, w their size, P = h w pixels, K classes.
+Dimensions: B images of h × w = P pixels, K classes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from cvpipe.geometry.matching import hard_negatives
 
 PART = {"softmax": "cross_entropy", "focal": "focal", "dice": "dice"}
 """The name of the loss's first part, for each `loss.kind`."""
-# How sure a pixel may be, as far as the focal loss can tell: a power has no gradient at 0.
+# Lower bound of 1 − p in the focal loss: a power has no gradient at 0.
 _LEAST_DOUBT = 1e-7
 
 
 def part_names(loss: SegmentationLoss) -> tuple[str, ...]:
-    """The names of what `segmentation_loss` returns."""
+    """Return the names of the parts that `segmentation_loss` returns."""
     adds_dice = isinstance(loss, PixelLoss) and loss.dice_weight > 0
     return (PART[loss.kind], "dice") if adds_dice else (PART[loss.kind],)
 
@@ -39,12 +39,12 @@ def part_names(loss: SegmentationLoss) -> tuple[str, ...]:
 def segmentation_loss(
     logits: tf.Tensor, mask: tf.Tensor, loss: SegmentationLoss
 ) -> dict[str, tf.Tensor]:
-    """The parts of the loss that the configuration names.
+    """Compute the parts of the configured loss.
 
-    An image's cross-entropy or focal loss is the mean over its pixels that aren't ignored, weighted
-    by the weight w of each pixel's class: Σ w l / Σ w. With `hard_pixels` below 1 the mean is over
-    this share of them, those whose w l is largest, and at least one (online hard examples,
-    Shrivastava et al. 2016; of pixels, the bootstrapped cross-entropy of Pohlen et al. 2017).
+    The cross-entropy or focal loss of an image is the mean over its valid pixels, weighted by
+    class: Σ w l / Σ w. With `hard_pixels` below 1, the mean goes over this fraction of them, those
+    with the largest w l, and over at least one (online hard example mining, Shrivastava et al.
+    2016; on pixels, the bootstrapped cross-entropy of Pohlen et al. 2017).
 
     Args:
         logits: float32 [B, h, w, K].
@@ -53,16 +53,16 @@ def segmentation_loss(
 
     Returns:
         float32 [B] for each of `part_names`: "cross_entropy" or "focal" in nats; "dice" in 0 … 1,
-        times `dice_weight` where that is added.
+        multiplied by `dice_weight` if it is a second part.
 
     Raises:
-        ConfigError: `class_weights` are neither none nor one a class.
+        ConfigError: the number of `class_weights` is neither 0 nor K.
     """
     classes = logits.shape[-1]
     if isinstance(loss, PixelLoss) and len(loss.class_weights) not in (0, classes):
         raise ConfigError(
             f"loss.class_weights: {len(loss.class_weights)} numbers for {classes} classes; give one"
-            " a class, or leave it out"
+            " per class, or omit the key"
         )
     images = tf.shape(logits)[0]
     scores = tf.reshape(logits, [images, -1, classes])
@@ -87,10 +87,10 @@ def segmentation_loss(
 
 
 def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-    """−ln p of the true class, with the gradient p − g of the scores written out.
+    """Compute −ln p of the true class, with an explicit gradient p − g.
 
-    TensorFlow's own has a softmax of its own, and where it is to be deterministic takes twice as
-    long as this: a quarter of a step where every pixel is classified.
+    TensorFlow's op computes the softmax again and, in deterministic mode, takes twice as long: a
+    quarter of a training step in segmentation.
 
     Args:
         scores: float32 [..., K].
@@ -98,7 +98,7 @@ def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor)
         truth: g, [..., K], 1 for the true class, else 0.
 
     Returns:
-        float32 [...], in nats, up to 87: more than the smallest float32 can say.
+        float32 [...], in nats, at most 87, the −ln of the smallest normal float32.
     """
 
     @tf.custom_gradient
@@ -112,12 +112,12 @@ def cross_entropy(scores: tf.Tensor, probabilities: tf.Tensor, truth: tf.Tensor)
 
 
 def focal(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
-    """−(1 − p)^γ ln p of the softmax's p for the true class: Lin et al. 2017, equation 4, whose p
-    is a sigmoid's there.
+    """Focal loss of a softmax, −(1 − p)^γ ln p for the true class (Lin et al. 2017, equation 4,
+    where p is a sigmoid's).
 
     Args:
         wrong: float32 [...], −ln p.
-        gamma: γ ≥ 0; 0 leaves the cross-entropy.
+        gamma: γ ≥ 0; 0 gives the cross-entropy.
 
     Returns:
         float32 [...], in nats.
@@ -128,24 +128,24 @@ def focal(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
 def soft_dice(
     probabilities: tf.Tensor, wrong: tf.Tensor, truth: tf.Tensor, valid: tf.Tensor
 ) -> tf.Tensor:
-    """1 − 2 Σ p g / (Σ p² + Σ g²), the mean over the classes that an image's mask shows (Milletari
-    et al. 2016, section 3).
+    """Soft Dice loss, 1 − 2 Σ p g / (Σ p² + Σ g²), averaged over the classes present in an image's
+    mask (Milletari et al. 2016, section 3).
 
-    p are the softmax's probabilities, g is 1 for the true class, and sums go over the image's valid
-    pixels. All classes shown count alike, however few their pixels.
+    p are softmax probabilities, g is 1 for the true class, and sums go over the valid pixels of an
+    image. All classes present have equal weight.
 
     Args:
         probabilities: float32 [B, P, K].
         wrong: float32 [B, P], the cross-entropy of the labels.
-        truth: g, [B, P, K], whatever where a pixel isn't valid.
+        truth: g, [B, P, K], arbitrary for invalid pixels.
         valid: bool [B, P].
 
     Returns:
         float32 [B] in 0 … 1.
     """
     counts = tf.cast(valid, probabilities.dtype)
-    # The true class's probability as e^(−cross-entropy), whose gradient takes less than that of a
-    # sum over all classes.
+    # The probability of the true class as e^(−cross-entropy): its gradient is cheaper than that of
+    # a sum over all classes.
     own = counts * tf.exp(-wrong)
     shared, pixels = tf.unstack(
         tf.matmul(truth, tf.stack([own, counts], -1), transpose_a=True), axis=-1
@@ -157,11 +157,11 @@ def soft_dice(
 
 
 def expected_initial_loss(loss: SegmentationLoss, classes: int) -> float | None:
-    """The loss of an untrained network, whose scores are all about equal; None where it depends on
-    the masks, as Dice does.
+    """Return the loss of an untrained network, whose scores are about equal; None if it depends on
+    the masks, as with Dice.
 
     Args:
-        loss: the configuration of the loss; without what l1 and l2 add.
+        loss: the configuration of the loss; L1 and L2 terms are not included.
         classes: K.
     """
     if "dice" in part_names(loss):
@@ -172,23 +172,20 @@ def expected_initial_loss(loss: SegmentationLoss, classes: int) -> float | None:
 
 
 def _smoothed(wrong: tf.Tensor, scores: tf.Tensor, share: float) -> tf.Tensor:
-    """The cross-entropy [B, P] with this share of each label spread evenly over the classes
-    (Szegedy et al. 2015, section 7).
-    """
+    """Apply label smoothing to the cross-entropy [B, P] (Szegedy et al. 2015, section 7)."""
     of_all = tf.reduce_logsumexp(scores, -1) - tf.reduce_mean(scores, -1)
     return (1 - share) * wrong + share * of_all
 
 
 def _mean(cost: tf.Tensor, labels: tf.Tensor, valid: tf.Tensor, loss: PixelLoss) -> tf.Tensor:
-    """The weighted mean [B] of what pixels cost, [B, P], over those that count."""
+    """Return the weighted mean [B] of the pixel losses [B, P] over the pixels that count."""
     weight = tf.ones_like(cost)
     if loss.class_weights:
         weight = tf.gather(tf.constant(loss.class_weights, cost.dtype), labels)
     if loss.hard_pixels < 1:
         weighted = tf.stop_gradient(weight * cost)
         hardest = hard_negatives(weighted, valid, valid, loss.hard_pixels, minimum=1)
-        # NaN is neither more nor less than anything; that a network has diverged must show all the
-        # same.
+        # Hard pixel mining never selects NaN. Include it, so that a diverged network is noticed.
         valid &= hardest | tf.math.is_nan(weighted)
     weight = tf.where(valid, weight, 0)
     return tf.math.divide_no_nan(tf.reduce_sum(weight * cost, 1), tf.reduce_sum(weight, 1))

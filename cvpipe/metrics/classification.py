@@ -1,5 +1,4 @@
-"""Scores of a classifier, accumulated batch by batch in NumPy; padding and unreadable examples have
-weight 0.
+"""Classification metrics, accumulated in NumPy. Examples of weight 0 are padding or unreadable.
 
 Dimensions: B examples, K classes.
 """
@@ -33,7 +32,7 @@ class ClassificationMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Adds a batch: predictions["probabilities"] float32 [B, K], targets["label"] int [B],
+        """Add a batch: predictions["probabilities"] float32 [B, K], targets["label"] int [B],
         weight float [B] of 0 and 1.
         """
         counted = np.asarray(weight) > 0
@@ -42,7 +41,7 @@ class ClassificationMetrics:
         of_label = probabilities[np.arange(len(labels)), labels]
         answers = probabilities.argmax(-1)
         np.add.at(self.confusion, (labels, answers), 1)
-        # Ties are resolved as argmax and top_k do: the lower class first.
+        # Ties go to the lower class, as in argmax and top_k.
         earlier = np.arange(len(self.classes)) < labels[:, np.newaxis]
         ahead = (probabilities > of_label[:, np.newaxis]) | (
             (probabilities == of_label[:, np.newaxis]) & earlier
@@ -58,19 +57,18 @@ class ClassificationMetrics:
         )
 
     def result(self) -> dict[str, Any]:
-        """The scores; shares in [0, 1], nan where there is nothing to divide by.
+        """Return the scores. Fractions are in [0, 1], nan if the denominator is 0.
 
-        loss is the mean −ln of the true class's probability, in nats, whatever was minimized: the
-        cross-entropy where probabilities add up to 1, and comparable only between models whose
-        probabilities are made in the same way.
+        loss is the mean of −ln p of the true class, in nats, independent of the training loss. It
+        is the cross-entropy if the probabilities add up to 1. Compare it only between models that
+        compute their probabilities in the same way.
 
         Returns:
-            images, accuracy, top5_accuracy, loss, calibration_error (expected, 15 equal bins; Guo
-            et al. 2017, equation 3),
-            macro_f1 (over the classes that have examples), per_class {name: {precision, recall, f1,
-            images, label_share, answer_share}},
-            confusion_matrix (list of rows, the true class each), calibration_bins (rows of
-            examples, sum of confidences, correct).
+            images, accuracy, top5_accuracy, loss, calibration_error (expected calibration error
+            over 15 equal bins; Guo et al. 2017, equation 3), macro_f1 (over the classes with
+            examples), per_class {name: {precision, recall, f1, images, label_share, answer_share}},
+            confusion_matrix (a row per true class), calibration_bins (rows of examples, sum of
+            confidences, correct answers).
         """
         images = int(self.confusion.sum())
         hits, truths, answers = (

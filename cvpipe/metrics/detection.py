@@ -1,8 +1,7 @@
-"""Scores of a detector, accumulated batch by batch in NumPy; padding and unreadable examples have
-weight 0.
+"""Detection metrics, accumulated in NumPy. Examples of weight 0 are padding or unreadable.
 
-Kept are detections, annotations and the pairs of both that overlap, not images. Dimensions: B
-images, S detections and M objects an image.
+Detections, annotations and the pairs that overlap are kept in memory until `result`. Dimensions: B
+images, S detections and M objects per image.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from cvpipe.metrics.shares import class_shares
 
 
 class DetectionMetrics:
-    """COCO's twelve numbers, Pascal VOC's AP, precision-recall curves and what goes wrong."""
+    """COCO's twelve metrics, Pascal VOC's AP, precision-recall curves and counts of error types."""
 
     def __init__(self, classes: tuple[str, ...], score_threshold: float = 0.3):
-        """`score_threshold`, in [0, 1], is for `errors` and shares; other scores rank all
-        detections.
+        """`score_threshold`, in [0, 1], applies to `errors` and class shares; the other metrics use
+        all detections.
         """
         self.classes = classes
         self.score_threshold = score_threshold
         self._images = self._detections = self._objects = 0
-        # A batch of nothing, so that a result of nothing is one too.
+        # An empty batch, so that `result` works without any update.
         none, boxes = np.zeros(0, np.int64), np.zeros((0, 4))
         self._parts: list[tuple[Detections, GroundTruth, Pairs]] = [
             (
@@ -45,18 +44,17 @@ class DetectionMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Adds a batch, of which images of weight 0 don't count; weight is float [B] of 0 and 1.
+        """Add a batch; images of weight 0 don't count.
 
         Args:
             predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores"
-                float [B, S] in [0, 1],
-                "class_ids" int [B, S], "count" int [B], how many of the S are answers, and
-                "image_size" int [B, 2], the original
-                image's height and width in pixels.
-            targets: "boxes" float [B, M, 4], normalized corners; "labels" int [B, M], −1 where a
-                slot is empty; "crowd" bool [B, M];
-                and, where annotations give areas of their own, "area" float [B, M] in pixels²,
-                below 0 for those without.
+                float [B, S] in [0, 1], "class_ids" int [B, S], "count" int [B], the number of valid
+                slots, and "image_size" int [B, 2], height and width of the original image in
+                pixels.
+            targets: "boxes" float [B, M, 4], normalized corners; "labels" int [B, M], −1 in empty
+                slots; "crowd" bool [B, M]; optionally "area" float [B, M] in pixels², below 0 if
+                the annotation has none.
+            weight: float [B] of 0 and 1.
         """
         counted = np.asarray(weight) > 0
         answers = {
@@ -76,19 +74,17 @@ class DetectionMetrics:
         self._objects += len(part[1].label)
 
     def result(self) -> dict[str, Any]:
-        """The scores, in [0, 1]; nan where there are no objects to find.
+        """Return the scores, in [0, 1]; nan if there are no objects.
 
         Returns:
             ap, ap50, ap75, ap_small, ap_medium, ap_large, ar1, ar10, ar100, ar_small, ar_medium,
-            ar_large as COCO defines them (Lin et
-            al. 2014 and its evaluation code), voc_ap_11 and voc_ap_area (`voc_ap`), all of them
-            means over the classes that have
-            objects; images and objects, without crowd regions and difficult ones; per_class {name:
-            {ap, ap50, ap75, ar100, voc_ap_11,
-            voc_ap_area, objects, label_share, answer_share}}, shares being those of these objects,
-            and of the answers from `score_threshold` on; precision_recall {"iou": 0.5, "recall":
-            101 numbers, "precision": as many, the mean over the classes, "per_class": {name: as
-            many}}; errors {"score_threshold" and the counts of
+            ar_large as COCO defines them (Lin et al. 2014 and its evaluation code), voc_ap_11 and
+            voc_ap_area (`voc_ap`), all of them means over the classes with objects; images;
+            objects, without crowd regions and difficult ones; per_class {name: {ap, ap50, ap75,
+            ar100, voc_ap_11, voc_ap_area, objects, label_share, answer_share}}, where shares are
+            fractions of these objects and of the detections with at least `score_threshold`;
+            precision_recall {"iou": 0.5, "recall": 101 numbers, "precision": 101 means over the
+            classes, "per_class": {name: 101 numbers}}; errors {"score_threshold" and the counts of
             `count_errors`}.
         """
         detections, objects, pairs = (
@@ -132,7 +128,7 @@ class DetectionMetrics:
         }
 
     def _answered(self, detections: Detections) -> np.ndarray:
-        """Count the answers of each class that errors are counted of, int64 [K]."""
+        """Count the detections of each class with at least `score_threshold`, int64 [K]."""
         shown = detections.score >= self.score_threshold
         return np.bincount(detections.label[shown], minlength=len(self.classes))
 

@@ -1,6 +1,7 @@
-"""COCO's twelve numbers, by faster-coco-eval: pycocotools' to the last bits, in C++.
+"""COCO's twelve metrics, computed by faster-coco-eval in C++. They agree with pycocotools to the
+last bits.
 
-Dimensions: T IoU thresholds, R recalls, K classes, A ranges of area, L limits of detections.
+Dimensions: T IoU thresholds, R recall levels, K classes, A area ranges, L detection limits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LIMITS = (1, 10, 100)
 
 
 class CocoTables:
-    """COCO's precision and recall, from which all its scores are means; nan where a class has no
+    """COCO's precision and recall tables. All its scores are means of them; nan for classes without
     objects.
     """
 
@@ -35,7 +36,7 @@ class CocoTables:
         """float64 [T, K, A, L]."""
 
     def scores(self) -> dict[str, float]:
-        """The twelve numbers over all classes that have objects."""
+        """Return the twelve metrics over the classes with objects."""
         return {
             "ap": mean_of_defined(self.ap()),
             "ap50": mean_of_defined(self.ap(0.5)),
@@ -46,15 +47,15 @@ class CocoTables:
         }
 
     def ap(self, iou: float | None = None, size: str = "all") -> np.ndarray:
-        """Average precision of every class, [K], at one IoU or over all ten."""
+        """Return the average precision of every class, [K], at one IoU or averaged over all ten."""
         return self.curve(iou, size).mean((0, 1))
 
     def ar(self, size: str = "all", limit: int = 100) -> np.ndarray:
-        """Average recall of every class over all IoUs, [K]."""
+        """Return the average recall of every class over all IoUs, [K]."""
         return self.recall[:, :, SIZES.index(size), LIMITS.index(limit)].mean(0)
 
     def curve(self, iou: float | None = None, size: str = "all") -> np.ndarray:
-        """Precision at every recall, [T or 1, R, K]."""
+        """Return the precision at every recall level, [T or 1, R, K]."""
         chosen = slice(None) if iou is None else [THRESHOLDS.index(iou)]
         return self.precision[chosen][..., SIZES.index(size), -1]
 
@@ -62,7 +63,7 @@ class CocoTables:
 def _evaluate(
     detections: Detections, objects: GroundTruth, images: int, classes: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    # Here: evaluation only imports it once it has something to score.
+    # Imported here, because only scoring needs it.
     from faster_coco_eval import COCO, COCOeval_faster
 
     def coco(annotations: list[dict[str, Any]]) -> COCO:
@@ -103,7 +104,7 @@ def _rows(
     """Return the fields that COCO's annotations and detections share. Boxes are [x, y, width,
     height] and ids begin at 1.
     """
-    # Differences of rounded numbers aren't round.
+    # Differences of rounded numbers have to be rounded again.
     xywh = np.round(np.concatenate([box[:, 1::-1], box[:, :1:-1] - box[:, 1::-1]], 1), DECIMALS)
     columns = zip(image.tolist(), label.tolist(), xywh.tolist(), areas.tolist(), strict=True)
     return [

@@ -1,4 +1,4 @@
-"""Error types of a detector's answers, after TIDE (Bolya et al. 2020, section 2.2).
+"""Error types of detections, after TIDE (Bolya et al. 2020, section 2.2).
 
 Dimensions: D detections, O objects and P pairs of all images.
 """
@@ -20,28 +20,26 @@ def count_errors(
 ) -> dict[str, int]:
     """Count correct detections, wrong detections by type of error, and missed objects.
 
-    Only detections with at least `score_threshold` count. By falling score, each takes the free
-    object of its class with the largest IoU, of at least 0.5, and is correct. Of the others, those
-    with half or more of their area in a crowd region of their class are ignored. The rest are wrong
-    by the first type that applies:
-        location: the IoU with an object of their class is in [0.1, 0.5);
-        class: the IoU with an object of another class is at least 0.5;
-        duplicate: the IoU with an object of their class, taken by a better detection, is at least
-            0.5;
-        background: the IoU with every object is below 0.1;
-        both: the IoU with an object of another class is in [0.1, 0.5).
+    Only detections with at least `score_threshold` count. In order of decreasing score, each is
+        matched to the unmatched object of its class with the largest IoU of at least 0.5, and is
+        then correct. Unmatched detections with at least half of their area in a crowd region of
+        their class are ignored. The rest are errors of the first type that applies: location: the
+        IoU with an object of their class is in [0.1, 0.5); class: the IoU with an object of another
+        class is at least 0.5; duplicate: the IoU with an object of their class that a better
+        detection matched is at least 0.5; background: the IoU with every object is below 0.1; both:
+        the IoU with an object of another class is in [0.1, 0.5).
 
     Returns:
-        correct, location, class, duplicate, background, both: numbers of detections.
-        missed: number of objects, without crowds, that no detection takes and no detection with a
-            location or class error overlaps most.
+        correct, location, class, duplicate, background, both: numbers of detections. missed: number
+        of objects, without crowds, that are neither matched nor the best overlap of a detection
+        with a location or class error.
     """
     is_counted = detections.score >= score_threshold
     kept = is_counted[pairs.detection]
     pairs = Pairs(*(column[kept] for column in pairs))
     same = detections.label[pairs.detection] == objects.label[pairs.object]
     crowd = objects.crowd[pairs.object]
-    is_taken, is_right = _taken(
+    is_taken, is_right = _match(
         detections, objects, pairs, np.flatnonzero(same & ~crowd & (pairs.iou >= FOREGROUND))
     )
     ignored = np.zeros(len(is_counted), bool)
@@ -66,11 +64,11 @@ def count_errors(
     return {**counts, "missed": int((~is_taken & ~objects.crowd).sum())}
 
 
-def _taken(
+def _match(
     detections: Detections, objects: GroundTruth, pairs: Pairs, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Match detections to objects greedily among the candidate pairs. Returns bool [O], the objects
-    taken, and bool [D], the detections that took one.
+    """Match detections to objects greedily among the candidate pairs. Returns bool [O], the matched
+    objects, and bool [D], the matched detections.
     """
     of = pairs.detection[candidates]
     order = candidates[
@@ -86,8 +84,8 @@ def _taken(
 
 
 def _best(pairs: Pairs, allowed: np.ndarray, detections: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest IoU of every detection among the allowed pairs, float64 [D], 0 for none; and the
-    object, int64 [D].
+    """Return the largest IoU of every detection among the allowed pairs, float64 [D], 0 for none,
+    and its object, int64 [D].
     """
     rows = np.flatnonzero(allowed)
     rows = rows[np.lexsort((pairs.object[rows], -pairs.iou[rows], pairs.detection[rows]))]

@@ -1,8 +1,7 @@
-"""A detector's answers and the annotations as rows, image after image, and the pairs of both that
-overlap.
+"""Detections, annotated objects and their overlapping pairs as flat tables over all images.
 
-Dimensions: B images, S detections and M objects an image, at most; D detections, O objects and P
-pairs in all.
+Dimensions: B images, at most S detections and M objects per image; D detections, O objects and P
+pairs in total.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import numpy as np
 from cvpipe.metrics.pixel_boxes import area, overlaps, rounded
 
 LEAST_OVERLAP = 0.1
-"""The IoU from which a pair is kept: below it, TIDE calls a detection background (Bolya et al.
-2020, section 2.2).
+"""Minimum IoU of a pair. Below it, TIDE counts a detection as background (Bolya et al. 2020,
+section 2.2).
 """
 
 
 class Detections(NamedTuple):
-    """A detector's answers, one per row."""
+    """Detections, one per row."""
 
     image: np.ndarray
     """int64 [D]: the image's number."""
@@ -43,13 +42,13 @@ class GroundTruth(NamedTuple):
     box: np.ndarray
     """float64 [O, 4]: corners in pixels, rounded."""
     crowd: np.ndarray
-    """bool [O]: crowd regions and objects marked as difficult, which scores ignore."""
+    """bool [O]: True for crowd regions and difficult objects, which scores ignore."""
     area: np.ndarray
-    """float64 [O]: in pixels², of the object where its annotation says it, else of the box."""
+    """float64 [O]: area in pixels², of the object if annotated, else of its box."""
 
 
 class Pairs(NamedTuple):
-    """Detections and objects of the same image that overlap, of whatever classes."""
+    """Overlapping detections and objects of the same image, of any classes."""
 
     detection: np.ndarray
     """int64 [P]: rows of `Detections`."""
@@ -58,7 +57,7 @@ class Pairs(NamedTuple):
     iou: np.ndarray
     """float64 [P]."""
     inside: np.ndarray
-    """float64 [P]: the share of the detection's area that lies in the object."""
+    """float64 [P]: fraction of the detection's area that lies in the object."""
 
 
 Rows = TypeVar("Rows", Detections, GroundTruth, Pairs)
@@ -69,18 +68,15 @@ def rows_of(
     targets: Mapping[str, np.ndarray],
     first: tuple[int, int, int],
 ) -> tuple[Detections, GroundTruth, Pairs]:
-    """Return a batch as rows, with boxes rounded as `pixel_boxes` says.
+    """Return the rows of a batch, with rounded boxes (see `pixel_boxes.DECIMALS`).
 
     Args:
         predictions: "boxes" float [B, S, 4], corners in pixels of the original image, "scores"
-            float [B, S], "class_ids" int [B, S]
-            and "count" int [B], how many of the S are answers.
-        targets: "boxes" float [B, M, 4], normalized corners, "extent" int [B, 2], the original
-            image's height and width, "labels"
-            int [B, M], −1 where a slot is empty, "crowd" bool [B, M], and perhaps "area" float [B,
-            M] in pixels², below 0 where
-            the annotation has none.
-        first: the numbers of the batch's first image, detection and object.
+            float [B, S], "class_ids" int [B, S] and "count" int [B], the number of valid slots.
+        targets: "boxes" float [B, M, 4], normalized corners, "extent" int [B, 2], height and width
+            of the original image, "labels" int [B, M], −1 in empty slots, "crowd" bool [B, M], and
+            optionally "area" float [B, M] in pixels², below 0 if the annotation has none.
+        first: row numbers of the batch's first image, detection and object.
     """
     boxes = rounded(predictions["boxes"])
     is_answer = np.arange(boxes.shape[1]) < np.asarray(predictions["count"])[:, np.newaxis]
@@ -107,7 +103,7 @@ def rows_of(
 
 
 def joined(kind: type[Rows], parts: Sequence[Rows]) -> Rows:
-    """Rows of several batches as one; there must be at least one batch."""
+    """Concatenate the rows of at least one batch."""
     return kind(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 

@@ -13,18 +13,16 @@ IOU = 0.5
 
 
 def voc_ap(detections: Detections, objects: GroundTruth, pairs: Pairs, classes: int) -> np.ndarray:
-    """Average precision of every class at IoU 0.5, by both rules.
+    """Return the average precision of every class at IoU 0.5, by the 11-point and the area rule.
 
-    Every detection, by falling score, stands for the object of its class that it overlaps most. It
-    is right if their IoU is at least
-    0.5 and the object has no better detection; it doesn't count if the object is marked as
-    difficult; else it is wrong. Boxes are
-    continuous: without the devkit's one pixel more of width and height.
+    In order of decreasing score, every detection is assigned to the object of its class that it
+    overlaps most. With an IoU of at least 0.5, it is correct if no better detection has the object,
+    and ignored if the object is difficult. All other detections are wrong. Box sizes are
+    continuous; the devkit adds one pixel to widths and heights.
 
     Returns:
-        float64 [2, classes]: the mean of eleven precisions (until 2009) and the area under the
-        curve (since 2010); nan where a class
-        has no objects.
+        float64 [2, classes]: the 11-point mean (until 2009) and the area under the curve (since
+        2010); nan for classes without objects.
     """
     right, counts = _verdicts(detections, objects, pairs)
     scores = np.full((2, classes), np.nan)
@@ -38,13 +36,13 @@ def voc_ap(detections: Detections, objects: GroundTruth, pairs: Pairs, classes: 
 
 
 def average_precision(right: np.ndarray, objects: int) -> tuple[float, float]:
-    """AP of detections by falling score, bool [D], by the 11-point and the area rule; `objects` is
-    at least 1.
+    """Return the AP by the 11-point and the area rule of detections sorted by decreasing score,
+    bool [D]. `objects`, at least 1, is the number of objects.
     """
     hits = np.cumsum(right)
     recall = np.concatenate([[0], hits / objects])
     precision = np.concatenate([hits / np.arange(1, len(right) + 1), [0]])
-    # The best precision at this recall or a higher one.
+    # The highest precision at this recall or above.
     best = np.maximum.accumulate(precision[::-1])[::-1]
     eleven = best[np.searchsorted(recall[1:], np.arange(11) / 10 - 1e-12)].mean()
     return float(eleven), float((np.diff(recall) * best[:-1]).sum())
@@ -60,8 +58,8 @@ def _verdicts(
     own = np.flatnonzero(
         (detections.label[pairs.detection] == objects.label[pairs.object]) & (pairs.iou >= IOU)
     )
-    # The best pair of each detection, and of these the best detection of each object, then the
-    # earlier ones.
+    # Select the best pair of each detection, then the best detection of each object. Ties go to the
+    # earlier one.
     own = own[np.lexsort((pairs.object[own], -pairs.iou[own], pairs.detection[own]))]
     own = own[np.unique(pairs.detection[own], return_index=True)[1]]
     is_difficult = objects.crowd[pairs.object[own]]

@@ -1,5 +1,4 @@
-"""Scores of a localizer, accumulated batch by batch in NumPy; padding and unreadable examples have
-weight 0.
+"""Localization metrics, accumulated in NumPy. Examples of weight 0 are padding or unreadable.
 
 Dimensions: B images, K classes.
 """
@@ -16,12 +15,12 @@ from cvpipe.metrics.pixel_boxes import overlaps, rounded
 from cvpipe.metrics.shares import share
 
 LEAST_IOU = 0.5
-"""A box is right from this overlap with the object's on (Russakovsky et al. 2015, section 4.2)."""
+"""Minimum IoU of a correct box (Russakovsky et al. 2015, section 4.2)."""
 TOP = 5
 
 
 class LocalizationMetrics:
-    """Localization accuracy and error as ILSVRC counts them, overlaps, and a classifier's scores.
+    """ILSVRC's localization accuracy and error, IoUs, and classification metrics.
 
     Images without an object don't count.
     """
@@ -39,7 +38,7 @@ class LocalizationMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Take in a batch; images of weight 0 don't count.
+        """Add a batch; images of weight 0 don't count.
 
         Args:
             predictions: "probabilities" float32 [B, K]; "box" float [B, 4], ymin, xmin, ymax, xmax
@@ -61,15 +60,15 @@ class LocalizationMetrics:
         )
 
     def result(self) -> dict[str, Any]:
-        """Return the scores; shares in [0, 1], nan where there is nothing to divide by.
+        """Return the scores. Fractions are in [0, 1], nan if the denominator is 0.
 
         Returns:
-            images (with an object), localization_accuracy and localization_error (class right and
-            IoU at least 0.5, and its complement), top5_localization_accuracy and
-            top5_localization_error (the class among the five most probable), box_accuracy (IoU at
-            least 0.5, whatever the class), mean_iou; everything that `ClassificationMetrics`
-            returns, per_class with localization_accuracy and mean_iou; mistakes, the images by
-            what is wrong in them.
+            images (with an object), localization_accuracy (correct class and IoU at least 0.5) and
+            its complement localization_error, top5_localization_accuracy and
+            top5_localization_error (class among the five most probable), box_accuracy (IoU at least
+            0.5, any class), mean_iou; all results of `ClassificationMetrics`, with
+            localization_accuracy and mean_iou added to per_class; mistakes, numbers of images with
+            a wrong class, box or both.
         """
         none = np.zeros(0)
         labels = np.concatenate([none.astype(int), *self._labels])
@@ -99,8 +98,8 @@ class LocalizationMetrics:
 
 
 def _ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how many classes are more probable than the true one, int [B]; of equally probable
-    ones, the lower class is ahead, as in the answers.
+    """Return the rank of the true class from 0, int [B]; ties go to the lower class, as in the
+    answers.
     """
     own = probabilities[np.arange(len(labels)), labels][:, np.newaxis]
     lower = np.arange(probabilities.shape[1]) < labels[:, np.newaxis]

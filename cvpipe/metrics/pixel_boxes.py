@@ -1,4 +1,4 @@
-"""Boxes in pixels as scores see them, in NumPy: rounded once, with exact overlaps.
+"""Boxes in pixels for scores, in NumPy: rounded once, with exact overlaps.
 
 Boxes are float64 [..., 4], ymin, xmin, ymax, xmax in pixels.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 DECIMALS = 3
-"""Decimals of a pixel to which boxes are rounded. COCO annotates hundredths, which normalized
-float32 boxes miss by less than this. Without it IoUs that equal a threshold exactly, as some do in
-COCO's own example, would fall on either side.
+"""Decimals to which pixel coordinates are rounded. COCO annotates hundredths of a pixel, and
+normalized float32 boxes are off by less than this. Without rounding, IoUs that equal a threshold
+exactly, as in COCO's own example, could fall on either side of it.
 """
 
 
@@ -25,10 +25,11 @@ def area(boxes: np.ndarray) -> np.ndarray:
 
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU of rounded boxes that broadcast, and the share of a's area that lies in b.
+    """Return the IoU of rounded boxes, and the fraction of a's area that lies in b. Boxes
+    broadcast.
 
-    Both are float64 [...], and 0 where they would be divided by 0. They are quotients of whole
-    numbers, exact for images of up to 60,000 pixels a side: what is one half is 0.5.
+    Both are float64 [...], 0 if the denominator is 0. They are quotients of integers, exact for
+    images of up to 60,000 pixels a side.
     """
     a, b = (np.rint(boxes * 10**DECIMALS) for boxes in (a, b))
     shared = area(

@@ -1,5 +1,5 @@
-"""Scores of poses, accumulated batch by batch in NumPy; padding and unreadable examples have weight
-0, and keypoints that aren't annotated don't count.
+"""Pose metrics, accumulated in NumPy. Examples of weight 0 are padding or unreadable. Keypoints
+that aren't annotated don't count.
 
 Dimensions: B images, F figures of all images, P keypoints.
 """
@@ -14,11 +14,11 @@ import numpy as np
 from cvpipe.metrics.pose_oks import oks_scores
 
 SHARE = 0.1
-"""Largest error of a correct keypoint, as a share of the longer side of its figure's box."""
+"""Largest error of a correct keypoint, as a fraction of the longer side of its figure's box."""
 
 
 class PoseMetrics:
-    """PCK@0.1, the mean error, and average precision by OKS."""
+    """PCK@0.1, mean error, and average precision by OKS."""
 
     def __init__(self, names: tuple[str, ...]):
         self.names = names
@@ -37,7 +37,7 @@ class PoseMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Add a batch, of which images of weight 0 don't count; weight is float [B] of 0 and 1.
+        """Add a batch; images of weight 0 don't count.
 
         Args:
             predictions: "keypoints" float [B, P, 2], y and x in pixels of the original image;
@@ -45,7 +45,8 @@ class PoseMetrics:
                 width.
             targets: "keypoints" float [B, P, 2] and "box" float [B, 4] as fractions of the image;
                 "visibility" int [B, P], 0 for points that aren't annotated; "area" float [B], the
-                figure's pixels², below 0 where only its box is known.
+                figure's area in pixels², below 0 if only its box is known.
+            weight: float [B] of 0 and 1.
         """
         counted = np.asarray(weight) > 0
         extent = np.asarray(predictions["image_size"], np.float64)[counted]
@@ -64,15 +65,14 @@ class PoseMetrics:
             self._rows[name].append(values)
 
     def result(self) -> dict[str, Any]:
-        """Return the scores; nan where there is nothing to find.
+        """Return the scores; nan if nothing is annotated.
 
         Returns:
-            images; figures and keypoints, those that are annotated; pck, the share of these
-            keypoints that are found no further from their place than 0.1 × the longer side of the
-            figure's box (Yang and Ramanan 2013, PCK); pck_visible and pck_hidden, the same of those
-            that are visible, and hidden; mean_error, their mean distance as a share of that side;
-            oks_ap, oks_ap50 and oks_ap75, see `oks_scores`; per_keypoint {name: {pck, mean_error,
-            keypoints}}.
+            images; figures and keypoints, numbers of annotated ones; pck, the fraction of keypoints
+            predicted within 0.1 × the longer side of the figure's box (Yang and Ramanan 2013, PCK);
+            pck_visible and pck_hidden, the same over visible and over hidden keypoints; mean_error,
+            the mean distance as a fraction of that side; oks_ap, oks_ap50 and oks_ap75 from
+            `oks_scores`; per_keypoint {name: {pck, mean_error, keypoints}}.
         """
         rows = {name: np.concatenate(parts) for name, parts in self._rows.items()}
         annotated = rows["visibility"] > 0

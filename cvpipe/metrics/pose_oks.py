@@ -1,6 +1,6 @@
-"""Average precision by OKS, the similarity of keypoints, by faster-coco-eval.
+"""Average precision by object keypoint similarity (OKS), computed by faster-coco-eval.
 
-Dimensions: F figures, one an image, P keypoints.
+Dimensions: F figures, one per image, P keypoints.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-# How far, as a share of the root of a person's area, people place a point of COCO's differently
-# (cocodataset.org/#keypoints-eval).
+# Standard deviations between annotators of COCO's keypoints, as fractions of the square root of a
+# person's area (cocodataset.org/#keypoints-eval).
 COCO_SIGMAS = {
     "nose": 0.026,
     "eye": 0.025,
@@ -27,14 +27,14 @@ COCO_NAMES = (
     *(f"{side}_{part}" for part in list(COCO_SIGMAS)[1:] for side in ("left", "right")),
 )
 UNIFORM_SIGMA = 0.067
-"""The mean of COCO's, for all keypoints of other data."""
-# Rows of the evaluator's scores: over all thresholds, at 0.5, and at 0.75.
+"""Mean of COCO's sigmas, for the keypoints of other data."""
+# Averaged over all OKS thresholds, at 0.5, and at 0.75.
 SCORES = ("oks_ap", "oks_ap50", "oks_ap75")
 
 
 def sigmas_of(names: tuple[str, ...]) -> np.ndarray:
-    """Return the tolerance of each keypoint, float64 [P]: COCO's for its 17 points, else the same
-    for all.
+    """Return the sigma of each keypoint, float64 [P]: COCO's for its 17 keypoints, else
+    `UNIFORM_SIGMA`.
     """
     if set(names) != set(COCO_NAMES):
         return np.full(len(names), UNIFORM_SIGMA)
@@ -50,18 +50,18 @@ def oks_scores(
     scores: np.ndarray,
     names: tuple[str, ...],
 ) -> dict[str, float]:
-    """Evaluate one answer an image against its one figure, as COCO does.
+    """Evaluate one predicted pose per image against the image's one figure, as COCO does.
 
     OKS is the mean over annotated points of exp(−d² / (2 area (2σ)²)). The area is that of the
-    figure's outline, or of its box where the annotation doesn't say it.
+    figure's outline if annotated, else of its box.
 
     Args:
         points, truths: float64 [F, P, 2], y and x in pixels.
         visibility: int [F, P].
         boxes: float64 [F, 4], the figures' corners in pixels.
         areas: float64 [F], pixels².
-        scores: float64 [F], by which answers are ranked.
-        names: of the keypoints.
+        scores: float64 [F], confidences by which the poses are ranked.
+        names: names of the keypoints.
 
     Returns:
         oks_ap, the mean over OKS thresholds 0.5, 0.55 … 0.95; oks_ap50; oks_ap75. nan without
@@ -69,7 +69,7 @@ def oks_scores(
     """
     if not (visibility > 0).any():
         return dict.fromkeys(SCORES, float("nan"))
-    # Here: evaluation only imports it once it has something to score.
+    # Imported here, because only scoring needs it.
     from faster_coco_eval import COCO, COCOeval_faster
 
     def coco(keypoints: np.ndarray, **columns: np.ndarray) -> COCO:
@@ -97,7 +97,7 @@ def oks_scores(
     )
     evaluation.evaluate()
     evaluation.accumulate()
-    # [thresholds, recalls, classes, ranges of area, limits], −1 where nothing is to be found.
+    # [thresholds, recall levels, classes, area ranges, limits], −1 if nothing is annotated.
     precision = np.array(evaluation.eval["precision"], np.float64)[:, :, 0, 0, 0]
     precision = np.where(precision < 0, np.nan, precision).mean(1)
     return dict(
@@ -106,7 +106,7 @@ def oks_scores(
 
 
 def _row(image: int, keypoints: np.ndarray, box: np.ndarray, area: float) -> dict[str, Any]:
-    """Return COCO's annotation of a figure, keypoints [P, 3] (y, x, flag); ids begin at 1."""
+    """Return a figure as a COCO annotation. Keypoints are [P, 3] (y, x, flag); ids begin at 1."""
     top, left, bottom, right = box.tolist()
     return {
         "id": image + 1,

@@ -1,7 +1,7 @@
-"""Scores of label masks, accumulated image by image in NumPy; padding, ignored pixels and examples
-of weight 0 never count.
+"""Segmentation metrics, accumulated in NumPy. Padding, ignored pixels and examples of weight 0
+never count.
 
-Dimensions: B images, H, W their size, K classes.
+Dimensions: B images of H × W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class SegmentationMetrics:
     """
 
     def __init__(self, classes: tuple[str, ...], boundary: bool = True):
-        """`boundary`: whether boundary IoU is measured too, which takes most of the time."""
+        """`boundary`: True to measure boundary IoU, too, which takes most of the time."""
         self.classes = classes
         self.boundary = boundary
         self.confusion = np.zeros((len(classes), len(classes)), np.int64)
         """[K, K]: pixels; rows are the true class, columns the predicted one."""
         self._images = 0
         self._boundaries = np.zeros((3, len(classes)), np.int64)
-        """[3, K]: pixels in both boundaries of a class, in that of the truth, and in that of the
-        answer.
+        """[3, K]: pixels of each class in both boundaries, in the true boundary, and in the
+        predicted one.
         """
 
     def update(
@@ -41,14 +41,14 @@ class SegmentationMetrics:
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Adds a batch, of which images of weight 0 don't count; weight is float [B] of 0 and 1.
+        """Add a batch; images of weight 0 don't count.
 
         Args:
-            predictions: "mask" uint8 [B, H, W], a class for every pixel of an image; what lies to
-                the right of and below a smaller image
-                is IGNORED.
-            targets: "mask" uint8 [B, H', W'], of the same images, whose padding may differ: IGNORED
-                there and where nobody is to say.
+            predictions: "mask" uint8 [B, H, W], the class of every pixel; IGNORED to the right of
+                and below smaller images.
+            targets: "mask" uint8 [B, H', W'] of the same images; IGNORED in padding, which may
+                differ from that of the predictions, and in unlabeled pixels.
+            weight: float [B] of 0 and 1.
         """
         for answer, truth, counted in zip(
             predictions["mask"], targets["mask"], np.asarray(weight) > 0, strict=True
@@ -62,7 +62,7 @@ class SegmentationMetrics:
         self.confusion += _pairs(truth, answer)[:classes, :classes]
         if self.boundary:
             width = max(round(BOUNDARY_SHARE * float(np.hypot(*truth.shape))), 1)
-            # What is ignored is cut out of both, so that both masks end there.
+            # Ignored pixels are cut out of both masks, so that both have a boundary there.
             pairs = _pairs(
                 boundaries(truth, width),
                 boundaries(np.where(truth == IGNORED, truth, answer), width),
@@ -72,19 +72,18 @@ class SegmentationMetrics:
             ]
 
     def result(self) -> dict[str, Any]:
-        """The scores, in [0, 1]; nan where there is nothing to divide by.
+        """Return the scores, in [0, 1]; nan if the denominator is 0.
 
         Returns:
-            images and pixels that count; pixel_accuracy, mean_accuracy, mean_iou and
-            frequency_weighted_iou (Long et al. 2015, section 5);
-            boundary_iou (Cheng et al. 2021; see `boundaries`), from pixels of all images, mean over
-            the classes; per_class {name: {iou, accuracy, precision, boundary_iou, pixels,
-            label_share, answer_share}}, where accuracy is the share of the class's pixels that are
-            found (its recall), pixels are those of the truth and shares are of all pixels;
-            confusion_matrix (list of rows, the true class each).
-            Means leave out classes without a value:
-            for IoUs those that neither the truth nor the answers show, for accuracy those that the
-            truth doesn't show.
+            images and pixels, numbers of those that count; pixel_accuracy, mean_accuracy, mean_iou
+            and frequency_weighted_iou (Long et al. 2015, section 5); boundary_iou (Cheng et al.
+            2021), from the pixels of all images, averaged over the classes; per_class {name: {iou,
+            accuracy, precision, boundary_iou, pixels, label_share, answer_share}}, where accuracy
+            is the recall of the class, pixels is its number of true pixels, and shares are
+            fractions of all pixels; confusion_matrix (a row per true class).
+
+            Means leave out undefined values: the IoU of classes in neither the truth nor the
+            predictions, and the accuracy of classes not in the truth.
         """
         hits, truths, answers = (
             self.confusion.diagonal(),
@@ -121,12 +120,11 @@ class SegmentationMetrics:
 
 
 def boundaries(mask: np.ndarray, width: int) -> np.ndarray:
-    """A mask, uint8 [H, W], without the inside of its regions, which becomes IGNORED: what is left
-    of each class is its boundary.
+    """Return the boundaries of a mask's regions: uint8 [H, W], with interior pixels set to IGNORED.
 
-    A pixel is inside where all pixels up to `width` above, below, left, right and diagonally are in
-    the image and have its label. As in the authors' code of boundary IoU, the image's edge is a
-    boundary too.
+    A pixel is interior if all pixels of the square that extends `width` pixels around it lie in the
+    image and have its label. As in the authors' code of boundary IoU, the edge of the image is a
+    boundary, too.
     """
     corner = mask[1:, 1:]
     changes = (mask[:-1, :-1] != corner) | (mask[:-1, 1:] != corner) | (mask[1:, :-1] != corner)
@@ -149,7 +147,7 @@ def _any_within(marks: np.ndarray, span: int) -> np.ndarray:
 
 
 def _within_image(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both masks [H, W] without their padding."""
+    """Crop both masks [H, W] to the image, removing their padding."""
     answered = answer != IGNORED
     height, width = (int(np.flatnonzero(answered.any(axis)).max(initial=-1)) + 1 for axis in (1, 0))
     shown = slice(min(height, truth.shape[0])), slice(min(width, truth.shape[1]))

@@ -1,4 +1,4 @@
-"""Shares and means, and the share of each class among the answers beside that among the labels.
+"""Fractions, means, and the shares of the classes among labels and among answers.
 
 Dimensions: K classes.
 """
@@ -16,7 +16,7 @@ OF_LABELS, OF_ANSWERS = "label_share", "answer_share"
 
 
 def share(part: Any, whole: Any) -> np.ndarray:
-    """part / whole, float64, element by element; nan where the whole is 0."""
+    """Divide element by element, float64; nan where `whole` is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.divide(
         part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0
@@ -24,7 +24,7 @@ def share(part: Any, whole: Any) -> np.ndarray:
 
 
 def mean_of_defined(values: np.ndarray) -> float:
-    """The mean over what has a value, and isn't nan; nan where nothing has."""
+    """Return the mean of the values that are not nan; nan if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
@@ -33,19 +33,21 @@ def class_shares(labels: np.ndarray, answers: np.ndarray) -> list[dict[str, floa
     """Return "label_share" and "answer_share" of each class for a score's "per_class".
 
     Args:
-        labels: int [K], what is labeled as each class: images, objects or pixels.
-        answers: int [K], what is answered to be of each class.
+        labels: int [K], number of images, objects or pixels labeled as each class.
+        answers: int [K], number predicted as each class.
 
     Returns:
-        K pairs of shares in [0, 1]; nan where nothing is labeled, or answered.
+        K pairs of shares in [0, 1]; nan if there are no labels, or no answers.
     """
     pairs = zip(share(labels, labels.sum()), share(answers, answers.sum()), strict=True)
     return [{OF_LABELS: float(label), OF_ANSWERS: float(answer)} for label, answer in pairs]
 
 
 def one_sided(scores: Mapping[str, Any]) -> str | None:
-    """Say that all answers are of one class although labels are of several, or that there is none
-    although there are labels; None where neither is so, or the task has no such shares.
+    """Return a warning if all answers have one class although the labels have several, or if there
+    are labels but no answers.
+
+    None if neither holds or the task has no such shares.
     """
     rows = [(name, own) for name, own in scores.get("per_class", {}).items() if OF_ANSWERS in own]
     labeled = [name for name, own in rows if own[OF_LABELS] > 0]
@@ -58,7 +60,7 @@ def one_sided(scores: Mapping[str, Any]) -> str | None:
     else:
         return None
     return (
-        f"{fact}; if training longer doesn't change that, look for the reason with: cvpipe train"
+        f"{fact}; if longer training does not help, find the reason with: cvpipe train"
         " PIPELINE.yaml --sanity"
     )
 

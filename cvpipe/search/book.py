@@ -1,4 +1,4 @@
-"""The folder of a sweep: its files, and the trials so far."""
+"""The folder of a sweep: its files and its trials."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from cvpipe.training.run import Run
 
 
 class Book:
-    """Scores by run, which are kept from one start of a sweep to the next, and the trials made of
-    them.
-    """
+    """Record of a sweep: scores by run, which survive restarts, and the trials."""
 
     def __init__(
         self,
@@ -32,21 +30,22 @@ class Book:
         space: Sequence[Dimension],
         best_by: BestBy,
     ):
-        """Open the book of a sweep, or begin one.
+        """Open the record of a sweep, or create one.
 
         Args:
-            pipeline: the pipeline file, of which the folder keeps a copy.
-            head: what two starts of a sweep must have in common, each under a word for it.
-            best_by: the validation score that trials are compared by.
+            pipeline: the pipeline file, which is copied into the folder.
+            head: settings that must not change between starts of a sweep, by the names used in
+                errors.
+            best_by: the validation score by which trials are compared.
 
         Raises:
-            ConfigError: the folder holds another sweep, or something that is none.
+            ConfigError: the folder contains another sweep, or other files.
         """
         self.folder, self.metric = folder, f"validation {best_by.score}"
         self.pipeline = folder / "pipeline.yaml"
         self.trials: list[dict[str, Any]] = []
-        """In the order in which they were drawn, as `sweep` returns them, but with "runs" as seen
-        from the folder.
+        """Trials in the order drawn, as returned by `sweep`, but with "runs" relative to the
+        folder.
         """
         self._space, self._best_by = tuple(space), best_by
         self._file, self._hparams = folder / "sweep.json", folder / "hparams"
@@ -60,12 +59,11 @@ class Book:
         self._write()
 
     def score(self, config: Config, name: str, number: int, train: Train) -> dict[str, Any]:
-        """Return the `run_once` result of a run of round `number`. The run is trained first if no
-        result for this configuration is recorded; `name` is the name of its folder.
+        """Return the `run_once` result of a run of round `number`. Train the run first if no result
+        for this configuration is recorded. `name` is the name of its folder.
         """
         run, known = Run(self.folder / name), self._runs.get(name)
-        # A run that failed may not have got as far as its folder; a scored one whose folder was
-        # removed is wanted anew.
+        # A failed run may have no folder. A scored run whose folder was removed is trained again.
         same = run.config == config if run.config_file.exists() else bool(known and known["error"])
         if known is None or name in self._again or not same:
             self._runs[name] = {
@@ -77,7 +75,7 @@ class Book:
         return self._runs[name]
 
     def add(self, trial: dict[str, Any]) -> None:
-        """Takes in a trial whose runs are scored."""
+        """Add a trial whose runs are scored."""
         self.trials.append(trial)
         for name in trial["runs"]:
             run, group = self._runs[name], f"trial-{trial['trial']:03}"
@@ -92,7 +90,9 @@ class Book:
         self._write()
 
     def ranked(self) -> list[dict[str, Any]]:
-        """Return the trials, best first, the failed ones last; of equal ones the earlier first."""
+        """Return the trials sorted by score, best first, failed ones last. Ties keep their
+        order.
+        """
 
         def rank(trial: Mapping[str, Any]) -> float:
             score = trial["score"]

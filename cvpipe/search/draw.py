@@ -1,4 +1,4 @@
-"""Values for the next trial: Optuna's random sampler, within ranges that narrow from round to
+"""Sampling of trials by Optuna's random sampler, in ranges that are narrowed from round to
 round.
 """
 
@@ -10,14 +10,14 @@ from typing import Any
 from cvpipe.errors import UserError
 from cvpipe.search.space import Dimension, Range, Value
 
-# A round searches around the best of the trials before it: this share of them, and at least two.
+# A round searches around this fraction of the best earlier trials, and around at least two.
 BEST_SHARE = 0.25
-# After so many draws in a row that gave nothing new, nothing new is taken to be left.
+# After this many draws in a row without a new combination, the space counts as exhausted.
 MOST_DRAWS = 1000
 
 
 class Study:
-    """Trials drawn one after the other; the same seed and the same scores draw the same ones.
+    """Sequence of drawn trials, determined by the seed and the scores.
 
     Raises:
         UserError: Optuna isn't installed.
@@ -80,18 +80,18 @@ class Study:
 def narrowed(
     space: Sequence[Dimension], ranked: Sequence[Mapping[str, Any]], trials: int
 ) -> tuple[Dimension, ...]:
-    """From coarse to fine: the space around the best trials so far; choices stay as they are.
+    """Narrow the search space to the region of the best trials so far; choices are not changed.
 
     Args:
         ranked: the trials so far, best first, each with "values" by key, "round" and "score" (None
-            where it failed).
-        trials: how many there are in a round.
+            if it failed).
+        trials: number of trials per round.
     """
     good = [trial["values"] for trial in ranked if trial["score"] is not None]
     if len(good) < 2:
         return tuple(space)
     best = good[: max(2, round(BEST_SHARE * len(good)))]
-    # Each round adds its trials where the best ones are, so there they lie closer to each other.
+    # Each round adds its trials around the best ones, so the density there grows with the rounds.
     draws = trials * len({trial["round"] for trial in ranked})
     return tuple(
         (

@@ -1,5 +1,5 @@
-"""A sweep as TensorBoard's HParams dashboard shows it: a session a run, the folds of a trial being
-a group.
+"""Events for TensorBoard's HParams dashboard: a session per run, with the folds of a trial as a
+group.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvpipe.yaml_files import read_yaml
 
 
 def write_experiment(folder: Path, space: Sequence[Dimension], metric: str) -> None:
-    """Says what is searched, and by which score; `folder` is above those of the runs."""
+    """Write the search space and the metric. `folder` is the parent of the runs' folders."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(0):
         hp.hparams_config(
@@ -34,8 +34,8 @@ def write_run(
     score: float | None,
     epoch: int | None,
 ) -> None:
-    """A run with its trial's values and its score, at the epoch where it was reached; none where
-    the run failed.
+    """Write a run with its trial's values and its best score at that epoch. A failed run has no
+    score.
     """
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(epoch or 0):
@@ -61,6 +61,6 @@ def _domain(dimension: Dimension) -> Any:
 
 
 def _plain(value: Value) -> bool | int | float | str:
-    """A value as a number or truth where it is one."""
+    """Convert a value to bool, int or float if possible, else to str."""
     read = read_yaml(value, value)[0] if isinstance(value, str) else value
     return read if isinstance(read, (bool, int, float)) else str(value)

@@ -22,14 +22,14 @@ class Plan:
     search: tuple[str, ...] = ()
     """Search dimensions, parsed by `space.parse`; empty: one trial of the unchanged pipeline."""
     trials: int = 10
-    """Trials a round."""
+    """Trials per round."""
     rounds: int = 1
-    """Rounds; from the second on, ranges are narrowed around the best earlier trials."""
+    """Number of rounds. From the second on, ranges are narrowed around the best earlier trials."""
     folds: int | None = None
-    """Parts for cross-validation; None trains each trial once, on the pipeline's own splits."""
+    """Number of folds; None to train each trial once, on the pipeline's own splits."""
 
     def load(self, overrides: Sequence[str] = (), fold: int = 0) -> Config:
-        """Return the configuration of a run; raises ConfigError."""
+        """Return the configuration of one run; raises ConfigError."""
         cut = [] if self.folds is None else [f"data.fold={{of: {self.folds}, index: {fold}}}"]
         return config_file.load(self.pipeline, [*self.overrides, *overrides, *cut])
 

@@ -13,33 +13,31 @@ import yaml
 from cvpipe.config import Config
 from cvpipe.errors import ConfigError
 
-# A key's value in a trial: a number of a range, or a choice as it was written.
+# A key's value in a trial: a number, or a choice as written.
 Value = int | float | str
-# Overrides, `key=value` each, to the whole configuration; raises ConfigError.
+# Maps overrides, `key=value` each, to the configuration; raises ConfigError.
 Load = Callable[[Sequence[str]], Config]
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
 DIGITS = 4
-# A best value in this outermost share of its range may have its better neighbors beyond it.
+# If the best value lies in this outermost fraction of its range, better ones may lie beyond.
 EDGE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included, uniform or log-uniform."""
+    """Numbers from `low` to `high`, both inclusive, uniform or log-uniform."""
 
     key: str
     low: float
     high: float
     log: bool = False
     whole: bool = False
-    """Whole numbers only."""
+    """True for integers only."""
 
     def plain(self, drawn: float) -> Value:
-        """A drawn number as it goes into the pipeline: short enough to be typed again, and within
-        the range.
-        """
+        """Round a drawn number to four digits and clip it to the range."""
         return (
             int(drawn)
             if self.whole
@@ -47,8 +45,8 @@ class Range:
         )
 
     def narrowed(self, best: Sequence[float], trials: int) -> Range:
-        """The part of this range around the best values, and on either side as much as `trials`
-        draws lie apart on average.
+        """Narrow the range to the best values, with a margin of the mean distance of `trials`
+        draws.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
         margin = (high - low) / trials
@@ -62,7 +60,9 @@ class Range:
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """Return "lower" or "upper" if better values may lie beyond that end, so near it is."""
+        """Return "lower" or "upper" if the value is so near that end that better ones may lie
+        beyond it.
+        """
         low, high = self._scaled(self.low), self._scaled(self.high)
         position = (self._scaled(value) - low) / (high - low)
         return "lower" if position < EDGE else "upper" if position > 1 - EDGE else None
@@ -73,7 +73,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """Values to choose from, each as YAML."""
+    """A list of choices, each as YAML text."""
 
     key: str
     texts: tuple[str, ...]
@@ -83,11 +83,11 @@ Dimension = Range | Choices
 
 
 def parse(text: str) -> Dimension:
-    """Reads `key=low:high`, `key=low:high:log`, `key=low:high:linear` or `key=a,b,c`, the choices
-    being YAML.
+    """Parse `key=low:high`, `key=low:high:log`, `key=low:high:linear` or `key=a,b,c` with YAML
+    choices.
 
     Raises:
-        ConfigError: it is none of these, or there is nothing to search in it.
+        ConfigError: the text has another form, or there are fewer than two values to search.
     """
     key, _, given = text.partition("=")
     found = RANGE.fullmatch(given)
@@ -102,17 +102,17 @@ def parse(text: str) -> Dimension:
     if not -math.inf < low < high < math.inf:
         raise ConfigError(f"--search {text}: the first number must be below the second")
     if log and low <= 0:
-        raise ConfigError(f"--search {text}: on a logarithmic scale a range begins above 0")
+        raise ConfigError(f"--search {text}: a logarithmic range must begin above 0")
     return Range(key, low, high, log)
 
 
 def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
-    """Reads what is searched, and tries every choice and both ends of every range on the pipeline.
+    """Parse the search dimensions and validate every choice and both ends of every range.
 
-    A range is of whole numbers where the pipeline's key is.
+    Ranges of integer keys become integer ranges.
 
     Raises:
-        ConfigError: something in it is wrong, or the pipeline refuses a value.
+        ConfigError: a dimension is invalid, or the pipeline refuses a value.
     """
     space: list[Dimension] = []
     for text in texts:
@@ -130,8 +130,8 @@ def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
 
 
 def _choices(text: str) -> list[str]:
-    """The items of a YAML list without its brackets, each as it is written; nothing where it is no
-    such list.
+    """Split a YAML list without brackets into its items, as written; empty if the text is no such
+    list.
     """
     try:
         listed = yaml.compose(f"[{text}]", yaml.SafeLoader)

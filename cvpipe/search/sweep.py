@@ -1,15 +1,15 @@
-"""Random search, coarse to fine, and cross-validation: many runs of a pipeline, compared by their
-validation scores.
+"""Hyperparameter sweeps: random search from coarse to fine, and cross-validation.
 
-A sweep's folder holds, beside the runs trial-000, trial-001 … (with folds: trial-000/fold-0 …):
+Runs are compared by their validation scores. The test split is not used.
 
-    sweep.json       what is searched, what every run scored, and the trials, best first
+A sweep's folder contains the runs trial-000, trial-001 … (with folds: trial-000/fold-0 …) and:
+
+    sweep.json       the search space, the scores of all runs, and the trials, best first
     pipeline.yaml    a copy of the pipeline file
     hparams/         events for TensorBoard's HParams dashboard
 
-Trials are a function of the pipeline's seed and of what earlier rounds scored. So a sweep goes on
-by drawing them all again, and training those that have no score yet. Nothing is chosen by the test
-split.
+The pipeline's seed and the scores of earlier rounds determine the trials. To continue a sweep, all
+trials are drawn again, and those without a score are trained.
 """
 
 from __future__ import annotations
@@ -34,20 +34,18 @@ from cvpipe.training.run import Run
 
 
 def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[str, Any]:
-    """Makes a plan's trials in `folder`, or goes on with them.
+    """Run or continue the trials of a plan in `folder`.
 
     Returns:
-        "metric", such as "validation accuracy"; "best", the best trial's number; "trials", best
-        first, the failed ones last: each
-        with "trial", "round", "values" by key, "score" (with folds their mean) and "deviation"
-        (with folds, of the sample), both
-        None where it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes"
-        (sentences).
+        "metric", such as "validation accuracy"; "best", the number of the best trial; "trials",
+        best first, failed ones last: each with "trial", "round", "values" by key, "score" (with
+        folds, the mean) and "deviation" (with folds, the sample standard deviation), both None if
+        it failed, "scores" by fold, "seconds", "error" and "runs" (folders); "notes" (sentences).
 
     Raises:
-        ConfigError: the plan is wrong, or the folder holds another sweep.
+        ConfigError: the plan is invalid, or the folder contains another sweep.
         DataError: the data can't be opened.
-        Interrupted: asked to stop; the same plan goes on.
+        Interrupted: stopped by a signal; the same plan continues the sweep.
         UserError: no trial succeeded, or Optuna isn't installed.
     """
     space, config = plan.check(), plan.load()
@@ -66,8 +64,8 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     with Run(folder).locked():
         best_by = load_task(config, splits["train"].facts).best_by
         book = Book(folder, plan.pipeline, head, space, best_by)
-        # The file may be edited while the sweep lasts; and the copy, if it gives no name, would be
-        # called by its own.
+        # The file may be edited during the sweep, so the copy is read. The name is set explicitly,
+        # because it defaults to that of the file.
         copied = dataclasses.replace(
             plan, pipeline=book.pipeline, overrides=(f"name={config.name}", *plan.overrides)
         )
@@ -76,7 +74,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
         _run_trials(copied, space, study, book, train)
     result = book.result()
     if result["best"] is None:
-        raise UserError(f"no trial succeeded; the first one said: {book.trials[0]['error']}")
+        raise UserError(f"no trial succeeded; the error of the first: {book.trials[0]['error']}")
     return result
 
 
@@ -88,7 +86,7 @@ def _run_trials(
         for _ in range(plan.trials):
             drawn = study.ask(finer)
             if drawn is None:
-                _say("every combination has been tried")
+                _print_progress("every combination has been tried")
                 break
             asked, values = drawn
             trial = _run_trial(plan, number, values, book, train)
@@ -108,13 +106,13 @@ def _run_trial(
     }
     name = f"trial-{trial['trial']:03}"
     overrides = [f"{key}={value}" for key, value in values.items()]
-    _say("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
+    _print_progress("  ".join([name, f"round {number}/{plan.rounds}", *overrides]))
     runs: dict[str, dict[str, Any]] = {}
     error = None
     try:
         configs = [plan.load(overrides, fold) for fold in range(plan.folds or 1)]
     except ConfigError as refused:
-        # Values that are right one by one may not go together.
+        # Values that are valid separately may be invalid in combination.
         configs, error = [], str(refused)
     for fold, config in enumerate(configs):
         folder = name if plan.folds is None else f"{name}/fold-{fold}"
@@ -128,10 +126,12 @@ def _run_trial(
             "score": statistics.fmean(scores),
             "deviation": None if plan.folds is None else statistics.stdev(scores),
         }
-    _say(f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}"))
+    _print_progress(
+        f"{name}  " + (f"failed: {error}" if error else f"{book.metric} {trial['score']:.4f}")
+    )
     seconds = round(sum(run["seconds"] for run in runs.values()), 1)
     return {**trial, "scores": scores, "seconds": seconds, "error": error, "runs": list(runs)}
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
-"""One run of a trial: trained by `cvpipe train` in a process of its own, and scored by its best
-validation.
+"""One run of a trial: trained by `cvpipe train` in a separate process, and scored on the validation
+split.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from cvpipe.json_files import write_json
 from cvpipe.tasks.task import BestBy
 from cvpipe.training.run import Run
 
-# Trains a configuration in a folder, or goes on with it there; raises UserError where that fails,
-# Interrupted where it is to stop.
+# Trains a configuration in a folder, or continues its run. Raises UserError on failure, Interrupted
+# when stopped.
 Train = Callable[[Config, Path], Any]
 
 
 def train_in_a_process(config: Config, folder: Path) -> None:
     """Run `cvpipe train` in a separate process.
 
-    A trial is then bit-identical to `cvpipe train` with its configuration: kernels are chosen anew
-    (`train.onednn`). All memory is released at the end. If the system kills a trial that needs too
-    much memory, the sweep continues.
+    The trial is then bit-identical to `cvpipe train` with its configuration, because kernels are
+    chosen per process (`train.onednn`). All memory is released at the end. If the system kills a
+    trial for its memory use, the sweep continues.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
     write_json(file, config.to_json())
     command = [sys.executable, "-m", "cvpipe", "train", str(file), "--run", str(folder), "--json"]
     last: deque[str] = deque(maxlen=20)
-    # In a session of its own, or Ctrl-C on the terminal would reach it twice, which means "at
-    # once".
+    # In a new session. Otherwise Ctrl-C in the terminal would reach it twice, which stops it at
+    # once.
     with subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -54,11 +54,11 @@ def train_in_a_process(config: Config, folder: Path) -> None:
                 last.append(line.strip())
             code = process.wait()
     if stopped.is_set() or code == Interrupted.exit_code:
-        raise Interrupted("stopped; everything is saved. The same command goes on")
+        raise Interrupted("stopped; everything is saved. The same command continues it")
     if code < 0:
         raise UserError(
-            f"killed by signal {-code} ({signal.Signals(-code).name}); the memory may not suffice"
-            " for it"
+            f"killed by signal {-code} ({signal.Signals(-code).name}); it may have run out of"
+            " memory"
         )
     if code:
         said = [line.partition("cvpipe train: ")[2] for line in last]
@@ -66,16 +66,15 @@ def train_in_a_process(config: Config, folder: Path) -> None:
 
 
 def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dict[str, Any]:
-    """Trains a configuration, or goes on with it, and scores it.
+    """Train a configuration, or continue its run, and score it.
 
     Returns:
-        "score", the best one on the validation split; "epoch", where it was reached;
-        "seconds"; "error", None or why
-        it failed, and then there is no score.
+        "score", the best on the validation split, None if the run failed; "epoch" of that score;
+        "seconds"; "error", the reason of the failure or None.
 
     Raises:
-        ConfigError: the folder holds another run.
-        Interrupted: asked to stop.
+        ConfigError: the folder contains another run.
+        Interrupted: stopped by a signal.
     """
     run = Run(folder)
     if run.config_file.exists() and run.config != config:
@@ -103,6 +102,6 @@ def run_once(config: Config, folder: Path, best_by: BestBy, train: Train) -> dic
             "seconds": seconds,
             "error": error or "no validation score is finite",
         }
-    # Of equal scores the later, as in training.
+    # Ties go to the later epoch, as in training.
     best = max(reversed(rows), key=lambda row: best_by.merit(row[best_by.score]))
     return {"score": best[best_by.score], "epoch": best["epoch"], "seconds": seconds, "error": None}

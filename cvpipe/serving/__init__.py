@@ -1,1 +1,1 @@
-"""REST server with TensorFlow Serving's API, its client, and prediction from files."""
+"""Server for exported models over HTTP and gRPC, and a client."""

@@ -1,4 +1,4 @@
-"""The addresses of the server, as an application of ASGI."""
+"""Routes of the server, as an ASGI application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvpipe.serving.service import Service
 
 
 def make_app(service: Service) -> ASGIApp:
-    """Return the application of a service; its models are loaded and dropped by its owner."""
+    """Return the ASGI application of a service. The caller starts and closes the service."""
 
     def to(handler: Handler, public: bool = False) -> ASGIApp:
         return endpoint(service, handler, public)
@@ -28,7 +28,7 @@ def make_app(service: Service) -> ASGIApp:
         "/v2/health/live": to(v2_routes.live, public=True),
         "/v2/health/ready": to(v2_routes.ready, public=True),
     }
-    # By the first part of the path; what no other takes is TF Serving's.
+    # By the first part of the path. All other paths belong to TF Serving's API.
     first = {"v2": to(v2_routes.answer), "predict": to(images.answer)}
     rest = to(routes.answer)
 

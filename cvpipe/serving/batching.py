@@ -1,12 +1,12 @@
-"""Dynamic batching of encoded images across requests, in which each image succeeds or fails alone.
+"""Dynamic batching of encoded images across requests. Each image succeeds or fails alone.
 
 Images of all requests with the same options wait in one bounded queue. Threads take as many as fit
-in a batch, oldest first, and call the model; a full queue refuses, and what waited past its
-deadline is never computed.
+into a batch, oldest first, and call the model. A full queue refuses requests, and requests past
+their deadline are not computed.
 
-A thread that is free while others compute waits until as many images are there as are being
-computed. Otherwise it would take the first image of a crowd that is about to come, alone, and
-small batches cost more by the image.
+While other threads compute, a free thread waits until as many images are queued as are being
+computed. Otherwise it would often take a single image just before many others arrive, and small
+batches cost more per image.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Answer(NamedTuple):
-    """An image's row of the outputs of a batch."""
+    """One row of the outputs of a batch."""
 
     outputs: Arrays
     row: int
 
 
 class Limits(NamedTuple):
-    """The sizes and times of a batcher."""
+    """Size and time limits of a batcher."""
 
     max_batch: int = 32
     wait_micros: int = 0
@@ -46,13 +46,13 @@ class Limits(NamedTuple):
 
 
 class Observer(Protocol):
-    """Listener for the course of batches; times in seconds."""
+    """Callbacks for batches, such as metrics; times are in seconds."""
 
     def batch(self, size: int, padded: int, queued: Sequence[float], called: float) -> None:
-        """Take note of a batch: images, places, how long each waited, how long the call took."""
+        """Record a batch: images, padded size, queue time of each image, time of the call."""
 
     def failed(self, error: Exception) -> None:
-        """Take note of a call that failed."""
+        """Record a failed call."""
 
 
 @dataclass(eq=False)
@@ -62,11 +62,11 @@ class Job:
     images: Sequence[bytes]
     options: Mapping[str, Any]
     key: Hashable
-    """Only images of one key are answered together."""
+    """Only images with equal keys are batched together."""
     whole: bool
-    """All in one call, and nothing else in it."""
+    """True to run all images in one call without those of other requests."""
     deadline: float
-    """By `time.monotonic`."""
+    """On the clock of `time.monotonic`."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Answer | RequestError]]
     arrived: float = field(default_factory=time.monotonic)
@@ -77,11 +77,11 @@ class Job:
 
 
 Part = tuple[Job, int]
-"""A job and the number of one of its images."""
+"""A job and the index of one of its images."""
 
 
 class Batcher:
-    """Answers images in batches, by its threads."""
+    """Runs a model on batches of images in its own threads."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class Batcher:
         limits: Limits,
         observer: Observer | None = None,
     ) -> None:
-        """Batch calls of a model.
+        """Start the threads.
 
         Args:
-            call: from images and options to outputs, [B, …] each. The empty string, which pads a
-                batch, has to be an image that can't be read.
-            limits: sizes and times.
-            observer: told how batches fare.
+            call: maps images and options to outputs, each [B, …]. Batches are padded with empty
+                strings, which the model must treat as unreadable images.
+            limits: size and time limits.
+            observer: notified of batches and failures.
         """
         self._call, self._limits, self._observer = call, limits, observer
         self._queues: OrderedDict[Hashable, deque[Job]] = OrderedDict()
@@ -111,7 +111,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """The number of images in the queue."""
+        """Number of images in the queue."""
         return self._waiting
 
     async def answer(
@@ -139,7 +139,7 @@ class Batcher:
             timer.cancel()
 
     def close(self) -> None:
-        """Let the threads end once the queue is empty."""
+        """Stop the threads once the queue is empty."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -170,7 +170,7 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._ready:
-                while not self._worthwhile() and not self._closed:
+                while not self._should_take() and not self._closed:
                     self._ready.wait()
                 if not self._queues:
                     return
@@ -180,17 +180,17 @@ class Batcher:
             if parts:
                 self._run(parts)
 
-    def _worthwhile(self) -> bool:
+    def _should_take(self) -> bool:
         """True if a free thread should take a batch now."""
         enough = min(self._computing, self._limits.max_batch)
         return bool(self._queues) and self._waiting >= enough
 
     def _wake(self) -> None:
-        if self._worthwhile():
+        if self._should_take():
             self._ready.notify()
 
     def _take(self) -> list[Part]:
-        """Take the next batch: of the queue whose first job is the oldest."""
+        """Take the next batch from the queue with the oldest first job."""
         key = min(self._queues, key=lambda each: self._queues[each][0].arrived)
         self._fill(key)
         if key not in self._queues:
@@ -218,7 +218,7 @@ class Batcher:
         return parts
 
     def _fill(self, key: Hashable) -> None:
-        """Wait for more images of a batch that isn't full."""
+        """Wait up to `wait_micros` for more images if the batch isn't full."""
         if not self._limits.wait_micros:
             return
         until = self._queues[key][0].arrived + self._limits.wait_micros / 1e6
@@ -239,7 +239,7 @@ class Batcher:
         except Exception as error:
             self._note_failure(error)
             if len(images) > 1:
-                answers = [self._alone(image, options) for image in images]
+                answers = [self._run_alone(image, options) for image in images]
             else:
                 answers = [to_request_error(error)]
         took = time.monotonic() - began
@@ -247,7 +247,7 @@ class Batcher:
         if self._observer:
             queued = [began - job.arrived for job, _ in parts]
             self._observer.batch(len(images), len(self._padded(images)), queued, took)
-        self._give(parts, answers)
+        self._resolve_parts(parts, answers)
 
     def _first_call(self, images: Sequence[bytes], options: Mapping[str, Any]) -> Arrays:
         try:
@@ -257,8 +257,8 @@ class Batcher:
                 self._computing -= len(images)
                 self._wake()
 
-    def _alone(self, image: bytes, options: Mapping[str, Any]) -> Answer | RequestError:
-        """Answer one image of a batch that failed, so that only those fail that must."""
+    def _run_alone(self, image: bytes, options: Mapping[str, Any]) -> Answer | RequestError:
+        """Run one image of a failed batch separately, so that only bad images fail."""
         try:
             return Answer(self._call(self._padded([image]), options), 0)
         except Exception as error:
@@ -273,7 +273,7 @@ class Batcher:
         size = next((size for size in self._limits.buckets if size >= len(images)), len(images))
         return [*images, *[b""] * (size - len(images))]
 
-    def _give(self, parts: list[Part], answers: list[Answer | RequestError]) -> None:
+    def _resolve_parts(self, parts: list[Part], answers: list[Answer | RequestError]) -> None:
         done: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         with self._ready:
             for (job, n), answer in zip(parts, answers, strict=True):
@@ -282,14 +282,14 @@ class Batcher:
                 if job.left == 0:
                     done.setdefault(job.loop, []).append(job)
         for loop, jobs in done.items():
-            # The loop may have ended, and nobody waits any more.
+            # The loop may have been closed.
             with suppress(RuntimeError):
-                # Once for all: each call wakes the loop.
+                # One call for all jobs, because each call wakes the loop.
                 loop.call_soon_threadsafe(_resolve, jobs)
 
 
 def too_late() -> RequestError:
-    """Return the error of a request whose deadline passed."""
+    """Return the error for a request past its deadline."""
     return RequestError(504, "no answer within the time limit of this server; send fewer images")
 
 

@@ -1,7 +1,7 @@
-"""Bodies of HTTP requests: how long they may be, how they are packed, and what JSON they may hold.
+"""Limits on the bodies of HTTP requests: length, compression, JSON.
 
-Everything is checked while a body arrives, so that a request never holds more memory than its
-limits. Source: RFC 9112, sections 6 and 7.1.
+Bodies are checked while they arrive, so that a request never uses more memory than its limits.
+Source: RFC 9112, sections 6 and 7.1.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import numpy as np
 from cvpipe.serving.errors import RequestError
 
 MAX_RATIO = 100
-"""A body that unpacks to more than so many times its size is taken for a bomb …"""
+"""Largest ratio of the decompressed to the compressed size of a body …"""
 UNSUSPICIOUS = 2**20
-"""… unless it stays below so many bytes."""
+"""… if it decompresses to more bytes than this."""
 MAX_UNSIZED = 8 * 2**20
-"""Most bytes of a body that comes in chunks, which can't be refused by its Content-Length."""
+"""Largest chunked body in bytes, which can't be refused by its Content-Length."""
 MAX_DEPTH = 64
 STRINGS_PER_VALUE = 64
-"""Names and values of an instance; ten times what any of ours has, and 70 bytes of memory each."""
+"""Maximum number of names and strings per instance, at 70 bytes of memory each. cvpipe's models
+need a tenth of it.
+"""
 _CHUNK = 2**16
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
@@ -32,21 +34,21 @@ _STRING = re.compile(rb'"[^"]*"')
 def body_length(
     method: str, version: str, headers: Iterable[tuple[bytes, bytes]], limit: int
 ) -> int | None:
-    """Return the length of a request's body in bytes; None if it comes in chunks.
+    """Return the length of a request's body in bytes; None for a chunked body.
 
     Args:
-        method: such as POST.
-        version: of HTTP, such as 1.1.
-        headers: with names in lower case.
-        limit: most bytes of a body.
+        method: the HTTP method, such as POST.
+        version: the HTTP version, such as 1.1.
+        headers: headers with names in lower case.
+        limit: maximum length of a body in bytes.
 
     Raises:
-        RequestError: the headers don't say how long it is, or too long.
+        RequestError: the length is missing, invalid, or too large.
     """
     lengths = {value for name, value in headers if name == b"content-length"}
     codings = [value for name, value in headers if name == b"transfer-encoding"]
     if codings:
-        # Two lengths are how one request is smuggled inside another.
+        # Conflicting lengths would allow request smuggling.
         if lengths or version < "1.1":
             raise RequestError(
                 400, "send a chunked body with HTTP/1.1, and without a Content-Length"
@@ -68,7 +70,7 @@ def body_length(
 
 
 def check_size(size: int, limit: int, hint: str = "") -> None:
-    """Refuse a body of more bytes than the limit; `hint` says what else may help.
+    """Refuse a body larger than the limit. `hint` is appended to the error.
 
     Raises:
         RequestError: 413.
@@ -82,15 +84,15 @@ def check_size(size: int, limit: int, hint: str = "") -> None:
 
 
 class Unpacker:
-    """Undoes the Content-Encoding of a body that arrives in parts."""
+    """Decodes the Content-Encoding of a body that arrives in parts."""
 
     def __init__(self, coding: str, limit: int, sized: bool = True) -> None:
         """Accept "identity" and "gzip".
 
         Args:
-            coding: the header Content-Encoding.
-            limit: most bytes of the body, both as it is sent and unpacked.
-            sized: False for a body that comes in chunks.
+            coding: value of the header Content-Encoding.
+            limit: maximum size of the body in bytes, both encoded and decoded.
+            sized: False for a chunked body.
 
         Raises:
             RequestError: 415 for another coding.
@@ -107,10 +109,10 @@ class Unpacker:
         self._stream = None if coding == "identity" else zlib.decompressobj(16 + zlib.MAX_WBITS)
 
     def feed(self, part: bytes) -> Iterable[bytes]:
-        """Yield what a part unpacks to, in pieces of bounded size.
+        """Decode a part and yield pieces of bounded size.
 
         Raises:
-            RequestError: 413 if that is too much, 400 if it is damaged.
+            RequestError: 413 if the body is too large, 400 if it is damaged.
         """
         self._taken += len(part)
         if self._stream is None:
@@ -119,7 +121,7 @@ class Unpacker:
             return
         while part:
             if self._stream.eof:
-                # Of many empty streams each would take the time of copying the rest.
+                # Concatenated streams are refused: each would copy the rest of the body.
                 raise RequestError(400, "the body is not one whole gzip stream; send it again")
             try:
                 piece = self._stream.decompress(part, _CHUNK)
@@ -132,7 +134,7 @@ class Unpacker:
             yield piece
 
     def end(self) -> None:
-        """Check that the body is whole.
+        """Check that the body is complete.
 
         Raises:
             RequestError: 400 if it isn't.
@@ -146,25 +148,24 @@ class Unpacker:
         if self._given > max(UNSUSPICIOUS, MAX_RATIO * consumed):
             raise RequestError(
                 413,
-                f"the body unpacks to over {MAX_RATIO} times its size; this server reads at most"
-                f" {self._limit} bytes, and packed ones only where they aren't that many more: send"
-                " it unpacked",
+                f"the body decompresses to over {MAX_RATIO} times its size, which this server"
+                " refuses: send it uncompressed",
             )
 
 
 class JsonGuard:
-    """Counts what costs memory in JSON before it is parsed: depth, and the values in the lists that
-    a request holds ("instances" and "inputs").
+    """Limits the memory of JSON before it is parsed, by depth and by the number of values in the
+    lists of a request ("instances" and "inputs").
     """
 
     def __init__(self, max_values: int) -> None:
-        """Allow so many values in such a list."""
+        """Allow `max_values` values per list."""
         self._max_values = max_values
         self._in_string = self._escape = False
         self._depth = self._values = self._quotes = 0
 
     def feed(self, part: bytes) -> None:
-        """Look at a part of the text.
+        """Check a part of the text.
 
         Raises:
             RequestError: 400 if it is nested too deep, 413 if there are too many values.
@@ -178,7 +179,7 @@ class JsonGuard:
             raise self._too_many(f"{STRINGS_PER_VALUE * self._max_values} strings")
 
     def _count(self, signs: np.ndarray) -> None:
-        """Count brackets and commas, uint8 [n]; raise RequestError where they are too deep."""
+        """Count brackets and commas, uint8 [n]. Raises RequestError if they are nested too deep."""
         opened = (signs == ord("[")) | (signs == ord("{"))
         closed = (signs == ord("]")) | (signs == ord("}"))
         depths = self._depth + np.cumsum(opened.astype(np.int32) - closed)
@@ -193,7 +194,7 @@ class JsonGuard:
         )
 
     def _outside_strings(self, part: bytes) -> bytes:
-        """Return the brackets and commas of a part that are in no string."""
+        """Return the brackets and commas of a part outside of strings."""
         if self._escape:
             part, self._escape = part[1:], not part
         if b"\\" in part:

@@ -1,4 +1,4 @@
-"""Asks a server of exported models, ours or TF Serving, with nothing but the standard library."""
+"""Client for cvpipe's server and TF Serving, based on the standard library alone."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from cvpipe.errors import UserError
 
 
 def predict(url: str, images: Sequence[bytes], timeout: float = 60.0) -> list[dict[str, Any]]:
-    """Returns one answer for each encoded image, in order.
+    """Return the answer for each encoded image, in order.
 
-    Of an image that can't be decoded cvpipe's server answers {"valid": False, "error": a sentence};
-    TensorFlow Serving answers what means nothing, with a "valid" that is False.
+    For an image that can't be decoded, cvpipe's server returns {"valid": False, "error": message};
+    TensorFlow Serving returns "valid": False and meaningless other values.
 
     Args:
-        url: of the model, such as http://127.0.0.1:8501/v1/models/digits, with /versions/N for one
-            that isn't the latest.
+        url: URL of the model, such as http://127.0.0.1:8501/v1/models/digits; append /versions/N
+            for a version other than the latest.
         images: the bytes of image files.
-        timeout: seconds without a byte from the server.
+        timeout: maximum seconds without data from the server.
 
     Raises:
-        UserError: there is no such server, or it refused; the message says why.
+        UserError: the server can't be reached or refused the request.
     """
     instances = [{"b64": base64.b64encode(image).decode("ascii")} for image in images]
     body = json.dumps({"instances": instances}).encode("ascii")

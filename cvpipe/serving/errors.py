@@ -1,4 +1,4 @@
-"""Request errors and their HTTP statuses, following TF Serving's table of statuses."""
+"""Request errors and their HTTP statuses, as in TF Serving."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class RequestError(Exception):
 
 
 def to_request_error(error: Exception) -> RequestError:
-    """Convert any error to the one reported to the client. Status 500 marks a fault of the server,
-    whose details belong in its log.
+    """Convert any error to the one reported to the client. Status 500 is an internal error, whose
+    details are only logged.
     """
     if isinstance(error, RequestError):
         return error
@@ -74,8 +74,6 @@ def to_request_error(error: Exception) -> RequestError:
 
 
 def _reason(message: str) -> str:
-    """TensorFlow's message without the names of graph nodes and source files around it, which mean
-    nothing to a client.
-    """
+    """Remove the names of graph nodes and source files from TensorFlow's message."""
     lines = (line for line in message.splitlines() if not line.startswith(_TRACE_LINES))
     return " ".join(line.strip() for line in lines if line.strip())

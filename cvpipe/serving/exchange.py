@@ -1,4 +1,4 @@
-"""One request and its answer over HTTP: body, deadlines, errors."""
+"""One HTTP request and its response: body, deadlines, errors."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ if TYPE_CHECKING:
     from cvpipe.serving.shelf import Version
 
 GUARDED_BYTES = 2**12
-"""Bodies of fewer bytes are parsed unseen."""
+"""Smaller bodies are parsed without a check."""
 MIN_BYTES_PER_SECOND = 50_000
-"""A body that comes slower is refused, once `stalled_seconds` have passed."""
+"""Minimum rate of a body, enforced after `stalled_seconds`."""
 
 
 class Json(Response):
-    """JSON in which NaN and Infinity are numbers, as TF Serving writes them."""
+    """JSON response with NaN and Infinity as numbers, as in TF Serving."""
 
     media_type = "application/json"
 
     def __init__(
         self, content: Any, status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
-        """Answer with an object."""
+        """Create a response with an object or encoded JSON."""
         super().__init__(content, status, headers)
 
     def render(self, content: Any) -> bytes:
-        """Write the object."""
+        """Encode the object."""
         return content if isinstance(content, bytes) else json.dumps(content).encode("ascii")
 
 
 class Exchange:
-    """A request as its handler sees it: body, model, times."""
+    """An HTTP request in progress: body, model, times."""
 
     def __init__(self, request: Request, service: Service) -> None:
-        """Wrap a request of Starlette."""
+        """Wrap a Starlette request."""
         self.request, self.service = request, service
         self.model = self.version = ""
-        """As the metrics name them; empty where there is no such model."""
+        """Model and version for the metrics; empty without one."""
         self.began = self._marked = time.monotonic()
         self.times: dict[str, float] = {}
         self.held = 0
 
     @property
     def method(self) -> str:
-        """The method of HTTP."""
+        """The HTTP method."""
         return self.request.method
 
     @cached_property
     def raw_path(self) -> str:
-        """The path as it was sent, without its query."""
+        """The path before decoding, without the query."""
         raw: bytes = self.request.scope.get("raw_path") or self.request.scope["path"].encode()
         return raw.partition(b"?")[0].decode("latin-1")
 
     def check_key(self) -> None:
-        """Refuse a request without an API key, if there are any.
+        """Refuse a request without a valid API key, if the server has keys.
 
         Raises:
             RequestError: 401.
@@ -73,21 +73,22 @@ class Exchange:
         check_key(self.service.settings.api_keys, self.request.headers.get)
 
     def mark(self, stage: str) -> None:
-        """End a stage of the request, for the metrics."""
+        """Record the end of a stage of the request."""
         now = time.monotonic()
         self.times[stage], self._marked = now - self._marked, now
 
     async def body(
         self, json_values: int | None = None, json_bytes: int | None = None
     ) -> bytearray:
-        """Return the body, unpacked.
+        """Read and decode the body.
 
         Args:
-            json_values: of a body in JSON, the most instances.
-            json_bytes: the length of the JSON, where other bytes follow it.
+            json_values: maximum number of instances in a JSON body; None for other bodies.
+            json_bytes: length of the JSON if binary data follows it.
 
         Raises:
-            RequestError: it is too long, too slow, damaged, or there are too many already.
+            RequestError: the body is too large, too slow or damaged, or the server holds too many
+                bodies.
         """
         settings, request = self.service.settings, self.request
         coding = request.headers.get("content-encoding", "identity")
@@ -117,7 +118,7 @@ class Exchange:
         return content
 
     def release(self) -> None:
-        """Stop counting the body as held."""
+        """Release the memory counted for the body."""
         self._hold(-self.held)
         self.held = 0
 
@@ -141,5 +142,5 @@ class Exchange:
         return dict(message)
 
     def of(self, version: Version) -> None:
-        """Name the version for the metrics."""
+        """Set the version for the metrics."""
         self.model, self.version = version.model, str(version.number)

@@ -1,6 +1,6 @@
-"""Common course of all HTTP requests: request ids, API keys, errors as JSON, numbers, logs.
+"""Common handling of HTTP requests: request ids, API keys, errors as JSON, metrics, logs.
 
-A request that was refused before its body was read gets its answer, and its connection ends.
+If a request is refused before its body has been read, the connection is closed after the response.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from cvpipe.serving.service import Service
 
 Handler = Callable[[Exchange], Awaitable[Response]]
 SPARED_BYTES = 2**16
-"""Of a body that nobody wants, so much is read to keep the connection."""
+"""Largest rest of an unread body, in bytes, that is read to keep the connection open."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-# Asking the system for random bytes at each request takes longer than all the rest of its id.
+# Request ids are a random prefix and a counter: random bytes for each request would be slow.
 _PROCESS, _NUMBERS = secrets.token_hex(12), itertools.count(1)
 
 
 def endpoint(service: Service, handler: Handler, public: bool = False) -> ASGIApp:
-    """Return a handler as an application of ASGI.
+    """Wrap a handler as an ASGI application.
 
     Args:
-        service: the server.
-        handler: from a request to its answer.
-        public: asked without an API key.
+        service: the service.
+        handler: maps a request to its response.
+        public: True to require no API key.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +52,7 @@ def endpoint(service: Service, handler: Handler, public: bool = False) -> ASGIAp
             response = await handler(exchange)
         except ConnectionAbortedError:
             return
-        except Exception as error:  # whatever one request meets, the others go on
+        except Exception as error:  # an error must not affect other requests
             response = _refusal(error, exchange, request_id)
         finally:
             exchange.release()
@@ -66,7 +66,7 @@ def endpoint(service: Service, handler: Handler, public: bool = False) -> ASGIAp
 
 
 class _Body:
-    """The body of a request, and whether it was read to its end."""
+    """The body of a request. Keeps track of how much of it has been read."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
@@ -74,7 +74,7 @@ class _Body:
         self._ended = not (
             headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         )
-        self._asked_first = "expect" in headers
+        self._expects_continue = "expect" in headers
         self._begun = False
 
     async def receive(self) -> Message:
@@ -85,8 +85,8 @@ class _Body:
         return message
 
     async def finish(self, response: Response, send: Send) -> None:
-        """Send an answer; close the connection after it if too much of the body is left."""
-        if not self._ended and (self._begun or not self._asked_first):
+        """Send a response. Close the connection after it if too much of the body is unread."""
+        if not self._ended and (self._begun or not self._expects_continue):
             await self._skip(SPARED_BYTES, 0.2)
         if self._ended:
             await response(self._scope, self._receive, send)
@@ -98,8 +98,8 @@ class _Body:
         await send(body)
         if close := self._scope.get("extensions", {}).get(HALF_CLOSE):
             close()
-        # Closed while the client still sends, the connection would be reset, and the answer lost.
-        if self._begun or not self._asked_first:
+        # Closing while the client still sends would reset the connection and lose the response.
+        if self._begun or not self._expects_continue:
             await self._skip(None, LINGER_SECONDS)
         await send({**body, "body": b"", "more_body": False})
 

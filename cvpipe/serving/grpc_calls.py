@@ -1,4 +1,4 @@
-"""Common course of all gRPC calls: keys, deadlines, errors as statuses, numbers."""
+"""Common handling of gRPC calls: API keys, deadlines, errors as statuses, metrics."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Call:
-    """A gRPC call as its handler sees it: model, deadline, key."""
+    """A gRPC call in progress: model, deadline, API key."""
 
     def __init__(self, service: Service, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Wrap a context of gRPC."""
+        """Wrap a gRPC context."""
         self.service, self._context = service, context
         self.model = self.version = ""
 
     def of(self, version: Version) -> None:
-        """Name the version for the metrics."""
+        """Set the version for the metrics."""
         self.model, self.version = version.model, str(version.number)
 
     def deadline(self) -> float:
-        """Return until when to answer: the client's deadline, if it is earlier than ours."""
+        """Return the earlier of the client's and the server's deadline."""
         own, left = self.service.deadline(), self._context.time_remaining()
         return own if left is None else min(own, time.monotonic() + left)
 
     def check_key(self) -> None:
-        """Refuse a call without an API key, if there are any."""
+        """Refuse a call without a valid API key, if the server has keys."""
         metadata = {str(key): value for key, value in self._context.invocation_metadata() or ()}
 
         def header(name: str) -> str | None:
@@ -65,14 +65,14 @@ Handler = Callable[[Call, Any], Awaitable[Any]]
 def method(
     service: Service, handler: Handler, request: Any, response: Any, public: bool = False
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler as a method of gRPC.
+    """Wrap a handler as a gRPC method.
 
     Args:
-        service: the server.
-        handler: from a call and its request to the response.
-        request: the class of its requests.
-        response: the class of its responses.
-        public: asked without an API key.
+        service: the service.
+        handler: maps a call and its request to the response.
+        request: class of the requests.
+        response: class of the responses.
+        public: True to require no API key.
     """
 
     async def run(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -85,7 +85,7 @@ def method(
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
             raise
-        except Exception as error:  # whatever one call meets, the others go on
+        except Exception as error:  # an error must not affect other calls
             refusal = to_request_error(error)
             if refusal.status == 500:
                 log_error(error, protocol="grpc")
@@ -100,7 +100,7 @@ def method(
 
 
 def status_of(error: RequestError) -> grpc.StatusCode:
-    """Return the status of gRPC for an error; TensorFlow's own codes are gRPC's."""
+    """Return the gRPC status of an error. TensorFlow's error codes equal gRPC's."""
     if error.code is not None:
         return _BY_NUMBER.get(error.code, grpc.StatusCode.UNKNOWN)
     return _CODES.get(error.status, grpc.StatusCode.INTERNAL)

@@ -1,4 +1,4 @@
-"""The server's side of gRPC: its port, its services, its health, its end."""
+"""The gRPC server: port, services, health checks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SERVICES = ("", grpc_tf_serving.PREDICTION, grpc_tf_serving.MODEL, grpc_v2.NAME
 
 
 async def start_grpc(service: Service, host: str, port: int) -> tuple[grpc.aio.Server, int]:
-    """Listen for gRPC in the running loop; return the server and its port.
+    """Start the gRPC server in the running loop. Return it and its port.
 
     Raises:
-        UserError: the address can't be listened on, or the certificate can't be used.
+        UserError: the address or the certificate can't be used.
     """
     settings = service.settings
     server = grpc.aio.server(
@@ -71,10 +71,10 @@ def _health(service: Service) -> grpc.GenericRpcHandler[Any, Any]:
     async def watch(
         request: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
-        told = None
+        reported = None
         while not context.cancelled():
-            if (now := status(request.service)) != told:
-                told = now
+            if (now := status(request.service)) != reported:
+                reported = now
                 yield own.HealthCheckResponse(status=now)
             await asyncio.sleep(0.2)
 

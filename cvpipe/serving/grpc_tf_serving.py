@@ -1,7 +1,6 @@
 """TF Serving's gRPC services: PredictionService and ModelService.
 
-Source: TF Serving 2.20, `prediction_service.proto`, `model_service.proto`, and how its
-implementation answers.
+Source: TF Serving 2.20, `prediction_service.proto`, `model_service.proto` and their implementation.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _CODES = {"OK": 0, "UNKNOWN": 2, "DATA_LOSS": 15}
 
 
 def handlers(service: Service) -> list[grpc.GenericRpcHandler[Any, Any]]:
-    """Return both services."""
+    """Return the handlers of both services."""
     own = tf_serving()
 
     def of(handler: Any, request: str, response: str) -> Any:
@@ -56,7 +55,7 @@ def handlers(service: Service) -> list[grpc.GenericRpcHandler[Any, Any]]:
 
 
 def _target(spec: Any) -> Target:
-    """Return the version that a ModelSpec means."""
+    """Return the target of a ModelSpec."""
     if not spec.name:
         raise RequestError(400, "Missing ModelSpec: give the model's name")
     if spec.HasField("version") and spec.version_label:
@@ -83,8 +82,8 @@ async def _predict(call: Call, request: Any) -> Any:
         outputs, _ = await service.predict(version, name, given, call.deadline())
         wanted = _wanted(list(request.output_filter), outputs)
         size = sum(value.size for value in outputs.values()) * 4
-        told = await offload(size, _protos, {key: outputs[key] for key in wanted})
-        return tf_serving().PredictResponse(outputs=told, model_spec=_spec(version, name))
+        protos = await offload(size, _protos, {key: outputs[key] for key in wanted})
+        return tf_serving().PredictResponse(outputs=protos, model_spec=_spec(version, name))
 
 
 def _wanted(names: list[str], outputs: Arrays) -> list[str]:
@@ -97,10 +96,10 @@ def _wanted(names: list[str], outputs: Arrays) -> list[str]:
 def _arrays(
     inputs: Mapping[str, bytes], specs: Mapping[str, tf.TensorSpec], service: Service
 ) -> Arrays:
-    """Return the arrays in serialized TensorProtos.
+    """Parse serialized TensorProtos.
 
     Raises:
-        RequestError: 400 for an unknown input, another dtype or shape, or damage.
+        RequestError: 400 for an unknown input, a wrong dtype or shape, or damaged data.
     """
     arrays = {}
     for name, content in inputs.items():
@@ -122,7 +121,7 @@ def _array(name: str, content: bytes, spec: tf.TensorSpec, most: int) -> np.ndar
         raise RequestError(
             400, f'input "{name}" is {dtype.name}; the model takes {spec.dtype.name}'
         )
-    # A single value fills any shape: a few bytes could ask for all memory.
+    # A single value can fill any shape, so a few bytes could request all memory.
     if min(shape, default=0) < 0 or math.prod(shape) * max(dtype.size or 8, 1) > most:
         raise RequestError(400, f'input "{name}" has a shape that is not allowed: {shape}')
     if not spec.shape.is_compatible_with(shape):

@@ -35,7 +35,7 @@ _CONTENTS = {
 
 
 def handlers(service: Service) -> list[grpc.GenericRpcHandler[Any, Any]]:
-    """Return the service."""
+    """Return the handlers of the service."""
     own = inference()
 
     def of(handler: Any, request: str, response: str, public: bool = False) -> Any:
@@ -71,11 +71,11 @@ async def _model_ready(call: Call, request: Any) -> Any:
 
 async def _model(call: Call, request: Any) -> Any:
     own = inference()
-    told = model_metadata(call.service, _target(request.name, request.version))
+    metadata = model_metadata(call.service, _target(request.name, request.version))
     tensors = {
-        key: [own.TensorMetadata(**one) for one in told[key]] for key in ("inputs", "outputs")
+        key: [own.TensorMetadata(**one) for one in metadata[key]] for key in ("inputs", "outputs")
     }
-    return own.ModelMetadataResponse(**{**told, **tensors})
+    return own.ModelMetadataResponse(**{**metadata, **tensors})
 
 
 async def _infer(call: Call, request: Any) -> Any:
@@ -84,8 +84,8 @@ async def _infer(call: Call, request: Any) -> Any:
     with service.admitted(), service.shelf.lease(*target) as version:
         call.of(version)
         asked = request.parameters
-        wished = asked["signature_name"].string_param if "signature_name" in asked else ""
-        servable, name = servable_of(version, wished)
+        chosen = asked["signature_name"].string_param if "signature_name" in asked else ""
+        servable, name = servable_of(version, chosen)
         specs = servable.input_specs(name)
         given = _arrays(request, specs)
         v2.check_given(given, specs, servable.defaults(name))
@@ -112,12 +112,12 @@ async def _infer(call: Call, request: Any) -> Any:
 
 def _target(name: str, version: str) -> Target:
     if version and not version.isdecimal():
-        raise RequestError(400, f'the version "{version}" is no number')
+        raise RequestError(400, f'the version "{version}" is not a number')
     return Target(name, int(version) if version else None)
 
 
 def _arrays(request: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
-    """Return the inputs of a request, all as raw bytes or all as typed contents."""
+    """Parse the inputs of a request. They are all raw bytes or all typed contents."""
     raw = list(request.raw_input_contents)
     if raw and len(raw) != len(request.inputs):
         raise RequestError(400, f"{len(request.inputs)} inputs have {len(raw)} raw contents")
@@ -133,7 +133,7 @@ def _arrays(request: Any, specs: Mapping[str, tf.TensorSpec]) -> Arrays:
 
 
 def _typed(given: Any, spec: tf.TensorSpec) -> bytes:
-    """Return typed contents as raw bytes."""
+    """Convert typed contents to raw bytes."""
     if given.datatype not in _CONTENTS:
         raise RequestError(
             400, f'input "{given.name}" of {given.datatype} must be sent as raw bytes'

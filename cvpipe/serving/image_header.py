@@ -1,7 +1,6 @@
-"""The size of an image, from the first bytes of its file; pixels stay untouched.
+"""Image sizes from file headers, without decoding.
 
-A file of eight kilobytes can hold an image of 200 megabytes: its size is looked at before anything
-is decoded.
+A file of 8 kB can contain an image of 200 MB, so sizes are checked before decoding.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ import re
 from cvpipe.data.header import FORMATS
 
 Size = tuple[int, int]
-# The marker of a segment that says its length: no filling byte, and none that stands alone.
+# Markers of segments with a length field; fill bytes and standalone markers are excluded.
 _SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 _MOST_SEGMENTS, _MOST_BETWEEN = 10_000, 2**16
-# Taken for the size of a JPEG with more segments, or more bytes between them: to look through
-# millions would take a second.
+# Size assumed for JPEGs with more segments or more bytes between them, because scanning millions
+# would take a second.
 _LARGEST_JPEG = (65_535, 65_535)
 
 
 def image_size(encoded: bytes) -> Size | None:
-    """Return width and height of a JPEG, PNG, BMP or WebP as its header says; None where it says
-    nothing, or this is none of them.
+    """Return width and height from the header of a JPEG, PNG, BMP or WebP; None if they can't be
+    found.
     """
     if encoded.startswith(FORMATS["JPEG"]):
         return _jpeg(encoded)
@@ -40,8 +39,8 @@ def image_size(encoded: bytes) -> Size | None:
 def _jpeg(encoded: bytes) -> Size | None:
     """Find the frame header (ITU T.81, B.2.2), which comes after other segments.
 
-    Files with several are damaged or made to deceive: the largest counts. Bytes between segments
-    are passed over, as libjpeg does.
+    If a damaged or malicious file has several, the largest counts. Bytes between segments are
+    skipped, as in libjpeg.
     """
     at, largest, left = 2, None, _MOST_BETWEEN
     for _ in range(_MOST_SEGMENTS):
@@ -52,7 +51,7 @@ def _jpeg(encoded: bytes) -> Size | None:
             return largest
         left -= found.start() - at
         marker, at = found[1][0], found.end()
-        # C4, C8 and CC lie between the frame headers and are none.
+        # C4, C8 and CC are not frame headers.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = _pair(encoded, at + 3, 2, "big")
             largest = max(largest or (0, 0), (width, height), key=lambda size: size[0] * size[1])
@@ -61,7 +60,7 @@ def _jpeg(encoded: bytes) -> Size | None:
 
 
 def _webp(encoded: bytes) -> Size | None:
-    """Read the first chunk (RFC 9649, sections 2.5 to 2.7)."""
+    """Read the size from the first chunk (RFC 9649, sections 2.5 to 2.7)."""
     kind = encoded[12:16]
     if kind == b"VP8 ":
         width, height = _pair(encoded, 26, 2, "little")

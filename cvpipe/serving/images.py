@@ -1,6 +1,4 @@
-"""`POST /predict/MODEL`: image files as they are, answered as `cvpipe predict` prints it, or by a
-drawn picture.
-"""
+"""`POST /predict/MODEL`: image files to the JSON of `cvpipe predict`, or to a picture."""
 
 from __future__ import annotations
 
@@ -27,15 +25,15 @@ from cvpipe.serving.service import runner_of
 _MODEL = re.compile(
     r"/predict/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/]+))?"
 )
-# Matplotlib isn't made for threads.
+# Matplotlib is not thread-safe.
 _DRAWING = threading.Lock()
 
 
 async def answer(exchange: Exchange) -> Response:
-    """Answer the images in a request's body: one as it is, or files of a form.
+    """Handle a request whose body is an image file, or a form with files.
 
     Raises:
-        RequestError: with its HTTP status; 400 for a single image that can't be decoded.
+        RequestError: the request failed; 400 for a single image that can't be decoded.
     """
     match = _MODEL.fullmatch(exchange.raw_path)
     if match is None:
@@ -53,31 +51,33 @@ async def answer(exchange: Exchange) -> Response:
         files, single = _files(exchange, body)
         drawn = "image/png" in exchange.request.headers.get("accept", "")
         if drawn and not single and len(files) > 1:
-            raise RequestError(400, "a picture is drawn of one image; send one at a time")
+            raise RequestError(400, "a picture can show only one image; send one at a time")
         exchange.mark("parse")
         answers, errors = await runner.answer_each([file for _, file in files], options, deadline)
         exchange.mark("answer")
         known = {name: value.item() for name, value in options.items()}
         if drawn:
-            one = _told(servable, answers[0], errors.get(0))
+            one = _answer_as_json(servable, answers[0], errors.get(0))
             if "error" in one:
                 raise RequestError(int(one.pop("status", 400)), one["error"])
             picture = await offload(SMALL_BYTES, _draw, servable, files[0][1], one, known)
             return Response(picture, media_type="image/png")
         size = sum(_size(one) for one in answers)
-        told = await offload(size, _told_all, servable, answers, errors)
+        results = await offload(size, _answers_as_json, servable, answers, errors)
     if single:
-        if "error" in told[0]:
-            raise RequestError(int(told[0].get("status", 400)), told[0]["error"])
-        return Json(told[0])
-    for one in told:
+        if "error" in results[0]:
+            raise RequestError(int(results[0].get("status", 400)), results[0]["error"])
+        return Json(results[0])
+    for one in results:
         one.pop("status", None)
-    named = [{"image": name, **one} for (name, _), one in zip(files, told, strict=True)]
+    named = [{"image": name, **one} for (name, _), one in zip(files, results, strict=True)]
     return Json({"answers": named})
 
 
 def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]], bool]:
-    """Return the images of a body with their names, and whether it is one that stands alone."""
+    """Return the images of a body with their names, and True if the body is a single image instead
+    of a form.
+    """
     content_type = exchange.request.headers.get("content-type", "")
     if not is_multipart(content_type):
         if not body:
@@ -92,7 +92,7 @@ def _files(exchange: Exchange, body: bytearray) -> tuple[list[tuple[str, bytes]]
 
 
 def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
-    """Return the settings in a query, such as ?score_threshold=0.5."""
+    """Parse the options in a query, such as ?score_threshold=0.5."""
     if servable.images_input is None:
         raise RequestError(400, "this model doesn't answer encoded images; ask with :predict")
     defaults, options = servable.defaults(BYTES_SIGNATURE), {}
@@ -109,14 +109,16 @@ def _options(exchange: Exchange, servable: Servable) -> dict[str, np.ndarray]:
     return options
 
 
-def _told_all(
+def _answers_as_json(
     servable: Servable, answers: Sequence[Answer | RequestError], errors: Mapping[int, str]
 ) -> list[dict[str, Any]]:
-    return [_told(servable, one, errors.get(n)) for n, one in enumerate(answers)]
+    return [_answer_as_json(servable, one, errors.get(n)) for n, one in enumerate(answers)]
 
 
-def _told(servable: Servable, one: Answer | RequestError, error: str | None) -> dict[str, Any]:
-    """Return an answer as `cvpipe predict` prints it, or its error."""
+def _answer_as_json(
+    servable: Servable, one: Answer | RequestError, error: str | None
+) -> dict[str, Any]:
+    """Return the answer in the JSON of `cvpipe predict`, or an error."""
     if isinstance(one, RequestError):
         return {"error": str(one), "status": one.status}
     assert servable.valid and servable.task
@@ -134,10 +136,10 @@ def _size(one: Answer | RequestError) -> int:
 def _draw(
     servable: Servable, image: bytes, one: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> bytes:
-    """Return the picture of an answer, in PNG.
+    """Draw an answer and return it as PNG.
 
     Raises:
-        RequestError: 501 if there are no pictures of this task.
+        RequestError: 501 if the task has no pictures.
     """
     from cvpipe.data.decode import decode_image
     from cvpipe.pictures import load_pictures

@@ -9,11 +9,11 @@ from cvpipe.serving.errors import RequestError
 
 
 def check_key(keys: Collection[bytes], header: Callable[[str], str | None]) -> None:
-    """Refuse a request without one of the API keys, if there are any.
+    """Refuse a request without a valid API key.
 
     Args:
-        keys: those that are accepted; all requests are if there are none.
-        header: from a name in lower case to its value.
+        keys: accepted keys; if empty, all requests are accepted.
+        header: maps the name of a header in lower case to its value.
 
     Raises:
         RequestError: 401.
@@ -24,7 +24,7 @@ def check_key(keys: Collection[bytes], header: Callable[[str], str | None]) -> N
     scheme, _, token = (header("authorization") or "").partition(" ")
     if scheme.lower() == "bearer":
         given = token.strip()
-    # All of them: the time says nothing about which one was close.
+    # All keys are compared, so that the time reveals nothing.
     matches = [hmac.compare_digest(given.encode("utf-8", "replace"), key) for key in keys]
     if not any(matches):
         raise RequestError(401, "send one of this server's API keys: Authorization: Bearer KEY")

@@ -1,4 +1,4 @@
-"""The socket that a server listens on: its address, and its end, at which no client is reset."""
+"""The listening socket of a server. It is closed without resetting connections."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _NO_SYN = (
     (0x06, 0, 0, 0),  # drop it;
     (0x06, 0, 0, 0xFFFFFFFF),  # take everything else
 )
-"""A program of the classic Berkeley packet filter: operation, jumps, operand."""
+"""Classic BPF program: operation, jumps, operand."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket of an address.
+    """Return a socket bound to an address.
 
     Raises:
-        UserError: it can't be had.
+        UserError: the address can't be used.
     """
     try:
         found: list[Any] = socket.getaddrinfo(
             host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # Of a name with addresses of both kinds that of IPv4, where every client looks.
+        # Prefer IPv4 for names with both kinds of addresses, because every client tries it.
         family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                # So that :: also listens to IPv4.
+                # Makes :: accept IPv4, too.
                 with suppress(OSError):
                     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listener.bind((address[0], port, *address[2:]))
@@ -54,7 +54,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listen(listener: socket.socket, host: str, port: int) -> None:
-    """Begin to listen.
+    """Start listening.
 
     Raises:
         UserError: the address is taken.
@@ -66,10 +66,10 @@ def listen(listener: socket.socket, host: str, port: int) -> None:
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Have the kernel begin no more connections, where it can; those that wait can still be taken.
+    """Stop the kernel from accepting new connections, on Linux. Pending ones can still be accepted.
 
-    A socket that is closed resets the connections that wait for it. With this and a short while to
-    take those, none is left, and a new client is refused once the socket is closed.
+    Closing a socket resets its pending connections. Call this first and accept the pending ones;
+    then none is left. New clients are refused once the socket is closed.
     """
     if sys.platform != "linux":
         return
@@ -81,20 +81,20 @@ def refuse_new(listener: socket.socket) -> None:
 
 
 def close(listener: socket.socket, plain: bool) -> None:
-    """Close the socket, after answering connections that were made and never taken up.
+    """Close the socket, and answer pending connections with an error.
 
     Args:
-        listener: nobody else takes connections from it any more.
-        plain: HTTP, instead of HTTPS, in which nothing can be said here.
+        listener: the socket; nothing else may accept from it.
+        plain: True for HTTP; with HTTPS no error can be sent.
     """
     waiting: list[socket.socket] = []
     listener.setblocking(False)
     with suppress(OSError):
         while True:
             waiting.append(listener.accept()[0])
-    # At once: those that come now would be reset.
+    # Immediately, because connections that arrive now would be reset.
     listener.close()
-    answer = refusal(RequestError(503, "this server is stopping; ask another", retry_after=1))
+    answer = refusal(RequestError(503, "this server is stopping; try another", retry_after=1))
     end = time.monotonic() + GRACE_SECONDS
     for connection in waiting if plain else []:
         with suppress(OSError):
@@ -104,7 +104,7 @@ def close(listener: socket.socket, plain: bool) -> None:
     for connection in waiting:
         with connection, suppress(OSError):
             connection.settimeout(max(0.01, end - time.monotonic()))
-            # What a client has sent and nobody read would reset its connection, too.
+            # Unread data would also reset the connection.
             while time.monotonic() < end and connection.recv(2**16):
                 pass
 

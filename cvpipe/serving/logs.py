@@ -1,4 +1,4 @@
-"""Logs of a server: a JSON object a line, on stderr."""
+"""Server logs: one JSON object per line, on stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOCK = threading.Lock()
 
 
 def log(event: str, **facts: Any) -> None:
-    """Write one event with its facts."""
+    """Log an event with its fields."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = json.dumps({"time": time, "event": event, **facts}, default=str)
     with _LOCK:
@@ -21,5 +21,5 @@ def log(event: str, **facts: Any) -> None:
 
 
 def log_error(error: BaseException, **facts: Any) -> None:
-    """Write an error of ours with its traceback."""
+    """Log an internal error with its traceback."""
     log("error", **facts, traceback="".join(traceback.format_exception(error)))

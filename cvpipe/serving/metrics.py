@@ -1,4 +1,4 @@
-"""Metrics of a server, in the text format of Prometheus."""
+"""Server metrics in Prometheus text format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = ("model", "version")
 
 
 class Metrics:
-    """The numbers of one server; safe in any thread."""
+    """Metrics of one server; thread-safe."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -50,7 +50,7 @@ class Metrics:
         self.waiting = Gauge("queue_images", "Images that wait.", _VERSION, **own)
         self.ready = Gauge("ready", "1 while requests are taken.", **own)
 
-        # Looking up a child by its labels takes longer than counting.
+        # Cached, because looking up a child by its labels is slower than counting.
         self._counts: dict[tuple[str, ...], Counter] = {}
         self._stages: dict[tuple[str, ...], Histogram] = {}
 
@@ -62,7 +62,7 @@ class Metrics:
         self._counts[labels].inc()
 
     def note_stages(self, model: str, version: str, seconds: Mapping[str, float]) -> None:
-        """Take note of how long a request's stages took."""
+        """Record the durations of a request's stages."""
         for stage, took in seconds.items():
             labels = (stage, model, version)
             if labels not in self._stages:
@@ -70,20 +70,20 @@ class Metrics:
             self._stages[labels].observe(took)
 
     def text(self) -> bytes:
-        """Return all numbers."""
+        """Return all metrics."""
         return generate_latest(self.registry)
 
     def forget(self, model: str, version: int) -> None:
-        """Drop the queue of a version that is no longer served."""
+        """Remove the queue gauge of an unloaded version."""
         with suppress(KeyError):
             self.waiting.remove(model, str(version))
 
 
 class BatchMetrics:
-    """The numbers of one version's batches."""
+    """Batch metrics of one version."""
 
     def __init__(self, metrics: Metrics, model: str, version: int) -> None:
-        """Count for one version."""
+        """Select the version."""
         self._metrics, self._labels = metrics, (model, str(version))
 
     @cached_property
@@ -97,7 +97,7 @@ class BatchMetrics:
         )
 
     def batch(self, size: int, padded: int, queued: Sequence[float], called: float) -> None:
-        """Count a batch."""
+        """Record a batch."""
         waits, calls, sizes, padding = self._children
         for seconds in queued:
             waits.observe(seconds)
@@ -107,5 +107,5 @@ class BatchMetrics:
             padding.inc(padded - size)
 
     def failed(self, error: Exception) -> None:
-        """Count a call that failed."""
+        """Count a failed call."""
         self._metrics.failures.labels(*self._labels).inc()

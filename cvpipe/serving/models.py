@@ -1,4 +1,4 @@
-"""Finds exported models in a folder and loads them, knowing nothing but the SavedModel format."""
+"""Discovery and loading of SavedModels."""
 
 from __future__ import annotations
 
@@ -34,11 +34,9 @@ class Servable:
     TensorFlow Serving fills in missing inputs; TensorFlow itself does not.
     """
     valid: str | None
-    """Name of the output that is True for each decoded image; None if cvpipe didn't export the
-    model.
-    """
+    """Name of the output that is True for decoded images; None if the model is not from cvpipe."""
     root: Any
-    """Held because the signatures refer to the model's variables only weakly."""
+    """The loaded model, kept because signatures reference its variables only weakly."""
     folder: Path = field(default_factory=Path)
 
     @cached_property
@@ -53,14 +51,12 @@ class Servable:
 
     @cached_property
     def task(self) -> str | None:
-        """The task of an artifact; None if cvpipe didn't export the model."""
+        """The task of an artifact; None if the model is not from cvpipe."""
         return read_about(self.folder)["config"]["task"] if self.valid else None
 
     @cached_property
     def images_input(self) -> str | None:
-        """The input of `BYTES_SIGNATURE` that takes encoded images, string [B]; None if this isn't
-        an artifact that answers images.
-        """
+        """The input of `BYTES_SIGNATURE` for encoded images, string [B]; None if there is none."""
         if self.valid is None or BYTES_SIGNATURE not in self.signatures:
             return None
         specs, optional = self.input_specs(BYTES_SIGNATURE), self.defaults(BYTES_SIGNATURE)
@@ -70,11 +66,11 @@ class Servable:
         return next(name for name in specs if name not in optional)
 
     def input_specs(self, signature_name: str) -> dict[str, tf.TensorSpec]:
-        """The inputs of a signature by name."""
+        """Return the inputs of a signature by name."""
         return self.signatures[signature_name].structured_input_signature[1]  # type: ignore[attr-defined]
 
     def output_specs(self, signature_name: str) -> dict[str, tf.TensorSpec]:
-        """The outputs of a signature by name."""
+        """Return the outputs of a signature by name."""
         return self.signatures[signature_name].structured_outputs  # type: ignore[attr-defined]
 
     def defaults(self, signature_name: str) -> Mapping[str, tf.Tensor]:
@@ -83,20 +79,19 @@ class Servable:
 
 
 def nothing_to_serve(folder: Path) -> UserError:
-    """Return the error of a folder that holds no exported model."""
+    """Return the error for a folder without exported models."""
     return UserError(f"no exported model under {folder}; export one with: cvpipe export RUN")
 
 
 def find_models(folder: Path) -> dict[str, dict[int, Path]]:
-    """The exported versions by model name and number, in ascending order.
+    """Return the exported versions by model name and number, ascending.
 
-    `folder` holds models (NAME/VERSION/saved_model.pb), is one model (VERSION/saved_model.pb), or
-    is one version (saved_model.pb; version 1 of a model of that name when the folder's own name is
-    no number). Folders whose name isn't purely numeric are exports that aren't finished, and
-    ignored.
+    `folder` contains models (NAME/VERSION/saved_model.pb), or is one model (VERSION/saved_model.pb)
+    or one version (saved_model.pb). If the name of a version's folder is no number, it is version 1
+    of a model of that name. In models, folders with other names are unfinished exports and ignored.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
     if not folder.is_dir():
         raise UserError(f"no folder {folder}; give the folder that cvpipe export wrote to")
@@ -112,10 +107,10 @@ def find_models(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def load_servable(path: Path) -> Servable:
-    """Load one version, after its operations and, where cvpipe exported it, its files were checked.
+    """Check the operations of a version, and its files if it is from cvpipe; then load it.
 
     Raises:
-        UserError: it can't be loaded, or isn't as it was exported.
+        UserError: the version can't be loaded, was changed, or has unsafe operations.
     """
     is_ours = (path / ABOUT).is_file()
     if is_ours:

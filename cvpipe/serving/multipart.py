@@ -1,4 +1,4 @@
-"""Files in a body of multipart/form-data. Source: RFC 7578 and RFC 2046, section 5.1."""
+"""Parsing of multipart/form-data bodies. Source: RFC 7578 and RFC 2046, section 5.1."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MAX_HEADER_BYTES = 2**13
 
 
 def is_multipart(content_type: str) -> bool:
-    """Return True for a body of multipart/form-data."""
+    """Return True for the content type multipart/form-data."""
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 def files_of(body: bytes | bytearray, content_type: str, most: int) -> list[tuple[str, bytes]]:
-    """Return the files of a form, each with its name; other fields are passed over.
+    """Return the names and contents of the files in a form. Other fields are ignored.
 
     Raises:
         RequestError: 400 if the form is malformed, 413 if it has more files than `most`.

@@ -1,4 +1,4 @@
-"""Work of handlers that would hold up other requests, in threads."""
+"""Running of slow parts of handlers in threads, so that they don't block other requests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 SMALL_BYTES = 2**18
-"""Reading or writing fewer bytes takes less time than to change threads is worth."""
+"""Size below which a change of threads costs more than it saves."""
 
 
 async def offload(size: int, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Return the result of a function, called in a thread where its input or output is large.
+    """Call a function, in a thread if its input or output is large.
 
     Args:
-        size: of its input or output, bytes.
-        function: safe in any thread.
-        arguments: of the function.
+        size: size of the input or output in bytes.
+        function: a thread-safe function.
+        arguments: arguments of the function.
     """
     if size < SMALL_BYTES:
         return function(*arguments)

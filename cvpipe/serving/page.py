@@ -1,4 +1,4 @@
-"""The page that takes an image from a file or the camera and draws its answer."""
+"""The web page that shows predictions for an image from a file or the camera."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HEADERS = {
 
 
 def wants_page(exchange: Exchange) -> bool:
-    """Return True for a browser's request of the root."""
+    """Return True if the client is a browser."""
     return "text/html" in exchange.request.headers.get("accept", "")
 
 
 async def root(exchange: Exchange) -> Response:
-    """Answer the root: by the page for browsers, by the models for programs."""
+    """Return the page for browsers, or the list of models for other clients."""
     if exchange.method == "GET" and wants_page(exchange):
         return _static("page.html")
     exchange.check_key()
@@ -38,13 +38,13 @@ async def root(exchange: Exchange) -> Response:
 
 
 async def script(exchange: Exchange) -> Response:
-    """Answer with the page's script."""
+    """Return the page's script."""
     check_method(exchange.method, "GET")
     return _static("page.js")
 
 
 async def style(exchange: Exchange) -> Response:
-    """Answer with the page's style."""
+    """Return the page's style sheet."""
     check_method(exchange.method, "GET")
     return _static("page.css")
 

@@ -1,4 +1,4 @@
-"""Connections: uvicorn's protocol of HTTP/1.1 with limits on time and size, and errors in JSON."""
+"""HTTP/1.1 connections: uvicorn's protocol with limits on time and size, and errors as JSON."""
 
 from __future__ import annotations
 
@@ -18,39 +18,38 @@ MAX_HEADER_BYTES = 2**16
 MAX_TRAILERS = 100
 LINGER_SECONDS = 5.0
 GRACE_SECONDS = 1.0
-"""A connection that is idle when the server stops may send its request for so long."""
+"""Seconds in which an idle connection may still send a request after the server stops."""
 HALF_CLOSE = "cvpipe.half_close"
-"""The extension of ASGI that says to a client that no more comes, and goes on reading."""
+"""ASGI extension that closes the sending side of a connection and continues reading."""
 
 
 class _Refused(Exception):
-    """Ends the parser's work inside one of its callbacks."""
+    """Stops the parser from within a callback."""
 
 
 class Protocol(HttpToolsProtocol):
     """One connection.
 
-    Headers must arrive within `header_seconds`; a request whose body can't be read, or is too long,
-    is refused before any of it is read; a client that takes nothing for `stalled_seconds` is cut
-    off.
+    Headers must arrive within `header_seconds`. A body that is too long or can't be read is refused
+    before it is read. A client that receives nothing for `stalled_seconds` is disconnected.
     """
 
     settings = Settings()
-    """Replaced in a subclass for each server."""
+    """Replaced by a subclass for each server."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        # Before the extension of a chunk, as RFC 9112 allows.
+        # Spaces before a chunk extension are allowed by RFC 9112.
         self.parser.set_dangerous_leniencies(
             lenient_data_after_close=True, lenient_spaces_after_chunk_size=True
         )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for headers."""
+        """Start the timer for headers."""
         super().connection_made(transport)
         self._header_bytes, self._trailers, self._in_headers, self._body_begun = 0, 0, True, False
         self._refusal: RequestError | None = None
-        self._joined = _Joined(transport)
+        self._header_buffer = _HeaderBuffer(transport)
         self._refused = self._half_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -60,14 +59,14 @@ class Protocol(HttpToolsProtocol):
             self._set_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Cancel the timers."""
         for timer in (self._timer, self._stalled):
             if timer:
                 timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes to the parser, unless the connection was refused."""
+        """Pass data to the parser, unless the connection was refused."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -84,7 +83,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(RequestError(431, f"the headers have over {MAX_HEADER_BYTES} bytes"))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection open for the answer if the request is whole."""
+        """Keep the connection open for the response if the request is complete."""
         cycle: RequestResponseCycle | None = self.cycle
         if self._refused or cycle is None or cycle.response_complete:
             return False
@@ -94,13 +93,13 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         super().on_message_begin()
         self._in_headers, self._body_begun, self._trailers = True, False, 0
         self._set_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which is passed over."""
+        """Store a header. Trailers are ignored."""
         if self._in_headers:
             super().on_header(name, value)
             return
@@ -109,7 +108,7 @@ class Protocol(HttpToolsProtocol):
             self._stop(RequestError(400, f"the body has over {MAX_TRAILERS} trailers"))
 
     def on_headers_complete(self) -> None:
-        """Refuse a body that can't be read; hand all other requests to the application."""
+        """Refuse unreadable bodies; pass all other requests to the application."""
         self._in_headers, self._header_bytes = False, 0
         self._clear_timer()
         method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
@@ -122,8 +121,8 @@ class Protocol(HttpToolsProtocol):
         extensions: Any = {HALF_CLOSE: self._half_close}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
-        joined: Any = self._joined
-        self.cycle.transport = joined
+        buffer: Any = self._header_buffer
+        self.cycle.transport = buffer
 
     def on_message_complete(self) -> None:
         """End a request."""
@@ -131,13 +130,13 @@ class Protocol(HttpToolsProtocol):
         self._in_headers, self._header_bytes = True, 0
 
     def on_response_complete(self) -> None:
-        """Send what has no body, and wait for the next request."""
-        self._joined.flush()
+        """Flush a response without a body, and wait for the next request."""
+        self._header_buffer.flush()
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """Close the connection once its request is answered; a request may be on its way to one
-        that is idle.
+        """Close the connection after its current request. An idle one is kept for `GRACE_SECONDS`,
+        because a request may be in transit.
         """
         if self._is_idle():
             self.loop.call_later(GRACE_SECONDS, self._close_if_idle)
@@ -147,7 +146,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _is_idle(self) -> bool:
-        """Return False for a request that is being answered, and end the connection after it."""
+        """Return True if no request is in progress. Otherwise close the connection after it."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             return True
@@ -155,18 +154,18 @@ class Protocol(HttpToolsProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """Begin to wait for a client that takes nothing."""
+        """Start the timer for a client that receives nothing."""
         super().pause_writing()
         self._stalled = self.loop.call_later(self.settings.stalled_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """End that wait."""
+        """Cancel that timer."""
         super().resume_writing()
         if self._stalled:
             self._stalled.cancel()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if the client takes no answer."""
+        """Close an idle connection, even if the client has not read the response."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -177,7 +176,7 @@ class Protocol(HttpToolsProtocol):
         raise _Refused
 
     def _reason(self, error: httptools.HttpParserError) -> RequestError:
-        """Return what is wrong with bytes that the parser doesn't take."""
+        """Convert an error of the parser."""
         if self._in_headers and isinstance(error, httptools.HttpParserInvalidMethodError):
             return RequestError(501, "this method of HTTP is not known")
         if "Invalid `Transfer-Encoding`" in str(error) or (
@@ -189,9 +188,9 @@ class Protocol(HttpToolsProtocol):
         return RequestError(400, f"this is no request of HTTP/1.1: {error}")
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer by an error and close, after what the client still sends.
+        """Send an error, and close the connection after reading what the client still sends.
 
-        Closed at once the connection would be reset, and the client would never see why.
+        Closing at once would reset the connection and lose the error.
         """
         self._refused = True
         self._clear_timer()
@@ -225,9 +224,9 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
-class _Joined:
-    """A transport that sends the headers of an answer together with its body: each write is a call
-    of the system, around which other threads get Python's lock.
+class _HeaderBuffer:
+    """Transport that sends headers and body in one write. Every write is a system call that
+    releases Python's lock to other threads.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -237,7 +236,7 @@ class _Joined:
         if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
             self._held = data
         elif data or self._held:
-            # Nothing may be written after the end, not even nothing.
+            # Even an empty write is an error after the end.
             self._transport.write(self._held + data if self._held else data)
             self._held = b""
 
@@ -255,7 +254,7 @@ class _Joined:
 
 
 def refusal(error: RequestError) -> bytes:
-    """Return an error as the bytes of an answer, after which the connection ends."""
+    """Return an error as an HTTP response that closes the connection."""
     body = json.dumps({"error": str(error)}).encode("ascii")
     headers: dict[str, Any] = {
         "content-type": "application/json",

@@ -1,9 +1,9 @@
-"""The server as an application of Ray Serve.
+"""The server as a Ray Serve application.
 
     serve run cvpipe.serving.ray_app:application folder=saved_models replicas=2
 
-Every replica holds a service of its own, with the same addresses as `cvpipe serve`. Connections are
-those of Ray's proxy: limits on headers and slow clients, TLS and gRPC are not ours there.
+Every replica runs its own service with the same routes as `cvpipe serve`. Ray's proxy handles
+connections, so cvpipe's limits on headers and slow clients, its TLS and its gRPC do not apply.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from cvpipe.serving.settings import Settings
 
 
 class Arguments(BaseModel):
-    """The words behind the import path on the command line of `serve run`."""
+    """Arguments of `serve run` after the import path."""
 
     model_config = ConfigDict(extra="forbid")
 
     folder: Path
-    """A folder of models, or one model, that every node of the cluster has."""
+    """Folder of models, or one model, which every node of the cluster can read."""
     replicas: int = 2
     cpus: float = 1.0
-    """Cores that Ray reserves for a replica."""
+    """CPU cores reserved per replica."""
     gpus: float = 0.0
     max_batch: int = Settings.max_batch
     batch_threads: int = Settings.batch_threads
@@ -49,10 +49,10 @@ class Replica:
         """Load the models of a folder.
 
         Raises:
-            UserError: there is nothing to serve, or none of it can be loaded.
+            UserError: the folder has no models, or none can be loaded.
         """
         quiet_tensorflow()
-        # Importing TensorFlow takes seconds, which only replicas need.
+        # Imported here, because only replicas need TensorFlow.
         from cvpipe.serving.service import Service
 
         sys.setswitchinterval(0.001)
@@ -60,13 +60,13 @@ class Replica:
         self._service.shelf.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Return the addresses of the server; Ray calls this once."""
+        """Return the ASGI application. Ray calls this once."""
         from cvpipe.serving.app import make_app
 
         return make_app(self._service)
 
     def check_health(self) -> None:
-        """Have Ray replace this replica if it no longer takes requests.
+        """Raise an error if the replica serves no model, so that Ray replaces it.
 
         Raises:
             RuntimeError: no model is served.
@@ -75,19 +75,19 @@ class Replica:
             raise RuntimeError(f"no model of {self._service.shelf.folder} is served any more")
 
     def __del__(self) -> None:
-        """Let go of models and threads, after Ray has waited for requests under way."""
+        """Release models and threads. Ray waits for requests in progress before."""
         if service := getattr(self, "_service", None):
             service.close()
 
 
 def application(words: Mapping[str, Any]) -> Any:
-    """Return the application, for `serve run` and `serve.run`.
+    """Return the Ray application for `serve run` and `serve.run`.
 
     Args:
-        words: the fields of `Arguments` by name.
+        words: fields of `Arguments` by name.
 
     Raises:
-        pydantic.ValidationError: one of them is unknown or malformed.
+        pydantic.ValidationError: a field is unknown or invalid.
     """
     from ray import serve
 
@@ -97,7 +97,7 @@ def application(words: Mapping[str, Any]) -> Any:
         serve.ingress()(Replica),
         name="cvpipe",
         num_replicas=arguments.replicas,
-        # Ray would let five requests in at a time, too few for a batch.
+        # Ray's default of five concurrent requests is too few for a batch.
         max_ongoing_requests=settings.max_connections,
         graceful_shutdown_timeout_s=arguments.drain,
         ray_actor_options={"num_cpus": arguments.cpus, "num_gpus": arguments.gpus},

@@ -1,6 +1,6 @@
-"""TF Serving's ReloadConfigRequest: which versions are served from now on, under which labels.
+"""TF Serving's ReloadConfigRequest, which changes the served versions and labels.
 
-No path of a request is read: models are those in the server's own folder.
+Paths in requests are not used. Models come from the server's own folder.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from cvpipe.serving.versions import ALL, LATEST, Policy
 
 
 def reloaded(request: Any, shelf: Shelf) -> Policy:
-    """Return the policy that a request asks for; models that it doesn't name are served no more.
+    """Return the policy of a request. Models that it doesn't name are no longer served.
 
     Raises:
-        RequestError: 400 for a request without models, 404 for a model that isn't in the folder,
-            403 for another folder.
+        RequestError: 400 for a request without models, 404 for an unknown model, 403 for another
+            folder.
     """
     configs = list(request.config.model_config_list.config)
     if not configs:

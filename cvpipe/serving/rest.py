@@ -1,7 +1,8 @@
-"""The body of a predict request ↔ tensors by name. Source: TF Serving, RESTful API, "Predict API".
+"""Conversion between the JSON of predict requests and tensors. Source: TF Serving, RESTful API,
+"Predict API".
 
-The row form (`instances` → `predictions`) is a transposition of the column form (`inputs` →
-`outputs`): both go through the same columns, so that they can't answer differently.
+The row format (`instances` → `predictions`) is the transpose of the column format (`inputs` →
+`outputs`). Both are converted by the same code.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cvpipe.serving.errors import RequestError
 
 
 class PredictRequest(NamedTuple):
-    """A parsed body, not yet compared with any signature."""
+    """A parsed body, not yet checked against a signature."""
 
     signature_name: str
     row_form: bool
@@ -28,11 +29,11 @@ class PredictRequest(NamedTuple):
 
 
 def parse_request(body: bytes | bytearray) -> PredictRequest:
-    """Reads the JSON of a predict request; the tokens NaN, Infinity and -Infinity are numbers.
+    """Parse the JSON of a predict request. NaN, Infinity and -Infinity are numbers.
 
     Raises:
-        RequestError: 400 if the body isn't a JSON object with either a non-empty list `instances`
-            or `inputs`.
+        RequestError: 400 unless the body is a JSON object with either `inputs` or a non-empty list
+            `instances`.
     """
     try:
         request = json.loads(body)
@@ -61,9 +62,7 @@ def to_tensors(
     specs: Mapping[str, tf.TensorSpec],
     defaults: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Builds the inputs of a signature, with `defaults` for those that are left out; see
-    `to_arrays`.
-    """
+    """Convert a request to the inputs of a signature. `defaults` fills in missing inputs."""
     arrays = to_arrays(request, specs, defaults or {})
     given = {name: tf.constant(array, specs[name].dtype) for name, array in arrays.items()}
     return {**(defaults or {}), **given}
@@ -72,15 +71,15 @@ def to_tensors(
 def to_arrays(
     request: PredictRequest, specs: Mapping[str, tf.TensorSpec], optional: Iterable[str]
 ) -> dict[str, np.ndarray]:
-    """Builds what a request gives of the inputs of a signature; `specs` are its inputs by name,
-    `optional` those that may be left out.
+    """Convert a request to arrays by input. `specs` are the inputs of the signature, `optional` the
+    names of optional ones.
 
-    In row form every array has the number of instances as its leading dimension, but for scalars,
-    such as settings, which all instances that name them give alike; in column form they are as
-    given.
+    In the row format, arrays have the number of instances as their leading dimension. Scalar
+    inputs, such as options, must be equal in all instances. In the column format, values are used
+    as given.
 
     Raises:
-        RequestError: 400 for a missing or unknown name, and whatever `values.to_array` raises.
+        RequestError: 400 for a missing or unknown name, and the errors of `values.to_array`.
     """
     required = {name: spec for name, spec in specs.items() if name not in optional}
     columns = (
@@ -97,17 +96,17 @@ def to_answer(
     valid: str | None = None,
     errors: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Builds the answer in the form of the request; a single output drops its name.
+    """Build the response in the format of the request. A single output has no name.
 
     Args:
-        valid: the output, bool [B], that is false where an instance couldn't be read. In row form
-            that instance is answered by an "error" and nothing else; in column form the other
-            outputs mean nothing there.
-        errors: why instances couldn't be read, by number, where more is known than that.
+        valid: name of the output, bool [B], that is False for unreadable instances. In the row
+            format such an instance gets only an "error"; in the column format its other outputs are
+            meaningless.
+        errors: specific errors of unreadable instances, by index.
 
     Raises:
-        RequestError: 400 in row form when the outputs have no common leading dimension, 501 for a
-            dtype JSON can't say.
+        RequestError: 400 in the row format if the outputs have no common leading dimension, 501 for
+            a dtype without a JSON representation.
     """
     if row_form:
         sizes = {value.shape[0] if len(value.shape) else None for value in outputs.values()}
@@ -159,7 +158,7 @@ def _columns_of_rows(
 
 
 def _column(name: str, instances: list[Any], spec: tf.TensorSpec) -> Any:
-    """The value of each instance; for a scalar the one that all of them give."""
+    """Return the values of all instances, or the common value of a scalar input."""
     without = [index for index, instance in enumerate(instances) if name not in instance]
     if without:
         raise RequestError(

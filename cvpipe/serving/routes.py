@@ -1,4 +1,4 @@
-"""TF Serving's REST API: method, path and body to the JSON answer.
+"""Routes of TF Serving's REST API.
 
 Source of the routes: TF Serving, RESTful API, and its `http_rest_api_util.cc`.
 """
@@ -27,12 +27,11 @@ _MODEL = re.compile(
 
 
 async def answer(exchange: Exchange) -> Json:
-    """Answer one request under /v1, or any that no other route takes.
+    """Handle a request under /v1, or under a path without another route.
 
     Raises:
-        RequestError: with its HTTP status; 400 for a path under /v1/ that TF Serving calls
-            malformed, 404 for any other.
-        tf.errors.OpError: the model itself failed on this request.
+        RequestError: the request failed; 400 for a malformed path under /v1/, as in TF Serving, 404
+        for other unknown paths. tf.errors.OpError: the model failed.
     """
     service, path = exchange.service, exchange.raw_path
     if path in ("/", "/v1/models"):
@@ -58,7 +57,7 @@ async def answer(exchange: Exchange) -> Json:
 
 
 def target_of(match: re.Match[str]) -> Target:
-    """Return the version that the groups "model", "version" and "label" of a path name."""
+    """Return the target from the groups "model", "version" and "label" of a path."""
     found = match.groupdict()
     number, label = found["version"], found.get("label")
     return Target(
@@ -67,7 +66,7 @@ def target_of(match: re.Match[str]) -> Target:
 
 
 def check_method(method: str, allowed: str) -> None:
-    """Refuse another method than the one that a path answers.
+    """Refuse HTTP methods other than the allowed one.
 
     Raises:
         RequestError: 405.
@@ -77,7 +76,7 @@ def check_method(method: str, allowed: str) -> None:
 
 
 def list_models(service: Service) -> dict[str, Any]:
-    """Return the models that are served, with their versions."""
+    """Return the served models and versions."""
     shelf = service.shelf
     return {
         "models": [
@@ -105,8 +104,8 @@ def _version_status(version: Version) -> dict[str, Any]:
 
 
 def _metadata(service: Service, target: Target) -> dict[str, Any]:
-    """Return GetModelMetadataResponse as JSON; the key twice is TF Serving's: a SignatureDefMap
-    inside a map of metadata.
+    """Return GetModelMetadataResponse as JSON. As in TF Serving, "signature_def" occurs twice: a
+    SignatureDefMap in a map of metadata.
     """
     with service.shelf.lease(*target) as version:
         signature_def = runner_of(version).servable.signature_def

@@ -1,5 +1,5 @@
-"""Answers requests with one loaded version: encoded images in batches, everything else in a pool
-of threads.
+"""Execution of requests by a loaded version: encoded images in batches, other requests in a thread
+pool.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from cvpipe.serving.settings import Settings
 
 
 class Outcome(NamedTuple):
-    """The outputs of a signature for one request."""
+    """Outputs of a signature for one request."""
 
     outputs: Arrays
     errors: Mapping[int, str]
-    """Why images were refused before they reached the model, by number."""
+    """Errors of images refused before they reached the model, by index."""
 
 
 class Pool:
-    """Threads for requests that aren't batched, and the number that may wait for them."""
+    """Thread pool with a bounded queue, for requests that aren't batched."""
 
     def __init__(self, threads: int, most: int) -> None:
-        """Make the threads; at most `most` requests wait."""
+        """Start the threads. At most `most` requests are accepted at once."""
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._held, self._most = 0, most
 
     async def run(self, function: Any, *arguments: Any, deadline: float) -> Any:
-        """Return what the function returns.
+        """Call a function in a thread and return its result.
 
         Raises:
             RequestError: 429 if too many wait, 504 if the deadline passes first.
@@ -45,7 +45,7 @@ class Pool:
         if self._held >= self._most:
             raise RequestError(429, f"{self._held} requests are waiting; try again", retry_after=1)
         self._held += 1
-        # A thread goes on after the deadline, and counts until it is done.
+        # A call continues after its deadline, and counts until it is done.
         future = asyncio.get_running_loop().run_in_executor(
             self._executor, _unless_late, deadline, function, arguments
         )
@@ -57,17 +57,17 @@ class Pool:
             raise too_late() from None
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Release the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._held -= 1
         if not future.cancelled():
-            future.exception()  # so that asyncio doesn't call it unheard
+            future.exception()  # marks the exception as retrieved for asyncio
 
 
 class ServableRunner:
-    """Answers requests with one loaded version."""
+    """Runs requests on one loaded version."""
 
     def __init__(
         self,
@@ -77,15 +77,15 @@ class ServableRunner:
         varies: bool = False,
         observer: Observer | None = None,
     ) -> None:
-        """Answer with a version.
+        """Prepare to run a version.
 
         Args:
             servable: the version.
             settings: limits.
-            pool: shared by all versions.
-            varies: an image's answer has another shape beside images of other sizes, so that only
-                images of one size are batched.
-            observer: told of batches.
+            pool: thread pool shared by all versions.
+            varies: True if the shapes of an image's outputs depend on the sizes of the other images
+                in the batch. Then only images of equal size are batched.
+            observer: notified of batches.
         """
         self.servable, self._settings, self._pool, self._varies = servable, settings, pool, varies
         self.batcher: Batcher | None = None
@@ -100,23 +100,22 @@ class ServableRunner:
             self.batcher = Batcher(self._call_bytes, limits, observer)
 
     def close(self) -> None:
-        """Let go of threads."""
+        """Release the threads."""
         if self.batcher:
             self.batcher.close()
 
     async def predict(
         self, signature_name: str, given: Mapping[str, np.ndarray], deadline: float
     ) -> Outcome:
-        """Answer one request.
+        """Run one request.
 
         Args:
-            signature_name: one of the servable's.
+            signature_name: name of a signature.
             given: inputs by name; strings are arrays of bytes objects.
-            deadline: by `time.monotonic`.
+            deadline: on the clock of `time.monotonic`.
 
         Raises:
-            RequestError: the request can't be answered.
-            tf.errors.OpError: the model itself failed on it.
+            RequestError: the request failed. tf.errors.OpError: the model failed.
         """
         images = self.servable.images_input
         batched = signature_name == BYTES_SIGNATURE and self.batcher and images
@@ -132,7 +131,7 @@ class ServableRunner:
     async def answer_images(
         self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
     ) -> Outcome:
-        """Answer encoded images in batches; options are scalars."""
+        """Run encoded images in batches. Options are scalars."""
         answers, errors = await self.answer_each(images, options, deadline)
         for answer in answers:
             if isinstance(answer, RequestError):
@@ -144,8 +143,8 @@ class ServableRunner:
     async def answer_each(
         self, images: Sequence[bytes], options: Mapping[str, np.ndarray], deadline: float
     ) -> tuple[list[Answer | RequestError], dict[int, str]]:
-        """Answer encoded images, each by an answer or an error; and why images were refused before
-        they reached the model, by number.
+        """Return an answer or an error for each encoded image, and the errors of images refused
+        before they reached the model, by index.
         """
         assert self.batcher
         if len(images) > self._settings.max_instances:
@@ -203,7 +202,7 @@ def _array(value: tf.Tensor) -> np.ndarray:
 
 
 def _joined(answers: Sequence[Answer]) -> Arrays:
-    """Return the rows of answers as one array an output, [B, …]."""
+    """Stack the rows of answers to one array [B, …] per output."""
     first = answers[0]
     rows = [answer.row for answer in answers]
     together = all(answer.outputs is first.outputs for answer in answers)
@@ -219,7 +218,7 @@ def _joined(answers: Sequence[Answer]) -> Arrays:
 
 
 def _stacked(rows: Sequence[Any]) -> np.ndarray:
-    """Stack rows of bytes objects, which NumPy would take for strings of fixed length."""
+    """Stack rows of bytes objects, which NumPy would convert to fixed-length strings."""
     stacked = np.empty((len(rows), *np.shape(rows[0])), dtype=object)
     for n, row in enumerate(rows):
         stacked[n] = row

@@ -1,4 +1,4 @@
-"""The server's sockets, its loop, and its end."""
+"""The server: sockets, event loop, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ from cvpipe.serving.service import Service
 from cvpipe.serving.settings import Settings
 
 SETTLE_SECONDS = 0.3
-"""A server that begins no more connections still takes those that wait for so long."""
+"""Seconds in which a stopping server accepts pending connections."""
 
 
 def make_server(folder: Path, host: str, port: int, settings: Settings | None = None) -> Server:
-    """Load the models of a folder and listen; `serve_forever()` then answers.
+    """Load the models of a folder and listen. Call `serve_forever()` to answer requests.
 
-    To stop without losing an answer: `shutdown()` from another thread, which waits for the requests
-    under way, then `server_close()`.
+    To stop without losing responses, call `shutdown()` from another thread, which waits for the
+    requests in progress, then `server_close()`.
 
     Args:
-        folder: what `models.find_models` takes.
-        host: the address to listen on, of IPv4 or IPv6; one other than 127.0.0.1 and ::1 lets other
-            machines ask, and :: takes all of both kinds.
-        port: 0 takes a free one, which `server_port` then tells.
-        settings: limits and choices.
+        folder: a folder of models, as for `models.find_models`.
+        host: IPv4 or IPv6 address to listen on. 127.0.0.1 and ::1 allow only this machine; ::
+            listens on all addresses of both kinds.
+        port: 0 for a free port; see `server_port`.
+        settings: settings of the server.
 
     Raises:
-        UserError: nothing to serve, a model that doesn't load, or an address that can't be listened
-            on.
+        UserError: there is no model to serve, or the address can't be used.
     """
     settings = settings or Settings()
     listener = listeners.bind(host, port)
     service = Service(folder, settings)
     try:
-        # Nobody is let in before there is something to answer.
+        # Accept connections only after the models are loaded.
         service.shelf.start()
         listeners.listen(listener, host, port)
         return Server(service, listener, host)
@@ -58,10 +57,12 @@ def make_server(folder: Path, host: str, port: int, settings: Settings | None = 
 
 
 class Server:
-    """A service that listens; a context, within which it may serve."""
+    """A service that listens on a socket. A context manager that closes it."""
 
     def __init__(self, service: Service, listener: socket.socket, host: str) -> None:
-        """Serve on a socket that listens; gRPC listens on the same host once it serves."""
+        """Prepare to serve on a listening socket. gRPC listens on the same host once
+        `serve_forever` runs.
+        """
         self.service, self._listener, self._host = service, listener, host
         self.grpc_port: int | None = None
         self.server_port: int = listener.getsockname()[1]
@@ -110,7 +111,7 @@ class Server:
         self.server_close()
 
     def serve_forever(self) -> None:
-        """Answer until `shutdown` or `stop` is called."""
+        """Answer requests until `shutdown` or `stop` is called."""
         self._running = True
         try:
             factory = self._uvicorn.config.get_loop_factory()
@@ -121,16 +122,15 @@ class Server:
             self._done.set()
 
     def wait_until_started(self) -> None:
-        """Return once all ports listen."""
+        """Wait until the server listens on all ports."""
         self._started.wait(60)
 
     def stop(self, grace: float = 0.0) -> None:
-        """Begin to stop, from any thread and from handlers of signals.
+        """Start stopping. May be called from any thread and from signal handlers.
 
         Args:
-            grace: seconds for which requests are still taken, while /readyz says that the server
-                isn't ready and every answer ends its connection: whoever shares out the requests
-                learns late that a server stops.
+            grace: seconds in which requests are still accepted, while /readyz fails and every
+                response closes its connection. It gives load balancers time to notice.
         """
         if not self._asked.is_set():
             self._grace = grace
@@ -141,13 +141,13 @@ class Server:
                 self._loop.call_soon_threadsafe(self._stopping.set)
 
     def shutdown(self) -> None:
-        """Stop, and wait until the last request is answered."""
+        """Stop, and wait until all requests are answered."""
         self.stop()
         if self._running:
             self._done.wait()
 
     def server_close(self) -> None:
-        """Let go of the socket and the models."""
+        """Close the socket and release the models."""
         self.shutdown()
         self._listener.close()
         self.service.close()
@@ -161,7 +161,7 @@ class Server:
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener.dup()]))
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await self._let_go()
+        await self._drain_connections()
         self._uvicorn.should_exit = True
         drain = self.service.settings.drain
         ends = asyncio.gather(serving, remote.stop(drain) if remote else asyncio.sleep(0))
@@ -177,15 +177,15 @@ class Server:
         port = self.service.settings.grpc_port
         if port is None:
             return None
-        # Importing it takes time, and gRPC starts threads.
+        # Imported here, because gRPC is slow to import and starts threads.
         from cvpipe.serving.grpc_server import start_grpc
 
         server, self.grpc_port = await start_grpc(self.service, self._host, port)
         log("grpc", port=self.grpc_port)
         return server
 
-    async def _let_go(self) -> None:
-        """Answer for the grace period, then begin no more connections and take those that wait."""
+    async def _drain_connections(self) -> None:
+        """Serve for the grace period, then refuse new connections and accept pending ones."""
         log("draining", requests=self.service.in_flight, grace=self._grace)
         await asyncio.sleep(self._grace)
         listeners.refuse_new(self._listener)
@@ -195,5 +195,5 @@ class Server:
 class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the command."""
+        """Do nothing: the command handles signals."""
         yield

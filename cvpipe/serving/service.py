@@ -1,4 +1,4 @@
-"""A server without protocols: models, limits, numbers, and its end."""
+"""Protocol-independent part of the server: models, limits, metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvpipe.serving.warmup import warm
 
 WARM_SIZES = (1, 2, 4, 8, 16, 32)
 METHODS = {"classify": "classification", "regress": "regression"}
-"""Methods of signatures that TF Serving knows beside prediction."""
+"""Other signature methods of TF Serving besides prediction."""
 
 
 class Target(NamedTuple):
@@ -32,10 +32,10 @@ class Target(NamedTuple):
 
 
 class Service:
-    """A server without its sockets; its coroutines run in one loop."""
+    """A server without sockets. Its coroutines run in one event loop."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """Prepare to serve a folder; `shelf.start()` loads its models."""
+        """Prepare to serve a folder. `shelf.start()` loads its models."""
         self.settings, self.metrics = settings, Metrics()
         self.pool = Pool(settings.threads, settings.max_queue)
         self.shelf = Shelf(
@@ -47,21 +47,21 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """True while a model answers, until the server begins to stop."""
+        """True while at least one model is served and the server is not stopping."""
         return not self.draining and bool(self.shelf.names())
 
     def close(self) -> None:
-        """Let go of models and threads."""
+        """Release models and threads."""
         self.shelf.stop()
         self.pool.close()
 
     def deadline(self) -> float:
-        """Return until when a request that has just come must be answered."""
+        """Return the deadline of a request that arrives now."""
         return time.monotonic() + self.settings.timeout
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count a request that asks a model."""
+        """Count a request for a model as in progress."""
         self.in_flight += 1
         try:
             yield
@@ -71,17 +71,16 @@ class Service:
     async def predict(
         self, version: Version, signature_name: str, given: Arrays, deadline: float
     ) -> Outcome:
-        """Answer by a signature of a leased version.
+        """Run a signature of a leased version.
 
         Args:
             version: leased from the shelf.
-            signature_name: as `servable_of` returned it.
-            given: the inputs that the request gives.
-            deadline: by `time.monotonic`.
+            signature_name: name of the signature, from `servable_of`.
+            given: inputs of the request.
+            deadline: on the clock of `time.monotonic`.
 
         Raises:
-            RequestError: it can't be answered.
-            tf.errors.OpError: the model failed on it.
+            RequestError: the request failed. tf.errors.OpError: the model failed.
         """
         return await runner_of(version).predict(signature_name, given, deadline)
 
@@ -106,10 +105,10 @@ class Service:
 
 
 def is_ready(service: Service, target: Target) -> bool:
-    """Return True if a model, or a version of it, takes requests.
+    """Return True if a model or version accepts requests.
 
     Raises:
-        RequestError: 404 if there is none.
+        RequestError: 404 if it does not exist.
     """
     try:
         with service.shelf.lease(*target):
@@ -121,14 +120,14 @@ def is_ready(service: Service, target: Target) -> bool:
 
 
 def wrong_method(version: Version, signature_name: str, verb: str, instead: str) -> RequestError:
-    """Return TF Serving's error for a signature of another method: no signature that cvpipe exports
-    is one of classification or regression.
+    """Return TF Serving's error for a signature with the wrong method. Signatures of cvpipe have
+    neither of `METHODS`.
 
     Args:
         version: leased from the shelf.
-        signature_name: as a request gives it.
+        signature_name: name from the request.
         verb: a key of METHODS.
-        instead: the way to ask that answers.
+        instead: the method to use instead.
     """
     servable, name = servable_of(version, signature_name)
     used = servable.signature_protos[name].method_name
@@ -140,17 +139,17 @@ def wrong_method(version: Version, signature_name: str, verb: str, instead: str)
 
 
 def runner_of(version: Version) -> ServableRunner:
-    """Return what answers with a leased version."""
+    """Return the runner of a leased version."""
     assert isinstance(version.runner, ServableRunner)
     return version.runner
 
 
 def servable_of(version: Version, signature_name: str) -> tuple[Servable, str]:
-    """Return the model of a leased version, and the signature that a request means; an empty name
-    means the usual one.
+    """Return the model of a leased version, and the name of a signature. An empty name means the
+    default signature.
 
     Raises:
-        RequestError: 400 if the model doesn't have it.
+        RequestError: 400 if the model has no such signature.
     """
     servable, name = runner_of(version).servable, signature_name or BYTES_SIGNATURE
     if name not in servable.signatures:

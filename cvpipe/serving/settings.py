@@ -1,4 +1,4 @@
-"""Settings of a server."""
+"""Server settings."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from cvpipe.serving.versions import Policy
 
 @dataclass(frozen=True)
 class Settings:
-    """The limits and choices of a server; times are in seconds, sizes in bytes."""
+    """Settings of a server. Times are in seconds, sizes in bytes."""
 
     policy: Policy = field(default_factory=Policy)
     poll_seconds: float = 1.0
     max_body_bytes: int = 64 * 2**20
-    """Most bytes of a body, both as it is sent and unpacked."""
+    """Maximum size of a body, both compressed and decompressed."""
     max_held_bytes: int = 512 * 2**20
-    """Most bytes of all bodies together that are in memory."""
+    """Maximum total size of the bodies in memory."""
     max_pixels: int = 50_000_000
     max_instances: int = 1024
     max_connections: int = 512
     max_queue: int = 1024
-    """Most images that wait for one version, and most other requests that do."""
+    """Maximum number of queued images per version, and of other waiting requests."""
     max_batch: int = 32
     wait_micros: int = 0
-    """Microseconds that a batch that isn't full waits for more images."""
+    """Microseconds to wait for more images if a batch isn't full."""
     buckets: tuple[int, ...] = ()
-    """Sizes that batches are padded to; empty for any size."""
+    """Batch sizes to pad to; empty for no padding."""
     batch_threads: int = 2
     threads: int = 4
-    """Of requests that aren't batched."""
+    """Threads for requests that aren't batched."""
     timeout: float = 60.0
     drain: float = 30.0
     header_seconds: float = 10.0
     stalled_seconds: float = 30.0
-    """A connection that neither sends nor takes anything for so long is closed."""
+    """Time after which a connection without any traffic is closed."""
     keep_alive_seconds: float = 75.0
     api_keys: frozenset[bytes] = frozenset()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     grpc_port: int | None = None
-    """None listens for no gRPC, 0 takes a free port."""
+    """None for no gRPC, 0 for a free port."""
     allow_reload: bool = False
-    """Clients of gRPC may choose the versions that are served."""
+    """True to let gRPC clients choose the served versions."""
     access_log: bool = False
 
     def __post_init__(self) -> None:
@@ -58,18 +58,18 @@ class Settings:
 
 
 def read_api_keys(file: Path) -> frozenset[bytes]:
-    """Return the keys in a file, one a line; empty lines and lines that begin with # are none.
+    """Read API keys from a file, one per line. Empty lines and lines that begin with # are ignored.
 
     Raises:
-        DataError: it can't be read, or holds no key.
+        DataError: the file can't be read or contains no key.
     """
     try:
         lines = [line.strip() for line in file.read_bytes().splitlines()]
     except OSError as error:
         raise DataError(
-            f"{file}: the API keys can't be read ({error.strerror}); give a file with one a line"
+            f"{file}: the API keys can't be read ({error.strerror}); give a file with one per line"
         ) from None
     keys = frozenset(line for line in lines if line and not line.startswith(b"#"))
     if not keys:
-        raise DataError(f"{file}: no API key in it; write one a line")
+        raise DataError(f"{file}: contains no API key; write one per line")
     return keys

@@ -1,8 +1,7 @@
-"""The versions that a server holds: loaded, verified, warmed, swapped and dropped as its folder
-changes.
+"""The loaded versions of a server. Versions are loaded and unloaded as the folder changes.
 
-One thread watches the folder. Requests lease a version; a version that is no longer wanted is
-dropped when its last lease ended.
+One thread watches the folder. Requests lease a version. A version that is no longer needed is
+unloaded when its last lease ends.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from cvpipe.serving.versions import Policy
 
 
 class State(IntEnum):
-    """The states of a version, with the numbers of TF Serving's `ModelVersionStatus.State`."""
+    """States of a version, with the values of TF Serving's `ModelVersionStatus.State`."""
 
     START = 10
     LOADING = 20
@@ -38,12 +37,12 @@ class Runner(Protocol):
     servable: Servable
 
     def close(self) -> None:
-        """Let go of threads."""
+        """Release threads."""
 
 
 @dataclass
 class Version:
-    """One version of a model, in whatever state."""
+    """One version of a model in any state."""
 
     model: str
     number: int
@@ -54,13 +53,13 @@ class Version:
     runner: Runner | None = None
     leases: int = 0
     by_label: bool = False
-    """Served only because a label names it, and no answer to requests without one."""
+    """True if it is served only under a label, not to requests without one."""
     seen: Any = None
-    """The files' times when it was loaded."""
+    """Modification times of its files when it was loaded."""
 
 
 class Shelf:
-    """All versions by model and number; every method may be called from any thread."""
+    """All versions by model and number; thread-safe."""
 
     def __init__(
         self,
@@ -71,15 +70,14 @@ class Shelf:
         poll_seconds: float = 1.0,
         log: Callable[..., None] = lambda event, **facts: None,
     ) -> None:
-        """Watch `folder` once `start` was called.
+        """Prepare to watch a folder. Call `start` to begin.
 
         Args:
-            folder: what `find_models` takes.
-            policy: which versions to serve.
-            load: from a version's folder, model and number to what answers with it; raises
-                UserError.
-            poll_seconds: between two looks at the folder.
-            log: takes an event and its facts.
+            folder: a folder of models, as for `find_models`.
+            policy: choice of the versions to serve.
+            load: maps a version's folder, model and number to its runner; raises UserError.
+            poll_seconds: interval between scans of the folder.
+            log: receives an event and its fields.
         """
         self.folder, self.policy = folder, policy
         self._load, self._poll_seconds, self._log = load, poll_seconds, log
@@ -90,10 +88,10 @@ class Shelf:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Load what is there, then watch.
+        """Load all versions, then watch the folder.
 
         Raises:
-            UserError: there is nothing to serve, or none of it can be loaded.
+            UserError: the folder has no models, or none can be loaded.
         """
         if not find_models(self.folder):
             raise nothing_to_serve(self.folder)
@@ -107,7 +105,7 @@ class Shelf:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watch and let go of all versions."""
+        """Stop watching and release all versions."""
         self._stopped = True
         self._wake.set()
         if self._thread:
@@ -120,7 +118,7 @@ class Shelf:
                 version.runner.close()
 
     def names(self) -> list[str]:
-        """Return the names of models that are served."""
+        """Return the names of the served models."""
         with self._lock:
             return sorted(
                 name
@@ -129,7 +127,7 @@ class Shelf:
             )
 
     def numbers(self, model: str) -> list[int]:
-        """Return the versions of a model that are served, ascending."""
+        """Return the served versions of a model, ascending."""
         with self._lock:
             return sorted(
                 number
@@ -138,7 +136,7 @@ class Shelf:
             )
 
     def status(self, model: str, number: int | None = None) -> list[Version]:
-        """Return versions in all states, the newest first: one, or all of a model.
+        """Return one version or all versions of a model in any state, newest first.
 
         Raises:
             RequestError: 404 if there is none.
@@ -153,14 +151,14 @@ class Shelf:
     def lease(
         self, model: str, number: int | None = None, label: str | None = None
     ) -> Iterator[Version]:
-        """Hold a version that is served, so that it isn't dropped within.
+        """Hold a served version, so that it isn't unloaded.
 
         Args:
-            number: None takes the newest.
-            label: instead of a number.
+            number: None for the newest.
+            label: a label instead of a number.
 
         Raises:
-            RequestError: 404 if there is none, 503 if it isn't served yet.
+            RequestError: 404 if it does not exist, 503 if it isn't served yet.
         """
         with self._lock:
             version = self._find(model, number, label)
@@ -174,7 +172,7 @@ class Shelf:
                     self._wake.set()
 
     def resolve(self, model: str, label: str) -> int:
-        """Return the version that a label names.
+        """Return the version of a label.
 
         Raises:
             RequestError: 404 if there is none.
@@ -188,12 +186,12 @@ class Shelf:
         return number
 
     def scan(self) -> None:
-        """Look at the folder once, and load and drop versions accordingly."""
+        """Scan the folder once, and load and unload versions accordingly."""
         with self._scanning:
             try:
                 found = find_models(self.folder)
             except (UserError, OSError) as error:
-                # A folder that can't be read now is no wish to stop serving.
+                # Keep serving if the folder can't be read.
                 self._log("folder_unreadable", error=str(error))
                 return
             for name in sorted({*found, *self._models}):
@@ -212,13 +210,15 @@ class Shelf:
         chosen, labeled = self.policy.chosen(name, found), self.policy.labeled(name, found)
         with self._lock:
             versions = self._models.setdefault(name, {})
-        # The newest first: it is what most requests ask for.
+        # The newest first, because most requests use it.
         for number in sorted(chosen | labeled, reverse=True):
             version = versions.get(number)
             if version is None or (
                 version.state is State.END and version.seen != _times(found[number])
             ):
-                self._bring(Version(name, number, found[number], by_label=number not in chosen))
+                self._load_version(
+                    Version(name, number, found[number], by_label=number not in chosen)
+                )
             else:
                 version.by_label = number not in chosen
         with self._lock:
@@ -233,7 +233,7 @@ class Shelf:
         chosen: set[int],
         labeled: set[int],
     ) -> None:
-        """Mark versions that are no longer wanted; the last good one stays until another is."""
+        """Mark versions to unload. The last served version stays until another one is served."""
         served = {n for n, own in versions.items() if own.state is State.AVAILABLE}
         replaced = bool(served & chosen) or not chosen
         for number in served - chosen - labeled:
@@ -243,15 +243,15 @@ class Shelf:
             if own.state is State.END and number not in found:
                 del versions[number]
 
-    def _bring(self, version: Version) -> None:
-        """Load a version beside those that are served, and put it on the shelf."""
+    def _load_version(self, version: Version) -> None:
+        """Load a version and make it available."""
         version.state, version.seen = State.LOADING, _times(version.folder)
         with self._lock:
             self._models[version.model][version.number] = version
         facts = {"model": version.model, "version": version.number}
         try:
             runner = self._load(version.folder, version.model, version.number)
-        except Exception as error:  # whatever is wrong with one, the others are served
+        except Exception as error:  # a bad version must not affect the others
             version.error = str(error) if isinstance(error, UserError) else f"{error!r}"
             version.error_code = "DATA_LOSS" if isinstance(error, DataError) else "UNKNOWN"
             version.state = State.END
@@ -278,7 +278,7 @@ class Shelf:
             self._log("unloaded", model=version.model, version=version.number)
         if unused:
             del runners, runner
-            # TensorFlow's functions refer to each other in cycles, which hold the variables.
+            # TensorFlow's functions form reference cycles that keep the variables alive.
             gc.collect()
 
     def _known(self, model: str) -> dict[int, Version]:
@@ -314,7 +314,7 @@ class Shelf:
 
 
 def _times(folder: Path) -> Any:
-    """Return what tells one state of a version's files from another."""
+    """Return names, modification times and sizes of a version's files; None if unreadable."""
     with suppress(OSError):
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return [

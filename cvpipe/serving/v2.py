@@ -1,4 +1,4 @@
-"""Requests and answers of the Open Inference Protocol in JSON, with or without binary tensors.
+"""Requests and responses of the Open Inference Protocol in JSON, optionally with binary tensors.
 
 Source: Open Inference Protocol (KServe V2), "HTTP/REST", and its binary tensor data extension.
 """
@@ -21,15 +21,15 @@ from cvpipe.serving.models import BYTES_SIGNATURE, Servable
 
 
 class InferRequest(NamedTuple):
-    """A parsed request, not yet compared with any signature."""
+    """A parsed request, not yet checked against a signature."""
 
     content: Mapping[str, Any]
     binary: bytes
-    """The bytes behind the JSON."""
+    """Binary data after the JSON."""
 
     @property
     def signature_name(self) -> str:
-        """The signature that the request's parameters name; empty for the usual one."""
+        """Signature named by the parameters; empty for the default one."""
         name = self.parameters.get("signature_name", "")
         if not isinstance(name, str):
             raise RequestError(400, 'the parameter "signature_name" must be a string')
@@ -37,18 +37,18 @@ class InferRequest(NamedTuple):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The parameters of the request."""
+        """Parameters of the request."""
         return _object(self.content, "parameters")
 
 
 def json_bytes(header: str | None) -> int | None:
-    """Return the length of a request's JSON; None if nothing follows it.
+    """Return the length of a request's JSON; None if no binary data follows it.
 
     Args:
-        header: the value of Inference-Header-Content-Length, if there is one.
+        header: value of Inference-Header-Content-Length, or None.
 
     Raises:
-        RequestError: 400 if that is no length.
+        RequestError: 400 if the value is invalid.
     """
     if header is None:
         return None
@@ -58,11 +58,11 @@ def json_bytes(header: str | None) -> int | None:
 
 
 def parse_request(body: bytes | bytearray, json_bytes: int | None) -> InferRequest:
-    """Read a request.
+    """Parse a request.
 
     Args:
-        body: JSON, and binary tensors after it.
-        json_bytes: the length of the JSON; None if there is nothing else.
+        body: JSON, followed by binary tensors.
+        json_bytes: length of the JSON; None if it is the whole body.
 
     Raises:
         RequestError: 400 if it is malformed.
@@ -82,10 +82,10 @@ def parse_request(body: bytes | bytearray, json_bytes: int | None) -> InferReque
 
 
 def to_arrays(request: InferRequest, servable: Servable, signature_name: str) -> Arrays:
-    """Return the inputs of a signature that a request gives.
+    """Convert a request to arrays by input.
 
     Raises:
-        RequestError: 400 if they aren't as the signature takes them.
+        RequestError: 400 if they don't match the signature.
     """
     specs = servable.input_specs(signature_name)
     images = servable.images_input if signature_name == BYTES_SIGNATURE else None
@@ -116,7 +116,7 @@ def to_arrays(request: InferRequest, servable: Servable, signature_name: str) ->
 def check_given(
     given: Mapping[str, Any], specs: Mapping[str, Any], optional: Mapping[str, Any]
 ) -> None:
-    """Refuse a request without all the inputs that a signature needs.
+    """Refuse a request that lacks required inputs.
 
     Raises:
         RequestError: 400.
@@ -127,10 +127,11 @@ def check_given(
 
 
 def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
-    """Return the outputs that a request asks for, all if it names none, and which are to be binary.
+    """Return the requested outputs, or all if the request names none. The value is True for binary
+    ones.
 
     Raises:
-        RequestError: 400 for an unknown one.
+        RequestError: 400 for an unknown output.
     """
     usual = bool(request.parameters.get("binary_data_output", False))
     asked = request.content.get("outputs") or [{"name": name} for name in sorted(outputs)]
@@ -146,23 +147,25 @@ def wanted_outputs(request: InferRequest, outputs: Arrays) -> dict[str, bool]:
 def to_answer(
     head: Mapping[str, Any], outputs: Arrays, wanted: Mapping[str, bool]
 ) -> tuple[bytes, int | None]:
-    """Return the body of an answer, and the length of its JSON if anything follows that."""
-    told, parts = [], []
+    """Return the body of a response, and the length of its JSON if binary data follows it."""
+    described, parts = [], []
     for name, binary in wanted.items():
         array = outputs[name]
         one = {"name": name, "datatype": v2_tensors.datatype_of(array), "shape": [*array.shape]}
         if binary:
             parts.append(v2_tensors.to_raw(array))
-            told.append({**one, "parameters": {"binary_data_size": len(parts[-1])}})
+            described.append({**one, "parameters": {"binary_data_size": len(parts[-1])}})
         else:
             data, parameters = v2_tensors.to_data(array)
-            told.append({**one, **({"parameters": parameters} if parameters else {}), "data": data})
-    text = json.dumps({**head, "outputs": told}).encode("ascii")
+            described.append(
+                {**one, **({"parameters": parameters} if parameters else {}), "data": data}
+            )
+    text = json.dumps({**head, "outputs": described}).encode("ascii")
     return b"".join([text, *parts]), len(text) if parts else None
 
 
 def describe(specs: Mapping[str, tf.TensorSpec]) -> list[dict[str, Any]]:
-    """Return the metadata of tensors; -1 is a length that isn't fixed."""
+    """Return the metadata of tensors, with -1 for variable dimensions."""
     return [
         {
             "name": name,
@@ -176,10 +179,10 @@ def describe(specs: Mapping[str, tf.TensorSpec]) -> list[dict[str, Any]]:
 def _from_json(
     name: str, given: Mapping[str, Any], spec: tf.TensorSpec, is_images: bool
 ) -> np.ndarray:
-    """Return the array of an input's "data".
+    """Convert the "data" of an input to an array.
 
-    Text in an input of encoded images is base64, which no image is; elsewhere only where the
-    parameters say so.
+    Strings for encoded images are base64. In other inputs they are base64 only if the parameters
+    say so.
     """
     shape = given["shape"]
     try:

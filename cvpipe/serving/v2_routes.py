@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (KServe V2) over REST: health, metadata, inference."""
+"""Routes of the Open Inference Protocol (KServe V2) over REST: health, metadata, inference."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ _MODEL = re.compile(
 
 
 async def live(exchange: Exchange) -> Response:
-    """Answer that the process lives."""
+    """Report that the process is alive."""
     check_method(exchange.method, "GET")
     return Json({"live": True})
 
 
 async def ready(exchange: Exchange) -> Response:
-    """Answer whether requests are taken: 200 or 503."""
+    """Return 200 if requests are accepted, else 503."""
     check_method(exchange.method, "GET")
     yes = exchange.service.ready
     return Json({"ready": yes}, 200 if yes else 503)
 
 
 async def answer(exchange: Exchange) -> Response:
-    """Answer a request under /v2.
+    """Handle a request under /v2.
 
     Raises:
-        RequestError: with its HTTP status.
-        tf.errors.OpError: the model itself failed on this request.
+        RequestError: the request failed. tf.errors.OpError: the model failed.
     """
     if exchange.raw_path.rstrip("/") == "/v2":
         check_method(exchange.method, "GET")
@@ -61,9 +60,7 @@ async def answer(exchange: Exchange) -> Response:
 
 
 def model_metadata(service: Service, target: Target) -> dict[str, Any]:
-    """Return what the protocol tells of a model: its versions, and the tensors of its usual
-    signature.
-    """
+    """Return the metadata of a model: its versions and the tensors of its default signature."""
     with service.shelf.lease(*target) as version:
         servable = runner_of(version).servable
         name = BYTES_SIGNATURE

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol (KServe V2): in JSON, and as raw bytes.
+"""Tensors of the Open Inference Protocol (KServe V2) in JSON and as raw bytes.
 
 Source: Open Inference Protocol, "Tensor Data" and "Binary tensor data extension".
 """
@@ -36,7 +36,7 @@ _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 
 def datatype(dtype: tf.DType) -> str:
-    """Return the protocol's name of a dtype.
+    """Return the protocol's name for a dtype.
 
     Raises:
         RequestError: 501 if it has none.
@@ -47,15 +47,15 @@ def datatype(dtype: tf.DType) -> str:
 
 
 def datatype_of(array: np.ndarray) -> str:
-    """Return the protocol's name of an array's dtype."""
+    """Return the protocol's name for an array's dtype."""
     return datatype(tf.string if array.dtype == object else tf.as_dtype(array.dtype))
 
 
 def check(name: str, given: str, shape: Sequence[int], spec: tf.TensorSpec) -> None:
-    """Compare what a request says of an input with the signature.
+    """Check the datatype and shape of an input against the signature.
 
     Raises:
-        RequestError: 400 for another datatype or shape.
+        RequestError: 400 for a wrong datatype or shape.
     """
     if given != datatype(spec.dtype):
         raise RequestError(
@@ -70,11 +70,11 @@ def check(name: str, given: str, shape: Sequence[int], spec: tf.TensorSpec) -> N
 
 
 def from_raw(name: str, content: bytes, dtype: tf.DType, shape: Sequence[int]) -> np.ndarray:
-    """Return the array in raw bytes: little-endian numbers in row-major order, or strings each
-    after its length of four bytes.
+    """Parse raw bytes: little-endian numbers in row-major order, or strings with a four-byte length
+    before each.
 
     Raises:
-        RequestError: 400 if they aren't as many as the shape says.
+        RequestError: 400 if their number doesn't match the shape.
     """
     count = math.prod(shape)
     if dtype == tf.string:
@@ -91,10 +91,11 @@ def from_raw(name: str, content: bytes, dtype: tf.DType, shape: Sequence[int]) -
 
 
 def shaped(name: str, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return values in a shape of as many.
+    """Reshape values.
 
     Raises:
-        RequestError: 400 if no array has that shape, such as one of no value and endless rows.
+        RequestError: 400 for an impossible shape, for example one with zero values and too many
+            rows.
     """
     try:
         return flat.reshape(shape)
@@ -103,14 +104,14 @@ def shaped(name: str, flat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def to_raw(array: np.ndarray) -> bytes:
-    """Return an array as raw bytes."""
+    """Convert an array to raw bytes."""
     if array.dtype != object:
         return array.tobytes()
     return b"".join(struct.pack("<I", len(value)) + value for value in array.flat)
 
 
 def to_data(array: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
-    """Return an array as the flat list of its values in JSON, and what its parameters say."""
+    """Convert an array to a flat list of JSON values and the tensor's parameters."""
     if array.dtype == object:
         try:
             return [value.decode("utf-8") for value in array.flat], {}
@@ -123,10 +124,10 @@ def to_data(array: np.ndarray) -> tuple[list[Any], dict[str, Any]]:
 
 
 def flat(value: Any, count: int) -> list[Any]:
-    """Return the values in nested lists, or in one list, in row-major order.
+    """Flatten nested lists in row-major order.
 
     Raises:
-        ValueError: there are more or fewer than `count`.
+        ValueError: the number of values is not `count`.
     """
     level = value if isinstance(value, list) else [value]
     while level and all(isinstance(item, list) for item in level):
@@ -137,7 +138,7 @@ def flat(value: Any, count: int) -> list[Any]:
 
 
 def _split(name: str, content: bytes, count: int) -> list[bytes]:
-    """Return strings that stand each after its length."""
+    """Split strings with a length before each."""
     values, at = [], 0
     while at < len(content):
         end = at + 4 + int.from_bytes(content[at : at + 4], "little")

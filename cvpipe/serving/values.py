@@ -1,7 +1,7 @@
-"""JSON values ↔ arrays and tensors.
+"""Conversion between JSON values and arrays.
 
-Source: TF Serving, RESTful API, "JSON mapping" and "Encoding binary values". Like TF Serving and
-unlike numpy, nothing is converted between kinds: "1" is no number, true is no 1, 1.5 is no integer.
+Source: TF Serving, RESTful API, "JSON mapping" and "Encoding binary values". As in TF Serving and
+unlike NumPy, types are not coerced: "1" is not a number, true is not 1, and 1.5 is not an integer.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ _JSON_WORDS = {
 
 
 def to_tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
-    """Turns nested lists of one input into its tensor; see `to_array`."""
+    """Convert nested lists to the tensor of an input; see `to_array`."""
     return tf.constant(to_array(name, value, spec), spec.dtype)
 
 
 def to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
-    """Turns nested lists of one input into its array; strings are an array of bytes objects.
+    """Convert nested lists to the array of an input. Strings become bytes objects.
 
     Args:
-        name: the input's name, for messages.
+        name: name of the input, for errors.
         value: a scalar or nested lists of one shape; a string is UTF-8 text or {"b64": base64}.
-        spec: the dtype and (partial) shape the signature asks for.
+        spec: dtype and (partial) shape in the signature.
 
     Returns:
-        An array of `spec.dtype` whose shape is that of the lists.
+        An array of `spec.dtype` with the shape of the lists.
 
     Raises:
-        RequestError: 400 for ragged lists, another shape, another kind of value, or a number out of
-            range; 501 for a dtype
-            that JSON can't say.
+        RequestError: 400 for ragged lists, a wrong shape or type, or a number out of range; 501 for
+            a dtype without a JSON representation.
     """
     shape = _shape(value)
     try:
@@ -57,16 +56,16 @@ def to_array(name: str, value: Any, spec: tf.TensorSpec) -> np.ndarray:
 
 
 def to_json(name: str, value: tf.Tensor | np.ndarray) -> Any:
-    """Turns one output of any shape into nested lists, or a bare value for a scalar.
+    """Convert an output to nested lists, or to a single value if it is a scalar.
 
-    Strings are UTF-8 text (bytes that aren't become U+FFFD), or {"b64": base64} when `name` ends in
+    Strings become UTF-8 text, with invalid bytes as U+FFFD, or {"b64": base64} if `name` ends in
     `_bytes`.
 
     Raises:
-        RequestError: 501 for a dtype that JSON can't say.
+        RequestError: 501 for a dtype without a JSON representation.
     """
     array = value if isinstance(value, np.ndarray) else value.numpy()
-    if isinstance(array, bytes):  # what TensorFlow makes of a scalar string
+    if isinstance(array, bytes):  # a scalar string in TensorFlow
         array = np.array(array, dtype=object)
     if array.dtype == object:
         return to_strings(name, array).tolist()
@@ -75,11 +74,11 @@ def to_json(name: str, value: tf.Tensor | np.ndarray) -> Any:
         return array.astype(np.float64).tolist()  # exact, and bfloat16 has no tolist of its own
     if dtype.is_integer or dtype.is_bool:
         return array.tolist()
-    raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON has no value for')
+    raise RequestError(501, f'output "{name}" is {dtype.name}, which JSON cannot represent')
 
 
 def to_strings(name: str, array: np.ndarray) -> np.ndarray:
-    """Turns an array of bytes objects into one of text, or of {"b64": base64} by the name's end."""
+    """Convert bytes objects to text, or to {"b64": base64} if `name` ends in `_bytes`."""
     encode = _to_base64 if name.endswith("_bytes") else _to_text
     strings = np.empty(array.size, dtype=object)
     strings[:] = [encode(string) for string in array.flat]
@@ -87,12 +86,14 @@ def to_strings(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def is_base64(value: Any) -> bool:
-    """True if a JSON value is a base64 string object, {"b64": …}, not an object of named inputs."""
+    """Return True for a base64 string object, {"b64": …}, as opposed to an object of named
+    inputs.
+    """
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """The shape of nested lists, judged by their first elements."""
+    """Return the shape of nested lists, from their first elements."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -101,9 +102,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _leaves(value: Any, shape: tuple[int, ...]) -> list[Any]:
-    """The values inside the lists in row-major order, whole levels at a time: an image has 150,000
-    of them.
-    """
+    """Return the values inside nested lists in row-major order. Works on whole levels for speed."""
     level = [value]
     for depth, size in enumerate(shape):
         if not all(isinstance(item, list) and len(item) == size for item in level):
@@ -131,7 +130,7 @@ def _to_array(leaves: list[Any], dtype: tf.DType) -> np.ndarray:
     if dtype.is_floating:
         _check_kinds(kinds, {int, float}, "numbers")
         return _to_floats(leaves, dtype)
-    raise RequestError(501, f"this signature takes {dtype.name}, which JSON has no value for")
+    raise RequestError(501, f"this signature takes {dtype.name}, which JSON cannot represent")
 
 
 def _to_floats(leaves: list[Any], dtype: tf.DType) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Choice of the versions that are served: by policy, and by labels."""
+"""Policies: choice of the served versions, and labels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 
 @dataclass(frozen=True)
 class Policy:
-    """The versions to serve of each model."""
+    """Choice of the versions to serve of each model."""
 
     every: str | frozenset[int] = ALL
-    """Of models that have no choice of their own: `LATEST`, `ALL`, or numbers."""
+    """Default for all models: `LATEST`, `ALL`, or version numbers."""
     of_model: Mapping[str, str | frozenset[int]] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Model → label → version."""
+    """Versions by model and label."""
 
     def chosen(self, model: str, found: Iterable[int]) -> set[int]:
-        """Return the versions, of those found, that answer requests without a label."""
+        """Return the found versions that serve requests without a label."""
         choice, numbers = self.of_model.get(model, self.every), set(found)
         if choice == LATEST:
             return {max(numbers)} if numbers else set()
@@ -33,19 +33,19 @@ class Policy:
         return numbers
 
     def labeled(self, model: str, found: Iterable[int]) -> set[int]:
-        """Return the versions, of those found, that have a label."""
+        """Return the found versions that have a label."""
         return set(self.labels.get(model, {}).values()) & set(found)
 
 
 def parse_policy(versions: Sequence[str], labels: Sequence[str]) -> Policy:
-    """Return the policy of a command line.
+    """Parse the options of the command line.
 
     Args:
-        versions: "latest", "all" or numbers such as "3,4", for one model as "NAME:latest".
-        labels: such as "digits:canary=3".
+        versions: "latest", "all" or numbers such as "3,4"; for a single model, "NAME:latest".
+        labels: labels such as "digits:canary=3".
 
     Raises:
-        ConfigError: one of them is malformed.
+        ConfigError: an option is malformed.
     """
     every: str | frozenset[int] = ALL
     of_model: dict[str, str | frozenset[int]] = {}

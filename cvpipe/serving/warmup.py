@@ -1,7 +1,7 @@
-"""First requests of a model that was just loaded.
+"""Warm-up of newly loaded models.
 
-TensorFlow prepares a graph for execution at its first call, and again for each new shape on
-accelerators; a client must not wait for that.
+TensorFlow prepares a graph at its first call, and on accelerators again for each new shape. Warm-up
+keeps clients from waiting for that.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _SIZES = ((24, 40), (40, 24), (24, 24))
 
 
 def warm(servable: Servable, sizes: Iterable[int]) -> bool:
-    """Answer a batch of each size by the signature for encoded images, if the model has one.
+    """Run a batch of each size through the signature for encoded images, if the model has one.
 
     Returns:
-        True if the shape of an image's answer depends on the other images of its batch.
+        True if the shapes of an image's outputs depend on the other images of its batch.
 
     Raises:
-        UserError: the model fails on images that are in order.
+        UserError: the model fails on valid images.
     """
     images = servable.images_input
     if images is None:

@@ -1,6 +1,6 @@
 """Classification: one class per image.
 
-Dimensions: B images, K classes, k of them named in an answer.
+Dimensions: B images, K classes, k classes in an answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PART = {
     "binary": "binary_cross_entropy",
     "focal": "focal",
 }
-"""Name of the loss's only part, for each `loss.kind`."""
+"""Name of the loss part for each `loss.kind`."""
 ANSWERS = {
     "class_id": Field("exact", meaning="[B]: number of the most probable class"),
     "class_name": Field("exact", meaning="[B]: name of the most probable class"),
@@ -36,20 +36,20 @@ ANSWERS = {
     "top_class_ids": Field("ranked", meaning="[B, k]: numbers of the k most probable classes"),
     "top_class_names": Field("ranked", meaning="[B, k]: names of the k most probable classes"),
     "top_probabilities": Field(
-        "close", meaning="[B, k]: probabilities of the k most probable classes, falling"
+        "close", meaning="[B, k]: probabilities of the k most probable classes, descending"
     ),
     "probabilities": Field("close", meaning="[B, K]: probability of every class, by its number"),
 }
 
 
 def make_task(config: Classification, facts: Facts) -> Task:
-    """Return classification, bound to a pipeline and its data's facts."""
+    """Create the classification task."""
     names = facts.class_names
 
     def predict(
         networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
     ) -> Tensors:
-        # A class has no place in the image, whatever its extent.
+        # `extent` is unused: classes have no position in the image.
         return answer(networks["network"](image, training=False), config, names)
 
     return Task(
@@ -73,8 +73,8 @@ def build_network(
     """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, K]}, and "auxiliary1" and
     so on where the model has auxiliary classifiers.
 
-    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
-    their number.
+    With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
+    depend on their number.
     """
     model = config.model
     return classification_network(
@@ -123,12 +123,12 @@ def combine(outputs: Tensors, config: Classification) -> Tensors:
         outputs: {"logits": float32 [M, B, K]} of M networks or views.
 
     Returns:
-        {"logits": float32 [B, K]}, whose probabilities are the means of the M probabilities.
+        {"logits": float32 [B, K]}, the logits of the mean of the M probabilities.
     """
     if _is_one_of_many(config):
         return mean_of_softmax(outputs)
-    # The logit ln p − ln(1 − p) of a mean; each mean as a sum of exponentials, so that no tiny
-    # probability becomes 0.
+    # The logit of the mean is ln Σ p − ln Σ (1 − p). logsumexp keeps tiny probabilities from
+    # becoming 0.
     logits = outputs["logits"]
     yes, no = (tf.reduce_logsumexp(tf.math.log_sigmoid(sign * logits), axis=0) for sign in (1, -1))
     return {"logits": yes - no}
@@ -148,9 +148,9 @@ def imitate(
 def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...]) -> Tensors:
     """Return the answers, the same in evaluation and in the artifact.
 
-    Probabilities are the softmax of the scores; for losses binary and focal each class has its own
-    sigmoid, and they don't add up to 1. Only cross-entropies ask for probabilities: a hinge loss's,
-    and focal's, rank the classes and mean no more.
+    Probabilities are the softmax of the logits. With the losses "binary" and "focal", each class
+    has its own sigmoid, and they don't add up to 1. With hinge and focal losses they rank the
+    classes, but are not calibrated.
 
     Returns:
         "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids"
@@ -163,7 +163,9 @@ def answer(outputs: Tensors, config: Classification, class_names: tuple[str, ...
 
 
 def top_answers(probabilities: tf.Tensor, most: int, class_names: tuple[str, ...]) -> Tensors:
-    """Name the most probable classes, k = `most` or all of them; see `answer`."""
+    """Return the answers for probabilities [B, K], with the k = `most` best classes; see
+    `answer`.
+    """
     top, ids = tf.math.top_k(probabilities, min(most, len(class_names)))
     names = tf.gather(tf.constant(class_names), ids)
     return {
@@ -178,5 +180,7 @@ def top_answers(probabilities: tf.Tensor, most: int, class_names: tuple[str, ...
 
 
 def _is_one_of_many(config: Classification) -> bool:
-    """True if the classes exclude each other in the loss; False if each is its own question."""
+    """Return True if the loss has a softmax over the classes, False if it has one sigmoid per
+    class.
+    """
     return config.loss.kind not in ("binary", "focal")

@@ -1,6 +1,6 @@
-"""Localization: one class per image, and the box of its object.
+"""Localization: one class and one box per image.
 
-Dimensions: B images, n objects of an image, K classes, k of them named in an answer.
+Dimensions: B images, n objects of an image, K classes, k classes in an answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ANSWERS = {
 
 
 def make_task(config: Localization, facts: Facts) -> Task:
-    """Return localization, bound to a pipeline and its data's facts."""
+    """Create the localization task."""
     names = facts.class_names
 
     def predict(
@@ -59,24 +59,24 @@ def make_task(config: Localization, facts: Facts) -> Task:
 def build_network(
     config: Localization, num_classes: int, synchronized: bool = False
 ) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to raw outputs; see `models.localization`.
+    """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `models.localization`.
 
-    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
-    their number.
+    With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
+    depend on their number.
     """
     return localization_network(config, num_classes, make_style(config.model, synchronized))
 
 
 def encode(example: Example) -> Tensors:
-    """Return the object with the largest box, crowds left out, as targets.
+    """Return the object with the largest box, excluding crowds, as targets.
 
     Returns:
-        "label" int32 scalar, −1 for an image without any object; "box" float32 [4], ymin, xmin,
-        ymax, xmax as fractions of the image before it is resized, zeros without an object; "extent"
-        int32 [2], the image's height and width, zeros where it isn't decoded.
+        "label" int32 scalar, −1 for an image without objects; "box" float32 [4], ymin, xmin, ymax,
+        xmax as fractions of the image before resizing, zeros without an object; "extent" int32 [2],
+        height and width of the image, zeros if it isn't decoded.
     """
     sizes = tf.where(example["crowd"], -1.0, area(example["boxes"]))
-    # One more, of no size, stands for no object.
+    # An extra entry of size 0 stands for no object.
     largest = tf.argmax(tf.concat([sizes, [0.0]], 0))
     extent = tf.shape(example["image"])[:2] if "image" in example else tf.zeros([2], tf.int32)
     return {
@@ -95,7 +95,7 @@ def loss(outputs: Tensors, targets: Tensors, config: Localization) -> Tensors:
 
 
 def combine(outputs: Tensors) -> Tensors:
-    """Return outputs whose probabilities and whose box are the means of those of M networks.
+    """Combine the outputs of M networks: mean probabilities and mean box.
 
     Args:
         outputs: {"logits": float32 [M, B, K], "box": float32 [M, B, 4]}.
@@ -107,10 +107,10 @@ def combine(outputs: Tensors) -> Tensors:
 def imitate(
     outputs: Tensors, teacher: Tensors, temperature: float, config: Localization
 ) -> tf.Tensor:
-    """Return the distance from a teacher's outputs, float32 [B].
+    """Return the distillation loss, float32 [B].
 
-    For classes this is the cross-entropy with its softened probabilities, × T² (Hinton et al. 2015,
-    section 2); its box is learned as a true one is.
+    It is the cross-entropy with the teacher's softened probabilities, × T² (Hinton et al. 2015,
+    section 2), plus the box loss with the teacher's box as the target.
     """
     of_class = soft_cross_entropy(outputs["logits"], teacher["logits"], temperature, exclusive=True)
     box = to_corners(tf.stop_gradient(teacher["box"]))
@@ -126,14 +126,14 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the images before they were resized; None: those
-            of the network's input.
+        extent: int32 [B, 2], height and width of the original images; None for those of the
+            network's input.
 
     Returns:
         "class_id" int32 [B], "class_name" string [B], "probability" float32 [B]; "top_class_ids"
-        int32 [B, k], "top_class_names" string [B, k], "top_probabilities" float32 [B, k], falling;
-        "probabilities" float32 [B, K]; "box" float32 [B, 4], ymin, xmin, ymax, xmax in pixels of
-        those images, never beyond them. "image_size" int32 [B, 2] is `extent`.
+        int32 [B, k], "top_class_names" string [B, k], "top_probabilities" float32 [B, k],
+        decreasing; "probabilities" float32 [B, K]; "box" float32 [B, 4], ymin, xmin, ymax, xmax in
+        pixels of the original images, clipped to them; "image_size" int32 [B, 2], the `extent`.
     """
     probabilities = tf.nn.softmax(outputs["logits"])
     extent = (

@@ -1,7 +1,9 @@
-"""Pose: the keypoints of one figure of an image.
+"""Pose: the keypoints of one figure per image.
 
-It is the largest annotated one: of those with a keypoint that aren't crowds, the one whose box has
-the largest area. Dimensions: B images, P keypoints.
+The target is the figure with the largest box among those that have an annotated keypoint and are
+not crowds.
+
+Dimensions: B images, P keypoints.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ ANSWERS = {
 
 
 def make_task(config: Pose, facts: Facts) -> Task:
-    """Return pose, bound to a pipeline and its data's facts."""
+    """Create the pose task."""
     names = facts.keypoint_names
 
     def predict(
@@ -59,26 +61,26 @@ def make_task(config: Pose, facts: Facts) -> Task:
 
 
 def build_network(config: Pose, points: int, synchronized: bool = False) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to raw outputs by name, see `models.pose`.
+    """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `models.pose`.
 
-    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
-    their number.
+    With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
+    depend on their number.
     """
     return pose_network(config, points, make_style(config.model, synchronized))
 
 
 def encode(example: Example) -> Tensors:
-    """Return the largest figure of an example as targets; places are fractions of the image before
-    it is resized.
+    """Return the largest figure of an example as targets. Coordinates are fractions of the image
+    before resizing.
 
     Returns:
-        "keypoints" float32 [P, 2], y and x; "visibility" int32 [P], all 0 where no figure is
-        annotated; "box" float32 [4]; "area" float32, pixels² of the figure's outline or −1 where it
-        is unknown; "extent" int32 [2], the image's height and width, zeros where it isn't decoded.
+        "keypoints" float32 [P, 2], y and x; "visibility" int32 [P], all 0 if no figure is
+        annotated; "box" float32 [4]; "area" float32, area of the figure's outline in pixels², −1 if
+        unknown; "extent" int32 [2], height and width of the image, zeros if it isn't decoded.
     """
     annotated = tf.reduce_any(example["visibility"] > 0, axis=-1) & ~example["crowd"]
     size = tf.where(annotated, area(example["boxes"]), -1.0)
-    # A figure of nothing stands behind the others and wins where none is annotated.
+    # An extra empty figure at the end is chosen if none is annotated.
     chosen = tf.argmax(tf.concat([size, [-0.5]], 0))
 
     def of_figure(values: tf.Tensor) -> tf.Tensor:
@@ -96,9 +98,9 @@ def encode(example: Example) -> Tensors:
 
 
 def loss(outputs: Tensors, targets: Tensors, config: Pose) -> Tensors:
-    """Return the loss by name, float32 [B]."""
+    """Return the parts of the loss, float32 [B] each."""
     points = tf.convert_to_tensor(targets["keypoints"])
-    # A point is a box without extent.
+    # A point is placed as an empty box.
     boxes = tf.concat([points, points], -1)
     placed = place_boxes(boxes, targets["extent"], config.prepare)[..., :2]
     return pose_loss(outputs, placed, tf.convert_to_tensor(targets["visibility"]) > 0, config.loss)
@@ -122,13 +124,13 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the images before they were resized; None: those
-            of the network's input.
+        extent: int32 [B, 2], height and width of the original images; None for those of the
+            network's input.
 
     Returns:
-        "keypoints" float32 [B, P, 2], y and x in pixels from the upper left corner of those images,
-        the center of whose first pixel is at 0.5; "scores" float32 [B, P] in 0…1; "keypoint_names"
-        string [B, P]; "image_size" int32 [B, 2] is `extent`.
+        "keypoints" float32 [B, P, 2], y and x in pixels of the original images, where the center of
+        the first pixel is at 0.5; "scores" float32 [B, P] in 0…1; "keypoint_names" string [B, P];
+        "image_size" int32 [B, 2], the `extent`.
     """
     points, scores = decode(outputs, config)
     images = tf.shape(points)[0]
@@ -146,5 +148,5 @@ def answer(
 
 
 def combine(outputs: Tensors) -> Tensors:
-    """Return the mean outputs of M networks, [M, B, …] each."""
+    """Return the mean of the outputs of M networks, each [M, B, …]."""
     return {name: tf.reduce_mean(output, 0) for name, output in outputs.items()}

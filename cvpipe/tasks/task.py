@@ -2,7 +2,7 @@
 
 The core trains, evaluates, exports and serves what a `Task` describes; it knows no task by name.
 
-Dimensions: B images in a batch, b examples in a replica's share of it.
+Dimensions: B images in a batch, b examples in a replica's part of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cvpipe.data.stream import Batch
 from cvpipe.fields import Field
 
 Tensors = dict[str, tf.Tensor]
-# Keras models by name, or functions that stand for them, called with `training=`.
+# Keras models by name, or functions with the same signature, called with `training=`.
 Networks = Mapping[str, Callable[..., Any]]
 # (networks, batch, seed) to the parts of a loss by name, float32 [b] each. `seed`, int64 [2], is
 # for stateless random ops; it differs for every step, update and replica.
@@ -31,15 +31,15 @@ Imitate = Callable[[Tensors, Tensors, float], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """One move of one optimizer within a train step."""
+    """One optimizer update within a training step."""
 
     losses: Losses
     moves: tuple[str, ...] = ("network",)
-    """Names of the networks whose weights the optimizer moves."""
+    """Names of the networks whose weights the optimizer updates."""
     optimizer: str = "optimizer"
     """A key of `Config.optimizers`."""
     times: int = 1
-    """Moves in a step, one after the other, on the same batch."""
+    """Number of successive updates per step, on the same batch."""
 
 
 class BestBy(NamedTuple):
@@ -51,7 +51,8 @@ class BestBy(NamedTuple):
     def merit(self, score: float) -> float:
         """Return a number that is higher for better scores.
 
-        A split without anything to find has no score, and no checkpoint is better than another.
+        If the score is nan, because the split has nothing to score, all checkpoints have the same
+        merit.
         """
         if math.isnan(score):
             return 0.0 if self.direction == "max" else -math.inf
@@ -59,7 +60,7 @@ class BestBy(NamedTuple):
 
 
 class Predict(Protocol):
-    """Networks and prepared images to answers by name, each [B, …]."""
+    """Maps networks and prepared images to answers by name, each [B, …]."""
 
     def __call__(
         self,
@@ -68,20 +69,20 @@ class Predict(Protocol):
         extent: tf.Tensor | None = None,
         **options: tf.Tensor,
     ) -> Tensors:
-        """Answer images.
+        """Compute the answers for a batch.
 
         Args:
-            networks: what `Task.build` makes, or what stands for it.
+            networks: the networks of `Task.build`, or functions with the same signatures.
             image: a batch as `prepare.input_spec` describes it.
-            extent: int32 [B, 2], heights and widths before images were prepared: places in answers
-                are in those pixels. None: in those of `image`.
-            options: other values than the defaults of `Task.options`, scalars.
+            extent: int32 [B, 2], heights and widths of the original images. Coordinates in answers
+                are in their pixels; if None, in those of `image`.
+            options: scalars that override the defaults of `Task.options`.
         """
         ...
 
 
 class Metrics(Protocol):
-    """Scores that are gathered batch by batch."""
+    """Metrics that accumulate batches."""
 
     def update(
         self,
@@ -89,7 +90,7 @@ class Metrics(Protocol):
         targets: Mapping[str, np.ndarray],
         weight: np.ndarray,
     ) -> None:
-        """Take in a batch; examples of weight 0 don't count."""
+        """Add a batch; examples of weight 0 don't count."""
         ...
 
     def result(self) -> dict[str, Any]:
@@ -98,83 +99,84 @@ class Metrics(Protocol):
 
 
 class Option(NamedTuple):
-    """A serving-time option: a scalar input of the signatures that may be left out."""
+    """A serving-time option: an optional scalar input of the signatures."""
 
     default: float | int
     meaning: str
-    """Its effect, for those who ask an artifact."""
+    """Description for users of the artifact."""
 
 
 class Request(NamedTuple):
-    """A signature of the artifact that doesn't answer images."""
+    """An additional signature of the artifact, with inputs other than images."""
 
     name: str
     inputs: tuple[tf.TensorSpec, ...]
     answer: Callable[..., Tensors]
-    """Graph code: tensors, as `inputs` describes them, to answers."""
+    """Graph code that maps the tensors of `inputs` to answers."""
     samples: Mapping[str, np.ndarray]
-    """Inputs by name that the gate asks and compares the answers of."""
+    """Inputs by name with which the gate compares answers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A task, bound to a pipeline and to the facts of its data."""
+    """A task for one pipeline and the facts of its data."""
 
     build: Callable[[bool], dict[str, Any]]
-    """Makes fresh Keras models by name. True lets the statistics of BatchNorm span all replicas."""
+    """Builds new Keras models by name. With True, BatchNorm statistics span all replicas."""
     encode: Callable[[Example], Tensors]
-    """An example's annotations as training's targets, of fixed shapes."""
+    """Maps an example's annotations to training targets of fixed shapes."""
     updates: tuple[Update, ...]
-    """Moves of a train step, in order."""
+    """Optimizer updates of a training step, in order."""
     predict: Predict
     answers: Mapping[str, Field]
     """The meaning of each answer of `predict` and `decorate`."""
     metrics: Callable[[], Metrics]
     best_by: BestBy
     truth: Callable[[Example], Tensors] | None = None
-    """An example's annotations as evaluation compares answers with them; None: as `encode`."""
+    """Maps an example's annotations to evaluation targets; None to use `encode`."""
     target_extent: Callable[[Tensors], tf.Tensor] | None = None
-    """Training's targets to the extent, int32 [B, 2], at which answers can be compared with them;
-    None: that of the images.
+    """Maps training targets to the extent, int32 [B, 2], at which answers can be compared with
+    them; None for that of the images.
     """
     targets: Mapping[str, Field] = dataclasses.field(default_factory=dict)
-    """Targets of `truth` that differ in size from image to image, and so are padded."""
+    """Fields of the targets of `truth` whose sizes vary, which are padded."""
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     """Serving-time options by name."""
     combine: Callable[[Tensors], Tensors] | None = None
-    """Outputs of M networks, or views of an image, [M, B, …], to those of their mean answer; None
-    where there is no such mean.
+    """Combines the outputs of M networks or of M views of an image, [M, B, …]; None if the task
+    can't combine them.
     """
     initial_loss: Callable[[], float | None] = lambda: None
-    """Loss of an untrained network; None where it depends on the images."""
+    """Returns the loss of an untrained network; None if it depends on the images."""
     imitate: Imitate | None = None
-    """None where a task can't be taught by another network."""
+    """The distillation loss; None if the task has none."""
     class_scores: Callable[[Tensors], tf.Tensor] | None = None
-    """Outputs to the score of each class in an image, float32 [B, K], which explanations follow
-    back to pixels; None where a task has no classes.
+    """Maps outputs to a score per class and image, float32 [B, K], for explanations; None if the
+    task has no classes.
     """
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
-    """Graph code: adds answers that need the decoded image. Takes uint8 [h, w, C] and the answers
-    to it, without their first dimension; returns scalar strings by name.
+    """Graph code that adds answers computed from the decoded image. Takes uint8 [h, w, C] and its
+    answers without the batch dimension; returns scalar strings by name.
     """
     requests: Callable[[Networks], tuple[Request, ...]] | None = None
-    """Signatures of the artifact; None: encoded images, and prepared tensors."""
+    """Additional signatures of the artifact, in place of those for encoded and prepared images."""
     frozen: tuple[str, ...] = ()
-    """Networks that stay as they are and are no part of a checkpoint."""
+    """Names of networks that are not trained and not saved in checkpoints."""
 
     @property
     def true_targets(self) -> Callable[[Example], Tensors]:
-        """`truth`, or `encode` where that is the same."""
+        """Return `truth`, or `encode` if there is none."""
         return self.truth or self.encode
 
 
 def supervised(loss: Callable[[Tensors, Tensors], Tensors]) -> Update:
-    """Return the update of a task with one network and one loss.
+    """Return the update for a task with one network and one loss.
 
-    Of mixed examples, the loss is the mean of both examples' losses, weighted by their shares.
+    For mixed examples (MixUp, CutMix), the losses of both examples are averaged with their shares
+    as weights.
 
     Args:
-        loss: (outputs, targets) to the parts of the loss by name, float32 [b] each.
+        loss: maps (outputs, targets) to the parts of the loss by name, float32 [b] each.
     """
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
@@ -189,7 +191,7 @@ def supervised(loss: Callable[[Tensors, Tensors], Tensors]) -> Update:
 
 
 def mean_of_softmax(outputs: Tensors) -> Tensors:
-    """Return logits of the mean of several softmaxes.
+    """Return the logits of the mean of several softmaxes.
 
     Args:
         outputs: {"logits": float32 [M, …, K]} of M networks or views.

@@ -1,4 +1,4 @@
-"""Adversarial training: learning from the worst images near each example (Madry et al. 2018)."""
+"""Adversarial training on worst-case images near each example (Madry et al. 2018)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cvpipe.data.stream import Batch
 from cvpipe.explain.attack import Ball, make_ball, pgd
 from cvpipe.tasks.task import Networks, Task, Tensors, Update
 
-# Keeps the attack's random start apart from what an update draws by the same seed.
+# Separates the attack's random start from other draws with the same seed.
 _START = 7
 
 
 def with_attacks(task: Task, config: Config) -> Task:
-    """Return the task with updates that learn from attacked images, as `train.adversarial` says;
-    the task itself where it says nothing.
+    """Add adversarial training by `train.adversarial` to a task. Returns the task itself if it is
+    not set.
     """
     section = config.train.adversarial
     if section is None:
@@ -29,9 +29,9 @@ def with_attacks(task: Task, config: Config) -> Task:
 
 
 def _attacked(update: Update, section: Adversarial, ball: Ball) -> Update:
-    """Return an update whose images are moved up its own loss first.
+    """Return an update that attacks its images first, with its own loss.
 
-    The attack sees the network as training does, with the statistics of the batch.
+    The attack runs the network in training mode, with batch statistics.
     """
 
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:

@@ -1,4 +1,4 @@
-"""A run's networks and optimizers: fresh, or as a checkpoint has them."""
+"""Construction of networks and optimizers, and loading of networks from checkpoints."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cvpipe.training.thawing import NO_THAWING, Thawing, freeze_as_at, plan_thaw
 def build_state(
     config: Config, task: Task, examples: int, strategy: tf.distribute.Strategy | None = None
 ) -> tuple[State, LearningRate]:
-    """Build fresh networks, optimizers and learning-rate schedule: same seed, same bits.
+    """Build networks, optimizers and learning-rate schedule. The same seed gives the same bits.
 
     Args:
         examples: number of training examples.
-        strategy: None for the one in scope.
+        strategy: None for the strategy in scope.
     """
     strategy = strategy or tf.distribute.get_strategy()
     seed_weights(config)
@@ -62,7 +62,7 @@ def fresh_state(
             )
             for name, variables in moved.items()
         }
-    # The step belongs to the process, not to a replica: the loop on the host counts it.
+    # Outside the strategy's scope, because the loop on the host counts the steps.
     step = tf.Variable(0, dtype=tf.int64, name="step")
     return State(
         networks, optimizers, moved, step, schedule.factor, frozen=task.frozen, thawing=thawing
@@ -70,8 +70,8 @@ def fresh_state(
 
 
 def load_networks(run: Run, checkpoint: Path) -> dict[str, keras.Model]:
-    """Return the run's networks at one of its checkpoints, with averaged weights where the pipeline
-    keeps an average.
+    """Return the run's networks at a checkpoint, with averaged weights if the pipeline has
+    `train.ema`.
 
     Raises:
         DataError: there is no checkpoint, or it is damaged.

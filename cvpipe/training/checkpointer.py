@@ -1,4 +1,4 @@
-"""Checkpoints of a training: when one is due, and how it is written."""
+"""Scheduling and writing of checkpoints during training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cvpipe.training.run import Run
 from cvpipe.training.state import State
 from cvpipe.training.strategy import any_worker
 
-BESIDE_BYTES = 2**24
-"""States of this size and more are written beside the training; smaller ones take milliseconds."""
+BACKGROUND_BYTES = 2**24
+"""Size from which checkpoints are written in the background; smaller ones take milliseconds."""
 
 
 class Checkpointer:
-    """Saves the whole state of a training in its run's folder."""
+    """Saves the whole training state in the run's folder."""
 
     def __init__(self, config: Config, run: Run, strategy: tf.distribute.Strategy, state: State):
         self._config, self._run, self._strategy, self._state = config, run, strategy, state
@@ -28,23 +28,23 @@ class Checkpointer:
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
 
-    def save(self, which: str, beside: bool = False) -> None:
-        """Write the state as the checkpoint `which`, in the process that writes.
+    def save(self, which: str, in_background: bool = False) -> None:
+        """Write the state as the checkpoint `which`. All workers must call it; one of them writes.
 
         Args:
-            beside: a large one may be written while the training goes on. An error then comes from
-                the next call, or from `finish`.
+            in_background: True to write a large checkpoint in the background. An error is then
+                raised by the next call, or by `finish`.
 
         Raises:
-            UserError: a value is not finite, or it can't be written; the old file stays.
+            UserError: a value is not finite, or the file can't be written. The old file is kept.
         """
         self.finish()
-        # Reading some variables takes all workers, writing takes one. These are copies, which the
-        # next steps don't change.
+        # All workers take part in reading some variables; one writes. The arrays are copies, which
+        # the next steps don't change.
         arrays = self._state.arrays()
         file = self._run.folder / "checkpoints" / f"{which}.npz"
         if self._run.writes:
-            if beside and sum(value.nbytes for value in arrays.values()) >= BESIDE_BYTES:
+            if in_background and sum(value.nbytes for value in arrays.values()) >= BACKGROUND_BYTES:
                 check_finite(file, arrays)
                 self._writing = self._writer.submit(self._write, file, arrays)
             else:
@@ -52,14 +52,16 @@ class Checkpointer:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Wait for a checkpoint that is written beside the training; raises as `save` does."""
+        """Wait for a checkpoint that is being written in the background; raises the same as
+        `save`.
+        """
         writing, self._writing = self._writing, None
         if writing:
             writing.result()
 
     def is_due(self) -> bool:
-        """True if `train.checkpoint_minutes` have passed since the last one, in any process. A
-        collective: all workers must call it.
+        """Return True if `train.checkpoint_minutes` have passed since the last checkpoint in any
+        process. A collective: all workers must call it.
         """
         passed = time.monotonic() - self._saved_at
         return any_worker(self._strategy, passed > 60 * self._config.train.checkpoint_minutes)

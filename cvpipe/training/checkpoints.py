@@ -1,11 +1,11 @@
-"""Checkpoint files of a run: written whole or not at all, several kept, checked when read.
+"""Checkpoint files: written atomically, verified when read, with a few earlier ones kept.
 
 last.npz            the newest
 earlier-STEP.npz    those before it, one for each step
 damaged-N.npz       one that couldn't be read when the run was resumed, as it was
 
-An array is checked by its CRC-32, which notices every flipped bit; their number stands in the first
-of them, since a damaged directory may hide some.
+Every array has a CRC-32, which detects any flipped bit. The first array holds the number of arrays,
+because a damaged zip directory may hide some of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from cvpipe.atomic_write import atomic_write
 from cvpipe.errors import DataError, UserError
 
-# Reading a damaged file ends in one of these; NumPy may also take a damaged shape at its word.
+# Errors raised for damaged files. MemoryError is raised for damaged shapes.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -40,11 +40,11 @@ _DAMAGE = (
 )
 
 COUNT = "arrays"
-"""The array that tells how many others there are."""
+"""Name of the array that holds the number of the other arrays."""
 
 
 def check_finite(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raise UserError if a variable among `arrays`, to be saved as `file`, is not finite."""
+    """Raise UserError if a variable in `arrays` is not finite. `file` is named in the error."""
     bad = [name for name, value in arrays.items() if "/" in name and not np.isfinite(value).all()]
     if bad:
         others = f" and {len(bad) - 1} others" if len(bad) > 1 else ""
@@ -55,12 +55,11 @@ def check_finite(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_checkpoint(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a checkpoint in place of `file`, which keeps its old content whole until the new one is
-    whole.
+    """Write a checkpoint to `file`, replacing it atomically.
 
     Raises:
-        UserError: a value is not finite, or it can't be written, such as to a full disk; the old
-            file stays.
+        UserError: a value is not finite, or the file can't be written, for example because the disk
+            is full. The old file is kept.
     """
     check_finite(file, arrays)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -79,19 +78,19 @@ def write_checkpoint(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read a checkpoint; the checksums of what is read are verified.
+    """Read a checkpoint and verify the checksums of the arrays read.
 
     Args:
-        names: of the arrays to read; None for all.
+        names: names of the arrays to read; None for all.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: the checkpoint does not exist or is damaged.
     """
     try:
         with zipfile.ZipFile(file) as members:
             stored = [member.removesuffix(".npy") for member in members.namelist()]
-            # Whole, since a checksum is compared at the end of a member: a damaged shape could end
-            # the reading before.
+            # Read whole members, because the checksum is compared at the end of a member, and a
+            # damaged shape could end the read earlier.
             arrays = {
                 name: np.lib.format.read_array(io.BytesIO(members.read(f"{name}.npy")))
                 for name in names or stored
@@ -109,20 +108,20 @@ def read_checkpoint(file: Path, names: Sequence[str] | None = None) -> dict[str,
 
 
 def earlier_checkpoints(last: Path) -> list[Path]:
-    """Return the checkpoints that were kept from before `last`, the newest first."""
+    """Return the kept checkpoints from before `last`, the newest first."""
     files = last.parent.glob("earlier-*.npz")
     return sorted(files, key=_step_in_name, reverse=True)
 
 
 def write_last(last: Path, arrays: Mapping[str, np.ndarray], kept: int) -> None:
-    """Write the newest checkpoint, and keep `kept` of those before it; raises as `write_checkpoint`
-    does.
+    """Write the newest checkpoint and keep `kept` earlier ones; raises the same as
+    `write_checkpoint`.
     """
     if kept and last.exists():
         _keep(last)
     write_checkpoint(last, arrays)
     files = earlier_checkpoints(last)
-    # Those of this step or later are of what was trained before the run went back.
+    # Checkpoints of this step or later remain from before the run went back.
     useful = [file for file in files if _step_in_name(file) < int(arrays["step"])]
     for file in files:
         if file not in useful[:kept]:
@@ -132,15 +131,15 @@ def write_last(last: Path, arrays: Mapping[str, np.ndarray], kept: int) -> None:
 def read_newest(
     last: Path, writes: bool, note: Callable[[str], None]
 ) -> tuple[Path, dict[str, np.ndarray]]:
-    """Read the newest checkpoint that is whole.
+    """Read the newest undamaged checkpoint.
 
     Args:
-        last: the checkpoint to read if it is whole.
-        writes: set one that is damaged aside, as `damaged-N.npz`.
-        note: told of each that is damaged.
+        last: the newest checkpoint.
+        writes: True to rename damaged ones to `damaged-N.npz`.
+        note: called with a message for each damaged one.
 
     Raises:
-        DataError: none is whole.
+        DataError: all are missing or damaged.
     """
     first: DataError | None = None
     for file in (last, *earlier_checkpoints(last)):
@@ -154,19 +153,19 @@ def read_newest(
                 note(f"{file.name} is damaged; it is kept as {aside.name}")
             continue
         if first:
-            note(f"going on from {file.name}, the checkpoint before it")
+            note(f"continuing from {file.name}, the checkpoint before it")
         return file, arrays
     assert first
     raise first
 
 
 def _keep(last: Path) -> None:
-    """Give a checkpoint a second name, which stays when a new one takes its place."""
+    """Hard-link a checkpoint to a second name, which remains when it is replaced."""
     try:
         step = int(read_checkpoint(last, ["step"])["step"])
     except DataError:
         return
-    # File systems without links keep no earlier ones.
+    # On file systems without hard links, no earlier checkpoints are kept.
     with contextlib.suppress(OSError):
         os.link(last, last.with_name(f"earlier-{step}.npz"))
 

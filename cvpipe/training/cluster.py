@@ -1,4 +1,4 @@
-"""TF_CONFIG: the processes that train together, and the one of them that writes."""
+"""Parsing of TF_CONFIG: the workers of a cluster and the role of this process."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ class Member(NamedTuple):
     number: int
     """Position among the processes of that job."""
     writes: bool
-    """True for exactly one member: the chief, or without one the first worker."""
+    """True for one member, which writes files: the chief, or the first worker without a chief."""
     jobs: dict[str, list[str]]
-    """The addresses of all members, by job and number."""
+    """Addresses of all members by job and number."""
 
     @property
     def place(self) -> tuple[int, int]:
-        """The number of this process among all, the chief first, and the number of all."""
+        """Index of this process among all, the chief first, and the number of processes."""
         before = len(self.jobs.get(CHIEF, [])) if self.job == WORKER else 0
         return before + self.number, sum(map(len, self.jobs.values()))
 
     @property
     def leader(self) -> str:
-        """The job whose first member leads the others."""
+        """The job whose first member is the leader of the cluster."""
         return CHIEF if self.jobs.get(CHIEF) else WORKER
 
 
 def read_member(text: str | None = None) -> Member | None:
-    """Read which member of which cluster this process is; None where it trains alone.
+    """Return this process's member of the cluster; None without a cluster.
 
-    It trains alone without a cluster, whatever else is said: TensorFlow takes it so, too.
+    As in TensorFlow, other settings are ignored if there is no cluster.
 
     Args:
-        text: as in TF_CONFIG; None reads what started this process.
+        text: the value of TF_CONFIG; None to read it from the environment.
 
     Raises:
-        ConfigError: it is no JSON of that form, names jobs that don't train, or a member that the
-            cluster lacks.
+        ConfigError: the text is invalid, or names unsupported jobs or a member that the cluster
+            lacks.
     """
     text = launched_as(os.environ) if text is None else text
     values = _parsed(text) if text.strip() else {}

@@ -1,4 +1,4 @@
-"""Distillation: a trained network teaches another one (Hinton et al. 2015)."""
+"""Knowledge distillation from a trained network (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ PREFIX = "teacher_"
 
 
 def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
-    """Return the task as taught by the run that `train.teacher` names; the task itself where there
-    is no teacher.
+    """Add distillation from the run `train.teacher` to a task. Returns the task itself without a
+    teacher.
 
-    Call it in the strategy's scope: it loads the teacher's networks.
+    Call it in the strategy's scope, because it loads the teacher's networks.
 
     Raises:
-        ConfigError: the task can't be taught.
-        DataError: there is no such run, or it is of another task, other classes or other images.
+        ConfigError: the task doesn't support distillation.
+        DataError: the run does not exist, or has another task, other classes or other preparation.
     """
     teacher = config.train.teacher
     if teacher is None:
         return task
     if task.imitate is None:
         raise ConfigError(
-            f"train.teacher: task: {config.task} can't be taught by another run; leave it out"
+            f"train.teacher: task: {config.task} does not support a teacher; omit the key"
         )
     run = Run(find_path(teacher.run))
     _check_fits(run, config, facts)
@@ -48,14 +48,14 @@ def with_teacher(task: Task, config: Config, facts: Facts) -> Task:
 def distilled(
     task: Task, imitate: Imitate, teachers: Mapping[str, keras.Model], section: Teacher
 ) -> Task:
-    """Return a task whose networks also learn to answer as their teachers do.
+    """Return a task whose networks also learn from their teachers.
 
-    The loss is (1 − weight) × the task's own + weight × the distance from the teacher's outputs for
-    the same inputs. Teachers are frozen, and no part of a checkpoint.
+    The loss is (1 − weight) × the task's loss + weight × the distance from the teacher's outputs
+    for the same inputs. Teachers are frozen and not saved in checkpoints.
 
     Args:
-        imitate: the task's distance between outputs; see `Task.imitate`.
-        teachers: a trained network for each of the task's.
+        imitate: the task's `Task.imitate`.
+        teachers: a trained network for each network of the task.
     """
     frozen = {f"{PREFIX}{name}": teacher for name, teacher in teachers.items()}
     for teacher in frozen.values():
@@ -63,12 +63,12 @@ def distilled(
     return dataclasses.replace(
         task,
         build=lambda synchronized: {**task.build(synchronized), **frozen},
-        updates=tuple(_taught(update, imitate, section) for update in task.updates),
+        updates=tuple(_with_distillation(update, imitate, section) for update in task.updates),
         frozen=(*task.frozen, *frozen),
     )
 
 
-def _taught(update: Update, imitate: Imitate, section: Teacher) -> Update:
+def _with_distillation(update: Update, imitate: Imitate, section: Teacher) -> Update:
     def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
         calls: list[tuple[str, tuple[Any, ...], Tensors]] = []
 
@@ -80,7 +80,7 @@ def _taught(update: Update, imitate: Imitate, section: Teacher) -> Update:
 
             return student
 
-        # What the task's own losses ask its networks, the teachers are asked too.
+        # Record the calls of the task's losses to its networks, and repeat them with the teachers.
         students = {name: watched(name) for name in update.moves}
         own = update.losses({**networks, **students}, batch, seed)
         distances = [
@@ -107,11 +107,11 @@ def _check_fits(run: Run, config: Config, facts: Facts) -> None:
         )
     if run.facts != facts:
         raise DataError(
-            f"train.teacher.run: {run.folder}: knows other classes than the pipeline's data,"
+            f"train.teacher.run: {run.folder}: was trained on other classes than the pipeline's,"
             f" {', '.join(run.facts.class_names)}; give a run of the same data"
         )
     if taught.prepare != config.prepare:
         raise DataError(
-            f"train.teacher.run: {run.folder}: was trained on images prepared otherwise; give the"
+            f"train.teacher.run: {run.folder}: was trained with another image preparation; give the"
             " pipeline the same 'prepare' section"
         )

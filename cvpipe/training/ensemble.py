@@ -1,8 +1,7 @@
-"""Several trained models that answer together: the mean of their probabilities, as one model to
-evaluation and export.
+"""Ensembles: several models combined by the mean of their probabilities.
 
-The members are runs of the same data that may differ in all but what an image is prepared as and
-what an answer looks like; or the snapshots of one run (Huang et al. 2017).
+Members are runs on the same data, with the same preparation and form of answers, or the snapshots
+of one run (Huang et al. 2017). Evaluation and export treat an ensemble as one model.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from cvpipe.training.build import load_networks
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained, answering_together
 
-# The sections that all members must share: how an image comes in, and what the answer is.
+# Sections that all members must share: inputs and answers.
 SHARED = ("task", "prepare", "test_time", "export")
-# What is answered, and on what, can still be decided after the training.
+# Keys that can be changed after training.
 ANSWERED = (
     "export.png",
     "export.top_k",
@@ -42,10 +41,10 @@ class Member(NamedTuple):
 
 
 def find_members(runs: Sequence[Run], snapshots: bool = False) -> list[Member]:
-    """The checkpoint that each run exports, or all its snapshots.
+    """Return the checkpoint that each run exports, or all its snapshots.
 
     Raises:
-        DataError: a run kept no snapshots.
+        DataError: a run has no snapshots.
     """
     if not snapshots:
         return [Member(run, run.checkpoint(run.config.export.checkpoint)) for run in runs]
@@ -59,14 +58,14 @@ def find_members(runs: Sequence[Run], snapshots: bool = False) -> list[Member]:
 
 
 def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> Trained:
-    """The members as one; its configuration is the first one's.
+    """Load the members as one model, with the configuration of the first.
 
     Args:
         members: from `find_members`.
-        overrides: `key=value` each, of data, such as where it lies now, or of ANSWERED.
+        overrides: `key=value` each, for keys of `data`, such as its path, or of ANSWERED.
 
     Raises:
-        DataError: the members don't fit together, or one can't be loaded.
+        DataError: the members are incompatible, or one can't be loaded.
     """
     first = members[0].run
     for member in members[1:]:
@@ -78,11 +77,11 @@ def load_ensemble(members: Sequence[Member], overrides: Sequence[str] = ()) -> T
 def evaluate_ensemble(
     members: Sequence[Member], split: str = "test", overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Scores an ensemble on one split, and each of its members.
+    """Evaluate an ensemble and each of its members on one split.
 
     Returns:
-        What `evaluation.evaluate` does, "split", and "members": each one's "run", "checkpoint" and
-        numbers.
+        The result of `evaluation.evaluate`, "split", and "members": "run", "checkpoint" and scores
+        of each.
     """
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.known)
@@ -111,13 +110,13 @@ def _check_fits(first: Run, run: Run) -> None:
     for key in SHARED:
         if ours.get(key) != theirs.get(key):
             raise DataError(
-                f"{run.folder}: can't answer together with {first.folder}, because their"
+                f"{run.folder}: can't be combined with {first.folder}, because their"
                 f" configurations differ in '{key}'"
             )
     kind, other = ours["loss"]["kind"], theirs["loss"]["kind"]
     if kind != other:
         differs = f"loss.kind {other} and {kind} mean different probabilities"
-        raise DataError(f"{run.folder}: can't answer together with {first.folder}: {differs}")
+        raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
     if run.facts != first.facts:
         raise DataError(
             f"{run.folder}: knows other classes than {first.folder},"

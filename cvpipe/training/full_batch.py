@@ -1,7 +1,6 @@
-"""Training on the whole split at once, for small problems: SciPy's L-BFGS moves the weights, the
-graph gives loss and gradient.
+"""Full-batch training for small problems: SciPy's L-BFGS on loss and gradient of the whole split.
 
-Dimensions: P trainable numbers of the model, b examples in a batch.
+Dimensions: P trainable parameters of the model, b examples in a batch.
 """
 
 from __future__ import annotations
@@ -30,19 +29,17 @@ from cvpipe.training.step import gradients_of, regularization, step_seed
 from cvpipe.training.strategy import uses_xla
 from cvpipe.training.validation import patience_is_over, validate
 
-# A fall of the loss that is less than this, relative to a loss above 1, can't be told from the
-# rounding of float32.
+# Smaller decreases of the loss, relative for losses above 1, are below the rounding of float32.
 SMALLEST_FALL = 1e-8
-# Prepared images up to this size stay in memory from the first pass on; more are read and prepared
-# again for each.
+# Prepared images up to this total size are kept in memory; more are prepared again for each pass.
 KEPT_BYTES = 2**30
-# What SciPy's L-BFGS-B says of its end. Where it finds no lower point although the gradient isn't
-# zero, float32 resolves none.
+# Status of SciPy's L-BFGS-B. NO_LOWER_POINT with a nonzero gradient means that float32 can't
+# resolve a lower loss.
 CONVERGED, NO_LOWER_POINT = 0, 2
 
 
 class Objective:
-    """The mean loss on every readable example of a source, and its gradient, as a function of all
+    """Mean loss over every readable example of a source, and its gradient, as a function of all
     trainable weights.
     """
 
@@ -56,10 +53,10 @@ class Objective:
     ):
         self._variables, self._quarantine = network.trainable_variables, quarantine
         [update] = task.updates
-        # As in evaluation: a BatchNorm that came with frozen weights keeps its statistics.
+        # Inference mode, as in evaluation: BatchNorm of frozen weights keeps its statistics.
         networks = {"network": lambda image, training: network(image, training=False)}
         self.losses: dict[str, float] = {}
-        # A person may ask for several views of an image in evaluation; what is learned from is one.
+        # Training uses one view, even if evaluation uses several.
         batches = evaluation_batches(
             source, config.with_one_view(), task.encode, quarantine, config.train.batch_size
         )
@@ -94,11 +91,11 @@ class Objective:
         self._sums, self._penalties = sums, penalties
 
     def weights(self) -> np.ndarray:
-        """The model's trainable weights, float64 [P]."""
+        """Return the model's trainable weights, float64 [P]."""
         return _flat(self._variables)
 
     def assign(self, weights: np.ndarray) -> None:
-        """Puts weights [P] in the model, rounded to float32."""
+        """Assign weights [P] to the model, rounded to float32."""
         ends = np.cumsum([np.prod(variable.shape, dtype=int) for variable in self._variables])
         for variable, values in zip(self._variables, np.split(weights, ends[:-1]), strict=True):
             variable.assign(values.reshape(variable.shape).astype(np.float32))
@@ -106,11 +103,11 @@ class Objective:
     def __call__(
         self, weights: np.ndarray, between: Callable[[], None] = lambda: None
     ) -> tuple[float, np.ndarray]:
-        """Loss and gradient, float64 [P], at weights [P], summed in float64; `losses` then has the
-        loss's parts and their sum.
+        """Return loss and gradient, float64 [P], at weights [P], summed in float64. Sets `losses`
+        to the parts of the loss and their sum.
 
         Args:
-            between: called before each batch; what it raises ends the pass.
+            between: called before each batch; may raise to end the pass.
 
         Raises:
             DataError: more records are bad than the pipeline allows.
@@ -134,7 +131,7 @@ class Objective:
 
 
 def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
-    """Raise ConfigError where the task or the devices don't go with L-BFGS."""
+    """Raise ConfigError if the task or the devices don't support L-BFGS."""
     if strategy.num_replicas_in_sync > 1:
         raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
     if task.frozen:
@@ -149,14 +146,15 @@ def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
 
 
 def train_full_batch(parts: Parts) -> str:
-    """Train by L-BFGS (Liu and Nocedal 1989), from wherever the state is to the end; a step is an
-    iteration, an epoch too.
+    """Train by L-BFGS (Liu and Nocedal 1989) from the current state to the end. A step and an epoch
+    are one iteration.
 
     Returns:
-        Why it ended: "finished", "finished: converged" or "stopped early".
+        The reason of the end: "finished", "finished: converged" or "stopped early".
 
     Raises:
-        Interrupted: asked to stop; everything but L-BFGS's estimate of the curvature is saved.
+        Interrupted: stopped by a signal. Everything except L-BFGS's estimate of the curvature is
+            saved.
         UserError: the loss is not finite, or too many records are bad.
     """
     state, epochs = parts.state, parts.config.train.epochs
@@ -165,7 +163,7 @@ def train_full_batch(parts: Parts) -> str:
         if reached:
             parts.log.note(
                 f"resuming at iteration {reached} of {epochs}; the curvature, which can't be"
-                " saved, is estimated anew"
+                " saved, is estimated again"
             )
         with stop_on_signals() as stop:
             _minimize(parts, stop)
@@ -188,12 +186,12 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
 
     def stop_if_asked() -> None:
         if stop.is_set():
-            # The network has whatever weights a line search was trying.
+            # The network has the trial weights of a line search.
             objective.assign(iterate)
             parts.checkpointer.save("last")
             raise Interrupted(
                 f"stopped at iteration {int(state.step)} of {config.train.epochs};"
-                " its weights are saved. The same command goes on from them"
+                " its weights are saved. The same command continues from them"
             )
 
     def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -212,7 +210,7 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
         iterate = intermediate_result.x.copy()
         objective.assign(iterate)
         state.step.assign_add(1)
-        _take_in(parts, objective.losses, time.monotonic() - began)
+        _after_iteration(parts, objective.losses, time.monotonic() - began)
         began = time.monotonic()
         if patience_is_over(config, state):
             raise StopIteration
@@ -244,8 +242,8 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
         parts.log.draw(int(state.step))
 
 
-def _take_in(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
-    """Log an iteration, and evaluate and save where that is due."""
+def _after_iteration(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
+    """Log an iteration; evaluate and save if due."""
     step = int(parts.state.step)
     parts.log.trained(step, 1, losses, seconds, epoch=step)
     if _evaluation_is_due(parts):
@@ -257,7 +255,7 @@ def _take_in(parts: Parts, losses: Mapping[str, float], seconds: float) -> None:
 
 
 def _evaluation_is_due(parts: Parts) -> bool:
-    """True if the iteration just done is one of those after which there is an evaluation."""
+    """Return True if an evaluation is due after the current iteration."""
     step, train = int(parts.state.step), parts.config.train
     return step > 0 and (step % train.evaluate_every == 0 or step == train.epochs)
 

@@ -1,4 +1,4 @@
-"""Distributions of weights, gradients and activations, from one batch that stays the same."""
+"""Distributions of weights, gradients and activations on a fixed batch."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cvpipe.training.step import gradients_of, regularization
 
 
 class Insight:
-    """Looks into networks while they are trained, and leaves them as they are."""
+    """Inspects networks during training without changing them."""
 
     def __init__(
         self, networks: Mapping[str, keras.Model], task: Task, config: Config, batch: Batch
     ):
-        """Look into networks.
+        """Prepare the inspection.
 
         Args:
-            networks: of the task; those that are frozen have no gradients.
-            task: its first update gives the gradients.
-            config: the penalties that a step adds to the loss.
-            batch: as the training reads it.
+            networks: the task's networks; frozen ones have no gradients.
+            task: its first update is differentiated.
+            config: the configuration, for the L1 and L2 terms.
+            batch: a training batch.
         """
         self._networks, self._batch, self._config = networks, batch, config
         self._update = task.updates[0]
@@ -49,8 +49,8 @@ class Insight:
         }
 
     def look(self) -> tuple[dict[str, np.ndarray], float]:
-        """Return arrays by "weights/…", "gradients/…" and "activations/…", and the gradient's norm
-        over all weights that are moved.
+        """Return arrays by names "weights/…", "gradients/…" and "activations/…", and the norm of
+        the gradient over all trained weights.
         """
         kept = [
             (variable, variable.numpy())
@@ -58,7 +58,7 @@ class Insight:
             for variable in network.non_trainable_variables
         ]
         gradients = [np.asarray(gradient) for gradient in self._gradients()]
-        # Training's forward pass moved the statistics of BatchNorm and the state of dropout.
+        # The forward pass in training mode changed BatchNorm statistics and dropout seeds.
         for variable, value in kept:
             variable.assign(value)
         found = {f"weights/{v.path}": v.numpy() for v in self._variables}

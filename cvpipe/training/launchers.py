@@ -1,4 +1,4 @@
-"""The cluster that a launcher started this process in, as TF_CONFIG describes it.
+"""Detection of launchers: the cluster of this process in the format of TF_CONFIG.
 
 TF_CONFIG       TFJob and others set it themselves; it comes first
 CVPIPE_WORKERS  "host1:2222,host2:2222", for Kubernetes' indexed Jobs and JobSet, which number their
@@ -15,16 +15,16 @@ from collections.abc import Mapping
 from cvpipe.errors import ConfigError
 
 PORT = 2222
-"""The port of workers that are named without one."""
-# Slurm's jobs on one machine need ports of their own: from here on, by the job's number.
+"""Default port of workers."""
+# Slurm jobs on one machine need different ports. They are counted from here by job number.
 _SLURM_PORT, _SLURM_JOBS, _TASKS_PER_NODE = 20_000, 100, 64
 
 
 def launched_as(environment: Mapping[str, str]) -> str:
-    """Return the text of TF_CONFIG for this process; empty where it trains alone.
+    """Return the text of TF_CONFIG for this process; empty without a cluster.
 
     Raises:
-        ConfigError: the variables of the launcher can't be used.
+        ConfigError: the launcher's environment variables are invalid.
     """
     given = environment.get("TF_CONFIG", "")
     if given.strip():
@@ -37,7 +37,7 @@ def launched_as(environment: Mapping[str, str]) -> str:
 
 
 def expand_hosts(text: str) -> list[str]:
-    """Expand a node list of Slurm, such as "tpu,gpu[01-03,7]", to its hosts."""
+    """Expand a Slurm node list, such as "tpu,gpu[01-03,7]", to host names."""
     hosts: list[str] = []
     for item in re.findall(r"[^,\[]+(?:\[[^\]]*\][^,\[]*)*", text):
         hosts += _expanded(item)

@@ -1,6 +1,6 @@
 """Maintenance events and preemptions of machines on Google Cloud.
 
-A TPU VM is told of both only by its metadata server, which is asked every few seconds.
+The metadata server announces them. It is polled every few seconds.
 https://cloud.google.com/compute/docs/metadata/getting-live-migration-notice
 """
 
@@ -15,16 +15,16 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 HOST = "GCE_METADATA_HOST"
-"""The environment variable that names another metadata server, as Google's libraries read it."""
+"""Environment variable that names another metadata server, as in Google's libraries."""
 ASK_EVERY = 5.0
-"""Seconds between two questions."""
-# What each is while nothing happens.
-CALM = {"maintenance-event": "NONE", "preempted": "FALSE"}
+"""Seconds between two polls."""
+# Values while nothing is announced.
+IDLE = {"maintenance-event": "NONE", "preempted": "FALSE"}
 
 
 @contextlib.contextmanager
 def stop_for_maintenance(strategy: tf.distribute.Strategy, stop: threading.Event) -> Iterator[None]:
-    """Within it `stop` is set once this machine is to be maintained or preempted.
+    """Context in which `stop` is set if maintenance or preemption of this machine is announced.
 
     Only TPUs are watched, and machines for which the variable `GCE_METADATA_HOST` is set.
     """
@@ -42,21 +42,20 @@ def stop_for_maintenance(strategy: tf.distribute.Strategy, stop: threading.Event
 
 def _watch(stop: threading.Event, over: threading.Event) -> None:
     while not over.is_set():
-        for question, calm in CALM.items():
-            answer = _ask(question)
-            if answer not in (None, calm):
-                os.write(2, f"\n{question}: {answer}; stopping soon and saving\n".encode())
+        for key, idle in IDLE.items():
+            answer = _ask(key)
+            if answer not in (None, idle):
+                os.write(2, f"\n{key}: {answer}; stopping soon and saving\n".encode())
                 stop.set()
                 return
         over.wait(ASK_EVERY)
 
 
-def _ask(question: str) -> str | None:
-    """Return what the metadata server answers about this instance; None if it doesn't."""
+def _ask(key: str) -> str | None:
+    """Return a metadata value of this instance; None if the server doesn't answer."""
     host = os.environ.get(HOST, "metadata.google.internal")
     request = urllib.request.Request(
-        f"http://{host}/computeMetadata/v1/instance/{question}",
-        headers={"Metadata-Flavor": "Google"},
+        f"http://{host}/computeMetadata/v1/instance/{key}", headers={"Metadata-Flavor": "Google"}
     )
     try:
         with urllib.request.urlopen(request, timeout=2) as answer:

@@ -1,6 +1,6 @@
-"""The size of a batch: against the training split, and against the memory that is left.
+"""Checks of the batch size against the size of the training split and the free memory.
 
-What a step takes is estimated from shapes, before anything is made.
+The memory of a step is estimated from shapes before anything is allocated.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from cvpipe.errors import ConfigError, counted
 
 log = logging.getLogger(__name__)
 
-# Batches of images that exist at once: the one in use, two ahead, one that is gathered.
+# Batches of images in memory at once: one in use, two prefetched, one being assembled.
 BATCHES = 4
-# A step on a CPU takes 0.6 to 0.9 times the size of all layers' outputs: measured with a ResNet and
-# a VGG. Some outputs are changed in place.
+# Measured with a ResNet and a VGG, a step on a CPU takes 0.6 to 0.9 times the size of all layers'
+# outputs, because some are computed in place.
 LEAST_SHARE = 0.5
 GIGABYTE = 1e9
 UNLIMITED = 1 << 60
 
 
 def warn_of_repetition(config: Config, examples: int) -> None:
-    """Warn of a batch that is larger than the training split."""
+    """Warn if a batch is larger than the training split."""
     size = config.train.batch_size
     if size > examples:
         log.warning(
@@ -46,15 +46,14 @@ def check_memory(
     strategy: tf.distribute.Strategy,
     free: int | None,
 ) -> None:
-    """Compare what a train step takes with the memory that is left, and warn where it may not be
-    enough.
+    """Compare the memory of a training step with the free memory; warn if it may not suffice.
 
     Args:
-        networks: those that are trained.
-        free: bytes, as `free_memory` returns them; None where nobody knows.
+        networks: the trained networks.
+        free: free bytes, from `free_memory`; None if unknown.
 
     Raises:
-        ConfigError: it can't be enough.
+        ConfigError: the memory can't suffice.
     """
     if free is None:
         return
@@ -81,7 +80,7 @@ def check_memory(
 def describe_size(
     config: Config, networks: Iterable[keras.Model], strategy: tf.distribute.Strategy
 ) -> str:
-    """Say how many parameters are trained and what a step takes on each device, by shapes."""
+    """Describe the number of parameters and the estimated memory of a step on each device."""
     networks, devices = list(networks), strategy.num_replicas_in_sync
     images = config.train.batch_size // devices
     parameters = sum(network.count_params() for network in networks)
@@ -98,25 +97,23 @@ def _bytes_of_image(config: Config) -> int:
 
 
 def _bytes_of_step(config: Config, networks: Iterable[keras.Model]) -> int:
-    """Return the bytes of all outputs that exist at once, for each image of a batch."""
+    """Return the bytes per image of all layer outputs in memory at once."""
     return sum(map(bytes_of_outputs, networks)) // config.train.accumulate
 
 
 def _own_replicas(strategy: tf.distribute.Strategy) -> int:
     """Return the number of replicas of this process."""
-    # A strategy of one device doesn't know its devices.
+    # The default strategy doesn't list its device.
     return 1 if strategy.num_replicas_in_sync == 1 else len(strategy.extended.worker_devices)
 
 
 def bytes_of_outputs(network: keras.Model) -> int:
-    """Return the bytes of all layers' outputs for one image, those of layers used twice counted
-    twice.
-    """
+    """Return the bytes of all layers' outputs for one image. Shared layers count once per use."""
     tensors = [
         tensor
         for layer in network.layers
         if not isinstance(layer, keras.layers.InputLayer)
-        # A layer's public `output` refuses layers that are used several times.
+        # `layer.output` raises an error for layers that are used several times.
         for node in layer._inbound_nodes
         for tensor in node.output_tensors
     ]
@@ -127,11 +124,10 @@ def bytes_of_outputs(network: keras.Model) -> int:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes of memory that are left, on the machine or in its container; None where
-    Linux doesn't say.
+    """Return the free bytes of memory of the machine or its container; None if unknown.
 
     Args:
-        root: the folder that holds proc and sys.
+        root: the folder that contains proc and sys.
     """
     left = []
     for line in _lines(root / "proc" / "meminfo"):
@@ -150,7 +146,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def _file_cache(file: Path) -> int:
-    """Return the bytes that a container's files take in memory, which are given back when asked."""
+    """Return the bytes of a container's page cache, which can be reclaimed."""
     rows = dict(line.split()[:2] for line in _lines(file) if len(line.split()) == 2)
     return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
 

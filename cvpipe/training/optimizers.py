@@ -1,4 +1,4 @@
-"""Optimizers, Keras's own, from the pipeline file."""
+"""Creation of Keras optimizers from the pipeline's configuration."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cvpipe.training.schedules import LearningRate
 
 
 def moved_variables(update: Update, networks: Mapping[str, keras.Model]) -> list[keras.Variable]:
-    """Return the variables that an update moves, network by network."""
+    """Return the variables that an update trains, network by network."""
     return [v for name in update.moves for v in networks[name].trainable_variables]
 
 
 def variables_by_optimizer(
     task: Task, networks: Mapping[str, keras.Model]
 ) -> dict[str, list[keras.Variable]]:
-    """Return the variables that each optimizer of the task's updates moves."""
+    """Return the variables that each optimizer of the task's updates trains."""
     moved: dict[str, list[keras.Variable]] = {}
     for update in task.updates:
         known = moved.setdefault(update.optimizer, [])
@@ -41,8 +41,7 @@ def make_optimizer(
     variables: list[keras.Variable],
     first_steps: Mapping[int, int] = MappingProxyType({}),
 ) -> keras.optimizers.Optimizer:
-    """Make an optimizer, built for `variables`; weight decay, where there is any, spares biases and
-    norms.
+    """Create an optimizer built for `variables`. Weight decay is not applied to biases and norms.
 
     `first_steps` has the steps before the first update of variables that begin later than others,
     by their `id`.
@@ -55,8 +54,8 @@ def make_optimizer(
         "ema_momentum": config.train.ema or 0.0,
         "name": "optimizer",
     }
-    # Keras clips on each replica before it sums over replicas: a mean that is cut off at limit / n
-    # sums up to the limit.
+    # Keras clips on each replica and then sums over n replicas. Means clipped at limit / n add up
+    # to the limit.
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if config.train.clip_norm is not None:
         common["global_clipnorm"] = config.train.clip_norm / replicas
@@ -93,11 +92,11 @@ def make_optimizer(
                 keras.optimizers.RMSprop, schedule, chosen.rho, chosen.momentum, chosen.epsilon
             )
         case Lbfgs():
-            # SciPy moves the weights (`full_batch.py`); this one, which has no state but a count,
-            # is never applied.
+            # A placeholder without state, never applied: SciPy updates the weights
+            # (`full_batch.py`).
             optimizer = keras.optimizers.SGD(schedule, **common)
     if config.train.precision == "mixed_float16":
-        # Outermost: it takes its scale out of the gradients before they are clipped.
+        # The outermost wrapper, so that gradients are unscaled before they are clipped.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)
     return optimizer

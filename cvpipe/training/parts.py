@@ -1,4 +1,4 @@
-"""The parts of one training, whichever way it minimizes."""
+"""Objects of one training run, for both stochastic and full-batch training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvpipe.training.state import State
 
 
 class Parts(NamedTuple):
-    """One training, in a folder that is ready for it."""
+    """The objects of one training run."""
 
     config: Config
     run: Run
@@ -30,12 +30,12 @@ class Parts(NamedTuple):
     state: State
     schedule: LearningRate
     predict: Predict
-    """The evaluated graph of the state's networks."""
+    """Prediction function of the state's networks."""
     quarantines: dict[str, Quarantine]
     """By split."""
     validation: Iterable[dict[str, Any]] | None
-    """This process's batches of the validation split, where there is one."""
+    """This process's batches of the validation split; None without such a split."""
     exchange: Exchange | None
-    """Gives every process what each has evaluated; None where there is one."""
+    """Gathers evaluated batches from all processes; None for a single process."""
     checkpointer: Checkpointer
     log: RunLog

@@ -1,4 +1,4 @@
-"""The line that says how a training is going."""
+"""Progress line of a training run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class Progress:
-    """One line, rewritten in place on a terminal that can, else printed every ten seconds."""
+    """A progress line, rewritten in place on terminals, else printed every ten seconds."""
 
     def __init__(
         self,
@@ -23,22 +23,22 @@ class Progress:
             batch_size,
             steps_per_epoch,
         )
-        # Looked up here: a default would be whatever stderr was when this file was imported.
+        # Not a default argument, which would be the stderr at import.
         self._stream = stream or sys.stderr
         # A dumb terminal can't clear a line.
         self._rewrites = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._printed_at = time.monotonic()
-        # The first steps take the time of tracing the graph, too, and foretell nothing.
+        # The first call includes tracing, so it gives no estimate of the time left.
         self._is_traced = False
 
     def update(
         self, step: int, loss: float, steps: int, seconds: float, waited: float
     ) -> dict[str, float]:
-        """Takes in `steps` steps that took `seconds`, `waited` of them for input, and shows where
-        the training stands.
+        """Update the line after `steps` steps that took `seconds`, of which `waited` were spent
+        waiting for input.
 
         Returns:
-            images_per_second and input_wait (share of the time, 0…1).
+            images_per_second, and input_wait, the fraction of time in 0…1.
         """
         rate = {
             "images_per_second": steps * self._batch_size / seconds,
@@ -60,7 +60,7 @@ class Progress:
         return rate
 
     def note(self, text: str) -> None:
-        """Prints a line of its own."""
+        """Print a separate line."""
         print(f"\r\x1b[K{text}" if self._rewrites else text, file=self._stream, flush=True)
 
 

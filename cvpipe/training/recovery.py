@@ -1,8 +1,8 @@
-"""Going on after a loss that is not finite, as `train.non_finite` says.
+"""Recovery from NaN or infinite losses by `train.non_finite`.
 
-The training goes back to the evaluation before: "skip" repeats the same steps up to the batch that
-it leaves out, "reduce" learns at half the rate. So it comes to the same bits whenever checkpoints
-were written.
+Training returns to the last evaluation. "skip" repeats the steps up to the bad batch and skips it;
+"reduce" continues at half the learning rate. The result does not depend on when checkpoints were
+written.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.parts import Parts
 
 MOST = 3
-"""Times that a run may go on."""
+"""Maximum number of recoveries per run."""
 EVALUATED = "evaluated"
-"""The checkpoint of the last evaluation, or of the start, where a run may go on."""
+"""Name of the checkpoint of the last evaluation, or of the start, for recovery."""
 
 
 def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
-    """Take the state back to before a step whose loss was not finite, or over that step.
+    """Restore the state before a step with a loss that is not finite, or skip the step.
 
     Args:
         step: the first step, counted from 0, after which loss or weights were not finite.
-        retrain: trains from the state's step up to another.
+        retrain: trains from the state's step to a given step.
 
     Raises:
-        UserError: the pipeline doesn't say to go on, or the run has gone on too often.
+        UserError: `train.non_finite` is "stop", or the run has already recovered `MOST` times.
     """
     state, policy = parts.state, parts.config.train.non_finite
     parts.checkpointer.finish()
@@ -43,7 +43,7 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
         raise _not_finite(parts, step)
     count = state.recoveries + 1
     if policy == "reduce":
-        # As at that step: falls on plateaus come with evaluations.
+        # The factor at the bad step. It only changes at evaluations.
         factor = float(state.rate_factor) / 2
         _restore(parts)
         state.rate_factor.assign(factor)
@@ -59,12 +59,14 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
 
 
 def _last_good_step(parts: Parts, step: int, retrain: Callable[[int], None]) -> int:
-    """Train again up to the step that spoils loss or weights, and return it."""
+    """Train again up to the step that makes the loss or weights not finite, and return that
+    step.
+    """
     _restore(parts)
     if step > int(parts.state.step):
         retrain(step)
         if not parts.state.is_finite():
-            # The batch before spoilt the weights, though its own loss was finite.
+            # The previous batch made the weights not finite, although its loss was finite.
             step -= 1
             _restore(parts)
             retrain(step)
@@ -77,9 +79,9 @@ def _restore(parts: Parts) -> None:
 
 
 def _not_finite(parts: Parts, step: int) -> UserError:
-    """Return the error that says where a loss stopped being finite; `step` is counted from 0.
+    """Return the error for a loss that is not finite at `step`, counted from 0.
 
-    Writes the names of the batch's examples and the batch itself to the run's folder.
+    Also writes the batch and the names of its examples to the run's folder.
     """
     source, run, config = parts.splits["train"], parts.run, parts.config
     index, _ = batch_examples(
@@ -94,7 +96,7 @@ def _not_finite(parts: Parts, step: int) -> UserError:
         )
         _dump(parts, step)
     count = parts.state.recoveries
-    gone_on = f" It has gone on {counted(count, 'time')} before." if count else ""
+    gone_on = f" It has recovered {counted(count, 'time')} before." if count else ""
     return UserError(
         f"the loss is not finite at step {step} (learning rate {rate:g}, batch:"
         f" {', '.join(names[:4])}, … all in {file}, its pixels and targets in not_finite.npz);"
@@ -104,7 +106,7 @@ def _not_finite(parts: Parts, step: int) -> UserError:
 
 
 def _dump(parts: Parts, step: int) -> None:
-    """Write the batch of a step, as the networks saw it, to not_finite.npz."""
+    """Write the input batch of a step to not_finite.npz."""
     [batch] = training_batches(
         parts.splits["train"],
         parts.config,

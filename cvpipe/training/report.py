@@ -1,4 +1,4 @@
-"""report.md and report.html of a run: scores, curves and pictures that a person reads first."""
+"""Report of a run, report.md and report.html: scores, curves and pictures."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ CAPTIONS = {
 
 
 def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Score the checkpoint of a run that would be exported, on one split, and write the report.
+    """Evaluate the checkpoint that would be exported on one split, and write the report.
 
-    The training may not be finished; log and report say so then.
+    If training is not finished, the log and the report say so.
 
     Returns:
-        What `evaluation.evaluate` does, and "split".
+        The result of `evaluation.evaluate`, and "split".
     """
     trained = load(run, run.config.export.checkpoint, overrides)
     source = open_split(trained.config, split, run.known)
@@ -85,12 +85,12 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
 def write_report(
     run: Run, split: str, examples: int, scores: Mapping[str, Any], figures: Mapping[str, Figure]
 ) -> None:
-    """Write report.md, its pictures, and report.html, which has them inside; a picture that can't
-    be drawn is warned of and left out.
+    """Write report.md with its pictures, and report.html, which embeds them. A picture that can't
+    be drawn is skipped with a warning.
 
     Args:
-        examples: of the split.
-        figures: by name, in the report's order.
+        examples: number of examples in the split.
+        figures: figures by name, in the order of the report.
     """
     config, folder = run.config, run.pictures(split)
     folder.mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def write_report(
 
 
 def unfinished(run: Run) -> str | None:
-    """Say how far a training has come that isn't at its end; None where it is."""
+    """Describe the progress of an unfinished training run; None if it is finished."""
     config, last = run.config, run.checkpoint("last")
     reached = read_checkpoint(last, ("step", "converged", "evaluations_since_best"))
     step, stopping = int(reached["step"]), config.train.early_stopping
@@ -141,7 +141,7 @@ def unfinished(run: Run) -> str | None:
 
 
 def per_class_table(scores: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return a line a class from a score's "per_class"; "–" where a score is undefined."""
+    """Return a table of the scores' "per_class" with a row per class; "–" for undefined scores."""
     columns = list(next(iter(scores.values())))
     return Table(
         ["class", *columns],

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, what came of it, and where to go on.
+"""The folder of a run.
 
 config.json         the whole configuration, defaults included
 run.json            classes, split sizes, versions
@@ -32,7 +32,7 @@ from cvpipe.json_files import jsonable, write_json
 from cvpipe.models.weights.provenance import Provenance
 from cvpipe.training.checkpoints import earlier_checkpoints
 
-# Fields of run.json that tell whether data is the same, in words.
+# Fields of run.json that identify the data, and their names in errors.
 _FINGERPRINTS = {
     "facts": "its classes or keypoints",
     "examples": "the numbers of images",
@@ -43,7 +43,7 @@ _FINGERPRINTS = {
 class Run:
     """Paths and small files of one run.
 
-    `writes` is False in processes that only help the one that writes.
+    `writes` is False in workers other than the chief.
     """
 
     def __init__(self, folder: str | Path, writes: bool = True):
@@ -55,21 +55,19 @@ class Run:
         self.weights_file = self.folder / "weights.json"
 
     def report(self, split: str) -> Path:
-        """The report on a split: report.md is the test split's."""
+        """Return the report on a split; report.md is that of the test split."""
         return self.folder / ("report.md" if split == "test" else f"report-{split}.md")
 
     def pictures(self, split: str) -> Path:
-        """The folder of the pictures in the report on a split."""
+        """Return the folder of the pictures of the report on a split."""
         return self.folder / ("pictures" if split == "test" else f"pictures-{split}")
 
     def scores_file(self, split: str) -> Path:
-        """The numbers of the report on a split, as JSON."""
+        """Return the JSON file with the scores of the report on a split."""
         return self.folder / f"scores-{split}.json"
 
     def measured(self, step: int) -> dict[str, dict[str, float]]:
-        """Return the numbers of the reports by split, as far as they are of the state after `step`
-        steps.
-        """
+        """Return the reported scores by split of the state after `step` steps."""
         found = {}
         for file in sorted(self.folder.glob("scores-*.json")):
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -79,23 +77,25 @@ class Run:
         return found
 
     def checkpoint(self, which: str) -> Path:
-        """The checkpoint file "best" or "last"; a run without validation has only "last", which
-        then is the best.
+        """Return the checkpoint file "best" or "last". Without validation, "last" is also the
+        best.
         """
         file = self.folder / "checkpoints" / f"{which}.npz"
         return file if which != "best" or file.exists() else self.checkpoint("last")
 
     def snapshots(self) -> list[Path]:
-        """The checkpoints at the end of each cosine of `schedule: restarts`, in order."""
+        """Return the checkpoints at the ends of the cosine cycles of `schedule: restarts`, in
+        order.
+        """
         files = self.folder.glob("checkpoints/snapshot-*.npz")
         return sorted(files, key=lambda file: int(file.stem.removeprefix("snapshot-")))
 
     @property
     def config(self) -> Config:
-        """The configuration the run was started with.
+        """The configuration of the run.
 
         Raises:
-            DataError: the folder holds no run.
+            DataError: the folder contains no run.
         """
         try:
             return config_file.parse(
@@ -109,7 +109,7 @@ class Run:
 
     @property
     def known(self) -> KnownData:
-        """The run's memory of its data.
+        """The recorded facts and digests of the run's data.
 
         Raises:
             DataError: run.json is missing or damaged.
@@ -124,7 +124,7 @@ class Run:
 
     @property
     def facts(self) -> Facts:
-        """The facts of the run's data; raises as `known` does."""
+        """The facts of the run's data; raises the same as `known`."""
         return Facts.from_json(self.known["facts"])
 
     @property
@@ -143,33 +143,33 @@ class Run:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The packages that the run was started with; raises as `known` does."""
+        """Package versions at the start of the run; raises the same as `known`."""
         versions: dict[str, str] = self._read_known()["versions"]
         return versions
 
     def kept(self) -> str:
-        """Say in an error which checkpoint is left."""
+        """Return the part of an error message that names the remaining checkpoint."""
         last = self.checkpoint("last")
         if last.exists():
             return f"{last} still holds the last good state"
         return "no checkpoint was written"
 
     def start(self, config: Config, known: KnownData, fresh: bool) -> bool:
-        """Make the folder ready; a run of the same configuration in it is resumed.
+        """Prepare the folder for a new run, or check that its run can be resumed.
 
-        The same data may lie elsewhere by now, and the training may be made longer where its
-        schedule doesn't depend on its length.
+        Paths of the data may differ, and `train.epochs` may be raised if the schedule doesn't
+        depend on it.
 
         Args:
-            known: of the data, from `describe_splits`.
-            fresh: move a run that exists aside (nothing is deleted) and start anew.
+            known: facts and digests of the data, from `describe_splits`.
+            fresh: True to rename the folder of an existing run and start a new one.
 
         Returns:
             True if there is a checkpoint to resume from.
 
         Raises:
-            ConfigError: the folder holds a run of another configuration or other classes, or
-                something that is no run.
+            ConfigError: the folder contains a run with another configuration or other data, or
+                other files.
         """
         if fresh and self.writes and self.folder.exists():
             self.folder.rename(_free_name(self.folder))
@@ -179,8 +179,8 @@ class Run:
             if self.writes:
                 write_json(self.config_file, config.to_json())
             return True
-        # Without a checkpoint nothing can be lost: a run that failed at once may be started again
-        # with another configuration.
+        # A run without checkpoints may be started again with another configuration: nothing is
+        # lost.
         if self.folder.exists() and not self.config_file.exists() and any(self.folder.iterdir()):
             raise ConfigError(
                 f"{self.folder}: the folder is not empty and holds no run; choose another with"
@@ -194,14 +194,13 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Within it no other process trains this run.
+        """Hold a lock that keeps other processes from training this run.
 
         Raises:
-            UserError: another one does.
+            UserError: another process holds the lock.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, which --fresh may move; the lock ends with the process, however that
-        # ends.
+        # Beside the folder, because --fresh may rename it. The lock ends with the process.
         with (self.folder.parent / f".{self.folder.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,13 +217,13 @@ class Run:
             write_json(self.weights_file, weights._asdict())
 
     def log_metrics(self, row: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl; numbers that JSON lacks become null."""
+        """Append a row to metrics.jsonl; NaN and infinity become null."""
         if self.writes:
             with self.metrics_file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(jsonable(row)) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+        """Return the rows of metrics.jsonl, without a last line cut off by a crash."""
         if not self.metrics_file.exists():
             return []
         rows = []
@@ -236,7 +235,7 @@ class Run:
         return rows
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drops the lines of steps that will be done again."""
+        """Remove the rows of later steps, which will be repeated."""
         if self.writes and self.metrics_file.exists():
             kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
             with atomic_write(self.metrics_file) as stream:
@@ -325,7 +324,7 @@ def _as_json(value: Any) -> str:
 
 
 def _is_place(key: str) -> bool:
-    """True if a key only says where the data lies: its digests tell whether it is the same."""
+    """Return True if a key is a path of the data. Digests tell whether the data is the same."""
     return key.startswith("data.source.") and key.rpartition(".")[2] in ("path", "root", "data_dir")
 
 

@@ -1,6 +1,4 @@
-"""The log of a training: its line on the terminal, metrics.jsonl, TensorBoard's numbers and
-pictures.
-"""
+"""Logging of a training run: progress line, metrics.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -29,9 +27,9 @@ from cvpipe.training.summaries import Summaries
 
 
 class RunLog:
-    """Follows a training; writes no file in processes that don't write.
+    """Logs a training run. Only the chief writes files.
 
-    Make it when the training starts: it makes files in the run's folder.
+    Create it when training starts, because it creates files in the run's folder.
     """
 
     def __init__(
@@ -52,12 +50,12 @@ class RunLog:
         self._sums: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        """Print a line of its own."""
+        """Print a separate line."""
         self._progress.note(text)
 
     def start(self, predict: Predict) -> None:
-        """Log what is known before the first step: the configuration, the environment, the graph,
-        and examples as augmentation leaves them.
+        """Log the configuration, the environment, the graph and augmented examples before the first
+        step.
         """
         if self._run.writes:
             self._summaries.about(self._config, self._run.versions)
@@ -80,14 +78,14 @@ class RunLog:
     ) -> None:
         """Log `steps` steps with these mean losses.
 
-        At most a line a second is written, of the means since the last, so that the files of a long
-        run stay small.
+        Writes at most one row per second, with the means since the last row, to keep the files
+        small.
 
         Args:
-            step: steps done in all.
-            seconds: how long these steps took.
-            waited: seconds of them spent waiting for input; None: unknown.
-            learning_rate: None where there is none.
+            step: total number of steps done.
+            seconds: duration of these steps.
+            waited: seconds spent waiting for input; None if unknown.
+            learning_rate: None if the optimizer has none.
         """
         rate = self._progress.update(step, losses["loss"], steps, seconds, waited or 0.0)
         if waited is None:
@@ -108,12 +106,12 @@ class RunLog:
             self._logged_at, self._steps, self._sums = time.monotonic(), 0, {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep some of the examples that are evaluated, to show their answers."""
+        """Keep some of the evaluated examples to show their predictions."""
         if self._shown:
             self._shown.watch(batch, predictions)
 
     def evaluated(self, step: int, epoch: int, scores: dict[str, Any]) -> None:
-        """Log the numbers of an evaluation on the validation split."""
+        """Log the scores on the validation split."""
         self._run.log_metrics(
             {"step": step, "epoch": epoch, "split": "validation", **numbers(scores)}
         )
@@ -121,9 +119,9 @@ class RunLog:
         self._scores = scores
 
     def draw(self, step: int) -> None:
-        """Show pictures of the evaluation that was logged last, where there is a new one.
+        """Log pictures of the last evaluation, if they have not been logged yet.
 
-        Call it once the checkpoint is safe.
+        Call it after the checkpoint has been saved.
         """
         if self._pictures and self._shown and self._scores:
             figures = draw_evaluation(
@@ -136,9 +134,9 @@ class RunLog:
         self._scores = {}
 
     def look_into(self, step: int, networks: Mapping[str, keras.Model]) -> None:
-        """Log histograms of networks on the first training batch, where the pipeline wants them.
+        """Log histograms of the networks on the first training batch if `train.histograms` is set.
 
-        Call it in a training on one device.
+        For training on one device only.
         """
         if not self._config.train.histograms or not self._run.writes:
             return
@@ -151,7 +149,7 @@ class RunLog:
             self._summaries.scalars(step, "train", {"gradient_norm": norm})
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the files."""
         self._summaries.close()
 
     def _draw_augmented(self, pictures: Pictures) -> None:
@@ -164,7 +162,7 @@ class RunLog:
             self._summaries.figure(0, "train", "augmented training images", figure)
 
     def _first_batch(self) -> tf.data.Dataset:
-        """Return the training's first batch; nothing if a record in it can't be read."""
+        """Return the first training batch; empty if a record in it can't be read."""
         return training_batches(
             self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1
         ).ignore_errors()

@@ -34,12 +34,11 @@ Rate = Callable[[tf.Tensor], tf.Tensor]
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule × the rise of its warm-up (Goyal et al. 2017, section 2.2) × what plateaus have
-    left of it.
+    """Product of a schedule, its warm-up (Goyal et al. 2017, section 2.2) and the plateau factor.
 
     Attributes:
-        factor: float32 variable, 1 except after plateaus. Training changes it between two calls of
-            the graph, which reads it.
+        factor: float32 variable, 1 until a plateau or a recovery reduces it. It is changed between
+            calls of the graph.
     """
 
     def __init__(self, rate: Rate, warmup_steps: int):
@@ -48,18 +47,18 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self.factor = tf.Variable(1.0, trainable=False, name="learning_rate_factor")
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The learning rate; the first step of a warm-up already moves."""
+        """Return the learning rate; the first step of a warm-up is above 0."""
         rise = (tf.cast(step, tf.float32) + 1) / max(self.warmup_steps, 1)
         return self.rate(step) * tf.minimum(rise, 1.0) * self.factor
 
 
 def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> LearningRate:
-    """The pipeline's learning rate.
+    """Create the pipeline's learning rate.
 
-    Call it in the strategy's scope: the graph of each replica reads a variable of it.
+    Call it in the strategy's scope, because every replica reads its variable.
     """
     schedule = config.schedule
-    # L-BFGS searches its steps itself; 1 is the Newton step that it tries first.
+    # L-BFGS has a line search; 1 is the Newton step that it tries first.
     highest = 1.0 if isinstance(config.optimizer, Lbfgs) else config.optimizer.learning_rate
     match schedule:
         case Constant() | Plateau():
@@ -67,8 +66,8 @@ def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> L
         case Step():
             steps = [round(epoch * steps_per_epoch) for epoch in schedule.at]
             rates = [highest * schedule.factor**n for n in range(len(steps) + 1)]
-            # Keras changes after a boundary; "at epoch 30" means that epoch 30's first step is the
-            # first with the new rate.
+            # Keras changes the rate after a boundary. "at epoch 30" means from the first step of
+            # epoch 30.
             rate = keras.optimizers.schedules.PiecewiseConstantDecay(
                 [step - 1 for step in steps], rates
             )
@@ -105,15 +104,14 @@ def last_step_of(epoch: int | float, config: Config, examples: int) -> int:
 
 
 def cycle_ends(schedule: Restarts, steps_per_epoch: float, total_steps: int) -> list[int]:
-    """The numbers of steps after which a cosine ends, rising; the last is at least `total_steps`,
-    which may cut it off.
+    """Return the steps at which cosine cycles end, ascending. The last is at least
+    `total_steps`.
     """
     ends: list[int] = []
     epochs, length = 0.0, schedule.cycle_epochs
     while not ends or ends[-1] < total_steps:
         epochs, length = epochs + length, length * schedule.growth
-        # Rounded first, since 3 × 0.1 epochs are a little more than 0.3. A cycle has at least one
-        # step.
+        # Rounded first, because 3 × 0.1 exceeds 0.3. A cycle has at least one step.
         ends.append(
             max(math.ceil(round(epochs * steps_per_epoch, 6)), (ends[-1] if ends else 0) + 1)
         )
@@ -144,9 +142,9 @@ def _constant(step: tf.Tensor, *, highest: float) -> tf.Tensor:
 
 
 def _restarts(step: tf.Tensor, *, highest: float, final: float, ends: list[int]) -> tf.Tensor:
-    # Loshchilov and Hutter 2016, equation 5. Keras's CosineDecayRestarts finds the cycle by a
-    # float32 logarithm, which puts some steps at a restart in the wrong one; snapshots are taken at
-    # exactly these steps.
+    # Loshchilov and Hutter 2016, equation 5. Keras's CosineDecayRestarts computes the cycle by a
+    # float32 logarithm and puts some steps at a restart in the wrong cycle. Snapshots are taken at
+    # these steps.
     step = tf.cast(step, tf.int64)
     bounds = tf.constant([0, *ends], tf.int64)
     cycle = tf.minimum(tf.reduce_sum(tf.cast(step >= bounds, tf.int32)), len(ends)) - 1
@@ -159,7 +157,7 @@ def _restarts(step: tf.Tensor, *, highest: float, final: float, ends: list[int])
 def _cyclic(
     step: tf.Tensor, *, highest: float, lowest: float, length: float, shrink: float
 ) -> tf.Tensor:
-    # Smith 2015, section 3.1: "triangular", and with a shrink "triangular2"; his stepsize is half a
+    # Smith 2015, section 3.1: "triangular", or "triangular2" with `shrink`. His stepsize is half a
     # cycle.
     cycles = tf.cast(step, tf.float32) / length
     cycle = tf.floor(cycles)

@@ -1,4 +1,4 @@
-"""Examples of an evaluation for people to look at, and the pictures of it."""
+"""Selection of evaluated examples for pictures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cvpipe.pictures.drawing import try_to_draw
 from cvpipe.tasks.task import Task
 
 SHOWN_IMAGES = 32
-# Of large images fewer are shown: each value takes one to four bytes.
+# Limit for large images, in values of one to four bytes.
 SHOWN_VALUES = 50_000_000
-# Images that keep their own size are padded to be shown together.
+# Images that keep their own size are padded to a common size.
 IMAGE = Field(padding=0)
 
 
 class Shown(NamedTuple):
-    """An example that is kept."""
+    """A selected example."""
 
     rank: int
     """Examples of low rank are preferred."""
@@ -36,19 +36,19 @@ class Shown(NamedTuple):
 
 
 class ShownExamples:
-    """A few examples from the whole of a split, with their answers; `evaluate` takes `watch`.
+    """A few examples from a whole split and their answers. Pass `watch` to `evaluate`.
 
-    There are as many of each of `Pictures.kinds` as of the others, or all. Which ones is a function
-    of the split and the answers alone. Never more are in memory than are shown, and a batch.
+    Each of `Pictures.kinds` has the same number of examples, or all it has. The selection depends
+    only on the split and the answers. Only the selected examples and one batch are in memory.
     """
 
     def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
-        # By kind, in the order of their ranks.
+        # By kind, sorted by rank.
         self._kept: dict[int, list[Shown]] = {}
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-        """Keep what should be shown of a batch, and drop what should no more."""
+        """Add the examples of a batch, and drop those that exceed the limits."""
         every = {"image": batch["image"], "targets": batch["targets"], "predictions": predictions}
         kinds = self._pictures.kinds(batch["targets"], predictions)
         for n in np.flatnonzero(batch["weight"]).tolist():
@@ -56,14 +56,12 @@ class ShownExamples:
             own = self._kept.setdefault(int(kinds[n]), [])
             bisect.insort(own, Shown(_rank(int(batch["index"][n])), arrays), key=_rank_of)
             self._drop_excess()
-        # A slice would keep its whole batch in memory.
+        # Copy slices, which would keep their whole batch in memory.
         for own in self._kept.values():
             own[:] = [Shown(rank, tf.nest.map_structure(_owned, arrays)) for rank, arrays in own]
 
     def in_order(self) -> list[dict[str, Any]]:
-        """Return the examples, first the preferred one of each kind, so that the first few already
-        differ.
-        """
+        """Return the examples, alternating between kinds, so that the first few differ."""
         places = [
             (place, shown.rank, shown.arrays)
             for own in self._kept.values()
@@ -72,12 +70,12 @@ class ShownExamples:
         return [arrays for _, _, arrays in sorted(places, key=lambda place: place[:2])]
 
     def draw(self, task: Task, config: Config) -> Figure | None:
-        """Draw them; None where nothing could be read."""
+        """Draw the examples; None if there are none."""
         shown = self.in_order()
         if not shown:
             return None
         images = concatenate_padded([own["image"] for own in shown], IMAGE)
-        # Of several views a person sees the first, the middle of the image.
+        # Of several views, show the first, the center of the image.
         pixels = restore_pixels(
             tf.constant(images[:, 0] if images.ndim == 5 else images), config.prepare
         ).numpy()
@@ -86,7 +84,7 @@ class ShownExamples:
         return self._pictures.draw_answers(pixels, targets, answers)
 
     def _drop_excess(self) -> None:
-        """Drop examples of the largest kind as long as there are too many or too large ones."""
+        """Drop examples of the most frequent kind until the limits are met."""
         sizes = [shown.arrays["image"].size for own in self._kept.values() for shown in own]
         count, values = len(sizes), sum(sizes)
         while count > SHOWN_IMAGES or (values > SHOWN_VALUES and count > 1):
@@ -99,8 +97,8 @@ class ShownExamples:
 def draw_evaluation(
     pictures: Pictures, shown: ShownExamples, scores: Mapping[str, Any], task: Task, config: Config
 ) -> dict[str, Figure]:
-    """Draw some answers, and what the task's metrics counted, by name; what can't be drawn is
-    warned of and left out.
+    """Draw examples and figures of the scores, by name. Figures that can't be drawn are skipped
+    with a warning.
     """
     answers = try_to_draw("predictions", partial(shown.draw, task, config))
     counted = try_to_draw("figures of scores", partial(pictures.draw_scores, scores))
@@ -108,10 +106,10 @@ def draw_evaluation(
 
 
 def _rank(index: int) -> int:
-    """Return the rank of the example at a position in the split.
+    """Return the rank of an example by its position in the split.
 
-    Multiples of the golden ratio, without their whole part, are spread evenly (Knuth, The Art of
-    Computer Programming, volume 3, section 6.4), and so are the positions of the lowest ranks.
+    Fractional parts of multiples of the golden ratio are spread evenly (Knuth, The Art of Computer
+    Programming, volume 3, section 6.4). So are the positions with the lowest ranks.
     """
     return index * 11_400_714_819_323_198_485 % 2**64
 

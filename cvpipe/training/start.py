@@ -34,8 +34,8 @@ def initialize(
         The origin of the weights they start from; None where they start from random ones.
 
     Raises:
-        ConfigError: `model.weights` names nothing that can be loaded.
-        DataError: the weights belong to another network; the layer is named.
+        ConfigError: `model.weights` can't be loaded.
+        DataError: the weights belong to another network. The error names the layer.
     """
     trained = {name: own for name, own in networks.items() if name not in task.frozen}
     for network in trained.values():
@@ -72,11 +72,11 @@ def fit_normalization(model: keras.Model, source: Source, config: Config) -> Non
 def take_over(model: keras.Model, weights: Mapping[str, np.ndarray], origin: str) -> None:
     """Give the model weights by their paths.
 
-    What tells classes apart may be missing or of another shape, and what is added to a backbone for
-    a task may be missing: they stay fresh.
+    The classification layer may be missing or have another shape, and layers that a task adds to
+    the backbone may be missing. These keep their initial values.
 
     Raises:
-        DataError: another variable is missing, or has another shape.
+        DataError: any other variable is missing or has another shape.
     """
     for variable in model.variables:
         layer, name = variable.path.split("/")[0], variable.path.split("/")[-1]

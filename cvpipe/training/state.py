@@ -1,4 +1,4 @@
-"""Everything a training carries from step to step."""
+"""The state of a training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from cvpipe.errors import DataError
 from cvpipe.training.thawing import NO_THAWING, Thawing
 
-# The arrays of a checkpoint that belong to the loop, see `State`.
+# Arrays of a checkpoint that belong to the training loop.
 MEMORY = (
     "step",
     "best_score",
@@ -28,26 +28,25 @@ MEMORY = (
 
 @dataclasses.dataclass
 class State:
-    """Networks, optimizers and the loop's own memory."""
+    """Networks, optimizers and variables of the training loop."""
 
     networks: dict[str, keras.Model]
     optimizers: dict[str, keras.optimizers.Optimizer]
     moved: dict[str, list[keras.Variable]]
-    """The variables that each optimizer moves."""
+    """Variables that each optimizer trains."""
     step: tf.Variable
-    """int64 scalar: steps done."""
+    """int64 scalar: number of steps done."""
     rate_factor: tf.Variable
-    """float32 scalar: what plateaus have left of the learning rate, see `schedules.LearningRate`.
-    """
+    """float32 scalar: factor of the learning rate after plateaus and recoveries."""
     best_score: float = float("-inf")
-    """Best validation score so far; where lower scores are better, its negative."""
+    """Best validation score so far, negated if lower scores are better."""
     evaluations_since_best: int = 0
     evaluations_waited: int = 0
-    """Since the best score or the learning rate's last fall on a plateau."""
+    """Evaluations since the best score or the last reduction of the learning rate on a plateau."""
     converged: bool = False
-    """True once a full-batch training has come to its end, however few iterations that took."""
+    """True if full-batch training has converged."""
     recoveries: int = 0
-    """Times that the training went on after a loss that was not finite."""
+    """Number of recoveries from losses that were not finite."""
     frozen: tuple[str, ...] = ()
     """Networks that are no part of a checkpoint."""
     thawing: Thawing = NO_THAWING
@@ -78,7 +77,7 @@ class State:
         }
 
     def restore(self, arrays: dict[str, np.ndarray], origin: Path) -> None:
-        """Take the state over from `arrays`.
+        """Restore the state from `arrays`.
 
         Raises:
             DataError: names or shapes differ from this state's.
@@ -101,14 +100,14 @@ class State:
         self.recoveries = int(arrays["recoveries"])
 
     def is_finite(self) -> bool:
-        """True if all weights of the networks that are trained are finite."""
+        """Return True if all weights of the trained networks are finite."""
         weights = (v for network in self.trained.values() for v in network.weights)
         return all(np.isfinite(v.numpy()).all() for v in weights if v.dtype.startswith("float"))
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Lend the networks their averaged weights, where an average is kept; afterwards they have
-        the trained ones, bit for bit.
+        """Context in which the networks have their averaged weights, if there are any. The trained
+        weights are restored exactly afterwards.
         """
         variables = [v for moved in self.moved.values() for v in moved]
         trained = [variable.numpy() for variable in variables]
@@ -120,14 +119,14 @@ class State:
                 variable.assign(value)
 
     def use_averaged_weights(self) -> None:
-        """Put the averaged weights in the networks, where an average is kept, for good."""
+        """Replace the weights of the networks by their averages, if there are any."""
         for name, optimizer in self.optimizers.items():
             inner = getattr(optimizer, "inner_optimizer", optimizer)
             if inner.use_ema:
                 inner.finalize_variable_values(self.moved[name])
 
     def _variables(self) -> dict[str, keras.Variable]:
-        # Raw variables by path: tf.train.Checkpoint leaves out the state of Keras 3's seed
+        # Variables by path, because tf.train.Checkpoint omits the state of Keras 3's seed
         # generators (dropout).
         parts = {
             **{f"networks/{name}": own for name, own in self.trained.items()},

@@ -1,4 +1,4 @@
-"""The train step, and many of them in one call of a graph.
+"""The training step, and a graph that runs many steps per call.
 
     run_steps            a graph's loop: waits for a batch, then
       train_step         on every replica, for each update of the task; preflight compiles it:
@@ -7,9 +7,9 @@
 
 Dimensions: b examples in a replica's share of the batch.
 
-A replica may work through its share in n equal parts, `train.accumulate`. Part i has the examples
-i, i + n, i + 2n …: so the parts of all replicas together are the same sets of examples, and
-BatchNorm sees the same, whatever the number of replicas.
+With `train.accumulate` = n, a replica processes its examples in n equal parts. Part i has the
+examples i, i + n, i + 2n …, so the union of part i over all replicas, and thus BatchNorm's input,
+does not depend on the number of replicas.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ from cvpipe.training.strategy import uses_xla
 
 
 class Outcome(TypedDict):
-    """The outcome of a call of many steps; scalars."""
+    """Result of a call of several steps, as scalars."""
 
     steps: tf.Tensor
-    """int32: steps done."""
+    """int32: number of steps done."""
     losses: Tensors
-    """float32: the sum over the steps of each part of the loss, and of their "loss"."""
+    """float32: sums over the steps of each part of the loss and of the total "loss"."""
     finite: tf.Tensor
     """bool: True if the last loss was finite."""
     waited: tf.Tensor
     """float64: seconds spent waiting for input."""
 
 
-# A part of a batch to its share of each loss, and its gradients.
+# Maps a part of a batch and a seed to its contributions to the losses and to the gradients.
 Learn = Callable[[Batch, tf.Tensor], tuple[Tensors, list[tf.Tensor]]]
-# A replica's share of a batch, and the step's seed, to this replica's share of each loss.
+# Maps a replica's part of a batch and the step's seed to its contributions to the losses.
 TrainStep = Callable[[Batch, tf.Tensor], Tensors]
 RunSteps = Callable[[Any, tf.Tensor], Outcome]
 
 
 def make_train_step(state: State, task: Task, config: Config, replicas: int) -> TrainStep:
-    """Return one step on a replica: all updates of the task, their optimizers included.
+    """Return a training step for one replica: all updates of the task with their optimizers.
 
     Args:
-        state: networks and optimizers, which the step changes; it doesn't count the step.
-        task: its updates are made in order.
-        config: mixing, accumulation, clipping, penalties, precision.
+        state: networks and optimizers, which the step updates. The step is not counted.
+        task: the task, whose updates are applied in order.
+        config: configures mixing, accumulation, clipping, L1 and L2 terms, and precision.
         replicas: number of replicas that share each batch.
     """
 
     @tf.autograph.experimental.do_not_convert
     def train_step(batch: Batch, seed: tf.Tensor) -> Tensors:
-        # The optimizer's count and dropout's state need no batch; without this they would go on
-        # where one can't be read.
+        # Without this, the optimizer's counter and dropout seeds would advance even if the batch
+        # can't be read.
         with tf.control_dependencies(tf.nest.flatten(batch)):
             losses: list[Tensors] = []
             for update in task.updates:
@@ -78,14 +78,14 @@ def make_train_step(state: State, task: Task, config: Config, replicas: int) -> 
 def make_run_steps(
     state: State, task: Task, config: Config, strategy: tf.distribute.Strategy
 ) -> RunSteps:
-    """Build the graph that trains.
+    """Build the training graph.
 
     Args:
-        state: networks, optimizers and step; the step counts each step as soon as it is done, also
-            where an error ends the call.
-        task: its updates are made in order.
-        config: mixing, accumulation, clipping, penalties, precision.
-        strategy: the replicas that share each batch.
+        state: networks, optimizers and step. Each completed step is counted at once, even if a
+            later one raises an error.
+        task: the task, whose updates are applied in order.
+        config: configures mixing, accumulation, clipping, L1 and L2 terms, and precision.
+        strategy: distributes each batch over its replicas.
 
     Returns:
         A function of a (distributed) iterator of batches and a number of steps, int32 scalar. It
@@ -94,15 +94,15 @@ def make_run_steps(
     replicas = strategy.num_replicas_in_sync
     train_step = make_train_step(state, task, config, replicas)
     if replicas == 1:
-        # As a function of its own, everything it changes is changed before what waits for it goes
-        # on: see below. With several replicas it can't be one, since the exchange of gradients
-        # leaves the replica.
+        # A separate function completes all its variable updates before its outputs are used. With
+        # several replicas this is impossible, because the all-reduce leaves the replica's graph.
         train_step = tf.function(train_step, jit_compile=uses_xla(config, strategy))
 
     @tf.function(reduce_retracing=True)
     def run_steps(batches: Any, count: tf.Tensor) -> Outcome:
-        # A graph's loop must know what it carries before its first step. Only tracing a step tells
-        # the losses' names, so it carries their sums as a vector; zero becomes as long as that.
+        # Loop variables need a known structure before the first step, but the names of the losses
+        # are known only after a step is traced. So the sums are a vector, which grows from length
+        # 1.
         names: list[str] = []
         sums = tf.zeros([1])
         done, finite, waited = tf.constant(0), tf.constant(True), tf.constant(0.0, tf.float64)
@@ -120,7 +120,7 @@ def make_run_steps(
             losses = {name: strategy.reduce("SUM", losses[name], axis=None) for name in names}
             sums = sums + tf.stack([losses[name] for name in names])
             finite = tf.math.is_finite(losses["loss"])
-            # Likewise the next step waits until this one is whole.
+            # The next step waits until this one is complete.
             with tf.control_dependencies(tf.nest.flatten(losses)):
                 state.step.assign_add(1)
                 done += 1
@@ -137,13 +137,13 @@ def make_run_steps(
 
 
 def step_seed(config: Config, step: tf.Tensor) -> tf.Tensor:
-    """Return the key of everything random about a step's losses, int64 [2]."""
+    """Return the seed of a step's stateless random operations, int64 [2]."""
     return tf.stack([tf.constant(config.seed, tf.int64), tf.cast(step, tf.int64)])
 
 
 def regularization(config: Config, variables: list[keras.Variable]) -> Tensors:
-    """Return the penalties for the size of the kernels among `variables`, by name: float32 scalars,
-    where asked for.
+    """Return the configured L1 and L2 terms of the kernels in `variables` by name, float32
+    scalars.
     """
     penalties = {"l1": (config.loss.l1, l1_of_kernels), "l2": (config.loss.l2, l2_of_kernels)}
     return {
@@ -154,8 +154,8 @@ def regularization(config: Config, variables: list[keras.Variable]) -> Tensors:
 def gradients_of(
     loss: tf.Tensor, variables: list[keras.Variable], tape: tf.GradientTape
 ) -> list[tf.Tensor]:
-    """Return the gradient for each variable; zeros where the loss doesn't depend on it."""
-    # TensorFlow's own zeros fail for Keras's variables.
+    """Return the gradient for each variable, zeros if the loss doesn't depend on it."""
+    # `unconnected_gradients="zero"` fails for Keras variables.
     return [
         tf.zeros(v.shape) if g is None else g
         for g, v in zip(tape.gradient(loss, variables), variables, strict=True)
@@ -170,12 +170,12 @@ def _now() -> tf.Tensor:
 def _move(
     update: Update, state: State, batch: Batch, seed: tf.Tensor, config: Config, replicas: int
 ) -> Tensors:
-    """Make one update, and return its losses, this replica's share of each."""
+    """Apply one update and return this replica's contributions to its losses."""
     context = tf.distribute.get_replica_context()
     total = tf.maximum(context.all_reduce("SUM", tf.reduce_sum(batch["weight"])), 1.0)
     optimizer = state.optimizers[update.optimizer]
     variables = moved_variables(update, state.networks)
-    # Each part contributes its share, since gradients are summed over parts and replicas.
+    # Gradients are summed over parts and replicas, so each adds its share of the penalties.
     share = replicas * config.train.accumulate
     if replicas > 1:
         seed = tf.random.fold_in(seed, context.replica_id_in_sync_group)
@@ -195,7 +195,7 @@ def _move(
 
     losses, gradients = _accumulated(batch, seed, learn_from, config, replicas)
     if replicas > 1 and _limits_gradients(config):
-        # Keras would clip, and look for overflow, on each replica before it sums over replicas.
+        # Keras would clip and check for overflow on each replica, before the sum over replicas.
         gradients = context.all_reduce("MEAN", gradients)
     optimizer.apply(gradients, variables)
     return losses
@@ -204,8 +204,8 @@ def _move(
 def _accumulated(
     batch: Batch, seed: tf.Tensor, learn_from: Learn, config: Config, replicas: int
 ) -> tuple[Tensors, list[tf.Tensor]]:
-    """Return the sums of losses and gradients over the parts of a replica's share of the batch, one
-    part in memory at a time.
+    """Sum losses and gradients over the parts of a replica's examples, one part in memory at a
+    time.
     """
     count = config.train.accumulate
     if count == 1:
@@ -226,7 +226,7 @@ def _accumulated(
         return tf.while_loop(
             lambda number, *_: number < count, add, (0, *sums), parallel_iterations=1
         )[1:]
-    # What replicas exchange for BatchNorm can't lie in a graph's loop.
+    # BatchNorm's collectives between replicas can't be inside a graph loop.
     sums = learn_from(part(0), tf.random.fold_in(seed, 0))
     for number in range(1, count):
         with tf.control_dependencies(tf.nest.flatten(sums)):
@@ -235,7 +235,7 @@ def _accumulated(
 
 
 def _zeros_like(learn_from: Learn, part: Batch, seed: tf.Tensor) -> Any:
-    """Return zeros of the shapes that `learn_from` returns, which only tracing it tells."""
+    """Return zeros with the shapes of `learn_from`'s results, found by tracing it."""
     specs = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), part)
     traced = tf.function(learn_from, autograph=False).get_concrete_function(
         specs, tf.TensorSpec([2], seed.dtype)

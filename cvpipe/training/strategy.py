@@ -13,12 +13,11 @@ from cvpipe.training.launchers import launched_as
 
 
 def make_strategy(choice: str) -> tf.distribute.Strategy:
-    """The strategy for `train.strategy`; "auto" takes the cluster of TF_CONFIG (several machines),
-    then a TPU, then all GPUs.
+    """Create the strategy for `train.strategy`. "auto" uses the cluster of TF_CONFIG (several
+    machines), else a TPU, else all GPUs.
 
     Raises:
-        ConfigError: TF_CONFIG can't be used; "multiworker" without a cluster, or "tpu" where there
-            is none.
+        ConfigError: TF_CONFIG is invalid, "multiworker" has no cluster, or "tpu" finds no TPU.
     """
     member = read_member() if choice in ("auto", "multiworker") else None
     if choice == "auto":
@@ -30,7 +29,7 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
                 f" set it, such as to {EXAMPLE}, or start the workers by Slurm's srun or with"
                 " CVPIPE_WORKERS"
             )
-        # TensorFlow reads it from there, whoever started this process.
+        # TensorFlow reads the cluster only from TF_CONFIG.
         os.environ["TF_CONFIG"] = launched_as(os.environ)
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
@@ -48,19 +47,19 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """True if this process writes the run's files; all processes compute the same."""
+    """Return True if this process writes the run's files."""
     member = read_member() if is_multi_worker(strategy) else None
     return member is None or member.writes
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """True if other processes take part, which must then make the same calls in the same order."""
+    """Return True with several processes, which must make the same calls in the same order."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def check_batch_size(config: Config, replicas: int) -> None:
-    """Raises ConfigError when the global batch can't be cut into equal parts, `train.accumulate` a
-    replica.
+    """Raise ConfigError if the global batch can't be split equally into `train.accumulate` parts
+    per replica.
     """
     parts, size = config.train.accumulate, config.train.batch_size
     if size % (replicas * parts):
@@ -81,7 +80,9 @@ def check_batch_size(config: Config, replicas: int) -> None:
 
 
 def any_worker(strategy: tf.distribute.Strategy, value: bool) -> bool:
-    """True on every worker if any worker passes True. A collective: all workers must call it."""
+    """Return True on every worker if any worker passes True. A collective: all workers must call
+    it.
+    """
     return value if not is_multi_worker(strategy) else _sum_over_replicas(strategy, int(value)) > 0
 
 
@@ -114,9 +115,9 @@ def _summed(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
 
 
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
-    """True if the step is to be compiled with XLA.
+    """Return True if the step is compiled with XLA.
 
-    TPUs compile by themselves; gradients of several replicas are exchanged outside of XLA.
+    TPUs always compile it. With several replicas, gradients are exchanged outside of XLA.
 
     Raises:
         ConfigError: `train.xla` is on with several devices.

@@ -1,5 +1,5 @@
 """TensorBoard summaries of a run: RUN/train and RUN/validation, with the same tags, so that
-TensorBoard lays their curves over each other.
+TensorBoard overlays their curves.
 """
 
 from __future__ import annotations
@@ -19,21 +19,19 @@ from cvpipe.pictures.drawing import NAMED_CLASSES, to_pixels
 
 Part = Literal["train", "validation"]
 MOST_VALUES = 1_000_000
-"""A histogram is made of about so many values, evenly spaced."""
+"""Histograms of larger arrays use about this many evenly spaced values."""
 
 
 class Summaries:
-    """Writes scalars, pictures, histograms, the graph and texts; writes nothing where `enabled` is
-    False.
-    """
+    """Writes scalars, images, histograms, the graph and texts, unless `enabled` is False."""
 
     def __init__(self, folder: Path, enabled: bool = True):
         self._folder, self._enabled = folder, enabled
         self._writers: dict[Part, tf.summary.SummaryWriter] = {}
 
     def scalars(self, step: int, part: Part, values: Mapping[str, Any]) -> None:
-        """One point a number, by name such as "loss"; scores of up to NAMED_CLASSES classes by
-        "per_class/CLASS/NAME"; what isn't a number is passed over.
+        """Write each number under its name, such as "loss", and scores of up to NAMED_CLASSES
+        classes as "per_class/CLASS/NAME". Other values are ignored.
         """
         with self._writer(part).as_default(step):
             for name, value in values.items():
@@ -46,18 +44,18 @@ class Summaries:
         self._writer(part).flush()
 
     def figure(self, step: int, part: Part, name: str, figure: Figure) -> None:
-        """A matplotlib figure as an image."""
+        """Write a matplotlib figure as an image."""
         with self._writer(part).as_default(step):
             tf.summary.image(name, to_pixels(figure)[tf.newaxis])
 
     def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Distributions of numbers by name, such as "weights/stem/kernel"."""
+        """Write histograms by name, such as "weights/stem/kernel"."""
         with self._writer("train").as_default(step):
             for name, own in values.items():
                 tf.summary.histogram(name, own.ravel()[:: -(-own.size // MOST_VALUES) or 1])
 
     def about(self, config: Config, versions: Mapping[str, str]) -> None:
-        """The whole configuration and the environment as text."""
+        """Write the configuration and the environment as text."""
         devices = [device.name for device in tf.config.list_logical_devices()]
         environment = {
             **versions,
@@ -71,17 +69,17 @@ class Summaries:
             tf.summary.text("environment", "\n".join(["part | version", "--- | ---", *rows]))
 
     def graph(self, function: Any, *specs: tf.TensorSpec) -> None:
-        """The graph of a `tf.function` for the given inputs."""
+        """Write the graph of a `tf.function` for the given inputs."""
         with self._writer("train").as_default(0):
             tf.summary.graph(function.get_concrete_function(*specs).graph)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Flush and close the files."""
         for writer in self._writers.values():
             writer.close()
 
     def _writer(self, part: Part) -> tf.summary.SummaryWriter:
-        """Return the writer of a part, whose folder it makes at its first use."""
+        """Return the writer of a part. Its folder is created at its first use."""
         if part not in self._writers:
             self._writers[part] = (
                 tf.summary.create_file_writer(str(self._folder / part))

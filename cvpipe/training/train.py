@@ -1,4 +1,4 @@
-"""One training, from a configuration to its report."""
+"""Training of a pipeline, from its configuration to the report."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ from cvpipe.training.thawing import freeze_as_at
 from cvpipe.training.validation import patience_is_over, validate
 from cvpipe.training.workers import make_exchange, naming_lost_workers, share_of
 
-# Errors that reading a record can end in; any other, such as memory that runs out, is no fault of a
-# record.
+# Errors raised by unreadable records. Others, such as running out of memory, have other causes.
 RECORD_ERRORS = (
     tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
@@ -64,22 +63,21 @@ RECORD_ERRORS = (
 
 
 def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
-    """Train a pipeline, or go on with the run in `folder`; then score it on the test split and
+    """Train a pipeline, or continue the run in `folder`. Then evaluate it on the test split and
     write the report.
 
     Args:
-        fresh: move a run that exists aside and start anew.
+        fresh: True to rename the folder of an existing run and start a new one.
 
     Returns:
-        The test split's scores, and "run", "report", "steps" and "ended" (why).
+        The scores on the test split, "run", "report", "steps", and "ended", the reason of the end.
 
     Raises:
-        Interrupted: asked to stop; everything is saved.
+        Interrupted: stopped by a signal; everything is saved.
         UserError: the data or the pipeline can't be used, the loss is not finite, or too many
             records are bad.
     """
-    # == Data, networks, optimizers. Everything that can be wrong with a pipeline shows before its
-    # folder is made.
+    # == Data, networks, optimizers. Errors of the pipeline are raised before the folder is created.
     strategy = make_strategy(config.train.strategy)
     check_batch_size(config, strategy.num_replicas_in_sync)
     splits = open_splits(config.data)
@@ -107,8 +105,8 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
         progress = Progress(steps, batch_size, len(source) / batch_size)
 
     with naming_lost_workers(strategy), run.locked() if run.writes else contextlib.nullcontext():
-        # == Start or resume. The chief alone looks at the folder and changes it; it has to be one
-        # that all workers share.
+        # == Start or resume. Only the chief reads and changes the folder, which all workers must
+        # share.
         resumes = run.writes and run.start(config, describe_splits(splits), fresh)
         if broadcast_from_chief(strategy, resumes):
             file, arrays = read_newest(run.checkpoint("last"), run.writes, progress.note)
@@ -160,7 +158,7 @@ def train_steps(parts: Parts) -> str:
     """Train step by step, from wherever the state is to the end.
 
     Returns:
-        Why it ended: "finished" or "stopped early".
+        The reason of the end: "finished" or "stopped early".
     """
     config, state, checkpointer = parts.config, parts.state, parts.checkpointer
     examples = len(parts.splits["train"])
@@ -168,8 +166,9 @@ def train_steps(parts: Parts) -> str:
     if int(state.step):
         parts.log.note(f"resuming at step {int(state.step)} of {total_steps}")
 
-    # == Input. One stream for the whole training: a new one has to fill up first. Several replicas
-    # can't be told to do half a step again, so there every record is read guardedly from the start.
+    # == Input. One stream for the whole run, because a new one has to fill its buffers. Reading is
+    # not guarded against bad records until one occurs. With several replicas it always is, because
+    # a step can't be repeated on only some of them.
     guarded = parts.strategy.num_replicas_in_sync > 1
     batches = _batches(parts, total_steps, guarded)
     run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))
@@ -207,8 +206,7 @@ def train_steps(parts: Parts) -> str:
                 except RECORD_ERRORS:
                     if guarded:
                         raise
-                    # A record can't be read. The stream's state is the step: go on from there,
-                    # guardedly.
+                    # A record can't be read. Continue from the current step with guarded reading.
                     guarded = True
                     batches = _batches(parts, total_steps, guarded)
                     continue
@@ -232,13 +230,12 @@ def train_steps(parts: Parts) -> str:
                     learning_rate=float(parts.schedule(step - 1)),
                 )
                 size = _next_size(parts, steps, seconds)
-                # Not after the last step: what comes next is an evaluation, and a run resumed from
-                # here would leave it out.
+                # Not after the last step, because a run resumed there would skip the evaluation.
                 if saves and not is_last:
-                    checkpointer.save("last", beside=True)
+                    checkpointer.save("last", in_background=True)
 
-            # == Evaluation and checkpoints. "last" comes last: until then a run that is killed does
-            # all of this again, to the same bits. Pictures come after it.
+            # == Evaluation and checkpoints. "last" is saved last, so a run killed before repeats
+            # all of this with the same bits. Pictures follow.
             if milestone.epoch is not None:
                 validate(parts, milestone.epoch)
             if milestone.snapshot is not None:
@@ -259,9 +256,9 @@ class Milestone(NamedTuple):
 
     step: int
     epoch: int | None
-    """The epoch to evaluate as, where there is an evaluation."""
+    """Epoch of the evaluation; None if there is none."""
     snapshot: int | None
-    """The number of the snapshot, counted from 1, where one is taken."""
+    """Number of the snapshot, from 1; None if there is none."""
 
 
 def _milestones_ahead(config: Config, examples: int, state: State) -> list[Milestone]:
@@ -270,7 +267,7 @@ def _milestones_ahead(config: Config, examples: int, state: State) -> list[Miles
     """
     epochs, every = config.train.epochs, config.train.evaluate_every
     total_steps = last_step_of(epochs, config, examples)
-    # Where a batch holds several epochs, several end with the same step.
+    # If a batch holds several epochs, several epochs end at the same step.
     evaluations = {
         last_step_of(epoch, config, examples): epoch
         for epoch in [*range(every, epochs, every), epochs]
@@ -296,7 +293,7 @@ def _thaw(parts: Parts) -> RunSteps:
 
 
 def _batches(parts: Parts, last_step: int, guarded: bool) -> Any:
-    """Return an iterator of batches from the state's step on, for every replica of this process."""
+    """Return an iterator of batches for the replicas of this process, from the current step on."""
     quarantine = parts.quarantines["train"] if guarded else None
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -317,10 +314,10 @@ def _batches(parts: Parts, last_step: int, guarded: bool) -> Any:
 
 
 def _next_size(parts: Parts, steps: int, seconds: float) -> int:
-    """Return the number of steps of the next call."""
+    """Return the number of steps for the next call."""
     most = parts.config.train.steps_per_call
     if is_multi_worker(parts.strategy):
-        # Workers agree after every call, so all must make the same calls.
+        # Workers synchronize after every call, so the number must be the same on all.
         return min(most, 10)
     return max(1, min(most, int(steps / seconds)))
 

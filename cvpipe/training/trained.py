@@ -1,4 +1,4 @@
-"""Trained models of a run, or of several."""
+"""Trained models of a run or an ensemble."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvpipe.training.run import Run
 
 
 class Trained(NamedTuple):
-    """The networks of a run, or of an ensemble's members, with the weights to use."""
+    """The trained networks of a run or of an ensemble."""
 
     members: tuple[Networks, ...]
     predict: Predict
@@ -26,14 +26,14 @@ class Trained(NamedTuple):
 
 
 def load(run: Run, which: str = "best", overrides: Sequence[str] = ()) -> Trained:
-    """Return the run's model at a checkpoint, "best" or "last", with averaged weights where the
-    pipeline keeps an average.
+    """Load a run's model at the checkpoint "best" or "last", with averaged weights if the pipeline
+    has `train.ema`.
 
     Args:
-        overrides: `data.key=value` each, such as where the data lies now.
+        overrides: `data.key=value` each, for example the path of the data.
 
     Raises:
-        DataError: there is no run or no checkpoint, or it is damaged.
+        DataError: the run or the checkpoint is missing or damaged.
     """
     return answering_together([load_networks(run, run.checkpoint(which))], run, overrides)
 
@@ -44,10 +44,10 @@ def answering_together(
     overrides: Sequence[str] = (),
     answered: tuple[str, ...] = (),
 ) -> Trained:
-    """Return members as one model, with the configuration and the data of `run`.
+    """Combine members to one model with the configuration and the data of `run`.
 
     Args:
-        answered: keys besides those of data that overrides may set.
+        answered: keys besides `data` that overrides may set.
     """
     config, facts = with_data(run.config, overrides, answered), run.facts
     task = load_task(config, facts)

@@ -1,4 +1,4 @@
-"""Evaluations within a training, and what they decide: the best checkpoint, plateaus, patience."""
+"""Evaluation during training: best checkpoint, plateau schedule, early stopping."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from cvpipe.training.state import State
 
 
 def validate(parts: Parts, epoch: int) -> None:
-    """Score the validation split, where there is one; keep the best checkpoint, and count the
-    evaluations since.
-    """
+    """Evaluate the validation split, if there is one, and save the best checkpoint."""
     if "validation" not in parts.splits:
         return
     config, state, best_by = parts.config, parts.state, parts.task.best_by
@@ -33,26 +31,26 @@ def validate(parts: Parts, epoch: int) -> None:
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]
     merit = best_by.merit(score)
-    # Of equal scores the later one counts: its learning rate is lower. Patience waits for a better
-    # one.
+    # On equal scores the later checkpoint is kept, because its learning rate is lower. Early
+    # stopping counts only better scores.
     is_best, gained = merit >= state.best_score, merit > state.best_score
     state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
     rank = "  (best so far)" if gained else "  (equals the best)" if is_best else ""
     shown = "is undefined: there is nothing to find" if math.isnan(score) else f"{score:.4f}{rank}"
     parts.log.note(f"epoch {epoch}/{config.train.epochs}  validation {best_by.score} {shown}")
-    _fall_on_plateau(parts, gained)
+    _update_plateau(parts, gained)
     if is_best:
         state.best_score = merit
         parts.checkpointer.save("best")
 
 
 def patience_is_over(config: Config, state: State) -> bool:
-    """True if `train.early_stopping` has waited long enough for a better score."""
+    """Return True if early stopping's patience is exhausted."""
     stopping = config.train.early_stopping
     return stopping is not None and state.evaluations_since_best >= stopping.patience
 
 
-def _fall_on_plateau(parts: Parts, gained: bool) -> None:
+def _update_plateau(parts: Parts, gained: bool) -> None:
     if not isinstance(parts.config.schedule, Plateau):
         return
     state, before = parts.state, float(parts.state.rate_factor)
@@ -60,6 +58,8 @@ def _fall_on_plateau(parts: Parts, gained: bool) -> None:
         parts.config.schedule, before, state.evaluations_waited, gained
     )
     if factor != before:
-        # Outside of any replica, so that the copies of all of them change.
+        # Assigned outside of replicas, so that all copies change.
         state.rate_factor.assign(factor)
-        parts.log.note(f"no better score: the learning rate falls to {factor:.2g} of the highest")
+        parts.log.note(
+            f"no better score: the learning rate is reduced to {factor:.2g} of the highest"
+        )

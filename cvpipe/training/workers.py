@@ -1,7 +1,7 @@
-"""Processes that train together: one that is lost, and what each contributes to an evaluation.
+"""Workers: detection of lost processes, and exchange of evaluation results.
 
-TensorFlow notices a process that ended as soon as its connection closes, and one that stalls once
-it has missed heartbeats for 10 seconds.
+TensorFlow detects a process that ended when its connection closes, and a stalled one after 10
+seconds without heartbeats.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cvpipe.training.cluster import Member, read_member
 from cvpipe.training.strategy import is_multi_worker
 
 _TASK = re.compile(r"/job:(chief|worker)(?:/replica:\d+)?/task:(\d+)")
-# Errors of an exchange between processes of which one is lost.
+# Errors of collectives if a process is lost.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
@@ -30,14 +30,15 @@ _LOST = (
 
 
 def share_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Return the number of this process, counted from 0, and the number of processes."""
+    """Return the index of this process, from 0, and the number of processes."""
     member = read_member() if is_multi_worker(strategy) else None
     return member.place if member else (0, 1)
 
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Within it an error of TensorFlow about a lost process becomes a sentence with its name.
+    """Context that converts TensorFlow's errors about lost processes to an error that names the
+    process.
 
     Raises:
         Interrupted: a process ended or stalled.
@@ -49,15 +50,16 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         if member is None:
             raise
         raise Interrupted(
-            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. End what is"
-            " left of it, and start all workers again with the same command; the run goes on from"
+            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop what is"
+            " left of it, and start all workers again with the same command; the run continues from"
             " its last checkpoint"
         ) from error
 
 
 def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
-    """Return a function that gives every process what each of them passes, in their order; None
-    where there is one process. A collective: all workers must call it.
+    """Return a function that gathers arrays from all processes in order; None for a single process.
+
+    The function is a collective: all workers must call it.
     """
     if not is_multi_worker(strategy):
         return None
@@ -68,7 +70,7 @@ def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
         return strategy.gather(values, axis=0)
 
     def from_each(own: np.ndarray) -> np.ndarray:
-        # The first replica of a process speaks for it.
+        # Only the first replica of each process contributes.
         def value(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             speaks = context.replica_id_in_sync_group % local == 0
             return tf.constant(own if speaks else own[:0])
@@ -79,7 +81,7 @@ def make_exchange(strategy: tf.distribute.Strategy) -> Exchange | None:
     def exchange(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         sent = _sent(arrays)
         lengths = from_each(np.array([len(sent)], np.int64))
-        # There is no exchange of bytes.
+        # Bytes can't be exchanged, so they are sent as int32.
         words = from_each(np.frombuffer(sent + bytes(-len(sent) % 4), np.int32))
         parts = np.split(words, np.cumsum(-(-lengths // 4))[:-1])
         return [_read(part.tobytes()[:length]) for part, length in zip(parts, lengths, strict=True)]
@@ -95,8 +97,8 @@ def _sent(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _without_objects(value: np.ndarray) -> np.ndarray:
-    """Return strings, which are bytes objects, as strings of one length, ended by a point: NumPy
-    drops zeros at their end.
+    """Convert bytes objects to fixed-length strings. A final "." protects trailing zeros, which
+    NumPy drops.
     """
     if value.dtype != object:
         return value
@@ -117,7 +119,7 @@ def _with_objects(value: np.ndarray) -> np.ndarray:
 
 
 def _lost(message: str, own: Member) -> str:
-    """Name the process that an error is about; a leader that is lost isn't named in it."""
+    """Name the process that an error is about. If the error names none, it is the leader."""
     named = [(job, int(number)) for job, number in _TASK.findall(message)]
     others = [each for each in named if each != (own.job, own.number)]
     job, number = others[-1] if others else (own.leader, 0)

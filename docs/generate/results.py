@@ -31,7 +31,7 @@ STEPS = (
 INPUTS = (
     Race("input_pipeline", "348×348", "JPEG files of 348×348 to augmented batches"),
     Race("input_pipeline", "640×480", "the same, 640×480"),
-    Race("input_pipeline", "3,000 pixels", "the same, 3,000 pixels and more a side"),
+    Race("input_pipeline", "3,000 pixels", "the same, 3,000 pixels per side and more"),
 )
 OTHERS = (
     Race("segmentation", "U-Net step", "training step, U-Net, 128×128"),
@@ -40,7 +40,7 @@ OTHERS = (
     Race("detection", "NMS, score > 0.01", "suppression, 32 × 8,732 boxes, scores > 0.01"),
     Race("detection", "NMS, score > 0.05", "the same, scores > 0.05"),
     Race("detection", "NMS, score > 0.3", "the same, scores > 0.3"),
-    Race("detection", "matching, 20 objects", "matching of anchors, 20 objects an image"),
+    Race("detection", "matching, 20 objects", "matching of anchors, 20 objects per image"),
     Race("detection", "matching, 100 objects", "the same, 100 objects"),
     Race("detection", "COCO scores, 5,000 × 20", "COCO's scores, 5,000 images, 20 objects each"),
     Race("serving", "digits, 32 clients", "digits served to 32 clients", "cvpipe serve"),
@@ -141,9 +141,9 @@ def detectors() -> str:
     """Return the table of detectors."""
     about = {
         "digit_scenes_ssd": "SSD on a thin ResNet-18",
-        "digit_scenes_yolo": "YOLOv3's head on the same, boxes by CIoU",
-        "bccd_ssd": "SSD on a half-wide ResNet-18, 205 photos of blood cells",
-        "bccd_yolo": "YOLOv3's head on the same, boxes by CIoU",
+        "digit_scenes_yolo": "YOLOv3 head on the same backbone, CIoU box loss",
+        "bccd_ssd": "SSD on a half-width ResNet-18, 205 photos of blood cells",
+        "bccd_yolo": "YOLOv3 head on the same backbone, CIoU box loss",
     }
     return _scored("detection", about, ("AP50", "AP"), ("digit_scenes", "bccd"))
 
@@ -152,8 +152,8 @@ def segmenters() -> str:
     """Return the table of segmenters."""
     about = {
         "digit_scenes_fcn": "FCN with a stride of 4 on a thin ResNet-18",
-        "aerial_fcn8s": "FCN-8s on a half-wide ResNet-18, 45 aerial images",
-        "aerial_fcn32s": "FCN-32s on the same",
+        "aerial_fcn8s": "FCN-8s on a half-width ResNet-18, 45 aerial images",
+        "aerial_fcn32s": "FCN-32s on the same backbone",
     }
     return _scored("segmentation", about, ("mean IoU", "boundary IoU"), ("digit_scenes", "aerial"))
 

@@ -37,7 +37,7 @@ def test_more_than_a_pixel_in_ten_thousand_is_refused(number: int, field: Field)
         difference(masks_and_shares(0)[number], masks_and_shares(2)[number], field)
 
 
-def test_padding_makes_no_mask_more_alike() -> None:
+def test_padding_does_not_count_in_the_comparison_of_masks() -> None:
     expected = np.full((2, 200, 300), IGNORED, np.uint8)
     expected[:, :20, :30] = 0
     given = expected.copy()

@@ -77,7 +77,7 @@ def test_a_bad_image_changes_no_other_answer(artifact: Path, images: list[bytes]
         )
 
 
-def test_no_image_is_a_sentence(artifact: Path) -> None:
+def test_an_empty_batch_is_a_clear_error(artifact: Path) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="send at least one image"):
         opened(artifact)(tf.zeros([0], tf.string))
 
@@ -248,13 +248,15 @@ def test_a_refused_export_leaves_nothing_behind(
         ),
     ],
 )
-def test_what_is_no_artifact_is_a_sentence(tmp_path: Path, make: Any, message: str) -> None:
+def test_a_folder_without_an_artifact_is_a_clear_error(
+    tmp_path: Path, make: Any, message: str
+) -> None:
     make(tmp_path / "model")
     with pytest.raises(DataError, match=message):
         read_about(find_artifact(tmp_path / "model"))
 
 
-def test_a_damaged_artifact_is_a_sentence(artifact: Path, tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_a_clear_error(artifact: Path, tmp_path: Path) -> None:
     shutil.copytree(artifact, tmp_path / "broken")
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"saved_model.pb is not what was exported"):

@@ -198,7 +198,7 @@ def test_images_of_any_size_have_no_file(trained_run: Path) -> None:
     config = config_file.load(
         ROOT / "pipelines" / "segmentation" / "digit_scenes_fcn.yaml", [SCENES, *tiles]
     )
-    with pytest.raises(ConfigError, match="takes a network whose images are prepared to one size"):
+    with pytest.raises(ConfigError, match="needs a network with a fixed image size"):
         check_formats(["litert"], load_task(run.config, run.facts), config)
 
 
@@ -207,7 +207,7 @@ def test_images_of_any_size_have_no_file(trained_run: Path) -> None:
 )
 def test_a_variant_for_tensorflow_has_no_file(trained_run: Path, key: str, tmp_path: Path) -> None:
     skip_where_absent("litert")
-    with pytest.raises(ConfigError, match="--format litert: doesn't go with export"):
+    with pytest.raises(ConfigError, match="--format litert: can't be combined with export"):
         export(Run(trained_run), tmp_path / "model", [key], ["litert"])
     assert not (tmp_path / "model").exists()
 

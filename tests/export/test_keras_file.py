@@ -48,7 +48,7 @@ def test_plain_keras_in_a_fresh_process_answers_as_the_run(
         np.testing.assert_allclose(found["logits"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_people_are_told_where_the_file_is(
+def test_the_path_of_the_keras_file_is_printed(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(trained_run), "--keras", str(tmp_path / "a.keras")]) == 0
@@ -58,11 +58,7 @@ def test_people_are_told_where_the_file_is(
 @pytest.mark.parametrize(
     "arguments, code, sentence",
     [
-        (
-            ["RUN", "--keras", "TO/digits.h5"],
-            2,
-            "Keras reads such files by their ending; end it in",
-        ),
+        (["RUN", "--keras", "TO/digits.h5"], 2, "Keras recognizes files by their names; end it in"),
         (
             ["RUN", "--keras", "TO/folder.keras"],
             2,
@@ -72,7 +68,7 @@ def test_people_are_told_where_the_file_is(
         (["RUN", "--keras", "TO/file/a.keras"], 1, "can't be written .*; give another path"),
     ],
 )
-def test_what_cant_become_a_keras_file_is_refused_with_a_sentence(
+def test_an_invalid_path_of_a_keras_file_is_refused(
     arguments: list[str],
     code: int,
     sentence: str,

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_a_folder_that_nobody_touched_is_as_it_was(folder: Path) -> None:
+def test_an_unchanged_folder_passes_the_manifest(folder: Path) -> None:
     assert check_manifest(folder) == 3
 
 
@@ -57,7 +57,7 @@ def test_every_single_bit_flip_is_found_also_in_the_manifest(folder: Path) -> No
         (lambda folder: (folder / "saved_model.pb").write_text("x"), "is not what was exported"),
         (lambda folder: (folder / MANIFEST).write_text("nothing"), "SHA256SUMS is damaged"),
         (lambda folder: (folder / MANIFEST).write_bytes(b""), "is not in"),
-        (lambda folder: (folder / MANIFEST).unlink(), "is missing, so nothing tells whether"),
+        (lambda folder: (folder / MANIFEST).unlink(), "is missing, so the files can't be verified"),
     ],
 )
 def test_the_error_says_what_differs(

@@ -65,18 +65,18 @@ REACHING: dict[str, tuple[Graph, str]] = {
 
 
 @pytest.mark.parametrize("name", REACHING)
-def test_a_graph_that_reaches_out_is_refused_by_name(name: str, tmp_path: Path) -> None:
+def test_a_graph_with_an_unsafe_operation_is_refused_by_name(name: str, tmp_path: Path) -> None:
     graph, operation = REACHING[name]
     with pytest.raises(DataError, match=f"holds the operation {operation}"):
         check_operations(save(graph, tmp_path / "model"))
 
 
-def test_a_graph_of_tensors_and_variables_is_taken(tmp_path: Path, artifact: Path) -> None:
+def test_a_graph_of_tensors_and_variables_is_accepted(tmp_path: Path, artifact: Path) -> None:
     check_operations(save(lambda x: tf.strings.upper(x) + b"!", tmp_path / "model"))
     check_operations(artifact)
 
 
-def test_what_is_no_graph_is_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_graph_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the graph can't be read"):
         check_operations(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"nothing")

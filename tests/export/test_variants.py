@@ -50,7 +50,7 @@ def test_batches_are_filled_up_to_the_next_size() -> None:
     assert seen == [1, 4, 8, None]
 
 
-def test_requests_of_one_moment_are_answered_together() -> None:
+def test_concurrent_requests_share_a_batch() -> None:
     sizes: list[int] = []
 
     def ask(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -98,7 +98,7 @@ def test_half_precision_may_differ_for_few_images_and_never_by_nan() -> None:
         difference(expected, given, Field("close"), few)
 
 
-def test_the_room_for_rounding_grows_with_what_rounds() -> None:
+def test_the_tolerance_grows_with_lower_precision() -> None:
     assert tolerance_of(Export()) == STRICT
     rooms = [
         tolerance_of(Export(precision=precision)).close for precision in ("float16", "bfloat16")
@@ -106,7 +106,7 @@ def test_the_room_for_rounding_grows_with_what_rounds() -> None:
     assert STRICT.close < tolerance_of(Export(target="gpu")).close < rooms[0] < rooms[1]
 
 
-def test_sizes_of_batches_must_rise() -> None:
+def test_batch_sizes_must_be_ascending() -> None:
     with pytest.raises(ConfigError, match=r"batch_sizes \[8, 1\] must rise"):
         small_config("export.batch_sizes=[8, 1]")
 
@@ -150,7 +150,7 @@ def test_a_variant_answers_as_evaluation_and_says_what_it_is(
         assert cost is None
         return
     assert cost["score"] == "accuracy" and abs(cost["trained"] - cost["exported"]) < 0.05
-    assert f"The network answers in {name}: accuracy on the test split is" in card
+    assert f"The network computes in {name}: accuracy on the test split is" in card
     assert about["measured"]["test"]["accuracy"] == cost["exported"]
     assert not np.array_equal(given["probabilities"], expected["probabilities"])
 

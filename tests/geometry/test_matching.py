@@ -103,7 +103,7 @@ def test_objects_that_all_want_the_same_box_get_one_each() -> None:
     assert set(given[0]) >= set(range(8))
 
 
-def test_more_objects_than_default_boxes_leave_some_without() -> None:
+def test_some_objects_get_no_box_if_there_are_too_few_default_boxes() -> None:
     defaults = np.float32([[0, 0, 0.5, 0.5], [0, 0, 1, 1]])
     boxes = np.float32([[[0, 0, 0.5, 0.5], [0, 0, 1, 1], [0, 0, 0.75, 0.75]]])
     given = match(defaults, boxes, np.zeros((1, 3), np.int32), np.zeros((1, 3), bool))

@@ -155,7 +155,7 @@ def test_fewer_candidates_are_the_highest_scores_over_boxes_and_classes(kind: st
 
 
 @pytest.mark.parametrize("kind", ["classwise", "soft"])
-def test_classes_may_have_boxes_of_their_own(kind: str) -> None:
+def test_each_class_may_have_its_own_boxes(kind: str) -> None:
     random = np.random.default_rng(1)
     check(
         random_boxes(random, 3, 20, 4),
@@ -181,7 +181,7 @@ def test_agnostic_suppression_refuses_boxes_of_every_class() -> None:
         )
 
 
-def test_a_batch_gives_what_its_images_give_alone() -> None:
+def test_suppression_of_a_batch_equals_that_of_its_images() -> None:
     boxes, scores = scene("random")
     run = COMPILED[False]("classwise", 80)
     limits = tf.constant(0.05), tf.constant(0.45), tf.constant(5)

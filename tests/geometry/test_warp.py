@@ -49,7 +49,7 @@ def reference(
 
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_it_is_scipys_interpolation(name: str, fill: Fill) -> None:
+def test_bilinear_sampling_equals_scipys(name: str, fill: Fill) -> None:
     for image in (noise(9, 7), noise(9, 7, 1).astype(np.float32)):
         y, x = places(TRANSFORMS[name], 9, 7)
         expected = reference(image, y, x, fill, 40)
@@ -64,7 +64,7 @@ def test_it_is_scipys_interpolation(name: str, fill: Fill) -> None:
 
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_the_nearest_pixel_is_scipys_and_keeps_its_value_and_type(name: str, fill: Fill) -> None:
+def test_nearest_sampling_equals_scipys_and_keeps_the_dtype(name: str, fill: Fill) -> None:
     image = noise(9, 7)
     y, x = places(TRANSFORMS[name], 9, 7)
     expected = np.stack(
@@ -106,7 +106,7 @@ def test_thin_images_are_interpolated_too(shape: tuple[int, int], fill: Fill) ->
     )
 
 
-def test_places_may_have_another_shape_than_the_image() -> None:
+def test_sampled_points_may_have_another_shape_than_the_image() -> None:
     image, (y, x) = (
         noise(5, 4),
         np.random.default_rng(1).uniform(-3, 8, (2, 3, 11)).astype(np.float32),
@@ -117,7 +117,7 @@ def test_places_may_have_another_shape_than_the_image() -> None:
 
 
 @pytest.mark.parametrize("transform", [rotation(0.0, 9, 7), translation(0, 0), shearing(0.0, 9, 7)])
-def test_nothing_moved_is_the_same_pixels(transform: tf.Tensor) -> None:
+def test_the_identity_changes_no_pixel(transform: tf.Tensor) -> None:
     for fill in FILLS:
         np.testing.assert_array_equal(warp(tf.constant(noise(9, 7)), transform, fill), noise(9, 7))
 
@@ -133,7 +133,7 @@ def test_whole_pixels_are_a_shift(down: int, right: int) -> None:
 
 
 @pytest.mark.parametrize("side", [5, 6])
-def test_a_quarter_turn_is_anticlockwise(side: int) -> None:
+def test_a_rotation_by_90_degrees_is_counterclockwise(side: int) -> None:
     image = noise(side, side)
     np.testing.assert_allclose(
         warp(tf.constant(image), rotation(np.pi / 2, side, side), "nearest"),
@@ -149,7 +149,7 @@ def test_half_a_turn_keeps_the_center_of_any_image() -> None:
     )
 
 
-def test_a_slant_of_45_degrees_moves_each_line_a_pixel_more() -> None:
+def test_a_shear_of_45_degrees_moves_each_line_a_pixel_more() -> None:
     image = noise(5, 5)
     slanted = warp(tf.constant(image), shearing(np.pi / 4, 5, 5), "constant").numpy()
     for row, moved in enumerate(range(2, -3, -1)):

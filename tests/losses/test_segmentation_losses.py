@@ -132,7 +132,7 @@ def test_an_image_of_ignored_pixels_costs_nothing_and_teaches_nothing(
 
 
 @sections
-def test_what_is_said_of_ignored_pixels_doesnt_matter(given: dict[str, Any]) -> None:
+def test_predictions_for_ignored_pixels_dont_matter(given: dict[str, Any]) -> None:
     other = np.where(
         (MASK == IGNORED)[..., np.newaxis], 50 * RANDOM.normal(size=LOGITS.shape), LOGITS
     )
@@ -241,7 +241,7 @@ def test_the_expected_initial_loss_is_that_of_equal_scores(given: dict[str, Any]
     assert values.tolist() == pytest.approx([expected_initial_loss(section, CLASSES)] * 3)
 
 
-def test_nobody_can_say_what_dice_begins_with() -> None:
+def test_the_initial_loss_of_dice_is_unknown() -> None:
     assert (
         expected_initial_loss(section_of(kind="dice"), 4)
         is expected_initial_loss(section_of(dice_weight=0.1), 4)
@@ -253,6 +253,6 @@ def test_nobody_can_say_what_dice_begins_with() -> None:
 def test_class_weights_of_another_number_of_classes_are_an_error() -> None:
     with pytest.raises(
         ConfigError,
-        match="loss.class_weights: 2 numbers for 4 classes; give one a class, or leave it out",
+        match="loss.class_weights: 2 numbers for 4 classes; give one per class, or omit the key",
     ):
         segmentation_loss(tf.constant(LOGITS), tf.constant(MASK), section_of(class_weights=(1, 2)))

@@ -82,7 +82,7 @@ def test_batching_changes_nothing(batch: int) -> None:
     assert parts == whole
 
 
-def test_what_weighs_nothing_counts_nowhere() -> None:
+def test_examples_of_weight_zero_dont_count() -> None:
     probabilities, labels = answers(60, 6)
     weight = np.arange(60) % 3 > 0
     assert (

@@ -110,7 +110,7 @@ def test_scores_of_a_class_are_those_of_its_images() -> None:
     assert given["images"] == alone["images"] == own.sum()
 
 
-def test_it_does_not_matter_how_images_are_batched() -> None:
+def test_batching_changes_no_localization_score() -> None:
     together, apart = (scores_of(*batch(), np.ones(400), size) for size in (400, 7))
     assert together["mistakes"] == apart["mistakes"]
     for name in ("localization_accuracy", "top5_localization_accuracy", "mean_iou", "accuracy"):

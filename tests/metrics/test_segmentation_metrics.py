@@ -152,7 +152,7 @@ def test_images_of_several_sizes_are_told_apart_by_their_padding() -> None:
     assert counted(answers, truths).result() == apart.result()
 
 
-def test_what_weighs_nothing_counts_nowhere() -> None:
+def test_examples_of_weight_zero_dont_count() -> None:
     answers, truths = regions(6, 24, 24)
     weight = np.arange(6) % 3 > 0
     assert (

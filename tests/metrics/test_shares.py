@@ -86,7 +86,7 @@ def test_each_classs_share_of_the_answers_stands_beside_that_of_the_labels() -> 
         (detected([0], [0], score=0.1), "nothing is answered, although there are labels of 'cat'"),
     ],
 )
-def test_a_network_that_answers_one_class_or_none_is_told(
+def test_a_network_that_answers_one_class_or_none_gets_a_warning(
     scores: dict[str, Any], said: str
 ) -> None:
     told = one_sided(scores)
@@ -105,5 +105,5 @@ def test_a_network_that_answers_one_class_or_none_is_told(
         {"accuracy": 1.0},
     ],
 )
-def test_other_networks_are_not(scores: dict[str, Any]) -> None:
+def test_a_network_that_answers_several_classes_gets_no_warning(scores: dict[str, Any]) -> None:
     assert one_sided(scores) is None

@@ -85,7 +85,7 @@ def test_a_body_in_gzip_is_answered(port: int, coding: str) -> None:
     assert exchange(port, request(packed, f"Content-Encoding: {coding}")) == [ANSWER]
 
 
-def test_a_body_in_chunks_is_answered_and_its_connection_goes_on(port: int) -> None:
+def test_a_chunked_body_is_answered_and_keeps_the_connection(port: int) -> None:
     requests = [
         in_chunks(BODY),
         in_chunks(BODY, size=1),
@@ -109,7 +109,7 @@ def test_a_body_in_chunks_is_answered_and_its_connection_goes_on(port: int) -> N
         ("gzip, gzip", gzip.compress(BODY, mtime=0), 415, "not known"),
     ],
 )
-def test_a_packed_body_that_cannot_be_read_is_a_sentence_and_its_connection_goes_on(
+def test_a_damaged_gzip_body_is_a_clear_error_and_keeps_the_connection(
     port: int, coding: str, body: bytes, status: int, sentence: str
 ) -> None:
     bad = request(body, f"Content-Encoding: {coding}")

@@ -102,7 +102,7 @@ def test_versions_labels_and_settings_are_chosen(port: int) -> None:
         ("POST", "/predict/a/b", b"x", 404, "no address"),
     ],
 )
-def test_wrong_requests_are_sentences(
+def test_wrong_requests_get_clear_errors(
     port: int, method: str, path: str, body: bytes | None, status: int, sentence: str
 ) -> None:
     answered, content, _ = ask(port, method, path, body)

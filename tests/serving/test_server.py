@@ -441,6 +441,6 @@ def test_an_image_that_an_artifact_cannot_read_is_answered_by_an_error_and_no_cl
     assert "no JPEG, PNG, BMP or WebP image" in second["error"]
 
 
-def test_a_taken_port_is_a_sentence(folder, port):
+def test_a_port_in_use_is_a_clear_error(folder, port):
     with pytest.raises(UserError, match=f"port {port}.*--port"):
         make_server(folder / "probe" / "9", "127.0.0.1", port)

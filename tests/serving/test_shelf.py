@@ -114,7 +114,7 @@ def test_a_labeled_version_is_served_beside_and_answers_only_to_its_label(folder
         own.resolve("m", "stable")
 
 
-def test_what_is_deleted_is_no_longer_served_and_a_folder_that_cannot_be_read_changes_nothing(
+def test_deleted_versions_are_unloaded_and_an_unreadable_folder_changes_nothing(
     folder: Path,
 ) -> None:
     own = shelf(folder)
@@ -183,6 +183,6 @@ def test_unknown_models_and_versions_are_not_found(folder: Path) -> None:
     "versions, labels",
     [(["newest"], []), (["m:"], []), (["1,"], []), ([], ["m=3"]), ([], ["m:a-b=3"])],
 )
-def test_malformed_choices_are_sentences(versions: list[str], labels: list[str]) -> None:
+def test_malformed_choices_are_clear_errors(versions: list[str], labels: list[str]) -> None:
     with pytest.raises(ConfigError, match="write it as"):
         parse_policy(versions, labels)

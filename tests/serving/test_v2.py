@@ -173,7 +173,7 @@ def test_binary_numbers_are_read_to_the_bit(port: int) -> None:
         ),
     ],
 )
-def test_wrong_requests_are_sentences(
+def test_wrong_requests_get_clear_errors(
     port: int, method: str, path: str, body: Any, status: int, sentence: str
 ) -> None:
     answered, content, _ = ask(port, method, path, body)

@@ -63,7 +63,7 @@ def test_names_in_any_alphabet_survive() -> None:
     assert given["class_name"] == "größe 漢字"
 
 
-def test_an_answer_for_people_holds_what_was_predicted() -> None:
+def test_an_answer_as_json_holds_the_predictions() -> None:
     given = predictions()
     answer = to_answer("classification", given, 2)
     assert [row["class_id"] for row in answer["top"]] == given["top_class_ids"][2].tolist()
@@ -168,7 +168,7 @@ def test_an_average_of_one_answer_is_that_answer(kind: str) -> None:
     np.testing.assert_array_equal(given["top_class_ids"], alone["top_class_ids"])
 
 
-def test_a_tiny_probability_outlives_the_average() -> None:
+def test_the_average_keeps_tiny_probabilities() -> None:
     # 1 − sigmoid(40) is 0 in float32, its logarithm must not be infinite.
     average = classification.combine(
         {"logits": tf.constant([[[40.0, -200.0]], [[41.0, -201.0]]])},

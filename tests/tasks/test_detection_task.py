@@ -246,7 +246,7 @@ def test_objects_fill_slots_and_those_beyond_them_are_left_out() -> None:
     assert targets["boxes"].shape == (2, 4) and targets["extent"].numpy().tolist() == list(EXTENT)
 
 
-def test_whoever_asks_chooses_thresholds() -> None:
+def test_thresholds_are_options_of_a_request() -> None:
     config = config_of("ssd")
     targets = batch_of_one(config)
     outputs = right_outputs(config, targets)
@@ -303,10 +303,10 @@ def test_a_picture_has_the_objects_from_the_score_that_was_asked_for() -> None:
         assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == legend
 
 
-def test_several_detectors_dont_answer_together() -> None:
+def test_several_detectors_cant_be_combined() -> None:
     config = config_of("ssd")
     task, networks = load_task(config, Facts(CLASSES)), {"network": lambda image: image}
-    with pytest.raises(ConfigError, match="can't answer together"):
+    with pytest.raises(ConfigError, match="can't be combined"):
         make_predict([networks, networks], task, config)
 
 
@@ -369,6 +369,6 @@ def test_several_detectors_dont_answer_together() -> None:
         (["model.head={kind: ssd, strides: [16, 8]}"], "strides must grow"),
     ],
 )
-def test_what_does_not_go_together_is_an_error(overrides: list[str], message: str) -> None:
+def test_incompatible_settings_are_an_error(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         config_of("ssd", *overrides)

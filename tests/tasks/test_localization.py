@@ -188,7 +188,7 @@ def test_the_answer_is_the_first_of_the_top_and_the_top_is_sorted() -> None:
     assert set(answers) == set(localization.ANSWERS)
 
 
-def test_an_answer_for_people_holds_what_was_predicted() -> None:
+def test_an_answer_as_json_holds_the_predictions() -> None:
     answers = localization.answer(random_outputs(4), config_of(), CLASSES)
     given = {name: value.numpy() for name, value in answers.items()}
     answer = to_answer(given, 2)

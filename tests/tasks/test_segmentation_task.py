@@ -264,6 +264,6 @@ def test_an_answer_is_plain_json_from_which_the_mask_comes_back() -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_an_error(changes: dict[str, Any], message: str) -> None:
+def test_incompatible_settings_are_an_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         config_file.parse(json.dumps({**PIPELINE, **changes}), "config.json")

@@ -69,25 +69,25 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before_to_t
     train(small_config(*CONFIG), run)
     said = capsys.readouterr().err
     assert "last.npz is damaged; it is kept as damaged-1.npz" in said
-    assert "going on from earlier-" in said and "resuming at step" in said
+    assert "continuing from earlier-" in said and "resuming at step" in said
     assert_equal(run, finished)
     assert (last.parent / "damaged-1.npz").read_bytes() == damaged
 
 
-def test_checkpoints_written_beside_the_training_are_the_same(
+def test_checkpoints_written_in_the_background_are_the_same(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpointer, "BESIDE_BYTES", 0)
+    monkeypatch.setattr(checkpointer, "BACKGROUND_BYTES", 0)
     train(small_config(*CONFIG), tmp_path / "run")
     assert_equal(tmp_path / "run", finished)
     names = {file.name for file in (finished / "checkpoints").iterdir()}
     assert {file.name for file in (tmp_path / "run" / "checkpoints").iterdir()} == names
 
 
-def test_a_checkpoint_that_fails_beside_the_training_ends_it_with_a_sentence(
+def test_a_failed_checkpoint_in_the_background_ends_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpointer, "BESIDE_BYTES", 0)
+    monkeypatch.setattr(checkpointer, "BACKGROUND_BYTES", 0)
     write = checkpointer.write_last
 
     def full(*arguments: Any) -> None:
@@ -117,7 +117,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.soak
-def test_a_disk_that_is_full_or_read_only_is_a_sentence_and_the_run_goes_on_afterwards(
+def test_a_full_or_read_only_disk_is_a_clear_error_and_the_run_continues_afterwards(
     finished: Path, small_disk: Path, cvpipe: Cvpipe, tmp_path: Path
 ) -> None:
     words = [word for override in (*SMALL, *CONFIG) for word in ("--set", override)]

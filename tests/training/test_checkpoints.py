@@ -74,7 +74,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, damage: str) -> None:
         read_checkpoint(file)
 
 
-def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no checkpoint there; train the run first"):
         read_checkpoint(tmp_path / "last.npz")
 
@@ -114,13 +114,13 @@ def test_checkpoints_of_steps_that_a_run_went_back_from_are_dropped(tmp_path: Pa
     assert names(tmp_path) == ["earlier-3.npz", "last.npz"]
 
 
-def test_none_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
+def test_no_earlier_checkpoint_is_kept_if_none_is_wanted(tmp_path: Path) -> None:
     for step in (3, 5):
         write_last(tmp_path / "last.npz", state(step), kept=0)
     assert names(tmp_path) == ["last.npz"]
 
 
-def test_a_damaged_checkpoint_is_passed_over_kept_and_told(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_renamed_and_reported(tmp_path: Path) -> None:
     last, told = tmp_path / "last.npz", list[str]()
     for step in (3, 5, 9):
         write_last(last, state(step), kept=2)
@@ -134,11 +134,11 @@ def test_a_damaged_checkpoint_is_passed_over_kept_and_told(tmp_path: Path) -> No
     assert told == [
         "last.npz is damaged; it is kept as damaged-1.npz",
         "earlier-5.npz is damaged; it is kept as damaged-2.npz",
-        "going on from earlier-3.npz, the checkpoint before it",
+        "continuing from earlier-3.npz, the checkpoint before it",
     ]
 
 
-def test_where_no_checkpoint_is_whole_the_newest_is_named_and_stays(tmp_path: Path) -> None:
+def test_if_all_checkpoints_are_damaged_the_newest_is_named_and_kept(tmp_path: Path) -> None:
     last = tmp_path / "last.npz"
     last.write_bytes(b"garbage")
     with pytest.raises(DataError, match=r"last\.npz: the checkpoint is damaged"):

@@ -101,7 +101,7 @@ def test_a_member_may_be_numbered_by_text() -> None:
         ('{"task": {"type": null, "index": 0}}', "the job 'null' is not supported"),
     ],
 )
-def test_what_cant_train_is_a_sentence(text: str, said: str) -> None:
+def test_an_invalid_cluster_is_a_clear_error(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         read_member(text)
     assert str(error.value).startswith(f"TF_CONFIG: {said}")

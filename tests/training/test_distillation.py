@@ -124,11 +124,11 @@ def test_a_taught_run_is_trained_resumed_and_exported_without_its_teacher(
     "overrides, facts, error, message",
     [
         (["train.teacher.run=runs/none"], FACTS, DataError, "no run there"),
-        (["prepare.size=[8, 8]"], FACTS, DataError, "prepared otherwise"),
+        (["prepare.size=[8, 8]"], FACTS, DataError, "another image preparation"),
         ([], Facts(("cat", "dog")), DataError, "other classes"),
     ],
 )
-def test_a_teacher_that_doesnt_fit_is_a_sentence(
+def test_an_incompatible_teacher_is_a_clear_error(
     overrides: list[str], facts: Facts, error: type[Exception], message: str, trained_run: Path
 ) -> None:
     config = small_config(f"train.teacher={{run: {trained_run}}}", *overrides)
@@ -136,7 +136,7 @@ def test_a_teacher_that_doesnt_fit_is_a_sentence(
         with_teacher(load_task(config, facts), config, facts)
 
 
-def test_a_teacher_of_another_task_is_a_sentence(trained_run: Path) -> None:
+def test_a_teacher_of_another_task_is_a_clear_error(trained_run: Path) -> None:
     file, overrides = PIPELINES["segmentation"]
     config = config_file.load(file, [*overrides, f"train.teacher={{run: {trained_run}}}"])
     with pytest.raises(DataError, match="its task is classification, the pipeline's segmentation"):

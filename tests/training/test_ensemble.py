@@ -40,7 +40,7 @@ def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities(
     np.testing.assert_allclose(together["probabilities"], np.mean(each, 0), atol=1e-6)
 
 
-def test_one_member_is_no_ensemble(trained_run: Path) -> None:
+def test_a_single_member_answers_as_its_run(trained_run: Path) -> None:
     image = tf.random.stateless_uniform([5, 16, 16, 1], [0, 0], -1, 1)
     alone, member = (
         load(Run(trained_run)).predict(image),

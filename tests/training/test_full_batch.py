@@ -168,7 +168,7 @@ def test_a_stopped_run_keeps_its_last_iterate_and_goes_on_from_there(
     result = train(config, tmp_path / "run")
     assert (result["ended"], result["steps"], len(more)) == ("finished", 6, 3)
     assert (
-        "resuming at iteration 3 of 6; the curvature, which can't be saved, is estimated anew"
+        "resuming at iteration 3 of 6; the curvature, which can't be saved, is estimated again"
         in capfd.readouterr().err
     )
     assert more[0] < losses[-1]
@@ -194,7 +194,7 @@ def test_early_stopping_stops_it(tmp_path: Path) -> None:
     assert result["ended"] == "stopped early" and result["steps"] < 60
 
 
-def test_a_loss_that_is_not_finite_is_a_sentence(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="not finite near the weights of iteration 0; no checkpoint was written"
     ):
@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_finite_is_a_sentence(tmp_path: Path) -> None:
         ("train.precision=mixed_float16", "train.precision"),
     ],
 )
-def test_what_it_has_no_use_for_is_refused(override: str, key: str) -> None:
+def test_settings_that_lbfgs_does_not_use_are_refused(override: str, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key} doesn't go with optimizer.kind: lbfgs"):
         lbfgs(override)
 

@@ -51,7 +51,7 @@ def test_gradients_are_those_of_a_step_and_the_state_stays(tmp_path: Path) -> No
     assert values["activations/network/logits"].shape == (8, 10)
 
 
-def test_looking_changes_no_bit_of_a_training(trained_run: Path, tmp_path: Path) -> None:
+def test_inspection_changes_no_bit_of_a_training(trained_run: Path, tmp_path: Path) -> None:
     train(small_config("train.histograms=true"), tmp_path / "run")
     one, other = (
         read_checkpoint(Run(run).checkpoint("last")) for run in (trained_run, tmp_path / "run")

@@ -100,7 +100,9 @@ def test_tf_config_comes_first() -> None:
         ({**SLURM, "SLURM_PROCID": "0", "SLURM_STEP_TASKS_PER_NODE": "x"}, "start the training"),
     ],
 )
-def test_variables_that_dont_fit_are_a_sentence(environment: dict[str, str], said: str) -> None:
+def test_invalid_launcher_variables_are_a_clear_error(
+    environment: dict[str, str], said: str
+) -> None:
     with pytest.raises(ConfigError) as error:
         launched_as(environment)
     assert said in str(error.value)

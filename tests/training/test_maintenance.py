@@ -78,7 +78,7 @@ def test_a_server_that_answers_nothing_useful_stops_nothing(metadata: type[Metad
             assert not stop.wait(0.01)
 
 
-def test_nobody_is_asked_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_tpu_no_metadata_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(HOST, raising=False)
     before = threading.active_count()
     with stop_for_maintenance(tf.distribute.get_strategy(), threading.Event()):

@@ -42,7 +42,7 @@ def test_a_batch_that_cant_fit_is_refused_with_one_that_may() -> None:
     checked(1_000_000, f"train.batch_size={may_fit}")
 
 
-def test_what_may_not_fit_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_may_not_fit_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     # Two thirds of the estimate; half of it is certain.
     image = 8 * 8 * 3 * 4
     checked(int(0.67 * 100 * (4 * image + BYTES)), "train.batch_size=100")
@@ -50,7 +50,9 @@ def test_what_may_not_fit_is_a_warning(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("free", [10**9, None])
-def test_what_fits_isnt_spoken_of(free: int | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_fits_gets_no_warning(
+    free: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
     checked(free, "train.batch_size=32")
     assert not caplog.records
 
@@ -98,7 +100,7 @@ def test_free_memory_is_that_of_the_machine_or_less_in_a_container(tmp_path: Pat
     assert free_memory(tmp_path) == 9000 - 5000 + 700
 
 
-def test_older_containers_tell_it_elsewhere(tmp_path: Path) -> None:
+def test_free_memory_is_read_from_cgroups_v1(tmp_path: Path) -> None:
     written(tmp_path, proc__meminfo=MACHINE)
     group = tmp_path / "sys/fs/cgroup/memory"
     group.mkdir(parents=True)
@@ -113,6 +115,6 @@ def test_older_containers_tell_it_elsewhere(tmp_path: Path) -> None:
     assert free_memory(tmp_path) == 16 * 1024
 
 
-def test_this_machine_tells_it() -> None:
+def test_free_memory_of_this_machine_is_known() -> None:
     free = free_memory()
     assert free is not None and free > 0

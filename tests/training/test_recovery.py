@@ -126,7 +126,7 @@ def test_a_run_that_cant_go_on_names_and_keeps_the_batch(
     poison(lambda network, batch: tf.fill(tf.shape(batch["weight"]), np.nan))
     with pytest.raises(UserError, match="the loss is not finite at step") as error:
         run_of(tmp_path, f"train.non_finite={policy}")
-    assert ("It has gone on 3 times before." in str(error.value)) == (policy != "stop")
+    assert ("It has recovered 3 times before." in str(error.value)) == (policy != "stop")
     told = json.loads((tmp_path / "not_finite.json").read_text())
     # Left out are steps 0, 1, 2; going back ends at step 0 again.
     assert told["step"] == (3 if policy == "skip" else 0)

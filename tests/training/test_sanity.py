@@ -175,7 +175,7 @@ def test_a_layer_that_is_cut_off_gets_no_gradient() -> None:
         "conv2/kernel",
         "conv2/bias",
     ]
-    assert "None reaches conv1/kernel, conv1/bias, conv2/kernel and others" in finding.advice
+    assert "No gradient reaches conv1/kernel, conv1/bias, conv2/kernel and others" in finding.advice
 
 
 def test_gradients_that_are_zero_or_not_finite_count_as_missing() -> None:
@@ -241,7 +241,7 @@ def test_activations_that_can_not_learn_are_suspicious(
     assert not finding.ok and finding.advice.startswith(advice)
 
 
-def test_a_batch_is_learned_by_heart_even_with_wrong_labels() -> None:
+def test_a_batch_is_overfitted_even_with_wrong_labels() -> None:
     own = case()
     shuffled = {"label": np.random.default_rng(1).permutation(own.batch["targets"]["label"])}
     attempt = attempt_overfit(own._replace(batch={**own.batch, "targets": shuffled}), 300)
@@ -251,7 +251,7 @@ def test_a_batch_is_learned_by_heart_even_with_wrong_labels() -> None:
     assert set(attempt.updates) == {"conv1/kernel", "conv2/kernel"}
 
 
-def test_what_can_not_be_learned_by_heart_is_suspicious() -> None:
+def test_a_batch_that_cannot_be_overfitted_is_suspicious() -> None:
     own = case()
     # The same image under every label.
     same = np.repeat(own.batch["image"][:1], len(own.batch["image"]), axis=0)
@@ -346,7 +346,7 @@ def test_a_sound_pipeline_passes_every_check_and_gets_a_report_beside_its_run(
 FAST = ["--set", "prepare.size=[32, 32]", "--set", "loss.l2=0", "--sanity", "--sanity-steps", "20"]
 
 
-def test_a_broken_pipeline_is_told_so_line_by_line_the_same_each_time(
+def test_a_broken_pipeline_gets_the_same_findings_each_time(
     cvpipe: Cvpipe, small_arguments: list[str], tmp_path: Path
 ) -> None:
     broken = ["--set", "model={backbone: lenet5, initializer: constant, initializer_value: 0.0}"]

@@ -26,7 +26,7 @@ def cosine(share: np.ndarray | float, final: float = 0.0) -> np.ndarray:
     return 0.5 * (final + (1 - final) * 0.5 * (1 + np.cos(np.pi * np.asarray(share))))
 
 
-def test_constant_stays() -> None:
+def test_the_constant_schedule_is_constant() -> None:
     np.testing.assert_allclose(rates("schedule={kind: constant}"), 0.5)
 
 
@@ -144,7 +144,7 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_warm_up_rises_in_equal_parts_and_then_lets_go(schedule: str) -> None:
+def test_warm_up_rises_linearly_and_then_ends(schedule: str) -> None:
     plain, warm = (
         rates(f"schedule={{{schedule}}}"),
         rates(f"schedule={{{schedule}, warmup_epochs: 2}}"),

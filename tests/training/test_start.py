@@ -160,7 +160,7 @@ def test_a_file_of_another_shape_is_refused_with_the_layer(
         started(f"model.weights={tmp_path / 'digits.weights.h5'}", "model.width=0.5")
 
 
-def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("I am a text file in disguise.")
     (tmp_path / "weights.npz").write_bytes(b"")
     for weights, sentence in {

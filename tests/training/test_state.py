@@ -108,7 +108,7 @@ def test_a_checkpoint_of_another_network_is_refused(overrides: tuple[str, ...], 
         state.restore(disturbed_state().arrays(), Path("last.npz"))
 
 
-def test_averaged_weights_are_lent_and_given_back() -> None:
+def test_averaged_weights_are_used_and_the_trained_ones_restored() -> None:
     state = disturbed_state()
     before = state.arrays()
     name = next(name for name in before if name.endswith(("stem/kernel", "conv1/kernel")))

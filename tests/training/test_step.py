@@ -145,7 +145,9 @@ def test_l1_is_taken_of_kernels_alone() -> None:
     assert outcome["losses"].keys() == {"cross_entropy", "l1", "l2", "loss"}
 
 
-def test_what_is_frozen_is_neither_moved_nor_regularized(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_weights_are_neither_trained_nor_regularized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = lenet("loss.l2=1e-3")
     build = classification.build_network
 

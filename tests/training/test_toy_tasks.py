@@ -133,7 +133,7 @@ def test_a_network_learns_from_its_own_targets(spelling_run: Run) -> None:
 
 
 @pytest.mark.soak
-def test_what_it_spells_is_answered_from_bytes(spelling_run: Run, tmp_path: Path) -> None:
+def test_spelling_answers_encoded_images(spelling_run: Run, tmp_path: Path) -> None:
     artifact = open_artifact(Path(export(spelling_run, tmp_path / "spelling")["artifact"]))
     image = tf.io.encode_png(tf.zeros([8, 8, 1], tf.uint8))
     answers = artifact(tf.stack([image, image, tf.constant(b"none")]))

@@ -42,7 +42,7 @@ def test_the_chief_comes_first_among_all() -> None:
     assert [Member(*each, False, JOBS).place for each in members] == [(0, 3), (1, 3), (2, 3)]
 
 
-def test_what_is_sent_comes_back_strings_and_their_zeros_included() -> None:
+def test_exchanged_arrays_are_equal_including_trailing_zeros_of_strings() -> None:
     names = np.empty([2, 1], object)
     names[:, 0] = [b"a\0", b""]
     arrays = {"x/y": np.arange(6.0, dtype=np.float32).reshape(2, 3), "names": names}

@@ -1,8 +1,8 @@
-"""An artifact's answers in files that other runtimes read.
+"""Files for runtimes other than TensorFlow.
 
-Each runtime has a file here, whose `RUNTIME` says what it needs and how a file is made for it;
-`replay_file.py` answers images with one. Files lie in `assets.extra` of the version: its manifest
-covers them, they come and go with it, and TensorFlow, TF Serving and `cvpipe serve` pass them by.
+Each runtime has a module here with a `RUNTIME`: its requirements and its converter.
+`replay_file.py` runs the files. They are stored in the version's `assets.extra`, so its manifest
+covers them, and TensorFlow, TF Serving and `cvpipe serve` ignore them.
 """
 
 from __future__ import annotations
@@ -10,5 +10,5 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path("assets.extra") / "formats"
-# What `cvpipe export --format` offers, without importing TensorFlow.
+# Choices of `cvpipe export --format`, listed here to avoid importing TensorFlow.
 NAMES = ("litert", "onnx", "openvino")

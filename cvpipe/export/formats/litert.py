@@ -1,4 +1,4 @@
-"""Files of LiteRT, once TensorFlow Lite: for telephones and small computers."""
+"""Conversion to LiteRT, formerly TensorFlow Lite."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LACKING = re.compile(r"'tf\.(\w+)' op is neither|(?:Flex|Custom) ops: (?:Flex)?
 
 
 def convert(plain: Plain, file: Path) -> None:
-    """Write a flatbuffer with operations of LiteRT alone.
+    """Write a flatbuffer that contains only built-in operations of LiteRT.
 
     Raises:
-        Unconvertible: an operation would need TensorFlow's kernels.
+        Unconvertible: LiteRT lacks an operation.
     """
     converter = tf.lite.TFLiteConverter.from_concrete_functions([plain.concrete], plain.loaded)
     try:
         content = converter.convert()
-    except Exception as error:  # Of a class that only TensorFlow's private modules name.
+    except Exception as error:  # The class is private to TensorFlow.
         lacking = _LACKING.search(str(error))
         if lacking is None:
             raise
@@ -35,7 +35,7 @@ RUNTIME = Runtime(
     modules=("ai_edge_litert",),
     package="ai-edge-litert",
     file="model.tflite",
-    # Its shapes are those of the file.
+    # The file fixes all shapes.
     batch=1,
     convert=convert,
 )

@@ -1,4 +1,4 @@
-"""Files of ONNX, for ONNX Runtime and what else reads the format."""
+"""Conversion to ONNX."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ OPSET = 18
 
 
 def convert(plain: Plain, file: Path) -> None:
-    """Write a model of operations of ONNX alone.
+    """Write a model that contains only standard ONNX operations.
 
     Raises:
-        Unconvertible: an operation has no counterpart.
+        Unconvertible: an operation has no ONNX equivalent.
     """
     import onnx
     import tf2onnx
 
     model, _ = tf2onnx.convert.from_function(plain.function, [plain.image], opset=OPSET)
-    # tf2onnx leaves operations that it doesn't know as they are.
+    # tf2onnx keeps operations that it can't convert.
     for node in model.graph.node:
         if not onnx.defs.has(node.op_type, node.domain):
             raise Unconvertible(node.op_type)

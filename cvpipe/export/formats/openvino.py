@@ -1,4 +1,4 @@
-"""Files of OpenVINO, for Intel's processors."""
+"""Conversion to OpenVINO, for Intel processors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LACKING = re.compile(r"(?:rule|translator) found for operations?(?:\(s\))?: (\w
 
 
 def convert(plain: Plain, file: Path) -> None:
-    """Write a model, and its weights in float32 beside it.
+    """Write a model, with its float32 weights in a second file.
 
     Raises:
-        Unconvertible: OpenVINO's reader of TensorFlow's graphs lacks an operation.
+        Unconvertible: OpenVINO can't read an operation.
     """
     # Without this package, OpenVINO doesn't report its use to Intel.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -28,7 +28,7 @@ def convert(plain: Plain, file: Path) -> None:
         graph.write_bytes(plain.graph().SerializeToString())
         try:
             model = openvino.Core().read_model(graph)
-        except Exception as error:  # A class of its own for each kind of failure.
+        except Exception as error:  # OpenVINO raises several classes.
             lacking = _LACKING.search(str(error))
             if lacking is None:
                 raise
@@ -36,7 +36,7 @@ def convert(plain: Plain, file: Path) -> None:
         [image] = model.inputs
         image.get_tensor().set_names({IMAGES})
         for output in model.outputs:
-            # Besides names within the graph, such as "network/add:0".
+            # Drops names internal to the graph, such as "network/add:0".
             own = {name for name in plain.names if f"{name}:0" in output.get_names()}
             output.get_tensor().set_names(own)
         openvino.save_model(model, file, compress_to_fp16=False)

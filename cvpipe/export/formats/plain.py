@@ -1,4 +1,4 @@
-"""The signature `tensor` as other runtimes can take it: one input, constants, numbers."""
+"""The signature `tensor` in a form that other runtimes can convert: one input and no strings."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ SIGNATURE, IMAGES = "tensor", "image"
 
 
 class Plain(NamedTuple):
-    """Prepared images to answers, without strings and with the options at their defaults."""
+    """A function from prepared images to answers, without strings and with default options."""
 
     function: Any
-    """A `tf.function`: "image" to answers by name."""
+    """A `tf.function` from "image" to answers by name."""
     image: tf.TensorSpec
     loaded: Any
     """The SavedModel, which owns the weights."""
 
     @property
     def concrete(self) -> Any:
-        """The function's graph."""
+        """The concrete function."""
         return self.function.get_concrete_function(self.image)
 
     @property
     def names(self) -> list[str]:
-        """The names of the answers, in the order of the graph's outputs."""
+        """Names of the answers, in the order of the graph's outputs."""
         return sorted(self.concrete.structured_outputs)
 
     def graph(self) -> tf.compat.v1.GraphDef:
-        """Return a graph with weights as constants, a placeholder "image", and an operation with
-        the name of each answer.
+        """Return a frozen graph with the placeholder "image" and one operation named after each
+        answer.
         """
         frozen = convert_variables_to_constants_v2(self.concrete, lower_control_flow=False)
         named = {
@@ -50,8 +50,8 @@ def plain(folder: Path, batch: int | None) -> Plain:
     """Load an artifact's signature `tensor`.
 
     Args:
-        folder: the artifact, whose prepared images have one size.
-        batch: images in a request; None for any number.
+        folder: an artifact whose prepared images have a fixed size.
+        batch: fixed batch size; None for any.
     """
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures[SIGNATURE]
@@ -63,7 +63,7 @@ def plain(folder: Path, batch: int | None) -> Plain:
     def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
         given = {name: tf.constant(value) for name, value in options.items()}
         answers = signature(**{IMAGES: image}, **given)
-        # Names of classes: no accelerator has strings, and numbers stand for them.
+        # Other runtimes have no strings. Class numbers replace class names.
         return {name: value for name, value in answers.items() if value.dtype != tf.string}
 
     image = tf.TensorSpec([batch, *spec.shape[1:]], spec.dtype, IMAGES)

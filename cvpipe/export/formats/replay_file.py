@@ -1,7 +1,7 @@
-"""Answers prepared images from a file of another runtime, in a process without cvpipe.
+"""Run a file of another runtime on prepared images, in a process without cvpipe.
 
 Run as a script by the gate: `python replay_file.py FORMAT FILE IMAGES.npz ANSWERS.npz`. It imports
-NumPy and the runtime alone, which shows that a file needs no TensorFlow.
+only NumPy and the runtime, which shows that the file needs no TensorFlow.
 """
 
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def replay_litert(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Answer with LiteRT, an image at a time."""
+    """Run LiteRT, one image at a time."""
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(model_path=file).get_signature_runner()
@@ -19,7 +19,7 @@ def replay_litert(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def replay_onnx(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Answer with ONNX Runtime on the CPU."""
+    """Run ONNX Runtime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -29,7 +29,7 @@ def replay_onnx(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def replay_openvino(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Answer with OpenVINO on the CPU, in float32 where it would choose less."""
+    """Run OpenVINO on the CPU, in float32 even if its default is a lower precision."""
     # Without this package, OpenVINO doesn't report its use to Intel.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino

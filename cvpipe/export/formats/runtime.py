@@ -1,4 +1,4 @@
-"""The contract between the export and a runtime other than TensorFlow."""
+"""Interface of runtimes other than TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 
 class Unconvertible(Exception):
-    """A runtime lacks an operation of the network's or its answers'; the message is its name."""
+    """The runtime lacks an operation. The message is the operation's name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """A runtime that answers prepared images from a file of its own."""
+    """A runtime that runs models on prepared images from its own file format."""
 
     title: str
-    """Its name for people."""
+    """Display name."""
     modules: tuple[str, ...]
-    """Modules that convert and run; the extra of the format's name installs them."""
+    """Python modules that it needs. The extra named after the format installs them."""
     package: str
-    """The distribution whose version stands in the artifact."""
+    """Distribution whose version is recorded in the artifact."""
     file: str
-    """The name of the file; others that belong to it lie beside it."""
+    """Name of the main file; additional files are written beside it."""
     batch: int | None
-    """Images in a request; None for any number."""
+    """Fixed batch size; None for any."""
     convert: Callable[[Any, Path], None]
-    """(`plain.Plain`, file) writes the file; raises Unconvertible."""
+    """Writes a `plain.Plain` to a file; raises Unconvertible."""

@@ -1,4 +1,4 @@
-"""Files of other runtimes, written into an artifact that is being made and checked like it."""
+"""Writing and checking of the files for other runtimes during an export."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from cvpipe.export.gate import real_images
 from cvpipe.tasks.task import Task
 
 TOLERANCE = Tolerance(close=1e-4, pixels=1e-3)
-"""Other kernels add up in another order."""
+"""Tolerance for other kernels, which sum in a different order."""
 _REPLAY = Path(__file__).with_name("replay_file.py")
 
 
 def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
-    """Refuse formats that can't be written, before anything is.
+    """Refuse formats that can't be written, before the export begins.
 
     Raises:
-        ConfigError: a format's library isn't installed, the artifact doesn't answer prepared
-            images of one size, or it is a variant that only TensorFlow runs.
+        ConfigError: a format's library isn't installed, the network doesn't take prepared images of
+            a fixed size, or only TensorFlow can run the variant.
     """
     for name in names:
         missing = [own for own in _runtime(name).modules if importlib.util.find_spec(own) is None]
@@ -47,18 +47,18 @@ def check_formats(names: Sequence[str], task: Task, config: Config) -> None:
             )
         if task.requests or not input_spec(config).shape[1:].is_fully_defined():
             raise ConfigError(
-                f"--format {name}: takes a network whose images are prepared to one size, and"
-                f" those of {config.name} aren't; leave --format out"
+                f"--format {name}: needs a network with a fixed image size, which {config.name}"
+                " does not have; omit --format"
             )
         if variant := _variant(config.export):
             raise ConfigError(
-                f"--format {name}: doesn't go with {variant}, which is for TensorFlow; export it"
-                " apart"
+                f"--format {name}: can't be combined with {variant}, which only TensorFlow"
+                " supports; export it separately"
             )
 
 
 def _variant(export: Export) -> str:
-    """Name the key that makes an artifact one for TensorFlow alone; empty where none does."""
+    """Return the key that restricts the artifact to TensorFlow; empty if there is none."""
     if export.target != "cpu":
         return f"export.target: {export.target}"
     if export.precision in ("bfloat16", "float16"):
@@ -74,21 +74,21 @@ def write_formats(
     task: Task,
     config: Config,
 ) -> dict[str, Any]:
-    """Write an artifact's answers to prepared images for other runtimes, and check each file.
+    """Write the files of other formats into an artifact and check each one.
 
     Args:
         folder: the artifact.
-        names: of `formats.NAMES`.
-        predict: what evaluation uses.
-        sources: of which the gate takes real images; they are asked again, prepared.
+        names: formats from `formats.NAMES`.
+        predict: the prediction function of evaluation.
+        sources: sources of the images on which answers are compared.
 
     Returns:
-        For each format its "file" in the artifact, the "batch" that it takes, the "runtime" that
-        answered, "answers" by name, "tolerance" and "max_difference".
+        For each format its "file" in the artifact, "batch" size, "runtime" and version, names of
+        its "answers", "tolerance" and "max_difference".
 
     Raises:
-        UserError: a runtime lacks an operation, can't run its file, or answers otherwise than
-            evaluation.
+        UserError: a runtime lacks an operation, can't run its file, or its answers differ from
+            evaluation's.
     """
     if not names:
         return {}
@@ -107,7 +107,7 @@ def _written(
         runtime.convert(plain(folder, runtime.batch), file)
     except Unconvertible as lacking:
         raise UserError(
-            f"{folder}: {runtime.title} has no operation {lacking}, which these answers need;"
+            f"{folder}: {runtime.title} lacks the operation {lacking}, which the model needs;"
             f" export without --format {name}"
         ) from None
     answers = _replay(name, file, images)
@@ -134,7 +134,7 @@ def _replay(name: str, file: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 def _compared(
     runtime: Runtime, expected: dict[str, np.ndarray], given: dict[str, np.ndarray], task: Task
 ) -> float:
-    """Return the largest difference of all answers but names, which are strings."""
+    """Return the largest difference of all answers except strings."""
     worst = 0.0
     for name, value in expected.items():
         if value.dtype == object:

@@ -1,6 +1,6 @@
-"""Detection: the objects of an image, a box and a class each.
+"""Detection: boxes and classes of the objects in an image.
 
-Dimensions: B images, M slots for objects, S slots of an answer.
+Dimensions: B images, M target slots, S answer slots.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ ANSWERS = {
         "ranked", meaning="[B, S]: class number of each object; -1 after the last object"
     ),
     "class_names": Field("ranked", meaning="[B, S]: class name of each object"),
-    "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, falling"),
+    "scores": Field("close", meaning="[B, S]: score of each object in 0 to 1, descending"),
     "count": Field("exact", meaning="[B]: number of objects"),
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
 }
 
 
 def make_task(config: Detection, facts: Facts) -> Task:
-    """Return detection, bound to a pipeline and its data's facts."""
+    """Create the detection task."""
     names = facts.class_names
 
     def predict(
@@ -72,22 +72,23 @@ def make_task(config: Detection, facts: Facts) -> Task:
 
 
 def build_network(config: Detection, num_classes: int, synchronized: bool = False) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to raw outputs by name, see `models.detectors`.
+    """Build the network: float32 [B, H, W, C] to raw outputs by name, as in `models.detection`.
 
-    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
-    their number.
+    With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
+    depend on their number.
     """
     return detection_network(config, num_classes, make_style(config.model, synchronized))
 
 
 def encode(example: Example, config: Detection) -> Tensors:
-    """Return an example's objects as targets of fixed shape, M = `data.max_objects`; boxes are
-    fractions of the image before it is resized.
+    """Return an example's objects as targets of fixed shape, with M = `data.max_objects`.
+
+    Boxes are fractions of the image before resizing.
 
     Returns:
-        "boxes" float32 [M, 4], zeros in empty slots; "labels" int32 [M], −1 there; "crowd" bool
-        [M]; "area" float32 [M], pixels² of the object's outline or −1 where it is unknown;
-        "extent" int32 [2], the image's height and width, zeros where it isn't decoded.
+        "boxes" float32 [M, 4], zeros in empty slots; "labels" int32 [M], −1 in empty slots; "crowd"
+        bool [M]; "area" float32 [M], area of the object's outline in pixels², −1 if unknown;
+        "extent" int32 [2], height and width of the image, zeros if it isn't decoded.
     """
     most = config.data.max_objects
 
@@ -162,12 +163,12 @@ def options_of(config: Detection) -> dict[str, Option]:
     chosen = config.model.head.suppress
     return {
         "score_threshold": Option(
-            chosen.score_threshold, "only objects with a higher score are answered"
+            chosen.score_threshold, "only objects with a higher score are returned"
         ),
         "iou_threshold": Option(chosen.iou_threshold, _SUPPRESSED[chosen.kind]),
         "max_detections": Option(
             chosen.max_detections,
-            f"most objects that are answered for an image, at most {chosen.max_detections}",
+            f"maximum number of objects per image, at most {chosen.max_detections}",
         ),
     }
 
@@ -182,16 +183,16 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the images before they were resized; None: those
-            of the network's input.
-        options: other values than the defaults of `options_of`.
+        extent: int32 [B, 2], height and width of the original images; None for those of the
+            network's input.
+        options: values that override the defaults of `options_of`.
 
     Returns:
-        "boxes" float32 [B, S, 4], ymin, xmin, ymax, xmax in pixels of those images, of an area
-        above 0, S = `suppress.max_detections`; "class_ids" int32 [B, S] and "class_names" string
-        [B, S];
-        "scores" float32 [B, S] in 0…1, falling; "count" int32 [B], the number of answers among the
-        S: behind them are zeros, ids −1 and empty names. "image_size" int32 [B, 2] is `extent`.
+        "boxes" float32 [B, S, 4], nonempty boxes ymin, xmin, ymax, xmax in pixels of the original
+        images, S = `suppress.max_detections`; "class_ids" int32 [B, S]; "class_names" string [B,
+        S]; "scores" float32 [B, S] in 0…1, decreasing; "count" int32 [B], the number of objects;
+        the slots after them have zeros, ids −1 and empty names; "image_size" int32 [B, 2], the
+        `extent`.
     """
     boxes, scores = decode(outputs, config)
     extent = (

@@ -1,9 +1,9 @@
-"""Target assignment: which predicted box answers for which object.
+"""Target assignment: the predicted box that is responsible for each object.
 
-SSD's is `geometry.matching.match`, by overlaps; YOLO's follow from the cells that objects lie in.
+SSD assigns targets by overlap (`geometry.matching.match`), YOLO by the cell of an object's center.
 
 Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, D
-boxes, M slots for objects.
+boxes, M target slots.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from cvpipe.models.detection import Grid
 
 
 def yolo_targets(boxes: tf.Tensor, grids: tuple[Grid, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Assign each object to a box of YOLOv2 or v3, and encode its target.
+    """Assign each object to a box of YOLOv2 or v3 and encode its target.
 
-    It is the box of the cell in which the object's center lies, with the anchor whose size overlaps
-    the object's most, were both in one place (Redmon and Farhadi 2018, section 2.1).
+    It is the box of the cell that contains the object's center, with the anchor whose size has the
+    largest IoU with the object's (Redmon and Farhadi 2018, section 2.1).
 
     Args:
-        boxes: float32 [B, M, 4]; those of empty slots get an answer that means nothing.
+        boxes: float32 [B, M, 4]; results for empty slots are meaningless.
         grids: from `yolo_grids`.
 
     Returns:
-        int32 [B, M], positions among the D boxes; float32 [B, M, 4], see `encode_yolo`.
+        int32 [B, M], indices of the D boxes; float32 [B, M, 4], the targets of `encode_yolo`.
     """
     anchors = tf.constant([anchor for grid in grids for anchor in grid.anchors])
     size = boxes[..., 2:] - boxes[..., :2]
@@ -48,13 +48,13 @@ def yolo_targets(boxes: tf.Tensor, grids: tuple[Grid, ...]) -> tuple[tf.Tensor, 
 
 
 def yolo_v1_targets(boxes: tf.Tensor, grid: Grid) -> tuple[tf.Tensor, tf.Tensor]:
-    """Assign each object to a cell of YOLOv1, int32 [B, M], and encode what it should predict,
-    float32 [B, M, 4]: `encode_yolo1`.
+    """Assign each object to a cell of YOLOv1, int32 [B, M], and encode its target, float32 [B, M,
+    4], by `encode_yolo1`.
     """
     cells = cells_of(boxes, grid.size)
     return _flat(cells, grid), encode_yolo1(boxes, cells, grid.size)
 
 
 def _flat(cells: tf.Tensor, grid: Grid) -> tf.Tensor:
-    """Return rows and columns, int32 [..., 2], as one number, row by row."""
+    """Flatten (row, column), int32 [..., 2], to the index of the cell."""
     return cells[..., 0] * grid.size[1] + cells[..., 1]

@@ -1,4 +1,4 @@
-"""Decoding: from the raw outputs of a detector to boxes and scores.
+"""Decoding of a detector's raw outputs to boxes and scores.
 
 Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, D
 boxes, K classes.
@@ -16,8 +16,8 @@ from cvpipe.models.detection import ssd_defaults, yolo_grids
 
 
 def decode(outputs: dict[str, tf.Tensor], config: Detection) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode raw outputs to boxes, float32 [B, D, 4], not clipped, and their scores of each class,
-    float32 [B, D, K] in 0…1.
+    """Decode raw outputs to boxes, float32 [B, D, 4], not clipped, and class scores, float32 [B, D,
+    K] in 0…1.
     """
     return decode_boxes(outputs["boxes"], config), _scores(outputs, config)
 
@@ -55,8 +55,7 @@ def _scores(outputs: dict[str, tf.Tensor], config: Detection) -> tf.Tensor:
                 else tf.sigmoid(logits)
             )
         case YoloV1() as head:
-            # Trained by squares, these are probabilities themselves (section 2), and may stray from
-            # 0…1.
+            # YOLOv1 predicts probabilities directly (section 2), which may lie outside 0…1.
             classes = tf.repeat(tf.clip_by_value(logits, 0, 1), head.boxes, axis=1)
             return classes * tf.clip_by_value(outputs["objectness"], 0, 1)[..., tf.newaxis]
         case YoloV2():

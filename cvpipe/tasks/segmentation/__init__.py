@@ -1,6 +1,6 @@
 """Segmentation: the class of every pixel.
 
-Dimensions: B images, H, W the largest height and width among them, K classes.
+Dimensions: B images, H and W the largest height and width among them, K classes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANSWERS = {
     "mask": MASK,
     "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
     "class_names": Field("exact", meaning="[B, K]: name of every class, by its number"),
-    "shares": Field("counts", meaning="[B, K]: share of the pixels that are of each class"),
+    "shares": Field("counts", meaning="[B, K]: fraction of the pixels of each class"),
     "mean_probabilities": Field(
         "close", meaning="[B, K]: mean probability of each class over the pixels"
     ),
@@ -38,7 +38,7 @@ ANSWERS = {
 
 
 def make_task(config: Segmentation, facts: Facts) -> Task:
-    """Return segmentation, bound to a pipeline and its data's facts."""
+    """Create the segmentation task."""
     names = facts.class_names
 
     def predict(
@@ -76,17 +76,16 @@ def make_task(config: Segmentation, facts: Facts) -> Task:
 def build_network(
     config: Segmentation, num_classes: int, synchronized: bool = False
 ) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}, see
-    `models.segmenters`.
+    """Build the network: float32 [B, H, W, C] to {"logits": float32 [B, h, w, K]}.
 
-    `synchronized` lets BatchNorm's statistics span all replicas, so that a result doesn't depend on
-    their number.
+    With `synchronized`, BatchNorm statistics are computed over all replicas, so that results don't
+    depend on their number.
     """
     return segmentation_network(config, num_classes, make_style(config.model, synchronized))
 
 
 def encode(example: Example, config: Segmentation) -> Tensors:
-    """Return the mask that training compares outputs with: {"mask": uint8 [h, w]}."""
+    """Return the mask at the resolution of the network's output: {"mask": uint8 [h, w]}."""
     stride = config.model.head.output_stride
     height, width = config.prepare.size
     size = (-(-height // stride), -(-width // stride))
@@ -94,7 +93,7 @@ def encode(example: Example, config: Segmentation) -> Tensors:
 
 
 def truth(example: Example) -> Tensors:
-    """Return an example's mask as it stands: {"mask": uint8 [its height, its width]}."""
+    """Return an example's mask at full resolution: {"mask": uint8 [height, width]}."""
     return {"mask": example["mask"][..., 0]}
 
 
@@ -104,8 +103,8 @@ def loss(outputs: Tensors, targets: Tensors, config: Segmentation) -> Tensors:
 
 
 def class_scores(outputs: Tensors) -> tf.Tensor:
-    """Return each class's mean logit over the pixels that are answered with it, float32 [B, K]; 0
-    where none is.
+    """Return the mean logit of each class over the pixels predicted as that class, float32 [B, K];
+    0 if there are none.
     """
     logits = outputs["logits"]
     answered = tf.one_hot(tf.argmax(logits, axis=-1), logits.shape[-1])
@@ -115,7 +114,7 @@ def class_scores(outputs: Tensors) -> tf.Tensor:
 
 
 def imitate(outputs: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
-    """Return the cross-entropy with the teacher's softened probabilities, × T², the mean over
+    """Return the cross-entropy with the teacher's softened probabilities, × T², averaged over
     pixels, float32 [B] (Hinton et al. 2015, section 2).
     """
     return soft_cross_entropy(outputs["logits"], teacher["logits"], temperature)

@@ -1,6 +1,6 @@
-"""Masks from the outputs of a segmenter: of whole images, and of images in tiles.
+"""Segmentation answers for whole images and for images in tiles.
 
-Dimensions: B images, H, W the largest height and width among them, K classes.
+Dimensions: B images, H and W the largest height and width among them, K classes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MASK = Field(
     padding=IGNORED,
     meaning="[B, H, W]: class number of every pixel; 255 beyond the edges of a smaller image",
 )
-"""A label mask."""
+"""Field of label masks."""
 STRIP = 256
-"""Rows of an image that are answered at once: what bounds memory."""
+"""Number of rows processed at once, which bounds memory."""
 Network = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 
@@ -36,24 +36,23 @@ def answer(
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the images before they were resized; None: those
-            of the network's input.
+        extent: int32 [B, 2], height and width of the original images; None for those of the
+            network's input.
 
     Returns:
-        "mask" uint8 [B, H, W], the most probable class of each pixel of those images, and 255
-        beyond a smaller one's edges;
-        "image_size" int32 [B, 2]; "class_names" string [B, K]; "shares" float32 [B, K], each
-        class's share of the image's pixels, and
-        "mean_probabilities" float32 [B, K], its probability's mean over them.
+        "mask" uint8 [B, H, W], the most probable class of each pixel of the original images, 255
+        beyond the edges of smaller images; "image_size" int32 [B, 2]; "class_names" string [B, K];
+        "shares" float32 [B, K], fraction of the pixels of each class; "mean_probabilities" float32
+        [B, K], mean probability of each class over the pixels.
     """
     logits = outputs["logits"]
     if extent is None:
         size = tf.tile([config.prepare.size], [tf.shape(logits)[0], 1])
         masks, sums = _finish(tf.nn.softmax(tf.image.resize(logits, config.prepare.size)))
-        # Exact for so few pixels; LiteRT doesn't divide in float64.
+        # float32 is exact for so few pixels, and LiteRT can't divide in float64.
         sums = {name: tf.cast(total, tf.float32) for name, total in sums.items()}
         return _answers(masks, sums, size, class_names)
-    # An image that can't be read has no pixels; no layer can work with none.
+    # An unreadable image has no pixels, but layers need at least one.
     extent = tf.maximum(extent, 1)
     room = tf.reduce_max(extent, 0)
 
@@ -88,16 +87,16 @@ def answer_in_tiles(
     class_names: tuple[str, ...],
     extent: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Return the answers to images of any size, where `prepare.resize` is tile.
+    """Return the answers for images of any size, if `prepare.resize` is "tile".
 
     Args:
-        network: from prepared images, float32 [1, …], to its outputs.
+        network: maps prepared images, float32 [1, …], to raw outputs.
         images: uint8 [B, H, W, C].
-        extent: int32 [B, 2], how much of each, from its upper left corner, is image; None for all
-            of it.
+        extent: int32 [B, 2], height and width of each image, at the upper left of `images`; None if
+            there is no padding.
 
     Returns:
-        As `answer` does.
+        The same as `answer`.
     """
     if extent is None:
         extent = tf.tile(tf.shape(images)[tf.newaxis, 1:3], [tf.shape(images)[0], 1])
@@ -124,7 +123,7 @@ def answer_in_tiles(
         return pad_to(mask, tf.shape(images)[1:3], MASK), sums
 
     if images.shape[0] == 1:
-        # A loop would copy the image, which may be most of the memory there is.
+        # map_fn would copy the image, which may be very large.
         masks, sums = tf.nest.map_structure(
             lambda only: only[tf.newaxis], answer_one((images[0], extent[0]))
         )
@@ -139,15 +138,16 @@ def answer_in_tiles(
 
 
 def _finish(probabilities: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Of pixels [..., rows, W, K] the best class, uint8 [..., rows, W], and each class's pixels and
-    probability, float64 [..., K].
+    """Return the best class of each pixel, uint8 [..., rows, W], and the pixel count and summed
+    probability of each class, float64 [..., K].
+
+    `probabilities` are [..., rows, W, K].
     """
     best = tf.argmax(probabilities, -1, output_type=tf.int32)
     pixels = [
         tf.math.count_nonzero(best == label, [-2, -1]) for label in range(probabilities.shape[-1])
     ]
-    # Sums of strips in float32, of whole images in float64: a hundred million pixels are more than
-    # float32 can count.
+    # Strips are summed in float32, images in float64: float32 can't count a hundred million pixels.
     sums = {"pixels": tf.stack(pixels, -1), "probability": tf.reduce_sum(probabilities, [-3, -2])}
     return tf.cast(best, tf.uint8), tf.nest.map_structure(
         lambda total: tf.cast(total, tf.float64), sums

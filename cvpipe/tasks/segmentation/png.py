@@ -1,7 +1,7 @@
-"""Pictures in an artifact's answers: masks and overlays as PNG files, for those who can't decode
-the answer's arrays.
+"""PNG files in the answers of an artifact: masks and overlays, for clients that don't decode
+arrays.
 
-Their names end in _bytes, which has TensorFlow Serving send them as base64.
+Their names end in _bytes, so TensorFlow Serving sends them as base64.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import tensorflow as tf
 from cvpipe.geometry.masks import overlay
 
 STRIP = 256
-"""Rows of an image that are colored at once: what bounds memory."""
+"""Number of rows colored at once, which bounds memory."""
 
 
 def png_files(pixels: tf.Tensor, mask: tf.Tensor, kinds: Sequence[str]) -> dict[str, tf.Tensor]:
-    """The pictures of one answer. Graph code.
+    """Encode the PNG files of one image. Graph code.
 
     Args:
         pixels: uint8 [H, W, 1 or 3].
-        mask: uint8, at least [H, W]; the rest is padding.
-        kinds: of "mask" and "overlay"; see `Export.png`.
+        mask: uint8 [at least H, at least W]; the rest is padding.
+        kinds: names of the files, "mask" or "overlay".
 
     Returns:
-        "mask_bytes" and "overlay_bytes", those that are wanted, string scalars; empty where the
-        image has no pixels.
+        "mask_bytes" and "overlay_bytes" as requested, string scalars; empty if the image has no
+        pixels.
     """
     height, width = tf.unstack(tf.shape(pixels)[:2])
     shown = mask[:height, :width]

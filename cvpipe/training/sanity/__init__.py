@@ -1,7 +1,7 @@
-"""`cvpipe train --sanity`: what CS231n calls babysitting, on the pipeline's own data, network, loss
-and optimizer.
+"""Sanity checks of a pipeline's data, network, loss and optimizer: `cvpipe train --sanity`.
 
-Nothing of it changes a run. Everything is a function of the pipeline and its seed, on one device.
+Source: CS231n, Babysitting the learning process. The checks run on one device, don't change a run,
+and depend only on the pipeline and its seed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["Finding", "check_sanity"]
 
 
 def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
-    """Make one check after the other.
+    """Run the checks one after the other.
 
     Args:
-        steps: most train steps of the attempt to overfit, and again of the learning-rate range
+        steps: maximum number of steps for overfitting a batch, and for the learning-rate range
             test.
 
     Raises:
@@ -58,7 +58,7 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     norms = gradient_norms(case)
     attempt = attempt_overfit(case, steps) if searches else None
     yield gradient_flow(norms, attempt.updates if attempt else None)
-    # L-BFGS has no learning rate to be checked, and no steps on batches.
+    # L-BFGS has no learning rate and no steps on batches.
     if attempt:
         yield overfit(attempt, task.best_by.score)
         rising = [first["loss"]]
@@ -68,7 +68,7 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
 
 
 def _fresh(config: Config, source: Source, task: Task) -> State:
-    """Return a state as a training begins with."""
+    """Return an initial training state."""
     state, _ = build_state(config, task, len(source))
     initialize(state.networks, source, config, task)
     return state

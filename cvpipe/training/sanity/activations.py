@@ -18,11 +18,11 @@ from cvpipe.training.sanity.case import SanityCase
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 
-# Inputs have a standard deviation of about 1. Layers that keep it within these bounds neither lose
-# nor drown the signal.
+# Inputs have a standard deviation of about 1. Outside these bounds, the signal vanishes or
+# explodes.
 LOWEST_STD, HIGHEST_STD = 1e-3, 1e3
-# CS231n calls 40% of a network dead the sign of too high a learning rate; an untrained one should
-# be alive.
+# CS231n takes 40% dead units as a sign of too high a learning rate; an untrained network should
+# have few.
 MOST_DEAD = 0.4
 
 
@@ -32,18 +32,18 @@ class Statistics(NamedTuple):
     mean: float
     std: float
     zeros: float
-    """Share of values that are 0: about one half after a ReLU."""
+    """Fraction of zeros, about one half after a ReLU."""
     dead: float
-    """Share of channels that are 0 for all examples everywhere."""
+    """Fraction of channels that are 0 for all examples at all positions."""
     alike: bool
-    """True if there are several channels and all are equal."""
+    """True if there are several channels and all of them are equal."""
 
 
 def activations(case: SanityCase) -> Finding:
-    """Looks at every layer with a kernel and every activation."""
+    """Check the outputs of every layer with a kernel and of every activation."""
     measured = statistics(case)
     outputs = set(case.model.output_names)
-    # Scores are meant to start out small.
+    # Output layers are excluded, because their outputs are meant to be small at first.
     inner = {name: own for name, own in measured.items() if name not in outputs}
     stds = [own.std for own in inner.values()]
     says = "there is no layer before the scores"
@@ -81,7 +81,9 @@ def activations(case: SanityCase) -> Finding:
 
 
 def statistics(case: SanityCase) -> dict[str, Statistics]:
-    """Return the outputs, by name, of activations and of layers with kernels on the batch."""
+    """Return the statistics of activations and of layers with kernels on the batch, by layer
+    name.
+    """
     model = case.model
     kinds = (keras.layers.Activation, keras.layers.ReLU)
     shown = [
@@ -94,7 +96,7 @@ def statistics(case: SanityCase) -> dict[str, Statistics]:
     @tf.function
     @tf.autograph.experimental.do_not_convert
     def measure() -> dict[str, list[tf.Tensor]]:
-        # Within one graph, so that what a layer puts out is forgotten once it is measured.
+        # In one graph, so that each output is freed once it is measured.
         outputs = inside(case.batch["image"], training=True)
         return {
             name: _measure(tf.cast(output, tf.float32))
@@ -112,7 +114,7 @@ def statistics(case: SanityCase) -> dict[str, Statistics]:
 
 
 def _measure(output: tf.Tensor) -> list[tf.Tensor]:
-    """The values of `Statistics` for [b, …, C]."""
+    """Return the values of `Statistics` for an output [b, …, C]."""
     zero = tf.equal(output, 0)
     dead = tf.reduce_all(zero, axis=list(range(len(output.shape) - 1)))
     alike = tf.reduce_all(tf.equal(output, output[..., :1])) & (output.shape[-1] > 1)

@@ -1,4 +1,4 @@
-"""The model and the batch that sanity checks use, without augmentation and regularization.
+"""Model and batch of the sanity checks, without augmentation and regularization.
 
 Dimensions: b examples in the batch.
 """
@@ -20,12 +20,12 @@ from cvpipe.errors import DataError
 from cvpipe.tasks.task import Task
 from cvpipe.training.step import step_seed
 
-# CS231n takes 20 examples to overfit.
+# CS231n overfits 20 examples.
 EXAMPLES = 32
 
 
 class SanityCase(NamedTuple):
-    """A fresh model, and one batch to try it on."""
+    """An untrained model and one batch."""
 
     model: keras.Model
     """float32 [b, H, W, C] to the task's outputs."""
@@ -36,8 +36,8 @@ class SanityCase(NamedTuple):
     """A training batch of b readable examples."""
 
     def loss(self, examples: int | None = None) -> tf.Tensor:
-        """Return the mean loss in training of the first examples of the batch, a scalar, without
-        penalties for the size of weights.
+        """Return the mean training loss of the first examples of the batch, a scalar, without L1
+        and L2 terms.
         """
         batch = tf.nest.map_structure(lambda values: values[:examples], self.batch)
         [update] = self.task.updates
@@ -47,8 +47,8 @@ class SanityCase(NamedTuple):
 
 
 def without_regularization(config: Config) -> Config:
-    """Return the configuration without augmentation, dropout, regularization and the like, its
-    learning rate constant, in float32.
+    """Return the configuration without augmentation, dropout and other regularization, with a
+    constant learning rate, in float32.
     """
     train = config.train.model_copy(
         update={"ema": None, "accumulate": 1, "precision": "float32", "snapshots": False}
@@ -69,19 +69,19 @@ def without_regularization(config: Config) -> Config:
 
 
 def _without(section: Section, *keys: str) -> Section:
-    """Set those of the keys that a section has to 0."""
+    """Set the given keys to 0 if the section has them."""
     return section.model_copy(
         update={key: 0.0 for key in keys if key in type(section).model_fields}
     )
 
 
 def some_examples(source: Source, config: Config, task: Task) -> Batch:
-    """Read at most EXAMPLES random examples, the same for the same seed, as a batch of arrays.
+    """Read a batch of at most EXAMPLES random examples. The same seed gives the same examples.
 
     Raises:
-        DataError: of these not even two can be read.
+        DataError: fewer than two can be read.
     """
-    # Some may be broken.
+    # Twice as many as needed, in case some are unreadable.
     chosen = np.random.default_rng(config.seed).permutation(len(source))[: 2 * EXAMPLES]
     batch = tf.nest.map_structure(
         lambda values: values[:EXAMPLES], read_examples(source, chosen, config, task.encode)
@@ -97,8 +97,8 @@ def some_examples(source: Source, config: Config, task: Task) -> Batch:
 def loss_and_gradients(
     case: SanityCase, examples: int | None = None
 ) -> tuple[tf.Tensor, list[Any]]:
-    """Return `SanityCase.loss` and its gradient by each trainable variable; None where none
-    arrives, not even a zero.
+    """Return `SanityCase.loss` and its gradient for each trainable variable; None for variables
+    that are not connected to the loss.
     """
     with tf.GradientTape() as tape:
         loss = case.loss(examples)

@@ -16,7 +16,7 @@ class Finding(NamedTuple):
     ok: bool
     """False if the result is suspicious."""
     says: str
-    """Measurement and its meaning: a sentence without its full stop."""
+    """Measurement and its meaning: a sentence without the final period."""
     advice: str = ""
     """Remedy for a suspicious result."""
     measured: Mapping[str, Any] = {}

@@ -1,10 +1,9 @@
-"""Is the analytic gradient that of the loss? Compared with centerd differences (CS231n, Gradient
-checks).
+"""Comparison of the analytic gradient with centered differences (CS231n, Gradient checks).
 
-Layers compute in float64 for it, with the float32 weights that are there. A ReLU or a maximum has a
-kink, and a step that crosses one gives a difference that is off, the more so the more layers
-follow. So where the gradients disagree, smaller steps are tried. A few weights may still disagree:
-a kernel is suspicious when all that were tried in it do.
+Layers compute in float64 with their float32 weights. ReLU and maximum have kinks; a step across a
+kink gives a wrong difference, more so in deep networks. Therefore smaller steps are tried if the
+gradients disagree. A few weights may still disagree. A kernel is suspicious if all of its tested
+weights do.
 """
 
 from __future__ import annotations
@@ -20,20 +19,19 @@ from cvpipe.losses.kernels import is_kernel
 from cvpipe.training.sanity.case import SanityCase, loss_and_gradients
 from cvpipe.training.sanity.finding import Finding
 
-# CS231n: a relative error above 1e-2 is wrong, one below 1e-4 is right even where there are kinks.
+# CS231n: relative errors above 1e-2 are wrong, and below 1e-4 are right even with kinks.
 TOLERANCE = 1e-3
-# Gradients below it count as zero: float64 resolves a difference of losses near 1 to 1e-16, a
-# thousandth of this times the longest step.
+# Smaller gradients count as zero. float64 resolves differences of losses near 1 to 1e-16, which is
+# 1e-4 times this times the longest step.
 ZERO = 1e-7
-# The shorter, the fewer kinks are crossed, and the less float64 leaves of the difference: the
-# longest that agrees counts.
+# Shorter steps cross fewer kinks, but lose precision. The longest step that agrees counts.
 STEPS = (1e-5, 1e-6, 1e-8)
 EXAMPLES, WEIGHTS, MOST_KERNELS = 4, 2, 32
 
 
 def gradient_check(case: SanityCase) -> Finding:
-    """Tries some random weights of every kernel, or of MOST_KERNELS evenly spread ones; the model
-    is afterwards as it was.
+    """Check some random weights of every kernel, or of MOST_KERNELS evenly spaced ones. Restores
+    the model.
     """
     kernels = [variable for variable in case.model.trainable_variables if is_kernel(variable)]
     chosen = [
@@ -104,7 +102,9 @@ def _errors(
     loss: Callable[[], float],
     random: np.random.Generator,
 ) -> list[float]:
-    """Relative errors |a − n| / max(|a|, |n|) at WEIGHTS random weights of one kernel."""
+    """Return the relative errors |a − n| / max(|a|, |n|) at WEIGHTS random weights of one
+    kernel.
+    """
     start = kernel.numpy()
     analytic = (
         np.zeros(start.size) if gradient is None else np.asarray(gradient, np.float64).ravel()
@@ -127,8 +127,8 @@ def _errors(
 def _numeric(
     kernel: keras.Variable, start: np.ndarray, place: int, step: float, loss: Callable[[], float]
 ) -> float:
-    # Weights are float32: what lies between the two that are tried is not quite two steps. Large
-    # ones need longer steps.
+    # Weights are float32, so the distance of the two tested values is not exactly two steps, and
+    # large weights need longer steps.
     step = max(step, 4 * float(np.spacing(np.abs(start.flat[place]))))
     losses, weights = [], []
     for sign in (1, -1):
@@ -141,7 +141,7 @@ def _numeric(
 
 
 class _Float64(keras.dtype_policies.DTypePolicy):
-    """Computes in float64, with the variables as they are."""
+    """Dtype policy that computes in float64 without changing the dtype of variables."""
 
     @property
     def compute_dtype(self) -> str:
@@ -163,8 +163,8 @@ def _in_float64(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_randomness(model: keras.Model) -> Iterator[Callable[[], None]]:
-    """Gives a function that puts everything back that a pass through the model changes, so that the
-    next one is the same.
+    """Yield a function that restores all state that a forward pass changes, so that passes are
+    identical.
     """
     kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
 

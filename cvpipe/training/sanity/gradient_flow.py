@@ -14,15 +14,16 @@ from cvpipe.training.sanity.case import SanityCase, loss_and_gradients
 from cvpipe.training.sanity.finding import Finding
 from cvpipe.training.sanity.plots import line_plot
 
-# CS231n: a step should move weights by about 1e-3 of their norm. Far more forgets what was learned,
-# far less learns nothing.
+# CS231n: an update should be about 1e-3 of the norm of the weights. Much larger ones destroy what
+# was learned, much smaller ones learn nothing.
 LOWEST_UPDATE, HIGHEST_UPDATE = 1e-6, 0.1
 
 
 def gradient_norms(case: SanityCase) -> dict[str, float | None]:
-    """The norm of the loss's gradient by each trainable variable, by path; None where none arrives.
+    """Return the norm of the gradient of each trainable variable, by path; None if it is not
+    connected to the loss.
 
-    What is added for the size of weights has no part in it: it would hide that a layer is cut off.
+    L1 and L2 terms are excluded, because they would hide a disconnected layer.
     """
 
     @tf.function
@@ -41,9 +42,7 @@ def gradient_norms(case: SanityCase) -> dict[str, float | None]:
 def gradient_flow(
     norms: Mapping[str, float | None], updates: Mapping[str, float] | None
 ) -> Finding:
-    """Judges `gradient_norms` and the `Attempt.updates` of the first step; None where there is no
-    step.
-    """
+    """Check `gradient_norms` and the `Attempt.updates` of the first step (None without steps)."""
     unreached = [path for path, norm in norms.items() if not norm]
     infinite = [path for path, norm in norms.items() if norm and not np.isfinite(norm)]
     typical = float(np.median(list(updates.values()))) if updates else None
@@ -87,17 +86,18 @@ def gradient_flow(
 
 def _advice(unreached: list[str], infinite: list[str], typical: float | None) -> str:
     if unreached:
+        more = " and others" if len(unreached) > 3 else ""
         return (
-            f"None reaches {', '.join(unreached[:3])}{' and others' if len(unreached) > 3 else ''}:"
+            f"No gradient reaches {', '.join(unreached[:3])}{more}:"
             " look for a layer that is cut off, weights of zero, or units that are all dead"
         )
     if infinite:
         return (
-            f"It is not finite at {', '.join(infinite[:3])}: look at the initial weights and at"
-            " prepare's mean and std"
+            f"The gradient is not finite at {', '.join(infinite[:3])}: look at the initial"
+            " weights and at prepare's mean and std"
         )
     if typical is not None and not typical <= HIGHEST_UPDATE:
-        return "Such steps forget what was learned: lower optimizer.learning_rate"
+        return "The updates are too large: lower optimizer.learning_rate"
     if typical is not None and typical < LOWEST_UPDATE:
-        return "Such steps learn next to nothing: raise optimizer.learning_rate"
+        return "The updates are too small: raise optimizer.learning_rate"
     return ""

@@ -1,4 +1,4 @@
-"""Initial loss, compared with that of a network that knows nothing.
+"""Comparison of the initial loss with its theoretical value.
 
 Source: CS231n, Babysitting the learning process.
 """
@@ -11,7 +11,7 @@ from math import isfinite
 from cvpipe.config import Config
 from cvpipe.training.sanity.finding import Finding
 
-# How far the measured loss may be from the expected one, as a share of it.
+# Allowed relative difference between the measured and the expected loss.
 TOLERANCE = 0.1
 TOO_LARGE = (
     "Scores start out too large or not finite: look at model.initializer and at prepare's mean"
@@ -22,13 +22,13 @@ TOO_LARGE = (
 def initial_loss(
     losses: Mapping[str, float], expected: float | None, config: Config, classes: int
 ) -> Finding:
-    """Compares the first step's losses with what the kind of loss and the number of classes imply.
+    """Compare the losses of the first step with the value implied by the loss and the number of
+    classes.
 
     Args:
-        losses: what the first train step says, at initial weights: the parts of the loss, "l1" and
-            "l2" where they are added,
-            and "loss", their sum.
-        expected: loss of a network that knows nothing; None where nobody can say.
+        losses: losses of the first training step: the parts of the loss, "l1" and "l2" if
+            configured, and "loss", their sum.
+        expected: loss of an untrained network; None if unknown.
         classes: number of classes.
     """
     penalties = {name: losses[name] for name in ("l1", "l2") if name in losses}
@@ -38,7 +38,7 @@ def initial_loss(
         return Finding(
             "initial loss",
             isfinite(measured),
-            f"{measured:.3f}; what it should be depends on what is in the images",
+            f"{measured:.3f}; the expected value depends on the images",
             "" if isfinite(measured) else TOO_LARGE,
             {"loss": measured, **penalties},
         )
@@ -54,7 +54,7 @@ def initial_loss(
 
 
 def _advice(measured: float, expected: float, penalty: float, transferred: bool) -> str:
-    # Not "measured > …": that is also false of a NaN.
+    # Not "measured > …", which is False for NaN.
     if not measured <= expected * (1 + TOLERANCE):
         return TOO_LARGE
     if measured < expected * (1 - TOLERANCE) and not transferred:
@@ -63,5 +63,5 @@ def _advice(measured: float, expected: float, penalty: float, transferred: bool)
             " away"
         )
     if penalty > measured:
-        return "What is added for the size of weights outweighs the data: lower loss.l1 or loss.l2"
+        return "Regularization outweighs the loss on the data: lower loss.l1 or loss.l2"
     return ""

@@ -1,4 +1,4 @@
-"""Overfitting a few examples, which every working network can do.
+"""Overfitting of a few examples, which every working network can do.
 
 Source: CS231n, Babysitting the learning process.
 """
@@ -18,10 +18,10 @@ from cvpipe.training.sanity.plots import line_plot
 from cvpipe.training.schedules import LearningRate
 from cvpipe.training.step import make_run_steps
 
-# Shares of what the loss should be at first: enough to stop, and enough to have learned.
+# Fractions of the expected initial loss: to stop, and to pass.
 LEARNED_FULLY, LEARNED = 0.005, 0.05
 LEAST_SCORE = 0.99
-# A pipeline that warms up needs it: then the learning rate rises over this share of the steps.
+# Fraction of the steps used for warm-up, if the pipeline has warm-up.
 WARM_UP = 0.1
 
 
@@ -38,16 +38,17 @@ class Attempt(NamedTuple):
     """Main score of the task on the batch after training; 0 if predictions are not finite.
     """
     updates: dict[str, float]
-    """Change of each kernel in the first step at the full learning rate, as a share of the kernel's
-    norm, by path. Output layers are left out: their kernels are initialized close to 0.
+    """Change of each kernel in the first step at the full learning rate, as a fraction of the
+    kernel's norm, by path. Output layers are excluded, because their kernels are initialized close
+    to 0.
     """
     examples: int
     """Number of examples in the batch."""
 
 
 def attempt_overfit(case: SanityCase, steps: int) -> Attempt:
-    """Trains the case's model on its batch alone, by the pipeline's optimizer, until it is
-    learned or for `steps` steps.
+    """Train the model on the batch with the pipeline's optimizer until it fits, for at most `steps`
+    steps.
     """
     config, model = case.config, case.model
     highest: float = config.optimizer.learning_rate  # type: ignore[union-attr]
@@ -96,7 +97,7 @@ def overfit(attempt: Attempt, score_name: str) -> Finding:
         ""
         if ok
         else (
-            "A network that can't learn a few examples by heart learns nothing: look at"
+            "The network can't overfit a few examples: look at"
             " optimizer.learning_rate (see the next check), at the initial weights, and for the"
             " same image under several labels"
         )

@@ -1,4 +1,4 @@
-"""The plots of the report on a pipeline's sanity."""
+"""Plots of the sanity report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def line_plot(
     marks: Mapping[str, float] = {},
     highest_y: float | None = None,
 ) -> Figure:
-    """Lines [n] over x [n]; `marks` are places on the x axis with their names; what is above
-    `highest_y` isn't shown.
+    """Plot lines [n] over x [n]. `marks` are named positions on the x axis; `highest_y` limits the
+    y axis.
     """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()

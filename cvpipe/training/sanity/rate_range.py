@@ -1,6 +1,4 @@
-"""The learning-rate range test (Smith 2015, section 3.3): train for a while with a rising rate, and
-see where the loss falls and rises.
-"""
+"""Learning-rate range test (Smith 2015, section 3.3): training with a rising rate."""
 
 from __future__ import annotations
 
@@ -22,34 +20,33 @@ from cvpipe.training.state import State
 from cvpipe.training.step import make_run_steps
 
 LOWEST, HIGHEST = 1e-5, 10.0
-# Share of the smoothed loss that a step keeps.
+# Decay of the moving average of the loss.
 SMOOTHING = 0.9
-# Where the smoothed loss is this many times the lowest so far, the rate is too high for sure.
+# The rate is too high if the smoothed loss exceeds its minimum by this factor.
 DIVERGED = 2.0
-# The loss has to fall by this share; less is noise.
+# Smaller relative decreases of the loss are noise.
 LEAST_FALL = 0.05
-# How far the pipeline's rate may be from where the test is at its best: up to the rate where the
-# loss was lowest times this …
+# The pipeline's rate may be at most this factor above the rate with the lowest loss …
 ROOM_ABOVE = 5.0
-# … and down to the suggested one divided by this.
+# … and at most this factor below the suggested rate.
 ROOM_BELOW = 100.0
 
 
 def rising_rates(steps: int) -> np.ndarray:
-    """The rates of each step, float32 [steps]: evenly spaced on a logarithmic axis."""
+    """Return the rate of each step, float32 [steps], spaced evenly on a logarithmic scale."""
     return np.geomspace(LOWEST, HIGHEST, steps).astype(np.float32)
 
 
 def rising_losses(
     state: State, source: Source, task: Task, config: Config, steps: int
 ) -> Iterator[dict[str, float]]:
-    """Trains as the pipeline says, but with the rising rate, and gives each step's losses; ends
-    with the first that is not finite.
+    """Train with a rising learning rate and yield the losses of each step. Ends with the first loss
+    that is not finite.
 
     Raises:
         DataError: more records are bad than the pipeline allows.
     """
-    # An average of weights that are to diverge is of no use.
+    # Averaging diverging weights is useless.
     config = config.model_copy(update={"train": config.train.model_copy(update={"ema": None})})
     rates = tf.constant(rising_rates(steps))
     rate = LearningRate(
@@ -70,7 +67,7 @@ def rising_losses(
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:
-    """The exponential moving average, corrected for its start as in Adam (Kingma and Ba 2014,
+    """Return the exponential moving average with Adam's bias correction (Kingma and Ba 2014,
     section 3).
     """
     averages, average = [], 0.0
@@ -81,7 +78,7 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
 
 
 def has_diverged(losses: list[float]) -> bool:
-    """True if the smoothed loss has diverged or the last loss is not finite; the test can stop."""
+    """Return True if the smoothed loss has diverged or the last loss is not finite."""
     if not np.isfinite(losses[-1]):
         return True
     average = smoothed(np.array(losses))
@@ -89,19 +86,19 @@ def has_diverged(losses: list[float]) -> bool:
 
 
 def rate_range(losses: list[float], rates: np.ndarray, rate: float) -> Finding:
-    """Suggests a learning rate, and judges the pipeline's.
+    """Suggest a learning rate and check that of the pipeline.
 
     Args:
-        losses: of each step until the end, or until they diverged.
+        losses: loss of each step until the end or until divergence.
         rates: the rate of each step, at least as many.
-        rate: the pipeline's highest.
+        rate: the highest rate of the pipeline.
     """
     finite = np.array(losses)[np.isfinite(losses)]
     average = smoothed(finite)
     lowest = int(average.argmin()) if len(average) else 0
     best_rate = float(rates[lowest])
-    # At the lowest point steps are about to get too large; an order of magnitude below, the loss
-    # still falls.
+    # At the minimum, the steps become too large. An order of magnitude below, the loss still
+    # decreases.
     suggested = best_rate / 10
     # The rates of the first tenth are too low to change anything.
     falls = (

@@ -1,4 +1,4 @@
-"""report.md of the checks, with its plots."""
+"""Report of the sanity checks: report.md and its plots."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from cvpipe.training.sanity.finding import Finding
 
 
 def write_sanity_report(findings: Sequence[Finding], config: Config, folder: Path) -> None:
-    """Writes report.md and a picture for each finding that has a plot; of an earlier report they
-    are overwritten.
-    """
+    """Write report.md and the plots of the findings. Overwrites an earlier report."""
     suspicious = sum(not finding.ok for finding in findings)
     lines = [
         f"# Sanity of {config.name}",
