@@ -23,11 +23,15 @@ PACKAGES = (
     *("optuna", "ray"),
 )
 # Kernels are chosen by these.
-INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16")
-INSTRUCTIONS += ("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16")
+INSTRUCTIONS = (
+    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16"),
+    *("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16"),
+)
 # Variables that change how TensorFlow and cvpipe run; no others are printed.
-VARIABLES = ("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS")
-VARIABLES += ("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME")
+VARIABLES = (
+    *("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS"),
+    *("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME"),
+)
 _GIB = 2**30
 
 
@@ -65,7 +69,7 @@ def info(options: argparse.Namespace) -> int:
 
 def cpu_facts(text: str) -> dict[str, Any]:
     """Return the processor's model, cores and instruction sets, given /proc/cpuinfo."""
-    entries = dict(re.findall(r"^(\w[\w ]*?)\s*:\s*(.*)$", text, re.M))
+    entries: dict[str, str] = dict(re.findall(r"^(\w[\w ]*?)\s*:\s*(.*)$", text, re.M))
     known = set(entries.get("flags", entries.get("Features", "")).split())
     return {
         "model": entries.get("model name", platform.processor() or "unknown"),

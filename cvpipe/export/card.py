@@ -48,7 +48,7 @@ def write_card(
         *_data(about),
         *shown,
         "",
-        *_training(about),
+        *_making(about),
     ]
     card.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -61,7 +61,6 @@ class Auxiliary(NamedTuple):
 
 _DEEP = (3, 4, 23, 3)
 _DEEPEST = (3, 8, 36, 3)
-_NEXT = {"groups": 32, "base": 4}
 
 BACKBONES: Mapping[str, Backbone] = {
     "linear": shallow.linear,
@@ -115,7 +114,7 @@ BACKBONES: Mapping[str, Backbone] = {
     "resnext50_32x4d": partial(
         resnet.large,
         blocks=(3, 4, 6, 3),
-        branch=partial(resnet_variants.grouped_bottleneck, **_NEXT),
+        branch=partial(resnet_variants.grouped_bottleneck, groups=32, base=4),
     ),
     "resnext101_32x8d": partial(
         resnet.large,
@@ -126,7 +125,7 @@ BACKBONES: Mapping[str, Backbone] = {
     "se_resnext50_32x4d": partial(
         resnet.large,
         blocks=(3, 4, 6, 3),
-        branch=partial(resnet_variants.se_grouped_bottleneck, **_NEXT),
+        branch=partial(resnet_variants.se_grouped_bottleneck, groups=32, base=4),
     ),
     "densenet121": partial(densenet.densenet, blocks=(6, 12, 24, 16)),
     "densenet169": partial(densenet.densenet, blocks=(6, 12, 32, 32)),

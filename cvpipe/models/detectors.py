@@ -14,8 +14,9 @@ from typing import NamedTuple
 import keras
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.models.backbones import Backbone
 from cvpipe.models.blocks import Style, scale_channels
-from cvpipe.models.build import Backbone, backbone_features
+from cvpipe.models.build import backbone_features
 from cvpipe.models.detection_heads import (
     Part,
     predict_boxes,

@@ -94,9 +94,9 @@ def googlenet(
     features = {2: stem, 4: x}
     for index, modules in enumerate(GOOGLENET, 2):
         x = max_pool(x, 3, 2, name=f"stage{index}_pool")
-        for name, *channels in modules:
+        for name, *widths in modules:
             full = f"stage{index}_{name}"
-            x = module(x, bottlenecked(*channels), width=width, style=style, name=full)
+            x = module(x, bottlenecked(*widths), width=width, style=style, name=full)
         features[2 ** (index + 1)] = x
     return features
 

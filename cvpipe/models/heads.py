@@ -44,8 +44,8 @@ def classifier(
     """
     x = features[max(features)]
     if network and network.fully_connected:
-        size, units, first = network.fully_connected
-        x = fully_connected(x, size=size, units=units, first=first, width=width, style=style)
+        size, fully, first = network.fully_connected
+        x = fully_connected(x, size=size, units=fully, first=first, width=width, style=style)
     if network and network.class_maps:
         if drop_connect > 0:
             raise ConfigError(
@@ -53,14 +53,12 @@ def classifier(
             )
         return _average_of_maps(x, classes, dropout=dropout, bias=bias, style=style)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    for index, units in enumerate(network.hidden if network else ()):
-        tanh = network.hidden_activation == "tanh"
+    hidden, activation = (network.hidden, network.hidden_activation) if network else ((), "relu")
+    for index, units in enumerate(hidden):
+        tanh = activation == "tanh"
         initializer = (style.initializer.for_tanh() if tanh else style.initializer).kernel()
         x = keras.layers.Dense(
-            units,
-            activation=network.hidden_activation,
-            kernel_initializer=initializer,
-            name=f"hidden{index + 1}",
+            units, activation=activation, kernel_initializer=initializer, name=f"hidden{index + 1}"
         )(x)
     if dropout > 0:
         x = Dropout(dropout, name="dropout")(x)

@@ -86,7 +86,7 @@ def layer_table(model: keras.Model) -> list[Row]:
             if isinstance(operation, _COMPUTES) or len(seen) > 1:
                 view = view._replace(row=len(rows))
                 kind, macs = type(operation).__name__, layer_multiply_adds(operation)
-                field = None if view.field is None else tuple(map(int, view.field))
+                field = None if view.field is None else (int(view.field[0]), int(view.field[1]))
                 shape = _shape(outputs[0])
                 rows.append(Row(operation.name, kind, shape, parameters, macs, field))
             elif parameters:

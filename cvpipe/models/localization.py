@@ -38,7 +38,8 @@ def localization_network(config: Localization, num_classes: int, style: Style) -
         drop_connect=0.0,
         bias=0.0,
         style=style,
-        hidden=() if application else published(model.backbone).hidden,
+        network=None if application else published(model.backbone),
+        width=model.width,
     )
     outputs = {"logits": logits, "box": _box(features[max(features)])}
     return keras.Model(image, outputs, name=application or model.backbone)

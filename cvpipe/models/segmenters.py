@@ -14,8 +14,9 @@ from cvpipe.config.prepare import Prepare
 from cvpipe.config.segmentation_heads import UnpoolingKind
 from cvpipe.errors import ConfigError
 from cvpipe.models import mirrored_vgg
+from cvpipe.models.backbones import Backbone
 from cvpipe.models.blocks import Style, conv_norm, scale_channels
-from cvpipe.models.build import Backbone, backbone_features, network_input
+from cvpipe.models.build import backbone_features, network_input
 from cvpipe.models.heads import decoder_kernel
 from cvpipe.models.pyramid import check_grids, grids_of, reach, take
 from cvpipe.models.random_layers import Dropout
