@@ -175,6 +175,11 @@ def test_neighbors_are_read_by_one_request_and_what_fails_is_read_alone(
     reader.announce(np.array([8, 12, 9, 10, 11, 4, 1]))
     assert [reader.read(record) for record in (4, 12, 9)] == [b"\4", b"\2", b"\x09"]
     assert sorted(requests) == [("a", 1, 5), ("a", 8, 10), ("b", 0, 3)]
+    # What is announced twice is requested once, and read twice.
+    for _ in range(2):
+        reader.announce(np.array([15, 16]))
+    assert [reader.read(record) for record in (15, 15, 16, 16)] == [b"\5", b"\5", b"\6", b"\6"]
+    assert requests[3:] == [("b", 5, 7)] and 15 not in reader._coming
     reader.announce(np.array([6, 7]))
     assert reader.read(6) == b"\6"
     with pytest.raises(DataError, match="a is broken there"):

@@ -12,6 +12,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,17 @@ REQUESTS = 64
 GAP = 2**20
 # Announced records that are kept although nobody has asked for them.
 _KEPT = 4
+
+
+class Coming(NamedTuple):
+    """A record that was announced."""
+
+    request: Future[list[bytes]]
+    """The request that it is part of."""
+    number: int
+    """Its number there."""
+    readers: int
+    """Number of announcements that nobody has read yet."""
 
 
 class Shards:
@@ -51,7 +63,7 @@ class Shards:
         self._ends = np.cumsum([len(own) for own in ranges]).tolist()
         self._ranges = np.concatenate(ranges)
         self._most = _KEPT * ahead
-        self._coming: OrderedDict[int, tuple[Future[list[bytes]], int]] = OrderedDict()
+        self._coming: OrderedDict[int, Coming] = OrderedDict()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -65,6 +77,8 @@ class Shards:
             raise DataError(self._faults[record])
         with self._lock:
             coming = self._coming.pop(record, None)
+            if coming and coming.readers > 1:
+                self._coming[record] = coming._replace(readers=coming.readers - 1)
         content = self._arrived(coming) if coming else None
         if content is None:
             [content] = self._fetch([record])
@@ -77,6 +91,9 @@ class Shards:
     def announce(self, records: np.ndarray) -> None:
         """Begin to read records, int64 [n]; those that lie close together in one request."""
         wanted = np.unique(records)
+        wanted = wanted[[not self._is_coming(record) for record in wanted.tolist()]]
+        if not len(wanted):
+            return
         shards = np.searchsorted(self._ends, wanted, side="right")
         between = self._ranges[wanted[1:], 0] - self._ranges[wanted[:-1], 1]
         cuts = np.flatnonzero((between > GAP) | (np.diff(shards) != 0)) + 1
@@ -85,16 +102,27 @@ class Shards:
             request = self._threads().submit(self._fetch, together)
             with self._lock:
                 for number, record in enumerate(together):
-                    self._coming[record] = request, number
+                    self._coming[record] = Coming(request, number, 1)
                     self._coming.move_to_end(record)
                 while len(self._coming) > max(self._most, len(together)):
                     self._coming.popitem(last=False)
 
-    def _arrived(self, coming: tuple[Future[list[bytes]], int]) -> bytes | None:
+    def _is_coming(self, record: int) -> bool:
+        """Take part in an earlier announcement, such as one of the epoch before; False if there is
+        none.
+        """
+        with self._lock:
+            coming = self._coming.get(record)
+            if coming is None:
+                return False
+            self._coming[record] = coming._replace(readers=coming.readers + 1)
+            self._coming.move_to_end(record)
+            return True
+
+    def _arrived(self, coming: Coming) -> bytes | None:
         """Return a record that was announced; None if its request failed."""
-        request, number = coming
         try:
-            return request.result()[number]
+            return coming.request.result()[coming.number]
         except DataError:
             return None
 
