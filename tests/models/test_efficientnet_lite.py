@@ -8,7 +8,7 @@ import tensorflow as tf
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.blocks import Style
 from cvpipe.models.build import backbone, classification_network
-from cvpipe.models.cost import describe
+from cvpipe.models.describe import describe
 
 
 def features_of(name, shape, width=1.0):
