@@ -93,7 +93,7 @@ def backbone_features(
     try:
         return image, backbone(normalized, width=width, style=style)
     except ValueError as error:
-        if "Computed output size would be negative" not in str(error):
+        if "Computed output size would be" not in str(error):
             raise
         rows, columns = input_shape[:2]
         raise ConfigError(

@@ -10,7 +10,7 @@ import keras
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.build import classification_network, published
 from cvpipe.models.cost import multiply_adds
-from cvpipe.models.layer_table import BYTES, Row, layer_table, receptive_field
+from cvpipe.models.layer_table import BYTES, HEAD, Row, layer_table, receptive_field
 from cvpipe.models.published import PUBLISHED
 
 
@@ -25,10 +25,11 @@ def describe(name: str) -> dict[str, Any]:
         ConfigError: the catalog has no such network.
     """
     known = PUBLISHED.get(name)
+    head = (*HEAD, "fc") if published(name).fully_connected else HEAD
     return {
         "name": name,
         "task": "classification",
-        **describe_model(published_model(name)),
+        **describe_model(published_model(name), head=head),
         "paper": published(name).paper,
         "published": known._asdict() if known else None,
     }
@@ -45,12 +46,15 @@ def published_model(name: str) -> keras.Model:
         return classification_network(name, network.input_shape, network.classes)
 
 
-def describe_model(model: keras.Model, rows: list[Row] | None = None) -> dict[str, Any]:
+def describe_model(
+    model: keras.Model, rows: list[Row] | None = None, head: tuple[str, ...] = HEAD
+) -> dict[str, Any]:
     """Sizes of a functional model with one input of fixed shape, in plain JSON values.
 
     Args:
         model: the network.
         rows: its `layer_table`, where that is known already.
+        head: beginnings of the names of its head's layers.
 
     Returns:
         parameters (BatchNorm's moving statistics included), trainable_parameters, macs,
@@ -67,6 +71,6 @@ def describe_model(model: keras.Model, rows: list[Row] | None = None) -> dict[st
         "macs": multiply_adds(model),
         "activations": activations,
         "activation_bytes": BYTES * activations,
-        "receptive_field": receptive_field(rows),
+        "receptive_field": receptive_field(rows, head),
         "input_shape": list(model.input_shape[1:]),
     }

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import keras
 
 from cvpipe.models.cost import layer_multiply_adds
+from cvpipe.models.fractional import FractionalMaxPooling
 
 BYTES = 4
 """Of an activation, in float32."""
-HEAD = ("fc", "pool", "hidden", "logits", "auxiliary", "head")
+HEAD = ("pool", "hidden", "logits", "auxiliary", "head")
 """Beginnings of the names of rows that don't count for a backbone's receptive field."""
 
 _COMPUTES = (
@@ -32,7 +33,10 @@ _COMPUTES = (
     keras.layers.Concatenate,
     keras.layers.Multiply,
     keras.layers.UpSampling2D,
+    FractionalMaxPooling,
 )
+
+_SEES_ALL = (keras.layers.GlobalAveragePooling2D, keras.layers.Flatten)
 
 Field = tuple[float, float] | None
 """Rows and columns of the image; None: all of it."""
@@ -96,11 +100,14 @@ def layer_table(model: keras.Model) -> list[Row]:
     return rows
 
 
-def receptive_field(rows: Sequence[Row]) -> list[int] | None:
+def receptive_field(rows: Sequence[Row], head: tuple[str, ...] = HEAD) -> list[int] | None:
     """Rows and columns of the image that a pixel of the backbone's last map depends on, by the
-    largest of its rows; None where each depends on the whole image.
+    largest of its rows; None where one depends on the whole image.
+
+    Names of the head's rows begin with one of `head`.
     """
-    fields = [row.receptive_field for row in rows if not row.name.startswith(HEAD)]
+    own = [row for row in rows if row.kind != "Input" and not row.name.startswith(head)]
+    fields = [row.receptive_field for row in own]
     known = [field for field in fields if field is not None]
     return [max(field[axis] for field in known) for axis in (0, 1)] if known else None
 
@@ -124,7 +131,7 @@ def _look(operation: Any, seen: Sequence[_View]) -> _View:
     """The view of an operation's output, given those of its inputs."""
     # A gate has looked at the whole image; what it multiplies has not.
     local = [view for view in seen if view.field is not None]
-    if not local or isinstance(operation, keras.layers.GlobalAveragePooling2D):
+    if not local or isinstance(operation, _SEES_ALL):
         return seen[0]._replace(field=None)
     field = tuple(max(view.field[axis] for view in local) for axis in (0, 1))  # type: ignore[index]
     step = tuple(max(view.step[axis] for view in local) for axis in (0, 1))
@@ -147,6 +154,8 @@ def _window(operation: Any) -> tuple[Sequence[int], Sequence[float], Sequence[in
         return operation.kernel_size, operation.strides, operation.dilation_rate
     if isinstance(operation, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
         return operation.pool_size, operation.strides, (1, 1)
+    if isinstance(operation, FractionalMaxPooling):
+        return (2, 2), (operation.ratio, operation.ratio), (1, 1)
     if isinstance(operation, keras.layers.UpSampling2D):
         return (1, 1), [1 / factor for factor in operation.size], (1, 1)
     return (1, 1), (1, 1), (1, 1)
