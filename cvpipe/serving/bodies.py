@@ -149,7 +149,7 @@ class Unpacker:
             raise RequestError(
                 413,
                 f"the body decompresses to over {MAX_RATIO} times its size, which this server"
-                " refuses: send it uncompressed",
+                f" refuses: send it uncompressed, in at most {self._limit} bytes",
             )
 
 
