@@ -110,7 +110,7 @@ class Csv(Source):
         return self
 
 
-class OneHotCsv(Source):
+class OneHot(Source):
     """Tables with a row per image, and a column per class that is 1 for the image's class and 0
     else, as Roboflow's "multi-class" CSV. Images of no class or of several are left out.
     """
@@ -490,7 +490,7 @@ class MergedMasks(Merge):
 
 # The sources of each kind of annotation.
 LabelSource = Annotated[
-    Digits | Idx | Folder | Csv | OneHotCsv | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
+    Digits | Idx | Folder | Csv | OneHot | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
     Field(discriminator="kind"),
 ]
 BoxSource = Annotated[

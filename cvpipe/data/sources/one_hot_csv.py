@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cvpipe.config.data import OneHotCsv
+from cvpipe.config.data import OneHot
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
 from cvpipe.data.sources.files import Files, open_files, plain_path
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _MARKS = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 
-def one_hot_csv(config: OneHotCsv) -> dict[str, Source]:
+def one_hot_csv(config: OneHot) -> dict[str, Source]:
     """The split of each table. An image that is missing stays a record, a bad one; rows of no class
     or of several are left out and counted.
 
@@ -44,7 +44,7 @@ def one_hot_csv(config: OneHotCsv) -> dict[str, Source]:
     return {split: _source(files, images, classes) for split, (_, images) in labels.items()}
 
 
-def _labels(files: Files, name: str, config: OneHotCsv) -> tuple[tuple[str, ...], dict[str, str]]:
+def _labels(files: Files, name: str, config: OneHot) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the classes in the order of their columns, and each image's class."""
     table = read_table(files, name, ",", header=True)
     path_at = column_at(table, config.path_column, "data.source.path_column")

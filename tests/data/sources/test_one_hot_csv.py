@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from cvpipe.config.data import OneHotCsv
+from cvpipe.config.data import OneHot
 from cvpipe.data.formats import find_formats
 from cvpipe.data.sources.one_hot_csv import one_hot_csv
 from cvpipe.data.sources.source import Source
@@ -29,7 +29,7 @@ def write(root: Path, train: str = TRAIN, valid: str = VALID) -> Path:
 
 def opened(root: Path) -> dict[str, Source]:
     return one_hot_csv(
-        OneHotCsv(
+        OneHot(
             kind="one_hot_csv",
             path=str(root),
             train="train/_classes.csv",
