@@ -14,7 +14,7 @@ from cvpipe.config.section import Section
 from gallery import SETTINGS, section_of
 
 ROOT = Path(__file__).parents[2]
-WIDTH = 94
+WIDTH = 78
 
 
 def examples() -> dict[str, str]:
