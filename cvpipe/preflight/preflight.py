@@ -178,7 +178,9 @@ class _Examiner:
             part = known
             if batch != known.batch:
                 part = self.examine(TRAIN, self.subject.lower_training, batch)
-            memory = part.cost.total if part.cost and (part.fits or not part.compiled) else None
+            memory = part.cost.total if part.cost else None
+            if part.compiled and not part.fits:
+                memory = part.compiled.needed
             seconds = part.lowering_seconds + (part.compiled.seconds if part.compiled else 0.0)
             return Try(batch, memory, part.fits, seconds or time.monotonic() - began)
 

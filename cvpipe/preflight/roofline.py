@@ -65,7 +65,7 @@ class Try(NamedTuple):
 
     batch: int
     memory: int | None
-    """Bytes; None where it doesn't fit and the compiler says no more."""
+    """Bytes, also where it doesn't fit; None where the compiler says no more."""
     fits: bool
     seconds: float
     """Time that lowering and compiling took."""
@@ -109,15 +109,25 @@ def largest_batch(
         return Largest(0, tuple(tries))
     if small is None or not large.memory or not small.memory:
         return Largest(large.batch, tuple(tries))
-    slope = (large.memory - small.memory) / (large.batch - small.batch)
     batch = large.batch
-    if slope > 0:
-        batch = _rounded(large.batch + (limit - large.memory) / slope, multiple)
+    if large.memory > small.memory:
+        batch = _reaching(limit, large, small, multiple)
     while batch > large.batch and len(tries) < 2 + MOST_TRIES:
         if fitting(batch):
             return Largest(batch, tuple(tries))
-        batch = min(_rounded(0.93 * batch, multiple), batch - multiple)
+        # Small batches tell little of large ones: a batch that is too large tells more.
+        lower = _rounded(0.93 * batch, multiple)
+        if tries[-1].memory:
+            lower = _reaching(limit, large, tries[-1], multiple)
+        batch = min(lower, batch - multiple)
     return Largest(large.batch, tuple(tries))
+
+
+def _reaching(limit: float, first: Try, second: Try, multiple: int) -> int:
+    """Return the batch at which the line through two tries reaches the limit."""
+    assert first.memory is not None and second.memory is not None
+    slope = (second.memory - first.memory) / (second.batch - first.batch)
+    return _rounded(first.batch + (limit - first.memory) / slope, multiple)
 
 
 def _rounded(batch: float, multiple: int) -> int:

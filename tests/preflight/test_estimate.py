@@ -177,6 +177,16 @@ def test_a_batch_that_does_not_fit_is_made_smaller() -> None:
     assert largest_batch(attempt_of(lambda n: 1e9, 500), 64, 500, 8).batch == 0
 
 
+def test_a_line_through_small_batches_is_mended_by_the_batch_that_it_led_to() -> None:
+    # Up to 100 images, weights take more than what each image adds.
+    def attempt(n: int) -> Try:
+        memory = int(max(1_000 + n, 10 * n))
+        return Try(n, memory, memory <= 50_000, 0.0)
+
+    found = largest_batch(attempt, 8, 50_000, 8)
+    assert 4_900 <= found.batch <= 5_000 and len(found.tries) <= 6
+
+
 def test_targets_are_found_by_either_name_and_have_a_source() -> None:
     assert find_target("V5E-4") is find_target("v5litepod-4")
     for target in TARGETS.values():

@@ -92,7 +92,8 @@ def test_the_command_reports_a_pipeline_and_its_largest_batch(
     # 32 images of four chips; without libtpu nothing says that it compiles.
     assert part["batch"] == 8 and part["compiles"] is None and part["fits"]
     tries = part["largest_batch"]["tries"]
-    assert part["largest_batch"]["batch"] % 8 == 0 and tries[-1]["fits"] and len(tries) <= 4
+    assert part["largest_batch"]["batch"] % 8 == 0 and tries[-1]["fits"]
+    assert 3 <= len(tries) <= 6
     assert tries[-1]["memory"] > 0.9 * found["chip"]["memory"]
     assert found["feed"]["per_core"] > 0 and found["feed"]["host_cores"] == 112
     assert part["roofline"]["images"] == 32
