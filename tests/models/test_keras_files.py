@@ -251,7 +251,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "DropConnect": {"units": 4, "rate": 0.3},
     "Dropout": {"rate": 0.3},
     "FractionalMaxPooling": {"ratio": 1.5, "overlapping": False},
-    "GroupedConv2D": {"filters": 4, "kernel_size": (3, 3), "groups": 2},
+    "GroupedConv2D": {"filters": 4, "kernel_size": [3, 3], "groups": 2},
     "L2Normalization": {"initial": 12.0},
     "PathChoice": {"columns": 3},
     "Normalize": {"kind": "image", "shape": [4, 4, 3]},
