@@ -103,7 +103,8 @@ def test_a_pipeline_that_is_too_large_for_the_chip_is_refused(
     lowered_only: None, small_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["preflight", *small_arguments, "--target", "gpu:l4", "--what", "train"]
-    assert main([*arguments, "--set", "train.batch_size=8000000"]) == 1
+    large = ["--set", "prepare.size=[64, 64]", "--set", "train.batch_size=200000"]
+    assert main([*arguments, *large]) == 1
     assert "training step: won't fit NVIDIA L4: about" in capsys.readouterr().out
 
 
