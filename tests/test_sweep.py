@@ -101,7 +101,7 @@ def test_a_search_is_a_range_or_a_yaml_list(text: str, dimension: Any) -> None:
         ("a=1,2]: [3", "write it as key=low:high"),
         ("a=2:1", "the first number must be below the second"),
         ("a=0:1e999", "the first number must be below the second"),
-        ("a=0:1:log", "begins above 0"),
+        ("a=0:1:log", "must begin above 0"),
     ],
 )
 def test_a_wrong_search_is_a_clear_error(text: str, message: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -20,7 +22,9 @@ from cvpipe.models.normalize import Normalize
 from cvpipe.models.norms import Norm
 
 DEEPEST = 20_000
-"""Levels of recursion that Python allows, beyond which it takes a graph for endless."""
+"""Levels of recursion while a network is put together: Keras takes one for each layer, and
+resnet1202 has 4,200.
+"""
 
 
 def published(name: str) -> Network:
@@ -87,8 +91,6 @@ def backbone_features(
     """A network's input, [B, H, W, C], and what its backbone makes of it; see `network_input` and
     `Backbone`.
     """
-    # Keras walks a network by recursion, a level for each layer; resnet1202 has 4,200.
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST))
     image, normalized = network_input(input_shape, normalize)
     try:
         return image, backbone(normalized, width=width, style=style)
@@ -162,7 +164,8 @@ def classification_network(
             x = AUXILIARY[name].layers(x, width=width, style=style, name=prefix)
             x = keras.layers.GlobalAveragePooling2D(name=f"{prefix}_mean")(x)
             outputs[prefix] = last_layer(classes, name=f"{prefix}_logits", **settings)(x)
-    return keras.Model(image, outputs, name=application or name)
+    with _deep_recursion():
+        return keras.Model(image, outputs, name=application or name)
 
 
 def _auxiliary_maps(
@@ -176,3 +179,14 @@ def _auxiliary_maps(
         )
     inner = keras.Model(image, features[max(features)])
     return [inner.get_layer(layer).output for layer in AUXILIARY[name].seen]
+
+
+@contextlib.contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Within it Python allows DEEPEST levels; elsewhere its own limit finds endless recursion."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -278,7 +278,7 @@ def test_an_export_into_a_version_or_a_file_is_refused(
     (tmp_path / "file").touch()
     for place, message in (
         (artifact, "a version of a model; give the model's folder"),
-        (tmp_path / "file", "a file; give a folder"),
+        (tmp_path / "file", "is a file; give the folder"),
     ):
         with pytest.raises(UserError, match=message):
             export(Run(trained_run), place)

@@ -67,7 +67,7 @@ REACHING: dict[str, tuple[Graph, str]] = {
 @pytest.mark.parametrize("name", REACHING)
 def test_a_graph_with_an_unsafe_operation_is_refused_by_name(name: str, tmp_path: Path) -> None:
     graph, operation = REACHING[name]
-    with pytest.raises(DataError, match=f"holds the operation {operation}"):
+    with pytest.raises(DataError, match=f"contains the operation {operation}"):
         check_operations(save(graph, tmp_path / "model"))
 
 

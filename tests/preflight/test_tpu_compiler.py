@@ -99,11 +99,12 @@ def test_the_command_reports_a_pipeline_and_its_largest_batch(
     assert part["roofline"]["images"] == 32
 
 
+@pytest.mark.soak
 def test_a_pipeline_that_is_too_large_for_the_chip_is_refused(
     lowered_only: None, small_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["preflight", *small_arguments, "--target", "gpu:l4", "--what", "train"]
-    large = ["--set", "prepare.size=[64, 64]", "--set", "train.batch_size=200000"]
+    large = ["--set", "prepare.size=[2048, 2048]", "--set", "train.batch_size=128"]
     assert main([*arguments, *large]) == 1
     assert "training step: won't fit NVIDIA L4: about" in capsys.readouterr().out
 

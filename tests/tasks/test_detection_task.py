@@ -321,7 +321,7 @@ def test_several_detectors_cant_be_combined() -> None:
         (
             ["data.source={kind: digits}"],
             "'data.source': kind: digits is for task: classification, not for task: detection;"
-            " known: 'digit_scenes', 'voc', 'coco', 'yolo', 'tfds', 'merge'",
+            " known: 'digit_scenes', 'voc', 'coco', 'yolo', ",
         ),
         (
             ["data.source={kind: merge, sources: [{kind: digit_scenes}, {kind: masks}]}"],
