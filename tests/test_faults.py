@@ -160,6 +160,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
     assert len(named["examples"]) == 20 and all(Path(name).is_file() for name in named["examples"])
 
 
+@pytest.mark.soak
 def test_a_disk_that_fills_up_leaves_the_checkpoint_before_it_and_the_run_goes_on_later(
     train: Cvpipe, photos: Path
 ) -> None:

@@ -68,6 +68,7 @@ def odd_masks(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_odd_masks_train_and_evaluate_without_nan(
     tmp_path: Path, cvpipe: Cvpipe, caplog: pytest.LogCaptureFixture
 ) -> None:

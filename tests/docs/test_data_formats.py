@@ -75,7 +75,12 @@ def build(text: str, folder: Path) -> dict[str, Any]:
     return dict(part)
 
 
-@pytest.fixture(params=SECTIONS)
+# Each format has its own tests; these guard the page.
+FEW = ("folder", "voc", "masks")
+PARAMS = [name if name in FEW else pytest.param(name, marks=pytest.mark.soak) for name in SECTIONS]
+
+
+@pytest.fixture(params=PARAMS)
 def pipeline(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:

@@ -264,6 +264,7 @@ MAPPED = (
 """A network of each family with maps at the strides 8, 16 and 32."""
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", MAPPED)
 @without_weights()
 def test_a_family_is_the_backbone_of_an_ssd_and_of_an_fcn(name: str) -> None:

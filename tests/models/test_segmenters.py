@@ -350,6 +350,7 @@ def test_fcn_16s_takes_over_what_fcn_32s_has_learned():
     assert all(coarse[path] == fine[path] for path in coarse.keys() & fine.keys())
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "build",
     [

@@ -55,7 +55,7 @@ PIPELINES: dict[str, Callable[[], Config]] = {
     ),
     "pose": lambda: scenes("pose/stick_figures.yaml"),
 }
-SHORT = ["classification", "ssd", "segmentation"]
+SHORT = ["ssd"]
 EVERY = [*SHORT, *soaked(*(name for name in PIPELINES if name not in SHORT))]
 
 

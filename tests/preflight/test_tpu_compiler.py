@@ -81,6 +81,7 @@ def lowered_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvpipe.preflight.preflight.has_compiler", lambda: False)
 
 
+@pytest.mark.soak
 def test_the_command_reports_a_pipeline_and_its_largest_batch(
     lowered_only: None, small_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

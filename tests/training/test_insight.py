@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from conftest import small_config
@@ -51,6 +52,7 @@ def test_gradients_are_those_of_a_step_and_the_state_stays(tmp_path: Path) -> No
     assert values["activations/network/logits"].shape == (8, 10)
 
 
+@pytest.mark.soak
 def test_inspection_changes_no_bit_of_a_training(trained_run: Path, tmp_path: Path) -> None:
     train(small_config("train.histograms=true"), tmp_path / "run")
     one, other = (

@@ -253,6 +253,7 @@ def test_a_run_killed_in_an_evaluation_evaluates_again(
     assert scores[0] == scores[1] and len(scores[0]) == 3
 
 
+@pytest.mark.soak
 def test_a_snapshot_is_the_state_at_the_last_step_of_a_cosine(photos: Path, tmp_path: Path) -> None:
     # 24 training images, 3 steps an epoch: cosines of 1 and 2 epochs, and one that is cut off; then
     # one that ends with the run.

@@ -107,6 +107,7 @@ def test_a_generator_leaves_as_an_artifact_that_samples(gan_run: Run, tmp_path: 
     assert open_artifact(Path(result["artifact"])).config.task == "gan"
 
 
+@pytest.mark.soak
 def test_a_generator_of_another_run_is_refused(
     gan_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

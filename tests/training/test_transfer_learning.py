@@ -301,6 +301,7 @@ def test_the_backbones_share_reaches_the_backbone_alone() -> None:
 # -- origins
 
 
+@pytest.mark.soak
 def test_a_run_and_its_artifact_name_the_weights_it_began_with(
     trained_run: Path, tmp_path: Path, gate_in_this_process: None
 ) -> None:

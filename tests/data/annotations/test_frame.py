@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from conftest import small_config
+from conftest import small_config, soaked
 from cvpipe.config.data import Coco, CocoMasks, CocoSplit, Voc, Yolo
 from cvpipe.config.keypoint_sources import CocoKeypoints, KeypointCsv
 from cvpipe.data.annotations import upright
@@ -223,7 +223,7 @@ def test_points_of_a_table_lie_on_the_upright_photo_unless_a_key_says_otherwise(
     assert image[y, x, 0] == 250
 
 
-@pytest.mark.parametrize("size", [[HEIGHT + 4, WIDTH], [100, 100], [HEIGHT, 2 * WIDTH]])
+@pytest.mark.parametrize("size", [[HEIGHT + 4, WIDTH], *soaked([100, 100], [HEIGHT, 2 * WIDTH])])
 @pytest.mark.parametrize("kind", [None, Coco, CocoMasks])
 def test_a_size_of_another_ratio_makes_a_bad_record_and_data_that_is_not_clean(
     tmp_path: Path, kind: type[Coco] | None, size: list[int]

@@ -179,6 +179,7 @@ def test_rotations_and_shears_are_those_of_scipy(amount: float) -> None:
             np.testing.assert_allclose(ours, scipys, atol=0.52)
 
 
+@pytest.mark.soak
 @named
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
 def test_every_operation_gives_the_same_bits_eagerly_and_in_a_map_at_any_size(
