@@ -100,6 +100,7 @@ def test_the_export_passes_the_gate(exported: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("run", ["ssd"], indirect=True)
 def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
     export(run, tmp_path)
     assert read_about(tmp_path / "1")["gate"]["max_difference"] <= 1e-5

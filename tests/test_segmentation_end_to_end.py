@@ -143,6 +143,7 @@ def test_the_export_passes_the_gate(exported: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("run", ["stretched"], indirect=True)
 def test_the_export_passes_the_gate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
     export(run, tmp_path)
     assert read_about(tmp_path / "1")["gate"]["max_difference"] <= 1e-5
@@ -260,6 +261,7 @@ def test_memory_is_bounded_by_the_image_not_by_what_the_network_makes_of_it(expo
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("run", ["in tiles"], indirect=True)
 def test_pictures_in_the_answer_show_its_mask(
     run: Run, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:

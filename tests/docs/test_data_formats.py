@@ -101,6 +101,7 @@ def test_the_files_of_an_example_are_read(pipeline: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("pipeline", FEW, indirect=True)
 def test_the_command_finds_nothing_wrong(
     pipeline: str, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:
