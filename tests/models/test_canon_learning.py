@@ -58,7 +58,7 @@ SMALL = {
 MOST_STEPS = 200
 """Networks without norms take some time to begin, with dropout more."""
 QUICK = ("lenet5_sparse",)
-SOME = ("squeezenet1_0_bypass", "googlenet", "preresnet50", "densenet121", "mobilenet_v3_small")
+SOME = ("squeezenet1_0_bypass", "googlenet", "mobilenet_v3_small")
 # CVPIPE_NETWORKS=all makes `make soak` take a quarter of an hour more.
 LONG = list(SMALL) if os.environ.get("CVPIPE_NETWORKS") == "all" else SOME
 FAMILIES = [*QUICK, *soaked(*(name for name in LONG if name not in QUICK))]
