@@ -6,9 +6,9 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,13 @@ def predict(options: argparse.Namespace) -> int:
         raise ConfigError("no image is named; give files, folders, archives or patterns")
     from cvpipe.export.artifact import open_artifact
 
-    answer = partial(
-        answer_images,
-        open_artifact(folder),
-        settings=settings,
-        outputs=Outputs(options.draw, options.masks),
-    )
+    outputs = Outputs(options.draw, options.masks)
+    # Loading takes seconds, which a folder that is refused or finished doesn't need.
+    artifact = cache(partial(open_artifact, folder))
+
+    def answer(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
+        return answer_images(artifact(), images, settings, outputs)
+
     if options.to:
         return _predict_to(options, answer, images, folder, settings)
     failed = 0
