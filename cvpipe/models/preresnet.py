@@ -5,8 +5,6 @@ addition.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import keras
 
 from cvpipe.models.blocks import (
@@ -19,16 +17,7 @@ from cvpipe.models.blocks import (
     scale_channels,
 )
 from cvpipe.models.random_layers import linear_decay
-
-
-class Branch(Protocol):
-    """The convolutions of a residual block, after its first norm and ReLU."""
-
-    def __call__(
-        self, x: keras.KerasTensor, filters: int, stride: int, *, style: Style, name: str
-    ) -> keras.KerasTensor:
-        """Apply the branch to `x`, float [B, H, W, C]."""
-        ...
+from cvpipe.models.resnet import Branch
 
 
 def basic(
