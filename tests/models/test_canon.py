@@ -331,7 +331,7 @@ def test_maxout_takes_the_larger_of_two_linear_functions() -> None:
 
 
 def model_input_of(x: keras.KerasTensor) -> keras.KerasTensor:
-    """What the layer that made `x` saw."""
+    """Return the inputs of the layer that made `x`."""
     return x._keras_history.operation.input
 
 

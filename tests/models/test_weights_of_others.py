@@ -38,7 +38,7 @@ def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """What another library has for a layer: random numbers of its shapes."""
+    """Random numbers of the shapes that another library has for a layer."""
     draw = np.random.default_rng(len(layer.theirs))
     kernel = shapes.get(f"{layer.ours}/kernel", ())
     match layer.kind:
