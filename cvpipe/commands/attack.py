@@ -78,17 +78,18 @@ def attack(options: argparse.Namespace) -> int:
     trained = load(run, overrides=options.overrides)
     subject = subject_of(trained.task, dict(trained.members[0]))
     check_single_map(trained.config)
+    labels_of = trained.task.class_labels
+    if labels_of is None:
+        raise ConfigError(f"task: {trained.config.task}: attacks need images with one class each")
     source = open_split(trained.config, options.split, run.known)
     if options.limit is not None and options.limit < len(source):
         source = source.subset(np.arange(options.limit))
     quarantine = Quarantine(source, options.split, trained.config.data.max_bad_share)
     batches = batches_of(source, trained.task, trained.config, quarantine)
-    first = next(iter(batches), None)
-    if first is None or "label" not in first["targets"]:
-        raise ConfigError(f"task: {trained.config.task}: attacks need images with one class each")
     points = accuracies(
         subject,
         batches,
+        labels_of,
         trained.config.prepare,
         options.method,
         options.epsilon,

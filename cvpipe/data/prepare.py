@@ -34,7 +34,7 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
             if config.resize == "letterbox"
             else tf.image.resize(image, config.size, antialias=True)
         )
-    return _normalize(image, config)
+    return normalize(image, config)
 
 
 def prepare_mask(
@@ -78,7 +78,7 @@ def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Ten
     beyond = tf.pad(config.size - tf.shape(part)[:2], [[0, 1]])
     # Padding knows zeros alone: they stand for what normalizing makes zero.
     padded = tf.pad(part - mean, tf.stack([tf.zeros_like(beyond), beyond], 1)) + mean
-    return _normalize(tf.ensure_shape(padded, [*config.size, image.shape[-1]]), config)
+    return normalize(tf.ensure_shape(padded, [*config.size, image.shape[-1]]), config)
 
 
 def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
@@ -158,7 +158,7 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
         for side in test_time.sides
         for crop in _crops(resize_short_side(image, side), config.prepare.size, test_time)
     ]
-    return tf.reshape(_normalize(tf.stack(crops), config.prepare), shape)
+    return tf.reshape(normalize(tf.stack(crops), config.prepare), shape)
 
 
 def whole_images(config: Prepare) -> Prepare:
@@ -204,7 +204,10 @@ def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
 
 
-def _normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
+def normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """Scale pixels of the network's size as it sees them: [..., H, W, C] in 0…255 to float32, of
+    known shape.
+    """
     mean, std = (
         np.broadcast_to(np.array(values, np.float32), [config.channels])
         for values in config.scaling

@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import normalize
 from cvpipe.explain.attack import Ball, Norm, fgsm, make_ball, margin_loss, pgd, to_bytes
 from cvpipe.explain.score import Subject
+from cvpipe.tasks.task import Tensors
 
 Attack = Literal["fgsm", "pgd"]
 ATTACKS: tuple[Attack, ...] = ("fgsm", "pgd")
@@ -42,6 +44,7 @@ class Point(NamedTuple):
 def accuracies(
     subject: Subject,
     batches: Iterable[Mapping[str, Any]],
+    labels_of: Callable[[Tensors], tf.Tensor],
     prepare: Prepare,
     attack: Attack,
     epsilons: Sequence[float],
@@ -53,7 +56,8 @@ def accuracies(
 
     Args:
         subject: the network.
-        batches: of evaluation, with "image", "weight" and targets with "label".
+        batches: of evaluation, with "image", "targets" and "weight".
+        labels_of: targets to the true class of each image.
         prepare: as images are prepared.
         attack: "fgsm" or "pgd".
         epsilons: in pixels / 255; 0 is no attack.
@@ -67,7 +71,7 @@ def accuracies(
     right, images = np.zeros(len(epsilons), int), 0
     for batch in batches:
         real = np.asarray(batch["weight"]) > 0
-        labels = tf.cast(batch["targets"]["label"], tf.int32)
+        labels = tf.cast(labels_of(batch["targets"]), tf.int32)
         images += int(real.sum())
         for n, answer in enumerate(attacked):
             answers = answer(tf.convert_to_tensor(batch["image"]), labels).numpy()
@@ -89,13 +93,7 @@ def _attacked(
                 if attack == "fgsm"
                 else pgd(loss, images, labels, ball, steps=steps, seed=tf.constant(_SEED, tf.int64))
             )
-            images = prepared(to_bytes(found, images, prepare), prepare)
+            images = normalize(to_bytes(found, images, prepare), prepare)
         return tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
 
     return answer
-
-
-def prepared(pixels: tf.Tensor, prepare: Prepare) -> tf.Tensor:
-    """Return pixels uint8 [B, H, W, C] of the network's size as it sees them."""
-    mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
-    return (tf.cast(pixels, tf.float32) / 255 - mean) / std

@@ -64,6 +64,7 @@ def make_task(config: Classification, facts: Facts) -> Task:
         initial_loss=partial(initial_loss, config, len(names)),
         imitate=partial(imitate, config=config),
         class_scores=lambda outputs: outputs["logits"],
+        class_labels=lambda targets: targets["label"],
     )
 
 

@@ -53,6 +53,7 @@ def make_task(config: Localization, facts: Facts) -> Task:
         combine=combine,
         imitate=partial(imitate, config=config),
         class_scores=lambda outputs: outputs["logits"],
+        class_labels=lambda targets: targets["label"],
     )
 
 

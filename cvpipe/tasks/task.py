@@ -154,6 +154,8 @@ class Task:
     """Maps outputs to a score per class and image, float32 [B, K], for explanations; None if the
     task has no classes.
     """
+    class_labels: Callable[[Tensors], tf.Tensor] | None = None
+    """Targets to the true class of each image, int [B]; None where an image has no single class."""
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
     """Graph code that adds answers computed from the decoded image. Takes uint8 [h, w, C] and its
     answers without the batch dimension; returns scalar strings by name.

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import normalize
 from cvpipe.explain.attack import Norm, deep_fool, fgsm, make_ball, margin_loss, pgd, to_bytes
-from cvpipe.explain.robustness import Point, accuracies, prepared
+from cvpipe.explain.robustness import Point, accuracies
 from test_maps import SIZE, convolutional, linear
 
 PREPARE = Prepare(size=(SIZE, SIZE), channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -28,7 +29,7 @@ def pixels(count: int = 4) -> tf.Tensor:
 @pytest.mark.parametrize("epsilon", [0.01, 8 / 255, 0.3])
 def test_attacks_stay_in_the_ball_also_as_a_png_file(norm: Norm, epsilon: float) -> None:
     ball, original, loss = make_ball(epsilon, norm, TWO), pixels(), margin_loss(convolutional())
-    images = prepared(original, TWO)
+    images = normalize(original, TWO)
     seed = tf.constant([0, 3], tf.int64)
     for found in (
         fgsm(loss, images, LABELS, ball),
@@ -48,7 +49,7 @@ def test_attacks_stay_in_the_ball_also_as_a_png_file(norm: Norm, epsilon: float)
 
 def test_one_step_moves_every_pixel_by_epsilon_along_the_sign_of_the_gradient() -> None:
     subject, ball = linear(), make_ball(0.05, "linf", TWO)
-    images = prepared(tf.fill([1, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
+    images = normalize(tf.fill([1, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
     found = fgsm(lambda x, c: subject.score(x, c), images, tf.constant([1]), ball)
     kernel = subject.network.get_layer("logits").kernel.numpy().reshape(SIZE, SIZE, 2, 3)[..., 1]
     expected = images[0] + 0.05 * np.sign(kernel) / np.array([0.2, 0.25])
@@ -57,7 +58,7 @@ def test_one_step_moves_every_pixel_by_epsilon_along_the_sign_of_the_gradient() 
 
 def test_more_steps_raise_the_loss_further_and_the_seed_decides() -> None:
     subject = convolutional()
-    loss, images, ball = margin_loss(subject), prepared(pixels(), TWO), make_ball(0.1, "linf", TWO)
+    loss, images, ball = margin_loss(subject), normalize(pixels(), TWO), make_ball(0.1, "linf", TWO)
     before = loss(images, LABELS).numpy()
     once = loss(fgsm(loss, images, LABELS, ball), LABELS).numpy()
     often = loss(pgd(loss, images, LABELS, ball, steps=20), LABELS).numpy()
@@ -71,7 +72,7 @@ def test_more_steps_raise_the_loss_further_and_the_seed_decides() -> None:
 
 def test_a_targeted_attack_raises_the_wanted_class() -> None:
     subject = convolutional()
-    images, ball = prepared(pixels(), TWO), make_ball(0.2, "linf", TWO)
+    images, ball = normalize(pixels(), TWO), make_ball(0.2, "linf", TWO)
     found = pgd(margin_loss(subject, targeted=True), images, LABELS, ball, steps=20)
     before, after = (tf.nn.softmax(subject.all_scores(x)) for x in (images, found))
     index = tf.stack([tf.range(4), LABELS], 1)
@@ -80,7 +81,7 @@ def test_a_targeted_attack_raises_the_wanted_class() -> None:
 
 def test_deep_fool_finds_the_nearest_boundary_of_a_linear_network() -> None:
     subject, ball = linear(), make_ball(1.0, "l2", TWO)
-    images = prepared(tf.fill([1, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
+    images = normalize(tf.fill([1, SIZE, SIZE, 2], tf.constant(128, tf.uint8)), TWO)
     scores = subject.all_scores(images)[0].numpy()
     own = scores.argmax()
     kernel = subject.network.get_layer("logits").kernel.numpy() * np.tile([5, 4], SIZE**2)[:, None]
@@ -97,11 +98,13 @@ def test_deep_fool_finds_the_nearest_boundary_of_a_linear_network() -> None:
 
 def test_accuracy_falls_with_the_strength_and_none_is_no_attack() -> None:
     subject, original = convolutional(), pixels(8)
-    images = prepared(original, TWO)
+    images = normalize(original, TWO)
     labels = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
     weight = np.float32([1] * 7 + [0])
     batches = [{"image": images, "targets": {"label": labels}, "weight": weight}]
-    points = accuracies(subject, batches, TWO, "pgd", [0.0, 0.5], steps=10)
+    points = accuracies(
+        subject, batches, lambda own: own["label"], TWO, "pgd", [0.0, 0.5], steps=10
+    )
     assert [point.images for point in points] == [7, 7]
     assert points[0].accuracy == 1 and points[1].accuracy < 1
 
