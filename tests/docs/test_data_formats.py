@@ -76,8 +76,11 @@ def build(text: str, folder: Path) -> dict[str, Any]:
 
 
 # Each format has its own tests; these guard the page.
-FEW = ("folder", "voc", "masks")
-PARAMS = [name if name in FEW else pytest.param(name, marks=pytest.mark.soak) for name in SECTIONS]
+FEW = ("Labels folder", "Boxes voc", "Masks masks")
+PARAMS = [
+    *FEW,
+    *(pytest.param(name, marks=pytest.mark.soak) for name in sorted({*SECTIONS} - {*FEW})),
+]
 
 
 @pytest.fixture(params=PARAMS)
