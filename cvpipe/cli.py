@@ -30,6 +30,8 @@ COMMANDS = (
     "baselines",
     "explain",
     "attack",
+    "visualize",
+    "style",
     "preflight",
     "models",
     "schema",

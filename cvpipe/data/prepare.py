@@ -27,7 +27,7 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
-        assert config.resize != "tile", "training crops what is answered in tiles"
+        assert not config.keeps_size, "training crops what is answered at its own size"
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
         image = (
             _letterbox(image, config)
@@ -143,9 +143,9 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
     Returns:
         What `input_spec(config)` says of one image: float32 [H, W, C], or [V, H, W, C] where there
         are several views; the image itself
-        where it is answered in tiles.
+        where it is answered at its own size.
     """
-    if config.prepare.resize == "tile":
+    if config.prepare.keeps_size:
         return image
     test_time, shape = config.viewing, input_spec(config).shape[1:]
     if test_time.views == "one":
@@ -163,16 +163,16 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
 def whole_images(config: Prepare) -> Prepare:
     """Return the section with whole images resized to the network's input, where training crops
-    them and answers come in tiles.
+    them and answers have the images' own size.
     """
-    return config.model_copy(update={"resize": "stretch"}) if config.resize == "tile" else config
+    return config.model_copy(update={"resize": "stretch"}) if config.keeps_size else config
 
 
 def input_spec(config: Config) -> tf.TensorSpec:
     """A batch as `prepare_views` gives it: float32 [B, H, W, C], or [B, V, H, W, C] where V > 1;
-    uint8 [B, any, any, C] for tiles.
+    uint8 [B, any, any, C] for images of their own size.
     """
-    if config.prepare.resize == "tile":
+    if config.prepare.keeps_size:
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
     sides = len(config.viewing.sides)
     views = {"one": 1, "mirrored": 2, "center": sides, "ten": 10 * sides}[config.viewing.views]

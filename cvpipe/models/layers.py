@@ -18,6 +18,7 @@ from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.pyramid import SpaceToDepth
 from cvpipe.models.random_layers import DropConnect, Dropout, StochasticDepth
 from cvpipe.models.spatial_softmax import SpatialSoftmax
+from cvpipe.models.stylizer import ConditionalInstanceNorm, ReflectionPadding
 from cvpipe.models.upsampling import (
     BilinearUpsampling,
     MaxPoolingWithPositions,
@@ -28,6 +29,7 @@ from cvpipe.models.vgg import L2Normalization
 
 __all__ = [
     "BilinearUpsampling",
+    "ConditionalInstanceNorm",
     "DropConnect",
     "Dropout",
     "FractionalMaxPooling",
@@ -41,6 +43,7 @@ __all__ = [
     "Maxout",
     "Normalize",
     "PathChoice",
+    "ReflectionPadding",
     "SpaceToDepth",
     "SpatialSoftmax",
     "StochasticDepth",
