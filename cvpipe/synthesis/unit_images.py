@@ -24,12 +24,12 @@ class Spectral(NamedTuple):
     steps: int = 256
     rate: float = 1.2
     """Change of a coefficient in a step."""
-    jitter: float = 0.07
+    jitter: float = 0.055
     """Share of a side that a view is moved by at most."""
     scales: tuple[float, float] = (0.9, 1.15)
     """Least and largest factor that a view is scaled by."""
-    variation: float = 100.0
-    """Weight of the total variation."""
+    variation: float = 6e-4
+    """Weight of the total variation, with an image's shorter side as the unit of length."""
 
 
 class Pixelwise(NamedTuple):
@@ -66,12 +66,13 @@ def spectral_images(
         settings: of the ascent.
     """
     size = prepare.size
+    weight = settings.variation * min(size) ** 2
 
     def score(spectra: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         images = images_of(spectra, size)
         own = tf.random.fold_in(_view_seed(), step)
         view = random_view(images, own, settings.jitter, settings.scales)
-        return activation(for_network(view, prepare)) - settings.variation * total_variation(images)
+        return activation(for_network(view, prepare)) - weight * total_variation(images)
 
     start = random_spectra(seeds, (*size, prepare.channels))
     spectra, scores = adam_ascent(score, start, steps=settings.steps, rate=settings.rate)

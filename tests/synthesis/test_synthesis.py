@@ -154,7 +154,7 @@ def test_images_activate_their_units_more_with_every_seed_and_the_same_in_a_batc
     def make(chosen: list[Unit], numbers: tuple[int, ...]) -> list[np.ndarray]:
         activation = activation_of(model, chosen)
         if by == "spectrum":
-            few = Spectral(steps=12, variation=1.0)
+            few = Spectral(steps=12)
             return in_graph(lambda s: spectral_images(activation, s, PREPARE, few), seeds(*numbers))
         plain = Pixelwise(steps=12, clip_contribution=0.05)
         return in_graph(lambda s: pixel_images(activation, s, PREPARE, plain), seeds(*numbers))

@@ -30,6 +30,7 @@ task: style
 name: small
 data:
   source: {{kind: folder, path: PHOTOS}}
+  validation: 0.25
 augment:
   - {{op: random_resized_crop}}
 prepare: {{size: [32, 32], longest: 40}}
