@@ -1,4 +1,4 @@
-"""Download of public data sets from git repositories: pinned commit, needed files only, checksum."""
+"""Download of public data sets by git: pinned commit, needed files only, checksum."""
 
 from __future__ import annotations
 

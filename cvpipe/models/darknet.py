@@ -139,7 +139,7 @@ def _chain(
 def _residual_stage(
     x: keras.KerasTensor, channels: int, drops: Sequence[float], style: Style, name: str
 ) -> keras.KerasTensor:
-    """Halves the map, then narrows and widens once for each of `drops`; nothing follows an
+    """Halve the map, then narrow and widen once for each of `drops`; nothing follows an
     addition.
     """
     x = leaky_conv(x, channels, 3, 2, style=style, name=f"{name}_down")

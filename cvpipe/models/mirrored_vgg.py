@@ -51,7 +51,7 @@ def decode(
     width: float,
     style: Style,
 ) -> keras.KerasTensor:
-    """Undoes the poolings from the last to the first, each followed by as many convolutions as were
+    """Undo the poolings from the last to the first, each followed by as many convolutions as were
     before it.
 
     The last convolution of a stage has the channels of the stage that comes next.

@@ -135,7 +135,7 @@ def _partner(around: Surroundings, number: int) -> Example:
 
 
 def _joining(operation: Operation) -> Operation:
-    """Apply an operation that reads other examples, with its probability. "image" becomes float32."""
+    """Apply an operation on several examples with its probability. "image" becomes float32."""
 
     def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
         # Two seeds: one for the decision, one for the operation. The same seed repeats its draws.

@@ -110,7 +110,7 @@ class Shelf:
             yield (example, None) if is_loaded else self._unreduced(int(number))
 
     def _unreduced(self, number: int) -> tuple[dict[str, Any], str | None]:
-        """Return (unreduced example, None), or (the tensors in memory, reason) if it is unreadable."""
+        """Return (unreduced example, None), or (tensors in memory, reason) if unreadable."""
         position = tf.constant(number, tf.int64)
         held = {name: value.numpy() for name, value in self._source.read_held(position).items()}
         try:

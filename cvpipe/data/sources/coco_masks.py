@@ -1,4 +1,4 @@
-"""Masks from COCO's objects: polygons, and RLE as numbers or text (cocodataset.org/#format-data)."""
+"""Masks from COCO objects: polygons, and RLE as numbers or text (cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 

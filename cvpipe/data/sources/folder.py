@@ -1,4 +1,4 @@
-"""Images in one folder per class, with or without folders named train, validation and test above."""
+"""Images in one folder per class, optionally below folders train, validation and test."""
 
 from __future__ import annotations
 
