@@ -21,10 +21,8 @@ from cvpipe.training.run import Run
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
-    text = (
-        "score a run, several runs that answer together, or an exported artifact fed with raw bytes"
-    )
+    """Declare the command."""
+    text = "score a run, an ensemble of runs, or an exported artifact on the encoded images"
     parser = add_command(commands, "evaluate", evaluate, text)
     add_examples(
         parser,
@@ -45,7 +43,7 @@ def add(commands: Any) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Scores a run or an artifact on a split of its data."""
+    """Score a run or an artifact on a split of its data."""
     run = Run(options.paths[0])
     if len(options.paths) > 1 or options.snapshots:
         result, lines = _ensemble([Run(path) for path in options.paths], options)

@@ -15,7 +15,7 @@ MARK = "explanations.png"
 def add(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(
-        commands, "explain", explain, "show which pixels a run's answers are made of"
+        commands, "explain", explain, "show which pixels a run's predictions depend on"
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Write pictures of maps, and print what was explained."""
+    """Write pictures of maps, and print the explained classes."""
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 

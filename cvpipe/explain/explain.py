@@ -51,7 +51,7 @@ def explain(
         layer: name of the feature map for class activation maps; None: the last one.
 
     Raises:
-        ConfigError: a method is unknown, or doesn't go with the network.
+        ConfigError: a method is unknown, or doesn't support the network.
     """
     found = {}
     for name in methods:
@@ -64,11 +64,11 @@ def explain(
 
 
 def read_images(files: Sequence[bytes], config: Config) -> tf.Tensor:
-    """Return encoded images as the network sees them, float32 [B, H, W, C].
+    """Decode and prepare encoded images, float32 [B, H, W, C].
 
     Raises:
         ConfigError: images are answered in tiles or several views.
-        DataError: an image can't be decoded; its number is told.
+        DataError: an image can't be decoded; the message has its number.
     """
     check_single_map(config)
     prepared = []
@@ -88,8 +88,8 @@ def check_single_map(config: Config) -> None:
     spec = input_spec(config)
     if len(spec.shape) != 4 or not spec.shape[1:].is_fully_defined():
         raise ConfigError(
-            "this pipeline answers tiles or several views of an image, which have no single map;"
-            " take a run with prepare.resize: stretch or letterbox, and one view"
+            "this pipeline predicts tiles or several views of an image, which have no single map;"
+            " use a run with prepare.resize: stretch or letterbox, and one view"
         )
 
 

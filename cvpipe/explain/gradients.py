@@ -1,4 +1,4 @@
-"""Maps from gradients of a score by the pixels. Each returns float32 [B, H, W]."""
+"""Maps from gradients of a score with respect to pixels. Each returns float32 [B, H, W]."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def integrated_gradients(
 ) -> tf.Tensor:
     """Return integrated gradients, summed over channels (Sundararajan et al. 2017, equation 3).
 
-    The sum over an image is the difference of the scores of image and baseline, but for the error
-    of the midpoint rule.
+    The sum over an image is the difference between the scores of image and baseline, up to the
+    error of the midpoint rule.
 
     Args:
         score: of a class.
         images: prepared.
         classes: one for each image.
-        baseline: an image without content, which broadcasts to `images`; 0 is the mean color where
-            images are normalized.
-        steps: points on the way from it.
+        baseline: an image without content, which broadcasts to `images`; 0 is the mean color of
+            normalized images.
+        steps: number of points between baseline and image.
     """
     way = images - baseline
 
@@ -66,7 +66,7 @@ def smooth_grad(
         images: prepared.
         classes: one for each image.
         seed: int64 [2].
-        samples: copies.
+        samples: number of copies.
         noise: standard deviation, as a share of an image's range.
     """
     axes = [1, 2, 3]
@@ -87,7 +87,7 @@ def smooth_grad(
 
 
 def pixel_gradient(score: Score, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Return the gradient of each image's score by its pixels, [B, H, W, C]."""
+    """Return the gradient of each image's score with respect to its pixels, [B, H, W, C]."""
     with tf.GradientTape() as tape:
         tape.watch(images)
         total = tf.reduce_sum(score(images, classes))

@@ -1,4 +1,4 @@
-"""Maps from the scores of images of which parts are hidden. Each returns float32 [B, H, W]."""
+"""Maps from the scores of partly hidden images. Each returns float32 [B, H, W]."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def occlusion(
     fill: float = 0.0,
     batch: int = 64,
 ) -> tf.Tensor:
-    """Return by how much the score falls where a patch hides a pixel, the mean over all patches
-    that do (Zeiler and Fergus 2014, section 4.2).
+    """Return the mean decrease of the score over all patches that hide a pixel (Zeiler and Fergus
+    2014, section 4.2).
 
     Args:
         score: of a class.
         images: prepared, of known size.
         classes: one for each image.
-        patch: sides of the patch.
-        stride: pixels from one patch to the next.
-        fill: pixels of the patch; 0 is the mean color where images are normalized.
-        batch: hidden images in one call.
+        patch: side of the patch.
+        stride: distance between patches.
+        fill: value of hidden pixels; 0 is the mean color of normalized images.
+        batch: number of hidden images per call.
     """
     height, width = images.shape[1:3]
     masks = _patches(height, width, patch, stride)
@@ -60,8 +60,8 @@ def rise(
         masks: number of masks; they are the same for all images.
         cells: rows and columns of the coarse mask.
         share: of the cells that are shown.
-        fill: pixels that are hidden.
-        batch: hidden images in one call.
+        fill: value of hidden pixels.
+        batch: number of hidden images per call.
     """
     shown = _random_masks(images.shape[1], images.shape[2], seed, masks, cells, share)
     scores = _scores_of_masked(score, images, classes, shown, fill, batch)
@@ -71,8 +71,8 @@ def rise(
 def _scores_of_masked(
     score: Score, images: tf.Tensor, classes: tf.Tensor, shown: tf.Tensor, fill: float, batch: int
 ) -> tf.Tensor:
-    """Return the scores of all images under all masks, [B, N], for masks [N, H, W] that are 1 where
-    the image shows.
+    """Return the scores of all images under all masks, [B, N], for masks [N, H, W] that are 1 for
+    visible pixels.
     """
     number, height, width, channels = images.shape
     count = shown.shape[0]
