@@ -151,7 +151,7 @@ def _warn_of_rare_classes(place: str, train: Source) -> None:
             if count <= 1:
                 number = "one" if count == 1 else "no"
                 log.warning(
-                    "%s: class '%s' has %s %s to train on; its score will mean little, add more",
+                    "%s: class '%s' has %s %s to train on, so its score is unreliable; add more",
                     place,
                     name,
                     number,
