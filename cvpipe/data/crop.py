@@ -64,7 +64,7 @@ def decode_random_crop(
         )
         is_cmyk = shape[2] == 4
         marked = with_adobe(encoded, is_cmyk)
-        image = _decode_window(marked, stored, _reduction(window, size), is_cmyk, channels)
+        image = decode_window(marked, stored, reduction_of(window, size), is_cmyk, channels)
         return resize_window(upright(image, orientation), size)
 
     def whole() -> tf.Tensor:
@@ -101,7 +101,7 @@ def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor)
     return tf.where(transpose, tf.concat([begin[::-1], size[::-1]], 0), tf.concat([begin, size], 0))
 
 
-def _reduction(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def reduction_of(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Return the index in _REDUCTIONS of the largest factor that keeps the window at least as high
     and wide as `size`.
     """
@@ -109,7 +109,7 @@ def _reduction(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(times >= _REDUCTIONS[1:], tf.int32))
 
 
-def _decode_window(
+def decode_window(
     encoded: tf.Tensor, window: tf.Tensor, reduction: tf.Tensor, is_cmyk: tf.Tensor, channels: int
 ) -> tf.Tensor:
     """Decode a window (int32 [4]: top, left, height, width) of a JPEG as stored. Returns uint8
