@@ -56,7 +56,7 @@ def open_splits(config: Data) -> dict[str, Source]:
     for name, split in list(splits.items()):
         if not len(split) and name == "validation" and not config.fold:
             log.warning(
-                "%s: too few images to hold any out for validation; the last checkpoint counts as"
+                "%s: too few images to hold out any for validation; the last checkpoint is used as"
                 " the best",
                 place,
             )
