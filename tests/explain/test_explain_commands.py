@@ -179,5 +179,5 @@ def test_a_run_is_attacked(cvpipe: Cvpipe, trained_run: Path, tmp_path: Path) ->
     found = attacked(cvpipe, trained_run, tmp_path / "attack", "--method", "fgsm")
     assert found[EPSILON] <= found[0.0]
     code, _, err = cvpipe("attack", trained_run, "--epsilon", "0,x")
-    assert code == 2 and "no list of numbers" in err
+    assert code == 2 and "not a list of numbers" in err
     assert np.isfinite(list(found.values())).all()
