@@ -226,7 +226,7 @@ def test_deletion_and_insertion_tell_a_good_map_from_its_opposite() -> None:
         (lambda s: explain(s, images(1), CLASSES[:1], ["grad_kam"]), "did you mean 'grad_cam'"),
         (lambda s: feature_layer(s.network, "secont"), "did you mean 'second'"),
         (lambda s: feature_layer(linear().network), "no feature map"),
-        (lambda s: with_rule(linear(), "guided"), "no ReLU"),
+        (lambda s: with_rule(linear(), "guided"), "the network has none"),
     ],
 )
 def test_what_doesnt_fit_is_a_sentence(call: Callable[[Subject], object], said: str) -> None:
