@@ -444,7 +444,8 @@ OVERRIDES = {
     ),
     "prepare.size=[8]": "'prepare.size.1' is missing; add it (Height and width",
     "train.early_stopping=3": (
-        "'train.early_stopping' should be a mapping, not 3 (Early stopping; omit to train all epochs)"
+        "'train.early_stopping' should be a mapping, not 3 (Early stopping; omit to train all"
+        " epochs)"
     ),
     "train.early_stopping.patience=0": (
         "'train.early_stopping.patience' should be greater than or equal to 1, not 0 (Evaluations"
