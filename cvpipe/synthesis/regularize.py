@@ -72,7 +72,8 @@ def random_view(
     factor = scales[0] + drawn[0] * (scales[1] - scales[0])
     moves = jitter * (2 * drawn[1:] - 1)
     rows, columns = (
-        _interpolation(length, factor, moves[n] * length) for n, length in enumerate(images.shape[1:3])
+        _interpolation(length, factor, moves[n] * length)
+        for n, length in enumerate(images.shape[1:3])
     )
     return tf.einsum("yh,bhwc,xw->byxc", rows, images, columns)
 

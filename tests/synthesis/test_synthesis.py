@@ -107,7 +107,9 @@ def test_a_view_without_jitter_and_scale_is_the_image_and_others_move_it_alike()
     np.testing.assert_allclose(random_view(images, seed, 0), images, atol=1e-6)
     views = random_view(images, seed, 0.25, (0.8, 1.2)).numpy()
     assert abs(views - images.numpy()).max() > 0.05
-    np.testing.assert_allclose(views[:1], random_view(images[:1], seed, 0.25, (0.8, 1.2)), atol=1e-6)
+    np.testing.assert_allclose(
+        views[:1], random_view(images[:1], seed, 0.25, (0.8, 1.2)), atol=1e-6
+    )
     # A ramp stays a ramp, of another slope.
     ramp = tf.reshape(tf.range(40, dtype=tf.float32), [1, 1, 40, 1]) * tf.ones([1, 40, 1, 1])
     slopes = np.diff(random_view(ramp, seed, 0.05, (1.25, 1.25)).numpy()[0, :, :, 0], axis=1)
