@@ -59,8 +59,8 @@ def clip_smallest(images: tf.Tensor, values: tf.Tensor, share: float) -> tf.Tens
 def random_view(
     images: tf.Tensor, seed: tf.Tensor, jitter: float, scales: tuple[float, float] = (1.0, 1.0)
 ) -> tf.Tensor:
-    """Return the images moved by up to a share `jitter` of their sides and scaled about their center,
-    by the same random numbers for all of a batch; edges are repeated.
+    """Return the images moved by up to a share `jitter` of their sides and scaled about their
+    center, by the same random numbers for all of a batch; edges are repeated.
 
     Args:
         images: of known height and width.
