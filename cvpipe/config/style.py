@@ -76,7 +76,14 @@ class StyleModel(Model):
 
     @model_validator(mode="after")
     def _has_the_keys_it_uses(self) -> Self:
-        used = {"backbone", "residual_blocks", "width", "initializer", "initializer_value"}
+        used = (
+            "backbone",
+            "residual_blocks",
+            "width",
+            "weights",
+            "initializer",
+            "initializer_value",
+        )
         for key, field in type(self).model_fields.items():
             if key not in used and getattr(self, key) != field.default:
                 raise PydanticCustomError(
