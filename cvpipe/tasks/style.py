@@ -119,7 +119,7 @@ def answer(
     weights = tf.nn.relu(tf.stack(given))
     weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
     color = tf.clip_by_value(options.get("keep_color", tf.constant(0.0)), 0.0, 1.0)
-    room = tf.shape(images)[1:3]
+    room = tf.maximum(tf.shape(images)[1:3], tf.reduce_max(extent, 0))
 
     def one(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, size = given
