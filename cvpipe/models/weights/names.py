@@ -20,8 +20,13 @@ Kind = Literal[
     "dense as 1×1",
     "norm",
     "keras conv",
+    "tensorflow conv",
+    "tensorflow depthwise",
+    "tensorflow biased",
+    "tensorflow 1×1 as dense",
+    "tensorflow norm",
 ]
-"""Layout of a layer's weights, PyTorch's unless it says Keras's; see `convert`."""
+"""Layout of a layer's weights, PyTorch's unless it says Keras's or TensorFlow's; see `convert`."""
 
 
 class Layer(NamedTuple):
