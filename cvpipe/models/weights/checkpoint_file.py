@@ -25,7 +25,7 @@ BEST = "best_ckpt"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _AVERAGE = "/.OPTIMIZER_SLOT/optimizer/average"
 _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
-"""Where the backbone is: Model Garden saves it beside the model, and earlier versions within."""
+"""Places of the backbone: beside the model, as trainers save it, or within."""
 
 
 def find_checkpoint(path: Path) -> Path | None:
