@@ -253,15 +253,20 @@ def test_a_network_of_other_conventions_is_refused(small: Path) -> None:
         garden_weights(small, Model(backbone="mobilenet_v1", width=0.125))
 
 
-def test_the_epsilon_of_the_training_is_asked_for(small: Path, tmp_path: Path) -> None:
-    for file in small.parent.glob("ckpt-1.*"):
-        (tmp_path / "best_ckpt").mkdir(exist_ok=True)
-        (tmp_path / "best_ckpt" / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "params.yaml").write_text(
-        "task: {model: {norm_activation: {norm_epsilon: 1.0e-05}}}"
-    )
-    with pytest.raises(ConfigError, match="set model.norm_epsilon to 1e-05"):
-        garden_weights(tmp_path / "best_ckpt" / "ckpt-1", MOBILE)
+@pytest.mark.parametrize(
+    "said, sentence",
+    [
+        ("norm_epsilon: 1.0e-05", "set model.norm_epsilon to 1e-05"),
+        ("activation: swish", "set model.activation to silu"),
+    ],
+)
+def test_the_norms_and_activations_of_the_training_are_asked_for(
+    said: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "best_ckpt").mkdir()
+    (tmp_path / "params.yaml").write_text(f"task: {{model: {{norm_activation: {{{said}}}}}}}")
+    with pytest.raises(ConfigError, match=sentence):
+        garden_weights(tmp_path / "best_ckpt" / "ckpt-1", Model(backbone="resnet18", **GARDEN))
 
 
 @pytest.mark.parametrize("kept", [0, 100, 4000])

@@ -24,8 +24,6 @@ class Translated(NamedTuple):
     """A pipeline file, and what of the experiment isn't in it."""
 
     task: str
-    values: dict[str, Any]
-    """Values of the pipeline."""
     text: str
     """Content of the pipeline file."""
     notes: list[str]
@@ -62,7 +60,7 @@ def translate(
         *(["Not as in Model Garden:"] if notes else []),
         *(f"- {note}" for note in notes),
     ]
-    return Translated(kind, values, to_yaml(values, reasons, head), notes)
+    return Translated(kind, to_yaml(values, reasons, head), notes)
 
 
 def _translated(

@@ -31,6 +31,9 @@ class Experiment:
             return default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        # 1e5 is a float to YAML.
+        if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+            return int(value)
         if default is not None and not isinstance(value, type(default)):
             raise ConfigError(
                 f"{self.places.get(path, path)}: {path} is {value!r}, not a"

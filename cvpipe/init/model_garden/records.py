@@ -36,6 +36,11 @@ def data(experiment: Experiment, more: dict[str, Any]) -> tuple[dict[str, Any], 
             f"The records lie in several folders, {', '.join([*paths, *held_out])}: data.source has"
             " the first; put the others beside it, or merge them (kind: merge)."
         )
+    if experiment.get(f"{TRAIN}.file_type", "tfrecord") == "tfrecord":
+        experiment.notes.append(
+            "Model Garden reads TFRecords, for which data.source has no kind: give the images that"
+            " they were made of, in any format of docs/data_formats.md, or packed data."
+        )
     reasons = {
         "data.source": f"{TRAIN}.input_path: {', '.join(paths)}"
         + (f"; {VALIDATION}.input_path: {', '.join(held_out)}" if held_out else "")

@@ -21,6 +21,19 @@ EPSILON = 0.001
 """Added to the variance of norms there, unless an experiment says otherwise."""
 PARAMS = "params.yaml"
 """File in which a training keeps its experiment's configuration."""
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "swish": "silu",
+    "silu": "silu",
+    "hard_swish": "hard_silu",
+    "gelu": "gelu",
+}
+"""Activations of Model Garden by their names here."""
+OWN_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
+"""Activations of the networks here, by the beginnings of their names, where an experiment chooses
+Model Garden's.
+"""
 
 
 def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], Provenance]:
@@ -51,32 +64,37 @@ def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], P
 
 
 def _check_network(prefix: Path, model: Model) -> None:
+    said = _norm_activation(prefix)
+    epsilon = said.get("norm_epsilon")
     if model.conventions != "model_garden":
         raise ConfigError(
             f"model.weights: {prefix}: a checkpoint of Model Garden, whose networks differ in"
             " padding and other details; add to model: conventions: model_garden, and norm_epsilon:"
-            f" {_epsilon(prefix) or EPSILON:g}"
+            f" {epsilon or EPSILON}"
         )
-    said = _epsilon(prefix)
-    if said is not None and abs(said - model.norm_epsilon) > 1e-3 * said:
+    if isinstance(epsilon, float) and abs(epsilon - model.norm_epsilon) > 1e-3 * epsilon:
         raise ConfigError(
             f"model.norm_epsilon: {model.norm_epsilon:g} is not that of {prefix}, whose {PARAMS}"
-            f" has {said:g}; set model.norm_epsilon to {said:g}"
+            f" has {epsilon:g}; set model.norm_epsilon to {epsilon:g}"
+        )
+    own = next((OWN_ACTIVATIONS[n] for n in OWN_ACTIVATIONS if model.backbone.startswith(n)), None)
+    theirs = ACTIVATIONS.get(str(said.get("activation")))
+    ours = model.activation or own
+    if own and theirs and theirs != ours:
+        raise ConfigError(
+            f"model.activation: {ours} is not that of {prefix}, whose {PARAMS} has"
+            f" {said['activation']}; set model.activation to {theirs}"
         )
 
 
-def _epsilon(prefix: Path) -> float | None:
-    """The epsilon of the training's norms; None where its configuration isn't there."""
+def _norm_activation(prefix: Path) -> dict[str, Any]:
+    """The training's `task.model.norm_activation`; empty where its configuration isn't there."""
     # The best checkpoint lies in a folder below.
     for folder in (prefix.parent, prefix.parent.parent):
         file = folder / PARAMS
         if file.is_file():
             values, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
-            return _number(values, "task", "model", "norm_activation", "norm_epsilon")
-    return None
-
-
-def _number(values: Any, *keys: str) -> float | None:
-    for key in keys:
-        values = values.get(key) if isinstance(values, dict) else None
-    return float(values) if isinstance(values, int | float) else None
+            for key in ("task", "model", "norm_activation"):
+                values = values.get(key) if isinstance(values, dict) else None
+            return values if isinstance(values, dict) else {}
+    return {}
