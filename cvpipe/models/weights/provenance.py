@@ -1,4 +1,4 @@
-"""Origin of weights: named in a run, in the model card and in the artifact."""
+"""Origin of weights, recorded in a run, in the model card and in the artifact."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Provenance(NamedTuple):
     source: str
     """Package and training, or a file."""
     license: str | None
-    """SPDX identifier; None where the source doesn't say."""
+    """SPDX identifier; None if unknown."""
     sha256: str | None
-    """Of the file that the weights were read from; None where Keras downloads it."""
+    """SHA-256 of the file; None if Keras downloads it."""
 
 
 def of_file(path: Path) -> Provenance:
-    """Return the provenance of a file that says nothing of itself."""
+    """Return the provenance of a file without metadata."""
     return of_files([path], str(path))
 
 
 def of_files(paths: Sequence[Path], source: str) -> Provenance:
-    """Return the provenance of files that say nothing of themselves; the checksum is of all, one
+    """Return the provenance of files without metadata; the checksum is that of all of them, one
     after the other.
     """
     digest = hashlib.sha256()
