@@ -193,6 +193,13 @@ def test_each_key_that_is_not_understood_is_named_with_its_line(tmp_path: Path) 
     assert "runtime.distribution_strategy: tpu" in notes
 
 
+def test_a_switch_that_is_usually_on_is_named_where_it_is_off(tmp_path: Path) -> None:
+    text = "task: {annotation_file: a.json, model: {head: {share_level_convs: SWITCH}}}"
+    for switch, named in {"true": False, "false": True}.items():
+        notes = translate([written(tmp_path, text.replace("SWITCH", switch))]).notes
+        assert ("share_level_convs" in "\n".join(notes)) == named
+
+
 def test_notes_stand_in_the_pipeline_file_too(tmp_path: Path) -> None:
     translated = translate([written(tmp_path, EFFICIENTNET)])
     text = " ".join(line.removeprefix("#").strip() for line in translated.text.splitlines())

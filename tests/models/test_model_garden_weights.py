@@ -4,6 +4,7 @@ and nothing else is taken for one.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cvpipe.config.classification import Classification
 from cvpipe.config.model import Model
+from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.build import backbone as backbone_of
@@ -27,6 +30,7 @@ from cvpipe.models.weights.convert import convert
 from cvpipe.models.weights.model_garden import garden_weights
 from cvpipe.models.weights.model_garden_names import GARDEN_NETWORKS, model_garden_table
 from cvpipe.models.weights.names import Table
+from cvpipe.training.given_weights import given_weights
 from cvpipe.training.start import take_over
 
 SOAK = pytest.mark.soak
@@ -235,6 +239,29 @@ def test_a_checkpoint_says_how_its_images_were_normalized(small: Path) -> None:
     np.testing.assert_allclose(weights["normalize/mean"], [0.485, 0.456, 0.406])
     np.testing.assert_allclose(1 / weights["normalize/scale"], [0.229, 0.224, 0.225], rtol=1e-6)
     assert re.fullmatch("[0-9a-f]{64}", provenance.sha256 or "")
+
+
+@pytest.mark.parametrize("classes, has_last_layer", [("abc", True), ("abcd", False)])
+def test_a_pipeline_starts_from_the_folder_of_a_training(
+    small: Path, classes: str, has_last_layer: bool
+) -> None:
+    model = {"backbone": "mobilenet_v1", "width": 0.125, "weights": str(small.parent), **GARDEN}
+    config = Classification.model_validate_json(
+        json.dumps(
+            {
+                "task": "classification",
+                "name": "garden",
+                "data": {"source": {"kind": "digits"}},
+                "prepare": {"size": [64, 64], "normalize": "weights"},
+                "model": model,
+                "optimizer": {"kind": "sgd"},
+                "train": {"epochs": 1, "batch_size": 8},
+            }
+        )
+    )
+    given = given_weights(config, Facts(class_names=tuple(classes)))
+    assert given.provenance.source == str(small)
+    assert ("logits/kernel" in given.by_path) == has_last_layer and "stem/kernel" in given.by_path
 
 
 def test_another_network_is_refused_with_the_tensor_that_is_missing(small: Path) -> None:

@@ -114,8 +114,8 @@ _CHOICES = (
     *(f"trainer.optimizer_config.{key}" for key in ("optimizer", "learning_rate", "warmup")),
 )
 """Keys whose `type` says which of the mappings below counts."""
-_OFF: tuple[Any, ...] = (None, "", False, 0, 0.0, [], {})
-"""Values with which a key of Model Garden changes nothing."""
+_OFF: tuple[Any, ...] = ("", False, 0, 0.0, [], {})
+"""Values with which a key of Model Garden changes nothing, unless another is usual."""
 _UNCHOSEN = "Unused by Model Garden, too, which takes another type"
 
 
@@ -155,9 +155,9 @@ def _is_unchosen(experiment: Experiment, path: str) -> bool:
 
 
 def _says_nothing(path: str, value: Any) -> bool:
-    usual = (*_OFF, *USUAL.get(path.rsplit(".", 1)[-1], ()))
+    usual = USUAL.get(path.rsplit(".", 1)[-1], _OFF)
     # True is 1 to Python.
-    return any(value == own and type(value) is type(own) for own in usual)
+    return value is None or any(value == own and type(value) is type(own) for own in usual)
 
 
 def _reason(path: str) -> str | None:
