@@ -142,7 +142,8 @@ FILES = {
         "channels: 1\n  resize: squeeze",
         (
             "p.yaml:10: 'prepare.resize' should be 'stretch', 'crop' or 'letterbox', not"
-            ' "squeeze" (stretch: to `size`, ignoring the aspect ratio. crop: keep the aspect ratio'
+            ' "squeeze" (stretch: to `size`, ignoring the aspect ratio. crop: keep'
+            " the aspect ratio"
         ),
     ),
     "true is no integer": (
@@ -517,7 +518,7 @@ OVERRIDES = {
         " model"
     ),
     "train.onednn=off": "'train.onednn' should be a boolean, not \"off\" (Use oneDNN",
-    "seed=1:30": "'seed' should be an integer, not \"1:30\" (Random seed of weights",
+    "seed=1:30": "'seed' should be an integer, not \"1:30\" (Random seed",
 }
 
 
