@@ -11,7 +11,7 @@ from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError
 
 # Repeated here, because the parser must not import TensorFlow.
-TASKS = ("classification", "detection", "segmentation", "pose")
+TASKS = ("classification", "detection", "segmentation", "pose", "anomaly")
 
 
 def add(commands: Any) -> None:
@@ -76,14 +76,16 @@ def init(options: argparse.Namespace) -> int:
 
 
 def _translate(options: argparse.Namespace) -> int:
-    """Writes the pipeline of an experiment of Model Garden, and says what isn't in it."""
+    """Write the pipeline of an experiment of Model Garden, and print what isn't in it."""
     file = options.to or pipeline_file_of(options.model_garden[-1])
     if file.exists():
         raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
     if options.kind is not None:
         raise ConfigError("--kind is a kind of data set, not for --model-garden; leave it out")
-    if options.task == "pose":
-        raise ConfigError("--task pose: Model Garden has no such experiments; choose another")
+    if options.task in ("pose", "anomaly"):
+        raise ConfigError(
+            f"--task {options.task}: Model Garden has no such experiments; choose another"
+        )
     if options.images is not None and options.images < 1:
         raise ConfigError(f"--images {options.images}: give the number of training images")
     from cvpipe.runtime import quiet_tensorflow
