@@ -1,10 +1,9 @@
-"""The typed pipeline: every key of a pipeline file, what it means and what it may be.
+"""The typed pipeline: every key of a pipeline file, its meaning, type and default.
 
-A pipeline is of one task, and each task has a file with a class of its own on the common base: what
-doesn't go together can't be written. Sections are frozen and strict: an unknown key or a wrong type
-is an error, never a guess. `config_file` reads files and overrides, and `config_errors` turns
-errors into sentences. TensorFlow is not imported here, so that a wrong pipeline is reported before
-it loads.
+Each task has its own file with a subclass of the common base, which allows only combinations that
+work. Sections are frozen and strict: an unknown key or a wrong type is an error. `config_file`
+reads files and overrides, and `config_errors` turns errors into sentences. TensorFlow is not
+imported here, so a mistake in a pipeline is reported at once.
 
 To add a task: write its class in a file of this folder, and add it to `Pipeline`.
 """

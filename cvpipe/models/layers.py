@@ -1,6 +1,6 @@
-"""Registers every layer and function of cvpipe that a `.keras` file can name.
+"""Registers every layer and function of cvpipe for `.keras` files.
 
-Import it before `keras.saving.load_model`. It imports the modules of layers and little else.
+Import it before `keras.saving.load_model`. It imports little besides the modules of layers.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from cvpipe.geometry.masks import palette
 
@@ -341,13 +342,18 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     for split in ("train", "validation"):
         own = [row for row in rows if row["split"] == split and "loss" in row]
         if own:
-            left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
+            # A single evaluation is a point, which a line without markers doesn't show.
+            marker = "." if split == "validation" else None
+            epochs, losses = [row["epoch"] for row in own], [row["loss"] for row in own]
+            left.plot(epochs, losses, marker=marker, label=split)
     scored = [row for row in rows if score in row]
     right.plot(
         [row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT
     )
     left.set(xlabel="epoch", ylabel="loss (training: with augmentation)")
     right.set(xlabel="epoch", ylabel=f"validation {score}")
+    # Evaluations are at whole epochs.
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     if left.lines:
         left.legend()
     return figure

@@ -237,7 +237,7 @@ def test_training_a_folder_drafts_trains_and_goes_on(
     assert "wrote     photos.yaml" in err and "accuracy" in out
     assert (tmp_path / "runs" / "photos").is_dir()
     code, out, err = cvpipe("train", "photos", *tiny)
-    assert code == 0 and "going on with photos.yaml" in err
+    assert code == 0 and "using the existing photos.yaml" in err
     (tmp_path / "other").mkdir()
     draw_photos(tmp_path / "other" / "photos")
     code, _, err = cvpipe("train", "other/photos", *tiny)

@@ -1,4 +1,4 @@
-"""One class an image.
+"""One class per image.
 
 An example has "label", int32 scalar, a position in the class names.
 """
@@ -41,7 +41,7 @@ class Label(Annotation):
 
     @functools.cached_property
     def _labels(self) -> tf.Tensor:
-        # Outside the graph that asks: the tensor serves all graphs.
+        # Made outside the calling graph, because all graphs share this tensor.
         with tf.init_scope():
             return in_memory(self.labels)
 
@@ -52,7 +52,7 @@ class Label(Annotation):
         return self.labels[records]
 
     def relabel(self, position: np.ndarray) -> Label:
-        # The −1 behind the last position is that of labels that are −1 already.
+        # The appended −1 is the result for labels that are −1 already.
         return Label(np.append(position, -1).astype(np.int32)[self.labels])
 
     def stay(self, records: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The format that a folder's or archive's files tell, read by the source of that kind."""
+"""Automatic detection of the format of a folder or archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECTIONS: dict[str, Any] = {
 
 
 def auto(config: Auto) -> dict[str, Source]:
-    """The splits of the source that was found.
+    """Return the splits of the detected source.
 
     Raises:
         DataError: nothing fits, or two formats fit equally well.

@@ -147,7 +147,7 @@ def test_a_class_with_one_image_is_trained_on_and_warned_of(
         "test": 0,
     }
     assert caplog.messages == [
-        f"{tmp_path}: class 'dog' has one image to train on; its score will mean little, add more"
+        f"{tmp_path}: class 'dog' has one image to train on, so its score is unreliable; add more"
     ]
 
 
