@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cvpipe.data.formats.found import ANNOTATED, CLASSIFICATION, DETECTION, Found, Place, some
+from cvpipe.data.formats.found import ANNOTATED, CLASSIFICATION, DETECTION, Found, Place
 from cvpipe.data.sources.parquet import size_of
 from cvpipe.data.sources.parquet_rows import Images, Table, class_names, open_table
+from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError, counted
 
 _LABELS = ("label", "labels", "class", "category", "target", "fine_label", "coarse_label")
@@ -95,12 +96,12 @@ def _form(table: Table, image: str, rows: Sequence[Any], box: str) -> dict[str, 
     images then and none would as right and bottom.
     """
     images = Images([table], image, table.place)
-    looked = some([number for number, row in enumerate(rows) if _boxes(row, box)], _LOOKED_AT)
+    with_boxes = [number for number, row in enumerate(rows) if _boxes(row, box)]
     found = [
         (given, size)
-        for number in looked
-        if (size := size_of(images, number, upright=True))
-        for given in _boxes(rows[number], box)
+        for at in evenly_spaced(len(with_boxes), _LOOKED_AT)
+        if (size := size_of(images, with_boxes[at], upright=True))
+        for given in _boxes(rows[with_boxes[at]], box)
     ]
     if not found:
         return {}

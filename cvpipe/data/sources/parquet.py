@@ -174,7 +174,7 @@ def _items(values: Sequence[Any], names: Sequence[str], config: ParquetBoxes) ->
                     f"{place}: '{config.box}' is {box}, not four numbers; mend or remove the object"
                 )
             crowd = any(flag_of_json(each.get(key), place, key) for key in _CROWD)
-            stated = float(area) if _is_number(area) else -1.0
+            stated = float(area) if isinstance(area, int | float) else -1.0
             items.append(_Item(row, place, each[config.label], box, crowd, stated))
     return items
 

@@ -22,6 +22,7 @@ from cvpipe.errors import DataError, suggest
 
 log = logging.getLogger(__name__)
 
+_ORDER = ("all", "train", "validation", "test")
 KEPT_BYTES = 2 * 2**30
 """Bytes of images that are kept in memory for each split."""
 
@@ -31,11 +32,11 @@ class Table(NamedTuple):
 
     name: str
     place: str
-    """What a person would look for."""
+    """Its path, or its place in an archive, for messages."""
     file: Any
     """pyarrow.parquet.ParquetFile."""
     features: Mapping[str, Any]
-    """What the `datasets` library wrote about the columns, by name; empty where it didn't."""
+    """The `datasets` library's description of each column, by name; empty without one."""
 
     @property
     def rows(self) -> int:
@@ -76,7 +77,7 @@ def open_tables(files: Files, path: str) -> dict[str, list[Table]]:
         words = re.findall("[a-z]+", name.lower())
         found = [split for split in map(split_of, words) if split]
         splits.setdefault(found[-1] if found else "all", []).append(open_table(files, name))
-    return splits
+    return {split: splits[split] for split in _ORDER if split in splits}
 
 
 def open_table(files: Files, name: str) -> Table:

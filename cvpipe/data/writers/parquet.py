@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -95,8 +95,8 @@ def _schema(names: tuple[str, ...], image: Annotated) -> Any:
     return pa.schema(columns, {"huggingface": metadata})
 
 
-def _row(target: Target, image: Annotated) -> Mapping[str, Any]:
-    own = {"image": {"bytes": image.content, "path": target.name_of(image)}}
+def _row(target: Target, image: Annotated) -> dict[str, Any]:
+    own: dict[str, Any] = {"image": {"bytes": image.content, "path": target.name_of(image)}}
     if image.annotations.objects is not None:
         return {**own, "objects": _objects(image.annotations.objects, image.size)}
     if image.annotations.score is not None:

@@ -19,6 +19,8 @@ HOLDS = frozenset(("boxes",))
 UPRIGHT = False
 # A box of one pixel begins where it ends, which readers take for a stray click.
 _LEAST_SIDE = 2
+# Pixels that a side moves without being counted: rounding errors of fractions.
+_NOTED = 0.005
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
@@ -37,7 +39,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         exact = to_pixels(objects.boxes, np.array([*image.size, *image.size]))
         corners = _whole(exact, image.size)
         shift = np.abs(corners - exact).max(1, initial=0)
-        moved, farthest = moved + int((shift > 0).sum()), max(farthest, shift.max(initial=0))
+        moved, farthest = moved + int((shift > _NOTED).sum()), max(farthest, shift.max(initial=0))
         found.update(objects.labels.tolist())
         target.write(f"Annotations/{stem}.xml", _xml(target, file, image, objects, corners))
         target.lose(
