@@ -182,10 +182,13 @@ def _predict_to(
 
     counts = write_shards(answer, images, options.to, about, note)
     saved = {}
-    for name in dict.fromkeys(options.save):
+    if options.save:
         from cvpipe.prediction.saving import save_answers
 
-        saved[name] = save_answers(name, options.to, artifact, task, settings, images, note)
+        saved = {
+            name: save_answers(name, options.to, artifact, task, settings, images, note)
+            for name in dict.fromkeys(options.save)
+        }
     result = {**counts, "folder": str(options.to), **({"saved": saved} if saved else {})}
     lines = [
         f"answers  {options.to}",

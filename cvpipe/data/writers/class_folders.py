@@ -26,8 +26,8 @@ def save_in_class_folder(target: Target, image: Annotated) -> int:
     name = target.facts.class_names[label]
     if _UNFIT.search(name) or is_leftover(name) or name != name.strip():
         raise DataError(
-            f"the class '{name}' can't be the name of a folder; choose --to csv, which has classes"
-            " as text"
+            f"the class '{name}' can't be the name of a folder; choose csv, which has classes as"
+            " text"
         )
     target.save_image(image, f"{SPLITS[image.split]}/{name}")
     if image.annotations.score is not None:

@@ -45,6 +45,8 @@ class Target:
             file.symlink_to(image.file.resolve())
         else:
             file.write_bytes(image.content)
+            if self._link:
+                self.lose("images that are no files of a folder, copied instead of linked")
         self.images[image.split] += 1
         return path
 

@@ -42,7 +42,10 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
     if labels:
         target.alphabetical(labels, "the folders")
     if "val" not in splits and "val" not in {SPLITS[split] for split in target.images}:
-        target.remarks.append("Ultralytics asks for a split val, and there is none (--hold-out)")
+        target.remarks.append(
+            "Ultralytics asks for a split val, and there is none: cvpipe data convert --hold-out"
+            " makes one"
+        )
 
 
 def _data_yaml(facts: Facts, splits: dict[str, str]) -> str:
