@@ -34,8 +34,10 @@ def to_annotations(task: str, answer: Mapping[str, Any]) -> Annotations:
 
 
 def answered_kinds(task: str) -> frozenset[str]:
-    """Return the kinds of annotation, of `annotated.KINDS`, that the answers of a task are."""
-    kinds: frozenset[str] = _module(task).KINDS
+    """Return the kinds of annotation, of `annotated.KINDS`, that the answers of a task are; none
+    for a task whose answers are no annotations.
+    """
+    kinds: frozenset[str] = getattr(_module(task), "KINDS", frozenset())
     return kinds
 
 

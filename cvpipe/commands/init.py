@@ -11,7 +11,7 @@ from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError
 
 # Repeated here, because the parser must not import TensorFlow.
-TASKS = ("classification", "detection", "segmentation", "pose")
+TASKS = ("classification", "detection", "segmentation", "pose", "anomaly")
 
 
 def add(commands: Any) -> None:

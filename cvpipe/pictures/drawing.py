@@ -231,6 +231,19 @@ def bars(counts: Mapping[str, float], what: str) -> Figure:
     return figure
 
 
+def histograms(values: Mapping[str, Sequence[float]], what: str, counted: str) -> Figure:
+    """Histograms of numbers by name, one over another, in the same bins."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    everything = np.concatenate([np.zeros(0), *map(np.asarray, values.values())])
+    bins = np.histogram_bin_edges(everything, 30)
+    for name, own in values.items():
+        axes.hist(own, bins.tolist(), alpha=0.6, label=legend_name(name))
+    axes.set(xlabel=what, ylabel=counted)
+    figure.legend(loc="outside right upper", fontsize=TITLE)
+    return figure
+
+
 def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
     """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20
     are named.

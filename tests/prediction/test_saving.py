@@ -23,7 +23,7 @@ from cvpipe.data.writers import TARGETS
 from cvpipe.data.writers.reading import annotated_images
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.export.about import ABOUT
-from cvpipe.init import TASKS, data_of
+from cvpipe.init import data_of
 from cvpipe.prediction.images import ImageFile, find_images
 from cvpipe.prediction.saving import check_formats, save_answers
 from cvpipe.prediction.shards import write_shards
@@ -221,8 +221,12 @@ def test_what_is_saved_stays_and_what_was_cut_off_is_written_anew(tmp_path: Path
 
 def test_every_answer_fits_some_format_and_others_are_refused_before_any_work() -> None:
     assert (*TARGETS, "pictures") == FORMATS
-    for task in (*TASKS, "localization"):
+    for task in FACTS:
         assert answered_kinds(task)
+    with pytest.raises(
+        ConfigError, match="--save coco: there are no labels, boxes, keypoints, masks"
+    ):
+        check_formats(["pictures", "coco"], "anomaly")
     check_formats(["yolo", "csv", "pictures"], "classification")
     with pytest.raises(
         ConfigError, match="--save voc: can't hold labels; choose yolo or csv or parquet"

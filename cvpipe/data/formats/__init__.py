@@ -28,6 +28,7 @@ FORMATS = (
     "csv",
     "parquet",
     "idx",
+    "mvtec",
     "masks",
     "folder",
 )

@@ -46,9 +46,11 @@ def check_target(name: str, kinds: Collection[str], option: str) -> None:
     Raises:
         ConfigError: it holds none of them.
     """
+    if not kinds:
+        raise ConfigError(f"{option} {name}: there are no {', '.join(KINDS)} to write")
     if _module(name).HOLDS.isdisjoint(kinds):
         fit = [other for other in TARGETS if not _module(other).HOLDS.isdisjoint(kinds)]
-        said = " and ".join(kind for kind in KINDS if kind in kinds) or "nothing"
+        said = " and ".join(kind for kind in KINDS if kind in kinds)
         raise ConfigError(f"{option} {name}: can't hold {said}; choose {' or '.join(fit)}")
 
 
