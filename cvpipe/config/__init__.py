@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cvpipe.config.anomaly import Anomaly
 from cvpipe.config.classification import Classification
 from cvpipe.config.detection import Detection
 from cvpipe.config.localization import Localization
@@ -23,6 +24,7 @@ from cvpipe.config.segmentation import Segmentation
 from cvpipe.config.style import Style
 
 __all__ = [
+    "Anomaly",
     "Classification",
     "Config",
     "Detection",
@@ -34,6 +36,6 @@ __all__ = [
 ]
 
 Pipeline = Annotated[
-    Classification | Detection | Localization | Pose | Segmentation | Style,
+    Classification | Detection | Localization | Pose | Segmentation | Anomaly | Style,
     Field(discriminator="task"),
 ]

@@ -26,7 +26,9 @@ FORMATS = (
     "box_csv",
     "one_hot_csv",
     "csv",
+    "parquet",
     "idx",
+    "mvtec",
     "masks",
     "folder",
 )

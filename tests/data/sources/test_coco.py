@@ -156,9 +156,9 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "a list": ([1], "not COCO.s JSON, which has lists named images, annotations and categories"),
     "results": (
         [{"image_id": 1, "category_id": 18, "bbox": [0, 0, 1, 1], "score": 1}],
-        "no instances of COCO",
+        "not COCO's JSON",
     ),
-    "no list": (changed(lambda rows: rows.pop("categories")), "no instances of COCO"),
+    "no list": (changed(lambda rows: rows.pop("categories")), "not COCO's JSON"),
     "no images": (changed(lambda rows: rows.update(images=[])), "lists no image"),
     "no key": (
         changed(lambda rows: rows["annotations"][1].pop("bbox")),

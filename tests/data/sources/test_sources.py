@@ -157,7 +157,7 @@ def test_too_few_images_to_validate_is_a_warning(
     with caplog.at_level(logging.WARNING):
         splits = open_splits(photos(tmp_path, {"cat": 4, "dog": 4}))
     assert {name: len(split) for name, split in splits.items()} == {"train": 6, "test": 2}
-    assert "too few images to hold any out for validation" in caplog.text
+    assert "too few images to hold out any for validation" in caplog.text
 
 
 @pytest.mark.parametrize("change", [{"test": 0.0}, {"test": 0.001}])
