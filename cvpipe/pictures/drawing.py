@@ -28,7 +28,7 @@ from cvpipe.geometry.masks import palette
 log = logging.getLogger(__name__)
 
 # Colors that people with any kind of color vision can tell apart (Okabe and Ito 2008).
-RIGHT, WRONG, TRUTH = "#0072b2", "#d55e00", "#8c959f"
+RIGHT, WRONG, MISSED, TRUTH = "#0072b2", "#d55e00", "#cc79a7", "#8c959f"
 # Sizes in points, and the least width of a photo in a grid, in inches.
 TITLE, LABEL, PANEL = 9, 8, 1.8
 # Fonts with Chinese, Japanese or Korean letters, which matplotlib's own lacks.
@@ -407,6 +407,14 @@ def to_png(figure: Figure, dpi: float = 100) -> bytes:
     content = io.BytesIO()
     with one_warning_of_fonts():
         figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()
+
+
+def to_jpeg(figure: Figure, dpi: float = 100) -> bytes:
+    """Render a figure as the content of a JPEG file, for photos in documents of many."""
+    content = io.BytesIO()
+    with one_warning_of_fonts():
+        figure.savefig(content, format="jpeg", dpi=dpi, pil_kwargs={"quality": 85})
     return content.getvalue()
 
 

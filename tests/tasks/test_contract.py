@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pkgutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -18,8 +19,18 @@ from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
-from cvpipe.evaluation import Predict, ask, batches_of, make_predict
+from cvpipe.evaluation import (
+    Answered,
+    Predict,
+    Subject,
+    answer_images,
+    ask,
+    batches_of,
+    evaluate,
+    make_predict,
+)
 from cvpipe.export.compare import difference
+from cvpipe.mistakes.report import Mistakes
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Networks, Task
 from cvpipe.training.step import step_seed
@@ -199,3 +210,19 @@ def test_what_marks_the_best_checkpoint_is_among_the_scores(case: Case) -> None:
     best_by = case.task.best_by
     # Errors have no upper bound.
     assert 0 <= metrics.result()[best_by.score] <= (1 if best_by.direction == "max" else np.inf)
+
+
+def test_every_task_lists_its_mistakes(case: Case, tmp_path: Path) -> None:
+    def answer(part: Source, quarantine: Quarantine) -> Answered:
+        return answer_images(case.predict, batches_of(part, case.task, case.config, quarantine))
+
+    part = case.source.subset(np.arange(3))
+    subject = Subject(part, case.task, case.config, part.facts, answer)
+    mistakes = Mistakes(subject)
+    quarantine = Quarantine(part, "train", 0.0)
+    scores = evaluate(
+        case.predict, part, case.task, case.config, quarantine=quarantine, watch=mistakes.watch
+    )
+    assert mistakes.write(tmp_path, "title", scores, drawn=2)["images"] == 3
+    page = (tmp_path / "mistakes.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 2
