@@ -21,6 +21,7 @@ COMMANDS = (
     "init",
     "train",
     "evaluate",
+    "compare",
     "export",
     "verify",
     "predict",

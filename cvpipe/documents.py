@@ -17,7 +17,7 @@ th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid
 td { font-variant-numeric: tabular-nums; }
 img { max-width: 100%; background: white; border-radius: 4px; }
 .gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
-figure { margin: 0; flex: 0 1 auto; max-width: 20rem; }
+figure { margin: 0; flex: 0 1 auto; max-width: 28rem; }
 figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; white-space: pre-line; }
 pre { overflow: auto; padding: 1rem; background: #8882; border-radius: 4px; }
 """

@@ -27,7 +27,7 @@ class Suppress(Section):
     Average precision needs a low threshold; for display, choose a higher one. Requests to an
     exported model can override it.
     """
-    class_thresholds: dict[str, Probability] = {}
+    class_thresholds: dict[str, Probability] = Field(default={})
     """Lowest score of some classes, by name, beside score_threshold; `cvpipe export --threshold
     best` sets those with the best F1. Requests can't lower them.
     """

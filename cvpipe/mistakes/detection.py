@@ -16,7 +16,14 @@ from matplotlib.figure import Figure
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
 from cvpipe.metrics.detection_errors import KINDS, Judged, best_thresholds, judge
-from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs, joined, rows_of
+from cvpipe.metrics.detection_rows import (
+    LEAST_OVERLAP,
+    Detections,
+    GroundTruth,
+    Pairs,
+    joined,
+    rows_of,
+)
 from cvpipe.metrics.thresholds import Threshold
 from cvpipe.mistakes import LONGEST, Arrays, Finding, Verdict
 from cvpipe.mistakes.findings import by_size, confusion, count_group, thresholds
@@ -114,14 +121,16 @@ class DetectionReview:
         found[judged.object[judged.kind == 0]] = 1
         counted = ~objects.crowd
         confused = confusion(counts, [*self.class_names, "nothing"], "objects")
-        note = (
-            " An object that is missed is answered by nothing, and an answer where no object is"
-            " stands in the row of nothing."
+        text = (
+            "Answers beside the object that each overlaps most, from an IoU of"
+            f" {LEAST_OVERLAP:g}. An object that is missed is answered by nothing, and an answer"
+            " where no object is, or only one that a better answer finds, stands in the row of"
+            " nothing."
         )
         bounds = ["0", *map(str, SIDES)]
         names = [f"{low}–{high} px" for low, high in itertools.pairwise(bounds)]
         return [
-            confused._replace(text=confused.text + note),
+            confused._replace(text=text),
             by_size(
                 np.sqrt(objects.area[counted]),
                 SIDES,
@@ -133,7 +142,7 @@ class DetectionReview:
                 self.class_names,
                 self._best,
                 "Answers from this score on were drawn and counted here, measured on this split at"
-                " an IoU of 0.5. `cvpipe export RUN --threshold best` finds those of the validation"
+                " an IoU of 0.5. cvpipe export RUN --threshold best finds those of the validation"
                 " split and gives them to the artifact.",
             ),
         ]

@@ -353,6 +353,34 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     return figure
 
 
+def curves_together(rows: Mapping[str, Sequence[dict[str, Any]]], score: str) -> Figure:
+    """Training loss and validation score over epochs, a line for each run, from the lines of
+    metrics.jsonl by run.
+    """
+    figure = Figure(figsize=(9, 3.5 + 0.2 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for n, (name, own) in enumerate(rows.items()):
+        trained = [row for row in own if row["split"] == "train" and "loss" in row]
+        scored = [row for row in own if score in row]
+        color = f"C{n % 10}"
+        left.plot(
+            [row["epoch"] for row in trained],
+            [row["loss"] for row in trained],
+            color=color,
+            label=legend_name(name),
+        )
+        right.plot(
+            [row["epoch"] for row in scored],
+            [row[score] for row in scored],
+            color=color,
+            marker=".",
+        )
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel=f"validation {score}")
+    figure.legend(loc="outside lower left", fontsize=TITLE)
+    return figure
+
+
 def _panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
     """Return rows × columns of empty axes without frames, object [rows, columns]."""
     # Without ticks from the start: matplotlib measures even those of axes that are off.
