@@ -28,6 +28,7 @@ COMMANDS = (
     "serve",
     "data",
     "sweep",
+    "mistakes",
     "baselines",
     "explain",
     "attack",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from cvpipe.config import Config
 from cvpipe.data.facts import Facts
+from cvpipe.metrics.shares import share
 from cvpipe.metrics.thresholds import best_threshold
 from cvpipe.mistakes import LONGEST, Arrays, Finding, Verdict
 from cvpipe.mistakes.findings import confusion, thresholds
@@ -45,7 +46,8 @@ class ClassificationReview:
         """Return verdicts; a wrong answer costs the more the surer it is."""
         labels, probabilities = self._all()
         answers = probabilities.argmax(1)
-        pairs = zip(labels.tolist(), answers.tolist(), probabilities, strict=True)
+        doubts = _doubts(labels, probabilities).tolist()
+        rows = zip(labels.tolist(), answers.tolist(), probabilities, doubts, strict=True)
         return [
             Verdict(
                 int(label != answer),
@@ -57,8 +59,9 @@ class ClassificationReview:
                     "probability": round(float(own[answer]), 4),
                     "probability_of_label": round(float(own[label]), 4),
                 },
+                doubt,
             )
-            for label, answer, own in pairs
+            for label, answer, own, doubt in rows
         ]
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
@@ -87,3 +90,21 @@ class ClassificationReview:
             np.concatenate([np.zeros(0, np.int64), *self._labels]),
             np.concatenate([probabilities, *self._probabilities]),
         )
+
+
+def _doubts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return by how much another class is more usual for an image than its label, float64 [N].
+
+    A probability is compared with the mean of the images labeled as its class, the threshold of
+    confident learning (Northcutt et al. 2021, equation 2): networks are surer of some classes.
+    """
+    classes = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    usual = share(
+        np.bincount(labels, own, minlength=classes), np.bincount(labels, minlength=classes)
+    )
+    surplus = probabilities - np.nan_to_num(usual, nan=1.0)
+    of_label = surplus[np.arange(len(labels)), labels].copy()
+    surplus[np.arange(len(labels)), labels] = -np.inf
+    doubts: np.ndarray = surplus.max(axis=1) - of_label
+    return doubts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cvpipe.documents import Block, Gallery, Heading, Picture, Table, Text, to_h
 from cvpipe.errors import counted
 from cvpipe.evaluation import Subject, numbers
 from cvpipe.markdown import number
-from cvpipe.mistakes import Verdict, load_review
+from cvpipe.mistakes import Review, Verdict, load_review
 from cvpipe.pictures.drawing import to_jpeg, to_png, try_to_draw
 from cvpipe.tasks.task import Metrics
 
@@ -78,9 +78,11 @@ class Mistakes:
         names = [self._subject.source.name(int(index[n])) for n in order]
         ranked = [verdicts[n] for n in order]
         with atomic_write(folder / CSV) as stream:
-            stream.write(_csv(names, ranked).encode("utf-8", "backslashreplace"))
+            stream.write(to_csv(names, ranked).encode("utf-8", "backslashreplace"))
         wrong = sum(verdict.mistakes > 0 for verdict in ranked)
-        pictures = self._draw(index[order[:drawn]], names, ranked)
+        captions = [caption(n, names[n], own) for n, own in enumerate(ranked[:drawn])]
+        chosen = index[order[:drawn]]
+        pictures = list(draw_examples(self._subject, self._review, chosen, captions).values())
         blocks: list[Block] = [
             Heading(1, title),
             Text(
@@ -100,24 +102,6 @@ class Mistakes:
             stream.write(to_html(title, blocks).encode("utf-8", "backslashreplace"))
         files = {"table": str(folder / CSV), "page": str(folder / PAGE)}
         return {"images": len(ranked), "wrong": wrong, **files}
-
-    def _draw(self, index: np.ndarray, names: list[str], ranked: list[Verdict]) -> list[Picture]:
-        """Answer the chosen images once more, and draw them one by one."""
-        subject, pictures = self._subject, list[Picture]()
-        part = subject.source.subset(index)
-        for batch, predictions in subject.answer(part, Quarantine(part, "chosen", 1.0)):
-            for n in np.flatnonzero(batch["weight"]).tolist():
-                place = int(batch["index"][n])
-                pixels = read_original(part, place, subject.config.prepare.channels)
-                one = tf.nest.map_structure(
-                    lambda values, n=n: values[n : n + 1], (predictions, batch["targets"])
-                )
-                figure = try_to_draw(names[place], partial(self._review.draw, pixels, *one))
-                content = figure and try_to_draw(names[place], partial(to_jpeg, figure))
-                if content:
-                    caption = _caption(place, names[place], ranked[place])
-                    pictures.append(Picture(caption, f"{place:05}.jpg", content))
-        return pictures
 
     def _findings(self, scores: Mapping[str, Any]) -> list[Block]:
         blocks: list[Block] = []
@@ -144,7 +128,8 @@ class Mistakes:
         return blocks
 
 
-def _csv(names: list[str], ranked: list[Verdict]) -> str:
+def to_csv(names: Sequence[str], ranked: Sequence[Verdict]) -> str:
+    """Return a table of verdicts with the names of their images, in their order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = list(ranked[0].cells) if ranked else []
@@ -155,7 +140,37 @@ def _csv(names: list[str], ranked: list[Verdict]) -> str:
     return text.getvalue()
 
 
-def _caption(place: int, name: str, verdict: Verdict) -> str:
+def draw_examples(
+    subject: Subject, review: Review, index: np.ndarray, captions: Sequence[str]
+) -> dict[int, Picture]:
+    """Answer some examples of a split once more, and draw them one by one.
+
+    Args:
+        index: int64 [n], positions in the split.
+        captions: n of them.
+
+    Returns:
+        Pictures by their place in `index`; those that can't be drawn are left out.
+    """
+    pictures: dict[int, Picture] = {}
+    part = subject.source.subset(index)
+    for batch, predictions in subject.answer(part, Quarantine(part, "chosen", 1.0)):
+        for n in np.flatnonzero(batch["weight"]).tolist():
+            place = int(batch["index"][n])
+            pixels = read_original(part, place, subject.config.prepare.channels)
+            one = tf.nest.map_structure(
+                lambda values, n=n: values[n : n + 1], (predictions, batch["targets"])
+            )
+            name = part.name(place)
+            figure = try_to_draw(name, partial(review.draw, pixels, *one))
+            content = figure and try_to_draw(name, partial(to_jpeg, figure))
+            if content:
+                pictures[place] = Picture(captions[place], f"{place:05}.jpg", content)
+    return pictures
+
+
+def caption(place: int, name: str, verdict: Verdict) -> str:
+    """Return the caption of an image's picture, given its place in the order from 0."""
     told = ", ".join(
         f"{column.replace('_', ' ')} {cell}" for column, cell in verdict.cells.items() if cell != ""
     )
