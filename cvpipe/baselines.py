@@ -109,7 +109,7 @@ TRAINABLE = (
 
 
 def baselines(config: Config) -> Iterator[dict[str, Any]]:
-    """Trains and scores each baseline on the pipeline's splits, its settings chosen on the
+    """Train and score each baseline on the pipeline's splits, its settings chosen on the
     validation split.
 
     Where the data has none, a tenth of the training split is held out to choose by. Several views

@@ -25,7 +25,7 @@ Places = dict[tuple[Any, ...], str]
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -> Config:
-    """Reads a pipeline file. With `base: FILE`, a path as seen from it, its values stand over those
+    """Read a pipeline file. With `base: FILE`, a path as seen from it, its values stand over those
     of that file: mappings are joined, unless one names another `kind`; lists and numbers are
     replaced.
 
@@ -51,7 +51,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), draft: bool = False) -
 
 
 def parse(text: str, origin: str) -> Config:
-    """Reads a saved configuration, `text` being JSON and `origin` where it came from, for messages.
+    """Read a saved configuration, `text` being JSON and `origin` where it came from, for messages.
 
     Raises:
         ConfigError: it is no JSON, or a key or value is wrong.

@@ -47,7 +47,7 @@ def _is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notices (a missing GPU is an "error" to it) off the terminal,
+    """Keep TensorFlow's start-up notices (a missing GPU is an "error" to it) off the terminal,
     unless the user asked for them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -57,7 +57,7 @@ def quiet_tensorflow() -> None:
 
 
 def seed_weights(config: Config) -> None:
-    """Seeds weight initialization and dropout; call it right before a model is built."""
+    """Seed weight initialization and dropout; call it right before a model is built."""
     import keras
 
     keras.utils.set_random_seed(config.seed)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -14,12 +19,16 @@ from turns import answer, timed
 ROOT = Path(__file__).parent.parent.parent
 
 
-def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> None:
-    """`steps` steps in one call of the graph, as a training makes them."""
+def runner(
+    name: str, size: int, classes: int, batch_size: int, steps: int
+) -> tuple[Callable[[], float], keras.Model]:
+    """Return a function that makes `steps` steps in one call of the graph, as a training makes
+    them, and returns the loss; and the network.
+    """
     config = config_file.load(
         ROOT / "pipelines" / "classification" / "digits.yaml",
         [
-            f"model.backbone={network}",
+            f"model.backbone={name}",
             f"prepare.size=[{size}, {size}]",
             "prepare.channels=3",
             f"train.batch_size={batch_size}",
@@ -48,8 +57,9 @@ def main(network: str, size: int, classes: int, batch_size: int, steps: int) -> 
     task = load_task(config, Facts(tuple(map(str, range(classes)))))
     state, _ = build_state(config, task, examples=batch_size * 1000)
     run_steps = make_run_steps(state, task, config, tf.distribute.get_strategy())
-    answer(timed(lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"])))
+    network = state.networks["network"]
+    return lambda: float(run_steps(batches, tf.constant(steps))["losses"]["loss"]), network
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    answer(timed(runner(sys.argv[1], *map(int, sys.argv[2:]))[0]))

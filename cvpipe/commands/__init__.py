@@ -1,6 +1,5 @@
-"""The commands, a file each: `add` says what can be asked for, and the function it names does it
-and returns the exit code.
+"""The commands, one per file. `add` declares the options; the command's function returns the exit
+code.
 
-Every import that takes time is made inside that function, so that --help and wrong pipelines are
-answered at once.
+Slow imports are inside that function, so --help and errors about pipelines appear at once.
 """

@@ -36,13 +36,13 @@ def add(commands: Any) -> None:
         "--norm",
         choices=("linf", "l2"),
         default="linf",
-        help="linf limits each pixel, l2 the length of all changes (default: %(default)s)",
+        help="linf limits each pixel, l2 the norm of the whole change (default: %(default)s)",
     )
     parser.add_argument(
         "--steps", type=int, default=20, metavar="N", help="steps of pgd (default: %(default)s)"
     )
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
-    parser.add_argument("--limit", type=int, metavar="N", help="attack so many images only")
+    parser.add_argument("--limit", type=int, metavar="N", help="attack at most N images")
     parser.add_argument(
         "--to",
         metavar="DIR",
@@ -135,6 +135,6 @@ def _numbers(text: str) -> tuple[float, ...]:
         values = ()
     if not values or not all(0 <= value < float("inf") for value in values):
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no list of numbers from 0 on, such as 0,0.01,0.1"
+            f"'{text}' is not a list of numbers of at least 0, such as 0,0.01,0.1"
         )
     return values

@@ -10,19 +10,19 @@ from cvpipe.commands.command import add_command, add_examples, add_pipeline, pri
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
+    """Declare the command."""
     parser = add_command(
         commands, "baselines", baselines, "score scikit-learn's classifiers on a pipeline's images"
     )
     add_examples(parser, "cvpipe baselines pipelines/classification/digits.yaml --limit 500")
     add_pipeline(parser)
     parser.add_argument(
-        "--limit", metavar="N", help="train on no more than N images, short for --set data.limit=N"
+        "--limit", metavar="N", help="train on at most N images; short for --set data.limit=N"
     )
 
 
 def baselines(options: argparse.Namespace) -> int:
-    """Trains and scores the baselines, and prints a table."""
+    """Train and score the baselines, and print a table."""
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 

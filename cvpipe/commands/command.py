@@ -10,35 +10,34 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvpipe.errors import ConfigError, counted
+from cvpipe.errors import ConfigError, DataError, counted, instead_of_folder
+from cvpipe.export.about import find_artifact
 from cvpipe.json_files import jsonable
 
 Run = Callable[[argparse.Namespace], int]
-# Classes that are listed on the console.
+# Number of classes listed on the console.
 SHOWN_CLASSES = 20
 
 
 def add_command(
     commands: Any, name: str, run: Run, text: str, as_json: bool = True
 ) -> argparse.ArgumentParser:
-    """Declare a command. `run` takes its options and returns its exit code; `text` describes it.
+    """Declare a command. `run` takes the options and returns the exit code; `text` describes it.
 
-    `as_json` adds the option --json; the command then prints through `print_result`.
+    `as_json` adds the option --json; the command then prints by `print_result`.
     """
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     # The whole name, such as "data check", for messages.
     parser.set_defaults(command=run, name=parser.prog.partition(" ")[2])
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if as_json:
-        parser.add_argument(
-            "--json", action="store_true", help="print JSON on stdout and nothing else there"
-        )
+        parser.add_argument("--json", action="store_true", help="print only JSON on stdout")
     return parser
 
 
 def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
     """Add example command lines to the end of --help."""
-    # The formatter that keeps lines as they are doesn't wrap the description either.
+    # The formatter that keeps these lines doesn't wrap the description either.
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.fill(parser.description or "", 78)
     parser.epilog = "\n  ".join(["examples:", *lines])
@@ -74,7 +73,7 @@ def add_data_overrides(parser: argparse.ArgumentParser, more: str = "") -> None:
         metavar="data.KEY=VALUE",
         dest="overrides",
         help=(
-            f"where the data lies now, such as --set data.source.path=/data/photos{more}; can be"
+            f"where the data is now, such as --set data.source.path=/data/photos{more}; can be"
             " repeated"
         ),
     )
@@ -85,19 +84,39 @@ def add_snapshots(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshots",
         action="store_true",
-        help="take all snapshots of a run, kept by train.snapshots, instead of its best checkpoint",
+        help="use all snapshots of a run, kept by train.snapshots, instead of its best checkpoint",
     )
 
 
-def own_folder(folder: Path, mark: str, option: str) -> None:
-    """Makes a folder for what a command writes, or takes the one that it made before, which has a
-    file named `mark`.
+def is_run(path: Path) -> bool:
+    """True if a folder holds a run, False if an artifact may be there."""
+    return (path / "config.json").exists()
 
-    Args:
-        option: the option that would choose another.
+
+def artifact_folder(path: Path) -> Path:
+    """Return the folder of an artifact's version, where a run would have been taken, too.
 
     Raises:
-        ConfigError: the folder holds something else.
+        DataError: neither is there.
+    """
+    try:
+        return find_artifact(path)
+    except DataError:
+        missing = (
+            "neither a run nor an exported model is there; train a run with: cvpipe train"
+            " PIPELINE.yaml"
+        )
+        raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
+
+
+def own_folder(folder: Path, mark: str, option: str) -> None:
+    """Make a command's output folder, or reuse one that it made before, marked by the file `mark`.
+
+    Args:
+        option: the option that chooses the folder, for the error.
+
+    Raises:
+        ConfigError: the folder has other content.
     """
     if folder.exists() and not (folder / mark).exists() and any(folder.iterdir()):
         raise ConfigError(
@@ -108,12 +127,12 @@ def own_folder(folder: Path, mark: str, option: str) -> None:
 
 
 def print_result(options: argparse.Namespace, result: Any, lines: Sequence[str]) -> None:
-    """The result as one JSON object, or as lines for people."""
+    """Print the result as one JSON object, or as lines."""
     print(json.dumps(jsonable(result)) if options.json else "\n".join(lines))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines, with columns of equal width."""
+    """Format rows of cells as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -122,7 +141,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def class_lines(result: Mapping[str, Any]) -> list[str]:
-    """A table of the scores of each class, where the task has them; the report has all classes."""
+    """Return a table of scores by class, if the task has them; the report has all classes."""
     classes = result.get("per_class", {})
     if not classes:
         return []
@@ -130,7 +149,7 @@ def class_lines(result: Mapping[str, Any]) -> list[str]:
     left = len(classes) - len(shown)
     more = [f"and {counted(left, 'more class', 'more classes')}"] if left else []
     head = ["class", *shown[0][1]]
-    # A name may hold anything, such as a line break.
+    # A name may contain anything, such as a line break.
     rows = [
         [" ".join(name.split()), *(_cell(value) for value in own.values())] for name, own in shown
     ]
@@ -144,7 +163,7 @@ def _cell(value: float) -> str:
 
 
 def score_lines(result: Mapping[str, Any]) -> list[str]:
-    """The numbers among a result, a line each."""
+    """Return one line for each number in a result."""
     width = max(map(len, result))
     shown = {
         name: value

@@ -14,16 +14,16 @@ from cvpipe.commands.command import add_command, add_pipeline, aligned, own_fold
 
 
 def add(commands: Any) -> None:
-    """Declares the commands about data."""
-    text = "look at the data of a pipeline"
+    """Declare the commands about data."""
+    text = "check, download and pack data; find anchors"
     parser = commands.add_parser("data", help=text, description=text[0].upper() + text[1:] + ".")
     checks = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="name")
     command = add_command(
         checks,
         "check",
         check,
-        "read everything once: broken files, leaks between splits, near-duplicates, odd images"
-        " such as dark or blurry ones, sizes, classes",
+        "read all data once and report broken files, leaks between splits, near-duplicates, odd"
+        " images such as dark or blurry ones, sizes and classes",
     )
     add_pipeline(command)
     command.add_argument(
@@ -36,27 +36,27 @@ def add(commands: Any) -> None:
         checks,
         "anchors",
         anchors,
-        "find the anchors of a YOLO head, [height, width] each, by k-means on the sizes of the"
+        "find anchors for a YOLO head, [height, width] each, by k-means on the sizes of the"
         " training objects",
     )
     add_pipeline(command)
     command.add_argument(
-        "--anchors", metavar="K", type=int, default=6, help="how many (default: 6)"
+        "--anchors", metavar="K", type=int, default=6, help="number of anchors (default: 6)"
     )
     command = add_command(
         checks,
         "fetch",
         fetch,
-        "fetch a public data set into data/, or into the folder that CVPIPE_DATA names; without a"
-        " name, list the data sets",
+        "download a public data set into data/, or into the folder in CVPIPE_DATA; without a name,"
+        " list the data sets",
     )
     command.add_argument("set", metavar="NAME", nargs="?", help="a data set, such as bccd")
     command = add_command(
         checks,
         "pack",
         pack,
-        "write a source into a few large files (ArrayRecord) that are read by number, for many"
-        " images or remote storage; the same command resumes what was interrupted",
+        "pack a data set into a few large files (ArrayRecord) with random access, for many images"
+        " or remote storage; after an interruption, the same command resumes",
     )
     add_pipeline(command)
     command.add_argument(
@@ -69,34 +69,34 @@ def add(commands: Any) -> None:
         "--longest-side",
         metavar="N",
         type=int,
-        help="reduce images whose longer side has more pixels; annotations move along",
+        help="reduce images with a longer side of more than N pixels, and their annotations",
     )
     command.add_argument(
         "--quality",
         metavar="Q",
         type=int,
-        help="encode every image file anew, as JPEG of this quality, 1 to 100 (default: keep files"
-        " as they are, and encode reduced ones as JPEG of 95 or as PNG, as they were)",
+        help="re-encode all images as JPEG of this quality, 1 to 100 (default: keep files as they"
+        " are; reduced ones become JPEG of quality 95 or PNG, as before)",
     )
     command.add_argument(
         "--shard-size",
         metavar="MB",
         type=float,
         default=256.0,
-        help="size of each file, more or less (default: 256)",
+        help="approximate size of each file (default: 256)",
     )
     command.add_argument(
         "--workers",
         metavar="N",
         type=int,
         default=os.cpu_count() or 1,
-        help="files that are written at once (default: as many as there are cores)",
+        help="files that are written in parallel (default: the number of cores)",
     )
 
 
 def anchors(options: argparse.Namespace) -> int:
-    """Prints the sizes that a detector's training objects resemble most, for model.head.anchors,
-    which the pipeline may lack.
+    """Print anchors for the training objects of a detector. The pipeline may lack
+    model.head.anchors.
     """
     from cvpipe import config_file
     from cvpipe.errors import ConfigError
@@ -125,7 +125,7 @@ def anchors(options: argparse.Namespace) -> int:
         Quarantine(train, "train", config.data.max_bad_share),
     )
     found, fit = find_anchors(sizes, options.anchors, config.seed)
-    # Four digits: a pixel in ten thousand.
+    # Four digits resolve one pixel in ten thousand.
     rounded = [[round(float(side), 4) for side in anchor] for anchor in found]
     print_result(
         options,
@@ -139,7 +139,7 @@ def anchors(options: argparse.Namespace) -> int:
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Fetches a public data set, or lists those that there are."""
+    """Download a public data set, or list all."""
     from cvpipe.data.fetch import fetch as fetch_set
     from cvpipe.data.public_sets import PUBLIC_SETS
 
@@ -154,7 +154,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Checks the data of a pipeline; 1 where something in it is wrong."""
+    """Check the data of a pipeline; return 1 if there are problems."""
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 
@@ -197,7 +197,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Packs the data of a pipeline."""
+    """Pack the data of a pipeline."""
     from cvpipe import config_file
     from cvpipe.errors import ConfigError, counted
     from cvpipe.runtime import prepare_process
@@ -252,7 +252,7 @@ def pack(options: argparse.Namespace) -> int:
 
 
 def _progress(done_so: str) -> Callable[[int, int], None]:
-    """Says every ten seconds how far it is."""
+    """Return a function that prints the progress every ten seconds."""
     shown_at = time.monotonic()
 
     def show(done: int, examples: int) -> None:

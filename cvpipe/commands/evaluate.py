@@ -13,21 +13,21 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     add_snapshots,
+    artifact_folder,
     class_lines,
+    is_run,
     own_folder,
     print_result,
     score_lines,
 )
-from cvpipe.errors import ConfigError, DataError, instead_of_folder
+from cvpipe.errors import ConfigError
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
-    text = (
-        "score a run, several runs that answer together, or an exported artifact fed with raw bytes"
-    )
+    """Declare the command."""
+    text = "score a run, an ensemble of runs, or an exported artifact on the encoded images"
     parser = add_command(commands, "evaluate", evaluate, text)
     add_examples(
         parser,
@@ -65,7 +65,7 @@ def add(commands: Any) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Scores a run or an artifact on a split of its data."""
+    """Score a run or an artifact on a split of its data."""
     run = Run(options.paths[0])
     together = len(options.paths) > 1 or options.snapshots
     if options.mistakes:
@@ -76,7 +76,7 @@ def evaluate(options: argparse.Namespace) -> int:
         own_folder(options.mistakes, "mistakes.csv", "--mistakes")
     if together:
         result, lines = _ensemble([Run(path) for path in options.paths], options)
-    elif run.config_file.exists():
+    elif is_run(run.folder):
         result, lines = _run(run, options)
     else:
         result, lines = _artifact(options.paths[0], options)
@@ -133,16 +133,9 @@ def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, A
 
 
 def _artifact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from cvpipe.export.about import artifact_config, find_artifact
+    from cvpipe.export.about import artifact_config
 
-    try:
-        folder = find_artifact(path)
-    except DataError:
-        missing = (
-            "neither a run nor an exported model is there; train a run with: cvpipe train"
-            " PIPELINE.yaml"
-        )
-        raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
+    folder = artifact_folder(path)
     config = artifact_config(folder)
     prepare_process(config)
     from cvpipe.export.score import evaluate_artifact

@@ -20,10 +20,7 @@ from cvpipe.export.formats import NAMES
 def add(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(
-        commands,
-        "export",
-        export,
-        "turn a run, or several that answer together, into one SavedModel",
+        commands, "export", export, "export a run, or an ensemble of runs, as one SavedModel"
     )
     add_examples(
         parser,
@@ -36,10 +33,10 @@ def add(commands: Any) -> None:
         metavar="RUN",
         nargs="+",
         type=Path,
-        help="such as runs/digits; of several, the mean of their answers",
+        help="such as runs/digits; the predictions of several are averaged",
     )
     add_snapshots(parser)
-    add_data_overrides(parser, ", or what is answered, such as --set 'export.png=[mask]'")
+    add_data_overrides(parser, ", or a key of export, such as --set 'export.png=[mask]'")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--to",
@@ -66,8 +63,8 @@ def add(commands: Any) -> None:
         choices=NAMES,
         dest="formats",
         help=(
-            "also write a file for this runtime, which answers prepared images as the artifact's"
-            " signature `tensor` does; can be repeated"
+            "also write a file for this runtime, with the artifact's signature `tensor`, which"
+            " takes prepared images; can be repeated"
         ),
     )
     parser.add_argument(
@@ -81,7 +78,7 @@ def add(commands: Any) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Export, check the artifact, and print where it is."""
+    """Export, check the artifact, and print its folder."""
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
@@ -127,8 +124,8 @@ def _export_keras(members: list[Any], options: argparse.Namespace) -> int:
 
     if len(members) > 1:
         raise ConfigError(
-            f"--keras {options.keras}: holds one network, and {len(members)} are to answer"
-            " together; give one run without --snapshots, or export a SavedModel with --to"
+            f"--keras {options.keras}: a .keras file has one network, not {len(members)}; give one"
+            " run without --snapshots, or export a SavedModel with --to"
         )
     result = export_keras(members[0], options.keras)
     lines = [f"network     {result['file']}", f"checkpoint  {result['checkpoint']}"]

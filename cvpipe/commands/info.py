@@ -1,4 +1,4 @@
-"""`cvpipe info`: what a bug report needs to know of this machine."""
+"""`cvpipe info`: facts on this machine for bug reports."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 from cvpipe import __version__
 from cvpipe.commands.command import add_command, aligned, print_result
 
-# Packages whose version decides behavior, and optional ones that add a command or a format.
+# Packages whose version matters, and optional ones that add a command or a format.
 PACKAGES = (
     *("tensorflow", "keras", "numpy", "protobuf", "pydantic", "tensorflow-datasets"),
     *("tf-models-official", "pillow", "libtpu", "ai-edge-litert", "onnxruntime", "openvino"),
     *("optuna", "ray"),
 )
-# Kernels are chosen by these.
+# Instruction sets that determine the choice of kernels.
 INSTRUCTIONS = (
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16"),
     *("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16"),
 )
-# Variables that change how TensorFlow and cvpipe run; no others are printed.
+# Environment variables that affect TensorFlow and cvpipe; no others are printed.
 VARIABLES = (
     *("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_NUM_INTRAOP_THREADS"),
     *("TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TPU_NAME"),
@@ -36,20 +36,15 @@ _GIB = 2**30
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
-    add_command(
-        commands,
-        "info",
-        info,
-        "show versions, processors and memory: what belongs into a bug report",
-    )
+    """Declare the command."""
+    add_command(commands, "info", info, "show versions, processors and memory, for bug reports")
 
 
 def info(options: argparse.Namespace) -> int:
-    """Prints what is known of the machine."""
+    """Print facts on the machine."""
     from cvpipe.runtime import quiet_tensorflow
 
-    # As the user set them: the next line sets some, too.
+    # Before the next line, which sets some itself.
     environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     quiet_tensorflow()
     cpu = Path("/proc/cpuinfo")
@@ -80,7 +75,7 @@ def cpu_facts(text: str) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the packages that are installed."""
+    """Return the versions of installed packages."""
     found = {}
     for name in PACKAGES:
         try:
@@ -91,7 +86,7 @@ def _versions() -> dict[str, str]:
 
 
 def _memory() -> dict[str, float]:
-    """GiB of memory and of the disk that the command runs on."""
+    """Return the sizes of the memory and of the current disk in GiB."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     free = os.sysconf("SC_AVPHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
@@ -102,13 +97,13 @@ def _memory() -> dict[str, float]:
         "disk_free": shutil.disk_usage(".").free / _GIB,
     }
     if text.isdecimal():
-        # A container may have less than its machine.
+        # A container may have less memory than its machine.
         values["container"] = int(text) / _GIB
     return {name: round(value, 1) for name, value in values.items()}
 
 
 def _devices() -> list[dict[str, Any]]:
-    """GPUs and TPUs that TensorFlow sees."""
+    """Return the GPUs and TPUs that TensorFlow sees."""
     import tensorflow as tf
 
     found = []

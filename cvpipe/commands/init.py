@@ -10,18 +10,18 @@ from typing import Any
 from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError
 
-# Named here, too: the parser doesn't wait for TensorFlow.
-TASKS = ("classification", "detection", "segmentation", "pose")
+# Repeated here, because the parser must not import TensorFlow.
+TASKS = ("classification", "detection", "segmentation", "pose", "anomaly")
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
+    """Declare the command."""
     parser = add_command(
         commands,
         "init",
         init,
-        "write a pipeline file for a folder or zip archive of labeled images, with defaults that"
-        " follow from the data",
+        "write a pipeline file for a folder or zip archive of labeled images, with defaults chosen"
+        " for the data",
     )
     add_examples(
         parser,
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
         "--task", choices=TASKS, help="task to learn (default: that of the annotations)"
     )
     parser.add_argument(
-        "--kind", metavar="KIND", help="kind of data.source, such as voc, where several formats fit"
+        "--kind", metavar="KIND", help="kind of data.source, such as voc, if several formats fit"
     )
     parser.add_argument(
         "--to", metavar="FILE", type=Path, help="the pipeline file (default: NAME.yaml)"
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
 
 
 def init(options: argparse.Namespace) -> int:
-    """Writes the pipeline file and says what was chosen."""
+    """Write the pipeline file and print the choices."""
     file = options.to or pipeline_file_of(options.data)
     if file.exists():
         raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
@@ -60,7 +60,7 @@ def draft_to(
 
     Raises:
         ConfigError: there is no such format, or the file can't be written.
-        DataError: the format can't be told, or the data can't be opened.
+        DataError: the format can't be detected, or the data can't be opened.
     """
     from cvpipe.runtime import quiet_tensorflow
 
@@ -81,7 +81,7 @@ def draft_to(
 
 
 def pipeline_file_of(data: str) -> Path:
-    """Return the file, in the folder of the command, that a data set's pipeline goes to."""
+    """Return the default pipeline file for a data set, in the current folder."""
     path = Path(data).resolve()
     stem = path.stem if path.is_file() else path.name
     return Path(
@@ -90,7 +90,7 @@ def pipeline_file_of(data: str) -> Path:
 
 
 def is_data(path: str) -> bool:
-    """True if a path is a folder or a zip archive, not a pipeline file."""
+    """Return True if a path is a folder or a zip archive, not a pipeline file."""
     from cvpipe.user_paths import find_path
 
     place = find_path(path)

@@ -14,7 +14,7 @@ COMPARE = "compare"
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
+    """Declare the command."""
     parser = add_command(commands, "models", models, "list the networks with their sizes")
     add_examples(
         parser,
@@ -27,20 +27,20 @@ def add(commands: Any) -> None:
         metavar="NAME",
         nargs="*",
         help=(
-            "the layers of this network; with compare before them, several networks side by side"
-            " and their measured latency"
+            "list the layers of this network; with 'compare' before several names, compare the"
+            " networks and measure their latency"
         ),
     )
     parser.add_argument(
         "--pipeline",
         metavar="PIPELINE.yaml",
-        help="the layers of a pipeline's own networks, heads included",
+        help="list the layers of a pipeline's networks, including heads",
     )
     parser.add_argument(
         "--draw",
         metavar="FILE.png",
         type=Path,
-        help="with compare: also draw latency over multiply-adds, with areas by parameters",
+        help="with compare: also plot latency over multiply-adds; areas show parameters",
     )
     parser.add_argument(
         "--set",
@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
 
 
 def models(options: argparse.Namespace) -> int:
-    """Prints what each network costs, or where a network's cost lies."""
+    """Print the sizes of all networks, or the layers of one."""
     names = options.names
     if options.pipeline is not None:
         if names:
@@ -118,7 +118,7 @@ def _compare(options: argparse.Namespace, names: Sequence[str]) -> int:
 
     described = [describe(name) for name in names]
     rows = [{**row, "latency_ms": latency(row["name"])} for row in described]
-    table = [["name", "parameters", "M mult-adds", "activations MB", "ms an image"]]
+    table = [["name", "parameters", "M mult-adds", "activations MB", "ms per image"]]
     table += [
         [
             row["name"],
@@ -136,7 +136,7 @@ def _compare(options: argparse.Namespace, names: Sequence[str]) -> int:
 
 
 def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
-    """Draw compared networks as Canziani et al. 2016 do, figure 2, without accuracy."""
+    """Draw compared networks like figure 2 of Canziani et al. 2016, without accuracy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -147,13 +147,13 @@ def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     axes.scatter([value / 1e6 for value in macs], times, s=areas, alpha=0.5)
     for row in rows:
         axes.annotate(row["name"], (row["macs"] / 1e6, row["latency_ms"]), fontsize=8)
-    axes.set(xscale="log", yscale="log", xlabel="million multiply-adds", ylabel="ms an image")
+    axes.set(xscale="log", yscale="log", xlabel="million multiply-adds", ylabel="ms per image")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
 
 
 def _overview(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each network."""
+    """Return a line for each network."""
     table = [
         [
             "name",
@@ -184,7 +184,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _table(row: dict[str, Any]) -> list[str]:
-    """The layers of a described network and their sums."""
+    """Return the table of a network's layers and their sums."""
     table = [["layer", "kind", "output", "parameters", "mult-adds", "activations", "sees"]]
     for layer in row["layers"]:
         field = layer["receptive_field"]

@@ -21,17 +21,17 @@ from cvpipe.prediction.shards import SHARD, Answer, write_shards
 HELP = """\
 Coordinates are in pixels of the original image. A box is
 {"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}.
-A mask is {"b64": a gray PNG in base64}; the PNG's values are class numbers.
-An artifact may have options of its own, such as --score-threshold of a
+A mask is {"b64": a gray PNG in base64}; the PNG's values are class ids.
+An artifact may have further options, such as --score-threshold of a
 detector; "cvpipe predict ARTIFACT --help" lists them.
 """
 
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    # It prints nothing but JSON anyway; all commands that print answers take the option.
+    # The output is always JSON, but all commands with results have the option.
     parser = add_command(
-        commands, "predict", predict, "answer images with an artifact, one JSON line each"
+        commands, "predict", predict, "predict images with an artifact; one JSON line per image"
     )
     parser.add_argument(
         "artifact", metavar="ARTIFACT", type=Path, help="such as saved_models/digits"
@@ -50,8 +50,8 @@ def add(commands: Any) -> None:
         metavar="DIR",
         type=Path,
         help=(
-            f"write the answers to files in DIR, {SHARD} a file, in place of stdout; the same"
-            " command goes on where one was stopped"
+            f"write the answers to files in DIR, {SHARD} per file, instead of stdout; after an"
+            " interruption, the same command resumes"
         ),
     )
     parser.add_argument(
@@ -65,8 +65,8 @@ def add(commands: Any) -> None:
         metavar="DIR",
         type=Path,
         help=(
-            "write each mask to DIR/<image>.mask.png; the answer then has the file's name in place"
-            " of the mask"
+            "write each mask to DIR/<image>.mask.png; the answer then has the name of the file"
+            " instead of the mask"
         ),
     )
     parser.epilog = HELP
@@ -79,7 +79,7 @@ def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
     settings: dict[str, dict[str, Any]] = {}
     for word in words:
-        # What is wrong with it is said when it is opened.
+        # Opening the artifact later raises the error.
         with suppress(DataError, OSError):
             settings = _settings(read_about(find_artifact(word)))
             break
@@ -96,13 +96,13 @@ def add_settings(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the inputs of an artifact that may be left out, with their defaults."""
+    """Return the optional inputs of an artifact, with their defaults."""
     inputs = about["signatures"].get("serving_default", {"inputs": {}})["inputs"]
     return {name: own for name, own in inputs.items() if "default" in own}
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Print a line of JSON an image; 1 where one of them can't be answered."""
+    """Print a line of JSON per image; return 1 if one of them has an error."""
     from cvpipe.export.about import find_artifact, read_about
     from cvpipe.runtime import choose_kernels
 
@@ -118,7 +118,7 @@ def predict(options: argparse.Namespace) -> int:
     from cvpipe.export.artifact import open_artifact
 
     outputs = Outputs(options.draw, options.masks)
-    # Loading takes seconds, which a folder that is refused or finished doesn't need.
+    # Loading takes seconds, so first check that there is something to do.
     artifact = cache(partial(open_artifact, folder))
 
     def answer(images: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
@@ -140,7 +140,7 @@ def _predict_to(
     artifact: Path,
     settings: Settings,
 ) -> int:
-    """Write answers to files, and print how many there are."""
+    """Write answers to files, and print their number."""
     outputs = {name: str(getattr(options, name) or "") for name in ("draw", "masks")}
     from cvpipe.export.manifest import MANIFEST
 

@@ -17,8 +17,8 @@ def add(commands: Any) -> None:
         commands,
         "preflight",
         preflight,
-        "check a pipeline against a TPU or GPU that isn't there: whether its training step compiles"
-        " and fits, and how fast it can be at most",
+        "check a pipeline for a TPU or GPU without having one: compilation, memory and an upper"
+        " bound of the speed",
     )
     add_pipeline(parser)
     parser.add_argument(
@@ -28,26 +28,24 @@ def add(commands: Any) -> None:
         "--what",
         default="train,serve",
         metavar="PARTS",
-        help="train, the whole training step; serve, the artifact's signature `tensor` (default:"
+        help="train: the whole training step; serve: the artifact's signature `tensor` (default:"
         " %(default)s)",
     )
     parser.add_argument(
         "--largest-batch",
         action="store_true",
-        help="also find the largest batch of a training step that fits; compiles three times or"
-        " more",
+        help="also find the largest batch that fits; compiles three times or more",
     )
     parser.add_argument(
         "--save",
         metavar="DIR",
         type=Path,
-        help="keep StableHLO, compiled executables and their costs; what is there isn't compiled"
-        " again",
+        help="keep StableHLO, executables and their costs; existing ones aren't compiled again",
     )
 
 
 def preflight(options: argparse.Namespace) -> int:
-    """Check a pipeline; 1 where it doesn't compile or fit."""
+    """Check a pipeline; return 1 if it doesn't compile or fit."""
     from cvpipe import config_file
     from cvpipe.preflight.targets import find_target
     from cvpipe.runtime import prepare_process

@@ -10,7 +10,7 @@ from cvpipe.commands.command import add_command
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
+    """Declare the command."""
     command = add_command(
         commands,
         "schema",

@@ -24,14 +24,14 @@ def add(commands: Any) -> None:
         commands,
         "serve",
         serve,
-        "answer requests for exported models: TensorFlow Serving's REST API, images by curl",
+        "serve exported models by the REST APIs of TensorFlow Serving and KServe, or by gRPC",
         as_json=False,
     )
     parser.add_argument(
         "folder",
         metavar="DIR",
         type=Path,
-        help="a folder of models, or one model, such as saved_models; what changes there is served",
+        help="a folder of models, or one model, such as saved_models; new versions are loaded",
     )
     _add_addresses(parser)
     _add_versions(parser)
@@ -65,7 +65,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--allow-reload",
         action="store_true",
-        help="let clients of gRPC choose the versions that are served",
+        help="allow gRPC clients to choose the versions to serve",
     )
     group.add_argument("--tls-cert", metavar="FILE", type=Path, help="a certificate in PEM: HTTPS")
     group.add_argument("--tls-key", metavar="FILE", type=Path, help="its key in PEM")
@@ -73,7 +73,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         "--api-keys",
         metavar="FILE",
         type=Path,
-        help="answer only requests with one of the keys in this file, one a line",
+        help="require one of the API keys in this file, one per line",
     )
     group.add_argument(
         "--access-log", action="store_true", help="log every request to stderr as JSON"
@@ -87,7 +87,7 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
         metavar="CHOICE",
         action="append",
         default=[],
-        help="all (the default), latest, or numbers such as 3,4; of one model digits:3; repeatable",
+        help="all (default), latest, or numbers such as 3,4; for one model, digits:3; repeatable",
     )
     group.add_argument(
         "--label",
@@ -101,34 +101,34 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=1.0,
-        help="time between two looks at the folder (default: %(default)s)",
+        help="interval of checking the folder (default: %(default)s)",
     )
 
 
 def _add_batching(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("batching of images across requests")
     group.add_argument(
-        "--max-batch", metavar="N", type=int, default=32, help="most images (default: %(default)s)"
+        "--max-batch", metavar="N", type=int, default=32, help="batch limit (default: %(default)s)"
     )
     group.add_argument(
         "--wait-micros",
         metavar="N",
         type=int,
         default=0,
-        help="how long a batch waits for more images (default: %(default)s)",
+        help="time that a batch waits for more images (default: %(default)s)",
     )
     group.add_argument(
         "--buckets",
         metavar="N,N",
         default="",
-        help="pad batches to these sizes, such as 1,8,32, where each new size costs a compilation",
+        help="pad batches to these sizes, such as 1,8,32, if each new size is compiled",
     )
     group.add_argument(
         "--batch-threads",
         metavar="N",
         type=int,
         default=2,
-        help="batches of a version computed at once (default: %(default)s)",
+        help="batches of a version computed in parallel (default: %(default)s)",
     )
 
 
@@ -139,14 +139,14 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=60.0,
-        help="most time for an answer (default: %(default)s)",
+        help="time limit for an answer (default: %(default)s)",
     )
     group.add_argument(
         "--grace",
         metavar="SECONDS",
         type=float,
         default=3.0,
-        help="time after SIGTERM for which requests are still taken, while /readyz says no"
+        help="time after SIGTERM in which requests are still accepted, while /readyz fails"
         " (default: %(default)s)",
     )
     group.add_argument(
@@ -154,15 +154,15 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=30.0,
-        help="most time for requests under way after that (default: %(default)s)",
+        help="time limit for requests in progress after that (default: %(default)s)",
     )
     for name, default, text in (
-        ("max-queue", 1024, "most images that wait for one version"),
-        ("max-instances", 1024, "most images or instances of a request"),
-        ("max-pixels", 50_000_000, "most pixels of an image"),
-        ("max-body", 64, "most MiB of a body"),
+        ("max-queue", 1024, "largest number of waiting images per version"),
+        ("max-instances", 1024, "largest number of images or instances per request"),
+        ("max-pixels", 50_000_000, "largest number of pixels of an image"),
+        ("max-body", 64, "largest body in MiB"),
         ("max-connections", 512, "most connections"),
-        ("threads", 4, "requests answered at once that aren't batched"),
+        ("threads", 4, "unbatched requests answered in parallel"),
     ):
         group.add_argument(
             f"--{name}", metavar="N", type=int, default=default, help=f"{text} (default: {default})"
@@ -170,13 +170,13 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM; what was asked before that is answered."""
+    """Serve until Ctrl-C or SIGTERM; requests in progress are finished."""
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()
     from cvpipe.serving.server import make_server
 
-    # Threads that have computed a batch would wait five milliseconds for Python's lock.
+    # By default, threads with a finished batch would wait five milliseconds for Python's lock.
     sys.setswitchinterval(0.001)
     settings = settings_of(options)
     with make_server(options.folder, options.host, options.port, settings) as server:
@@ -184,7 +184,7 @@ def serve(options: argparse.Namespace) -> int:
         scheme = "https" if settings.tls_cert else "http"
         address = f"{scheme}://{host}:{server.server_port}"
         print(f"serving {options.folder} at {address} (Ctrl-C stops)", file=sys.stderr, flush=True)
-        # Who presses Ctrl-C sends no requests meanwhile.
+        # After Ctrl-C no grace period is needed.
         grace: dict[int, float] = {signal.SIGINT: 0.0, signal.SIGTERM: options.grace}
         with on_signals(lambda number: server.stop(grace[number]), once=True):
             server.serve_forever()
@@ -196,7 +196,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings of a command line.
 
     Raises:
-        ConfigError: one of them makes no sense.
+        ConfigError: an option is invalid.
     """
     from cvpipe.serving.settings import Settings, read_api_keys
     from cvpipe.serving.versions import parse_policy

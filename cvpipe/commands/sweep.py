@@ -11,8 +11,8 @@ from cvpipe.commands.command import add_command, add_examples, add_pipeline, ali
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
-    text = "search hyperparameters, or cross-validate, or both; or go on with that where it stopped"
+    """Declare the command."""
+    text = "search hyperparameters, cross-validate, or both; resume an interrupted sweep"
     parser = add_command(commands, "sweep", sweep, text)
     add_examples(
         parser, "cvpipe sweep photos.yaml --search optimizer.learning_rate=1e-3:1:log --trials 8"
@@ -24,12 +24,16 @@ def add(commands: Any) -> None:
         default=[],
         metavar="KEY=VALUES",
         help=(
-            "search a key: LOW:HIGH uniformly, LOW:HIGH:log by the logarithm, or the choices A,B,C;"
-            " can be repeated"
+            "search a key: LOW:HIGH is uniform, LOW:HIGH:log log-uniform, A,B,C are choices; can be"
+            " repeated"
         ),
     )
     parser.add_argument(
-        "--trials", type=int, default=10, metavar="N", help="trials a round (default: %(default)s)"
+        "--trials",
+        type=int,
+        default=10,
+        metavar="N",
+        help="trials per round (default: %(default)s)",
     )
     parser.add_argument(
         "--rounds",
@@ -37,7 +41,7 @@ def add(commands: Any) -> None:
         default=1,
         metavar="R",
         help=(
-            "from the second on, ranges are narrowed around the best trials before (default:"
+            "rounds; from the second on, ranges are narrowed around the best trials (default:"
             " %(default)s)"
         ),
     )
@@ -45,7 +49,7 @@ def add(commands: Any) -> None:
         "--folds",
         type=int,
         metavar="K",
-        help="train each trial K times, each time with another part to validate on",
+        help="cross-validation: train each trial K times, each with another fold for validation",
     )
     parser.add_argument(
         "--run",
@@ -56,7 +60,7 @@ def add(commands: Any) -> None:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    """Makes the trials, and prints them best first."""
+    """Run the trials, and print them, best first."""
     from cvpipe.runtime import quiet_tensorflow
     from cvpipe.search.plan import Plan
 
@@ -72,7 +76,7 @@ def sweep(options: argparse.Namespace) -> int:
     quiet_tensorflow()
     import tensorflow as tf
 
-    # Trials are processes of their own, and this one would hold the memory of GPUs that they need.
+    # Trials are separate processes, and this one must not occupy the GPU memory that they need.
     tf.config.set_visible_devices([], "GPU")
     from cvpipe.search.sweep import sweep as run_sweep
 

@@ -1,4 +1,4 @@
-"""`cvpipe train`, and the checks before it: `cvpipe train --sanity`."""
+"""`cvpipe train` and its checks, `cvpipe train --sanity`."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ from cvpipe.errors import ConfigError
 if TYPE_CHECKING:
     from cvpipe.config import Config
 
-# Fewer say nothing, least of all in a range test over seven powers of ten.
+# Fewer steps are too few, above all for a range test over seven powers of ten.
 MIN_SANITY_STEPS = 20
 
 
 def add(commands: Any) -> None:
-    """Declares the command."""
-    parser = add_command(
-        commands, "train", train, "train a pipeline, or go on with its run where it stopped"
-    )
+    """Declare the command."""
+    parser = add_command(commands, "train", train, "train a pipeline, or resume its run")
     add_examples(
         parser,
         "cvpipe train pipelines/classification/digits.yaml",
@@ -45,27 +43,24 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="start anew; a run that exists is moved aside, not deleted",
+        help="start a new run; an existing one is moved aside, not deleted",
     )
     parser.add_argument(
         "--sanity",
         action="store_true",
-        help=(
-            "train nothing, but check that this pipeline can be trained; the report goes to the"
-            " folder RUN-sanity"
-        ),
+        help=("only check that the pipeline can be trained; the report is written to RUN-sanity"),
     )
     parser.add_argument(
         "--sanity-steps",
         metavar="N",
         type=int,
         default=300,
-        help="most train steps of each of the two checks that train (default: %(default)s)",
+        help="largest number of steps of each of two checks that train (default: %(default)s)",
     )
 
 
 def train(options: argparse.Namespace) -> int:
-    """Trains, and prints the test split's scores."""
+    """Train, and print the scores on the test split."""
     from cvpipe import config_file
     from cvpipe.runtime import prepare_process
 
@@ -85,10 +80,10 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _drafted(data: str) -> Path:
-    """Return the pipeline file of a folder or zip archive; the one that was drafted before goes on.
+    """Return the pipeline file of a folder or zip archive: an existing one, or a new draft.
 
     Raises:
-        ConfigError: the file is there, and of other data.
+        ConfigError: the existing file is for other data.
     """
     from cvpipe import config_file
 
@@ -100,7 +95,7 @@ def _drafted(data: str) -> Path:
                 f"{file}: a pipeline of {source.place}, not of {data}; train it by its name, or"
                 f" draft another: cvpipe init {data} --to FILE"
             )
-        print(f"going on with {file}", file=sys.stderr)
+        print(f"using the existing {file}", file=sys.stderr)
         return file
     _, _, lines = draft_to(file, data)
     print("\n".join([*lines, f"wrote     {file}"]), file=sys.stderr, flush=True)
@@ -108,9 +103,9 @@ def _drafted(data: str) -> Path:
 
 
 def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int:
-    """Prints a line a check.
+    """Run the checks, and print one line for each.
 
-    What is suspicious is no failure: a person decides, and programs look at "ok".
+    Suspicious results don't change the exit code; programs can read "ok".
     """
     if options.fresh:
         raise ConfigError(
@@ -130,7 +125,7 @@ def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int
         findings.append(finding)
         if not options.json:
             print(finding.line(), flush=True)
-        # Only now: a wrong pipeline leaves no folder.
+        # Only now, so a mistake in the pipeline leaves no folder.
         own_folder(folder, "report.md", "--run")
         write_sanity_report(findings, config, folder)
     report = folder / "report.md"

@@ -9,7 +9,7 @@ from typing import Any
 from cvpipe.commands.command import add_command, add_data_overrides, aligned, print_result
 from cvpipe.errors import ConfigError, UserError
 
-# Other processors round otherwise, which may move an example across a threshold.
+# Other processors round differently, which may move an example across a threshold.
 TOLERANCE = 0.005
 
 
@@ -19,21 +19,20 @@ def add(commands: Any) -> None:
         commands,
         "verify",
         verify,
-        "check that an artifact is as it was exported: its files, its operations and, given a"
-        " split, its scores",
+        "verify a copy of an artifact: its files, its operations and, with --split, its scores",
     )
     parser.add_argument(
         "artifact", metavar="ARTIFACT", type=Path, help="such as saved_models/digits"
     )
     parser.add_argument(
         "--split",
-        help="also score the artifact on this split, and compare with its scores at the export",
+        help="also score the artifact on this split, and compare with the scores at export",
     )
     add_data_overrides(parser)
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check an artifact; print what was found."""
+    """Verify an artifact, and print the result."""
     from cvpipe.export.about import find_artifact, read_about
     from cvpipe.runtime import quiet_tensorflow
 
@@ -62,7 +61,7 @@ def verify(options: argparse.Namespace) -> int:
 def _measure_again(
     folder: Path, about: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, tuple[float, float]]:
-    """Return the scores on a split at the export and now, by name."""
+    """Return the scores on a split, at export and now, by name."""
     from cvpipe.evaluation import numbers
     from cvpipe.export.about import artifact_config, artifact_facts
     from cvpipe.runtime import prepare_process
@@ -81,10 +80,10 @@ def _measure_again(
     scores = {name: (before[name], now[name]) for name in before.keys() & now.keys()}
     best = load_task(config, artifact_facts(folder)).best_by.score
     was, measured = scores[best]
-    # Not ">": that is also false of a NaN.
+    # Not ">", which is also False for NaN.
     if not abs(was - measured) <= TOLERANCE:
         raise UserError(
             f"{folder}: {best} on the {options.split} split is {measured:.4f}, and was {was:.4f} at"
-            " the export; the data, TensorFlow or the artifact changed"
+            " export; the data, TensorFlow or the artifact changed"
         )
     return {name: scores[name] for name in sorted(scores)}

@@ -1,10 +1,9 @@
-"""The typed pipeline: every key of a pipeline file, what it means and what it may be.
+"""The typed pipeline: every key of a pipeline file, its meaning, type and default.
 
-A pipeline is of one task, and each task has a file with a class of its own on the common base: what
-doesn't go together can't be written. Sections are frozen and strict: an unknown key or a wrong type
-is an error, never a guess. `config_file` reads files and overrides, and `config_errors` turns
-errors into sentences. TensorFlow is not imported here, so that a wrong pipeline is reported before
-it loads.
+Each task has its own file with a subclass of the common base, which allows only combinations that
+work. Sections are frozen and strict: an unknown key or a wrong type is an error. `config_file`
+reads files and overrides, and `config_errors` turns errors into sentences. TensorFlow is not
+imported here, so a mistake in a pipeline is reported at once.
 
 To add a task: write its class in a file of this folder, and add it to `Pipeline`.
 """
@@ -15,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cvpipe.config.anomaly import Anomaly
 from cvpipe.config.classification import Classification
 from cvpipe.config.detection import Detection
 from cvpipe.config.localization import Localization
@@ -23,6 +23,7 @@ from cvpipe.config.pose import Pose
 from cvpipe.config.segmentation import Segmentation
 
 __all__ = [
+    "Anomaly",
     "Classification",
     "Config",
     "Detection",
@@ -33,5 +34,6 @@ __all__ = [
 ]
 
 Pipeline = Annotated[
-    Classification | Detection | Localization | Pose | Segmentation, Field(discriminator="task")
+    Classification | Detection | Localization | Pose | Segmentation | Anomaly,
+    Field(discriminator="task"),
 ]

@@ -1,6 +1,6 @@
-"""Random changes to training images, by their `op`, and the mixing of two images into one.
+"""Augmentations, selected by `op`, and mixing of two images.
 
-Each task lists the operations that move what it learns along with the image.
+Each task lists the operations that support its annotations.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Flip(Augmentation):
     op: Literal["flip"]
     """Kind of operation."""
     direction: Literal["horizontal", "vertical"] = "horizontal"
-    """horizontal: left and right change places. vertical: top and bottom."""
+    """horizontal: swap left and right. vertical: swap top and bottom."""
     probability: Probability = 0.5
     """Probability of a change."""
 
@@ -72,9 +72,9 @@ class ShortSideCrop(Augmentation):
     op: Literal["short_side_crop"]
     """Kind of operation."""
     sides: tuple[Count, Count] = (256, 480)
-    """Smallest and largest length of the short side, pixels; both are drawn.
+    """Smallest and largest length of the short side in pixels, inclusive.
 
-    At least the network's input.
+    Not below the longer side of the network's input.
     """
 
     @model_validator(mode="after")
@@ -85,7 +85,7 @@ class ShortSideCrop(Augmentation):
 
 
 class Rotate(Augmentation):
-    """Turn around the center by a uniformly random angle."""
+    """Rotate around the center by a uniformly random angle."""
 
     op: Literal["rotate"]
     """Kind of operation."""
@@ -111,7 +111,7 @@ class Translate(Augmentation):
 
 
 class Shear(Augmentation):
-    """Slant horizontally by a uniformly random angle, around the center."""
+    """Shear horizontally around the center by a uniformly random angle."""
 
     op: Literal["shear"]
     """Kind of operation."""
@@ -133,21 +133,21 @@ class Expand(Augmentation):
     probability: Probability = 0.5
     """Probability of a change."""
     ratio: Annotated[float, Field(ge=1, le=8)] = 4.0
-    """The canvas has up to so many times the image's height and width."""
+    """Largest ratio of the canvas's height and width to the image's."""
 
 
 class IouCrop(Augmentation):
     """Crop a patch whose IoU with an object is at least a randomly chosen one (SSD, Liu et al.
     2015, section 2.2, "Data augmentation").
 
-    Each of `ious`, a patch of any IoU, and the whole image are equally likely; where no patch
-    reaches the chosen IoU, the choice is made again. Objects whose center is in the patch stay.
+    Each of `ious`, a patch of any IoU, and the whole image are equally likely. If no patch reaches
+    the chosen IoU, the choice is made again. Objects with their center in the patch are kept.
     """
 
     op: Literal["iou_crop"]
     """Kind of operation."""
     ious: tuple[Probability, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
-    """The smallest IoU of a patch with one of the objects."""
+    """Minimum IoUs of a patch with one of the objects."""
     scale: Range = (0.3, 1.0)
     """Smallest and largest share of the image's height, and of its width."""
     aspect: Range = (0.5, 2.0)
@@ -162,8 +162,8 @@ class IouCrop(Augmentation):
 
 
 class ScaleJitter(Augmentation):
-    """Resize by a random factor and aspect, then crop or pad with the mean color to the size
-    before (Redmon and Farhadi 2018).
+    """Resize by a random factor and aspect ratio, then crop or pad with the mean color to the
+    original size (Redmon and Farhadi 2018).
     """
 
     op: Literal["scale_jitter"]
@@ -180,7 +180,7 @@ class ScaleJitter(Augmentation):
 
 
 class Mosaic(Augmentation):
-    """Four training images in one, around a random center (YOLOv4, Bochkovskiy et al. 2020, section
+    """Join four training images around a random center (YOLOv4, Bochkovskiy et al. 2020, section
     3.3).
     """
 
@@ -217,8 +217,8 @@ class ObjectMixUp(Augmentation):
 
 
 class Lens(Augmentation):
-    """Bend like a lens: barrel or pincushion distortion by a uniformly random amount (Brown 1966,
-    first radial term).
+    """Distort like a lens: barrel or pincushion distortion by a uniformly random amount (Brown
+    1966, first radial term).
     """
 
     op: Literal["lens"]
@@ -232,18 +232,18 @@ class Lens(Augmentation):
 
 
 class Elastic(Augmentation):
-    """Bend smoothly and at random, by displacements drawn on a coarse grid (Simard et al. 2003;
-    Ronneberger et al. 2015, U-Net).
+    """Deform smoothly by random displacements on a coarse grid (Simard et al. 2003; Ronneberger et
+    al. 2015, U-Net).
     """
 
     op: Literal["elastic"]
     """Kind of operation."""
     share: Annotated[float, Field(ge=0, le=0.2)] = 0.02
-    """Standard deviation of the displacements down and across, as a share of the image's shorter
-    side (U-Net: 10 of 512 pixels).
+    """Standard deviation of the vertical and horizontal displacements, as a share of the image's
+    shorter side (U-Net: 10 of 512 pixels).
     """
     points: Annotated[int, Field(ge=2, le=32)] = 3
-    """Points of the grid each way: the fewer, the smoother.
+    """Number of grid points along each side; fewer are smoother.
 
     If the displacements of adjacent points differ by more than their distance, the image folds.
     """
@@ -254,8 +254,8 @@ class Elastic(Augmentation):
 
 
 class ScaleCrop(Augmentation):
-    """Resize by a random factor, then crop the network's input at a random place; what is smaller
-    gets a border of the mean color.
+    """Resize by a random factor, then crop the network's input at a random place. Smaller images
+    get a border of the mean color.
     """
 
     op: Literal["scale_crop"]
@@ -270,18 +270,18 @@ class ScaleCrop(Augmentation):
 
 
 class BalancedScaleCrop(ScaleCrop):
-    """Resize by a random factor, then crop the network's input at a random place, or around a rare
-    class; what is smaller gets a border of the mean color, which is ignored.
+    """Resize by a random factor, then crop the network's input at a random place or around a rare
+    class. Smaller images get a border of the mean color, which is ignored.
     """
 
     balance: Probability = 0.0
-    """Probability that the crop is laid around a pixel of a class drawn among those in the image,
-    so that rare ones are seen.
+    """Probability that the crop is placed around a pixel of a random class of the image, which
+    shows rare classes more often.
     """
 
 
 class ColorJitter(Augmentation):
-    """Change brightness, contrast, saturation and hue, in this order, each by a uniform random
+    """Change brightness, contrast, saturation and hue, in this order, each by a uniformly random
     amount.
     """
 
@@ -294,7 +294,7 @@ class ColorJitter(Augmentation):
     saturation: Probability = 0.0
     """Saturation likewise; color images only."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Hue turns by −h to +h of the full circle; color images only."""
+    """Hue is rotated by −h to +h of the full circle; color images only."""
 
 
 class PcaLighting(Augmentation):
@@ -309,7 +309,7 @@ class PcaLighting(Augmentation):
 
 
 class Grayscale(Augmentation):
-    """Take the color away; the number of channels stays."""
+    """Remove the color; the number of channels stays."""
 
     op: Literal["grayscale"]
     """Kind of operation."""
@@ -338,8 +338,8 @@ class Erase(Augmentation):
 
 
 class Cutout(Augmentation):
-    """Cover a square whose center is anywhere in the image, so that some of it may lie outside
-    (DeVries and Taylor 2017).
+    """Cover a square around a random pixel; it may extend beyond the image (DeVries and Taylor
+    2017).
     """
 
     op: Literal["cutout"]
@@ -354,7 +354,7 @@ class RandAugment(Augmentation):
     op: Literal["rand_augment"]
     """Kind of operation."""
     layers: Count = 2
-    """Operations an image goes through, drawn with replacement; N in the paper."""
+    """Number of operations per image, drawn with replacement; N in the paper."""
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
     """Strength of the operations; M in the paper. 10 is the upper end of AutoAugment's ranges;
     larger values exceed them.
@@ -362,20 +362,19 @@ class RandAugment(Augmentation):
 
 
 class AutoAugment(Augmentation):
-    """A policy that was found by search: two operations with their probabilities and magnitudes
-    (Cubuk et al. 2018, AutoAugment).
+    """A policy found by search: pairs of operations with probabilities and magnitudes (Cubuk et al.
+    2018, AutoAugment).
     """
 
     op: Literal["auto_augment"]
     """Kind of operation."""
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
-    """The data set that the policy was found on (the paper's appendix). Magnitudes are those of the
-    authors' code for that data set: a higher level solarizes and posterizes less with imagenet, and
-    more with cifar10 and svhn.
+    """Data set of the policy (the paper's appendix). Magnitudes are those of the authors' code for
+    it: a higher level solarizes and posterizes less with imagenet, and more with cifar10 and svhn.
     """
 
 
-# These change any image, whatever is learned from it.
+# Operations for any image, whatever its annotations.
 AnyImage = (
     Flip
     | PadCrop
@@ -404,9 +403,7 @@ class MixUp(Section):
 
 
 class CutMix(Section):
-    """Cut a rectangle out of one image, put it into another, and share the label by area (Yun et
-    al. 2019).
-    """
+    """Paste a rectangle of one image into another; weight labels by area (Yun et al. 2019)."""
 
     op: Literal["cutmix"]
     """Kind of operation."""

@@ -1,4 +1,4 @@
-"""Formats of labeling tools that say which boxes are in an image."""
+"""Formats of labeling tools for boxes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cvpipe.config.source import Source
 
 
 class ToolBoxes(Source):
-    """Boxes as a labeling tool exports them. Polygons, circles and ellipses give the box around
-    them.
+    """Boxes exported by a labeling tool. Of polygons, circles and ellipses, the bounding box is
+    taken.
     """
 
     path: str
@@ -22,8 +22,8 @@ class ToolBoxes(Source):
     alphabetical order.
     """
     upright: bool = True
-    """true: boxes lie on the photo turned upright as its Exif says; false: on the photo as it is
-    stored. The key decides only where the stated size fits both, or is missing.
+    """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
+    photo. Used only if the stated size fits both, or is missing.
     """
 
     @field_validator("classes")
@@ -36,15 +36,14 @@ class ToolFiles(ToolBoxes):
     """Boxes in a file per split."""
 
     train: str
-    """The file of the training split, as seen from `path`; without a test file, that of everything.
-    """
+    """The file of the training split, relative to `path`; without a test file, of all images."""
     validation: str | None = None
-    """The file of the validation split; leave out to hold some training images out."""
+    """The file of the validation split; omit to hold out some training images."""
     test: str | None = None
-    """The file of the test split; leave out to hold some images out."""
+    """The file of the test split; omit to hold out some images."""
     images: str = ""
-    """The folder that the images' paths begin at, as seen from `path`. First folders of a path that
-    aren't there, as in URLs, are left out.
+    """Folder that image paths are relative to; itself relative to `path`. Leading folders of a path
+    that don't exist, as in URLs, are ignored.
     """
 
     @property
@@ -56,7 +55,7 @@ class ToolFiles(ToolBoxes):
 
 class LabelMe(ToolBoxes):
     """LabelMe's JSON files, one beside each image, or with the image's path in `imagePath`. Folders
-    named train, val and test make the splits.
+    named train, val and test are the splits.
     """
 
     kind: Literal["labelme"]
@@ -64,7 +63,7 @@ class LabelMe(ToolBoxes):
 
 
 class Kitti(ToolBoxes):
-    """KITTI's text files, one an image, in a folder label_2 beside image_2. Objects of the type
+    """KITTI's text files, one per image, in a folder label_2 beside image_2. Objects of the type
     DontCare are left out and counted.
     """
 
@@ -98,7 +97,7 @@ class Via(ToolFiles):
     kind: Literal["via"]
     """Kind of format."""
     attribute: str | None = None
-    """The region attribute with the class; leave out where regions have one attribute."""
+    """The region attribute with the class; omit if regions have one attribute."""
 
 
 class BoxCsv(ToolFiles):
@@ -124,7 +123,7 @@ class BoxCsv(ToolFiles):
     """true: coordinates are fractions of the image, as in Open Images; false: pixels from 0."""
     names: str | None = None
     """A table without headings of the labels' names, such as Open Images'
-    class-descriptions-boxable.csv, as seen from `path`.
+    class-descriptions-boxable.csv, relative to `path`.
     """
 
 

@@ -31,9 +31,9 @@ class ClassificationPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "crop", "letterbox"] = "stretch"
-    """stretch: to `size`, whatever the aspect. crop: keep the aspect, fill `size`, cut the middle
-    out. letterbox: keep the aspect, show everything in the middle of `size`; what is left over has
-    the color of `mean`, or middle gray where the training set gives it.
+    """stretch: to `size`, ignoring the aspect ratio. crop: keep the aspect ratio, fill `size`, take
+    the center. letterbox: keep the aspect ratio, show the whole image; bars have the color of
+    `mean`, or middle gray if `mean` comes from the training set.
     """
 
 
@@ -74,23 +74,23 @@ class SquaredHingeLoss(Loss):
 
 
 class BinaryLoss(Loss):
-    """A cross-entropy of its own for every class, summed."""
+    """Sum of one binary cross-entropy per class."""
 
     kind: Literal["binary"]
     """Kind of loss."""
 
 
 class FocalLoss(Loss):
-    """Binary, with easy examples weighing less (Lin et al. 2017); every class's probability starts
-    out at 0.01, as there.
+    """Binary cross-entropy with less weight on easy examples (Lin et al. 2017). As in the paper,
+    the initial probability of every class is 0.01.
     """
 
     kind: Literal["focal"]
     """Kind of loss."""
     focal_gamma: NonNegative = 2.0
-    """γ: the larger, the less an easy example weighs."""
+    """γ: larger values give easy examples less weight."""
     focal_alpha: Share = 0.25
-    """Weight of the true class; the others weigh 1 − this."""
+    """Weight of the true class; that of the others is 1 − this."""
 
 
 ClassificationLoss = Annotated[
@@ -102,7 +102,7 @@ class ClassificationExport(Export):
     """The SavedModel."""
 
     top_k: Count = 5
-    """Number of most probable classes that an answer names; at most the number of classes."""
+    """Number of most probable classes in an answer; at most the number of classes."""
 
 
 class Classification(Config):
@@ -115,7 +115,7 @@ class Classification(Config):
     augment: tuple[ClassificationAugmentation, ...] = ()
     """Random changes to training images, in this order."""
     mix: tuple[Mix, ...] = ()
-    """Random mixing of two prepared training images; of several, each pair takes one at random."""
+    """Random mixing of two prepared training images; each pair draws one of several."""
     prepare: ClassificationPrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
     test_time: TestTime = TestTime()
@@ -134,20 +134,20 @@ class Classification(Config):
 
     @property
     def viewing(self) -> TestTime:
-        """The views of an image that is answered."""
+        """The views of an image at test time."""
         return self.test_time
 
     def with_one_view(self) -> Self:
-        """Return a copy that shows every image once, as the network takes it."""
+        """Return a copy with a single view of every image."""
         return self.model_copy(update={"test_time": TestTime()})
 
     def without_augmentation(self) -> Self:
-        """Return a copy that trains on images as they are."""
+        """Return a copy without augmentation."""
         return self.model_copy(update={"augment": (), "mix": ()})
 
     def random_in_training(self) -> dict[str, Any]:
-        """Keys whose value makes the loss of the same weights differ from step to step, and their
-        values.
+        """Return keys, with their values, that make the loss for the same weights vary from step to
+        step.
         """
         return {
             **super().random_in_training(),

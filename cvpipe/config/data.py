@@ -26,7 +26,7 @@ class Idx(Source):
     kind: Literal["idx"]
     """Kind of format."""
     path: str
-    """A folder with the four files, or a zip archive that holds them.
+    """A folder or zip archive with the four files.
 
     Relative to where the command runs.
     """
@@ -40,23 +40,21 @@ class Idx(Source):
 
 
 class Folder(Source):
-    """A folder per class, its images inside; or train/, validation/ and test/ folders of such
-    folders.
-    """
+    """A folder per class with its images, optionally below train/, validation/ and test/."""
 
     kind: Literal["folder"]
     """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     root: str = ""
-    """The folder in it that the folders of classes or splits lie in, as seen from `path`."""
+    """Folder that contains the folders of classes or splits, relative to `path`."""
 
 
 class ClassNames(Section):
-    """A table that gives the labels of a csv their names."""
+    """A table with the names of labels."""
 
     file: str
-    """The table, as seen from the source's path; it has a header."""
+    """The table, relative to the source's path; it has a header."""
     label: str
     """Heading of the column with the labels."""
     name: str
@@ -69,20 +67,20 @@ class Csv(Source):
     kind: Literal["csv"]
     """Kind of format."""
     path: str
-    """The folder, or the zip archive, that tables and images lie in.
+    """Folder or zip archive with tables and images.
 
     Relative to where the command runs.
     """
     train: str
-    """The table of the training split, as seen from `path`; without a test table, the table of
+    """The table of the training split, relative to `path`; without a test table, the table of
     everything.
     """
     validation: str | None = None
-    """The table of the validation split; leave out to hold some training images out."""
+    """The table of the validation split; omit to hold out some training images."""
     test: str | None = None
-    """The table of the test split; leave out to hold some images out."""
+    """The table of the test split; omit to hold out some images."""
     images: str = ""
-    """The folder that the paths in the tables begin at, as seen from `path`."""
+    """Folder that paths in the tables are relative to; itself relative to `path`."""
     header: bool = True
     """True if the first row holds column headings."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
@@ -92,7 +90,7 @@ class Csv(Source):
     label_column: str = "1"
     """The column with the labels: its heading, or its position counted from 0."""
     names: ClassNames | None = None
-    """Table with the names of the labels; leave out to use the labels as class names."""
+    """Table with the names of the labels; omit to use the labels as class names."""
 
     @model_validator(mode="after")
     def _two_columns(self) -> Csv:
@@ -111,25 +109,25 @@ class Csv(Source):
 
 
 class OneHot(Source):
-    """Tables with a row per image, and a column per class that is 1 for the image's class and 0
-    else, as Roboflow's "multi-class" CSV. Images of no class or of several are left out.
+    """Tables with a row per image, and a column per class that is 1 for the image's class, else 0,
+    such as Roboflow's "multi-class" CSV. Images without a class or with several are left out.
     """
 
     kind: Literal["one_hot_csv"]
     """Kind of format."""
     path: str
-    """The folder, or the zip archive, that tables and images lie in.
+    """Folder or zip archive with tables and images.
 
     Relative to where the command runs.
     """
     train: str
-    """The table of the training split, as seen from `path`; without a test table, the table of
-    everything. Images' paths are seen from the table's folder, or from `path`.
+    """The table of the training split, relative to `path`; without a test table, the table of
+    everything. Image paths are relative to the table's folder, or to `path`.
     """
     validation: str | None = None
-    """The table of the validation split; leave out to hold some training images out."""
+    """The table of the validation split; omit to hold out some training images."""
     test: str | None = None
-    """The table of the test split; leave out to hold some images out."""
+    """The table of the test split; omit to hold out some images."""
     path_column: str = "0"
     """The column with the images' paths: its heading, or its position counted from 0."""
 
@@ -148,18 +146,18 @@ class Tfds(Source):
     name: str
     """Such as cifar10, or imagenette/320px:1.0.0."""
     data_dir: str | None = None
-    """Folder with the prepared data sets; leave out for the default of TensorFlow Datasets,
+    """Folder with the prepared data sets; omit for the default of TensorFlow Datasets,
     ~/tensorflow_datasets.
     """
     download: bool = False
-    """Fetch and prepare it where it isn't there yet."""
+    """Download and prepare the data set if it isn't there."""
     train: str = "train"
     """The training split, as an expression such as train[:80%]; without a test split, everything.
     """
     validation: str | None = None
-    """The validation split; leave out to hold some training images out."""
+    """The validation split; omit to hold out some training images."""
     test: str | None = "test"
-    """The test split; null to hold some images out."""
+    """The test split; null to hold out some images."""
     image: str = "image"
     """The feature with the image."""
 
@@ -189,7 +187,7 @@ class TfdsMasks(Tfds):
     mask: str
     """The feature with the mask, such as segmentation_mask."""
     classes: tuple[str, ...] = ()
-    """Class names in the order of the mask's values; empty: those that the feature brings."""
+    """Class names in the order of the mask's values; empty: those of the feature."""
     first_value: Annotated[int, Field(ge=0)] = 0
     """The mask's value of the first class; 1 for oxford_iiit_pet."""
     ignore_indices: tuple[Index, ...] = (255,)
@@ -204,7 +202,7 @@ class TfdsMasks(Tfds):
 class DigitScenes(Source):
     """scikit-learn's handwritten digits, enlarged, on cluttered backgrounds, with their boxes.
 
-    Drawn when opened, nothing is downloaded.
+    Drawn when opened; nothing is downloaded.
     """
 
     kind: Literal["digit_scenes"]
@@ -214,17 +212,17 @@ class DigitScenes(Source):
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
     train: Count = 2_000
-    """Scenes to train on."""
+    """Number of training scenes."""
     validation: Count = 200
-    """Scenes to choose the best checkpoint with."""
+    """Number of validation scenes."""
     test: Count = 400
-    """Scenes to test on. No two splits show the same handwriting."""
+    """Number of test scenes. Splits don't share handwriting."""
     most_digits: Count = 6
-    """A scene has one to so many digits."""
+    """Largest number of digits in a scene; the smallest is 1."""
     digit_sizes: tuple[Count, Count] = (16, 48)
-    """Smallest and largest height of a digit, pixels, some of it margin."""
+    """Smallest and largest height of a digit in pixels, including its margin."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Chooses the scenes."""
+    """Random seed of the scenes."""
 
     @model_validator(mode="after")
     def _digits_fit(self) -> DigitScenes:
@@ -245,23 +243,23 @@ class DigitSceneMasks(DigitScenes):
     """
 
     masks: Literal[True] = True
-    """In segmentation always true."""
+    """Always true in segmentation."""
 
 
 class VocSplit(Section):
-    """A split of a voc source: a folder of images, and a folder of XML files with the same names
-    but for the extension. They may be the same folder.
+    """A split of a voc source: a folder of images, and a folder of XML files with the same names.
+    They may be the same folder.
     """
 
     images: str
-    """The folder of the images, as seen from the source's root."""
+    """The folder of the images, relative to the source's root."""
     annotations: str
-    """The folder of the XML files, as seen from the source's root."""
+    """The folder of the XML files, relative to the source's root."""
 
 
 class Voc(Source):
-    """Pascal VOC's layout: an XML file of objects per image. Splits are made by lists, by folders
-    named train, val and test, or by the keys `train`, `validation` and `test`.
+    """Pascal VOC's layout: an XML file per image. Splits come from lists, from folders named train,
+    val and test, or from the keys `train`, `validation` and `test`.
     """
 
     kind: Literal["voc"]
@@ -269,25 +267,25 @@ class Voc(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     root: str = ""
-    """The folder that all other folders lie in, as seen from `path`, such as VOCdevkit/VOC2007."""
+    """Folder that contains all other folders, relative to `path`, such as VOCdevkit/VOC2007."""
     images: str = "JPEGImages"
-    """The folder of the images; "." is the root itself. Where `images` and `annotations` are left
-    out and neither folder exists, images and XML files are looked for in the root.
+    """The folder of the images; "." is the root itself. If `images` and `annotations` are omitted
+    and neither folder exists, both are the root.
     """
     annotations: str = "Annotations"
     """The folder of the XML files, which may be the folder of the images."""
     lists: str = "ImageSets/Main"
     """The folder of the lists train.txt (or trainval.txt), val.txt and test.txt, with the name or
     path of an image in each line. Without lists, folders named train, val and test in the folder of
-    the XML files make the splits; without those, images are held out by `data.test` and
+    the XML files are the splits; without those, images are held out by `data.test` and
     `data.validation`.
     """
     train: VocSplit | None = None
-    """The training split's own folders, in place of `images`, `annotations` and `lists`."""
+    """Folders of the training split, instead of `images`, `annotations` and `lists`."""
     validation: VocSplit | None = None
-    """The validation split's own folders; leave out to hold some training images out."""
+    """Folders of the validation split; omit to hold out some training images."""
     test: VocSplit | None = None
-    """The test split's own folders; leave out to hold some images out."""
+    """Folders of the test split; omit to hold out some images."""
     classes: tuple[str, ...] = ()
     """Class names in the order of their labels; empty: those found in the annotations, in
     alphabetical order.
@@ -297,9 +295,9 @@ class Voc(Source):
     Pascal VOC. false: coordinates are counted from 0, and a box is xmax - xmin wide.
     """
     upright: bool | None = None
-    """true: boxes lie on the photo turned upright as its Exif says; false: on the photo as it is
-    stored. The key decides only where the size in the XML file fits both, as with squares and half
-    turns, or is missing; null: stored where it fits both, upright where it is missing.
+    """true: boxes refer to the photo rotated upright by its Exif orientation; false: to the stored
+    photo. Used only if the size in the XML file fits both, as with squares and rotations by 180°,
+    or is missing. null: stored if it fits both, upright if it is missing.
     """
 
     @field_validator("classes")
@@ -309,13 +307,13 @@ class Voc(Source):
 
     @property
     def splits(self) -> dict[str, VocSplit]:
-        """Splits that have folders of their own, by name."""
+        """Return splits with their own folders, by name."""
         given = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in given.items() if split}
 
     @property
     def inside(self) -> list[str]:
-        """Paths of folders, as seen from `path`."""
+        """Return paths of folders, relative to `path`."""
         paths = [self.images, self.annotations, self.lists]
         paths += [path for own in self.splits.values() for path in (own.images, own.annotations)]
         return [f"{self.root}/{path}" if self.root else path for path in paths]
@@ -341,12 +339,11 @@ class CocoSplit(Section):
     """A split of a coco source."""
 
     annotations: str
-    """The JSON file of its objects, such as annotations/instances_train2017.json, as seen from the
-    source's path.
+    """The JSON file, such as annotations/instances_train2017.json, relative to the source's path.
     """
     images: str = ""
-    """The folder that the file names in it begin at, such as train2017, as seen from the source's
-    path.
+    """Folder that file names in the JSON file are relative to, such as train2017; itself relative
+    to the source's path.
     """
 
 
@@ -360,23 +357,23 @@ class Coco(Source):
     train: CocoSplit
     """The training split; without a test split, everything."""
     validation: CocoSplit | None = None
-    """The validation split; leave out to hold some training images out."""
+    """The validation split; omit to hold out some training images."""
     test: CocoSplit | None = None
-    """The test split; leave out to hold some images out."""
+    """The test split; omit to hold out some images."""
     upright: bool = False
-    """true: annotations lie on the photo turned upright as its Exif says; false: on the photo as it
-    is stored. The key decides only where the size in the JSON file fits both, as with squares and
-    half turns, or is missing.
+    """true: annotations refer to the photo rotated upright by its Exif orientation; false: to the
+    stored photo. Used only if the size in the JSON file fits both, as with squares and rotations by
+    180°, or is missing.
     """
 
 
 class CocoMasks(Coco):
-    """COCO's instances in JSON, whose polygons and runs of pixels are painted into a mask,
-    background first; crowd regions are neither learned nor scored.
+    """COCO's instances in JSON, whose polygons and RLEs are painted into a mask with background as
+    its first class; crowd regions are neither learned nor scored.
     """
 
     masks: Literal[True] = True
-    """In segmentation always true."""
+    """Always true in segmentation."""
 
 
 class Yolo(Source):
@@ -392,19 +389,19 @@ class Yolo(Source):
     Relative to where the command runs.
     """
     images: str = "images"
-    """Name of the folders with images, where data.yaml gives no splits."""
+    """Name of the folders with images, if data.yaml has no splits."""
     labels: str = "labels"
     """Name of the folders with text files; the rest of a text file's path is that of its image."""
     names: str = "data.yaml"
-    """The YAML file, as seen from `path`, with the class names under `names`, and each split's
+    """The YAML file, relative to `path`, with the class names under `names`, and each split's
     folder or list of images under `train`, `val` and `test`. Without it, folders named train, val
-    and test make the splits, and classes.txt has the class names.
+    and test are the splits, and classes.txt has the class names.
     """
     classes: tuple[str, ...] = ()
     """Class names in the order of their numbers; empty: those of the file `names`."""
     upright: bool = True
-    """true: coordinates are fractions of the photo turned upright as its Exif says, as labelImg and
-    Ultralytics write them; false: of the photo as it is stored.
+    """true: coordinates are fractions of the photo rotated upright by its Exif orientation, as in
+    labelImg and Ultralytics; false: of the stored photo.
     """
 
     @field_validator("classes")
@@ -414,35 +411,35 @@ class Yolo(Source):
 
 
 class Auto(Source):
-    """A folder or zip archive whose format is told by its files; the log says which it is and why.
-    `cvpipe init` writes the source that was found into a pipeline file.
+    """A folder or zip archive whose format is detected; the log says which it is and why. `cvpipe
+    init` writes the detected source into a pipeline file.
     """
 
     task: ClassVar[str]
-    """Task whose annotations are looked for."""
+    """Task that the annotations are for."""
 
     kind: Literal["auto"]
     """Kind of format."""
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     format: str | None = None
-    """The kind of source to take where several fit, such as coco; leave out where one does."""
+    """The kind of source, such as coco, if several fit; omit if one does."""
 
 
 class AutoLabels(Auto):
-    """A folder or zip archive of images with a class each, whose format is told by its files."""
+    """A folder or zip archive of images with a class each, whose format is detected."""
 
     task = "classification"
 
 
 class AutoBoxes(Auto):
-    """A folder or zip archive of images with boxes, whose format is told by its files."""
+    """A folder or zip archive of images with boxes, whose format is detected."""
 
     task = "detection"
 
 
 class AutoMasks(Auto):
-    """A folder or zip archive of images with masks, whose format is told by its files."""
+    """A folder or zip archive of images with masks, whose format is detected."""
 
     task = "segmentation"
 
@@ -514,18 +511,18 @@ for merged in (MergedLabels, MergedBoxes, MergedMasks):
 
 
 class Fold(Section):
-    """One of the ways to cut the training split into parts for cross-validation."""
+    """One fold of a cross-validation."""
 
     of: Annotated[int, Field(ge=2)] = 5
-    """Parts of about equal size, each class by itself."""
+    """Number of folds. They have about equal sizes, also within each class."""
     index: Annotated[int, Field(ge=0)] = 0
-    """Index of the part that is the validation split, from 0; the others are the training split."""
+    """Index of the fold for validation, from 0; the others are for training."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Fold:
         if self.index >= self.of:
             raise ValueError(
-                f"index {self.index} is not below of, {self.of}; they are counted from 0"
+                f"index is {self.index}, but must be below 'of', {self.of}; folds count from 0"
             )
         return self
 
@@ -534,36 +531,34 @@ class Data(Section):
     """Source of the labeled images, and the splits made of it."""
 
     least_classes: ClassVar[int] = 2
-    """The fewest classes that can be learned."""
+    """Smallest number of classes that can be learned."""
 
     source: Source
     """The format, by its `kind`, and where the files are."""
     validation: Share = 0.1
-    """Share of the training split held out per class, to choose the best checkpoint; unused where
-    the source has a validation split.
+    """Share of each class of the training split that is held out to choose the best checkpoint;
+    unused if the source has a validation split.
     """
     test: Share = 0.2
-    """Share of everything held out per class for testing; unused where the source has a test split.
-    """
+    """Share of each class that is held out for testing; unused if the source has a test split."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Chooses what is held out, and what `limit` keeps; apart from the pipeline's `seed`, so that
-    runs that differ in that alone can be compared, and answer together.
+    """Random seed of held-out splits and of `limit`. It is separate from the pipeline's `seed`, so
+    runs with different seeds have the same splits and can form an ensemble.
     """
     fold: Fold | None = None
-    """Cross-validation: takes the place of the validation split, whatever `validation` says."""
+    """Cross-validation: replaces the validation split; `validation` is ignored."""
     only: tuple[str, ...] = ()
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None
-    """Train on no more images than this, as many of each class as can be, chosen by the seed."""
+    """Largest number of training images, balanced over the classes and chosen by the seed."""
     max_bad_share: Share = 0.05
-    """The run stops when more than this share of a split's records can't be read.
-
-    Fewer are left out and reported.
+    """Largest share of unreadable records in a split. With more the run stops; otherwise they are
+    left out and reported.
     """
 
     @property
     def most_objects(self) -> int | None:
-        """Largest number of objects of an image; None: as many as there are."""
+        """Largest number of objects per image; None: unlimited."""
         return None
 
     @field_validator("only")

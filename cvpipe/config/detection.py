@@ -1,4 +1,4 @@
-"""The pipeline of detection: what is where in an image."""
+"""The pipeline of detection: classes and boxes of objects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
 from cvpipe.config.section import Count, NonNegative, Share, misfit
 
-# Bent boxes are no boxes, and policies choose their operations while the graph runs: of both
-# there is none here.
+# Without deformations, which boxes can't follow, and policies, which don't move annotations.
 DetectionAugmentation = Annotated[
     AnyImage | ScaleCrop | IouCrop | Mosaic | CopyPaste | ObjectMixUp, Field(discriminator="op")
 ]
@@ -30,13 +29,13 @@ class DetectionData(Data):
     source: BoxSource
     """The format, by its `kind`, and where the files are."""
     max_objects: Count = 100
-    """Objects in an image beyond so many, in the order of its annotations, are left out, counted
-    and reported.
+    """Largest number of objects per image. Further ones, in the order of the annotations, are left
+    out and reported.
     """
 
     @property
     def most_objects(self) -> int | None:
-        """Largest number of objects of an image."""
+        """Largest number of objects per image."""
         return self.max_objects
 
 
@@ -44,9 +43,9 @@ class DetectionPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; what is left over has the color of `mean`, or middle gray where the training
-    set gives it. There is no crop, which would cut objects off.
+    """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
+    whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
+    set. There is no crop, which would cut off objects.
     """
 
 
@@ -63,11 +62,11 @@ class BoxLoss(Loss):
     box: Literal["offsets", "giou", "diou", "ciou"] = "offsets"
     """Error of a box. offsets: in its coordinates, as in the head's paper (smooth L1 for ssd;
     squares for yolo_v1; for yolo_v2 and yolo_v3 a cross-entropy of the center, and squares of the
-    logarithms of the size). giou, diou, ciou: 1 minus an IoU that also tells apart boxes that don't
-    touch (Rezatofighi et al. 2019; Zheng et al. 2019).
+    logarithms of the size). giou, diou, ciou: 1 minus a generalized IoU, which also has a gradient
+    for boxes that don't overlap (Rezatofighi et al. 2019; Zheng et al. 2019).
     """
     box_weight: NonNegative = 1.0
-    """Weight of boxes against classes."""
+    """Weight of the box loss relative to the class loss."""
 
 
 class MultiboxLoss(BoxLoss):
@@ -76,18 +75,18 @@ class MultiboxLoss(BoxLoss):
     kind: Literal["multibox"]
     """Kind of loss."""
     negatives: NonNegative = 3.0
-    """Boxes without an object that are learned from, the hardest ones, for each box with one."""
+    """Number of hardest negative boxes per positive box."""
 
 
 class FocalBoxLoss(BoxLoss):
-    """A cross-entropy of its own for each class; easy boxes weigh less (Lin et al. 2017)."""
+    """One binary cross-entropy per class, with less weight on easy boxes (Lin et al. 2017)."""
 
     kind: Literal["focal"]
     """Kind of loss."""
     focal_gamma: NonNegative = 2.0
-    """γ: the larger, the less an easy box weighs."""
+    """γ: larger values give easy boxes less weight."""
     focal_alpha: Share = 0.25
-    """Weight of the true class; the others weigh 1 − this."""
+    """Weight of the true class; that of the others is 1 − this."""
 
 
 class YoloLoss(BoxLoss):
@@ -96,8 +95,8 @@ class YoloLoss(BoxLoss):
     kind: Literal["yolo"]
     """Kind of loss."""
     empty_weight: NonNegative | None = None
-    """Weight, in the objectness loss, of a box without an object; null: 0.5 for yolo_v1, 1 for
-    yolo_v2 and yolo_v3, as in the authors' paper and code. A box with an object has the weight 1,
+    """Weight of boxes without an object in the objectness loss. null: 0.5 for yolo_v1, 1 for
+    yolo_v2 and yolo_v3, as in the authors' paper and code. Boxes with an object have the weight 1,
     or 5 for yolo_v2.
     """
 
@@ -107,9 +106,9 @@ DetectionLoss = Annotated[SsdLoss | YoloLoss, Field(discriminator="kind")]
 
 
 class Detection(Config):
-    """A pipeline that learns what is where in an image.
+    """A pipeline that finds objects, their classes and boxes.
 
-    Boxes are answered as ymin, xmin, ymax, xmax in pixels of the original image.
+    Boxes are returned as ymin, xmin, ymax, xmax in pixels of the original image.
     """
 
     task: Literal["detection"]

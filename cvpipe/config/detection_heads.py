@@ -1,4 +1,4 @@
-"""Heads that predict boxes, and which of the boxes are answered."""
+"""Heads that predict boxes, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -60,32 +60,32 @@ class BoxHead(Section):
 
 
 class Ssd(BoxHead):
-    """Default boxes in the cells of several feature maps, each moved, scaled and classified (Liu et
-    al. 2015).
+    """SSD: default boxes in the cells of several feature maps, each moved, scaled and classified
+    (Liu et al. 2015).
     """
 
     kind: Literal["ssd"]
     """Kind of head."""
     layout: Literal["even", "ssd300", "ssd512"] = "even"
-    """Default boxes and feature maps: the paper's for images of 300×300 or 512×512 on ssd_vgg16,
-    or, even, by what follows.
+    """Default boxes and feature maps. ssd300, ssd512: the paper's, for images of 300×300 or 512×512
+    and backbone ssd_vgg16. even: defined by the following keys.
     """
     strides: Strides = (8, 16)
-    """For even: which feature maps of the backbone are used, by their strides; then coarser ones
-    are added, each half as large.
+    """For even: strides of the backbone's feature maps to use. Coarser maps are added, each half as
+    large.
     """
     coarsest: Count = 1
-    """For even: no map is added once the longer side has so few cells."""
+    """For even: number of cells on the longer side at which no more maps are added."""
     smallest: Probability = 0.1
     """For even: side of the finest map's default boxes, as a share of the image."""
     largest: Probability = 0.9
-    """For even: side of the coarsest map's; those between are spread evenly."""
+    """For even: side of the coarsest map's default boxes; those between are evenly spaced."""
     aspects: tuple[Positive, ...] = (2.0,)
-    """For even: widths over heights of default boxes besides the two squares; each stands for its
-    inverse too.
+    """For even: aspect ratios (width / height) of default boxes besides the two squares; inverses
+    are added.
     """
     separable: bool = False
-    """Convolutions of head and added maps per channel, then 1×1: SSDLite (Sandler et al. 2018,
+    """Depthwise separable convolutions in the head and added maps: SSDLite (Sandler et al. 2018,
     section 6.2).
     """
     pyramid: Annotated[int, Field(ge=0)] = 0
@@ -93,7 +93,7 @@ class Ssd(BoxHead):
     for none.
     """
     overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """IoU with an object from which a default box answers for it; the best one does in any case."""
+    """IoU with an object from which a default box is matched to it; the best box always is."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Ssd:
@@ -104,14 +104,14 @@ class Ssd(BoxHead):
 
 
 class YoloV1(BoxHead):
-    """A grid; each cell answers for the object whose center lies in it (Redmon et al. 2015)."""
+    """YOLOv1: a grid; each cell predicts the object whose center is in it (Redmon et al. 2015)."""
 
     kind: Literal["yolo_v1"]
     """Kind of head."""
     stride: Annotated[int, Field(ge=2)] = 64
-    """Pixels between two cells, an even number: the paper's 448×448 image has 7×7."""
+    """Stride of the cells in pixels, an even number; 64 in the paper: 448×448 has 7×7 cells."""
     boxes: Count = 2
-    """Boxes of a cell."""
+    """Number of boxes per cell."""
 
 
 class AnchorHead(BoxHead):
@@ -137,25 +137,25 @@ class AnchorHead(BoxHead):
 
 
 class YoloV2(AnchorHead):
-    """Anchors in every cell of one grid, and a passthrough from the map twice as fine (Redmon and
-    Farhadi 2016).
+    """YOLOv2: anchors in every cell of one grid, and a passthrough from the next finer map (Redmon
+    and Farhadi 2016).
     """
 
     kind: Literal["yolo_v2"]
     """Kind of head."""
     stride: Annotated[int, Field(ge=2)] = 32
-    """Pixels between two cells, an even number."""
+    """Stride of the cells in pixels, an even number."""
 
 
 class YoloV3(AnchorHead):
-    """Anchors in every cell of several grids (Redmon and Farhadi 2018). All grids have the same
-    number of anchors, the finest grid the smallest ones.
+    """YOLOv3: anchors in every cell of several grids (Redmon and Farhadi 2018). All grids have the
+    same number of anchors, the finest grid the smallest ones.
     """
 
     kind: Literal["yolo_v3"]
     """Kind of head."""
     strides: Strides = (8, 16, 32)
-    """Pixels between two cells of each grid, from fine to coarse."""
+    """Strides of the grids in pixels, from fine to coarse."""
 
     @model_validator(mode="after")
     def _shared_out(self) -> YoloV3:

@@ -1,4 +1,4 @@
-"""Images with keypoints: where they lie, and how their points are named and paired."""
+"""Sources of images with keypoints."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FlipPair = tuple[str, str]
 
 class CocoKeypoints(Coco):
     """COCO's keypoints in JSON, such as person_keypoints_train2017.json: the instances of
-    categories that have keypoints. Names and skeleton stand with the category.
+    categories with keypoints. The category has names and skeleton.
     """
 
     flip_pairs: tuple[FlipPair, ...] = ()
-    """Names of keypoints that change places in a mirror image; empty: those that differ in left and
-    right alone, such as left_eye and right_eye.
+    """Pairs of keypoints that a mirror image swaps; empty: those whose names differ only in left
+    and right, such as left_eye and right_eye.
     """
 
 
@@ -37,35 +37,33 @@ class KeypointCsv(Source):
     kind: Literal["keypoint_csv"]
     """Kind of format."""
     path: str
-    """The folder, or the zip archive, that tables and images lie in. Relative to where the command
-    runs.
-    """
+    """Folder or zip archive with tables and images. Relative to where the command runs."""
     train: str
-    """The table of the training split, as seen from `path`; without a test table, the table of
+    """The table of the training split, relative to `path`; without a test table, the table of
     everything.
     """
     validation: str | None = None
-    """The table of the validation split; leave out to hold some training images out."""
+    """The table of the validation split; omit to hold out some training images."""
     test: str | None = None
-    """The table of the test split; leave out to hold some images out."""
+    """The table of the test split; omit to hold out some images."""
     images: str = ""
-    """The folder that the paths in the tables begin at, as seen from `path`."""
+    """Folder that paths in the tables are relative to; itself relative to `path`."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """Character between two columns."""
+    """Character that separates columns."""
     path_column: str = "0"
     """The column with the images' paths: its heading, or its position counted from 0."""
     flip_pairs: tuple[FlipPair, ...] = ()
-    """Names of keypoints that change places in a mirror image; empty: those that differ in left and
-    right alone, such as left_eye and right_eye.
+    """Pairs of keypoints that a mirror image swaps; empty: those whose names differ only in left
+    and right, such as left_eye and right_eye.
     """
     skeleton: tuple[FlipPair, ...] = ()
-    """Names of keypoints that pictures join by a line."""
+    """Pairs of keypoints that pictures connect by a line."""
     upright: bool = True
-    """true: x and y lie on the photo turned upright as its Exif says; false: on the photo as it is
-    stored.
+    """true: x and y refer to the photo rotated upright by its Exif orientation; false: to the
+    stored photo.
     """
     class_name: str = "figure"
-    """Name of the figures."""
+    """Class name of the figures."""
 
 
 class StickFigures(Source):
@@ -81,15 +79,15 @@ class StickFigures(Source):
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
     train: Count = 2_000
-    """Images to train on."""
+    """Number of training images."""
     validation: Count = 200
-    """Images to choose the best checkpoint with."""
+    """Number of validation images."""
     test: Count = 400
-    """Images to test on."""
+    """Number of test images."""
     heights: tuple[Share, Share] = (0.4, 0.85)
-    """Smallest and largest length of a figure's longer side, as a share of the image's shorter."""
+    """Smallest and largest length of a figure, as a share of the image's shorter side."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Chooses the images."""
+    """Random seed of the images."""
 
     @model_validator(mode="after")
     def _figures_are_seen(self) -> StickFigures:
@@ -103,13 +101,13 @@ class StickFigures(Source):
 
 
 class AutoKeypoints(Auto):
-    """A folder or zip archive of images with keypoints, whose format is told by its files."""
+    """A folder or zip archive of images with keypoints, whose format is detected."""
 
     task = "pose"
 
 
 class MergedKeypoints(Merge):
-    """Several sources of images with keypoints as one: they have the same keypoints."""
+    """Several sources of images with the same keypoints as one."""
 
     sources: Annotated[tuple[KeypointSource, ...], Field(min_length=2)]
     """The sources, each with its own `kind`."""

@@ -16,11 +16,11 @@ from cvpipe.config.section import NonNegative, Share
 class LocalizationData(Data):
     """Source of the labeled images, and the splits made of it.
 
-    Of an image with several objects, the one with the largest box is learned and scored; regions of
-    crowds are never taken. An image without any object is neither learned nor scored.
+    Of several objects in an image, the one with the largest box is learned and scored; crowds are
+    ignored. An image without an object is neither learned nor scored.
     """
 
-    # The box of a single class is worth learning, too.
+    # With a single class there is still the box to learn.
     least_classes: ClassVar[int] = 1
 
     source: BoxSource
@@ -31,8 +31,9 @@ class LocalizationPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; bars have the color of `mean`, or middle gray where the training set gives it.
+    """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
+    whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
+    set.
     """
 
 
@@ -46,18 +47,19 @@ class LocalizationLoss(Loss):
     7).
     """
     box: Literal["smooth_l1", "iou", "giou", "diou", "ciou"] = "smooth_l1"
-    """Error of the box: smooth_l1, of its center and size in tenths of the network's input
-    (Girshick 2015); or 1 − IoU, plain (Yu et al. 2016) or as one that also tells apart boxes that
-    don't touch (Rezatofighi et al. 2019; Zheng et al. 2019).
+    """Error of the box. smooth_l1: of its center and size in tenths of the network's input
+    (Girshick 2015). iou: 1 − IoU (Yu et al. 2016). giou, diou, ciou: 1 minus a generalized IoU,
+    which also has a gradient for boxes that don't overlap (Rezatofighi et al. 2019; Zheng et al.
+    2019).
     """
     box_weight: NonNegative = 1.0
-    """Weight of the box against the class."""
+    """Weight of the box loss relative to the class loss."""
 
 
 class Localization(Config):
     """A pipeline that learns one class per image, and the box of its object.
 
-    The box is answered as ymin, xmin, ymax, xmax in pixels of the original image.
+    The box is returned as ymin, xmin, ymax, xmax in pixels of the original image.
     """
 
     task: Literal["localization"]

@@ -1,4 +1,4 @@
-"""Keys of every loss; the losses of a task stand with it."""
+"""Keys of every loss; each task defines its own losses."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from cvpipe.config.section import NonNegative, Section
 
 
 class Loss(Section):
-    """Distance between answers and the truth, and penalties that are added to it."""
+    """Training loss, with penalties on the weights."""
 
     kind: str
     """Kind of loss."""
     l1: NonNegative = 0.0
-    """l1 × the sum of the absolute values of all kernels is added; with l2 too this is the elastic
-    net.
+    """Adds l1 × the sum of the absolute values of all kernels; together with l2, the elastic net.
     """
     l2: NonNegative = 0.0
-    """l2 × the sum of squares of all kernels is added; biases and norms are left alone."""
+    """Adds l2 × the sum of squares of all kernels, without biases and norms."""

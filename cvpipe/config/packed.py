@@ -1,4 +1,4 @@
-"""Packed data: where it lies, and how it is read."""
+"""Sources of packed data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from cvpipe.config.source import Source
 
 
 class Packed(Source):
-    """Any source as `cvpipe data pack` writes it: a few large files, for many images or remote
-    storage.
-    """
+    """Data packed by `cvpipe data pack`: a few large files, for many images or remote storage."""
 
     annotations: ClassVar[tuple[str, ...]] = ()
     """Kinds of annotation that the task learns from, by the names of their classes."""
@@ -23,14 +21,14 @@ class Packed(Source):
     path: str
     """The folder, or its address such as gs://bucket/data. Relative to where the command runs."""
     block: Count = 1
-    """Images that lie side by side and are learned from together: an epoch is a permutation of
-    blocks, of other images each time. 1: of single images, as with other sources. On remote storage
-    a block is one request; make it as large as its answer takes as long as the wait for it, such as
-    16.
+    """Number of neighboring images that are read together. An epoch is a permutation of blocks,
+    which are divided differently each time. 1: a permutation of single images, as with other
+    sources. On remote storage a block is one request; choose a size whose transfer takes as long as
+    the latency, such as 16.
     """
     ahead: Annotated[int, Field(ge=0)] = 0
-    """Images that are requested before they are needed; 0: none. With `block` above 1 at least one
-    block.
+    """Number of images that are requested in advance; 0: none. At least one block if `block` is
+    above 1.
     """
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The common part of every pipeline: what the core reads of it, whatever its task."""
+"""The common base of all pipelines: the keys that the core uses."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cvpipe.models.catalog import NETWORKS, application_of
 
 
 class Config(Section):
-    """One pipeline: one experiment. The base of every task's own class, which narrows it."""
+    """A pipeline, which defines one experiment. Each task has a subclass that narrows the keys."""
 
     task: str
     """Task of the pipeline."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    """Name of the run and the served model; the file's name where it is left out."""
+    """Name of the run and the served model; by default the name of the file."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Same seed, same bits: weights, order, augmentation."""
+    """Random seed of weights, order and augmentation. The same seed gives the same bits."""
     data: Data
     """Source of the labeled images, and the splits made of it."""
     augment: tuple[Augmentation, ...] = ()
@@ -58,20 +58,20 @@ class Config(Section):
 
     @property
     def viewing(self) -> TestTime:
-        """The views of an image that is answered; one unless the task has more."""
+        """The views of an image at test time; one unless the task has more."""
         return TestTime()
 
     def with_one_view(self) -> Self:
-        """Return a copy that shows every image whole and once, as the network takes it."""
+        """Return a copy with a single view of every whole image."""
         return self
 
     def without_augmentation(self) -> Self:
-        """Return a copy that trains on images as they are."""
+        """Return a copy without augmentation."""
         return self.model_copy(update={"augment": ()})
 
     def random_in_training(self) -> dict[str, Any]:
-        """Keys whose value makes the loss of the same weights differ from step to step, and their
-        values; a false one makes no difference.
+        """Return keys, with their values, that make the loss for the same weights vary from step to
+        step; false values don't.
         """
         own = NETWORKS.get(self.model.backbone)
         return {
@@ -152,7 +152,7 @@ class Config(Section):
     def _lbfgs_sees_one_loss(self) -> Self:
         if not any(isinstance(optimizer, Lbfgs) for optimizer in self.optimizers.values()):
             return self
-        # It needs the same loss for the same weights, and there is no learning rate.
+        # L-BFGS needs the same loss for the same weights, and has no learning rate.
         unfit = {
             **self.random_in_training(),
             "train.ema": self.train.ema,

@@ -15,8 +15,8 @@ from cvpipe.config.pipeline import Config
 from cvpipe.config.prepare import Prepare
 from cvpipe.config.section import Count, Positive, Section, misfit
 
-# Operations that join images would join their figures, and policies choose their operations while
-# the graph runs: of both there is none here.
+# Without operations that join images, which would join figures, and policies, which don't move
+# annotations.
 PoseAugmentation = Annotated[AnyImage | ScaleCrop | Lens | Elastic, Field(discriminator="op")]
 
 
@@ -33,42 +33,41 @@ class PosePrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; what is left over has the color of `mean`, or middle gray where the training
-    set gives it. There is no crop, which would cut keypoints off.
+    """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
+    whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
+    set. There is no crop, which would cut off keypoints.
     """
 
 
 class Regression(Section):
     """Coordinates of all keypoints by fully connected layers (Toshev and Szegedy 2014, DeepPose).
-    An answer's scores are 1: the head doesn't know how sure it is.
+    All scores are 1, because the head estimates no confidence.
     """
 
     kind: Literal["regression"]
     """Kind of head."""
     start: Literal[8, 16, 32] | None = None
-    """Stride of the backbone's feature map that the head starts from, pixels; null: the coarsest.
-    """
+    """Stride in pixels of the backbone's feature map under the head; null: the coarsest."""
     pooling: Literal["none", "average", "softmax"] = "none"
-    """none: a layer sees every cell of the map, as in the paper. average: it sees their mean, which
-    takes fewer weights. softmax: it sees where each channel is high, as the mean position of a
-    softmax over the cells (Levine et al. 2016), which takes fewer training images.
+    """Input of the first layer. none: all cells of the map, as in the paper. average: their mean,
+    with fewer weights. softmax: the mean position of a softmax over the cells of each channel
+    (Levine et al. 2016), which needs fewer training images.
     """
     hidden: Count = 256
     """Units of the layer before the last one."""
 
 
 class Heatmaps(Section):
-    """A map for each keypoint that is high where it lies (Tompson et al. 2014), by transposed
-    convolutions on a map of the backbone (Xiao et al. 2018, Simple Baselines).
+    """A heatmap for each keypoint (Tompson et al. 2014), by transposed convolutions on a map of the
+    backbone (Xiao et al. 2018, Simple Baselines).
     """
 
     kind: Literal["heatmaps"]
     """Kind of head."""
     start: Literal[8, 16, 32] = 32
-    """Pixels between two cells of the backbone's map that the head starts from."""
+    """Stride in pixels of the backbone's feature map under the head."""
     stride: Literal[1, 2, 4, 8] = 4
-    """Pixels between two cells of the heatmaps; a transposed convolution halves it."""
+    """Stride in pixels of the heatmaps. Each transposed convolution halves the stride."""
     channels: Count = 256
     """Channels of each transposed convolution; `model.width` multiplies them."""
 
@@ -89,7 +88,7 @@ class PoseModel(Model):
     """The network; its number of keypoints comes from the data."""
 
     head: PoseHead
-    """Head that tells where the keypoints are, by its `kind`."""
+    """Head that locates the keypoints, by its `kind`."""
 
 
 class SmoothL1Loss(Loss):
@@ -98,7 +97,7 @@ class SmoothL1Loss(Loss):
     kind: Literal["smooth_l1"]
     """Kind of loss."""
     beta: Positive = 0.05
-    """Error from which it grows linearly, as a share of the network's input."""
+    """Error above which the loss is linear, as a share of the network's input."""
 
 
 class SquaredLoss(Loss):
@@ -118,7 +117,7 @@ class HeatmapLoss(Loss):
 
 
 class SoftArgmaxLoss(Loss):
-    """Absolute distance of the softmax's mean place from the keypoint (Sun et al. 2018, integral
+    """Absolute distance of the softmax's mean position from the keypoint (Sun et al. 2018, integral
     regression).
     """
 

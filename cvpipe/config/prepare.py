@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from cvpipe.config.section import Count, Finite, Positive, Section
 
-# A whitening matrix has as many rows and columns as an image has values: 4,096 × 4,096 float32 are
+# A whitening matrix has one row and column per value of an image: 4,096 × 4,096 float32 take
 # 64 MB.
 MAX_WHITENED_VALUES = 4096
 
@@ -24,21 +24,21 @@ class Prepare(Section):
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB. Images are converted."""
     resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
-    """Way to bring an image to `size`; each task allows some of these."""
+    """Method of resizing to `size`; each task allows some of them."""
     normalize: Literal["given", "channels", "image", "pca", "zca", "weights"] = "given"
-    """given: by `mean` and `std`. From the training set: channels, each channel's mean and standard
-    deviation; image, the mean image; pca or zca, the mean image, then whitening (for small images).
-    weights: as `model.weights` were trained with.
+    """given: by `mean` and `std`. channels: mean and standard deviation of each channel of the
+    training set. image: mean image of the training set. pca, zca: the mean image, then whitening
+    (for small images). weights: as in the training of `model.weights`.
     """
     mean: tuple[Finite, ...] = (0.5,)
-    """Subtracted from pixels in [0, 1]; one value, or one a channel. 0.5 with a std of 0.5 gives
-    [-1, 1], 0 with 1 gives [0, 1].
+    """Subtracted from pixels in [0, 1]; one value, or one per channel. Mean 0.5 and std 0.5 give
+    [-1, 1]; 0 and 1 give [0, 1].
     """
     std: tuple[Positive, ...] = (0.5,)
-    """Then divided by this; one value, or one a channel."""
+    """Divisor after the subtraction; one value, or one per channel."""
     whitening_epsilon: Positive = 0.01
-    """Added to the variance of each principal component before whitening divides by its root; the
-    more, the less noise is amplified.
+    """Added to the variance of each principal component before whitening divides by its root.
+    Larger values amplify noise less.
     """
 
     @property
@@ -66,8 +66,7 @@ class Prepare(Section):
     @model_validator(mode="after")
     def _one_normalization(self) -> Prepare:
         for key in ("mean", "std"):
-            # A saved configuration names every key: only other values than the default are a
-            # contradiction.
+            # A saved configuration has every key, so default values aren't a contradiction.
             if (
                 self.normalize != "given"
                 and getattr(self, key) != type(self).model_fields[key].default
@@ -91,7 +90,7 @@ class TestTime(Section):
     views of an image are averaged.
     """
 
-    # pytest would take the class for a test.
+    # pytest would collect the class as a test.
     __test__ = False
 
     views: Literal["one", "mirrored", "center", "ten"] = "one"

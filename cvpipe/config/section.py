@@ -1,4 +1,4 @@
-"""Base class of every mapping in a pipeline file: strict, frozen, documented key by key."""
+"""Base class of all mappings in a pipeline file: strict and frozen, with documented keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Section(BaseModel):
 
 
 def misfit(key: str, sentence: str) -> PydanticCustomError:
-    """Return the error that sections don't fit together.
+    """Return an error about sections that don't fit together.
 
     Args:
         key: the key to change, dotted from the top of the pipeline file, such as `prepare.resize`.

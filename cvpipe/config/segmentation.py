@@ -24,7 +24,7 @@ from cvpipe.config.section import Count, NonNegative, Positive, Share, misfit
 from cvpipe.config.segmentation_heads import DeconvNet, SegmentationHead, SegNet
 from cvpipe.config.train import Export
 
-# Policies choose their operations while the graph runs and move no masks: there is none here.
+# Without policies, which don't move masks.
 SegmentationAugmentation = Annotated[
     AnyImage | BalancedScaleCrop | Lens | Elastic, Field(discriminator="op")
 ]
@@ -43,15 +43,15 @@ class SegmentationPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox", "tile"] = "stretch"
-    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; what is left over has the color of `mean`, or middle gray where the training
-    set gives it. tile: answer images of any size as they are, in tiles of `size`; training crops
-    them, by op: scale_crop. There is no crop, which would cut objects off.
+    """stretch: to `size`, ignoring the aspect ratio. letterbox: keep the aspect ratio, show the
+    whole image; bars have the color of `mean`, or middle gray if `mean` comes from the training
+    set. tile: segment images of any size without resizing, in tiles of `size`; training crops them
+    by op: scale_crop. There is no crop, which would cut off objects.
     """
     overlap: Count = 64
-    """For tile: pixels that neighboring tiles have in common; they fade into each other. At most
-    half of `size`; where `size` less this is a multiple of the coarsest stride, such as 32, all
-    tiles are seen alike.
+    """For tile: overlap of neighboring tiles in pixels, where they are blended. At most half of
+    `size`. If `size` − overlap is a multiple of the coarsest stride, such as 32, all tiles have the
+    same alignment.
     """
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ class SegmentationModel(Model):
     """The network; its number of classes comes from the data."""
 
     head: SegmentationHead
-    """Head that tells the class of every pixel from the backbone's feature maps, by its `kind`."""
+    """Head that predicts the class of every pixel, by its `kind`."""
 
     @model_validator(mode="after")
     def _mirrors_vgg16(self) -> Self:
@@ -81,7 +81,7 @@ class SegmentationModel(Model):
 
 
 class DiceLoss(Loss):
-    """1 − the soft Dice coefficient over the classes an image shows (Milletari et al. 2016)."""
+    """1 − the soft Dice coefficient over the classes in an image (Milletari et al. 2016)."""
 
     kind: Literal["dice"]
     """Kind of loss."""
@@ -91,11 +91,11 @@ class PixelLoss(Loss):
     """A mean over the pixels of an image."""
 
     class_weights: tuple[Positive, ...] = ()
-    """Weight of a pixel of each class, in the order of the classes; all the same by default."""
+    """Weight of the pixels of each class, in the order of the classes; equal by default."""
     dice_weight: NonNegative = 0.0
-    """So many times the Dice loss is added."""
+    """Weight of an additional Dice loss."""
     hard_pixels: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The share of each image's pixels that is learned from, those that cost most."""
+    """Share of each image's pixels, those with the highest loss, that is learned from."""
 
 
 class PixelSoftmaxLoss(PixelLoss):
@@ -115,7 +115,7 @@ class PixelFocalLoss(PixelLoss):
     kind: Literal["focal"]
     """Kind of loss."""
     focal_gamma: NonNegative = 2.0
-    """γ: the larger, the less an easy pixel weighs."""
+    """γ: larger values give easy pixels less weight."""
 
 
 SegmentationLoss = Annotated[
@@ -127,9 +127,9 @@ class SegmentationExport(Export):
     """The SavedModel."""
 
     png: tuple[Literal["mask", "overlay"], ...] = ()
-    """Pictures that `serving_default` answers too, PNG files in the image's size. mask: mask_bytes,
-    the label of each pixel as a shade of gray. overlay: overlay_bytes, the image under the colors
-    of its classes.
+    """Additional PNG outputs of `serving_default` in the image's size. mask: mask_bytes, with the
+    class id of each pixel as its gray value. overlay: overlay_bytes, the image under the colors of
+    its classes.
     """
 
 
@@ -152,7 +152,7 @@ class Segmentation(Config):
     """Contents and answers of the SavedModel."""
 
     def with_one_view(self) -> Self:
-        """Return a copy that shows an image whole, even if it is answered in tiles."""
+        """Return a copy with a single view of whole images, even with tiles."""
         if self.prepare.resize != "tile":
             return self
         prepare = self.prepare.model_copy(update={"resize": "stretch"})
@@ -169,7 +169,7 @@ class Segmentation(Config):
                 "prepare.resize: tile needs images cropped in training; add op: scale_crop to"
                 " augment",
             )
-        # Apart from crops, Expand is the one operation that changes an image's size.
+        # Apart from crops, only Expand changes an image's size.
         for number, op in enumerate(self.augment):
             if isinstance(op, Expand) and number > crops[-1]:
                 raise misfit(

@@ -1,4 +1,4 @@
-"""Heads that tell the class of every pixel."""
+"""Heads that predict the class of every pixel."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ UnpoolingKind = Literal["max", "bed_of_nails", "nearest"]
 
 
 class Fcn(Section):
-    """Scores of the backbone's coarse maps, made finer by transposed convolutions and added up
+    """FCN: scores of the backbone's coarse maps, upsampled by transposed convolutions and added
     (Long et al. 2015). Backbone fcn_vgg16 is the paper's.
     """
 
     kind: Literal["fcn"]
     """Kind of head."""
     stride: Literal[32, 16, 8, 4] = 8
-    """Pixels between two cells of the finest map that is used: FCN-32s, FCN-16s or FCN-8s, or one
-    step finer than the paper.
+    """Stride of the finest map that is used: 32, 16 and 8 for FCN-32s, FCN-16s and FCN-8s, or 4,
+    one step finer than the paper.
     """
     upsampling: Literal["learned", "fixed"] = "learned"
-    """Transposed convolutions start out as bilinear interpolation and are trained, or stay so."""
+    """Train the transposed convolutions, which are initialized as bilinear interpolation."""
     output_stride: OutputStride = 1
     """Pixels of the image between two pixels that are classified: 1, or 4, which takes less time
     and memory.
@@ -32,7 +32,7 @@ class Fcn(Section):
 
 
 class Unet(Section):
-    """Every map of the backbone joined, from coarse to fine, to what comes from below (Ronneberger
+    """U-Net: upsampled maps are concatenated with the backbone's, from coarse to fine (Ronneberger
     et al. 2015). Backbone unet, without norm, is the paper's.
     """
 
@@ -45,8 +45,8 @@ class Unet(Section):
 
 
 class SegNet(Section):
-    """VGG16's convolutions and their mirror image, which unpools where they pooled (Badrinarayanan
-    et al. 2015). Backbone: vgg16, here with norm.
+    """SegNet: VGG16's convolutions and a mirrored decoder that unpools (Badrinarayanan et al.
+    2015). Backbone: vgg16, here with norm.
     """
 
     kind: Literal["segnet"]
@@ -63,7 +63,7 @@ class SegNet(Section):
 
 
 class DeconvNet(Section):
-    """As segnet, with fc6 and fc7 between both halves (Noh et al. 2015).
+    """DeconvNet: segnet with fc6 and fc7 between both halves (Noh et al. 2015).
 
     Backbone: vgg16, here with norm.
     """

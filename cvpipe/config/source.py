@@ -1,4 +1,4 @@
-"""Base class of the sections that say where labeled images come from."""
+"""Base class of all sources of labeled images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from cvpipe.config.section import Section
 
 
 class Source(Section):
-    """A format, and where its files are.
+    """A format and the location of its files.
 
-    A format with several kinds of annotation has a class for each of them, of the same `kind`: a
-    task's pipeline knows the one that it learns from.
+    A format with several kinds of annotation has a class for each, with the same `kind`; each task
+    accepts the one that it needs.
     """
 
     kind: str
@@ -17,6 +17,6 @@ class Source(Section):
 
     @property
     def place(self) -> str:
-        """Place of the data, for messages."""
+        """Location of the data, for messages."""
         place: str = getattr(self, "path", self.kind)
         return place

@@ -1,10 +1,9 @@
-"""`cvpipe data check`: every record of every split read once, and what was found.
+"""`cvpipe data check`: read every record of every split once and report problems.
 
 Dimensions: N examples of all splits together.
 
-Memory holds some 120 bytes an example, however large the images are, and a temporary file a
-thumbnail of 1 KiB. An annotation that doesn't fit
-to its image makes the example a broken one.
+Takes about 120 bytes of memory per example, for images of any size, and 1 KiB in a temporary file.
+An example whose annotations don't fit its image counts as broken.
 """
 
 from __future__ import annotations
@@ -40,25 +39,25 @@ def check(
     channels: int,
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> dict[str, Any]:
-    """Reads everything once.
+    """Read everything once.
 
-    Two records have the same content when their files' bytes are the same, or their pixels where a
-    source holds arrays; broken files aren't compared.
+    Two records have the same content if the bytes of their files are equal, or their pixels if a
+    source holds arrays. Broken files aren't compared.
 
     Args:
-        splits: what `open_splits` gives.
-        channels: 1 or 3, what images are decoded to, as in `prepare.channels`.
-        watch: told, every now and then, how many of how many examples are read.
+        splits: from `open_splits`.
+        channels: 1 or 3, as `prepare.channels`.
+        watch: called now and then with the number of examples read, and of all examples.
 
     Returns:
         "clean": True if there are no broken files, no leaks and no contradictions.
         "splits": for each, "examples", "broken" (their number), "sizes" ({"smallest", "median",
-            "largest": [H, W]}, by number of pixels; empty where nothing can be read), "kinds"
-            ({"JPEG RGB": files}), and the findings of its annotations, see `Tally.result`.
+            "largest": [H, W]}, by number of pixels; empty if nothing can be read), "kinds"
+            ({"JPEG RGB": files}), and the findings of its annotations (`Tally.result`).
         "broken": a list of {"split", "record", "reason"}.
         "leaks", "contradictions", "repeated": lists of groups of records with the same content,
-            each a list of {"split", "record", "class"}: such that span splits, such that span
-            classes, and all others.
+            each a list of {"split", "record", "class"}. The records of leaks are in several splits,
+            those of contradictions in several classes.
         "near_duplicates": a list of {"records": two of them, "across_splits", "difference"}, those
             across splits first; records with the same content count once.
         "odd": by kind of `odd_images.MEANINGS`, a list of records. These two have a "position" in
@@ -156,8 +155,8 @@ class _Looks:
 
 
 def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yield batches with the position of their first example: "readable" bool [B], and of those
-    that are "size" int32 [B, 2], "digest", "kind", and the measures of their annotations.
+    """Yield batches with the position of their first example: "readable" bool [B], and, of readable
+    examples, "size" int32 [B, 2], "digest", "kind" and the measures of their annotations.
     """
 
     def look(index: tf.Tensor) -> Example:
@@ -183,7 +182,7 @@ def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np
 
 
 def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
-    """A digest, int64 [2], and the kind of the image."""
+    """Return a digest, int64 [2], and the kind of the image."""
     if isinstance(content, bytes):
         return (
             np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.int64),
@@ -198,7 +197,7 @@ def _look_at(content: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
 
 
 def _findings(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """Join the findings of a split's annotations; there are always those that a report reads."""
+    """Join the findings of a split's annotations, with defaults for those that reports need."""
     found: dict[str, Any] = {"classes": {}, "imbalance": 1.0, "counted": "images"}
     notes: list[str] = []
     for result in (tally.result() for tally in tallies):
@@ -208,7 +207,7 @@ def _findings(tallies: Sequence[Tally]) -> dict[str, Any]:
 
 
 def _sizes(sizes: np.ndarray) -> dict[str, list[int]]:
-    """Of sizes int [n, 2]: an image of the fewest pixels, of the median number, of the most."""
+    """Return the smallest, median and largest of sizes int [n, 2], by number of pixels."""
     if not len(sizes):
         return {}
     order = np.argsort(sizes.astype(np.int64).prod(1), kind="stable")
@@ -219,17 +218,16 @@ def _sizes(sizes: np.ndarray) -> dict[str, list[int]]:
 def _groups(
     digests: np.ndarray, splits: Mapping[str, Source]
 ) -> dict[str, list[list[dict[str, str]]]]:
-    """The groups of records with the same content, by what is wrong with them; a broken record's
-    digest is zeros.
+    """Return groups of records with the same content, by kind of problem. Broken records have a
+    digest of zeros.
     """
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ordered = digests[order]
     same = (ordered[1:] == ordered[:-1]).all(1) & ordered[1:].any(1)
-    # Where runs of neighbors that are the same begin and end.
+    # Begin and end of runs of equal neighbors.
     edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
     groups: dict[str, list[list[dict[str, str]]]] = {LEAKS: [], CONTRADICTIONS: [], REPEATED: []}
-    # The sort is stable: a group's records, and so the groups by their first one, stand in the
-    # order of the splits.
+    # The sort is stable, so groups and their records are in the order of the splits.
     runs = sorted(
         (order[start : stop + 1] for start, stop in edges.reshape(-1, 2)),
         key=lambda run: int(run[0]),

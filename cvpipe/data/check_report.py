@@ -24,12 +24,12 @@ from cvpipe.data.stream import Batch, Encode, read_examples
 from cvpipe.errors import counted
 from cvpipe.pictures.drawing import image_table, to_png, try_to_draw
 
-# Of a thousand broken files, the first few say what is wrong; the others are in the files.
+# The summary lists only the first few problems; the files have all of them.
 SHOWN = 5
 SHEET_EXAMPLES, SHEET_EPOCHS, CANDIDATES = 8, 4, 3
-# Prepared images uint8 [N, H, W, C] and their targets to a picture.
+# Draws prepared images, uint8 [N, H, W, C], with their targets.
 DrawTargets = Callable[[np.ndarray, Mapping[str, np.ndarray]], Figure]
-# Beyond it, the rarest class is seldom in a batch, and a network may well ignore it.
+# With a larger imbalance, the rarest class is seldom in a batch, and networks may ignore it.
 LARGE_IMBALANCE = 10
 MEANINGS = {
     LEAKS: (
@@ -44,7 +44,7 @@ MEANINGS = {
 
 
 def summary(result: Mapping[str, Any]) -> list[str]:
-    """The lines that a person reads first; `result` is what `check` returns."""
+    """Return the lines of the summary; `result` is from `check`."""
     lines: list[str] = []
     for name, split in result["splits"].items():
         counts = ", ".join(
@@ -90,14 +90,14 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             title, _, explanation = meaning.partition(": ")
             lines += _titled(f"{title}: {len(found)} ({explanation})", list(map(_named, found)))
     lines.append("clean" if result["clean"] else "not clean")
-    # Bytes of a file's name that are no UTF-8 can't be printed.
+    # Bytes of a file name that aren't UTF-8 can't be printed.
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
 def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) -> None:
-    """Writes the files; of an earlier check they are overwritten.
+    """Write the files, over those of an earlier check.
 
-    `sheet` is what `contact_sheet` gives; one that can't be drawn is warned of and left out.
+    `sheet` is from `contact_sheet`. If it can't be drawn, a warning is logged.
     """
     content = try_to_draw("contact sheet", partial(to_png, sheet)) if sheet else None
     groups = [{"kind": kind, "records": group} for kind in MEANINGS for group in result[kind]]
@@ -113,11 +113,11 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
         )
     picture = [
         "",
-        "## Training images, as they are and as augmentation leaves them",
+        "## Training images before and after augmentation",
         "",
         "![Contact sheet](contact_sheet.png)",
     ]
-    # Indented: Markdown leaves the lines as they are.
+    # Indented, so that Markdown keeps the lines.
     lines = [
         "# Data check",
         "",
@@ -139,14 +139,13 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
 def contact_sheet(
     source: Source, config: Config, encode: Encode, draw_targets: DrawTargets
 ) -> Figure | None:
-    """Draw some examples plain and as training sees them in its first epochs; None if none can be
-    read, or drawn.
+    """Draw some examples without augmentation and as training sees them in its first epochs; None
+    if none can be read or drawn.
 
-    Annotations that have a place in the image are drawn over it; otherwise there is an example of
-    each of several classes, or several where there is one class or none. `encode` and
-    `draw_targets` are the task's.
+    Boxes, masks and keypoints are drawn over the image. For labels, one example of each of several
+    classes is drawn, or several of a single class. `encode` and `draw_targets` are the task's.
     """
-    # Several views of an image in evaluation are no part of training.
+    # Training doesn't use the several views of evaluation.
     config = config.with_one_view()
     plain = _some(source, config, encode)
     chosen = plain["index"]
@@ -178,8 +177,8 @@ def contact_sheet(
 
 
 def _some(source: Source, config: Config, encode: Encode) -> Batch:
-    """Read SHEET_EXAMPLES examples, one of each class where there are several, or half as many
-    with places; unaugmented, and only such that can be read.
+    """Read SHEET_EXAMPLES readable examples, one of each class if there are several; half as many
+    if annotations have positions. Unaugmented.
     """
     strata = source.strata()
     classes = np.unique(strata)
@@ -190,7 +189,7 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
         rows = SHEET_EXAMPLES // 2 if source.has_places else SHEET_EXAMPLES
         chosen = evenly_spaced(len(readable["index"]), rows)
         return tf.nest.map_structure(lambda values: values[chosen], readable)
-    # Twice the classes and a few of each, since some may be broken; all at once, because building
+    # Twice the classes and a few of each, since some may be broken; in one batch, because building
     # the graph takes most of the time.
     candidates = [
         np.flatnonzero(strata == stratum)[:CANDIDATES]
@@ -203,7 +202,7 @@ def _some(source: Source, config: Config, encode: Encode) -> Batch:
 
 
 def _titled(title: str, items: Sequence[str]) -> list[str]:
-    """A title with the first few of its items; nothing where there are none."""
+    """Return a title and the first few items; nothing if there are no items."""
     more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return [title, *(f"  {item}" for item in items[:SHOWN]), *more] if items else []
 

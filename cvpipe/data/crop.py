@@ -1,14 +1,14 @@
-"""Random resized crops of files, decoding no more of a JPEG than the crop shows.
+"""Random resized crops of files that decode only the window of a JPEG.
 
-Where the first augmentation is a random_resized_crop, its window is known from the file's header,
-before any pixel: of a JPEG only that window is decoded, and at 1/2, 1/4 or 1/8 of its size where it
-still has at least the pixels that the network sees. Everything else (other formats, JPEGs that are
-cut off or have something behind their end) is decoded whole and cropped then, to the same window.
+If the first augmentation is a random_resized_crop, its window is drawn from the size in the file's
+header. Only that window of a JPEG is decoded, at 1/2, 1/4 or 1/8 of its size if it still has enough
+pixels for the network's input. Other formats, and JPEGs that are truncated or have trailing bytes,
+are decoded whole and cropped to the same window.
 
-At full size the window has the pixels that it has in the whole image, but for the chroma of its
-first and last columns: libjpeg smooths chroma across columns and doesn't know those next to the
-window. At a reduced size the window begins and ends at whole reduced pixels, and pixels are
-averaged in the frequency domain.
+At full size the window has the same pixels as in the whole image, except for the chroma of its
+first and last columns: libjpeg smooths chroma across columns and doesn't have the neighbors. At a
+reduced size the window begins and ends at whole reduced pixels, and pixels are averaged in the
+frequency domain.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from cvpipe.data.graph import noinline_branch
 from cvpipe.data.header import FORMATS, MAX_BYTES, size_allowed
 from cvpipe.data.orientation import turns, upright
 
-# By how much libjpeg can reduce an image while decoding it.
+# Factors by which libjpeg can reduce an image while decoding it.
 _REDUCTIONS = (1, 2, 4, 8)
 
 
 def decode_random_crop(
     encoded: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int], channels: int
 ) -> tf.Tensor:
-    """Decode and apply `random_resized_crop`; of a JPEG only the window is decoded. Graph code.
+    """Decode an image and apply `random_resized_crop`. Graph code.
 
     Args:
         encoded: scalar string, the file's bytes.
@@ -64,7 +64,7 @@ def decode_random_crop(
         )
         is_cmyk = shape[2] == 4
         marked = with_adobe(encoded, is_cmyk)
-        image = _decode_window(marked, stored, _reduction(window, size), is_cmyk, channels)
+        image = decode_window(marked, stored, reduction_of(window, size), is_cmyk, channels)
         return resize_window(upright(image, orientation), size)
 
     def whole() -> tf.Tensor:
@@ -78,9 +78,9 @@ def decode_random_crop(
 
 
 def _is_whole_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """True if the file starts and ends as a JPEG does and has at most MAX_BYTES bytes.
+    """Return True if the file starts and ends like a JPEG and has at most MAX_BYTES bytes.
 
-    Other files are decoded whole, so that a truncated one fails whatever the window.
+    Other files are decoded whole, so a truncated one fails for every window.
     """
     length = tf.strings.length(encoded)
     end = tf.strings.substr(encoded, tf.maximum(length - 2, 0), 2)
@@ -101,18 +101,18 @@ def _stored_window(window: tf.Tensor, extent: tf.Tensor, orientation: tf.Tensor)
     return tf.where(transpose, tf.concat([begin[::-1], size[::-1]], 0), tf.concat([begin, size], 0))
 
 
-def _reduction(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The position in _REDUCTIONS of the largest that leaves a window as many pixels as `size` has,
-    both ways.
+def reduction_of(window: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Return the index in _REDUCTIONS of the largest factor that keeps the window at least as high
+    and wide as `size`.
     """
     times = tf.reduce_min(window[2:] // size)
     return tf.reduce_sum(tf.cast(times >= _REDUCTIONS[1:], tf.int32))
 
 
-def _decode_window(
+def decode_window(
     encoded: tf.Tensor, window: tf.Tensor, reduction: tf.Tensor, is_cmyk: tf.Tensor, channels: int
 ) -> tf.Tensor:
-    """Decodes a window (int32 [4]: top, left, height, width) of a JPEG, as it is stored: uint8
+    """Decode a window (int32 [4]: top, left, height, width) of a JPEG as stored. Returns uint8
     [height, width, channels], reduced.
     """
 
@@ -122,7 +122,7 @@ def _decode_window(
                 encoded, window, channels=channels, ratio=ratio, dct_method="INTEGER_ACCURATE"
             )
 
-        # libjpeg can't turn CMYK into gray.
+        # libjpeg can't convert CMYK to gray.
         return (
             to(3)
             if channels == 3

@@ -1,4 +1,4 @@
-"""Encoded bytes to uint8 images of known rank."""
+"""Decoding of encoded bytes to uint8 images of known rank."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
 def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes JPEG, PNG, BMP or WebP. Graph code.
+    """Decode JPEG, PNG, BMP or WebP. Graph code.
 
     Args:
         encoded: scalar string, the file's bytes.
         channels: 1 (gray) or 3 (RGB); the image is converted, alpha is dropped.
 
     Returns:
-        uint8 [H, W, channels], upright as the file's Exif says.
+        uint8 [H, W, channels], rotated upright by the file's Exif orientation.
 
     Raises:
         tf.errors.InvalidArgumentError: empty, truncated or no image, an animation, or more than
@@ -37,9 +37,9 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def upright_extent(encoded: tf.Tensor) -> tf.Tensor:
-    """Return height and width of the image that `decode_image` gives: int32 [2].
+    """Return height and width of the image that `decode_image` returns: int32 [2].
 
-    Only headers are read. Errors are those of `decode_image` about headers.
+    Reads only headers. Raises the same errors about them as `decode_image`.
     """
     size = stored_size(encoded, format_of(encoded))
     return tf.where(turns(stored_orientation(encoded))[0], size[::-1], size)
@@ -47,7 +47,7 @@ def upright_extent(encoded: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _decoder(channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return decoding as a function of its own: traced once, not by each graph that calls it."""
+    """Return the decoder as a function that is traced once, not in each graph that calls it."""
     file = tf.TensorSpec([], tf.string)
     return tf.function(
         lambda encoded: _decode(encoded, channels), input_signature=[file], autograph=False
@@ -60,8 +60,8 @@ def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     with tf.control_dependencies([stored_size(encoded, file_format)]):
         encoded = tf.identity(encoded)
     decoders = [_decode_jpeg, _decode_png, _decode_bmp, _decode_webp]
-    # A graph that guards its images anew for each batch pays for all operations in it, but not for
-    # those of branches that aren't taken.
+    # `guard` prepares a graph for each batch, and pays for all its operations except those of
+    # branches that aren't taken.
     branches = [
         noinline_branch(functools.partial(decode, encoded, channels)) for decode in decoders
     ]
@@ -69,11 +69,11 @@ def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def with_adobe(encoded: tf.Tensor, is_cmyk: tf.Tensor) -> tf.Tensor:
-    """Return a JPEG in CMYK with Adobe's segment, as whose colors libjpeg then takes its own; any
-    other as it is.
+    """Add Adobe's segment to a JPEG in CMYK, so that libjpeg treats its colors as inverted; return
+    other files unchanged.
 
-    Programs write inverted colors with or without it, and PIL and OpenCV take all for inverted. In
-    a file that has the segment its own counts, as it comes later.
+    Programs write inverted colors with or without the segment. PIL and OpenCV assume inversion. If
+    the file has the segment already, its own comes later and takes effect.
     """
     marked = noinline_branch(
         lambda: tf.strings.join([b"\xff\xd8", ADOBE, tf.strings.substr(encoded, 2, -1)])
@@ -86,13 +86,13 @@ def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     marked = with_adobe(encoded, is_cmyk)
 
     def decode(to: int) -> tf.Tensor:
-        # INTEGER_ACCURATE: the default differs between builds of libjpeg-turbo, and this must not.
+        # INTEGER_ACCURATE, because the default differs between builds of libjpeg-turbo.
         return tf.io.decode_jpeg(marked, channels=to, dct_method="INTEGER_ACCURATE")
 
     if channels == 3:
         image = decode(3)
     else:
-        # libjpeg can't turn CMYK, the images of four channels, into gray.
+        # libjpeg can't convert CMYK (four channels) to gray.
         image = tf.cond(is_cmyk, lambda: tf.image.rgb_to_grayscale(decode(3)), lambda: decode(1))
     return upright(image, exif_orientation(encoded))
 
@@ -109,7 +109,7 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     pixels_at, header_size, compression = fields[0], fields[1], fields[5]
     # Planes and bits are of two bytes each.
     bits = fields[4] // 2**16
-    # 0 is no compression; with 3, masks say where in a pixel its colors are.
+    # 0: no compression. 3: masks give the position of each color in a pixel.
     plain = tf.debugging.Assert(
         (compression == 0) | (compression == 3), ["a compressed or very old kind of BMP"]
     )
@@ -121,7 +121,7 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         image = tf.io.decode_bmp(encoded)
 
     def look_up() -> tf.Tensor:
-        # One channel holds positions in a table of blue, green, red and nothing, which lies between
+        # One channel of indices into a table of blue, green, red and a zero byte, which is between
         # header and pixels.
         table = tf.strings.substr(encoded, 14 + header_size, pixels_at - 14 - header_size)
         colors = tf.reshape(tf.io.decode_raw(table, tf.uint8), [-1, 4])[:, 2::-1]
@@ -133,12 +133,12 @@ def _decode_bmp(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _by_bmp_masks(encoded: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Put the channels of a BMP where its masks say that red, green and blue are.
+    """Reorder the channels of a BMP by its color masks.
 
     Args:
         image: uint8 [H, W, 3 or 4], decoded as if a pixel's bytes were blue, green, red, alpha.
     """
-    # The masks follow the 40 bytes of BITMAPINFOHEADER, or are part of a longer header.
+    # Color masks follow the 40 bytes of BITMAPINFOHEADER, or are part of a longer header.
     masks = tf.io.decode_raw(header_bytes(encoded, 54, 12), tf.int32)
     # All zeros means the usual order.
     masks = tf.where(tf.reduce_any(masks != 0), masks, [0xFF0000, 0xFF00, 0xFF])
@@ -150,7 +150,7 @@ def _by_bmp_masks(encoded: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     )
     with tf.control_dependencies([readable]):
         byte = tf.argmax(is_byte, 1, tf.int32)
-    # Bytes in the order of the file: TensorFlow's decoder swaps the first and the third.
+    # TensorFlow's decoder swaps the first and the third byte.
     return tf.gather(image, tf.gather([2, 1, 0, 3], byte), axis=2)
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cvpipe.data.graph import noinline_branch
 
-# In a JPEG Exif comes before the image; thumbnails inside it may make it as large as a segment can
-# be, and others may precede it.
+# Exif comes before the image of a JPEG, perhaps after other segments. Thumbnails may make it as
+# large as a segment can be.
 _HEAD_BYTES = 2**18
 _APP0, _APP1, _APP15, _COMMENT, _ORIENTATION = 0xE0, 0xE1, 0xEF, 0xFE, 0x0112
 # Bytes of a number by its TIFF type: BYTE, SHORT, LONG and their signed forms (TIFF 6.0,
@@ -28,7 +28,7 @@ def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
         encoded: scalar string, the file's bytes.
 
     Returns:
-        int32 scalar in 1…8; 1 (upright) where there is none or it makes no sense.
+        int32 scalar in 1…8; 1 (upright) if it is missing or invalid.
     """
 
     def of_another_format() -> tf.Tensor:
@@ -47,7 +47,7 @@ def stored_orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 def png_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """Return the orientation of a file that begins as a PNG, as `exif_orientation` does."""
-    # A search for four bytes is much cheaper than a walk through the chunks.
+    # Searching for four bytes is much cheaper than walking through the chunks.
     without = tf.strings.regex_replace(encoded, "eXIf", "", replace_global=False)
     return tf.cond(
         tf.strings.length(without) < tf.strings.length(encoded),
@@ -68,16 +68,16 @@ def webp_orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Return a JPEG's orientation: int32 scalar in 1…8; 1 where there is none or it makes no sense.
+    """Return a JPEG's orientation: int32 scalar in 1…8; 1 if it is missing or invalid.
 
-    Exif has to come right at the beginning (Exif 2.32, section 4.5.4): it is looked for up to the
-    first segment that is neither an application's nor a comment.
+    Exif has to come first (Exif 2.32, section 4.5.4). The search ends at the first segment that is
+    neither an application's nor a comment.
 
     Args:
         encoded: scalar string, a file that begins as a JPEG.
     """
-    # Most photos without Exif begin with JFIF's 18 bytes and go on with a table. To see that is
-    # much cheaper than to search.
+    # Most photos without Exif begin with JFIF's 18 bytes and a table. Testing for that is much
+    # cheaper than searching.
     start = tf.strings.join([tf.strings.substr(encoded, 2, 20), b"\0" * 20])
     has_jfif_alone = (tf.strings.substr(start, 0, 4) == b"\xff\xe0\0\x10") & (
         tf.strings.substr(start, 18, 2) == b"\xff\xdb"
@@ -93,8 +93,7 @@ def _segment_orientation(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD_BYTES), tf.uint8)
 
     def look(at: tf.Tensor) -> list[tf.Tensor]:
-        # A segment: 0xFF, a marker, a length of two bytes that counts itself, and what it holds;
-        # then comes the next.
+        # A segment: 0xFF, a marker, a length of two bytes that includes itself, and the content.
         begin, marker, high, low, *name = tf.unstack(_bytes(head, at + tf.range(8)))
         is_exif = (marker == _APP1) & tf.reduce_all(tf.stack(name) == list(b"Exif"))
         is_passed_over = (
@@ -111,10 +110,10 @@ def _segment_orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _chunk_orientation(encoded: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
-    """Walk through the chunks of a PNG or WebP to its Exif.
+    """Find the Exif chunk of a PNG or WebP.
 
     A PNG's chunk is length, name, content and checksum; a WebP's is name, length, content and a
-    byte that makes it even.
+    padding byte to an even size.
     """
     end = tf.cast(tf.strings.length(encoded), tf.int64)
     name_at, length_at = tf.where(is_png, 4, 0), tf.where(is_png, 0, 4)
@@ -140,7 +139,7 @@ def _chunk_orientation(encoded: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
     def found() -> tf.Tensor:
         content = tf.strings.substr(encoded, tf.cast(at, tf.int32) + 8, _HEAD_BYTES)
         head = tf.io.decode_raw(content, tf.uint8)
-        # Some programs write JPEG's name of the segment here, too.
+        # Some programs write the "Exif" prefix of JPEG segments here, too.
         named = tf.reduce_all(_bytes(head, tf.range(6)) == list(b"Exif\0\0"))
         return _tiff_orientation(head, tf.where(named, 6, 0))
 
@@ -158,7 +157,7 @@ def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(digits * tf.where(is_little, big[::-1], big), -1)
 
     directory = tiff + number(tiff + 4, 4)
-    # An entry has 12 bytes: tag, type, count, value. More than the head can hold is a lie.
+    # An entry has 12 bytes: tag, type, count, value. More entries than fit are invalid.
     count = tf.minimum(number(directory, 2), tf.size(head) // 12)
     entries = directory + 2 + 12 * tf.range(count)
     kinds = number(entries + 2, 2)
@@ -172,6 +171,6 @@ def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
 
 
 def _bytes(head: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """Return the bytes at these positions, int32; what lies beyond the head is 0."""
+    """Return the bytes at these positions, int32; 0 beyond the end."""
     inside = (at >= 0) & (at < tf.size(head))
     return tf.where(inside, tf.cast(tf.gather(head, tf.where(inside, at, 0)), tf.int32), 0)

@@ -1,4 +1,4 @@
-"""Facts that the data decides, not the pipeline file."""
+"""Facts that come from the data, not from the pipeline file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple, TypedDict
 
 
 class Facts(NamedTuple):
-    """Names that labels stand for. Stored in run.json and in every artifact."""
+    """Names of classes and keypoints. Stored in run.json and in every artifact."""
 
     class_names: tuple[str, ...] = ()
-    """A label is a position in them."""
+    """Class names; a label is an index into them."""
     keypoint_names: tuple[str, ...] = ()
     """Names of an object's keypoints, in the order of their coordinates."""
     flip_pairs: tuple[tuple[int, int], ...] = ()
-    """Pairs of keypoints, such as left and right eye, that change places in a mirror image."""
+    """Pairs of keypoints, such as left and right eye, that a mirror image swaps."""
     skeleton: tuple[tuple[int, int], ...] = ()
-    """Pairs of keypoints that pictures join by a line."""
+    """Pairs of keypoints that pictures connect by a line."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values."""
@@ -29,7 +29,7 @@ class Facts(NamedTuple):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Facts:
-        """Read what `to_json` returned."""
+        """Restore facts from `to_json`."""
         return cls(
             tuple(values["class_names"]),
             tuple(values["keypoint_names"]),
@@ -39,13 +39,13 @@ class Facts(NamedTuple):
 
 
 class KnownData(TypedDict):
-    """Memory of a run or an artifact of its data, as plain JSON values."""
+    """Description of the data that a run or an artifact was trained on, as plain JSON values."""
 
     facts: dict[str, Any]
     """Of `Facts`."""
     examples: dict[str, int]
     """Number of examples by split."""
     digests: dict[str, str]
-    """Fingerprint of the choice of examples by split."""
+    """Fingerprint of each split's set of examples."""
     images: dict[str, str]
     """Fingerprints of each example by split: uint64, little-endian, in base64."""

@@ -1,6 +1,4 @@
-"""Public data sets, fetched from their git repositories: one commit, the files that are used, and a
-checksum before they get their name.
-"""
+"""Download of public data sets by git: pinned commit, needed files only, checksum."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ STDERR = 2
 
 
 def fetch(name: str) -> Path:
-    """Make a public data set available; return its folder or zip archive in the data folder.
+    """Download a public data set unless it is there; return its folder or zip archive.
 
-    Nothing is fetched where it lies there already. Until its checksum is right it has another name,
-    `.NAME.partial`, and what an interrupted call left there is made anew.
+    The folder is called `.NAME.partial` until its checksum has been verified. A partial folder from
+    an interrupted call is replaced.
 
     Raises:
         ConfigError: there is no data set of that name.
@@ -56,7 +54,7 @@ def fetch(name: str) -> Path:
                 " kept. Fetch the data set again; if it stays so, they have changed since they were"
                 " listed"
             )
-        # Contents are on the disk before the name is.
+        # Flush the contents before renaming.
         os.sync()
         files.rename(folder)
     finally:
@@ -80,7 +78,7 @@ def digest(folder: Path) -> str:
 
 
 def _copy_installed(known: PublicSet, files: Path) -> str | None:
-    """Copy the files of an installed package; return their place, None if it isn't installed."""
+    """Copy the files of an installed package; return their folder, or None if not installed."""
     if not known.installed or not Path(known.installed.folder).is_dir():
         return None
     shutil.copytree(known.installed.folder, files)
@@ -88,14 +86,12 @@ def _copy_installed(known: PublicSet, files: Path) -> str | None:
 
 
 def _clone(known: PublicSet, repository: Path, files: Path) -> str:
-    """Fetch one commit and put the data set's files into a folder; return what it was, for
-    messages.
-    """
+    """Fetch one commit and put its files into a folder; return its origin for messages."""
     tree = repository / "tree"
     tree.mkdir(parents=True)
     _git(known, repository, "init", "--quiet", "--bare")
     _git(known, repository, "remote", "add", "origin", known.url)
-    # A server that can filter sends the contents of those files alone that are checked out.
+    # Servers with filters send only the contents of the files that are checked out.
     _git(known, repository, "fetch", "--depth=1", "--filter=blob:none", "origin", known.commit)
     _check_out(known, repository, tree, known.paths)
     if known.choose:
@@ -129,23 +125,23 @@ def _check_out(known: PublicSet, repository: Path, tree: Path, paths: Iterable[s
 
 
 def _git(known: PublicSet, repository: Path, *words: str) -> None:
-    """Run git in a repository; it tells on stderr how far it is."""
-    # A file is checked out with the bytes that were committed.
+    """Run git in a repository, with its progress on stderr."""
+    # No line-ending conversion: files are checked out with the committed bytes.
     command = ["git", "-c", "core.autocrlf=false", f"--git-dir={repository}", *words]
     try:
         done = subprocess.run(
             command,
             stdout=STDERR,
             check=False,
-            # A repository that is gone would ask for a name and a password.
+            # For a missing repository, GitHub would ask for a user name and a password.
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
         )
     except FileNotFoundError:
         raise DataError(
-            "git is not installed, by which data sets are fetched; install it"
+            "data sets are fetched by git, which is not installed; install it"
         ) from None
     if done.returncode:
         raise DataError(
-            f"{known.url}: git could not fetch commit {known.commit[:12]}, as it says above;"
-            " run the same command again once that is mended"
+            f"{known.url}: git could not fetch commit {known.commit[:12]}; its error is printed"
+            " above. Fix it and run the same command again"
         )

@@ -11,8 +11,8 @@ _BMP_COLORS = {8: "palette", 24: "RGB", 32: "RGB + alpha"}
 
 
 def file_kind(encoded: bytes) -> str:
-    """Format and colors, such as "JPEG gray", "PNG 16-bit RGB" or "WebP RGB + alpha"; "" for what
-    is none of the formats we read.
+    """Return format and colors, such as "JPEG gray", "PNG 16-bit RGB" or "WebP RGB + alpha"; "" for
+    other formats.
     """
     kind = next((name for name, beginning in FORMATS.items() if encoded.startswith(beginning)), "")
     match kind:
@@ -31,17 +31,14 @@ def file_kind(encoded: bytes) -> str:
 
 
 def _jpeg_channels(encoded: bytes) -> int:
-    """The number of components that the frame header names (ITU T.81, B.2.2); 0 where there is no
-    such header.
-    """
+    """Return the number of components in the frame header (ITU T.81, B.2.2); 0 without a header."""
     at = 2
     while at + 9 < len(encoded) and encoded[at] == 0xFF:
         marker = encoded[at + 1]
-        # C4, C8 and CC lie between the frame headers and are none: Huffman tables, an extension,
-        # arithmetic coding.
+        # C4, C8 and CC (Huffman tables, an extension, arithmetic coding) aren't frame headers.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return encoded[at + 9]
-        # Bytes that fill up stand alone, everything else gives its length.
+        # Fill bytes and markers without content have no length; all other segments do.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
     return 0
 

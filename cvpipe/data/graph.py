@@ -1,4 +1,4 @@
-"""Pieces of graph code: constants in host memory, calls of Python, and branches that seldom run."""
+"""Parts of graph code: constants in host memory, calls of Python, and rarely taken branches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import tensorflow as tf
 def in_memory(values: np.ndarray | list[bytes]) -> tf.Tensor:
     """Return values as one tensor in host memory, shared by all graphs that read it.
 
-    TensorFlow copies a NumPy array into each graph instead.
+    TensorFlow would copy a NumPy array into each graph.
     """
     with tf.device("CPU:0"):
         return tf.constant(values)
 
 
 def read_in_python(read: Callable[[int], bytes], record: tf.Tensor) -> tf.Tensor:
-    """Call Python from a graph: the scalar string that `read` returns for a record number.
+    """Call `read` from a graph; return its bytes for a record number as a scalar string.
 
     `call_python` says what `read` may do.
     """
@@ -27,28 +27,27 @@ def read_in_python(read: Callable[[int], bytes], record: tf.Tensor) -> tf.Tensor
 
 
 def call_python(function: Callable[[Any], Any], value: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-    """Call Python from a graph: the tensor of this shape and type that `function` returns.
+    """Call `function` from a graph; return its result, a tensor of the given shape and type.
 
-    A DataError raised in `function` says what is wrong with the record; in a graph it surfaces as
-    tf.errors.UnknownError. The function must give the same for the same value, a number or a
-    string, and is called from many threads.
+    `function` may raise a DataError about the record, which appears as tf.errors.UnknownError in a
+    graph. It must be deterministic, and is called from many threads. `value` is a number or a
+    string.
     """
 
     def call(given: Any) -> Any:
-        # Bytes come as they are from a graph, and in an array without it.
+        # In a graph, bytes arrive as bytes; eagerly, in an array.
         return function(given.item() if isinstance(given, np.ndarray | np.integer) else given)
 
-    # Were it taken for stateful, TensorFlow would read one record at a time where it has to be
-    # deterministic.
+    # If the call were stateful, TensorFlow would read one record at a time in deterministic mode.
     return tf.ensure_shape(tf.numpy_function(call, [value], spec.dtype, stateful=False), spec.shape)
 
 
 def noinline_branch(branch: Callable[[], Any]) -> Callable[[], Any]:
-    """Make a branch of a `tf.cond` a function, which costs nothing where it isn't taken.
+    """Make a branch of a `tf.cond` a function, which costs nothing if it isn't taken.
 
-    TensorFlow makes other branches parts of the graph around them, and goes through all their
-    operations even where they aren't taken.
+    TensorFlow inlines other branches, and then visits all their operations even if they aren't
+    taken.
     """
     function = tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
-    # Without a graph around it, tracing it once more would be all that this does.
+    # Eagerly, this would only trace the branch once more.
     return lambda: branch() if tf.executing_eagerly() else function()

@@ -1,4 +1,4 @@
-"""Errors of the graph as data: one bad element fails neither its batch nor its stream."""
+"""Guards that turn errors in a graph into data, so one bad element doesn't fail its batch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import tensorflow as tf
 
 from cvpipe.data.graph import noinline_branch
 
-# Elements of a batch that are loaded at once, if there are as many threads: it bounds memory.
+# Elements of a batch that are loaded at once. Limits memory.
 PARALLEL = 8
 
 
 def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor]:
-    """Return (load(*args), True), or (zeros, False) if that raises any error of the graph.
+    """Return (load(*args), True), or (zeros, False) if that raises a graph error.
 
-    The zeros have the shapes and types of the result; lengths that aren't known are 0. Works in
+    The zeros have the shapes and types of the result; unknown lengths are 0. Works in
     `Dataset.map` and in a SavedModel; `load` must return tensors of known rank. TensorFlow prepares
-    `load` anew for each call, which may take longer than a small image: see `each_or_zeros` and
-    `readable_or_zeros`.
+    `load` again for each call, which may take longer than decoding a small image. `each_or_zeros`
+    and `readable_or_zeros` avoid that.
     """
-    # Only inside a Dataset does TensorFlow turn an error of the graph into data.
+    # TensorFlow can catch graph errors only inside a Dataset.
     tried = tf.data.Dataset.from_tensors(args).map(
         tf.autograph.experimental.do_not_convert(lambda *args: (load(*args), True))
     )
@@ -30,18 +30,17 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
 
 
 def each_or_zeros(load: Callable[[tf.Tensor], Any], batch: tf.Tensor) -> tuple[Any, tf.Tensor]:
-    """Map `load` over a batch in parallel; where it raises an error of the graph, the result is
-    zeros.
+    """Map `load` over a batch in parallel; elements with a graph error give zeros.
 
-    All elements share one guard. Only if that finds an error, they are loaded once more, one after
-    the other.
+    All elements share one guard. If it catches an error, the elements are loaded again one at a
+    time.
 
     Args:
-        load: an element to tensors of fully known shapes.
+        load: maps an element to tensors of fully known shapes.
         batch: [B].
 
     Returns:
-        The results stacked, [B, …] each, and bool [B], False where they are zeros.
+        The stacked results, [B, …] each, and bool [B]: False for failed elements.
     """
     element = tf.TensorSpec(batch.shape[1:], batch.dtype)
     traced = tf.function(load, input_signature=[element], autograph=False)
@@ -65,15 +64,14 @@ def each_or_zeros(load: Callable[[tf.Tensor], Any], batch: tf.Tensor) -> tuple[A
 def readable_or_zeros(
     examples: tf.data.Dataset, load: Callable[..., Any], parallel: int
 ) -> tf.data.Dataset:
-    """Map `load` over a stream, in order; where it raises an error of the graph, the result is
-    zeros.
+    """Map `load` over a stream, in order; elements with a graph error give zeros.
 
     Args:
-        examples: tensors that `load` takes.
+        examples: inputs of `load`.
         parallel: examples that are loaded at once.
 
     Returns:
-        (example, result, bool scalar that is False where the result is zeros) for each example.
+        (example, result, bool scalar: False for a failed example) for each example.
     """
 
     def numbered(number: tf.Tensor, example: Any) -> tuple[tf.Tensor, Any]:
@@ -99,11 +97,11 @@ def readable_or_zeros(
 def _survivors(
     load: Callable[[tf.Tensor], Any], batch: tf.Tensor, specs: Any
 ) -> tuple[Any, tf.Tensor]:
-    """Do what `each_or_zeros` returns with an element at a time."""
+    """Return the result of `each_or_zeros`, loading one element at a time."""
     count = tf.shape(batch, tf.int64)[0]
     elements = tf.data.Dataset.from_tensor_slices((tf.range(count), batch))
     loaded = elements.map(lambda number, element: (number, load(element))).ignore_errors()
-    # One more, which stands for those that can't be loaded.
+    # The appended row of zeros is the result of failed elements.
     last = tf.data.Dataset.from_tensors((count, _zeros(specs)))
     numbers, results = loaded.concatenate(last).batch(count + 1).get_single_element()
     loaded_count = tf.size(numbers, tf.int64) - 1
@@ -114,7 +112,7 @@ def _survivors(
 
 
 def _zeros(specs: Any) -> Any:
-    """Return zeros of these specs; lengths that aren't known are 0."""
+    """Return zeros of these specs; unknown lengths are 0."""
     return tf.nest.map_structure(
         lambda spec: tf.zeros([length or 0 for length in spec.shape], spec.dtype), specs
     )

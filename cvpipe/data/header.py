@@ -1,6 +1,4 @@
-"""Formats and sizes of image files by their headers, read before memory is taken for pixels. Graph
-code.
-"""
+"""Formats and sizes of image files from their headers, before any pixel is decoded. Graph code."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from cvpipe.data.graph import noinline_branch
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
-# Such an image as a BMP of 32 bits a pixel takes 400 MB.
+# Such an image takes 400 MB as a BMP of 32 bits per pixel.
 MAX_BYTES = 500_000_000
 TOO_LONG = f"the file has more than the {MAX_BYTES:,} bytes that are allowed"
 # Beginnings of files by format; WebP's name follows at byte 8.
@@ -20,7 +18,7 @@ FORMATS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "BMP": b"BM", "
 
 
 def format_of(encoded: tf.Tensor) -> tf.Tensor:
-    """Return the position of a file's format in FORMATS.
+    """Return the index of a file's format in FORMATS.
 
     Args:
         encoded: scalar string, the file's bytes.
@@ -32,7 +30,7 @@ def format_of(encoded: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: empty, longer than MAX_BYTES, or of another format.
     """
     not_empty = tf.debugging.Assert(encoded != b"", ["the file is empty"])
-    # A length is an int32: from 2 GiB on it comes out negative.
+    # Lengths are int32: negative from 2 GiB on.
     length = tf.strings.length(encoded)
     not_too_long = tf.debugging.Assert((length >= 0) & (length <= MAX_BYTES), [TOO_LONG])
     with tf.control_dependencies([not_empty, not_too_long]):
@@ -50,7 +48,7 @@ def format_of(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
-    """Return height and width of an image as it is stored, before its Exif turns it.
+    """Return height and width of the stored image, before rotation by its Exif orientation.
 
     Args:
         encoded: scalar string, the file's bytes.
@@ -60,8 +58,8 @@ def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
         int32 [2].
 
     Raises:
-        tf.errors.InvalidArgumentError: the header is cut off or of an unusual kind, or says no
-            pixel or more than MAX_PIXELS.
+        tf.errors.InvalidArgumentError: the header is truncated or of an unusual kind, or states no
+            pixels or more than MAX_PIXELS.
     """
     sizes = [_jpeg_size, _png_size, _bmp_size, _webp_size]
     size = tf.switch_case(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
@@ -71,7 +69,7 @@ def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
 
 
 def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
-    """Fail where a header, int32 scalars, says no pixel or more than MAX_PIXELS."""
+    """Fail if a header states no pixels or more than MAX_PIXELS; int32 scalars."""
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     allowed = (height > 0) & (width > 0) & (pixels <= MAX_PIXELS)
     return tf.debugging.Assert(
@@ -81,7 +79,7 @@ def size_allowed(height: tf.Tensor, width: tf.Tensor) -> tf.Operation:
 
 
 def header_bytes(encoded: tf.Tensor, position: int, length: int) -> tf.Tensor:
-    """Return bytes of a header, a scalar string; fail where the file ends before them."""
+    """Return bytes of a header, a scalar string; fail if the file ends before them."""
     complete = tf.debugging.Assert(
         tf.strings.length(encoded) >= position + length, ["the file is cut off inside its header"]
     )
@@ -90,12 +88,12 @@ def header_bytes(encoded: tf.Tensor, position: int, length: int) -> tf.Tensor:
 
 
 def webp_field(encoded: tf.Tensor, position: int) -> tf.Tensor:
-    """Return four bytes of a WebP's header as an int32; zeros make up for what a file lacks."""
+    """Return four bytes of a WebP's header as an int32; missing bytes are 0."""
     return tf.io.decode_raw(tf.strings.substr(_head(encoded), position, 4), tf.int32)[0]
 
 
 def _head(encoded: tf.Tensor) -> tf.Tensor:
-    # Zeros make up for what a short file lacks, so that looking for a signature never fails.
+    # Padded with zeros, so looking for a signature never fails.
     return tf.strings.join([tf.strings.substr(encoded, 0, 30), b"\0" * 30])
 
 

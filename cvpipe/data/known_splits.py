@@ -1,4 +1,4 @@
-"""The guard of known data: a model is scored only on data that it may be scored on."""
+"""Checks that a model isn't evaluated on data that it was trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def describe_splits(splits: Mapping[str, Source]) -> KnownData:
-    """Describe data so that it is known again."""
+    """Return a description by which the same data can be recognized."""
     return {
         "facts": splits["train"].facts.to_json(),
         "examples": {name: len(split) for name, split in splits.items()},
@@ -30,7 +30,7 @@ def describe_splits(splits: Mapping[str, Source]) -> KnownData:
 
 
 def open_split(config: Config, split: str, known: KnownData) -> Source:
-    """Open one split; see `open_known_splits`."""
+    """Open one split by `open_known_splits`."""
     return open_known_splits(config, [split], known)[0]
 
 
@@ -40,13 +40,13 @@ def open_known_splits(
     """Open the named splits of the data a model was trained on.
 
     Args:
-        known: what the model's run remembers of its data.
-        scored: False where it doesn't matter if the model was trained on an image.
+        known: description of the data of the model's run.
+        scored: False if the model may have been trained on the images.
 
     Raises:
         ConfigError: the data has no such split.
-        DataError: the data's facts are not those the model knows, or a split that is scored has
-            images that it was trained on, or may have been.
+        DataError: class or keypoint names differ from the model's, or a split to score has images
+            that the model was, or may have been, trained on.
     """
     splits = open_splits(config.data)
     for name in names:
@@ -67,8 +67,8 @@ def open_known_splits(
 
 
 def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownData) -> None:
-    """Raise DataError for images that have come into a split from the training split, and where
-    that can't be told: an image under another name, or annotated anew, has another digest.
+    """Raise DataError if a split has images of the training split, or may have some: renamed or
+    newly annotated images have other digests.
     """
     images, digests = splits[name], splits[name].digests
     trained, before = _digests(known, "train"), _digests(known, name)
@@ -94,9 +94,7 @@ def _check_not_trained_on(name: str, splits: Mapping[str, Source], known: KnownD
 
 
 def _digests(known: KnownData, split: str) -> np.ndarray:
-    """Return the fingerprints of a split's examples as they were, uint64; none of a split that
-    there wasn't.
-    """
+    """Return the known fingerprints of a split's examples, uint64; none for a new split."""
     return np.frombuffer(base64.b64decode(known["images"].get(split, "")), "<u8")
 
 

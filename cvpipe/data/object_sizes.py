@@ -1,4 +1,4 @@
-"""Sizes of a split's objects at the network's input, from which anchors are chosen."""
+"""Sizes of a split's objects at the network's input, for choosing anchors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cvpipe.data.stream import Encode, evaluation_batches
 def object_sizes(
     source: Source, config: Config, encode: Encode, quarantine: Quarantine
 ) -> np.ndarray:
-    """Heights and widths of all n objects but crowds, float32 [n, 2], as shares of the network's
-    input. Every image is read for it.
+    """Return heights and widths of all n objects except crowds, float32 [n, 2], as shares of the
+    network's input. Reads every image.
     """
     sizes = [np.zeros([0, 2], np.float32)]
     for batch in evaluation_batches(source, config, encode, quarantine, config.train.batch_size):

@@ -17,22 +17,22 @@ _FIXED_KEY = (1_210_498_617, 389_017_642, 1_872_340_951)
 def batch_order(
     step: tf.Tensor, *, seed: int, examples: int, batch_size: int, block: int = 1
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The examples of one global batch.
+    """Return the examples of one global batch.
 
-    Every epoch is a permutation of all examples; a batch that crosses the end of an epoch takes its
-    rest from the next. The permutation is computed a position at a time (a Feistel cipher on
+    Every epoch is a permutation of all examples; a batch that crosses the end of an epoch continues
+    with the next. Each position of the permutation is computed on its own (a Feistel cipher on
     0…N−1), so nothing is stored or shuffled.
 
-    With blocks, the numbers 0…N−1 are a ring that is cut at a random place and then into blocks;
-    an epoch is a permutation of the blocks, whose examples stand in order. What is left over, less
-    than a block, comes last. As the cut moves, blocks differ from epoch to epoch.
+    With blocks, 0…N−1 is a ring that is cut at a random place in each epoch and then divided into
+    blocks. The epoch is a permutation of the blocks; examples within a block stay in order. The
+    remainder, less than a block, comes last.
 
     Args:
         step: int64 scalar, the global step, from 0.
         seed: the pipeline's seed.
         examples: N, the number of examples.
         batch_size: B, examples in the global batch.
-        block: examples that stay together; 1 permutes single ones.
+        block: number of consecutive examples that stay together; 1 permutes single examples.
 
     Returns:
         Indices int64 [B] in 0…N−1, and their epochs int64 [B].
@@ -40,8 +40,8 @@ def batch_order(
     position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
     epoch, offset = position // examples, position % examples
     # The public wrapper takes one key for all indices; a batch that crosses an epoch needs one key
-    # an index. The cipher is a weak one: with the plain numbers as keys, or with 4 rounds,
-    # successive epochs come in almost the same order.
+    # per index. The cipher is weak: with consecutive keys, or with 4 rounds, successive epochs have
+    # almost the same order.
     keys = _keys(seed, epoch[0], (batch_size - 1) // examples + 2)
     key = tf.gather(keys, epoch - epoch[0])
     block = min(block, examples)
@@ -50,7 +50,7 @@ def batch_order(
     else:
         blocks = examples // block
         number = tf.minimum(offset // block, blocks - 1)
-        # Beyond the last whole block numbers stay where they are.
+        # Numbers beyond the last whole block stay in place.
         place = _permuted(number, key, blocks) * block + offset % block
         place = tf.where(offset < blocks * block, place, offset)
         cut = tf.cast(key[:, 0], tf.int64) * 2**31 + tf.cast(key[:, 1], tf.int64)
@@ -59,18 +59,14 @@ def batch_order(
 
 
 def _permuted(number: tf.Tensor, key: tf.Tensor, count: int) -> tf.Tensor:
-    """Return permutations of 0…count − 1 at some numbers, int64 [B], given their keys, int32 [B,
-    3].
-    """
+    """Permute numbers in 0…count − 1, int64 [B], each with its own key, int32 [B, 3]."""
     return tf.raw_ops.RandomIndexShuffle(
         index=number, seed=key, max_index=tf.constant(count - 1, tf.int64), rounds=8
     )
 
 
 def fixed_order(examples: int, begin: int, end: int) -> np.ndarray:
-    """Return the positions begin … end − 1 of one random order of 0…examples − 1: int64 [n], the
-    same at all times.
-    """
+    """Return the positions begin … end − 1 of a fixed random order of 0…examples − 1: int64 [n]."""
     number = tf.range(begin, end, dtype=tf.int64)
     key = tf.tile(tf.constant([_FIXED_KEY], tf.int32), [end - begin, 1])
     permuted: np.ndarray = _permuted(number, key, examples).numpy()
@@ -80,7 +76,7 @@ def fixed_order(examples: int, begin: int, end: int) -> np.ndarray:
 def batch_examples(
     source: Source, step: tf.Tensor, *, seed: int, batch_size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The examples of one global batch of a source, in blocks if its records are read so.
+    """Return the examples of one global batch of a source, in blocks if the source has them.
 
     Returns:
         Indices int64 [B] in 0…N−1, and their epochs int64 [B].
@@ -93,9 +89,9 @@ def batch_examples(
 
 
 def _keys(seed: int, first_epoch: tf.Tensor, epochs: int) -> tf.Tensor:
-    """The keys of successive epochs: uniformly random numbers, int32 [epochs, 3]."""
+    """Return keys of successive epochs: uniform random numbers, int32 [epochs, 3]."""
     pairs = [tf.stack([tf.constant(seed, tf.int64), first_epoch + n]) for n in range(epochs)]
-    # Philox: the choice that is left to TensorFlow depends on the device.
+    # Philox, because TensorFlow's default depends on the device.
     return tf.stack(
         [
             tf.random.stateless_uniform([3], pair, 0, 2**31 - 1, tf.int32, alg="philox")
@@ -105,11 +101,11 @@ def _keys(seed: int, first_epoch: tf.Tensor, epochs: int) -> tf.Tensor:
 
 
 def example_seed(seed: int, epoch: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Return the key of everything random about one example in one epoch.
+    """Return the random seed of one example in one epoch.
 
     Returns:
-        int64 [2] for stateless random ops, another for every (seed, epoch, index) with
-        seed < 2³¹, epoch < 2³², index < 2⁵⁶. It begins a block of seeds, which `cvpipe.data.seeds`
-        divides.
+        int64 [2] for stateless random ops, unique for every (seed, epoch, index) with
+        seed < 2³¹, epoch < 2³², index < 2⁵⁶. It is the first of a block of seeds, which
+        `cvpipe.data.seeds` divides.
     """
     return tf.stack([tf.constant(seed << 32, tf.int64) + epoch, index * SEEDS_PER_EXAMPLE])

@@ -1,4 +1,4 @@
-"""Turning images upright, by the eight orientations of Exif, in graph code."""
+"""Rotation of images by the eight orientations of Exif, in graph code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TURNS = [
 
 
 def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the operations that turn an image upright, in order of application: transpose, mirror
+    """Return the operations that make an image upright, in order of application: transpose, mirror
     left-right, mirror top-bottom; bool scalars.
     """
     transpose, left_right, top_bottom = tf.unstack(tf.gather(tf.constant(_TURNS), orientation - 1))
@@ -28,9 +28,7 @@ def turns(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors an image [H, W, C] so that it stands as the photographer saw it; W and H
-    may change places.
-    """
+    """Rotate and mirror an image [H, W, C] to be upright; H and W may be swapped."""
 
     def turned() -> tf.Tensor:
         transpose, left_right, top_bottom = turns(orientation)

@@ -1,4 +1,4 @@
-"""Batches that are read plainly for as long as every record can be read."""
+"""Batches that are read without guards until a record can't be read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import tensorflow as tf
 
 
 class PlainFirst:
-    """Batches of a split: plain ones until a record can't be read, guarded ones from there on.
+    """Batches of a split: unguarded until a record can't be read, guarded from there on.
 
-    A guard costs over a millisecond an image, more than decoding many of them, so only splits with
+    A guard costs over a millisecond per image, more than decoding a small one, so only splits with
     broken records pay for it.
     """
 
     def __init__(self, plain: tf.data.Dataset, guarded: Callable[[], tf.data.Dataset]):
-        """Read `plain`, which fails at the first broken record; `guarded` makes the same batches,
-        in which such a record is empty.
+        """Read `plain`, which fails at the first broken record. `guarded` makes the same batches,
+        with empty examples for broken records.
         """
         self._plain, self._make_guarded = plain, guarded
         self._guarded: tf.data.Dataset | None = None
@@ -31,6 +31,6 @@ class PlainFirst:
                     done += 1
                 return
             except tf.errors.OpError:
-                # The next reading meets the same record: it is guarded from its start.
+                # The next pass will meet the same record, so it is guarded from the start.
                 self._guarded = self._make_guarded()
         yield from self._guarded.skip(done)

@@ -1,7 +1,6 @@
-"""Deterministic resizing and normalization: the one definition that training, evaluation and the
-artifact share.
+"""Deterministic resizing and normalization, shared by training, evaluation and the artifact.
 
-Dimensions: V views of an image, H, W, C of the network's input, h, w, K of a map over it.
+Dimensions: V views of an image; H, W, C of the network's input; h, w, K of a feature map.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from cvpipe.geometry.pixels import resize_and_place
 
 
 def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """Brings an image to the network's input. Graph code.
+    """Resize and normalize an image for the network. Graph code.
 
     Args:
         image: uint8 or float32 [any height, any width, C] in 0…255.
         config: size, channels, resizing, mean and std.
 
     Returns:
-        float32 [H, W, C], (pixels / 255 − mean) / std; pixels / 255 where the network's first layer
+        float32 [H, W, C], (pixels / 255 − mean) / std; pixels / 255 if the network's first layer
         normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
@@ -40,16 +39,15 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
 def prepare_mask(
     mask: tf.Tensor, config: Prepare, size: tuple[int, int] | None = None
 ) -> tf.Tensor:
-    """Brings a label mask to where `prepare` leaves the image's pixels. Graph code.
+    """Resize a mask as `prepare` resizes its image. Graph code.
 
     Args:
         mask: uint8 [any height, any width, 1].
         config: size and resizing, which is not "crop".
-        size: height and width to give the mask; the network's input where it is None.
+        size: height and width of the result; None for those of the network's input.
 
     Returns:
-        uint8 [*size, 1], the nearest label of each pixel's center; IGNORED where a letterbox shows
-        nothing.
+        uint8 [*size, 1], by nearest neighbor; IGNORED in the bars of a letterbox.
     """
     if config.resize == "letterbox" and tuple(mask.shape[:2]) != config.size:
         resized, around = _bars(mask, config.size)
@@ -60,15 +58,14 @@ def prepare_mask(
 
 
 def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The part of an image that begins at `corner` and has the size of the network's input,
-    normalized. Graph code.
+    """Crop a tile of the network's input size at `corner`, and normalize it. Graph code.
 
     Args:
         image: uint8 [any height, any width, C].
         corner: int32 [2], inside the image.
 
     Returns:
-        float32 [H, W, C]; zero where the part reaches beyond the image.
+        float32 [H, W, C]; zero outside the image.
     """
     part = tf.cast(
         image[corner[0] : corner[0] + config.size[0], corner[1] : corner[1] + config.size[1]],
@@ -76,7 +73,7 @@ def prepare_tile(image: tf.Tensor, corner: tf.Tensor, config: Prepare) -> tf.Ten
     )
     mean = 255 * tf.constant(config.scaling[0])
     beyond = tf.pad(config.size - tf.shape(part)[:2], [[0, 1]])
-    # Padding knows zeros alone: they stand for what normalizing makes zero.
+    # tf.pad pads zeros; after normalization they are the mean color.
     padded = tf.pad(part - mean, tf.stack([tf.zeros_like(beyond), beyond], 1)) + mean
     return normalize(tf.ensure_shape(padded, [*config.size, image.shape[-1]]), config)
 
@@ -98,8 +95,8 @@ def place_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tens
 
 
 def restore_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The inverse of `place_boxes`: from fractions of the network's input to fractions of the
-    image, of the same shapes. Graph code.
+    """Map boxes from fractions of the network's input to fractions of the image: the inverse of
+    `place_boxes`, with the same shapes. Graph code.
     """
     scale, offset = _placement(extent, config)
     return (boxes - offset) / scale
@@ -108,22 +105,21 @@ def restore_boxes(boxes: tf.Tensor, extent: tf.Tensor, config: Prepare) -> tf.Te
 def restore_rows(
     values: tf.Tensor, extent: tf.Tensor, begin: tf.Tensor, rows: int, config: Prepare
 ) -> tf.Tensor:
-    """Some rows of a map over the network's input, interpolated bilinearly to the image before it
-    was resized. Graph code.
+    """Resample some rows of a feature map to the original image, bilinearly. Graph code.
 
     Args:
-        values: float32 [h, w, K], of which each covers as many pixels of the network's input.
+        values: float32 [h, w, K], a map that covers the network's input.
         extent: int32 [2], the image's height and width.
-        begin: int32 scalar, the first row.
-        rows: how many; those beyond the image mean nothing.
+        begin: int32 scalar, the first row of the image.
+        rows: number of rows; those beyond the image are undefined.
         config: size and resizing, "stretch" or "letterbox".
 
     Returns:
-        float32 [rows, width of the image, K].
+        float32 [rows, image width, K].
     """
     scale, offset = (tf.squeeze(part, 0)[:2] for part in _placement(extent, config))
     cells, pixels = tf.cast(tf.shape(values)[:2], tf.float32), tf.cast(extent, tf.float32)
-    # Where a value lies is at (its place / cells − offset) / scale, in fractions of the image.
+    # A value's position is (index / cells − offset) / scale, in fractions of the image.
     shift = -offset / scale * pixels - tf.stack([tf.cast(begin, tf.float32), 0.0])
     size = tf.stack([rows, extent[1]])
     resized = resize_and_place(values, size, pixels / (cells * scale), shift, antialias=False)
@@ -131,19 +127,18 @@ def restore_rows(
 
 
 def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
-    """Everything the network sees of an image when it is evaluated or served. Graph code.
+    """Return all views of an image that the network sees in evaluation and serving. Graph code.
 
-    "mirrored" adds the mirror image of what `prepare` gives. "center" cuts the middle out of the
-    image resized to each of `test_time.sides`; "ten" adds the corners, and all five mirrored
+    "mirrored" adds the mirror image of the result of `prepare`. "center" takes the center crop of
+    the image resized to each of `test_time.sides`; "ten" adds the corners, and mirrors all five
     (Krizhevsky et al. 2012, section 4.1), at several sizes as He et al. 2015, section 3.4.
 
     Args:
         image: uint8 [any height, any width, C].
 
     Returns:
-        What `input_spec(config)` says of one image: float32 [H, W, C], or [V, H, W, C] where there
-        are several views; the image itself
-        where it is answered in tiles.
+        An element of `input_spec(config)`: float32 [H, W, C], or [V, H, W, C] for several views;
+        the image itself if it is answered in tiles.
     """
     if config.prepare.resize == "tile":
         return image
@@ -162,15 +157,13 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
 
 def whole_images(config: Prepare) -> Prepare:
-    """Return the section with whole images resized to the network's input, where training crops
-    them and answers come in tiles.
-    """
+    """Return the section with tiling replaced by stretching whole images to the network's input."""
     return config.model_copy(update={"resize": "stretch"}) if config.resize == "tile" else config
 
 
 def input_spec(config: Config) -> tf.TensorSpec:
-    """A batch as `prepare_views` gives it: float32 [B, H, W, C], or [B, V, H, W, C] where V > 1;
-    uint8 [B, any, any, C] for tiles.
+    """Return the spec of a batch from `prepare_views`: float32 [B, H, W, C], or [B, V, H, W, C] if
+    V > 1; uint8 [B, any, any, C] for tiles.
     """
     if config.prepare.resize == "tile":
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
@@ -181,11 +174,9 @@ def input_spec(config: Config) -> tf.TensorSpec:
 
 
 def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
-    """Resizes an image [any height, any width, C] so that its shorter side has `side` pixels;
-    float32.
-    """
+    """Resize an image [any height, any width, C] to a shorter side of `side` pixels; float32."""
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
-    # Rounded, and never below the side itself, whatever the last bit of the quotient.
+    # Rounded, and never below `side` through a rounding error of the quotient.
     scaled = tf.maximum(
         tf.cast(tf.round(extent * (tf.cast(side, tf.float64) / tf.reduce_min(extent))), tf.int32),
         side,
@@ -194,8 +185,8 @@ def resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
 
 
 def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The pixels of prepared images, for people: float32 [..., C] to uint8 [..., C]; uint8 is left
-    as it is.
+    """Convert prepared images to displayable pixels: float32 [..., C] to uint8 [..., C]; uint8 is
+    returned unchanged.
     """
     if prepared.dtype == tf.uint8:
         return prepared
@@ -205,16 +196,13 @@ def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
 
 
 def normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """Scale pixels of the network's size as it sees them: [..., H, W, C] in 0…255 to float32, of
-    known shape.
-    """
+    """Normalize pixels, [..., H, W, C] in 0…255, to float32 of known shape."""
     mean, std = (
         np.broadcast_to(np.array(values, np.float32), [config.channels])
         for values in config.scaling
     )
     shape = [*image.shape[:-3], *config.size, config.channels]
-    # Whole rows at a time: TensorFlow takes several times as long where the last dimension is as
-    # short as a pixel.
+    # Over whole rows: TensorFlow is several times slower if the last dimension is a single pixel.
     rows = tf.reshape(tf.cast(image, tf.float32), [*shape[:-2], config.size[1] * config.channels])
     normalized = rows * np.tile(1 / (255 * std), config.size[1]) - np.tile(
         mean / std, config.size[1]
@@ -236,10 +224,10 @@ def _crops(image: tf.Tensor, size: tuple[int, int], config: TestTime) -> list[tf
 
 
 def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale and offset that map fractions of the image to fractions of the network's input: float32
-    [..., 1, 4] each.
+    """Return scale and offset from fractions of the image to fractions of the network's input:
+    float32 [..., 1, 4] each.
     """
-    # An image that couldn't be read has no extent; nothing may come of it, and no NaN either.
+    # An unreadable image has an extent of 0, which must not give NaN.
     extent = tf.maximum(extent, 1)
     scale, offset = tf.ones_like(extent, tf.float32), tf.zeros_like(extent, tf.float32)
     if config.resize == "crop":
@@ -255,17 +243,17 @@ def _placement(extent: tf.Tensor, config: Prepare) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _letterbox(image: tf.Tensor, config: Prepare) -> tf.Tensor:
-    """The whole image in the middle of the network's input; float32 [H, W, C]."""
+    """Center the whole image in the network's input; float32 [H, W, C]."""
     resized, around = _bars(image, config.size)
     mean = config.mean if config.normalize == "given" else (0.5,)
     color = 255 * tf.constant(mean, tf.float32)
-    # Padding knows zeros alone: they stand for the color.
+    # tf.pad pads zeros, which stand for the color.
     padded = tf.pad(tf.image.resize(image, resized, antialias=True) - color, around) + color
     return tf.ensure_shape(padded, [*config.size, image.shape[-1]])
 
 
 def _bars(image: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The height and width, int32 [2], that a letterbox resizes an image [.., .., C] to, and its
+    """Return the height and width, int32 [2], of an image [.., .., C] inside a letterbox, and its
     padding, int32 [3, 2].
     """
     corner, resized = _shown(tf.shape(image)[:2], size)
@@ -280,7 +268,7 @@ def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tens
     throughout, so no platform rounds differently.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
-    # The longer side, measured by the input's, fills it.
+    # The side that is longer relative to the input fills it.
     by_height = height * size[1] >= width * size[0]
     high = tf.where(
         by_height, tf.constant(size[0], tf.int64), (2 * height * size[1] + width) // (2 * width)
@@ -293,17 +281,17 @@ def _shown(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tens
 
 
 def _crop_to_aspect(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The largest middle part with the aspect of `size`."""
+    """Crop the largest centered part with the aspect ratio of `size`."""
     corner, cropped = _middle(tf.shape(image)[:2], size)
     (top, left), (height, width) = tf.unstack(corner), tf.unstack(cropped)
     return image[top : top + height, left : left + width]
 
 
 def _middle(extent: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The corner and the height and width of that part, int64 [..., 2] each; integers throughout,
-    so no platform rounds otherwise.
+    """Return corner and size of that part, int64 [..., 2] each. Integer arithmetic, so no platform
+    rounds differently.
     """
-    # 64 bits: width × size[0] may pass 2³¹ in a very long image.
+    # 64 bits: width × size[0] may exceed 2³¹ for a very long image.
     height, width = tf.unstack(tf.cast(extent, tf.int64), axis=-1)
     high = tf.maximum(tf.minimum(height, width * size[0] // size[1]), 1)
     wide = tf.maximum(tf.minimum(width, height * size[1] // size[0]), 1)

@@ -1,4 +1,4 @@
-"""Public data sets that the pipelines name: where each comes from, and its checksum."""
+"""Public data sets of the pipelines: origin and checksum of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROCERY_IMAGES = {"train": 40, "test": 20}
 
 
 class Installed(NamedTuple):
-    """A copy that a package of the operating system brings."""
+    """A copy installed by a package of the operating system."""
 
     package: str
     folder: str
@@ -33,16 +33,16 @@ class PublicSet(NamedTuple):
     paths: tuple[str, ...]
     """Files and folders of the repository that are fetched."""
     digest: str
-    """SHA-256 of what `sha256sum` prints for the data set's files, by sorted path."""
+    """SHA-256 of the output of `sha256sum` for the data set's files, by sorted path."""
     folder: str = ""
-    """Folder of the repository that becomes the data set's; files beside it keep their paths."""
+    """Folder of the repository that becomes the data set; files outside it keep their paths."""
     choose: Callable[[Path], Iterator[str]] | None = None
     """Given a folder with `paths`, adds lists and yields further files to fetch."""
     installed: Installed | None = None
 
     @property
     def about(self) -> dict[str, str]:
-        """Facts for people."""
+        """Return facts for the documentation."""
         return {
             key: getattr(self, key)
             for key in ("title", "size", "license", "url", "commit", "digest")
@@ -50,10 +50,10 @@ class PublicSet(NamedTuple):
 
 
 def grocery_subset(root: Path) -> Iterator[str]:
-    """Write the lists of a subset of the Grocery Store data set; yield the files that they name.
+    """Write the lists of a subset of the Grocery Store data set; yield the files in them.
 
-    The 16 classes with most training images (of equals, the lower number), and of each the first 40
-    images to train on and 20 to test on, by sorted path.
+    The 16 classes with the most training images (of ties, the lower id), each with the first 40
+    training and 20 test images by sorted path.
     """
     lines = {
         split: (root / f"dataset/{split}.txt").read_text(encoding="utf-8").splitlines()
@@ -142,9 +142,7 @@ PUBLIC_SETS = {
 
 
 def how_to_fetch(path: str) -> str:
-    """Return the advice to fetch the data set that a path names, such as data/bccd; "" if it names
-    none.
-    """
+    """Return advice on fetching the data set of a path such as data/bccd; "" for other paths."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     name = parts[1].removesuffix(".zip") if len(parts) > 1 and parts[0] == DATA else ""
     return f"fetch it by 'make data NAME={name}', or " if name in PUBLIC_SETS else ""

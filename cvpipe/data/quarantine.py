@@ -1,6 +1,4 @@
-"""Records that can't be read: named, counted, written down, and never more than the pipeline
-allows.
-"""
+"""Unreadable records: logged, counted, written to a file, and limited in number."""
 
 from __future__ import annotations
 
@@ -23,17 +21,17 @@ log = logging.getLogger(__name__)
 
 
 class Quarantine:
-    """The bad records of one split, gathered while it is read; every record is counted once.
+    """The bad records of one split, collected while it is read; every record is counted once.
 
-    Streams call `note` from their own threads. Nothing is raised there: whoever reads the stream
+    Streams call `note` from their own threads, where it raises nothing. The consumer of the stream
     calls `check`.
     """
 
     def __init__(self, source: Source, split: str, max_share: float, file: Path | None = None):
-        """`file` (JSON lines) gains a line for every record that it doesn't name yet; None writes
-        nothing.
+        """Collect bad records of `source`.
 
-        Only what is bad now counts: a record may have been mended since it was written down.
+        A line for each record is added to `file` (JSON lines) unless it has one; None writes
+        nothing. Records in an existing file aren't counted: they may have been repaired.
         """
         self.names: dict[str, str] = {}
         self._source, self._split, self._max_share, self._file = source, split, max_share, file
@@ -43,7 +41,7 @@ class Quarantine:
         return len(self.names)
 
     def note(self, index: int) -> None:
-        """Writes down that the example at `index` can't be read, and why."""
+        """Record that the example at `index` can't be read, and why."""
         name = self._source.name(index)
         with self._lock:
             if name in self.names:
@@ -54,9 +52,9 @@ class Quarantine:
                 _add_row(self._file, {"split": self._split, "record": name, "reason": reason})
 
     def check(self) -> None:
-        """Raises DataError when more records are bad than the pipeline allows."""
+        """Raise DataError if more records are bad than the pipeline allows."""
         bad, examples = len(self), len(self._source)
-        # Divided, not multiplied: 29 / 100 is 0.29 to the last bit, 0.29 * 100 is less than 29.
+        # Division, since 29 / 100 == 0.29 but 0.29 * 100 < 29.
         if bad / examples > self._max_share:
             name, reason = next(iter(self.names.items()))
             where = f"; all are listed in {self._file}" if self._file else ""
@@ -69,15 +67,13 @@ class Quarantine:
 
 @tf.function(reduce_retracing=True)
 def _decode(example: Example) -> tf.Tensor:
-    """Decode an example in a graph, where the values of an assertion stand in one line."""
+    """Decode an example in a graph, where the values of an assertion are on one line."""
     image = decode_image(example["bytes"], 3) if "bytes" in example else example["image"]
     return checked(example, image)
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:
-    """Appends a row unless the file has it; a last line that a crash cut off is ended, so that the
-    new one stands alone.
-    """
+    """Append a row unless the file has it; first end a last line that a crash truncated."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     line = json.dumps(row)
     if line not in text.splitlines():

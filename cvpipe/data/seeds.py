@@ -1,13 +1,13 @@
-"""Division of an example's random numbers among those who draw them.
+"""Assignment of an example's random seeds to their users.
 
 `order.example_seed` gives every example of every epoch a block of seeds. Each user adds its own
-number to the second element, so that no two draw from the same seed.
+number to the second element, so no two users share a seed.
 """
 
 SEEDS_PER_EXAMPLE = 128
 """Size of an example's block of seeds."""
-# From 0 on: the operations of augmentation, in the order of the pipeline file.
+# From 0: the augmentations, in the order of the pipeline file.
 PARTNER_SEED = 120
-"""The choice of other examples that join this one: this number and those that follow."""
+"""Choice of other examples that join this one: this number and the following ones."""
 MIX_SEED = 127
-"""The mixing of two examples of a batch."""
+"""Mixing of two examples of a batch."""

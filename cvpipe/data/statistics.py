@@ -13,15 +13,14 @@ import numpy as np
 
 from cvpipe.config.prepare import Prepare
 
-# Of a larger training set this many images, evenly spaced over it, are looked at: no statistic
-# needs more.
+# Statistics of a larger training set use this many images, evenly spaced.
 MOST_IMAGES = 20_000
-# A channel that never changes is left as it is, not divided by its deviation of zero.
+# A constant channel isn't divided by its standard deviation of zero.
 LEAST_DEVIATION = 1e-6
 
 
 def evenly_spaced(examples: int, most: int = MOST_IMAGES) -> np.ndarray:
-    """At most `most` of the positions 0 … examples − 1, evenly spaced, int64."""
+    """Return at most `most` of the positions 0 … examples − 1, evenly spaced, int64."""
     return np.unique(np.linspace(0, examples - 1, min(examples, most)).round().astype(np.int64))
 
 
@@ -53,7 +52,8 @@ def normalization(batches: Iterable[np.ndarray], config: Prepare) -> dict[str, n
 
 
 def color_components(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The principal components of the training set's colors (Krizhevsky et al. 2012, section 4.1).
+    """Return the principal components of the training set's colors (Krizhevsky et al. 2012,
+    section 4.1).
 
     Args:
         batches: images, float32 [N, H, W, C] in [0, 1] each.
@@ -68,7 +68,7 @@ def color_components(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndar
 
 
 def _moments(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D, D] of rows, [N, D] each."""
+    """Return mean [D] and covariance [D, D] of rows, [N, D] each."""
     count, total, products = 0, np.zeros(1), np.zeros((1, 1))
     for rows in batches:
         exact = rows.astype(np.float64)

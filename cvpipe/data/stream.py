@@ -1,15 +1,18 @@
 """From a source to fixed-shape batches: order, sharding, decoding, augmentation, quarantine,
 prefetch.
 
-Dimensions: B examples in the global batch, b in one replica's share of it, H, W, C of the network's
-input, V views of an image. A batch is a dict: "image" float32 [b, H, W, C] ([b, V, H, W, C] in
-evaluation, where `prepare_views` gives several); "targets" the task's, each [b, …]; "weight"
-float32 [b], 0 for an example that couldn't be read or only fills up the batch; "index" int64 [b],
-the example's position in its source; in evaluation also "extent" int32 [b, 2], height and width of
-the decoded image. What differs in size from image to image, in evaluation, is padded to the largest
-of the batch. Where training mixes examples there are also "partner_targets" and
-"share", see `augment.mix`. The image of an example that couldn't be read is zeros: the loss doesn't
-see it, the statistics of a BatchNorm in training do.
+Dimensions: B examples in the global batch, b on one replica; H, W, C of the network's input; V
+views of an image. A batch is a dict:
+
+- "image" float32 [b, H, W, C], or [b, V, H, W, C] in evaluation with several views.
+- "targets": the task's targets, [b, …] each.
+- "weight" float32 [b]: 0 for unreadable examples and padding.
+- "index" int64 [b]: the example's position in its source.
+- "extent" int32 [b, 2], in evaluation: height and width of the decoded image.
+- "partner_targets" and "share", if training mixes examples (`augment.mix`).
+
+In evaluation, tensors of different sizes are padded to the largest of the batch. The image of an
+unreadable example is zeros. The loss ignores it, but BatchNorm's statistics in training don't.
 """
 
 from __future__ import annotations
@@ -46,9 +49,9 @@ Encode = Callable[[Example], dict[str, tf.Tensor]]
 Fields = Mapping[str, Field]
 Colors = tuple[np.ndarray, np.ndarray]
 
-# The principal components of colors settle long before a training set is read whole.
+# Enough images for the principal components of colors.
 COLOR_IMAGES = 1_000
-# Examples that are loaded at once.
+# Examples that are loaded in parallel.
 PARALLEL = os.cpu_count() or 1
 
 
@@ -64,16 +67,15 @@ def training_batches(
     first_shard: int = 0,
     own_shards: int = 1,
 ) -> tf.data.Dataset:
-    """The augmented batches of steps `first_step` … `last_step` − 1, a function of (seed, step)
-    alone.
+    """Return the augmented batches of steps `first_step` … `last_step` − 1, a pure function of
+    (seed, step).
 
-    The global batch is cut into `shards` equal parts, one a replica; this stream yields
-    `own_shards` of them a step, beginning with `first_shard`, one after the other. Together the
-    shards are the same whatever their number.
+    The global batch is divided into `shards` equal parts, one per replica. Each step, this stream
+    yields `own_shards` of them in turn, beginning with `first_shard`. The global batch doesn't
+    depend on the number of shards.
 
     Args:
-        quarantine: takes unreadable records; None reads them plainly, which is faster, and fails at
-            the first.
+        quarantine: collects unreadable records. None is faster, but fails at the first such record.
     """
     batch_size, share = config.train.batch_size, config.train.batch_size // shards
     colors = _colors(source, config)
@@ -92,7 +94,7 @@ def training_batches(
         )
 
     steps = tf.data.Dataset.range(first_step, last_step)
-    # A step at a time in order; only the loading of examples runs in parallel.
+    # Steps are sequential; only examples are loaded in parallel.
     examples = _announced(source, steps.flat_map(order))
     batches = _batches(examples, load, quarantine, share)
     if config.mixing:
@@ -110,11 +112,11 @@ def evaluation_batches(
     fields: Fields | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> Iterable[Batch]:
-    """All examples once, in the source's order, unaugmented; the last batch is filled up with
+    """Return all examples once, in the source's order, unaugmented; the last batch is padded with
     weight 0.
 
     Args:
-        quarantine: takes unreadable records; None fails at the first.
+        quarantine: collects unreadable records; None fails at the first.
         share: (k, n) gives every nth batch, from batch k on.
     """
 
@@ -132,10 +134,11 @@ def evaluation_batches(
 def encoded_batches(
     source: Source, config: Config, encode: Encode, batch_size: int, fields: Fields | None = None
 ) -> Iterable[Batch]:
-    """Like `evaluation_batches`, with "bytes" (string [b], the encoded file) in place of "image".
+    """Return the batches of `evaluation_batches` with "bytes" (string [b], encoded files) instead
+    of "image".
 
-    A file that can't be read gives no bytes and keeps its weight: whoever decodes them finds that
-    out. So does one with an annotation that doesn't fit to its image; only for that is it decoded.
+    Unreadable files, and images with annotations that don't fit them, have empty bytes and keep
+    their weight; the consumer detects them when decoding.
     """
 
     def read(index: tf.Tensor) -> Batch:
@@ -177,14 +180,12 @@ def read_examples(
     epoch: int | None = None,
     fields: Fields | None = None,
 ) -> Batch:
-    """The chosen examples as one batch of arrays, for people to look at; those that can't be read
-    are left out.
+    """Return some examples as one batch of arrays, for display; unreadable ones are left out.
 
     Args:
-        indices: int [N], positions in the source; "index" in the batch says which of them could be
-            read.
-        epoch: augment them exactly as training does in this epoch, counted from 0; None reads them
-            as evaluation does.
+        indices: int [N], positions in the source; "index" in the batch has the readable ones.
+        epoch: augment as training does in this epoch, counted from 0; None prepares as evaluation
+            does.
     """
     colors = None if epoch is None else _colors(source, config)
 
@@ -208,8 +209,8 @@ def read_examples(
 def plain_images(
     source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64
 ) -> Iterator[np.ndarray]:
-    """The readable ones of the chosen images, unaugmented, as they enter the network: float32 [at
-    most `batch_size`, H, W, C] each.
+    """Yield the readable ones of some images, unaugmented and prepared: float32 [at most
+    `batch_size`, H, W, C] each.
     """
     prepared = whole_images(prepared)
 
@@ -233,11 +234,10 @@ def read_original(source: Source, index: int, channels: int) -> np.ndarray:
 
 
 def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Make at most two batches while others are worked on, without autotuning.
+    """Prefetch at most two batches, without autotuning.
 
-    TensorFlow 2.20's autotuning can sleep through being told to end, as it looks whether it has
-    been cancelled before that is set; letting go of a stream then takes what is left of its nap, up
-    to a minute.
+    TensorFlow 2.20's autotuning can miss its cancellation, because it checks the flag before the
+    flag is set. Deleting a stream then waits for the rest of its sleep, up to a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -245,7 +245,7 @@ def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _colors(source: Source, config: Config) -> Colors | None:
-    """Return the color components of the training set if some operation of it needs them."""
+    """Return the color components of the training set if an operation needs them."""
     return (
         _measured_colors(source, config.prepare)
         if any(isinstance(op, PcaLighting) for op in config.augment)
@@ -253,17 +253,17 @@ def _colors(source: Source, config: Config) -> Colors | None:
     )
 
 
-# A training that goes on guardedly builds its stream anew, and reads the images once.
+# Cached, because a training that switches to guards builds its stream again.
 @functools.lru_cache(maxsize=1)
 def _measured_colors(source: Source, prepared: Prepare) -> Colors:
-    # Undone: the components are those of pixels in [0, 1].
+    # Undo the normalization: the components are those of pixels in [0, 1].
     plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
     return color_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
 
 
 def _announced(source: Source, examples: tf.data.Dataset) -> tf.data.Dataset:
-    """Announce examples, (index, anything) each, to a source that reads ahead; they stay the
-    same.
+    """Announce examples, (index, anything) each, to a source that reads ahead; return the same
+    examples.
     """
     ahead = source.ahead
     if ahead is None:
@@ -284,7 +284,7 @@ def _announced(source: Source, examples: tf.data.Dataset) -> tf.data.Dataset:
 def _padded_range(
     examples: int, batch_size: int, share: tuple[int, int] = (0, 1)
 ) -> tf.data.Dataset:
-    """Return (index, True if real) of each place in a share of the batches."""
+    """Return (index, True if real) for each slot of a share of the batches."""
     first, every = share
     batches = max(-(-examples // batch_size) - first + every - 1, 0) // every
 
@@ -326,8 +326,7 @@ def _augmented(
 ) -> Batch:
     """Load a training example.
 
-    `careful` tries to read another example before it joins this one, and takes this one in its
-    place if that fails.
+    With `careful`, a partner that can't be read is replaced by this example.
     """
     example, seed, ops, size = (
         source.read(index),
@@ -352,7 +351,7 @@ def _augmented(
     first = ops[0] if ops else None
     is_free = "bytes" in example and not placed_kinds(example)
     if is_free and isinstance(first, RandomResizedCrop):
-        # The same crop as that of the decoded image, in much less time.
+        # The same crop as of the decoded image, in much less time.
         example["image"] = decode_random_crop(
             example.pop("bytes"), seed, first, size, config.prepare.channels
         )
@@ -391,8 +390,8 @@ def _batches(
     batch_size: int,
     fields: Fields | None = None,
 ) -> tf.data.Dataset:
-    # Loading says with tf.cond what depends on values; AutoGraph would only cost time, and can't
-    # read `match`.
+    # Loading uses tf.cond for value-dependent branches. AutoGraph would only cost time, and can't
+    # parse `match`.
     load = tf.autograph.experimental.do_not_convert(load)
     if quarantine is None:
         loaded = examples.map(load, num_parallel_calls=PARALLEL, deterministic=True)
@@ -404,8 +403,8 @@ def _batches(
 def _batched(
     examples: tf.data.Dataset, batch_size: int, fields: Fields | None, drop_remainder: bool = True
 ) -> tf.data.Dataset:
-    """Batch examples; targets that differ in size are padded as their fields say, other tensors
-    with zeros.
+    """Batch examples. Targets of different sizes are padded by their fields, other tensors with
+    zeros.
     """
     specs = examples.element_spec
     if all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(specs)):
@@ -419,13 +418,13 @@ def _batched(
 
 
 def _padding(spec: tf.TensorSpec, field: Field) -> tf.Tensor | None:
-    """Return the value that pads a target; None for zeros or empty strings."""
+    """Return the padding value of a target; None for zeros or empty strings."""
     return None if field.padding is None else tf.constant(field.padding, spec.dtype)
 
 
 def _noting(quarantine: Quarantine) -> Callable[..., Batch]:
-    """Return a function that gives an example of a stream, as `readable_or_zeros` has it, its
-    slot: one that couldn't be read is noted, and empty with weight 0.
+    """Return a function that turns an element of `readable_or_zeros` into a slot of a batch.
+    Unreadable examples are noted, and are empty with weight 0.
     """
 
     def note(index: np.int64) -> np.int64:

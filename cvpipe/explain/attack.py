@@ -1,7 +1,7 @@
 """Adversarial examples within a ball around prepared images and within the range of pixels.
 
-ε is in pixels / 255, as the papers have it: prepared images are scaled, so a `Ball` knows what it
-is for each channel.
+ε is in units of pixels / 255, as in the papers. Prepared images are scaled, so a `Ball` has the
+scale of each channel.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Norm = Literal["linf", "l2"]
 
 
 class Ball(NamedTuple):
-    """The images that an attack may choose."""
+    """The set of images allowed for an attack."""
 
     epsilon: float
-    """Largest change, in pixels / 255: of a pixel for linf, of all together for l2."""
+    """Largest change in pixels / 255: of each pixel for linf, of the whole image for l2."""
     norm: Norm
     scale: tf.Tensor
     """float32 [C]: a prepared pixel's change for a change of one in pixels / 255."""
@@ -31,7 +31,7 @@ class Ball(NamedTuple):
     """float32 [C]: white, prepared."""
 
     def project(self, images: tf.Tensor, around: tf.Tensor) -> tf.Tensor:
-        """Return the nearest images in the ball around others, of the same shape."""
+        """Project images onto the ball around `around`, of the same shape."""
         change = (images - around) / self.scale
         if self.norm == "linf":
             change = tf.clip_by_value(change, -self.epsilon, self.epsilon)
@@ -41,7 +41,7 @@ class Ball(NamedTuple):
         return tf.clip_by_value(around + change * self.scale, self.low, self.high)
 
     def step(self, gradient: tf.Tensor, size: float) -> tf.Tensor:
-        """Return the change of this size, in pixels / 255, that raises a function most."""
+        """Return the steepest ascent step of this size, in pixels / 255."""
         own = gradient * self.scale
         if self.norm == "linf":
             return size * tf.sign(own) * self.scale
@@ -50,7 +50,7 @@ class Ball(NamedTuple):
 
 
 def make_ball(epsilon: float, norm: Norm, prepare: Prepare) -> Ball:
-    """Return the ball around images that a pipeline prepares."""
+    """Return the ball for images with this preparation."""
     mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
     mean, scale = (
         tf.broadcast_to(mean, [prepare.channels]),
@@ -60,8 +60,8 @@ def make_ball(epsilon: float, norm: Norm, prepare: Prepare) -> Ball:
 
 
 def margin_loss(subject: Subject, targeted: bool = False) -> Score:
-    """Return what an attack raises: the cross-entropy with the true class, or where `targeted` its
-    negative with the wanted one.
+    """Return the function that an attack maximizes: the cross-entropy with the true class, or, if
+    `targeted`, minus the cross-entropy with the target class.
     """
 
     def loss(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
@@ -90,13 +90,13 @@ def pgd(
     """Return images after projected gradient ascent (Madry et al. 2018, section 2.1).
 
     Args:
-        loss: what is raised.
+        loss: function to maximize.
         images: prepared.
         classes: one for each image.
-        ball: of the images that may be chosen.
-        steps: of the ascent.
+        ball: allowed images.
+        steps: number of steps.
         step_size: in pixels / 255; None: 2.5 × ε / steps.
-        seed: int64 [2], starts from a random image of the ball; None starts from the image.
+        seed: int64 [2], to start from a random image of the ball; None starts from the image.
     """
     size = 2.5 * ball.epsilon / steps if step_size is None else step_size
     start = images
@@ -124,15 +124,15 @@ def deep_fool(
     overshoot: float = 0.02,
 ) -> tf.Tensor:
     """Return the nearest images of another class, by linear steps in L2 (Moosavi-Dezfooli et al.
-    2016, algorithm 2); they need not lie within `ball.epsilon`.
+    2016, algorithm 2). They aren't limited to `ball.epsilon`.
 
     Args:
         subject: the network.
         images: prepared.
         ball: for the range and the scale of pixels.
-        classes: the most probable ones that are tried.
-        steps: at most so many.
-        overshoot: share of the way that is added.
+        classes: number of most probable classes to try.
+        steps: largest number of steps.
+        overshoot: additional share of each step.
     """
     own = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
     count = min(classes, subject.all_scores(images[:1]).shape[1])
@@ -170,17 +170,17 @@ def length_of(images: tf.Tensor) -> tf.Tensor:
 
 
 def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tensor:
-    """Return attacked images as pixels that a file can hold, uint8 [B, H, W, C], rounded toward the
-    originals, so that they stay inside the ball.
+    """Round attacked images to pixels of a file, uint8 [B, H, W, C]. They are rounded toward the
+    originals, so they stay inside the ball.
 
     Args:
         images: prepared.
         around: the originals, prepared.
-        prepare: as they were prepared.
+        prepare: their preparation.
     """
     mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
     pixels, before = ((255 * (own * std + mean)) for own in (images, around))
-    # An original is a whole number of pixels, but for rounding.
+    # Originals are integers up to rounding.
     before = tf.round(before)
     change = pixels - before
     rounded = before + tf.sign(change) * tf.floor(tf.abs(change) + 1e-3)

@@ -1,5 +1,5 @@
-"""Class activation maps: a feature map weighted by what its channels mean for a class. Each
-function returns float32 [B, H, W], not negative.
+"""Class activation maps: feature maps weighted by the importance of their channels for a class.
+Each function returns float32 [B, H, W], not negative.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow as tf
 from cvpipe.explain.score import Subject, chosen
 
 Weigh = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Features [B, h, w, F] and their gradients to weights of the channels, [B, 1, 1, F]."""
+"""Maps features [B, h, w, F] and their gradients to weights of the channels, [B, 1, 1, F]."""
 
 
 def grad_cam(
@@ -48,15 +48,15 @@ def score_cam(
     *,
     most: int = 64,
 ) -> tf.Tensor:
-    """Return Score-CAM: channels weighted by the score of the image seen through them (Wang et al.
+    """Return Score-CAM: channels weighted by the score of the image masked by them (Wang et al.
     2020).
 
     Args:
         subject: the network.
         images: prepared.
         classes: one for each image.
-        layer: of the feature map.
-        most: channels; those with the largest range are taken.
+        layer: layer of the feature map.
+        most: number of channels to use, those with the largest range.
     """
     features, _ = _features(subject, images, layer)
     spread = tf.reduce_max(features, [1, 2]) - tf.reduce_min(features, [1, 2])
@@ -79,7 +79,7 @@ def _weighted(
 ) -> tf.Tensor:
     with tf.GradientTape() as tape:
         features, outputs = _features(subject, images, layer)
-        # The network goes on from the features, so that the tape sees them.
+        # The rest of the network runs on the features, so the tape records them.
         score = tf.reduce_sum(chosen(subject.class_scores(outputs), classes))
     gradient = tape.gradient(score, features)
     if gradient is None:
@@ -93,7 +93,7 @@ def _weighted(
 def _features(
     subject: Subject, images: tf.Tensor, layer: keras.layers.Layer
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Return a layer's feature map, and the outputs that are computed from it."""
+    """Return a layer's feature map, and the outputs computed from it."""
     network = subject.network
     model = keras.Model(network.inputs, {"": layer.output, **network.output})
     outputs = model(images, training=False)

@@ -51,24 +51,24 @@ def explain(
         layer: name of the feature map for class activation maps; None: the last one.
 
     Raises:
-        ConfigError: a method is unknown, or doesn't go with the network.
+        ConfigError: a method is unknown, or doesn't support the network.
     """
     found = {}
     for name in methods:
         if name not in METHODS:
             raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
-        method = _method(name, subject, layer)
+        method = method_of(name, subject, layer)
         graph = tf.function(method, autograph=False)
         found[name] = graph(images, classes).numpy()
     return found
 
 
 def read_images(files: Sequence[bytes], config: Config) -> tf.Tensor:
-    """Return encoded images as the network sees them, float32 [B, H, W, C].
+    """Decode and prepare encoded images, float32 [B, H, W, C].
 
     Raises:
         ConfigError: images are answered in tiles or several views.
-        DataError: an image can't be decoded; its number is told.
+        DataError: an image can't be decoded; the message has its number.
     """
     check_single_map(config)
     prepared = []
@@ -88,8 +88,8 @@ def check_single_map(config: Config) -> None:
     spec = input_spec(config)
     if len(spec.shape) != 4 or not spec.shape[1:].is_fully_defined():
         raise ConfigError(
-            "this pipeline answers tiles or several views of an image, which have no single map;"
-            " take a run with prepare.resize: stretch or letterbox, and one view"
+            "this pipeline predicts tiles or several views of an image, which have no single map;"
+            " use a run with prepare.resize: stretch or letterbox, and one view"
         )
 
 
@@ -105,7 +105,19 @@ def pixels_of(images: tf.Tensor, config: Config) -> np.ndarray:
     return np.asarray(restore_pixels(images, config.prepare))
 
 
-def _method(name: str, subject: Subject, layer: str | None) -> Score:
+def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
+    """Return a method as a function of prepared images and their classes to maps, float32 [B, H,
+    W]. Call it outside of graphs, because some methods make layers.
+
+    Args:
+        name: one of METHODS.
+        subject: the network.
+        layer: name of the feature map for class activation maps; None: the last one.
+
+    Raises:
+        ConfigError: the method doesn't support the network.
+    """
+
     def probability(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         return chosen(tf.nn.softmax(subject.all_scores(images)), classes)
 

@@ -1,4 +1,4 @@
-"""Maps from gradients of a score by the pixels. Each returns float32 [B, H, W]."""
+"""Maps from gradients of a score with respect to pixels. Each returns float32 [B, H, W]."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def integrated_gradients(
 ) -> tf.Tensor:
     """Return integrated gradients, summed over channels (Sundararajan et al. 2017, equation 3).
 
-    The sum over an image is the difference of the scores of image and baseline, but for the error
-    of the midpoint rule.
+    The sum over an image is the difference between the scores of image and baseline, up to the
+    error of the midpoint rule.
 
     Args:
         score: of a class.
         images: prepared.
         classes: one for each image.
-        baseline: an image without content, which broadcasts to `images`; 0 is the mean color where
-            images are normalized.
-        steps: points on the way from it.
+        baseline: an image without content, which broadcasts to `images`; 0 is the mean color of
+            normalized images.
+        steps: number of points between baseline and image.
     """
     way = images - baseline
 
@@ -59,14 +59,15 @@ def smooth_grad(
     samples: int = 25,
     noise: float = 0.15,
 ) -> tf.Tensor:
-    """Return the mean of `saliency` over noisy copies (Smilkov et al. 2017).
+    """Return the mean of `saliency` over noisy copies (Smilkov et al. 2017). All images get the
+    same noise, so a map does not depend on the other images.
 
     Args:
         score: of a class.
         images: prepared.
         classes: one for each image.
         seed: int64 [2].
-        samples: copies.
+        samples: number of copies.
         noise: standard deviation, as a share of an image's range.
     """
     axes = [1, 2, 3]
@@ -74,7 +75,7 @@ def smooth_grad(
 
     def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         own = tf.random.fold_in(seed, tf.cast(number, tf.int64))
-        drawn = tf.random.stateless_normal(tf.shape(images), own)
+        drawn = tf.random.stateless_normal([1, *images.shape[1:]], own)
         return number + 1, total + saliency(score, images + noise * spread * drawn, classes)
 
     _, total = tf.while_loop(
@@ -87,7 +88,7 @@ def smooth_grad(
 
 
 def pixel_gradient(score: Score, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Return the gradient of each image's score by its pixels, [B, H, W, C]."""
+    """Return the gradient of each image's score with respect to its pixels, [B, H, W, C]."""
     with tf.GradientTape() as tape:
         tape.watch(images)
         total = tf.reduce_sum(score(images, classes))

@@ -1,4 +1,4 @@
-"""Gradients through changed ReLUs: guided backpropagation and deconvnet."""
+"""Gradients through modified ReLUs: guided backpropagation and deconvnet."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Rule = Literal["guided", "deconvnet"]
 
 
 def guided_backprop(changed: Subject, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Return the largest absolute gradient over channels, float32 [B, H, W], of a subject that
-    `with_rule` made.
+    """Return the largest absolute gradient over channels, float32 [B, H, W], of a subject from
+    `with_rule`.
     """
     return tf.reduce_max(tf.abs(pixel_gradient(changed.score, images, classes)), axis=-1)
 
 
 def with_rule(subject: Subject, rule: Rule) -> Subject:
-    """Return a copy with the same weights, whose ReLUs let through positive gradients alone: those
-    of units that are active ("guided", Springenberg et al. 2015) or of all ("deconvnet", Zeiler and
-    Fergus 2014). It makes layers, so call it outside of graphs.
+    """Return a copy with the same weights, whose ReLUs pass only positive gradients: of active
+    units ("guided", Springenberg et al. 2015) or of all ("deconvnet", Zeiler and Fergus 2014). It
+    makes layers, so call it outside of graphs.
 
     Raises:
         ConfigError: the network has no ReLU.
@@ -48,7 +48,7 @@ def with_rule(subject: Subject, rule: Rule) -> Subject:
     changed = keras.models.clone_model(network, clone_function=copy)
     if not found:
         raise ConfigError(
-            "the network has no ReLU, whose gradient the method would change; use saliency"
+            "the method changes the gradients of ReLUs, and the network has none; use saliency"
         )
     changed.set_weights(network.get_weights())
     return subject._replace(network=changed)

@@ -1,4 +1,4 @@
-"""Maps from the scores of images of which parts are hidden. Each returns float32 [B, H, W]."""
+"""Maps from the scores of partly hidden images. Each returns float32 [B, H, W]."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def occlusion(
     fill: float = 0.0,
     batch: int = 64,
 ) -> tf.Tensor:
-    """Return by how much the score falls where a patch hides a pixel, the mean over all patches
-    that do (Zeiler and Fergus 2014, section 4.2).
+    """Return the mean decrease of the score over all patches that hide a pixel (Zeiler and Fergus
+    2014, section 4.2).
 
     Args:
         score: of a class.
         images: prepared, of known size.
         classes: one for each image.
-        patch: sides of the patch.
-        stride: pixels from one patch to the next.
-        fill: pixels of the patch; 0 is the mean color where images are normalized.
-        batch: hidden images in one call.
+        patch: side of the patch.
+        stride: distance between patches.
+        fill: value of hidden pixels; 0 is the mean color of normalized images.
+        batch: number of hidden images per call.
     """
     height, width = images.shape[1:3]
     masks = _patches(height, width, patch, stride)
@@ -60,8 +60,8 @@ def rise(
         masks: number of masks; they are the same for all images.
         cells: rows and columns of the coarse mask.
         share: of the cells that are shown.
-        fill: pixels that are hidden.
-        batch: hidden images in one call.
+        fill: value of hidden pixels.
+        batch: number of hidden images per call.
     """
     shown = _random_masks(images.shape[1], images.shape[2], seed, masks, cells, share)
     scores = _scores_of_masked(score, images, classes, shown, fill, batch)
@@ -71,21 +71,22 @@ def rise(
 def _scores_of_masked(
     score: Score, images: tf.Tensor, classes: tf.Tensor, shown: tf.Tensor, fill: float, batch: int
 ) -> tf.Tensor:
-    """Return the scores of all images under all masks, [B, N], for masks [N, H, W] that are 1 where
-    the image shows.
+    """Return the scores of all images under all masks, [B, N], for masks [N, H, W] that are 1 for
+    visible pixels.
     """
-    number, height, width, channels = images.shape
+    number, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     count = shown.shape[0]
     parts = -(-count // batch)
     padded = tf.pad(shown, [[0, parts * batch - count], [0, 0], [0, 0]])
+    batches = tf.reshape(padded, [parts, batch, height, width, 1])
+    repeated = tf.reshape(tf.tile(classes[:, tf.newaxis], [1, batch]), [-1])
 
-    def scores(part: tf.Tensor) -> tf.Tensor:
-        own = padded[part * batch : (part + 1) * batch][tf.newaxis, ..., tf.newaxis]
+    def scores(own: tf.Tensor) -> tf.Tensor:
         hidden = images[:, tf.newaxis] * own + fill * (1 - own)
-        flat = tf.reshape(hidden, [number * batch, height, width, channels])
-        return tf.reshape(score(flat, tf.repeat(classes, batch)), [number, batch])
+        flat = tf.reshape(hidden, [-1, height, width, channels])
+        return tf.reshape(score(flat, repeated), [number, batch])
 
-    each = tf.map_fn(scores, tf.range(parts), fn_output_signature=tf.float32, parallel_iterations=1)
+    each = tf.map_fn(scores, batches, fn_output_signature=tf.float32, parallel_iterations=1)
     return tf.reshape(tf.transpose(each, [1, 0, 2]), [number, parts * batch])[:, :count]
 
 
@@ -115,13 +116,14 @@ def _random_masks(
     grid_seed, shift_seed = tf.unstack(
         tf.random.stateless_uniform([2, 2], seed, None, None, tf.int64)
     )
-    grid = tf.random.stateless_uniform([masks, cells + 1, cells + 1, 1], grid_seed) < share
+    coarse = [masks, cells + 1, cells + 1, 1]
+    grid = tf.random.stateless_uniform(coarse, grid_seed) < share
     shift = tf.random.stateless_uniform([masks, 2], shift_seed)
     shift = tf.cast(shift * tf.constant(sides, tf.float32), tf.int32)
 
     def cut(drawn: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        coarse, (top, left) = drawn[0], tf.unstack(drawn[1])
-        return tf.image.resize(coarse, size)[top : top + height, left : left + width, 0]
+        coarse, corner = drawn
+        return tf.slice(tf.image.resize(coarse, size)[..., 0], corner, [height, width])
 
     cuts = tf.map_fn(cut, (tf.cast(grid, tf.float32), shift), fn_output_signature=tf.float32)
     return tf.ensure_shape(cuts, [masks, height, width])

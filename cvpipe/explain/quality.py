@@ -12,12 +12,12 @@ from cvpipe.explain.score import Score
 
 
 class Faithfulness(NamedTuple):
-    """Means of the score while pixels are changed in the map's order, float32 [B] each."""
+    """Mean scores while pixels are changed in the order of the map, float32 [B] each."""
 
     deletion: tf.Tensor
-    """The most important pixels vanish first: lower is better."""
+    """The most important pixels are removed first; lower is better."""
     insertion: tf.Tensor
-    """They appear first: higher is better."""
+    """The most important pixels are added first; higher is better."""
 
 
 def faithfulness(
@@ -36,8 +36,8 @@ def faithfulness(
         images: prepared.
         classes: one for each image.
         maps: importance of each pixel.
-        steps: equal parts of the pixels that are changed one after the other.
-        fill: pixels that are hidden.
+        steps: number of equal groups of pixels to change in turn.
+        fill: value of hidden pixels.
     """
     number, pixels = maps.shape[0], maps.shape[1] * maps.shape[2]
     flat = tf.reshape(maps, [number, pixels])
@@ -52,12 +52,12 @@ def faithfulness(
 
 
 def points_at(maps: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Return True where a map [B, H, W] is largest within one of the image's boxes: bool [B].
+    """Return True if the maximum of a map [B, H, W] is in one of the image's boxes: bool [B].
 
     Args:
         maps: importance of each pixel.
-        boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; those without an
-            area count for nothing.
+        boxes: float32 [B, n, 4], ymin, xmin, ymax, xmax as fractions of the image; empty ones are
+            ignored.
     """
     height, width = maps.shape[1], maps.shape[2]
     top = tf.argmax(tf.reshape(maps, [-1, height * width]), axis=1, output_type=tf.int32)

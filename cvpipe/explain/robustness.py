@@ -1,4 +1,4 @@
-"""Accuracy of a network under attacks of rising strength."""
+"""Accuracy of a network under attacks of increasing strength."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Point(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """The share of images that are answered right."""
+        """Share of correctly classified images."""
         return self.right / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval of the accuracy (Wilson 1927)."""
+        """95 % confidence interval of the accuracy (Wilson 1927)."""
         z, n, share = 1.96, self.images, self.accuracy
         middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
@@ -52,13 +52,13 @@ def accuracies(
     norm: Norm = "linf",
     steps: int = 20,
 ) -> list[Point]:
-    """Return the accuracy at each strength, on images that files could hold: pixels are rounded.
+    """Return the accuracy at each strength. Attacked images are rounded to pixels of a file.
 
     Args:
         subject: the network.
         batches: of evaluation, with "image", "targets" and "weight".
-        labels_of: targets to the true class of each image.
-        prepare: as images are prepared.
+        labels_of: maps targets to the true class of each image.
+        prepare: preparation of the images.
         attack: "fgsm" or "pgd".
         epsilons: in pixels / 255; 0 is no attack.
         norm: of the ball.
@@ -82,7 +82,7 @@ def accuracies(
 def _attacked(
     subject: Subject, prepare: Prepare, attack: Attack, ball: Ball, steps: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return a graph from images and labels to the classes that are answered under attack."""
+    """Return a graph from images and labels to the predicted classes under attack."""
     loss = margin_loss(subject)
 
     @tf.function(reduce_retracing=True, autograph=False)

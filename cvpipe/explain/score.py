@@ -1,4 +1,4 @@
-"""The score that an explanation is of, as a function of prepared images."""
+"""The score to explain, as a function of prepared images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvpipe.errors import ConfigError, suggest
 from cvpipe.tasks.task import Task, Tensors
 
 Score = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Prepared images float32 [B, H, W, C] and classes int32 [B] to the scores of those, [B]."""
+"""Maps prepared images float32 [B, H, W, C] and classes int32 [B] to scores [B]."""
 
 
 class Subject(NamedTuple):
@@ -20,7 +20,7 @@ class Subject(NamedTuple):
 
     network: keras.Model
     class_scores: Callable[[Tensors], tf.Tensor]
-    """The network's outputs to float32 [B, K]."""
+    """Maps the network's outputs to scores, float32 [B, K]."""
 
     def score(self, images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Return the score of one class for each image, [B]."""
@@ -32,28 +32,27 @@ class Subject(NamedTuple):
 
 
 def subject_of(task: Task, networks: dict[str, keras.Model]) -> Subject:
-    """Return what is explained of a task's networks.
+    """Return the subject of a task's networks.
 
     Raises:
         ConfigError: the task has no classes, or several networks.
     """
     if task.class_scores is None or len(networks) != 1:
-        raise ConfigError("this task has no scores of classes that could be explained")
+        raise ConfigError("this task has no class scores to explain")
     [network] = networks.values()
     return Subject(network, task.class_scores)
 
 
 def chosen(scores: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """Return the scores [B, K] of one class each, [B]."""
+    """Select the score of one class per image, [B], from scores [B, K]."""
     return tf.gather(scores, classes, axis=1, batch_dims=1)
 
 
 def feature_layer(network: keras.Model, name: str | None = None) -> keras.layers.Layer:
-    """Return the layer whose feature map is looked at: the last one that still has places, or the
-    one of that name.
+    """Return the layer with the given name, or the last layer whose output is a feature map.
 
     Raises:
-        ConfigError: there is none, or its output is no feature map.
+        ConfigError: there is none, or its output isn't a feature map.
     """
     maps = [layer for layer in network.layers if _is_map(layer)]
     if not maps:

@@ -1,7 +1,8 @@
 """Pipelines drafted for a data set: `cvpipe init`.
 
-`draft_pipeline` tells the format, measures the images and writes a pipeline file. A task has a
-module of its name, whose `draft` turns measures into values; `backbones.py` chooses the network.
+`draft_pipeline` detects the format, measures the images and writes a pipeline file. Each task has
+a module with its name, whose `draft` turns measures into values; `backbones.py` chooses the
+network.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import json
 from typing import Any, NamedTuple
 
+from cvpipe.config.anomaly import AnomalyData
 from cvpipe.config.classification import ClassificationData
 from cvpipe.config.data import Data
 from cvpipe.config.detection import DetectionData
@@ -29,13 +31,14 @@ _DATA: dict[str, type[Data]] = {
     "detection": DetectionData,
     "segmentation": SegmentationData,
     "pose": PoseData,
+    "anomaly": AnomalyData,
 }
 TASKS = tuple(_DATA)
 _SHOWN = 5
 
 
 class Drafted(NamedTuple):
-    """A pipeline file, and what was chosen in it."""
+    """A pipeline file and the choices in it."""
 
     task: str
     source: dict[str, Any]
@@ -54,23 +57,23 @@ def draft_pipeline(
     Args:
         path: the folder or archive.
         task: one of TASKS; None for that of its annotations.
-        kind: kind of source where several fit.
-        file: name of the pipeline file, for the command in its head.
+        kind: kind of source, if several fit.
+        file: name of the pipeline file, for the command in its head comment.
 
     Raises:
-        DataError: its format can't be told, or it can't be opened.
+        DataError: the format can't be detected, or the data can't be opened.
     """
     found, *others = find_formats(path, task, kind)
     values: dict[str, Any] = {"source": found.source}
     if found.task == "detection":
-        # All of them are counted here.
+        # Count all objects, without a limit.
         values["max_objects"] = 1_000_000
     data = _DATA[found.task].model_validate_json(json.dumps(values), strict=True)
     measures = measure(open_splits(data), path)
     draft: Draft = importlib.import_module(f"cvpipe.init.{found.task}").draft(measures)
     own = dict(draft.values)
     pipeline = {"task": found.task, "data": {"source": found.source, **own.pop("data", {})}, **own}
-    reasons = {"data.source": ". ".join([f"Told by cvpipe init: {found.why}", *found.remarks])}
+    reasons = {"data.source": ". ".join([f"Detected because {found.why}", *found.remarks])}
     head = [
         f"Drafted by cvpipe init for {path}: {_data_in_words(measures)}. Not yet trained.",
         f"    cvpipe train {file}",
@@ -88,7 +91,7 @@ def _data_in_words(measures: Measures) -> str:
 
 
 def _in_words(found: Found, others: list[Found], measures: Measures, draft: Draft) -> list[str]:
-    """Five lines on what was found and chosen, and a line for each remark."""
+    """Return five lines on the data and the choices, and a line for each remark."""
     train, prepare = draft.values["train"], draft.values["prepare"]
     steps = -(-measures.train // train["batch_size"])
     height, width = prepare["size"]

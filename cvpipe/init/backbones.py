@@ -1,6 +1,4 @@
-"""The network that a drafted pipeline starts from: the one place that chooses it, its width and its
-weights.
-"""
+"""Choice of the network of a drafted pipeline, its width and its weights."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cvpipe.init.measures import Measures
 
-# Images from which a wider network pays, on the processors that it would take hours on otherwise.
+# Number of images from which a wider network is worth its time on slow processors.
 MANY = 20_000
 
 
@@ -18,7 +16,7 @@ class Backbone(NamedTuple):
     model: dict[str, Any]
     """Keys of `model`."""
     prepare: dict[str, Any]
-    """Keys of `prepare` that its weights need; none where it starts from scratch."""
+    """Keys of `prepare` that its weights need; none if it starts from scratch."""
     words: str
     """The choice in words."""
 
@@ -28,7 +26,7 @@ def choose_backbone(measures: Measures, dense: bool) -> Backbone:
 
     Args:
         measures: of the data and the machine.
-        dense: True for tasks that need maps of several strides, such as boxes or masks.
+        dense: True for tasks that need feature maps of several strides, such as boxes or masks.
     """
     if measures.are_small and not dense:
         return Backbone({"backbone": "resnet20"}, {}, "resnet20, from scratch")
@@ -37,5 +35,5 @@ def choose_backbone(measures: Measures, dense: bool) -> Backbone:
     model: dict[str, Any] = {"backbone": "resnet18"}
     if width != 1:
         model["width"] = width
-    size = {1.0: "resnet18", 0.5: "a half-wide resnet18", 0.25: "a quarter-wide resnet18"}[width]
+    size = {1.0: "resnet18", 0.5: "a half-width resnet18", 0.25: "a quarter-width resnet18"}[width]
     return Backbone(model, {}, f"{size}, from scratch")

@@ -8,7 +8,7 @@ from cvpipe.init.backbones import choose_backbone
 from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
 from cvpipe.init.measures import Measures
 
-# Below so many images, more epochs and stronger augmentation make up for them.
+# With fewer images, use more epochs and stronger augmentation.
 FEW = 2_000
 
 
@@ -20,7 +20,7 @@ def draft(measures: Measures) -> Draft:
     epochs = epochs_for(measures, 400_000 if small else 50_000, least=7, most=80)
     if small:
         crop: dict[str, Any] = {"op": "pad_crop", "padding": max(1, min(measures.extent) // 8)}
-        # Small gray images show digits and letters, most of all.
+        # Small gray images usually show digits and letters.
         augment = [crop] if measures.is_gray else [crop, {"op": "flip"}]
     else:
         crop = {"op": "random_resized_crop", "area": [0.25, 1.0]}
@@ -45,20 +45,20 @@ def draft(measures: Measures) -> Draft:
     }
     reasons = {
         "augment": (
-            "No flip: digits and letters have a right way round; add {op: flip} for other things"
+            "No flip, because digits and letters aren't symmetric; add {op: flip} for other objects"
             if small and measures.is_gray
-            else "Remove flip if left and right mean something, as in text"
+            else "Remove flip if left and right matter, as in text"
         ),
         "prepare.size": f"Images have a median of {measures.extent[0]}×{measures.extent[1]} pixels"
-        + ("" if small else "; larger learns finer details and takes longer"),
-        "model.backbone": f"{measures.train:,} images to train on; cvpipe models lists others",
-        "train.epochs": "Fewer for a first look; more while the validation score rises",
+        + ("" if small else "; larger sizes show finer details and take longer"),
+        "model.backbone": f"For {measures.train:,} training images; cvpipe models lists others",
+        "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }
     return Draft(values, reasons, backbone.words)
 
 
 def _size(measures: Measures) -> tuple[int, int]:
-    """The images' own size where they are small; else a square that the machine can afford."""
+    """Return the images' own size if they are small; else a square by the machine's speed."""
     height, width = measures.extent
     if measures.are_small:
         return max(height, 16), max(width, 16)

@@ -13,10 +13,10 @@ from cvpipe.init.backbones import choose_backbone
 from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
 from cvpipe.init.measures import Measures
 
-# Pixels that a small object's shorter side should have at the network's input.
+# Desired shorter side of small objects at the network's input, in pixels.
 SEEN = 16
 SIDES = (320, 416, 512, 640)
-# Objects from which the coarsest grid is worth having, pixels at the network's input.
+# Size of objects that need the coarsest grid, in pixels at the network's input.
 LARGE = 96
 # The default of data.max_objects.
 MOST_OBJECTS = 100
@@ -27,7 +27,7 @@ def draft(measures: Measures) -> Draft:
     """Draft a pipeline that learns the boxes of objects.
 
     Raises:
-        DataError: no object was seen.
+        DataError: the inspected images have no objects.
     """
     if not len(measures.object_shares):
         raise DataError(
@@ -73,19 +73,19 @@ def draft(measures: Measures) -> Draft:
     small, middle = np.quantile(measures.object_pixels.min(1), [0.1, 0.5])
     reasons = {
         "data.max_objects": f"An image has up to {measures.most_objects} objects",
-        "augment": "Remove flip if left and right mean something; add {op: flip, direction:"
-        " vertical} for photos from above or through a microscope",
+        "augment": "Remove flip if left and right matter; add {op: flip, direction: vertical} for"
+        " photos from above or through a microscope",
         "prepare.size": f"Images have a median of {measures.extent[0]}×{measures.extent[1]} pixels,"
-        f" objects a shorter side of {middle:.0f}, one in ten below {small:.0f}",
+        f" objects a median shorter side of {middle:.0f}, one in ten below {small:.0f}",
         "model.head": f"Anchors fit the objects with a mean IoU of {fit:.2f} (cvpipe data anchors)",
-        "train.epochs": "Fewer for a first look; more while the validation score rises",
+        "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }
     return Draft(values, reasons, f"{backbone.words}, with a yolo_v3 head")
 
 
 def _size(measures: Measures, letterbox: bool, multiple: int) -> tuple[int, int]:
-    """A size of the images' aspect at which small objects are seen, no larger than the images, and
-    a multiple of the coarsest grid's cells.
+    """Return a size with the images' aspect ratio that shows small objects, is not larger than the
+    images, and is a multiple of the coarsest stride.
     """
     height, width = measures.extent
     longest = max(height, width)
@@ -100,18 +100,18 @@ def _size(measures: Measures, letterbox: bool, multiple: int) -> tuple[int, int]
 
 
 def _at_input(measures: Measures, size: tuple[int, int], letterbox: bool) -> np.ndarray:
-    """Heights and widths of objects as shares of the network's input, float64 [T, 2]."""
+    """Return heights and widths of objects as shares of the network's input, float64 [T, 2]."""
     if not letterbox:
         return measures.object_shares
-    # Extent of each object's image, pixels.
+    # Size of each object's image in pixels.
     extents = measures.object_pixels / measures.object_shares
     scale = (np.array(size) / extents).min(1, keepdims=True)
     return measures.object_pixels * scale / size
 
 
 def _anchors(sizes: np.ndarray, number: int) -> tuple[list[list[float]], float]:
-    """Anchors from small to large, and the mean IoU of objects with their best one. Where all
-    objects have few sizes, factors of these make up the number.
+    """Return anchors from small to large, and the mean IoU of objects with their best anchor. If
+    objects have few different sizes, scaled copies complete the number.
     """
     different = np.unique(sizes, axis=0)
     if len(different) < number:

@@ -1,4 +1,4 @@
-"""Measures of a data set and of this machine, from which defaults follow."""
+"""Measures of a data set and of this machine, for the choice of defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
 from cvpipe.errors import DataError
 
-# Images whose headers are read.
+# Number of images whose headers are read.
 SAMPLE = 400
 _TURNED = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
@@ -29,11 +29,11 @@ class Measures(NamedTuple):
     """Images by split."""
     classes: tuple[str, ...]
     counts: np.ndarray | None
-    """int64 [K]: images or objects of each class to train on; None where that isn't known."""
+    """int64 [K]: training images or objects of each class; None if unknown."""
     noun: str
     """Noun for `counts`: image or object."""
     extents: np.ndarray
-    """int64 [S, 2]: height and width of some images, upright, pixels."""
+    """int64 [S, 2]: height and width of some upright images in pixels."""
     is_gray: bool
     """True if all of these images are gray."""
     object_shares: np.ndarray
@@ -41,30 +41,30 @@ class Measures(NamedTuple):
     object_pixels: np.ndarray
     """float64 [T, 2]: the same in pixels."""
     most_objects: int
-    """Largest number of objects of an image, in all splits; 0 where there are none."""
+    """Largest number of objects in an image of any split; 0 without objects."""
     keypoints: int
     cores: int
     has_gpu: bool
 
     @property
     def train(self) -> int:
-        """Images to train on."""
+        """Number of training images."""
         return self.images["train"]
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Median height and width, pixels."""
+        """Median height and width in pixels."""
         height, width = np.median(self.extents, axis=0)
         return int(height), int(width)
 
     @property
     def are_small(self) -> bool:
-        """True for images of one small size, as in MNIST and CIFAR."""
+        """True if all images have one small size, as in MNIST and CIFAR."""
         return len(np.unique(self.extents, axis=0)) == 1 and int(self.extents.max()) <= 40
 
     @property
     def aspects_differ(self) -> bool:
-        """True if some images are much wider than others: widths over heights differ by half."""
+        """True if aspect ratios (width / height) differ by half or more."""
         aspects = self.extents[:, 1] / self.extents[:, 0]
         low, high = np.quantile(aspects, [0.1, 0.9])
         return bool(high > 1.5 * low)
@@ -74,7 +74,7 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
     """Measure opened splits.
 
     Raises:
-        DataError: none of the images that are looked at can be read.
+        DataError: none of the inspected images can be read.
     """
     train = splits["train"]
     boxes = next((kind for kind in train.annotations if isinstance(kind, Boxes)), None)
@@ -116,7 +116,7 @@ def measure(splits: Mapping[str, Source], place: str) -> Measures:
 
 
 def _look(example: Mapping[str, Any]) -> tuple[tuple[int, int], bool] | None:
-    """An example's height and width, upright, and True if it is gray; None if it can't be read."""
+    """Return an example's upright height and width, and True if gray; None if unreadable."""
     if "image" in example:
         height, width, channels = example["image"].shape
         return (height, width), channels == 1

@@ -12,7 +12,7 @@ _WIDTH = 98
 
 
 class _Dumper(yaml.SafeDumper):
-    """Values in a line each, without references to earlier ones."""
+    """Dumper without references to earlier values."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -24,7 +24,7 @@ def to_yaml(values: Mapping[str, Any], reasons: Mapping[str, str], head: Sequenc
     Args:
         values: of the pipeline.
         reasons: comments by key, such as "prepare.size".
-        head: comments at the top, a paragraph each; one that is indented stays as it is.
+        head: paragraphs of the head comment; indented ones aren't wrapped.
     """
     lines = [line for paragraph in head for line in _comment(paragraph, "")]
     for key, value in values.items():
@@ -35,7 +35,7 @@ def to_yaml(values: Mapping[str, Any], reasons: Mapping[str, str], head: Sequenc
 def _entry(key: str, value: Any, path: str, reasons: Mapping[str, str], indent: str) -> list[str]:
     lines = _comment(reasons[path], indent) if path in reasons else []
     in_a_line = f"{indent}{_flow(key)}: {_flow(value)}"
-    # Sections of a pipeline, and the source, have a line for each key.
+    # Sections of a pipeline, and the source, have one line per key.
     opened = isinstance(value, dict) and value and (not indent or key == "source")
     if opened:
         lines.append(f"{indent}{_flow(key)}:")

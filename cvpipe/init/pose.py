@@ -40,6 +40,6 @@ def draft(measures: Measures) -> Draft:
     reasons = {
         "prepare.size": f"Images have a median of {height}×{width} pixels",
         "model.head": f"{measures.keypoints} keypoints",
-        "train.epochs": "Fewer for a first look; more while the validation score rises",
+        "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }
     return Draft(values, reasons, f"{backbone.words}, with a heatmap head")

@@ -8,7 +8,7 @@ from cvpipe.init.backbones import choose_backbone
 from cvpipe.init.draft import Draft, color_jitter, epochs_for, rounded_to, schedule, training
 from cvpipe.init.measures import Measures
 
-# Side of a tile, and of images that are seen whole, pixels.
+# Side of a tile, and of images that are processed whole, in pixels.
 TILE = 256
 
 
@@ -42,12 +42,12 @@ def draft(measures: Measures) -> Draft:
         "schedule": schedule(epochs),
         "train": training(measures, epochs, batch),
     }
-    seen = "answered in tiles of this size and trained on crops" if tiled else "seen whole"
+    seen = "predicted in tiles of this size and trained on crops" if tiled else "processed whole"
     reasons = {
-        "augment": "Half of the crops lie around a pixel of a class drawn at random; add {op: flip,"
+        "augment": "Half of the crops are placed around a pixel of a random class; add {op: flip,"
         " direction: vertical} for photos from above or through a microscope",
         "prepare.size": f"Images have a median of {height}×{width} pixels; they are {seen}",
-        "model.head": "output_stride: 1 answers thin shapes more exactly and takes longer",
-        "train.epochs": "Fewer for a first look; more while the validation score rises",
+        "model.head": "output_stride: 1 segments thin shapes more exactly and takes longer",
+        "train.epochs": "Fewer for a first test; more if the validation score is still rising",
     }
     return Draft(values, reasons, f"{backbone.words}, with an FCN-8s head")

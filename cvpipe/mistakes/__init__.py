@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
     score: float
     """The share of the answer that is right, in [0, 1]; nan if there is nothing to be right."""
     cells: Mapping[str, Cell]
-    """What is known of the answer, by column of a table; the same columns for all examples."""
+    """Facts about the answer, by column of a table; the same columns for all examples."""
     doubt: float | None = None
     """Tells labels that are likely to be wrong from those that are not, if the model hasn't learned
     from them; None if the cost does.

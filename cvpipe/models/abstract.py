@@ -1,4 +1,4 @@
-"""Networks without weights, to count and draw them."""
+"""Networks without weights, for counting and drawing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PENDING = "uninitialized_variables"
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Let networks built within have variables with shapes and no values.
+    """Context in which networks are built with variables that have shapes but no values.
 
     ResNet-50 takes a sixth of the time, YOLOv1 with its 272 million parameters a hundredth, and
-    neither takes memory. Such a network can be counted and drawn, not called or saved.
+    neither takes memory. Such a network can be counted and drawn, but not called or saved.
     """
     pending = global_state.get_global_attribute(PENDING) or []
     with keras.StatelessScope(initialize_variables=False):
         yield
-    # Keras has no public way to forget them: the next scope that ends would draw their weights.
+    # Keras has no public way to discard them: the end of the next scope would draw their weights.
     global_state.set_global_attribute(PENDING, pending)

@@ -11,15 +11,15 @@ HUNDREDTH = 0.01
 
 
 def activation_layer(kind: str, name: str) -> keras.layers.Layer:
-    """A new layer for `kind`: "leaky", "prelu", "maxout" or the name of a Keras activation. Its
-    name is `name` and its kind.
+    """Return a new layer for `kind`: "leaky", "prelu", "maxout" or the name of a Keras activation.
+    The layer's name is `name` with its kind.
     """
     full = f"{name}_{kind}"
     match kind:
         case "leaky":
             return keras.layers.Activation(leaky_hundredth, name=full)
         case "prelu":
-            # One slope a channel, 0.25 at first (He et al. 2015, Delving deep, section 2.1).
+            # One slope per channel, initially 0.25 (He et al. 2015, Delving deep, section 2.1).
             quarter = keras.initializers.Constant(0.25)
             return keras.layers.PReLU(quarter, shared_axes=[1, 2], name=full)
         case "maxout":
@@ -29,19 +29,19 @@ def activation_layer(kind: str, name: str) -> keras.layers.Layer:
 
 @keras.saving.register_keras_serializable("cvpipe")
 def leaky_hundredth(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Return x where it is positive, else x / 100."""
-    # TensorFlow's graph optimizer stumbles over LeakyRelu's gradient after a bias.
+    """Return x if positive, else x / 100."""
+    # TensorFlow's graph optimizer fails on LeakyRelu's gradient after a bias.
     return keras.ops.maximum(x, HUNDREDTH * x)
 
 
 @keras.saving.register_keras_serializable("cvpipe")
 class Maxout(keras.layers.Layer):
-    """The larger of a pixel's first and second half of channels (Goodfellow et al. 2013).
+    """Elementwise maximum of the first and second half of the channels (Goodfellow et al. 2013).
 
     float [B, H, W, 2 × C] -> [B, H, W, C].
     """
 
     def call(self, x: Any) -> Any:
-        """Return the maximum of both pieces."""
+        """Return the maximum of both halves."""
         first, second = keras.ops.split(x, 2, axis=-1)
         return keras.ops.maximum(first, second)

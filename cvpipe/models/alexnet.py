@@ -1,7 +1,7 @@
-"""The first deep networks for ImageNet, each a table of its layers: AlexNet, ZFNet, OverFeat.
+"""The first deep networks for ImageNet, each as a table of layers: AlexNet, ZFNet, OverFeat.
 
-All convolutions have biases and end in ReLU; there are no norms but the local ones. The fully
-connected layers are `fully_connected.py`'s. Shapes are [rows, columns, channels].
+All convolutions have biases and end in ReLU; the only norms are local response normalizations. The
+fully connected layers are in `fully_connected.py`. Shapes are [rows, columns, channels].
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Layer(NamedTuple):
     padding: int = 0
     """Pixels of zeros on each side."""
     groups: int = 1
-    """Towers that don't see each other."""
+    """Number of groups, which aren't connected."""
     local: bool = False
-    """Local response normalization follows."""
+    """True if local response normalization follows."""
     pool: tuple[int, int] = (0, 1)
     """Size and stride of the max-pooling that follows; 0 for none."""
 
@@ -39,9 +39,9 @@ TWO_TOWERS = (
     Layer(384, 3, padding=1, groups=2),
     Layer(256, 3, padding=1, groups=2, pool=(3, 2)),
 )
-"""AlexNet (Krizhevsky et al. 2012, figure 2), a group for each of the two GPUs. 227×227 pixels
-become 55×55×96, 27×27×96, 27×27×256, 13×13×256, 13×13×384, 13×13×384, 13×13×256, 6×6×256; the paper
-says 224×224, which its strides don't fit.
+"""AlexNet (Krizhevsky et al. 2012, figure 2), with a group for each of the two GPUs. 227×227 pixels
+become 55×55×96, 27×27×96, 27×27×256, 13×13×256, 13×13×384, 13×13×384, 13×13×256, 6×6×256. The
+paper's 224×224 doesn't fit its strides.
 """
 ONE_TOWER = (
     Layer(64, 11, 4, padding=2, pool=(3, 2)),
@@ -90,14 +90,14 @@ def chain(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """The convolutions of a table.
+    """Apply the convolutions of a table.
 
     Args:
         image: [B, H, W, C].
         layers: the table.
-        ceil: pooling takes windows that end beyond the map, too, as Caffe's does.
-        width: multiplies the channels of each tower.
-        style: how kernels start out; the networks have no norm.
+        ceil: pooling includes windows that end beyond the map, as in Caffe.
+        width: multiplies the channels of each group.
+        style: kernel initializers; the networks have no norm.
 
     Returns:
         {stride: the last map of that stride}.
@@ -133,5 +133,5 @@ def chain(
 
 
 def _dividing(groups: int, channels: int) -> int:
-    """`groups`, or 1 where a narrow layer's channels can't be divided."""
+    """Return `groups`, or 1 if the channels aren't divisible."""
     return groups if channels % groups == 0 else 1

@@ -1,9 +1,8 @@
-"""Networks of Keras Applications as backbones, for their published weights: `keras/MobileNetV2` and
-so on.
+"""Networks of Keras Applications as backbones, with their published weights: `keras/MobileNetV2`
+and so on.
 
-They are built as Keras builds them, with their own norms and initializers, and bring the
-preprocessing that their weights were trained
-with: they take pixels in [0, 1] and do the rest inside.
+They keep Keras's norms and initializers, and include the preprocessing of their weights: their
+input is pixels in [0, 1].
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from cvpipe.models.pooling import with_exact_pooling
 
 
 def application(name: str, image: keras.KerasTensor | None = None, **options: Any) -> keras.Model:
-    """The network without its head; `image` float [B, H, W, 3] in [0, 1] is preprocessed for it,
-    None makes it a model of its own.
+    """Return the network without its head, applied to `image`, float [B, H, W, 3] in [0, 1]; None
+    makes a separate model.
 
     Raises:
-        ConfigError: the images are too small for it, or not in color.
+        ConfigError: the images are too small or not in color.
     """
     module = _module(name)
     if image is not None:
@@ -40,8 +39,7 @@ def application(name: str, image: keras.KerasTensor | None = None, **options: An
 
 
 def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
-    """The network with the weights that Keras publishes, trained on ImageNet; downloaded once, to
-    ~/.keras.
+    """Return the network with Keras's weights trained on ImageNet, downloaded once to ~/.keras.
 
     Raises:
         ConfigError: they can't be downloaded.
@@ -58,7 +56,7 @@ def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
 
 
 def backbone(name: str) -> Any:
-    """The backbone function of an application, such as "MobileNetV2"; see `build.Backbone`."""
+    """Return the backbone function (`Backbone`) of an application, such as "MobileNetV2"."""
     return functools.partial(_features, name)
 
 
@@ -70,7 +68,7 @@ def _features(
     features = {}
     for layer in application(name, image).layers:
         output = layer.output
-        # What is only padded for the next convolution has a few pixels too many.
+        # Tensors that are padded for the next convolution have a few extra pixels.
         if (
             isinstance(output, keras.KerasTensor)
             and len(output.shape) == 4

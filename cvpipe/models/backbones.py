@@ -39,8 +39,8 @@ from cvpipe.models.blocks import Style
 
 
 class Backbone(Protocol):
-    """image [B, H, W, C] -> {stride: feature map}, strides increasing, for each the deepest map
-    with that stride.
+    """image [B, H, W, C] -> {stride: feature map}: the deepest map of each stride, in ascending
+    order.
     """
 
     def __call__(
@@ -54,9 +54,9 @@ class Auxiliary(NamedTuple):
     """The auxiliary classifiers of a network."""
 
     seen: tuple[str, ...]
-    """Names of the layers whose outputs they see."""
+    """Names of the layers that they are attached to."""
     layers: Any
-    """Their layers before the logits: (x [B, H, W, C], *, width, style, name) -> [B, h, w, C']."""
+    """Layers before the logits: (x [B, H, W, C], *, width, style, name) -> [B, h, w, C']."""
 
 
 _DEEP = (3, 4, 23, 3)

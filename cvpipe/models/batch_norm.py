@@ -1,7 +1,7 @@
-"""Batch normalization in one operation: Keras 3 makes it of eight, each of which reads the whole
-feature map.
+"""Batch normalization in one operation. Keras 3 uses eight, each of which reads the whole feature
+map.
 
-Dimensions: B examples, H, W, C of a feature map, n = B·H·W.
+Dimensions: B examples; H, W, C of a feature map; n = B·H·W.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("cvpipe")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """keras.layers.BatchNormalization of [B, H, W, C] over B, H and W, in training by TensorFlow's
-    fused operation.
+    """keras.layers.BatchNormalization of [B, H, W, C] over B, H and W, with TensorFlow's fused
+    operation in training.
 
-    The same variables, and the same numbers but for rounding. Statistics that span replicas,
-    answers, and float64, which the operation doesn't know, are Keras's.
+    It has the same variables, and the same results up to rounding. Inference, statistics over
+    several replicas, and float64, which the operation doesn't support, use Keras's code.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """float [B, H, W, C], normalized by the batch's mean and variance in training, else by the
+        """Normalize float [B, H, W, C] by the batch's mean and variance in training, else by the
         moving ones.
         """
         if (
@@ -41,7 +41,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
-        # It gives the unbiased variance, n/(n − 1) times the batch's.
+        # The operation returns the unbiased variance, n/(n − 1) times the batch's.
         count = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
         self._follow(self.moving_mean, mean)
         self._follow(

@@ -1,7 +1,7 @@
-"""The parts that several networks share.
+"""Building blocks shared by several networks.
 
-Image tensors are [B, H, W, C]. A part names its layers after the `name` it is given (`stem`,
-`stem_norm`, `stem_relu`): variable paths are the keys of checkpoints.
+Image tensors are [B, H, W, C]. A block names its layers after its argument `name` (`stem`,
+`stem_norm`, `stem_relu`), because variable paths are the keys of checkpoints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import StochasticDepth
 
 NARROW = 16
-"""Fewer channels than these are fewer than a vector of float32 holds, with AVX-512."""
+"""Number of float32 values in an AVX-512 vector."""
 
 
 class Style(NamedTuple):
@@ -31,23 +31,24 @@ class Style(NamedTuple):
     initializer: Initializer = Initializer()
     """Initializer of kernels."""
     stochastic_depth: float = 0.0
-    """Drop rate of the last residual branch in training; it grows linearly over the branches."""
+    """Drop rate of the last residual branch in training; it increases linearly over the branches.
+    """
     branches: int = 1
     """Number of residual branches in the network."""
     one_sided: bool = False
-    """Pad strided convolutions as TensorFlow does, where an even image has its padding after it."""
+    """Pad strided convolutions like TensorFlow: even images are padded at the end only."""
     activation: str | None = None
-    """The activation between layers in place of the network's own; None: its own."""
+    """Activation between layers instead of the network's own; None: its own."""
 
     def without_norm(self) -> Style:
-        """The style of networks and layers that were published without norms."""
+        """Return the style of networks and layers that were published without norms."""
         return self._replace(norm=Norm("none"))
 
     def ending_branch(self) -> Style:
-        """The style of the last convolution of a residual branch.
+        """Return the style of the last convolution of a residual branch.
 
-        Without norms each branch would double the variance of what it is added to, with he. Made
-        smaller by 1 / √branches, all together multiply it by less than e (Hayou et al. 2021, Stable
+        Without norms, each branch initialized by he would double the variance. Scaled by
+        1 / √branches, all branches together multiply it by less than e (Hayou et al. 2021, Stable
         ResNet).
         """
         gain = self.branches**-0.5 if self.norm.kind == "none" else 1.0
@@ -55,7 +56,7 @@ class Style(NamedTuple):
 
 
 def scale_channels(channels: int, width: float) -> int:
-    """`width` × `channels`, rounded, at least 1."""
+    """Return `width` × `channels`, rounded, at least 1."""
     return max(1, round(channels * width))
 
 
@@ -73,26 +74,26 @@ def conv_norm(
 ) -> keras.KerasTensor:
     """Convolution, norm, activation.
 
-    The convolution has a bias only where there is no norm, whose shift does the same.
+    The convolution has a bias only without a norm, since the norm's shift has the same effect.
 
-    Output pixel (i, j) is centered on input pixel (stride × i, stride × j), unless `style` pads on
-    one side or `padding` is given.
+    Output pixel (i, j) is centered on input pixel (stride × i, stride × j), unless `style` pads one
+    side only or `padding` is given.
 
     Args:
         x: [B, H, W, C].
         filters: channels of the output.
         kernel: height and width of the kernel; odd, unless `padding` is given.
-        stride: pixels of `x` between two output pixels.
-        style: how the layers are made.
+        stride: stride in pixels of `x`.
+        style: settings of the layers.
         activation: name of a Keras activation; None for a linear output.
         name: prefix of the layers' names.
-        groups: parts of the channels that are convolved apart.
-        padding: pixels of zeros on each side; None: half the kernel.
+        groups: number of channel groups.
+        padding: zeros on each side; None: half the kernel.
 
     Returns:
         [B, ceil(H / stride), ceil(W / stride), filters].
     """
-    # Maxout takes the larger of two linear functions.
+    # Maxout takes the larger of two linear functions, so it needs twice the channels.
     pieces = 2 if activation is not None and style.activation == "maxout" else 1
     x = convolution(
         x, pieces * filters, kernel, stride, style=style, name=name, groups=groups, padding=padding
@@ -116,7 +117,7 @@ def norm_conv(
     """Norm, ReLU, convolution (He et al. 2016, Identity mappings): [B, H, W, C] -> [B, ceil(H /
     stride), ceil(W / stride), filters].
 
-    `bias` gives the convolution one; None: only where there are no norms.
+    `bias` is True if the convolution has a bias; None: only without norms.
     """
     x = style.norm(x, f"{name}_norm")
     x = activate(x, "relu", style=style, name=name)
@@ -135,12 +136,10 @@ def convolution(
     padding: int | None = None,
     bias: bool | None = None,
 ) -> keras.KerasTensor:
-    """The convolution of `conv_norm` alone. `bias` None: it has one only where there are no
-    norms.
-    """
+    """Apply only the convolution of `conv_norm`. `bias` None: it has one only without norms."""
     if kernel == 1 and stride > 1 and x.shape[-1] < NARROW:
-        # oneDNN's gradient of such a kernel writes past its buffer (uxlfoundation/oneDNN#6035):
-        # wrong weights or a crash. The pixels that the stride skips are dropped here instead.
+        # oneDNN's gradient of such a kernel writes past its buffer (uxlfoundation/oneDNN#6035),
+        # which gives wrong weights or a crash. So drop the skipped pixels first.
         x, stride = keras.layers.AveragePooling2D(1, stride, name=f"{name}_subsample")(x), 1
     x, mode = _pad(x, kernel, stride, style, name, padding)
     layer = keras.layers.Conv2D if groups == 1 else partial(GroupedConv2D, groups=groups)
@@ -183,9 +182,7 @@ def depthwise(
     name: str,
     bias: bool | None = None,
 ) -> keras.KerasTensor:
-    """The convolution of `depthwise_norm` alone. `bias` None: it has one only where there are no
-    norms.
-    """
+    """Apply only the convolution of `depthwise_norm`. `bias` None: one only without norms."""
     x, padding = _pad(x, kernel, stride, style, name)
     return keras.layers.DepthwiseConv2D(
         kernel,
@@ -200,10 +197,10 @@ def depthwise(
 def activate(
     x: keras.KerasTensor, activation: str, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """`activation`, or the one that the style puts in its place: [B, H, W, C] -> the same.
+    """Apply `activation`, or the style's replacement: [B, H, W, C] -> the same.
 
     Raises:
-        ConfigError: the style asks for maxout, which only a convolution right before it can feed.
+        ConfigError: the style has maxout, which needs a convolution right before it.
     """
     if style.activation == "maxout":
         raise ConfigError(
@@ -216,12 +213,13 @@ def activate(
 def squeeze_excite(
     x: keras.KerasTensor, channels: int, *, style: Style, activation: str, gate: str, name: str
 ) -> keras.KerasTensor:
-    """Multiply each channel by a gate computed from all channels' means (Hu et al. 2018, figure 2).
+    """Multiply each channel by a gate computed from the means of all channels (Hu et al. 2018,
+    figure 2).
 
     Args:
         x: [B, H, W, C].
         channels: of the bottleneck between the two fully connected layers, which have biases.
-        style: how kernels start out.
+        style: kernel initializers.
         activation: of the bottleneck.
         gate: name of the Keras activation of the gates.
         name: prefix of the layers' names.
@@ -238,21 +236,21 @@ def squeeze_excite(
 def max_pool(
     x: keras.KerasTensor, size: int, stride: int, *, name: str, padding: int | None = None
 ) -> keras.KerasTensor:
-    """Max-pooling after a rectifier: zeros stand for what is beyond the edge.
+    """Max-pooling after a rectifier, padded with zeros.
 
     Args:
         x: [B, H, W, C], not negative where it is padded.
         size: height and width of a window.
-        stride: pixels between two windows.
+        stride: stride of the windows.
         name: of the layer.
-        padding: pixels on each side. None: as many below and to the right as let the last window
-            begin inside, as Caffe does.
+        padding: pixels on each side. None: only below and to the right, so that the last window
+            begins inside, as in Caffe.
 
     Returns:
         [B, h, w, C].
     """
     if padding is None:
-        # Windows smaller than their size only where the image is.
+        # Windows are reduced only if the image is smaller.
         beyond = [max(size - pixels, (size - pixels) % stride) for pixels in x.shape[1:3]]
         pads = tuple((0, missing) for missing in beyond)
     else:
@@ -265,8 +263,8 @@ def max_pool(
 def add_residual(
     identity: keras.KerasTensor, branch: keras.KerasTensor, *, drop: float, name: str
 ) -> keras.KerasTensor:
-    """identity + branch, both [B, H, W, C]; the branch is left out of a share `drop` of the
-    examples in training.
+    """Return identity + branch, both [B, H, W, C]; in training, the branch is dropped for a share
+    `drop` of the examples.
     """
     if drop > 0:
         branch = StochasticDepth(drop, name=f"{name}_drop")(branch)
@@ -285,14 +283,12 @@ def _pad(
     name: str,
     padding: int | None = None,
 ) -> tuple[keras.KerasTensor, str]:
-    """`x`, padded where the layer can't do it itself, and the `padding` argument the layer needs
-    then.
-    """
+    """Pad `x` if the layer can't, and return it with the `padding` argument for the layer."""
     if padding is None and (stride == 1 or kernel == 1 or style.one_sided):
         return x, "same"
     if padding is None:
-        # With a stride, "same" pads an even image on one side only: half a pixel off from the
-        # papers' and torchvision's networks.
+        # With a stride, "same" pads even images on one side only, half a pixel off the papers' and
+        # torchvision's networks.
         padding = (kernel if isinstance(kernel, int) else max(kernel)) // 2
     if padding == 0:
         return x, "valid"

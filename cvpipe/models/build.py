@@ -1,4 +1,4 @@
-"""From a name in the catalog to a Keras model."""
+"""Construction of Keras models from names in the catalog."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cvpipe.models.normalize import Normalize
 from cvpipe.models.norms import Norm
 
 DEEPEST = 20_000
-"""Levels of recursion while a network is put together: Keras takes one for each layer, and
-resnet1202 has 4,200.
+"""Recursion limit while a network is built: Keras recurses once per layer, and resnet1202 has 4,200
+layers.
 """
 
 
 def published(name: str) -> Network:
-    """The catalog's entry for `name`.
+    """Return the catalog's entry for `name`.
 
     Raises:
         ConfigError: there is none.
@@ -39,7 +39,7 @@ def published(name: str) -> Network:
 
 
 def backbone(name: str) -> Backbone:
-    """The backbone function of the network `name`.
+    """Return the backbone function of the network `name`.
 
     Raises:
         ConfigError: the catalog has no such network.
@@ -51,8 +51,8 @@ def backbone(name: str) -> Backbone:
 
 
 def make_style(config: Model, synchronized: bool) -> Style:
-    """Return the layer settings that the configuration asks for. If `synchronized`, BatchNorm's
-    statistics span all replicas.
+    """Return the layer settings of a configuration. If `synchronized`, BatchNorm's statistics span
+    all replicas.
     """
     norm = Norm(
         config.norm,
@@ -71,8 +71,8 @@ def make_style(config: Model, synchronized: bool) -> Style:
 def network_input(
     input_shape: tuple[int, int, int], normalize: Prepare | None
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """A network's input, [B, H, W, C], and what its backbone sees of it: normalized, unless
-    `normalize` is None.
+    """Return a network's input, [B, H, W, C], and the input of its backbone, which is normalized
+    unless `normalize` is None.
     """
     image = keras.Input(input_shape, name="image")
     if normalize is None:
@@ -88,8 +88,8 @@ def backbone_features(
     style: Style,
     normalize: Prepare | None,
 ) -> tuple[keras.KerasTensor, dict[int, keras.KerasTensor]]:
-    """A network's input, [B, H, W, C], and what its backbone makes of it; see `network_input` and
-    `Backbone`.
+    """Return a network's input (`network_input`), [B, H, W, C], and the backbone's feature maps
+    (`Backbone`).
     """
     image, normalized = network_input(input_shape, normalize)
     try:
@@ -117,9 +117,9 @@ def classification_network(
     style: Style = Style(),
     normalize: Prepare | None = None,
 ) -> keras.Model:
-    """The network `name` as a classifier, with fresh weights.
+    """Build the network `name` as a classifier, with initial weights.
 
-    The same arguments give the same variable paths, whatever the process has built before.
+    The same arguments give the same variable paths, independent of earlier networks in the process.
 
     Args:
         name: a key of the catalog, or "keras/" and one of `APPLICATIONS`.
@@ -128,10 +128,11 @@ def classification_network(
         width: multiplies the channels of the backbone.
         dropout: share of features dropped before the last layer in training.
         drop_connect: share of the last layer's weights dropped in training.
-        bias: what the last layer's biases start out as.
-        auxiliary: whether to add the network's auxiliary classifiers.
-        style: how the layers are made.
-        normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
+        bias: initial biases of the last layer.
+        auxiliary: True adds the network's auxiliary classifiers.
+        style: settings of the layers.
+        normalize: method of the first layer, which normalizes images in [0, 1]; None for no such
+            layer.
 
     Returns:
         A functional model called `name`: float [B, H, W, C] -> {"logits": float32 [B, classes]},
@@ -171,7 +172,7 @@ def classification_network(
 def _auxiliary_maps(
     name: str, image: keras.KerasTensor, features: dict[int, keras.KerasTensor]
 ) -> list[keras.KerasTensor]:
-    """Return the maps that the auxiliary classifiers of the network `name` see."""
+    """Return the input maps of the auxiliary classifiers of the network `name`."""
     if name not in AUXILIARY:
         raise ConfigError(
             f"model.auxiliary: {name} has no auxiliary classifiers; leave it out or choose one of"
@@ -183,7 +184,7 @@ def _auxiliary_maps(
 
 @contextlib.contextmanager
 def _deep_recursion() -> Iterator[None]:
-    """Within it Python allows DEEPEST levels; elsewhere its own limit finds endless recursion."""
+    """Context with DEEPEST levels of recursion; Python's own limit still applies elsewhere."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, DEEPEST))
     try:

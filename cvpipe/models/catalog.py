@@ -1,7 +1,7 @@
-"""The networks by name, for people and for the configuration. Nothing heavy is imported here.
+"""Catalog of the networks. TensorFlow is not imported here.
 
-To add a network: write its backbone function in a file of this folder, describe it here, and name
-its function in `backbones.BACKBONES`.
+To add a network: write its backbone function in a file of this folder, describe it here, and add
+the function to `backbones.BACKBONES`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ class FullyConnected(NamedTuple):
     """Two fully connected layers between the backbone and the logits of a classifier."""
 
     size: int
-    """Height and width of the map that they see in the published network."""
+    """Height and width of their input map in the published network."""
     units: tuple[int, int] = (4096, 4096)
     first: int = 6
-    """Number of the first one in the paper."""
+    """Number of the first layer in the paper, such as 6 for fc6."""
 
 
 class Network(NamedTuple):
@@ -34,18 +34,18 @@ class Network(NamedTuple):
     fully_connected: FullyConnected | None = None
     """Fully connected layers before the averaging."""
     class_maps: bool = False
-    """The logits are averages of a convolution's maps, one for each class."""
+    """True if the logits are averages of a convolution's maps, one per class."""
     draws: bool = False
-    """The backbone has layers that leave something out at random in training."""
+    """True if the backbone has layers that drop values at random in training."""
 
     @property
     def random(self) -> bool:
-        """True if training draws, whatever the configuration: there is dropout inside."""
+        """Return True if the network always has dropout, whatever the configuration."""
         return self.draws or self.fully_connected is not None
 
 
-# Keras Applications whose variables are called the same whatever else a process has built, and the
-# modules of keras.applications that hold them.
+# Keras Applications with variable names that don't depend on earlier networks in the process, and
+# their modules in keras.applications.
 APPLICATIONS = {
     "VGG16": "vgg16",
     "VGG19": "vgg19",
@@ -62,7 +62,7 @@ APPLICATIONS = {
     "DenseNet201": "densenet",
 }
 
-# Networks of ours whose weights a Python package brings (`weights/packages.py`).
+# Networks with weights in a Python package (`weights/packages.py`).
 PACKAGED = (
     "efficientnet_lite0",
     "efficientnet_lite1",
@@ -238,5 +238,5 @@ NETWORKS.update(
 
 
 def application_of(backbone: str) -> str | None:
-    """The Keras Application that "keras/…" names; None for a network of ours."""
+    """Return the Keras Application of a name "keras/…"; None for cvpipe's own networks."""
     return backbone.removeprefix("keras/") if backbone.startswith("keras/") else None

@@ -8,11 +8,11 @@ import keras
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiplications with a weight that one image takes, as torchvision counts: convolutions and
-    dense layers.
+    """Count multiplications by weights for one image, as torchvision does: convolutions and dense
+    layers.
 
-    Biases, norms, activations and pooling are left out. A transposed convolution is counted before
-    it is cropped.
+    Biases, norms, activations and pooling aren't counted. A transposed convolution is counted
+    before it is cropped.
 
     Args:
         model: a functional model of plain layers, each used once, with a fixed image size.
@@ -21,7 +21,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def layer_multiply_adds(layer: keras.layers.Layer) -> int:
-    """Multiplications with a weight that one image takes in `layer`; see `multiply_adds`."""
+    """Count the multiplications of `layer` as `multiply_adds` does."""
     if isinstance(layer, keras.layers.Conv2DTranspose):
         return prod(layer.input.shape[1:-1]) * prod(layer.kernel.shape)
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)):

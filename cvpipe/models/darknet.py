@@ -1,7 +1,7 @@
-"""The networks that YOLO was published with: all convolutions end in a leaky ReLU.
+"""YOLO's published backbones, in which all convolutions end in a leaky ReLU.
 
-`extraction` is version 1's (Redmon et al. 2015), `darknet19` version 2's (Redmon and Farhadi 2016),
-`darknet53` version 3's (Redmon and Farhadi 2018). Image tensors are [B, H, W, C].
+`extraction` is that of YOLOv1 (Redmon et al. 2015), `darknet19` of YOLOv2 (Redmon and Farhadi
+2016), `darknet53` of YOLOv3 (Redmon and Farhadi 2018). Image tensors are [B, H, W, C].
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import linear_decay
 
 SLOPE = 0.1
-"""Of the leaky ReLU below 0."""
+"""Slope of the leaky ReLU below 0."""
 
 Convolution = tuple[int, int]
 """Size of the kernel and channels."""
@@ -51,11 +51,11 @@ def leaky_conv(
 
 
 def leaky_relu(x: keras.KerasTensor, *, biased: bool, name: str) -> keras.KerasTensor:
-    """x where it is positive, else x / 10; `biased` says whether `x` comes straight from a layer
-    with a bias.
+    """Return x if positive, else x / 10. `biased` is True if `x` is the output of a layer with a
+    bias.
     """
-    # There TensorFlow's graph optimizer stumbles over LeakyRelu's gradient, and says so on the
-    # terminal; the maximum takes longer.
+    # After a bias, TensorFlow's graph optimizer fails on LeakyRelu's gradient and prints errors.
+    # Elsewhere LeakyRelu is faster than the maximum.
     return keras.layers.Activation(leaky_maximum if biased else leaky_tenth, name=name)(x)
 
 
@@ -68,7 +68,7 @@ def extraction(
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 192, 512, 1024, 1024 ×
@@ -139,8 +139,8 @@ def _chain(
 def _residual_stage(
     x: keras.KerasTensor, channels: int, drops: Sequence[float], style: Style, name: str
 ) -> keras.KerasTensor:
-    """Halves the map, then narrows and widens once for each of `drops`; nothing follows an
-    addition.
+    """Halve the map, then apply a residual block for each of `drops`: a 1×1 convolution to half the
+    channels, and a 3×3 one back. No activation follows an addition.
     """
     x = leaky_conv(x, channels, 3, 2, style=style, name=f"{name}_down")
     for index, drop in enumerate(drops):
@@ -153,7 +153,7 @@ def _residual_stage(
 
 @keras.saving.register_keras_serializable("cvpipe")
 def leaky_tenth(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Return x where it is positive, else x / 10."""
+    """Return x if positive, else x / 10."""
     return keras.ops.leaky_relu(x, SLOPE)
 
 

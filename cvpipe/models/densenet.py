@@ -60,7 +60,7 @@ def densenet(
         blocks: number of layers in each block.
         growth: channels that a layer adds, k in the paper.
         width: multiplies the channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32: [B, h, w, C]}: the first convolution, the blocks, and the last one after

@@ -15,10 +15,10 @@ from cvpipe.models.published import PUBLISHED
 
 
 def describe(name: str) -> dict[str, Any]:
-    """The network `name` as it was published, in plain JSON values.
+    """Describe the published form of the network `name`, in plain JSON values.
 
     Returns:
-        name, task, paper; those of `describe_model`; published, the figures of
+        name, task, paper; the values of `describe_model`; published, the figures of
         `published.Published` by name, or None.
 
     Raises:
@@ -36,7 +36,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def published_model(name: str) -> keras.Model:
-    """The classifier `name` at its published input size, without weights.
+    """Build the classifier `name` at its published input size, without weights.
 
     Raises:
         ConfigError: the catalog has no such network.
@@ -49,12 +49,12 @@ def published_model(name: str) -> keras.Model:
 def describe_model(
     model: keras.Model, rows: list[Row] | None = None, head: tuple[str, ...] = HEAD
 ) -> dict[str, Any]:
-    """Sizes of a functional model with one input of fixed shape, in plain JSON values.
+    """Describe the sizes of a functional model with one input of fixed shape, in plain JSON values.
 
     Args:
         model: the network.
-        rows: its `layer_table`, where that is known already.
-        head: beginnings of the names of its head's layers.
+        rows: its `layer_table`, if it is known already.
+        head: name prefixes of the head's layers.
 
     Returns:
         parameters (BatchNorm's moving statistics included), trainable_parameters, macs,
@@ -65,7 +65,7 @@ def describe_model(
     rows = layer_table(model) if rows is None else rows
     activations = sum(row.activations for row in rows)
     return {
-        # The states of random generators are no parameters.
+        # States of random generators aren't parameters.
         "parameters": sum(prod(variable.shape) for variable in model.weights),
         "trainable_parameters": sum(prod(variable.shape) for variable in model.trainable_variables),
         "macs": multiply_adds(model),

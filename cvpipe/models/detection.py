@@ -1,7 +1,7 @@
-"""From the configuration to a detector, and where its boxes lie.
+"""Construction of detectors from a configuration, and layout of their boxes.
 
-Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images, H, W,
-C of the network's input, D boxes.
+Boxes are [ymin, xmin, ymax, xmax] as fractions of the network's input. Dimensions: B images; H, W,
+C of the network's input; D boxes.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from cvpipe.models.detection_heads import prior_bias
 from cvpipe.models.pyramid import grids_of
 
 PRIOR = 0.01
-"""Initial probability of a detector's sigmoids: nearly every box is empty (Lin et al. 2017, section
-4.1, π).
+"""Initial probability of a detector's sigmoids, since nearly every box is empty (Lin et al. 2017,
+section 4.1, π).
 """
 
 
 class Grid(NamedTuple):
-    """The boxes of one of YOLO's maps."""
+    """The boxes of one feature map of YOLO."""
 
     size: tuple[int, int]
     """Rows and columns of cells."""
     anchors: tuple[tuple[float, float], ...]
-    """Heights and widths, as fractions of the network's input."""
+    """Heights and widths of the anchors as fractions of the network's input."""
 
     @property
     def boxes(self) -> int:
-        """Number of the map's boxes."""
+        """Number of boxes."""
         return prod(self.size) * len(self.anchors)
 
 
 def detection_network(config: Detection, classes: int, style: Style) -> keras.Model:
-    """The detector, with fresh weights: float32 [B, H, W, C] to raw outputs by name, see
-    `detectors`.
+    """Build the detector with initial weights: float32 [B, H, W, C] to raw outputs by name
+    (`detectors`).
 
     Raises:
-        ConfigError: the backbone lacks a map that the head looks at, or the image is too small.
+        ConfigError: the backbone lacks a map that the head needs, or the image is too small.
     """
     model, head = config.model, config.model.head
     body, shape = backbone(model.backbone), (*config.prepare.size, config.prepare.channels)
@@ -124,13 +124,13 @@ def ssd_layers(config: Detection) -> tuple[Layer, ...]:
 
 
 def ssd_defaults(config: Detection) -> np.ndarray:
-    """SSD's default boxes, float32 [D, 4]: [cy, cx, height, width]."""
+    """Return SSD's default boxes, float32 [D, 4]: [cy, cx, height, width]."""
     return default_boxes(ssd_layers(config))
 
 
 def yolo_grids(config: Detection) -> tuple[Grid, ...]:
-    """The maps of YOLO's heads, from fine to coarse; the first version has boxes without anchors,
-    whose sizes here mean nothing.
+    """Return the grids of YOLO's heads, from fine to coarse. YOLOv1 has no anchors; its sizes here
+    are unused.
     """
     head, size = config.model.head, config.prepare.size
     match head:

@@ -1,8 +1,7 @@
-"""Heads of detectors: what turns feature maps into raw answers, one for each box.
+"""Heads of detectors, which predict raw outputs for each box from feature maps.
 
-Boxes are counted map by map, from fine to coarse; in a map row by row, in a row cell by cell; then
-the boxes of the cell.
-Dimensions: B images, h, w, C of a feature map, k boxes of each of its cells, D boxes of all maps.
+Boxes are ordered by map, from fine to coarse, then by row, cell, and box within the cell.
+Dimensions: B images; h, w, C of a feature map; k boxes per cell; D boxes of all maps.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from cvpipe.models.random_layers import Dropout
 
 
 class Part(NamedTuple):
-    """One of a head's answers about each box."""
+    """One of a head's outputs per box."""
 
     values: int
     bias: float = 0.0
-    """Initial value of its biases."""
+    """Initial value of the biases."""
 
 
 def prior_bias(probability: float) -> float:
-    """The bias at which a sigmoid gives `probability` (Lin et al. 2017, section 4.1, which takes
-    0.01 for every class).
+    """Return the bias at which a sigmoid gives `probability` (Lin et al. 2017, section 4.1: 0.01
+    for every class).
     """
     return -log((1 - probability) / probability)
 
@@ -44,16 +43,16 @@ def predict_boxes(
     style: Style,
     separable: bool = False,
 ) -> dict[str, keras.KerasTensor]:
-    """A convolution on each map for each of `parts`.
+    """Apply a convolution to each map for each of `parts`.
 
     Args:
         maps: each [B, h, w, C], from fine to coarse.
         boxes: k for each map.
-        parts: what is said about a box, by name.
+        parts: outputs per box, by name.
         kernel: height and width of the convolutions.
-        style: how the layers are made.
-        separable: filter each channel before, and make the convolutions 1×1, as in SSDLite (Sandler
-            et al. 2018, section 6.2).
+        style: settings of the layers.
+        separable: use depthwise separable convolutions, as in SSDLite (Sandler et al. 2018, section
+            6.2).
 
     Returns:
         For each part [B, D, values], float32 under every dtype policy.
@@ -86,17 +85,18 @@ def predict_boxes(
 def yolo_v1_head(
     x: keras.KerasTensor, boxes: int, classes: int, *, dropout: float, style: Style
 ) -> dict[str, keras.KerasTensor]:
-    """Four convolutions, of which the second halves the map, and two fully connected layers (Redmon
-    et al. 2015, figure 3).
+    """Apply four convolutions, of which the second halves the map, and two fully connected layers
+    (Redmon et al. 2015, figure 3).
 
-    They have as many channels as `x`, and four times as many units; in the paper 1024 and 4096.
+    The convolutions have the channels of `x`, the hidden layer four times as many units; 1024 and
+    4096 in the paper.
 
     Args:
         x: [B, h, w, C].
-        boxes: of each cell.
-        classes: that a cell tells apart.
+        boxes: number per cell.
+        classes: number of classes.
         dropout: share of the units left out in training.
-        style: how the layers are made; the paper's have no norm.
+        style: settings of the layers; the paper's have no norm.
 
     Returns:
         "boxes" [B, D, 4], "objectness" [B, D] and "logits" [B, cells, classes], float32 under every
@@ -127,11 +127,11 @@ def yolo_v1_head(
 def yolo_v2_neck(
     fine: keras.KerasTensor, coarse: keras.KerasTensor, *, style: Style
 ) -> keras.KerasTensor:
-    """Three 3×3 convolutions with as many channels as `coarse`, the last of which sees `fine` too
+    """Apply three 3×3 convolutions with the channels of `coarse`, the last one also to `fine`
     (Redmon and Farhadi 2016, section 2).
 
-    `fine` is narrowed to an eighth of its channels before four of its pixels become one: in the
-    authors' network 64 of 512.
+    `fine` is reduced to an eighth of its channels before space-to-depth: 64 of 512 in the authors'
+    network.
 
     Args:
         fine: [B, H, W, C'].
@@ -152,10 +152,10 @@ def yolo_v2_neck(
 
 
 def yolo_v3_neck(maps: Sequence[keras.KerasTensor], *, style: Style) -> list[keras.KerasTensor]:
-    """Six convolutions on each map, the coarsest first; what five made of it is seen by the next
-    (Redmon and Farhadi 2018, section 2.3).
+    """Apply six convolutions to each map, the coarsest first. The output of the fifth is also an
+    input of the next finer map (Redmon and Farhadi 2018, section 2.3).
 
-    `maps` and what is returned are [B, h, w, C] from fine to coarse, with the same shapes.
+    `maps` and results are [B, h, w, C] from fine to coarse, with the same shapes.
     """
     made: list[keras.KerasTensor] = []
     inner = None

@@ -1,9 +1,8 @@
-"""Detection networks: a backbone, what lies between, and a head, with fresh weights and raw
-outputs.
+"""Detection networks: backbone, neck and head, with initial weights and raw outputs.
 
 All are functional models of float [B, H, W, C]; the same arguments give the same variable paths.
-Boxes are counted as in `detection_heads`. Dimensions: B images, H, W, C of a prepared image, D
-boxes, K classes.
+Boxes are ordered as in `detection_heads`. Dimensions: B images; H, W, C of a prepared image; D
+boxes; K classes.
 """
 
 from __future__ import annotations
@@ -37,36 +36,33 @@ from cvpipe.models.pyramid import (
 
 
 class SsdMaps(NamedTuple):
-    """Feature maps that SSD predicts from."""
+    """Feature maps of SSD's head."""
 
     strides: tuple[int, ...]
     """Strides of the backbone's maps, from fine to coarse."""
     extras: tuple[Extra, ...]
-    """The layers that make the others, each from the map before it."""
+    """Layers that make coarser maps, each from the one before."""
 
 
 SSD300 = SsdMaps(
     (8, 16),
     (Extra(512), Extra(256), Extra(256, stride=1, padding=0), Extra(256, stride=1, padding=0)),
 )
-"""On ssd_vgg16 (Liu et al. 2015, figure 2); its maps have 4, 6, 6, 6, 4 and 4 boxes a cell."""
+"""For ssd_vgg16 (Liu et al. 2015, figure 2), with 4, 6, 6, 6, 4 and 4 boxes per cell."""
 
 SSD512 = SsdMaps(
     (8, 16), (Extra(512), Extra(256), Extra(256), Extra(256), Extra(256, kernel=4, stride=1))
 )
-"""On ssd_vgg16, for images of 512×512 (section 3.3); its maps have 4, 6, 6, 6, 6, 4 and 4 boxes a
-cell.
-"""
+"""For ssd_vgg16 and images of 512×512 (section 3.3), with 4, 6, 6, 6, 6, 4 and 4 boxes per cell."""
 
 
 def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
-    """The maps of a backbone and as many extra ones, each half as large as the one before, as it
-    takes for one of `smallest` cells or less.
+    """Return a backbone's maps and extra ones, each half as large as the one before.
 
     Args:
-        size: of the image, pixels.
-        strides: of the maps that are taken from the backbone, from fine to coarse.
-        smallest: length of the longer side of the coarsest map, at most.
+        size: height and width of the image in pixels.
+        strides: strides of the backbone's maps, from fine to coarse.
+        smallest: largest allowed longer side of the coarsest map.
     """
     longest = -(-max(size) // strides[-1])
     extras: list[Extra] = []
@@ -77,8 +73,8 @@ def ssd_maps(size: Size, strides: Sequence[int], smallest: int = 1) -> SsdMaps:
 
 
 def ssd_grids(size: Size, maps: SsdMaps) -> tuple[Size, ...]:
-    """Height and width in cells of each feature map of an image of `size` pixels, from fine to
-    coarse.
+    """Return height and width in cells of each feature map for an image of `size` pixels, from fine
+    to coarse.
 
     Raises:
         ConfigError: the image is too small for an extra layer.
@@ -107,25 +103,24 @@ def ssd(
     """SSD (Liu et al. 2015) on any backbone.
 
     Args:
-        backbone: what makes the first feature maps.
+        backbone: function of the first feature maps.
         input_shape: H, W, C.
-        logits: a box has: K for sigmoids, K + 1 for a softmax with background.
-        maps: which feature maps are predicted from.
-        boxes: of each cell, for each map.
-        separable: make extra layers and head of separable convolutions: SSDLite (Sandler et al.
-            2018, section 6.2), but that
-            the paper takes its map of stride 16 from inside a block of MobileNetV2.
+        logits: number per box: K for sigmoids, K + 1 for a softmax with background.
+        maps: feature maps of the head.
+        boxes: number per cell, for each map.
+        separable: use separable convolutions in extra layers and head: SSDLite (Sandler et al.
+            2018, section 6.2). The paper's map of stride 16 is from inside a block of MobileNetV2.
         pyramid: channels at width 1 of a feature pyramid over the backbone's maps (Lin et al. 2016,
             with 256); 0 for none.
-        bias: what the logits' biases, and only theirs, start out as; see `prior_bias`.
+        bias: initial biases of the logits (`prior_bias`).
         width: multiplies the channels.
-        style: how the layers are made; those of the paper have no norm.
-        normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
+        style: settings of the layers; those of the paper have no norm.
+        normalize: method of the first layer, which normalizes images in [0, 1]; None for no such
+            layer.
 
     Returns:
-        A model with outputs "boxes" [B, D, 4], offsets of y, x, h, w from the default boxes as they
-        are encoded, and "logits"
-        [B, D, logits], float32.
+        A model with outputs "boxes" [B, D, 4], encoded offsets of y, x, h, w from the default
+        boxes, and "logits" [B, D, logits], float32.
 
     Raises:
         ConfigError: the backbone lacks one of the maps, or the image is too small.
@@ -163,19 +158,18 @@ def yolo_v1(
     and no norm.
 
     Args:
-        backbone: what makes the feature map with half the stride; convolutions are added until
-            there is one.
+        backbone: function of the feature map with half the stride; convolutions are added if it
+            has none.
         input_shape: H, W, C.
         classes: K.
-        stride: pixels a cell; the grid is [ceil(H / stride), ceil(W / stride)].
-        boxes: of each cell.
+        stride: pixels per cell; the grid is [ceil(H / stride), ceil(W / stride)].
+        boxes: number per cell.
         dropout: share of the fully connected layer's units left out in training.
         width, style, normalize: see `ssd`.
 
     Returns:
         A model with outputs "boxes" [B, D, 4], raw y and x in the cell and √h and √w, "objectness"
-        [B, D], and "logits" [B, cells, K],
-        float32; D = cells × boxes.
+        [B, D], and "logits" [B, cells, K], float32; D = cells × boxes.
 
     Raises:
         ConfigError: the backbone has no map of half the stride.
@@ -207,14 +201,14 @@ def yolo_v2(
     416×416.
 
     Args:
-        backbone: what makes the feature maps with this stride and with half of it; convolutions are
-            added until there are both.
+        backbone: function of the feature maps with this stride and half of it; convolutions are
+            added if one is missing.
         input_shape: H, W, C.
         classes: K.
-        stride: pixels a cell; see `grids_of`.
-        anchors: of each cell.
-        bias: what the logits' biases start out as; see `prior_bias`.
-        objectness_bias: what the objectness's biases start out as.
+        stride: pixels per cell (`grids_of`).
+        anchors: number per cell.
+        bias: initial biases of the logits (`prior_bias`).
+        objectness_bias: initial biases of the objectness.
         width, style, normalize: see `ssd`.
 
     Returns:
@@ -252,9 +246,9 @@ def yolo_v3(
     416×416.
 
     Args:
-        backbone: what makes the feature maps; convolutions are added until there is the coarsest.
-        strides: pixels a cell of each map, from fine to coarse; see `grids_of`.
-        anchors: of each cell of a map.
+        backbone: function of the feature maps; convolutions are added up to the coarsest.
+        strides: pixels per cell of each map, from fine to coarse (`grids_of`).
+        anchors: number per cell of a map.
         Others: see `yolo_v2`.
 
     Returns:

@@ -33,7 +33,7 @@ SCALES = {
     "efficientnet_b6": (1.8, 2.6),
     "efficientnet_b7": (2.0, 3.1),
 }
-"""Factors of channels and of blocks a stage, as in the authors' code."""
+"""Factors of channels and of blocks per stage, as in the authors' code."""
 
 
 def mbconv(
@@ -50,8 +50,8 @@ def mbconv(
     """MobileNetV2's inverted residual with swish and squeeze-and-excitation, whose bottleneck has a
     quarter of the block's input channels.
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` where the shapes
-    agree, and left out of a share `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` if the shapes
+    agree, and dropped for a share `drop` of the examples in training.
     """
     settings: dict[str, Any] = {"style": style, "activation": "silu"}
     y = x
@@ -73,14 +73,14 @@ def efficientnet(
 ) -> dict[int, keras.KerasTensor]:
     """Table 1, scaled.
 
-    Strided convolutions pad both sides, as torchvision's do; with `style.one_sided` they pad as the
-    authors' and Keras's.
+    Strided convolutions pad both sides, as in torchvision; with `style.one_sided` they pad as in
+    the authors' code and Keras.
 
     Args:
         image: [B, H, W, C].
         scale: factors of channels and of blocks, one of SCALES.
-        width: multiplies the channels once more; they stay multiples of 8.
-        style: how the layers are made.
+        width: also multiplies the channels; they stay multiples of 8.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for B0.

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite (Google 2020): EfficientNet (Tan and Le 2019) for processors without fast
-sigmoids, ReLU6 in place of swish and no squeeze-and-excitation.
+"""EfficientNet-Lite (Google 2020): EfficientNet (Tan and Le 2019) with ReLU6 instead of swish and
+without squeeze-and-excitation, for processors without fast sigmoids.
 
-Convolutions pad as TensorFlow does ("same"), because the published weights were trained so.
+Convolutions pad like TensorFlow ("same"), as in the training of the published weights.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ EPSILON = 1e-3
 
 
 class Size(NamedTuple):
-    """Compound scaling; stem and head are never scaled, and neither the first nor the last stage is
-    made deeper.
-    """
+    """Compound scaling. Stem and head aren't scaled; first and last stage keep their depth."""
 
     width: float
     """Multiplies the channels of the blocks."""
@@ -82,8 +80,8 @@ def efficientnet_lite(
         image: [B, H, W, C].
         size: compound scaling.
         width: multiplies the channels, which stay multiples of 8.
-        style: how the layers are made. Blocks that are added to their input can be left out in
-            training, the later the oftener.
+        style: settings of the layers. Residual blocks can be dropped in training, later ones more
+            often.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for Lite0

@@ -15,17 +15,17 @@ from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.random_layers import Dropout, next_seed
 
 LOCAL_DROP = 0.15
-"""Share of a join's inputs that local drop-path leaves out (section 4)."""
+"""Share of a join's inputs that local drop-path drops (section 4)."""
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)
 """Share of each block's output that is dropped in training (section 4)."""
 
 
 @keras.saving.register_keras_serializable("cvpipe")
 class PathChoice(keras.layers.Layer):
-    """Draws the columns that each image's training step may use (section 3, figure 2).
+    """Draws the columns to use for each image in training (section 3, figure 2).
 
-    [B, H, W, C] -> float32 [B, K]: for half of the images one column, drawn anew (global
-    drop-path), for the others all of them. In evaluation all are 1.
+    [B, H, W, C] -> float32 [B, K]: one random column for half of the images (global drop-path), all
+    columns for the others. In evaluation all are 1.
     """
 
     def __init__(self, columns: int, name: str | None = None, **settings: Any) -> None:
@@ -34,7 +34,7 @@ class PathChoice(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, image: Any, training: bool = False) -> Any:
-        """Return the columns that are used, 1 for each, else 0."""
+        """Return 1 for columns in use, else 0."""
         count = tf.shape(image)[0]
         if not training:
             return tf.ones([count, self.columns])
@@ -45,7 +45,7 @@ class PathChoice(keras.layers.Layer):
         return tf.where(draws[:, 1:] < 0.5, chosen, tf.ones_like(chosen))
 
     def compute_output_spec(self, image: Any, training: bool = False) -> keras.KerasTensor:
-        """Return the shape [B, K] of what `call` returns."""
+        """Return the output shape [B, K]."""
         return keras.KerasTensor((image.shape[0], self.columns), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
@@ -55,12 +55,12 @@ class PathChoice(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class Join(keras.layers.Layer):
-    """The mean of several columns' outputs, of those that drop-path leaves.
+    """Mean of the outputs of several columns that drop-path keeps.
 
-    Takes [the choice of `PathChoice`, a map [B, H, W, C] of each of the last columns] and returns
-    [B, H, W, C]. In training each input is left out with probability 0.15 for images that may use
-    all columns, but never all inputs (local drop-path). Where none of the inputs was chosen, their
-    mean goes on to a join that doesn't use it.
+    Takes [the output of `PathChoice`, a map [B, H, W, C] of each of the last columns] and returns
+    [B, H, W, C]. In training, for images that use all columns, each input is dropped with
+    probability 0.15, but never all inputs (local drop-path). If none of the inputs was chosen, the
+    join returns their mean, which later joins don't use.
     """
 
     def __init__(self, name: str | None = None, **settings: Any) -> None:
@@ -68,7 +68,7 @@ class Join(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(name=self.name)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return the mean of the maps that are left."""
+        """Return the mean of the kept maps."""
         choice, *maps = inputs
         count = len(maps)
         if not training:
@@ -76,7 +76,7 @@ class Join(keras.layers.Layer):
         draws = tf.random.stateless_uniform(
             [tf.shape(choice)[0], count], next_seed(self.seed_generator)
         )
-        # The input with the highest draw always stays.
+        # The input with the highest draw is always kept.
         stays = (draws >= LOCAL_DROP) | (draws == tf.reduce_max(draws, axis=1, keepdims=True))
         own = choice[:, -count:]
         is_global = tf.reduce_min(choice, axis=1, keepdims=True) < 1
@@ -102,13 +102,13 @@ def fractal_block(
     """The expansion rule applied `columns` - 1 times (figure 1): [B, H, W, C] -> [B, H, W,
     filters].
 
-    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Wherever columns meet, the deeper ones
-    go on from the mean.
+    Column k of K, from 1, has 2^(k-1) convolutions of 3×3. Where columns join, the deeper ones
+    continue from the mean.
     """
     current = [x] * columns
     last = 2 ** (columns - 1)
     for depth in range(1, last + 1):
-        # Column k convolves once every 2^(K-k) steps.
+        # Column k has one convolution per 2^(K-k) steps.
         due = [k for k in range(columns) if depth % 2 ** (columns - 1 - k) == 0]
         for k in due:
             current[k] = conv_norm(
@@ -132,14 +132,13 @@ def fractalnet20(
 ) -> dict[int, keras.KerasTensor]:
     """Section 4's network for CIFAR: five blocks of three columns, a 2×2 pooling after each.
 
-    It has 33,724,618 parameters to train. The paper says 38.6 million; a table of 64, 128, 256,
-    512, 512 channels, which section 4 gives, adds up to this, and to 33,734,922 with biases before
-    the norms.
+    It has 33,724,618 trainable parameters, the sum for the 64, 128, 256, 512, 512 channels of
+    section 4; 33,734,922 with biases before the norms. The paper states 38.6 million.
 
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {1, 2, 4, 8, 16: [B, H / stride, W / stride, 64, 128, 256, 512, 512 × width]}, each before

@@ -1,8 +1,8 @@
-"""Fractional max-pooling (Graham 2014): pooling by less than 2, over regions that are drawn anew
-for every training step.
+"""Fractional max-pooling (Graham 2014): pooling by a factor below 2, over random regions in every
+training step.
 
-Along each axis the edges of regions rise by 1 or 2. Dimensions: B examples, H, W, C of a feature
-map, N pixels and n regions along an axis.
+Regions have lengths of 1 or 2 along each axis. Dimensions: B examples; H, W, C of a feature map; N
+pixels and n regions along an axis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SMALLEST = 30
 
 
 def random_edges(pixels: int, regions: int, seed: tf.Tensor) -> tf.Tensor:
-    """Edges of regions whose lengths 1 and 2 come in random order (section 2.2: "random").
+    """Return edges of regions with lengths 1 and 2 in random order (section 2.2: "random").
 
     Args:
         pixels: N, with n ≤ N ≤ 2n.
@@ -38,25 +38,25 @@ def random_edges(pixels: int, regions: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 def even_edges(pixels: int, regions: int) -> np.ndarray:
-    """Edges a_i = ceiling(α (i + u)), counted from a_0 (section 2.2: "pseudorandom"), with α = N /
-    n and u = 1/2.
+    """Return edges a_i = ceiling(α (i + u)), counted from a_0 (section 2.2: "pseudorandom"), with
+    α = N / n and u = 1/2.
 
-    Args and returns like `random_edges`, without anything random.
+    Args and returns as for `random_edges`, but deterministic.
     """
-    # In whole numbers: α (i + 1/2) is N (2i + 1) / 2n, and rounding must not shift an edge.
+    # Integers, because rounding must not shift an edge: α (i + 1/2) is N (2i + 1) / 2n.
     edges = -(-pixels * (2 * np.arange(regions + 1) + 1) // (2 * regions))
     return (edges - edges[0]).astype(np.int32)
 
 
 def pool_regions(x: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
-    """The maximum over each region of `x`, [B, H, W, C] -> [B, n, m, C].
+    """Return the maximum over each region of `x`, [B, H, W, C] -> [B, n, m, C].
 
     Args:
-        rows: int32 [n + 1], edges of the regions from 0 to H, each 1 or 2 after the one before it.
+        rows: int32 [n + 1], edges of the regions from 0 to H, with distances of 1 or 2.
         columns: int32 [m + 1], likewise from 0 to W.
     """
     for axis, edges in ((1, rows), (2, columns)):
-        # The first and the last pixel of a region are all of it.
+        # A region has only a first and a last pixel.
         x = tf.maximum(tf.gather(x, edges[:-1], axis=axis), tf.gather(x, edges[1:] - 1, axis=axis))
     return x
 
@@ -66,8 +66,8 @@ class FractionalMaxPooling(keras.layers.Layer):
     """Shrinks height and width by about `ratio`: [B, H, W, C] -> [B, round(H / ratio), round(W /
     ratio), C].
 
-    All examples of a training step (on one replica) share their regions. Evaluation always takes
-    the same evenly spread ones, where the paper repeats random ones and averages.
+    All examples of a training step (on one replica) share their regions. Evaluation uses fixed,
+    evenly spaced regions; the paper averages over several random ones.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class FractionalMaxPooling(keras.layers.Layer):
         """Pool `x`, float [B, H, W, C]; regions are random in training."""
         regions = [round(pixels / self.ratio) for pixels in x.shape[1:3]]
         if self.overlapping:
-            # Regions that reach one pixel further are regions of the maxima of neighbors.
+            # Overlapping regions are regions of the maxima of neighbors.
             x = tf.maximum(x[:, :-1], x[:, 1:])
             x = tf.maximum(x[:, :, :-1], x[:, :, 1:])
         sizes = list(zip(x.shape[1:3], regions, strict=True))
@@ -118,10 +118,10 @@ def fmp6_sqrt2(
         image: [B, H, W, C], H and W at least 30; published with 36, at which the last maps are
             single pixels.
         width: multiplies the maps of every convolution.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
-        {1, 2, 4, 8: maps}: by how much all the pooling before them shrank the image.
+        {1, 2, 4, 8: maps}, by the product of the preceding poolings.
 
     Raises:
         ConfigError: the image is smaller than 30×30.
@@ -149,6 +149,5 @@ def _convolve(
     x = keras.layers.Conv2D(
         scale_channels(maps, width), kernel, kernel_initializer=initializer, name=name
     )(x)
-    # Not as a LeakyReLU: TensorFlow's graph optimizer stumbles over its gradient, and says so on
-    # the terminal.
+    # Not LeakyReLU: TensorFlow's graph optimizer fails on its gradient and prints errors.
     return keras.ops.maximum(x, x / 3)

@@ -8,29 +8,29 @@ from cvpipe.config.model import Model
 from cvpipe.errors import ConfigError
 
 ADDED = ("extra", "pyramid", "neck", "head", "decoder", "auxiliary")
-"""Beginnings of the names of layers that a task adds to a backbone."""
+"""Name prefixes of layers that a task adds to a backbone."""
 HEAD = ("pool", "hidden", "dropout", "logits", *ADDED)
-"""Beginnings of the names of a head's layers; the first four are those of a classifier."""
+"""Name prefixes of a head's layers; the first four are those of a classifier."""
 
 
 def is_head(path: str) -> bool:
-    """True if a variable belongs to a head, by its path."""
+    """Return True if a variable's path belongs to a head."""
     return path.startswith(HEAD)
 
 
 def freeze(model: keras.Model, config: Model, thawed: int = 0) -> list[list[keras.layers.Layer]]:
-    """Make layers untrainable: all but the head's, or the stem's and the first stages'; a frozen
-    BatchNorm keeps its statistics too.
+    """Freeze all layers except the head's, or the stem and the first stages. A frozen BatchNorm
+    also keeps its statistics.
 
     Args:
-        thawed: number of the groups, in the order returned, that are trained nevertheless.
+        thawed: number of groups, in the returned order, that are trained nevertheless.
 
     Returns:
-        The frozen layers in the order in which they will be trained: one group, or with `unfreeze:
-        gradually` one for each stage, the last first.
+        The frozen layers in the order of unfreezing: one group, or with `unfreeze: gradually` one
+        per stage, the last first.
 
     Raises:
-        ConfigError: the backbone has fewer stages than asked for.
+        ConfigError: the backbone has fewer stages than requested.
     """
     groups = _groups(model, config)
     norms = [
@@ -64,7 +64,7 @@ def _groups(model: keras.Model, config: Model) -> list[list[keras.layers.Layer]]
         frozen = [layer for layer in model.layers if layer.name.startswith(names)]
     else:
         frozen = [layer for layer in model.layers if not is_head(layer.name)]
-    # The normalization of images has nothing to train.
+    # The normalization of images isn't trainable.
     frozen = [layer for layer in frozen if layer.variables and layer.name != "normalize"]
     if config.unfreeze == "together":
         return [frozen]

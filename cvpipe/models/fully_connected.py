@@ -1,8 +1,8 @@
 """Fully connected layers between a feature map and the logits, as convolutions.
 
-On a larger image than the published one they slide over the map, and the classifier averages what
-it says everywhere: the dense evaluation of OverFeat (Sermanet et al. 2014, section 3.5) and VGG
-(Simonyan and Zisserman 2014, section 3.2).
+On larger images than the published ones they slide over the map, and the classifier averages its
+outputs over all positions: the dense evaluation of OverFeat (Sermanet et al. 2014, section 3.5) and
+VGG (Simonyan and Zisserman 2014, section 3.2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.random_layers import Dropout
 
 DROPOUT = 0.5
-"""Share of what enters each of the layers that is dropped in training."""
+"""Dropout rate of the input of each layer."""
 
 
 def fully_connected(
@@ -29,11 +29,11 @@ def fully_connected(
 
     Args:
         x: [B, H, W, C].
-        size: height and width of the published map. A smaller one is seen whole.
+        size: height and width of the published map. For a smaller map, the kernel covers all of it.
         units: outputs of the layers.
-        first: the first layer's number in the paper; they are called `fc6` and `fc7` for 6.
+        first: number of the first layer in the paper; 6 gives the names `fc6` and `fc7`.
         width: multiplies `units`.
-        style: how kernels start out.
+        style: kernel initializers.
 
     Returns:
         [B, max(1, H - size + 1), max(1, W - size + 1), units of the last].

@@ -44,8 +44,8 @@ BATCH_NORM: tuple[tuple[Row, ...], ...] = (
     (("5a", 352, 192, 320, 160, 224, "avg", 128), ("5b", 352, 192, 320, 192, 224, "max", 128)),
 )
 """Figure 5: 1×1, 3×3 reduce, 3×3, double 3×3 reduce, double 3×3, pool and its projection of the
-modules at strides 8, 16 and 32. Those without 1×1 halve the map. The figure says that 4c and 4d
-have 576 channels; their columns add up to 608, as the authors' network has.
+modules at strides 8, 16 and 32. Those without 1×1 halve the map. The figure states 576 channels for
+4c and 4d, but their columns add up to 608, as in the authors' network.
 """
 
 
@@ -69,16 +69,15 @@ def naive(one: int, three: int, five: int) -> tuple[Branch, ...]:
 def googlenet(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1, with biases and without norms but two local ones.
+    """Table 1, with biases, and without norms except for two local ones.
 
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how kernels start out.
+        style: kernel initializers.
 
     Returns:
-        {2, 4, 8, 16, 32: [B, H / stride, W / stride, 64, 192, 480, 832, 1024 × width]}, for 224×224
-        pixels 112, 56, 28, 14, 7.
+        {2, 4, 8, 16, 32: [B, H / stride, W / stride, 64, 192, 480, 832, 1024 × width]}.
     """
     style = style.without_norm()
     stem = conv_norm(
@@ -102,7 +101,7 @@ def googlenet(
 
 
 AUXILIARY = ("stage3_4a_concat", "stage3_4d_concat")
-"""The layers that auxiliary classifiers see (figure 3)."""
+"""Input layers of the auxiliary classifiers (figure 3)."""
 
 
 def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) -> keras.KerasTensor:
@@ -130,7 +129,7 @@ def inception_v2(
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how the layers are made. The first convolution is a plain one, where the paper's is
+        style: settings of the layers. The first convolution is a plain one; the paper's is
             separable.
 
     Returns:

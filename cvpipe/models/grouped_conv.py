@@ -1,4 +1,4 @@
-"""Convolutions whose groups of channels don't see each other."""
+"""Grouped convolutions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cvpipe.models.pooling import compiles_with_xla
 class GroupedConv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with `groups` that runs everywhere.
 
-    TensorFlow has no gradient of grouped convolutions on CPUs. Keras compiles them with XLA there,
-    which exported files can't be read without. Here each group is a convolution of its own, unless
-    the whole graph is compiled by XLA, which knows groups.
+    TensorFlow has no gradient of grouped convolutions on CPUs. Keras compiles them with XLA, but
+    then exported files need XLA, too. Here each group is a separate convolution, unless XLA
+    compiles the whole graph.
     """
 
     def call(self, inputs: Any) -> Any:

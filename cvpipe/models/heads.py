@@ -1,4 +1,4 @@
-"""Heads: what turns a backbone's features into raw answers."""
+"""Heads of classifiers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def classifier(
     network: Network | None = None,
     width: float = 1.0,
 ) -> keras.KerasTensor:
-    """Fully connected layers of the coarsest map, its global average, logits.
+    """Apply fully connected layers to the coarsest map, average it globally, and return logits.
 
     Args:
         features: {stride: [B, H, W, C]}.
         classes: number of logits.
-        dropout: share of what enters the last layer that is dropped in training; 0 for none.
+        dropout: rate for the input of the last layer; 0 for none.
         drop_connect: share of the last layer's weights that is dropped in training; 0 for none.
-        bias: what all logits start out around.
-        style: how kernels start out.
-        network: the catalog's entry, which says what layers there are between; None for none.
+        bias: initial value of the logits' biases.
+        style: kernel initializers.
+        network: the catalog's entry, which lists layers in between; None for none.
         width: multiplies the units of fully connected layers before the average.
 
     Returns:
@@ -69,7 +69,7 @@ def classifier(
 def last_layer(
     classes: int, *, bias: float, style: Style, name: str, drop_connect: float = 0.0
 ) -> keras.layers.Layer:
-    """A dense layer to logits, [B, N] -> float32 [B, classes]; see `classifier`."""
+    """Apply a dense layer, [B, N] -> logits float32 [B, classes]. Args as for `classifier`."""
     settings = {**_last_settings(bias, style), "name": name}
     if drop_connect > 0:
         return DropConnect(classes, drop_connect, **settings)
@@ -79,7 +79,7 @@ def last_layer(
 def _average_of_maps(
     x: keras.KerasTensor, classes: int, *, dropout: float, bias: float, style: Style
 ) -> keras.KerasTensor:
-    """Logits at each pixel, averaged (Lin et al. 2013, section 3.2): [B, H, W, C] -> float32 [B,
+    """Average the logits of all pixels (Lin et al. 2013, section 3.2): [B, H, W, C] -> float32 [B,
     classes].
     """
     if dropout > 0:
@@ -99,19 +99,19 @@ def _last_settings(bias: float, style: Style) -> dict[str, Any]:
 def last_kernel(style: Style) -> keras.initializers.Initializer:
     """Kernel initializer for output layers."""
     if style.initializer.kind == "he":
-        # Small weights, so that every class, or box, starts out about as likely (Goyal et al. 2017,
-        # section 5.1; Lin et al. 2017, 4.1).
+        # Small weights, so all classes or boxes have about the same initial probability (Goyal et
+        # al. 2017, section 5.1; Lin et al. 2017, 4.1).
         return keras.initializers.RandomNormal(stddev=0.01)
     return style.initializer.kernel()
 
 
 def decoder_kernel(style: Style) -> keras.initializers.Initializer:
-    """Return how the kernel starts that makes a decoder's few channels into answers.
+    """Kernel initializer for the output layer of decoders with few channels.
 
-    With the small weights of `last_kernel`, the logits of 16 channels are all but the biases at
-    first. Biases learn fastest that most pixels are background, and where objects are few and look
-    unlike each other the network stays there. A fifth of the variance that keeps the features' own
-    is enough, and a new network's loss stays within a twentieth of the logarithm of the classes.
+    With the small weights of `last_kernel`, the initial logits of 16 channels are dominated by the
+    biases. Biases quickly learn that most pixels are background, and with few and varied objects
+    the network never leaves this state. A fifth of the variance-preserving variance is enough; the
+    initial loss is then within 5 % of the logarithm of the number of classes.
     """
     if style.initializer.kind == "he":
         return keras.initializers.VarianceScaling(0.2, "fan_in", "truncated_normal")

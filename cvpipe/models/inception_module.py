@@ -43,7 +43,7 @@ Branch = Sequence[Conv | Pool | Fork]
 def module(
     x: keras.KerasTensor, branches: Sequence[Branch], *, width: float, style: Style, name: str
 ) -> keras.KerasTensor:
-    """The concatenation of `branches`, each applied to `x`: [B, H, W, C] -> [B, h, w, C'].
+    """Concatenate the outputs of `branches` for `x`: [B, H, W, C] -> [B, h, w, C'].
 
     `width` multiplies the channels of every convolution.
     """
@@ -57,7 +57,7 @@ def module(
 def steps(
     x: keras.KerasTensor, branch: Branch, *, width: float, style: Style, name: str
 ) -> keras.KerasTensor:
-    """The steps of a branch, one after the other; see `module`."""
+    """Apply the steps of a branch in sequence."""
     for index, step in enumerate(branch, 1):
         match step:
             case Conv(channels, kernel, stride, valid):

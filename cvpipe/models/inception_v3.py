@@ -76,7 +76,7 @@ STAGES: tuple[tuple[tuple[Branch, ...], ...], ...] = (
 )
 """The modules at strides 8, 16 and 32."""
 AUXILIARY = ("stage2_module5_concat",)
-"""The layer that the auxiliary classifier sees: the last at 17×17 pixels (figure 8)."""
+"""Input layer of the auxiliary classifier: the last at 17×17 pixels (figure 8)."""
 
 
 def inception_v3(
@@ -87,12 +87,12 @@ def inception_v3(
     Args:
         image: [B, H, W, C], H and W at least 75.
         width: multiplies the channels.
-        style: how the layers are made. BatchNorms have a scale, as in torchvision and in the paper
+        style: settings of the layers. BatchNorms have a scale, as in torchvision and in the paper
             on batch norm; those of Keras and of the authors' code have none, 17,216 parameters
             less.
 
     Returns:
-        {8, 16, 32: [B, h, w, 288, 768, 2048 × width]}, a few pixels less than H / stride.
+        {8, 16, 32: [B, h, w, 288, 768, 2048 × width]}, a few pixels smaller than H / stride.
     """
     x = steps(image, STEM, width=width, style=style, name="stem")
     features = {}
@@ -105,8 +105,8 @@ def inception_v3(
 
 
 def auxiliary(x: keras.KerasTensor, *, width: float, style: Style, name: str) -> keras.KerasTensor:
-    """The auxiliary classifier's layers before its logits, as torchvision has them: 5×5 average
-    with stride 3, 1×1, 5×5, average.
+    """The auxiliary classifier's layers before its logits, as in torchvision: 5×5 average with
+    stride 3, 1×1, 5×5, average.
 
     [B, H, W, C] -> [B, 1, 1, 768 × width].
     """

@@ -13,7 +13,7 @@ class Initializer(NamedTuple):
     kind: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """he: a truncated normal of variance 2 / fan-in (He et al. 2015, equation 10). xavier: uniform,
     of variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010, equation 16). gaussian: a normal.
-    constant: all the same, to see it fail.
+    constant: equal weights, to demonstrate that they fail.
     """
     value: float = 0.01
     """Standard deviation for gaussian, or the value for constant."""
@@ -21,8 +21,8 @@ class Initializer(NamedTuple):
     """For he: multiplies the standard deviation."""
 
     def kernel(self) -> keras.initializers.Initializer:
-        """A new one for a dense layer or a convolution: one that is used twice draws the same
-        numbers twice.
+        """Return a new initializer for a dense layer or a convolution. A reused one would draw the
+        same numbers again.
         """
         match self.kind:
             case "he":
@@ -37,11 +37,11 @@ class Initializer(NamedTuple):
                 return keras.initializers.Constant(self.value)
 
     def depthwise_kernel(self) -> keras.initializers.Initializer:
-        """A new one for a convolution with one filter per channel, whose fan-in and fan-out are
-        both kernel².
+        """Return a new initializer for a depthwise convolution, whose fan-in and fan-out are both
+        kernel².
         """
-        # Keras calls kernel² the fan-out of a depthwise kernel; its fan-in multiplies by the
-        # channels.
+        # Keras uses kernel² as the fan-out of a depthwise kernel, and kernel² × channels as its
+        # fan-in.
         match self.kind:
             case "he":
                 return keras.initializers.VarianceScaling(
@@ -55,7 +55,7 @@ class Initializer(NamedTuple):
                 return self.kernel()
 
     def for_tanh(self) -> Initializer:
-        """The same for layers with tanh: xavier in the place of he, which makes up for what a
-        rectifier cuts off.
+        """Return the initializer for layers with tanh: xavier instead of he, whose factor 2
+        compensates for rectifiers.
         """
         return self._replace(kind="xavier") if self.kind == "he" else self

@@ -10,12 +10,12 @@ import tensorflow as tf
 from cvpipe.models.build import classification_network, published
 
 RUNS = 5
-"""Measured calls, after one that traces the graph."""
+"""Number of measured calls, after one that traces the graph."""
 
 
 def latency(name: str) -> float:
-    """Milliseconds that the network `name`, as it was published and with fresh weights, takes for
-    one image on this machine: the median of RUNS.
+    """Measure the time in milliseconds of the published network `name` for one image on this
+    machine: the median of RUNS.
 
     Raises:
         ConfigError: the catalog has no such network.

@@ -1,7 +1,7 @@
 """A network's layers as a table: shape, parameters, multiply-adds, memory, receptive field.
 
 A row is a convolution, a fully connected layer, a pooling, an addition, a concatenation or a
-product. Norms, activations, paddings and dropout belong to the row before them, as if they worked
+product. Norms, activations, paddings and dropout are part of the row before them, as if they were
 in place.
 """
 
@@ -17,9 +17,9 @@ from cvpipe.models.cost import layer_multiply_adds
 from cvpipe.models.fractional import FractionalMaxPooling
 
 BYTES = 4
-"""Of an activation, in float32."""
+"""Bytes of an activation in float32."""
 HEAD = ("pool", "hidden", "logits", "auxiliary", "head")
-"""Beginnings of the names of rows that don't count for a backbone's receptive field."""
+"""Name prefixes of rows that aren't part of a backbone's receptive field."""
 
 _COMPUTES = (
     keras.layers.Conv2D,
@@ -53,29 +53,29 @@ class Row(NamedTuple):
     parameters: int
     """With those of the norms and activations that follow, moving statistics included."""
     macs: int
-    """Multiply-adds an image."""
+    """Multiply-adds per image."""
     receptive_field: tuple[int, int] | None
-    """Rows and columns of the image that a pixel depends on, whether or not the image has so many;
-    None: the whole image. Gates that see the whole image don't count.
+    """Rows and columns of the image that a pixel depends on, which may exceed the image; None: the
+    whole image. Gates computed from the whole image are ignored.
     """
 
     @property
     def activations(self) -> int:
-        """Number of values that the layer puts out for an image."""
+        """Number of output values per image."""
         return prod(self.shape)
 
 
 class _View(NamedTuple):
-    """A tensor's row, and how it looks at the image."""
+    """A tensor's row, receptive field and stride."""
 
     row: int
     field: Field
     step: tuple[float, float]
-    """Rows and columns of the image between two pixels."""
+    """Stride in pixels of the image, vertical and horizontal."""
 
 
 def layer_table(model: keras.Model) -> list[Row]:
-    """The rows of a functional model with fixed shapes, in the order of the graph."""
+    """Return the rows of a functional model with fixed shapes, in the order of the graph."""
     rows: list[Row] = []
     views: dict[int, _View] = {}
     for operation in model.operations:
@@ -101,8 +101,8 @@ def layer_table(model: keras.Model) -> list[Row]:
 
 
 def receptive_field(rows: Sequence[Row], head: tuple[str, ...] = HEAD) -> list[int] | None:
-    """Rows and columns of the image that a pixel of the backbone's last map depends on, by the
-    largest of its rows; None where one depends on the whole image.
+    """Return the receptive field of the backbone, the largest of its rows; None if it is the whole
+    image.
 
     Names of the head's rows begin with one of `head`.
     """
@@ -113,7 +113,7 @@ def receptive_field(rows: Sequence[Row], head: tuple[str, ...] = HEAD) -> list[i
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """A row in plain JSON values, with its number of activations."""
+    """Return a row as plain JSON values, with its number of activations."""
     return {
         **row._asdict(),
         "shape": list(row.shape),
@@ -128,8 +128,8 @@ def _shape(x: keras.KerasTensor) -> tuple[int, ...]:
 
 
 def _look(operation: Any, seen: Sequence[_View]) -> _View:
-    """The view of an operation's output, given those of its inputs."""
-    # A gate has looked at the whole image; what it multiplies has not.
+    """Return the view of an operation's output, given those of its inputs."""
+    # Ignore gates, which depend on the whole image, in products.
     local = [view for view in seen if view.field is not None]
     if not local or isinstance(operation, _SEES_ALL):
         return seen[0]._replace(field=None)
@@ -145,7 +145,7 @@ def _look(operation: Any, seen: Sequence[_View]) -> _View:
 
 
 def _window(operation: Any) -> tuple[Sequence[int], Sequence[float], Sequence[int]]:
-    """Size of an operation's window, its stride and dilation, each for rows and columns."""
+    """Return an operation's window, stride and dilation, each for rows and columns."""
     if isinstance(operation, keras.layers.Conv2DTranspose):
         pairs = zip(operation.kernel_size, operation.strides, strict=True)
         kernel = [ceil(size / stride) for size, stride in pairs]

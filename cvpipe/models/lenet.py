@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998, section II.B) as it is built today: C3 sees every map of S2,
+"""LeNet-5 (LeCun et al. 1998, section II.B) in its modern form: C3 uses every map of S2, and
 subsampling is plain averaging.
 """
 
@@ -15,13 +15,13 @@ SMALLEST = 32
 def lenet5(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
     """C1 to C5; F6 and the output belong to the head.
 
-    The convolutions are valid ones, as published: each map is 4 pixels smaller than the one it is
-    made from, and C5 is [B, 1, 1, 120] for a 32×32 image.
+    The convolutions aren't padded, as published: each reduces the map by 4 pixels, and C5 is
+    [B, 1, 1, 120] for a 32×32 image.
 
     Args:
         image: [B, H, W, C], H and W at least 32.
         width: multiplies the maps of C1, C3 and C5.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
         {1: C1, 2: C3, 4: C5} with 6, 16 and 120 maps × `width`.

@@ -1,8 +1,8 @@
-"""LeNet-5 as it was published (LeCun et al. 1998, section II.B), up to its output.
+"""LeNet-5 as published (LeCun et al. 1998, section II.B), except for its output.
 
-C3 sees a part of S2's maps, subsampling has a coefficient and a bias for each map, and the
-activation is 1.7159 tanh(2 x / 3). It has 60,000 parameters to train. The output compares F6 with
-fixed bitmaps of the digits there; here it is a trained layer, with 850 parameters more.
+C3 uses some of S2's maps, subsampling has a coefficient and a bias for each map, and the activation
+is 1.7159 tanh(2 x / 3). It has 60,000 trainable parameters. The published output compares F6 with
+fixed bitmaps of the digits; here it is a trained layer with 850 more parameters.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ C3 = (
     (0, 2, 3, 5),
     (0, 1, 2, 3, 4, 5),
 )
-"""Table I: the maps of S2 that each map of C3 sees."""
+"""Table I: the input maps (S2) of each map of C3."""
 
 
 @keras.saving.register_keras_serializable("cvpipe")
 def scaled_tanh(x: keras.KerasTensor) -> keras.KerasTensor:
-    """1.7159 tanh(2 x / 3), which maps ±1 to ±1 (appendix A)."""
+    """Return 1.7159 tanh(2 x / 3), which maps ±1 to ±1 (appendix A)."""
     return 1.7159 * keras.ops.tanh(2 / 3 * x)
 
 
@@ -47,7 +47,7 @@ def lenet5_sparse(
     Args:
         image: [B, H, W, C], H and W at least 32.
         width: multiplies the maps; a map of the paper becomes a group of round(width).
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
         {1: C1, 2: C3, 4: F6} with 6, 16 and 84 maps: [B, 28, 28, 6], [B, 10, 10, 16], [B, 1, 1, 84]
@@ -80,7 +80,7 @@ def _convolve(
 
 
 def _subsample(x: keras.KerasTensor, style: Style, name: str) -> keras.KerasTensor:
-    """The mean of 2×2 pixels, times a coefficient, plus a bias, for each map."""
+    """Return the mean of 2×2 pixels, times a coefficient, plus a bias, for each map."""
     x = keras.layers.AveragePooling2D(2, name=f"{name}_mean")(x)
     x = keras.layers.DepthwiseConv2D(1, depthwise_initializer="ones", name=name)(x)
     return _activate(x, style, name)

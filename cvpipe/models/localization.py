@@ -1,4 +1,4 @@
-"""From the configuration to a network that names an image's object and says where it is."""
+"""Construction of localization networks from a configuration."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cvpipe.models.heads import classifier
 
 
 def localization_network(config: Localization, num_classes: int, style: Style) -> keras.Model:
-    """Build the network with fresh weights: float32 [B, H, W, C] to "logits" float32 [B, K] and
+    """Build the network with initial weights: float32 [B, H, W, C] to "logits" float32 [B, K] and
     "box" float32 [B, 4] in 0…1.
 
-    The classifier is that of `classification_network`, so that either can start from the other's
-    weights. The box comes from the same feature map, its places kept apart: an average over them
-    would forget where the object is.
+    The classifier is that of `classification_network`, so either can start from the other's
+    weights. The box is predicted from the same feature map without averaging, which would lose the
+    position of the object.
 
     Raises:
         ConfigError: the image is too small for the backbone, or for its norm.
@@ -48,9 +48,9 @@ def localization_network(config: Localization, num_classes: int, style: Style) -
 def _box(features: keras.KerasTensor) -> keras.KerasTensor:
     """Return [cy, cx, height, width] as fractions of the network's input.
 
-    A sigmoid keeps the size positive, so that every answer is a box. From zeros, an untrained
-    network answers the middle of the image, which overlaps with most objects: losses by IoU are
-    flat where boxes don't touch. Float32 under every dtype policy.
+    A sigmoid keeps the size positive. An untrained network with zero outputs predicts the center of
+    the image, which overlaps with most objects; the IoU loss has no gradient without overlap.
+    Float32 under every dtype policy.
     """
     places = keras.layers.Flatten(name="head_places")(features)
     return keras.layers.Dense(

@@ -18,19 +18,19 @@ from cvpipe.models.vgg import STAGES, stage
 
 
 class Pooling(NamedTuple):
-    """Record of a pooling by 2, from which it is undone."""
+    """Data for undoing a pooling by 2."""
 
     positions: keras.KerasTensor
     """uint8 [B, ceil(H / 2), ceil(W / 2), C], from `max_pool`."""
     size: Size
-    """H, W of the map that was pooled."""
+    """H, W of the input of the pooling."""
 
 
 def encode(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> tuple[keras.KerasTensor, list[Pooling]]:
-    """The 13 convolutions, each with its norm: pool5, [B, ceil(H / 32), ceil(W / 32), 512 × width],
-    and the poolings in their order.
+    """Apply the 13 convolutions, each with its norm. Returns pool5, [B, ceil(H / 32), ceil(W / 32),
+    512 × width], and the poolings in order.
     """
     x, poolings = image, []
     for number in range(1, len(STAGES) + 1):
@@ -51,18 +51,16 @@ def decode(
     width: float,
     style: Style,
 ) -> keras.KerasTensor:
-    """Undoes the poolings from the last to the first, each followed by as many convolutions as were
-    before it.
+    """Undo the poolings from the last to the first, each followed by the mirrored convolutions.
 
-    The last convolution of a stage has the channels of the stage that comes next.
+    The last convolution of a stage has the channels of the next stage.
 
     Args:
-        x: [B, h, w, C], as the last pooling left it.
+        x: [B, h, w, C], the size of the last pooling.
         poolings: from `encode`.
-        unpooling: how, see `Unpooling`.
-        output_stride: pixels of the image between two of what is returned, a power of two: finer
-            stages are left out.
-        whole: with the very last convolution, whose place in SegNet the classifier takes.
+        unpooling: method (`Unpooling`).
+        output_stride: stride of the result, a power of two; finer stages are left out.
+        whole: include the very last convolution, which SegNet replaces by the classifier.
         width, style: as for `encode`.
 
     Returns:

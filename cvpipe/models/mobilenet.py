@@ -22,8 +22,8 @@ BOTTLENECKS = (
 
 
 def divisible_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is at least 8 and at least 90 % of `channels`, as in the
-    authors' code.
+    """Return the nearest multiple of 8 that is at least 8 and at least 90 % of `channels`, as in
+    the authors' code.
     """
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
@@ -42,8 +42,8 @@ def inverted_residual(
 ) -> keras.KerasTensor:
     """Widen, filter each channel, narrow without activation (table 1; section 3.3).
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` where the shapes
-    agree, and left out of a share `drop` of the examples in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels]; added to `x` if the shapes
+    agree, and dropped for a share `drop` of the examples in training.
     """
     y = x
     if expansion > 1:
@@ -93,13 +93,11 @@ def mobilenet_v2(
         image: [B, H, W, C].
         width: multiplies the channels, which stay multiples of 8; the last convolution is never
             below 1280 (section 6.1).
-        style: how the layers are made; of the blocks, those that are added to their input can be
-            left out in training.
+        style: settings of the layers; residual blocks can be dropped in training.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 32, 96, 1280]} at width 1:
-        the output of the
-        last block at each stride, and of the last convolution.
+        the output of the last block at each stride, and of the last convolution.
     """
     x = conv_norm(
         image, divisible_channels(32 * width), 3, 2, style=style, activation="relu6", name="stem"
@@ -125,8 +123,8 @@ def mobilenet_v2(
 
 
 def _drops(width: float, last: float) -> list[list[float]]:
-    """For each row of table 2 how often each of its blocks is left out: `linear_decay` over the
-    blocks that are added.
+    """Return the drop rates of the blocks in each row of table 2: `linear_decay` over residual
+    blocks.
     """
     before, rows = divisible_channels(32 * width), []
     for _, channels, blocks, stride in BOTTLENECKS:

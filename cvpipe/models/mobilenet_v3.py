@@ -51,13 +51,13 @@ SMALL: tuple[Row, ...] = (
 def block(
     x: keras.KerasTensor, row: Row, *, drop: float, width: float, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Figure 4: widen, filter each channel, gate, narrow; added to `x` where the shapes agree.
+    """Figure 4: widen, filter each channel, gate, narrow; added to `x` if the shapes agree.
 
-    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C']. The gates see a quarter of the
-    expanded channels. `drop`: share of the examples without the branch in training.
+    [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C']. The bottleneck of the gates has a
+    quarter of the expanded channels. `drop`: share of examples without the branch in training.
     """
     kernel, expanded, channels, gated, activation, stride = row
-    # Rows state the expansion of an unscaled network; the factor stays.
+    # Rows state the expanded channels at width 1; keep the ratio.
     expanded, channels = (divisible_channels(count * width) for count in (expanded, channels))
     settings: dict[str, Any] = {"style": style, "activation": activation}
     y = x
@@ -78,15 +78,17 @@ def block(
 def mobilenet_v3(
     image: keras.KerasTensor, *, rows: Sequence[Row], width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """The rows of a table, between a convolution of 16 and one of 6 times the last row's channels.
+    """Apply the rows of a table, between a convolution to 16 channels and one to 6 times the last
+    row's channels.
 
-    The fully connected layer of 1280 (small: 1024) units after the pooling is the classifier's.
+    The fully connected layer of 1280 (small: 1024) units after the pooling is part of the
+    classifier.
 
     Args:
         image: [B, H, W, C].
         rows: LARGE or SMALL.
         width: multiplies the channels, which stay multiples of 8.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), C]}.

@@ -1,6 +1,6 @@
-"""NASNet-A (Zoph et al. 2018): cell → network. The cells are figure 4's, found by search.
+"""NASNet-A (Zoph et al. 2018): cell → network. The cells are those of figure 4.
 
-A cell sees the outputs of the two cells before it. Image tensors are [B, H, W, C].
+The inputs of a cell are the outputs of the two cells before it. Image tensors are [B, H, W, C].
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def nasnet(
     Args:
         image: [B, H, W, C].
         filters: of the first normal cells, a multiple of 4; the last map has 24 times as many.
-        cells: normal cells between two reductions, N in the paper.
+        cells: number of normal cells between two reductions, N in the paper.
         stem: channels of the first convolution.
-        skips: after a reduction the first normal cell sees what was two cells before the reduction,
-            as in the authors' large network.
+        skips: the second input of the first normal cell after a reduction is the output of the cell
+            two before the reduction, as in the authors' large network.
         width: multiplies all channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32: [B, h, w, C]}; 224×224 pixels become 111×111, 56×56, 28×28, 14×14, 7×7.
@@ -140,7 +140,7 @@ def _narrow(x: keras.KerasTensor, filters: int, *, style: Style, name: str) -> k
 def _fit(
     p: keras.KerasTensor, x: keras.KerasTensor, filters: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """`p` with the size of `x`, and `filters` channels where it is not `x` itself."""
+    """Reduce `p` to the size of `x`, with `filters` channels unless it is `x` itself."""
     if p is x:
         return p
     if p.shape[1:3] == x.shape[1:3]:

@@ -1,8 +1,7 @@
 """Network in network (Lin et al. 2013, section 3): convolution, two layers at each pixel, pooling.
 
-The last of them gives the classes' maps, whose averages are the logits: the catalog's
-`class_maps` says so. The authors' code ends in a ReLU there, which is left out here.
-All convolutions have biases.
+The last layer gives one map per class, whose averages are the logits (`class_maps` in the
+catalog). The ReLU after them in the authors' code is left out. All convolutions have biases.
 """
 
 from __future__ import annotations

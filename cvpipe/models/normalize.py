@@ -1,9 +1,7 @@
-"""The first layer of a network whose images are normalized by what the training set looks like, or
-as given weights were trained.
+"""The normalization layer of a network, with statistics of the training set or of given weights.
 
-It is a layer, not a part of the input pipeline, so that what was computed once travels with the
-weights: into checkpoints, evaluation and the artifact. Dimensions: B images, H, W, C of the
-network's input, D = H·W·C.
+It is a layer, not a part of the input pipeline, so its statistics are saved with the weights: in
+checkpoints and in the artifact. Dimensions: B images; H, W, C of the network's input; D = H·W·C.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ import numpy as np
 
 @keras.saving.register_keras_serializable("cvpipe")
 class Normalize(keras.layers.Layer):
-    """float [B, H, W, C] in [0, 1] to float32 [B, H, W, C]: minus a mean, then times a scale or a
-    matrix.
+    """float [B, H, W, C] in [0, 1] to float32 [B, H, W, C]: subtract a mean, then multiply by a
+    scale or a matrix.
 
-    Nothing in it is trained; `set_statistics` fills it.
+    Not trainable; `set_statistics` sets the values.
     """
 
     def __init__(
@@ -32,8 +30,8 @@ class Normalize(keras.layers.Layer):
         trainable: bool = False,
         **settings: Any,
     ) -> None:
-        """`kind` is one of `Prepare.normalize` but "given"; `shape` is H, W, C."""
-        # Half precision would cost the small components their meaning.
+        """`kind` is a value of `Prepare.normalize` except "given"; `shape` is H, W, C."""
+        # Half precision is too coarse for small components.
         super().__init__(dtype=dtype, trainable=trainable, **settings)
         self.kind, self.shape = kind, tuple(shape)
         channels, whitens = self.shape[-1:], kind in ("pca", "zca")
@@ -55,7 +53,7 @@ class Normalize(keras.layers.Layer):
         return x
 
     def set_statistics(self, statistics: dict[str, np.ndarray]) -> None:
-        """Takes "mean", and "scale" or "matrix" where the layer has one, over from
+        """Set "mean", and "scale" or "matrix" if the layer has one, from
         `data.statistics.normalization`.
         """
         for name, value in statistics.items():

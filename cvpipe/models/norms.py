@@ -11,31 +11,29 @@ from cvpipe.models.batch_norm import FusedBatchNormalization
 
 
 class Norm(NamedTuple):
-    """Settings of every norm in a network; calling it with features and a name puts one layer on
-    them.
-    """
+    """Settings of every norm in a network. Calling it applies a norm layer to features."""
 
     kind: Literal["batch", "layer", "instance", "group", "none"] = "batch"
-    """Over what mean and variance are taken (Wu and He 2018, figure 2). batch: B, H, W (Ioffe and
-    Szegedy 2015). layer: H, W, C. instance: H, W. group: H, W and the channels of a group. Each has
-    a scale and a shift per channel.
+    """Axes of mean and variance (Wu and He 2018, figure 2). batch: B, H, W (Ioffe and Szegedy
+    2015). layer: H, W, C. instance: H, W. group: H, W and the channels of a group. Each has a scale
+    and a shift per channel.
     """
     momentum: float = 0.9
-    """For batch: share of the moving statistics that a training step keeps."""
+    """For batch: decay of the moving statistics per training step."""
     epsilon: float = 1e-5
     """Added to the variance."""
     synchronized: bool = False
-    """For batch: take the statistics of the global batch, not of each replica's part."""
+    """For batch: statistics of the global batch instead of each replica's part."""
     groups: int = 32
-    """For group: into how many groups channels are divided, at most."""
+    """For group: largest number of groups."""
 
     def __call__(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """`x`, normalized by a layer called `name`; `x` itself for none.
+        """Normalize `x` by a layer called `name`; return `x` itself for none.
 
         Statistics are float32 under every dtype policy.
 
         Raises:
-            ConfigError: an image's features would be normalized one by one, to nothing.
+            ConfigError: each value would be normalized alone, which gives 0.
         """
         if self.kind == "none":
             return x
@@ -57,8 +55,8 @@ class Norm(NamedTuple):
         return keras.layers.GroupNormalization(groups, epsilon=self.epsilon, name=name)(x)
 
     def groups_of(self, channels: int) -> int:
-        """Into how many groups so many channels are divided: for group the largest divisor that is
-        at most `groups`.
+        """Return the number of groups for a number of channels: for group, the largest divisor not
+        above `groups`.
         """
         if self.kind == "layer":
             return 1

@@ -1,7 +1,7 @@
-"""Max-pooling with a gradient that XLA compiles and that has the same bits every time.
+"""Max-pooling with a deterministic gradient that XLA compiles.
 
 TensorFlow refuses to compile its own gradient of max-pooling while op determinism is enabled.
-Dimensions: B images, H, W, C of a map, h, w of the pooled map.
+Dimensions: B images; H, W, C of a map; h, w of the pooled map.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 Size = Sequence[int]
-"""Of a window or a stride: rows and columns."""
+"""Rows and columns of a window or a stride."""
 
 
 @keras.saving.register_keras_serializable("cvpipe")
 class MaxPooling2D(keras.layers.MaxPooling2D):
-    """`keras.layers.MaxPooling2D` whose gradient XLA compiles: see `max_pool`.
+    """`keras.layers.MaxPooling2D` whose gradient XLA compiles (`max_pool`).
 
     Outside XLA it is Keras's layer, whose kernels are faster there.
     """
@@ -34,13 +34,13 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
 
 def with_exact_pooling(model: keras.Model) -> keras.Model:
-    """Make Keras's max-poolings in `model` those of this module, in place.
+    """Replace Keras's max-poolings in `model` by those of this module, in place.
 
     Names, variables and weights stay as they are.
     """
     for layer in model.layers:
         if type(layer) is keras.layers.MaxPooling2D:
-            # The layers differ in `call` alone. Cloning the model would draw all its weights again.
+            # The layers differ only in `call`. Cloning the model would draw all its weights again.
             layer.__class__ = MaxPooling2D
     return model
 
@@ -48,16 +48,16 @@ def with_exact_pooling(model: keras.Model) -> keras.Model:
 def max_pool(x: tf.Tensor, size: Size, strides: Size, padding: str) -> tf.Tensor:
     """Return the maximum of each window of `x`, with the gradient of TensorFlow's CPU kernel.
 
-    The first of the largest pixels of a window, row by row, gets the whole gradient.
+    The first maximum of a window, row by row, gets the whole gradient.
 
     Args:
         x: float [B, H, W, C]; H and W are known when the graph is traced.
         size: height and width of a window.
-        strides: rows and columns between two windows.
+        strides: vertical and horizontal stride of the windows.
         padding: "valid" or "same".
 
     Returns:
-        [B, h, w, C], as `tf.nn.max_pool2d` has it.
+        [B, h, w, C], as `tf.nn.max_pool2d`.
     """
 
     @tf.custom_gradient
@@ -75,7 +75,9 @@ def max_pool(x: tf.Tensor, size: Size, strides: Size, padding: str) -> tf.Tensor
 def _to_first_maxima(
     x: tf.Tensor, upstream: tf.Tensor, size: Size, strides: Size, padding: str
 ) -> tf.Tensor:
-    """The gradient of `max_pool` with respect to `x`, [B, H, W, C]; `upstream` is [B, h, w, C]."""
+    """Return the gradient of `max_pool` with respect to `x`, [B, H, W, C]; `upstream` is
+    [B, h, w, C].
+    """
     pixels, windows = x.shape[1:3], upstream.shape[1:3]
     before, after = _padding(pixels, windows, size, strides, padding)
     paddings = [[0, 0], *zip(before, after, strict=True), [0, 0]]
@@ -83,8 +85,8 @@ def _to_first_maxima(
     slices = [_slice(offset, windows, strides) for offset in itertools.product(*map(range, size))]
     positions = _first_maxima(padded, slices, _first_inside(windows, size, strides, before))
     total, zero = tf.zeros_like(padded), tf.zeros_like(upstream)
-    # From the last pixel of the windows to the first, a pixel's windows come row by row: the order
-    # in which TensorFlow's kernel adds them.
+    # From the last pixel of the windows to the first, the windows of a pixel are added row by row,
+    # in the order of TensorFlow's kernel.
     for position, (begin, end, step) in reversed(list(enumerate(slices))):
         total += tf.raw_ops.StridedSliceGrad(
             shape=tf.shape(padded),
@@ -99,15 +101,15 @@ def _to_first_maxima(
 
 
 ALL = 0b1001
-"""The mask of a strided slice that takes all images and all channels."""
+"""Mask of a strided slice over all images and channels."""
 
 
 def _first_maxima(
     padded: tf.Tensor, slices: Sequence[tuple[Size, Size, Size]], first: np.ndarray
 ) -> tf.Tensor:
-    """The position in its window of each window's first maximum, int32 [B, h, w, C].
+    """Return the position of the first maximum in each window, int32 [B, h, w, C].
 
-    `first` is the position at which the search begins, which NaN keeps as it does in TensorFlow.
+    `first` is the first position of the search. Windows of NaN keep it, as in TensorFlow.
     """
     best = positions = None
     for position, (begin, end, step) in enumerate(slices):
@@ -124,7 +126,7 @@ def _first_maxima(
 
 
 def _first_inside(windows: Size, size: Size, strides: Size, before: Size) -> np.ndarray:
-    """The position in each window of its first pixel that is no padding, int32 [h, w, 1]."""
+    """Return the position of the first pixel that isn't padding in each window, int32 [h, w, 1]."""
     rows, columns = (
         np.maximum(before[axis] - strides[axis] * np.arange(windows[axis]), 0) for axis in (0, 1)
     )
@@ -134,7 +136,7 @@ def _first_inside(windows: Size, size: Size, strides: Size, before: Size) -> np.
 def _padding(
     pixels: Size, windows: Size, size: Size, strides: Size, padding: str
 ) -> tuple[list[int], list[int]]:
-    """Pixels before and after, along each axis, as TensorFlow pads."""
+    """Return the padding before and after, along each axis, as in TensorFlow."""
     if padding == "valid":
         return [0, 0], [0, 0]
     missing = [
@@ -144,14 +146,18 @@ def _padding(
 
 
 def _slice(offset: Size, windows: Size, strides: Size) -> tuple[Size, Size, Size]:
-    """Begin, end and strides of the slice [B, h, w, C] of the pixels `offset` in their windows."""
+    """Return begin, end and strides of the slice [B, h, w, C] of the pixels at `offset` in all
+    windows.
+    """
     end = [offset[axis] + strides[axis] * (windows[axis] - 1) + 1 for axis in (0, 1)]
     return [0, *offset, 0], [0, *end, 0], [1, *strides, 1]
 
 
 def compiles_with_xla() -> bool:
-    """True if the graph being traced will be compiled by XLA: `jit_compile`, or a TPU's."""
-    # TensorFlow keeps this to itself, and it is decided after the network was built.
+    """Return True if XLA will compile the graph that is being traced, by `jit_compile` or for a
+    TPU.
+    """
+    # TensorFlow has no public function for this, and it is decided after the network is built.
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )

@@ -1,6 +1,6 @@
-"""From the configuration to a pose network: a backbone and a head, with fresh weights.
+"""Construction of pose networks from a configuration.
 
-Dimensions: B images, H, W, C of a prepared image, P keypoints, h, w of a heatmap.
+Dimensions: B images; H, W, C of a prepared image; P keypoints; h, w of a heatmap.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
     """Build the network: float32 [B, H, W, C] to raw outputs by name, float32 under every dtype
     policy.
 
-    They are "coordinates" [B, P, 2], y and x as fractions of the network's input, or "heatmaps"
+    Outputs are "coordinates" [B, P, 2], y and x as fractions of the network's input, or "heatmaps"
     [B, h, w, P].
 
     Raises:
-        ConfigError: the backbone lacks the map that the head starts from.
+        ConfigError: the backbone lacks the head's input map.
     """
     model = config.model
     image, features = backbone_features(
@@ -48,7 +48,7 @@ def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
 def _start_of(
     features: dict[int, keras.KerasTensor], config: Pose, head: PoseHead, style: Style
 ) -> keras.KerasTensor:
-    """Return the map that the head starts from; coarser ones than the backbone's are added."""
+    """Return the head's input map; maps coarser than the backbone's are added."""
     if head.start is None:
         return features[max(features)]
     if head.start not in features and head.start < max(features):
@@ -96,7 +96,7 @@ def _heatmaps(
 def _coordinates(
     x: keras.KerasTensor, head: Regression, points: int, dropout: float, style: Style
 ) -> keras.KerasTensor:
-    """Return [B, P, 2]; all points begin near the middle of the image."""
+    """Return [B, P, 2]; initially all points are near the center of the image."""
     match head.pooling:
         case "average":
             x = keras.layers.GlobalAveragePooling2D(name="pool")(x)

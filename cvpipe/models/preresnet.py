@@ -1,5 +1,5 @@
 """Pre-activation residual networks (He et al. 2016, Identity mappings; Zagoruyko and Komodakis
-2016, Wide residual networks): norm and ReLU stand before each convolution, and nothing after the
+2016, Wide residual networks): norm and ReLU precede each convolution, and nothing follows the
 addition.
 """
 
@@ -52,8 +52,8 @@ def stack(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """A block for each of `drops`, the first with `stride`. Where the shape changes, the shortcut
-    is a 1×1 convolution of the block's first activation, with a bias for bottlenecks.
+    """Apply a block for each of `drops`, the first with `stride`. If the shape changes, the
+    shortcut is a 1×1 convolution of the block's first activation, with a bias for bottlenecks.
     """
     for index, drop in enumerate(drops):
         block = f"{name}_block{index + 1}"
@@ -79,15 +79,15 @@ def preresnet(
 ) -> dict[int, keras.KerasTensor]:
     """The networks for ImageNet, called v2 in Keras.
 
-    The first block of a stage has its stride, as in the paper; in Keras the last block of the stage
-    before has it, which takes 15 % fewer multiplications and as many parameters.
+    The stride of a stage is in its first block, as in the paper. In Keras it is in the last block
+    of the previous stage, with 15 % fewer multiplications and the same parameters.
 
     Args:
         image: [B, H, W, C].
         blocks: number of blocks in each stage.
         branch: of the blocks.
         width: multiplies the channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 256, 512, 1024, 2048 ×
@@ -123,9 +123,9 @@ def small_preresnet(
     width: float,
     style: Style,
 ) -> dict[int, keras.KerasTensor]:
-    """The networks for CIFAR; WRN-n-k has `factor` k and (n - 4) / 6 `blocks` a stage.
+    """The networks for CIFAR; WRN-n-k has `factor` k and (n - 4) / 6 `blocks` per stage.
 
-    No convolution but the bottlenecks' last and their shortcuts has a bias.
+    Only the last convolutions of bottlenecks and their shortcuts have biases.
 
     Args:
         image: [B, H, W, C].
@@ -133,7 +133,7 @@ def small_preresnet(
         branch: of the blocks.
         factor: widening factor of the stages; the stem keeps 16 channels.
         width: multiplies all channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {1, 2, 4: [B, ceil(H / stride), ceil(W / stride), 16 | 32 | 64 × factor × width]}, times 4

@@ -1,4 +1,4 @@
-"""Published sizes of the catalog's networks, to hold ours against.
+"""Published sizes of the catalog's networks, for comparison.
 
 Sources: T torchvision's model metadata, K Keras Applications, M timm's table, C counted from the
 paper's layer table, P the paper's own rounded figure.
@@ -20,7 +20,7 @@ class Published(NamedTuple):
     """Billions of multiply-adds, as rounded by the source."""
     source: str = ""
     deviation: str = ""
-    """The reason why ours differs; empty where it doesn't."""
+    """Reason why cvpipe's network differs; empty if it doesn't."""
 
 
 NO_SCALE = "its BatchNorms have no scale, ours do"

@@ -1,4 +1,4 @@
-"""Feature maps beyond a backbone's: coarser ones after its last, and those of a feature pyramid.
+"""Feature maps in addition to a backbone's: coarser ones, and those of a feature pyramid.
 
 Maps are [B, h, w, C], listed from fine to coarse.
 """
@@ -24,17 +24,17 @@ class Extra(NamedTuple):
     """
 
     filters: int
-    """At width 1; never more than the map has that it is made from."""
+    """Channels at width 1; not more than those of the input map."""
     kernel: int = 3
     stride: int = 2
     padding: int = 1
     """Zeros added on each side."""
 
     def pixels(self, before: int) -> int:
-        """Pixels along an axis of the map it makes from one with `before`.
+        """Return the output length along an axis for the input length `before`.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: it is 0.
         """
         after = (before + 2 * self.padding - self.kernel) // self.stride + 1
         if after < 1:
@@ -47,10 +47,10 @@ class Extra(NamedTuple):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class SpaceToDepth(keras.layers.Layer):
-    """Puts each 2×2 square of pixels into one: [B, h, w, C] -> [B, ceil(h / 2), ceil(w / 2), 4 ×
-    C].
+    """Rearranges each 2×2 block of pixels into one: [B, h, w, C] -> [B, ceil(h / 2), ceil(w / 2),
+    4 × C].
 
-    First the C channels of the upper left pixel, then of the upper right, lower left and lower
+    The channels are those of the upper left pixel, then of the upper right, lower left and lower
     right; zeros beyond the edge. YOLOv2's passthrough layer (Redmon and Farhadi 2016, section 2).
     """
 
@@ -63,10 +63,10 @@ class SpaceToDepth(keras.layers.Layer):
 
 
 def take(features: dict[int, keras.KerasTensor], strides: Sequence[int]) -> list[keras.KerasTensor]:
-    """The maps of a backbone with these strides, in this order.
+    """Return the maps of a backbone with these strides, in this order.
 
     Raises:
-        ConfigError: the backbone has no map with one of them.
+        ConfigError: the backbone lacks one of them.
     """
     for stride in strides:
         if stride not in features:
@@ -78,14 +78,16 @@ def take(features: dict[int, keras.KerasTensor], strides: Sequence[int]) -> list
 
 
 def grids_of(size: Size, strides: Sequence[int]) -> tuple[Size, ...]:
-    """Height and width of the feature maps that an image of `size` pixels has at these strides."""
+    """Return height and width of the feature maps with these strides, for an image of `size`
+    pixels.
+    """
     return tuple((-(-size[0] // stride), -(-size[1] // stride)) for stride in strides)
 
 
 def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> None:
     """Check that the maps have the sizes that their strides imply.
 
-    Boxes are laid out by the strides, so a map of another size would predict them elsewhere.
+    The layout of boxes follows the strides, so a map of another size would misplace them.
 
     Raises:
         ConfigError: a map's height and width differ from those in `grids`.
@@ -102,8 +104,8 @@ def check_grids(maps: Sequence[keras.KerasTensor], grids: Sequence[Size]) -> Non
 def reach(
     features: dict[int, keras.KerasTensor], stride: int, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """`features` and, until there is one of `stride`, maps with twice the stride and twice the
-    channels of the coarsest.
+    """Add maps to `features` up to `stride`, each with twice the stride and channels of the one
+    before.
     """
     features = dict(features)
     while (coarsest := max(features)) < stride:
@@ -118,10 +120,10 @@ def reach(
 def extra_maps(
     x: keras.KerasTensor, extras: Sequence[Extra], *, width: float, separable: bool, style: Style
 ) -> list[keras.KerasTensor]:
-    """The maps that `extras` make, one from the other, the first from `x`.
+    """Apply `extras` in sequence to `x`, and return all their maps.
 
-    With `separable` the larger convolution is one for each channel, then 1×1, as in SSDLite
-    (Sandler et al. 2018, section 6.2).
+    With `separable` the larger convolution is depthwise separable, as in SSDLite (Sandler et al.
+    2018, section 6.2).
     """
     maps = []
     for index, extra in enumerate(extras):
@@ -140,10 +142,10 @@ def extra_maps(
 def feature_pyramid(
     maps: Sequence[keras.KerasTensor], channels: int, *, style: Style
 ) -> list[keras.KerasTensor]:
-    """Maps of the same sizes with `channels` each, to which all coarser ones have been added (Lin
+    """Return maps of the same sizes with `channels` each, to which all coarser maps are added (Lin
     et al. 2016, section 3).
 
-    As in the paper no activation follows.
+    As in the paper, no activation follows.
     """
     merged: list[keras.KerasTensor] = []
     for level in range(len(maps), 0, -1):
@@ -168,7 +170,7 @@ def feature_pyramid(
 
 
 def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """`coarse` with its pixels repeated, cut to the height and width of `fine`."""
+    """Repeat the pixels of `coarse`, and crop it to the height and width of `fine`."""
     sizes = list(zip(coarse.shape[1:3], fine.shape[1:3], strict=True))
     x = keras.layers.UpSampling2D(
         [-(-pixels // before) for before, pixels in sizes], name=f"{name}_upsample"
@@ -177,10 +179,10 @@ def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -
 
 
 def crop_to(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
-    """The upper left of `x` with this height and width: strides round sizes up, and a map of 5
-    pixels was made from 10 or 9.
+    """Crop the top left of `x` to this height and width. Strides round sizes up, so a map of 5
+    pixels may come from 10 or 9.
     """
-    # Not as a layer, which would round float32 scores to the policy's half precision.
+    # Not a layer, which would round float32 scores to the policy's half precision.
     return x if tuple(x.shape[1:3]) == tuple(size) else x[:, : size[0], : size[1]]
 
 

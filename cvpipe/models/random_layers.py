@@ -1,9 +1,9 @@
-"""Layers that leave something out at random in training.
+"""Layers that drop values at random in training.
 
-Dimensions: B examples, N inputs and K outputs of a layer.
+Dimensions: B examples; N inputs and K outputs of a layer.
 
-Keras's own number their random state by what the process has built before (`seed_generator_3`): the
-path would not be the same where a checkpoint is restored. Here it is named after the layer.
+Keras's own layers number their random state over the whole process (`seed_generator_3`), so its
+path may differ when a checkpoint is restored. Here it is named after the layer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import tensorflow as tf
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """The generator's next seed, int32 [2], another one on each replica; the generator's state
-    stays the same on all.
+    """Return the generator's next seed, int32 [2], which differs on each replica; the state is the
+    same on all.
     """
-    # Stateless operations want int32, which XLA can compile; the state is int64.
+    # Stateless operations take int32, which XLA can compile; the state is int64.
     seed = tf.cast(tf.math.floormod(generator.next(), tf.int32.max - 1), tf.int32)
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
@@ -49,12 +49,11 @@ class Dropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class StochasticDepth(keras.layers.Layer):
-    """Leaves out a residual branch, all of it, for a share of the examples in training (Huang et
-    al. 2016, section 3).
+    """Drops a whole residual branch for a share of the examples in training (Huang et al. 2016,
+    section 3).
 
-    Each example is drawn for on its own, where the paper draws once a batch. The branches that stay
-    are scaled up in training, so that evaluation, where the paper scales them down, takes them as
-    they are.
+    Each example has its own draw; the paper draws once per batch. The remaining branches are scaled
+    up in training; the paper scales them down in evaluation instead.
     """
 
     def __init__(self, rate: float, name: str | None = None, **settings: Any) -> None:
@@ -80,9 +79,9 @@ class DropConnect(keras.layers.Dense):
     """A dense layer, [B, N] to [B, K], that sets a share of its weights to zero in training and
     scales the rest up (Wan et al. 2013).
 
-    One mask is drawn for each step and replica, where the paper draws one for each example, which
-    takes B times the memory of the kernel. Evaluation uses all weights, the masks' mean, where the
-    paper draws samples. Biases are left alone.
+    One mask is drawn per step and replica; the paper draws one per example, which takes B times the
+    memory of the kernel. Evaluation uses all weights, the mean over masks; the paper draws samples.
+    Biases aren't dropped.
     """
 
     def __init__(self, units: int, rate: float, **settings: Any) -> None:
@@ -115,9 +114,7 @@ def _drop(
     shape: Sequence[Any] | tf.Tensor,
     generator: keras.random.SeedGenerator,
 ) -> tf.Tensor:
-    """`x` with a share set to zero and the rest scaled up, by a mask of `shape`, which is
-    broadcast.
-    """
+    """Set a share of `x` to zero and scale the rest up, by a mask of `shape`, broadcast to `x`."""
     # Uniform numbers in half precision are too coarse to compare with a small rate.
     keep = tf.random.stateless_uniform(shape, next_seed(generator)) >= rate
     return x * tf.cast(tf.where(keep, 1 / (1 - rate), 0.0), x.dtype)

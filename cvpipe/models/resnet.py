@@ -1,7 +1,7 @@
 """Residual networks (He et al. 2015): branch → stack → network.
 
 `small` makes section 4.2's networks for small images, `large` those of table 1. As in torchvision,
-bottlenecks stride in their 3×3 convolution, not in the 1×1 before it.
+the stride of a bottleneck is in its 3×3 convolution, not in the 1×1 before it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Branch(Protocol):
 
 
 class Shortcut(Protocol):
-    """Path that carries a residual block's input to its output, in the output's shape."""
+    """Path from a residual block's input to its output, in the output's shape."""
 
     def __call__(
         self, x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
@@ -63,8 +63,8 @@ def bottleneck(
 def pad_shortcut(
     x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Option A of section 3.3, without parameters: every stride-th pixel, and zeros for the
-    channels that `x` lacks.
+    """Option A of section 3.3, without parameters: every stride-th pixel, and zeros for new
+    channels.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels], channels at least C. `style`
     and `name` are unused.
@@ -72,7 +72,7 @@ def pad_shortcut(
     if stride == 1 and channels == x.shape[-1]:
         return x
     if stride > 1:
-        # The mean of one pixel: on CPUs much faster than slicing, forwards and backwards.
+        # Average pooling of single pixels is much faster than slicing on CPUs.
         x = keras.layers.AveragePooling2D(1, stride, name=f"{name}_stride")(x)
     return keras.ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, channels - x.shape[-1]]])
 
@@ -80,7 +80,7 @@ def pad_shortcut(
 def project_shortcut(
     x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Option B of section 3.3: a 1×1 convolution where the shape changes.
+    """Option B of section 3.3: a 1×1 convolution if the shape changes.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels].
     """
@@ -100,11 +100,11 @@ def stack(
     style: Style,
     name: str,
 ) -> keras.KerasTensor:
-    """A residual block for each of `drops`, the first with `stride`: [B, H, W, C] -> [B, ceil(H /
-    stride), ceil(W / stride), C'].
+    """Apply a residual block for each of `drops`, the first with `stride`: [B, H, W, C] ->
+    [B, ceil(H / stride), ceil(W / stride), C'].
 
-    `drops` says how often the branch of each is left out in training. Without a `shortcut` the
-    branch is all there is: a plain network.
+    `drops` are the drop rates of the branches in training. Without a `shortcut` there are only the
+    branches: a plain network.
     """
     for index, drop in enumerate(drops):
         block = f"{name}_block{index + 1}"
@@ -122,7 +122,7 @@ def stack(
 def resnet8(
     image: keras.KerasTensor, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2, n = 1: a block a stage; the features have `resnet20`'s shapes."""
+    """Section 4.2, n = 1, one block per stage; the features have `resnet20`'s shapes."""
     return small(image, 1, width, style)
 
 
@@ -172,7 +172,7 @@ def small(
     style: Style,
     shortcut: Shortcut | None = pad_shortcut,
 ) -> dict[int, keras.KerasTensor]:
-    """Section 4.2's networks for small images, with n = `blocks` a stage; the features have
+    """Section 4.2's networks for small images, with n = `blocks` per stage; the features have
     `resnet20`'s shapes.
     """
     style = style._replace(branches=3 * blocks)
@@ -204,8 +204,8 @@ def large(
     style: Style,
     shortcut: Shortcut | None = project_shortcut,
 ) -> dict[int, keras.KerasTensor]:
-    """Table 1's networks for ImageNet, with so many `blocks` a stage; the features have
-    `resnet50`'s shapes, or `resnet18`'s, as `branch` has.
+    """Table 1's networks for ImageNet, with the given `blocks` per stage. The features have the
+    shapes of `resnet50` for bottlenecks, else of `resnet18`.
     """
     style = style._replace(branches=sum(blocks))
     stem = conv_norm(

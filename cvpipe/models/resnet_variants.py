@@ -1,4 +1,4 @@
-"""Branches of residual blocks that came after ResNet, for `resnet.large`: wide, ResNeXt, SE.
+"""Branches of later residual networks, for `resnet.large`: wide, ResNeXt, SE.
 
 All follow the bottleneck's pattern, 1×1, 3×3, 1×1, with 4 × filters channels at the end, and stride
 in the 3×3 convolution.

@@ -1,4 +1,4 @@
-"""From the configuration to a segmentation network."""
+"""Construction of segmentation networks from a configuration."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from cvpipe.models.build import backbone
 
 
 def segmentation_network(config: Segmentation, classes: int, style: Style) -> keras.Model:
-    """The segmenter, with fresh weights: float32 [B, H, W, C] to "logits", float32 [B, ceil(H / s),
-    ceil(W / s), classes].
+    """Build the segmenter with initial weights: float32 [B, H, W, C] to "logits", float32
+    [B, ceil(H / s), ceil(W / s), classes].
 
-    s is the head's `output_stride`; see `segmenters`.
+    s is the head's `output_stride`.
 
     Raises:
-        ConfigError: the backbone lacks a map that the head looks at, or the image is too small for
-            it.
+        ConfigError: the backbone lacks a map that the head needs, or the image is too small.
     """
     model, head = config.model, config.model.head
     shape = (*config.prepare.size, config.prepare.channels)

@@ -1,9 +1,7 @@
-"""Heads of segmenters: what turns a backbone's feature maps into scores of every class at every
-pixel.
+"""Heads of segmenters, which predict class scores of every pixel from feature maps.
 
-Dimensions: B images, H, W of the network's input, h, w, C of a feature map, K classes, s the output
-stride: pixels of the image between two that are classified. A map of stride t has h = ceil(H / t),
-w = ceil(W / t).
+Dimensions: B images; H, W of the network's input; h, w, C of a feature map; K classes; s the output
+stride. A map of stride t has h = ceil(H / t), w = ceil(W / t).
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ def pixel_logits(
     initializer: keras.initializers.Initializer,
     name: str = "logits",
 ) -> keras.KerasTensor:
-    """A convolution with `kernel`×`kernel` pixels: [B, h, w, C] -> [B, h, w, K], float32 under
+    """Apply a `kernel`×`kernel` convolution: [B, h, w, C] -> logits [B, h, w, K], float32 under
     every dtype policy.
     """
     return keras.layers.Conv2D(
@@ -45,19 +43,19 @@ def fcn_head(
     learned: bool,
     style: Style,
 ) -> keras.KerasTensor:
-    """Scores of each map, from coarse to fine made as fine as the next and added to its own (Long
-    et al. 2015, figure 3).
+    """Compute scores of each map; from coarse to fine, upsample them and add those of the next map
+    (Long et al. 2015, figure 3).
 
-    A map's layers are named by its stride, so that FCN-16s can start from the weights of FCN-32s,
-    as in the paper.
+    A map's layers are named by its stride, so FCN-16s can start from the weights of FCN-32s, as in
+    the paper.
 
     Args:
         maps: [B, h, w, C] by their strides; one for FCN-32s, two for FCN-16s, three for FCN-8s.
         classes: K.
         size: H, W.
         output_stride: s, at most the smallest stride of `maps`.
-        learned: whether the transposed convolutions are trained.
-        style: how kernels start out.
+        learned: True trains the transposed convolutions.
+        style: kernel initializers.
 
     Returns:
         Logits, float32 [B, ceil(H / s), ceil(W / s), K].
@@ -70,8 +68,8 @@ def fcn_head(
         x = upsample(x, before // after, learned=learned, name=f"head{before}_to{after}_logits")
         x = crop_to(x, grids_of(size, [after])[0])
         if after in maps:
-            # From zeros, so that what is added doesn't disturb a coarser answer until it has been
-            # learned (section 4.2).
+            # Zero initialization, so a finer map doesn't disturb the coarser prediction at first
+            # (section 4.2).
             fine = pixel_logits(
                 maps[after],
                 classes,
@@ -89,14 +87,15 @@ def unet_decoder(
     """U-Net's expanding path (Ronneberger et al. 2015, figure 1, right): 2×2 up-convolution,
     concatenation, two 3×3 convolutions.
 
-    Each step has as many channels as the map it joins, in the paper half of what comes from below;
-    where the backbone has no map of the stride nothing is joined, and the channels are halved.
+    Each step has the channels of the map that it concatenates, in the paper half of the step
+    before. If the backbone has no map of the stride, nothing is concatenated, and the channels are
+    halved.
 
     Args:
         features: [B, h, w, C] by their strides, powers of two.
         size: H, W.
         output_stride: s; a power of two, at most the largest stride.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         [B, ceil(H / s), ceil(W / s), C'].

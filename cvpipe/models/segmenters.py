@@ -1,9 +1,9 @@
-"""Segmentation networks: a backbone and a head, with fresh weights and raw scores.
+"""Segmentation networks: a backbone and a head, with initial weights and raw scores.
 
 All are functional models of float [B, H, W, C] with one output, "logits" [B, ceil(H / s), ceil(W /
 s), K], float32 under every dtype policy; the same arguments give the same variable paths.
-Convolutions pad with zeros and poolings round up: images may have any size, and every pixel gets an
-answer. Dimensions: B images, H, W, C of a prepared image, K classes, s the output stride.
+Convolutions pad with zeros and poolings round up, so images may have any size, and every pixel is
+classified. Dimensions: B images; H, W, C of a prepared image; K classes; s the output stride.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cvpipe.models.segmentation_heads import fcn_head, pixel_logits, unet_decode
 from cvpipe.models.vgg import fc6_fc7
 
 COARSEST = 32
-"""Pixels between two cells of the map that every FCN starts from."""
+"""Stride of the coarsest map of every FCN."""
 
 
 def fcn(
@@ -43,22 +43,22 @@ def fcn(
     """FCN-32s, FCN-16s or FCN-8s (Long et al. 2015) on any backbone; the paper's is fcn_vgg16.
 
     Args:
-        backbone: what makes the feature maps with strides from `stride` to 32; convolutions are
-            added until there is the coarsest.
+        backbone: function of the feature maps with strides from `stride` to 32; convolutions are
+            added up to the coarsest.
         input_shape: H, W, C.
         classes: K.
         stride: of the finest map that is used: 32, 16, 8 or 4.
-        learned: whether the transposed convolutions are trained, or stay bilinear interpolation.
+        learned: True trains the transposed convolutions; False keeps bilinear interpolation.
         output_stride: s, a power of two up to `stride`.
-        dropout: share of the coarsest map that is dropped in training; the paper's network drops
-            half of fc6 too.
+        dropout: dropout rate of the coarsest map; the paper's network also drops half of fc6.
         width: multiplies the channels.
-        style: how the layers are made.
-        normalize: how the first layer normalizes images in [0, 1]; None for no such layer.
+        style: settings of the layers.
+        normalize: method of the first layer, which normalizes images in [0, 1]; None for no such
+            layer.
 
     Raises:
-        ConfigError: the backbone lacks one of the maps, or has one of another size than its stride
-            means.
+        ConfigError: the backbone lacks one of the maps, or has a map whose size doesn't fit its
+            stride.
     """
     size = input_shape[:2]
     image, features = backbone_features(
@@ -93,12 +93,12 @@ def unet(
     """U-Net (Ronneberger et al. 2015) on any backbone; the paper's is unet, without norm.
 
     Args:
-        backbone: what makes the feature maps; all with strides of s or more are used.
+        backbone: function of the feature maps; all with strides of s or more are used.
         output_stride: s, a power of two.
         Others: see `fcn`.
 
     Raises:
-        ConfigError: the backbone has no coarse map, or one of another size than its stride means.
+        ConfigError: the backbone has no coarse map, or a map whose size doesn't fit its stride.
     """
     size = input_shape[:2]
     image, features = backbone_features(
@@ -139,8 +139,8 @@ def segnet(
     As in the authors' model the 26th convolution, 3×3, is the classifier.
 
     Args:
-        unpooling: how maps become finer, see `Unpooling`; the paper's is max.
-        output_stride: s, a power of two up to 16; the stages that are finer are left out.
+        unpooling: method of upsampling (`Unpooling`); the paper's is max.
+        output_stride: s, a power of two up to 16; finer stages are left out.
         Others: see `fcn`.
     """
     image, normalized = network_input(input_shape, normalize)
@@ -171,9 +171,9 @@ def deconvnet(
     """DeconvNet (Noh et al. 2015, table 2): VGG16's convolutions, fc6 and fc7, and their mirror
     image, each with a norm.
 
-    Its deconvolutions have a stride of 1 and are made as convolutions, which are the same with the
-    kernel turned around. fc6 and its mirror image keep the map's size, where the paper's make 7×7
-    pixels one and back: its images have 224×224 pixels, these any number.
+    Its deconvolutions have a stride of 1, and are implemented as convolutions, which are equivalent
+    with a rotated kernel. fc6 and its mirror image keep the map's size, so images may have any
+    size. The paper's reduce 7×7 pixels to one and back, for images of 224×224.
 
     Args and raises as for `segnet`.
     """

@@ -25,8 +25,8 @@ MOBILENET = (
     ((512, 2), *((512, 1),) * 5),
     ((1024, 2), (1024, 1)),
 )
-"""Howard et al. 2017, table 1: channels and stride of the separable convolutions. Its last stride
-of 2 is read as 1, without which the map would not stay 7×7.
+"""Howard et al. 2017, table 1: channels and stride of the separable convolutions. The last stride
+of 2 in the table must be 1 for its map of 7×7.
 """
 
 
@@ -38,7 +38,7 @@ def mobilenet_v1(
     Args:
         image: [B, H, W, C].
         width: multiplies the channels, α in the paper.
-        style: how the layers are made. The activation is ReLU6, as in the authors' code.
+        style: settings of the layers. The activation is ReLU6, as in the authors' code.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 1024 × width]}.
@@ -76,7 +76,7 @@ def xception(
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32}: the stem, the two first blocks, the middle flow, the exit flow.
@@ -124,7 +124,7 @@ def _down(
     """Two separable convolutions and a pooling, beside a strided 1×1 convolution: [B, H, W, C] ->
     [B, ceil(H / 2), ceil(W / 2), the last of `channels`].
 
-    `rectified`: a ReLU stands before the first one.
+    `rectified`: True if a ReLU precedes the first one.
     """
     shortcut = conv_norm(
         x, channels[1], 1, 2, style=style, activation=None, name=f"{name}_shortcut"

@@ -1,6 +1,6 @@
-"""Baseline classifiers that treat an image's pixels as a flat list of numbers.
+"""Baseline classifiers on the flattened pixels of an image.
 
-Dimensions: D = H·W·C numbers of an image.
+Dimensions: D = H·W·C values of an image.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from cvpipe.models.blocks import Style, scale_channels
 
 
 def linear(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
-    """The pixels themselves: with the head's one layer this is a linear classifier, softmax or SVM
-    by its loss.
+    """Return the pixels. With the head's single layer this is a linear classifier, a softmax or an
+    SVM depending on the loss.
 
     Args:
         image: [B, H, W, C].
-        width: unused, there is no layer.
+        width: unused.
         style: unused.
 
     Returns:
-        {max(H, W): [B, 1, 1, D]}: one place for the whole image.
+        {max(H, W): [B, 1, 1, D]}: one cell for the whole image.
     """
     return _one_place(image, keras.layers.Flatten(name="pixels")(image))
 
@@ -33,10 +33,10 @@ def two_layer(
     Args:
         image: [B, H, W, C].
         width: multiplies its 100 units.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
-        {max(H, W): [B, 1, 1, 100 × width]}: one place for the whole image.
+        {max(H, W): [B, 1, 1, 100 × width]}: one cell for the whole image.
     """
     pixels = keras.layers.Flatten(name="pixels")(image)
     units, initializer = scale_channels(100, width), style.initializer.kernel()

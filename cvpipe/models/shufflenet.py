@@ -20,8 +20,8 @@ UNITS = (4, 8, 4)
 
 
 def shuffle(x: keras.KerasTensor, groups: int, name: str) -> keras.KerasTensor:
-    """Let the next grouped convolution see channels of every group (figure 1c): [B, H, W, C] -> the
-    same.
+    """Shuffle channels across groups for the next grouped convolution (figure 1c): [B, H, W, C] ->
+    the same.
     """
     rows, columns, channels = x.shape[1:]
     x = keras.layers.Reshape((rows, columns, groups, channels // groups), name=f"{name}_split")(x)
@@ -72,7 +72,7 @@ def shufflenet(
         image: [B, H, W, C].
         groups: of the 1×1 convolutions, a key of CHANNELS.
         width: multiplies the channels, which stay multiples of 4 × groups.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), C]}.
@@ -88,7 +88,8 @@ def shufflenet(
     )
     x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
     features = {2: stem, 4: x}
-    # Every width fits the groups, and the first stage is wider than the stem it concatenates.
+    # Every width is divisible by the groups, and the first stage is wider than the stem, which it
+    # concatenates.
     least = groups * max(2, round(CHANNELS[groups] * width / groups))
     for number, count in enumerate(UNITS, 1):
         for index in range(count):

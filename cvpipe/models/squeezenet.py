@@ -1,7 +1,7 @@
 """SqueezeNet (Iandola et al. 2016): fire module → network. All convolutions have biases.
 
-conv10 gives the classes' maps, whose averages are the logits (`class_maps` of the catalog); the
-authors' code has a ReLU between, which is left out here.
+conv10 gives one map per class, whose averages are the logits (`class_maps` in the catalog). The
+ReLU after it in the authors' code is left out.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def squeezenet(
     Args:
         image: [B, H, W, C].
         stem: channels and kernel of the first convolution, with stride 2; (64, 3) in version 1.1.
-        pools: fire modules that a pooling follows; (3, 5) in version 1.1.
-        bypass: fire3, 5, 7 and 9 are added to what they see (section 6, simple bypass).
+        pools: fire modules that are followed by a pooling; (3, 5) in version 1.1.
+        bypass: fire3, 5, 7 and 9 are added to their inputs (section 6, simple bypass).
         width: multiplies the channels.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
         {stride: the last map of that stride}.

@@ -1,7 +1,7 @@
-"""Weights of another Keras model of the same structure.
+"""Transfer of weights from another Keras model with the same structure.
 
-Layers are paired by their place in the graph: both are walked from the output, the inputs of a
-layer in order, so that names don't matter. Keras Applications' classifiers fit ours that way.
+Layers are paired by their position in the graph: both graphs are traversed from the output, so
+names don't matter. Classifiers of Keras Applications fit cvpipe's networks in this way.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from cvpipe.errors import ConfigError
 def transfer(source: keras.Model, target: keras.Model) -> None:
     """Assign the weights of `source` to `target`, both functional with one output.
 
-    A kernel that differs in its dimensions of length 1, such as a fully connected layer's beside a
-    1×1 convolution's, is reshaped, and the kernel of a flattened map becomes a convolution's. A
-    BatchNorm without a scale gives one of 1. Layers that only `source` has may hold no weights but
-    a `Normalization`'s, which are left out.
+    Kernels that differ only in dimensions of length 1, such as those of a fully connected layer and
+    a 1×1 convolution, are reshaped, and the kernel of a flattened map becomes that of a
+    convolution. A BatchNorm without a scale gives a scale of 1. Additional layers of `source` must
+    not have weights, except for `Normalization`, which is ignored.
 
     Raises:
         ConfigError: the networks differ.
@@ -51,20 +51,20 @@ def transfer(source: keras.Model, target: keras.Model) -> None:
 
 
 def _fits(value: Any, variable: Any) -> bool:
-    """True if both have the same dimensions but those of length 1, or one is flattened."""
+    """Return True if both have the same dimensions except for 1s, or one is flattened."""
     own, other = ([size for size in x.shape if size > 1] for x in (variable, value))
     flattened = len(value.shape) == 2 and value.shape[-1] == variable.shape[-1]
     return own == other or (flattened and np.prod(value.shape) == np.prod(variable.shape))
 
 
 def _weights(layer: keras.layers.Layer) -> Iterator[tuple[str, Any]]:
-    """The weights of a layer and their names."""
+    """Yield the names and weights of a layer."""
     for variable in layer.weights:
         yield variable.name, variable
 
 
 def _walk(model: keras.Model) -> list[Any]:
-    """The layers with weights, inputs before outputs, those of the first input first."""
+    """Return the layers with weights, inputs before outputs, those of the first input first."""
     order: list[Any] = []
     [output] = keras.tree.flatten(model.output)
     waiting, seen = [(output._keras_history.operation, False)], set()

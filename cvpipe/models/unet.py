@@ -8,7 +8,7 @@ from cvpipe.models.blocks import Style, conv_norm, scale_channels
 from cvpipe.models.pooling import MaxPooling2D
 
 CHANNELS = (64, 128, 256, 512, 1024)
-"""Of the maps between two poolings."""
+"""Channels of the maps between two poolings."""
 
 
 def two_convolutions(
@@ -25,13 +25,13 @@ def two_convolutions(
 def unet(image: keras.KerasTensor, *, width: float, style: Style) -> dict[int, keras.KerasTensor]:
     """The ten convolutions.
 
-    They pad with zeros, so that every pixel of the image gets an answer; the paper's don't, and
-    lose a border. The paper's have no norm.
+    They pad with zeros, so every pixel of the image is classified. The paper's don't pad, which
+    loses a border, and have no norm.
 
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how the layers are made.
+        style: settings of the layers.
 
     Returns:
         {1, 2, 4, 8, 16: [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 1024 × width]}.

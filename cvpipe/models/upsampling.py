@@ -1,8 +1,8 @@
 """Upsampling of feature maps: transposed convolution, and three ways to undo a pooling (CS231n,
 In-network upsampling).
 
-Dimensions: B images, H, W, C of a map, k×k pixels of a pooling's window, h = ceil(H / k), w =
-ceil(W / k). Windows don't overlap; where k doesn't divide H or W, the last ones are cut off, and an
+Dimensions: B images; H, W, C of a map; k×k pixels of a pooling's window; h = ceil(H / k), w =
+ceil(W / k). Windows don't overlap. If k doesn't divide H or W, the last windows are smaller, and an
 unpooled map is cropped.
 """
 
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable("cvpipe")
 def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.Tensor:
-    """Initializer of a transposed convolution that interpolates bilinearly, each channel on its own
-    (Long et al. 2015, section 3.3).
+    """Initializer of a transposed convolution that interpolates each channel bilinearly (Long et
+    al. 2015, section 3.3).
 
     Args:
         shape: height and width of the kernel, output channels, input channels. For a stride of f
-            the kernel has 2f pixels where f is
-            even, 2f − 1 where it is odd, as `upsample` takes them.
-        dtype: of what is returned; float32 where it is left out.
+            the kernel has 2f pixels if f is even, else 2f − 1, as in `upsample`.
+        dtype: of the result; float32 by default.
     """
     rows, columns = (
         1 - np.abs(np.arange(length) - (length - 1) / 2) / ((length + 1) // 2)
@@ -44,12 +43,12 @@ def bilinear_kernel(shape: tuple[int, int, int, int], dtype: Any = None) -> tf.T
 
 
 def upsample(x: keras.KerasTensor, factor: int, *, learned: bool, name: str) -> keras.KerasTensor:
-    """A transposed convolution that starts out as bilinear interpolation: [B, H, W, C] -> float32
-    [B, factor × H, factor × W, C].
+    """Apply a transposed convolution that is initialized as bilinear interpolation: [B, H, W, C] ->
+    float32 [B, factor × H, factor × W, C].
 
-    At first it gives what `tf.image.resize` does, but that beyond the edges there are zeros. It has
-    no bias, and weights from every channel to every other. Not `learned`, it stays interpolation
-    and needs none. It is meant for class scores: float32 under every dtype policy.
+    Its initial output is that of `tf.image.resize`, but with zeros beyond the edges. It has no
+    bias, and weights between all channels. If not `learned`, it is fixed interpolation without
+    weights. It is meant for class scores: float32 under every dtype policy.
     """
     if not learned:
         return BilinearUpsampling(factor, name=name)(x)
@@ -66,10 +65,10 @@ def upsample(x: keras.KerasTensor, factor: int, *, learned: bool, name: str) -> 
 
 
 def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The largest value of each window, and where it was.
+    """Return the maximum of each window and its position.
 
-    Unlike `tf.nn.max_pool_with_argmax` XLA compiles it, and of equal values the first, row by row,
-    counts and gets the whole gradient.
+    Unlike `tf.nn.max_pool_with_argmax`, XLA compiles it. Of equal values, the first, row by row, is
+    taken and gets the whole gradient.
 
     Args:
         x: float [B, H, W, C].
@@ -80,7 +79,7 @@ def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
         column.
     """
     rows, columns = x.shape[1:3]
-    # Nothing is below minus infinity: a pixel beyond the edge is never the first of the largest.
+    # Padded with minus infinity, which is never the first maximum.
     x = tf.pad(
         x,
         [[0, 0], [0, -rows % window], [0, -columns % window], [0, 0]],
@@ -96,8 +95,8 @@ def max_pool(x: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def max_unpool(x: tf.Tensor, positions: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Each value where `max_pool` found the window's largest, zeros elsewhere (Zeiler and Fergus
-    2013, section 2.1).
+    """Put each value at the position of the maximum in `max_pool`, with zeros elsewhere (Zeiler and
+    Fergus 2013, section 2.1).
 
     Args:
         x: [B, h, w, C].
@@ -117,7 +116,7 @@ def max_unpool(x: tf.Tensor, positions: tf.Tensor, window: int, size: Size) -> t
 
 
 def bed_of_nails(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Each value in the upper left of its window, zeros elsewhere; arguments and result as for
+    """Put each value at the upper left of its window, with zeros elsewhere. Args and result as for
     `max_unpool`.
     """
     return _spread(
@@ -126,7 +125,7 @@ def bed_of_nails(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
 
 
 def nearest(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """Each value in the whole of its window; arguments and result as for `max_unpool`."""
+    """Repeat each value over its window. Args and result as for `max_unpool`."""
     return _spread(tf.tile(x, [1, 1, 1, window**2]), window, size)
 
 
@@ -152,9 +151,7 @@ class BilinearUpsampling(keras.layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
     def _weights(self, length: int) -> np.ndarray:
-        """Return the weight of each coarse pixel of a line in each fine one: float64 [factor ×
-        length, length].
-        """
+        """Return the interpolation matrix of a line: float64 [factor × length, length]."""
         centers = np.arange(length) * self.factor + (self.factor - 1) / 2
         return np.maximum(
             1 - np.abs(np.arange(self.factor * length)[:, np.newaxis] - centers) / self.factor, 0
@@ -175,7 +172,7 @@ class Unpooling(keras.layers.Layer):
     """Undoes a pooling by 2: a map and the pooling's positions, [B, h, w, C], -> [B, H, W, C]."""
 
     def __init__(self, kind: UnpoolingKind, size: Size, **settings: Any) -> None:
-        """`size` is H and W; only `max` looks at the positions."""
+        """`size` is H and W; only `max` uses the positions."""
         super().__init__(**settings)
         self.kind = kind
         self.size = size
@@ -196,7 +193,7 @@ class Unpooling(keras.layers.Layer):
 
 
 def _spread(x: tf.Tensor, window: int, size: Size) -> tf.Tensor:
-    """The pixels of each window, row by row, from the channels of one: [B, h, w, k² × C] -> [B, H,
-    W, C].
+    """Spread the channels of each pixel over a window, row by row: [B, h, w, k² × C] -> [B, H, W,
+    C].
     """
     return tf.nn.depth_to_space(x, window)[:, : size[0], : size[1]]

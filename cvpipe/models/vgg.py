@@ -1,5 +1,5 @@
-"""VGG (Simonyan and Zisserman 2014, table 1) without its fully connected layers, and configuration
-D, VGG16, as SSD and FCN have it.
+"""VGG (Simonyan and Zisserman 2014, table 1) without its fully connected layers, and its
+configuration D, VGG16, as modified by SSD and FCN.
 
 Image tensors are [B, H, W, C].
 """
@@ -36,7 +36,7 @@ class L2Normalization(keras.layers.Layer):
     """
 
     def __init__(self, initial: float, **settings: Any) -> None:
-        """`initial` is what all scales start out as."""
+        """`initial` is the initial value of all scales."""
         super().__init__(**settings)
         self.initial = initial
 
@@ -51,7 +51,7 @@ class L2Normalization(keras.layers.Layer):
         """Divide `x`, float [B, H, W, C], by the norm of each pixel and scale it."""
         features = keras.ops.cast(x, "float32")
         squares = keras.ops.sum(keras.ops.square(features), axis=-1, keepdims=True)
-        # A pixel at which no feature fires stays 0, with a gradient of 0.
+        # A pixel of zeros stays 0, with a gradient of 0.
         unit = features * keras.ops.rsqrt(keras.ops.maximum(squares, 1e-12))
         return keras.ops.cast(unit * keras.ops.cast(self.scale, "float32"), self.compute_dtype)
 
@@ -73,12 +73,11 @@ def vgg(
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
         {1, 2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 64, 128, 256, 512, 512, 512 ×
-        width]}: the last convolution before
-        each pooling, and pool5.
+        width]}: the last convolution before each pooling, and pool5.
     """
     features = _convolutions(image, counts, width, style)
     features[32] = _pool(features[16], 5)
@@ -94,17 +93,17 @@ def ssd_vgg16(
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
-        {8: conv4_3, every pixel of length 20 at first, 16: fc7}, [B, ceil(H / stride), ceil(W /
+        {8: conv4_3, with an initial norm of 20 per pixel, 16: fc7}, [B, ceil(H / stride), ceil(W /
             stride), 512, 1024 × width].
     """
     features = _convolutions(image, COUNTS["vgg16"], width, style)
     x = MaxPooling2D(3, 1, padding="same", name="stage5_pool")(features[16])
     channels = scale_channels(1024, width)
-    # Pool5 has lost its stride and fc6 every other weight: with six pixels between the others it
-    # sees about what it saw.
+    # pool5 has a stride of 1, and fc6 is subsampled to 3×3 weights; a dilation of 6 keeps about the
+    # same receptive field.
     x = keras.layers.Conv2D(
         channels,
         3,
@@ -124,13 +123,13 @@ def fcn_vgg16(
     """VGG16 with its first two fully connected layers made convolutions of 7×7 and 1×1 (Long et al.
     2015, section 4.1).
 
-    All of them pad with zeros to keep the size, where the paper pads the image by 100 pixels and
-    crops what comes out.
+    They pad with zeros to keep the size; the paper pads the image by 100 pixels and crops the
+    output.
 
     Args:
         image: [B, H, W, C].
         width: multiplies the channels.
-        style: how kernels start out; the network has no norm.
+        style: kernel initializers; the network has no norm.
 
     Returns:
         {2, 4, 8, 16: pool1, pool2, pool3, pool4, 32: fc7}, [B, ceil(H / stride), ceil(W / stride),

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from cvpipe.geometry.masks import palette
 
@@ -230,6 +231,19 @@ def bars(counts: Mapping[str, float], what: str) -> Figure:
     return figure
 
 
+def histograms(values: Mapping[str, Sequence[float]], what: str, counted: str) -> Figure:
+    """Histograms of numbers by name, one over another, in the same bins."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    everything = np.concatenate([np.zeros(0), *map(np.asarray, values.values())])
+    bins = np.histogram_bin_edges(everything, 30)
+    for name, own in values.items():
+        axes.hist(own, bins.tolist(), alpha=0.6, label=legend_name(name))
+    axes.set(xlabel=what, ylabel=counted)
+    figure.legend(loc="outside right upper", fontsize=TITLE)
+    return figure
+
+
 def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
     """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20
     are named.
@@ -341,13 +355,18 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     for split in ("train", "validation"):
         own = [row for row in rows if row["split"] == split and "loss" in row]
         if own:
-            left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
+            # A single evaluation is a point, which a line without markers doesn't show.
+            marker = "." if split == "validation" else None
+            epochs, losses = [row["epoch"] for row in own], [row["loss"] for row in own]
+            left.plot(epochs, losses, marker=marker, label=split)
     scored = [row for row in rows if score in row]
     right.plot(
         [row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT
     )
     left.set(xlabel="epoch", ylabel="loss (training: with augmentation)")
     right.set(xlabel="epoch", ylabel=f"validation {score}")
+    # Evaluations are at whole epochs.
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     if left.lines:
         left.legend()
     return figure

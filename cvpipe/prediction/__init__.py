@@ -1,3 +1,1 @@
-"""Answers of an artifact to many images: found, answered in order, written so that a stopped
-prediction goes on.
-"""
+"""Prediction of many images by an artifact, in order and resumable."""

@@ -1,4 +1,4 @@
-"""Answers to images in order, read and answered ahead of whoever takes them."""
+"""Answers to images in order, computed ahead of their consumer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from cvpipe.export.artifact import Artifact
 
 BATCH = 32
-# Batches that are read and answered at once, and those that wait to be taken.
+# Batches in progress, and finished batches in the queue.
 THREADS, AHEAD = 2, 2
 Settings = Mapping[str, float | int]
 
 
 class Outputs(NamedTuple):
-    """Files to write about each answer; None writes none."""
+    """Files to write for each answer; None writes none."""
 
     draw: Path | None = None
     """Folder of IMAGE.prediction.png, a picture of the answer."""
     masks: Path | None = None
-    """Folder of IMAGE.mask.png, whose name then stands in place of the answer's mask."""
+    """Folder of IMAGE.mask.png, whose name replaces the mask in the answer."""
 
 
 class _Answered(NamedTuple):
@@ -42,12 +42,12 @@ def answer_images(
     settings: Settings | None = None,
     outputs: Outputs | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Answer each image, in order, as soon as its batch is done.
+    """Yield the answer to each image, in order, as soon as its batch is done.
 
     Args:
         artifact: the model.
-        images: a missing or broken one gets an "error" and harms no other.
-        settings: other values than the defaults of the artifact's settings.
+        images: a missing or broken one gets an "error"; the others are not affected.
+        settings: values that override the artifact's defaults.
         outputs: files to write.
 
     Yields:
@@ -55,7 +55,7 @@ def answer_images(
         "error": sentence}.
 
     Raises:
-        ConfigError: masks are to be written, and the answers have none.
+        ConfigError: masks are requested, and the answers have none.
         DataError: a file can't be written.
     """
     settings, outputs = settings or {}, outputs or Outputs()
@@ -82,7 +82,7 @@ def _answer_batch(
     from cvpipe.answers import UNREADABLE, to_answer
 
     read = [_read(image) for image in images]
-    # What can't be read is sent as nothing, which is no image either.
+    # Unreadable files are sent as empty bytes, which can't be decoded either.
     encoded = [content if isinstance(content, bytes) else b"" for content in read]
     chosen = {
         name: tf.constant(value, artifact.defaults[name].dtype) for name, value in settings.items()
@@ -101,7 +101,7 @@ def _answer_batch(
 
 
 def _read(image: ImageFile) -> bytes | str:
-    """Return the image's content, or why there is none."""
+    """Return the image's content, or the reason why it can't be read."""
     try:
         return image.read()
     except OSError as error:
@@ -113,7 +113,7 @@ def _read(image: ImageFile) -> bytes | str:
 def _written(
     answered: Sequence[_Answered], artifact: Artifact, settings: Settings, outputs: Outputs
 ) -> Iterator[dict[str, Any]]:
-    """Yield answers, with the names of the files that were written about them."""
+    """Yield answers with the names of their written files."""
     for image, content, answer in answered:
         if "error" not in answer:
             if outputs.draw:

@@ -1,4 +1,4 @@
-"""Images as people name them: files, folders, zip archives, patterns, and lists on stdin."""
+"""Images on a command line: files, folders, zip archives, patterns, and lists on stdin."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import NamedTuple
 from cvpipe.errors import DataError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"))
-"""Names by which images are found in folders and archives, in lower case."""
+"""Extensions of images in folders and archives, in lower case."""
 
 
 class ImageFile(NamedTuple):
     """An image to answer."""
 
     name: str
-    """Its path, as it is told."""
+    """Its path, for the answer."""
     output: str
-    """The name of files about it; no other image of the same prediction has it."""
+    """Unique name for its output files."""
     read: Callable[[], bytes]
     """Returns its content; raises OSError or DataError."""
 
 
 def find_images(words: Sequence[str]) -> list[ImageFile]:
-    """Find the images that are named on a command line, in the order of the words.
+    """Find the images on a command line, in the order of the words.
 
     Args:
         words: each a file, a folder or a zip archive (all images in it, folders below included, by
@@ -58,7 +58,7 @@ def _found(word: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     elif path.is_dir() or zipfile.is_zipfile(path):
         yield from _inside(word)
     elif not path.exists() and glob.has_magic(word):
-        # Path.glob takes no absolute pattern.
+        # Path.glob doesn't support absolute patterns.
         names = glob.glob(word, recursive=True)  # noqa: PTH207
         matches = [name for name in sorted(names) if Path(name).is_file()]
         if not matches:
@@ -75,6 +75,6 @@ def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     files = open_files(place)
     names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
     if not names:
-        raise DataError(f"{place}: holds no image; images end with .jpg, .png, .bmp or .webp")
+        raise DataError(f"{place}: has no image; images end with .jpg, .png, .bmp or .webp")
     for name in names:
         yield files.locate(name), partial(files.read, name)

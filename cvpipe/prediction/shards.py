@@ -1,7 +1,7 @@
-"""Answers in files of a folder, so that a prediction that was stopped goes on where it was.
+"""Answers in files of a folder, for predictions that can be resumed.
 
 DIR/manifest.json        the artifact, its settings and the images
-DIR/answers-00000.jsonl  the answers to the first SHARD images, a line each; and so on
+DIR/answers-00000.jsonl  the answers to the first SHARD images, one line each; and so on
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cvpipe.json_files import write_json
 from cvpipe.prediction.images import ImageFile
 
 SHARD = 1000
-"""Images of a file."""
+"""Number of images per file."""
 Answer = Callable[[Sequence[ImageFile]], Iterator[dict[str, Any]]]
 
 
@@ -30,21 +30,20 @@ def write_shards(
     about: Mapping[str, Any],
     note: Callable[[str], None],
 ) -> dict[str, int]:
-    """Write the answers to images; files that are there are kept.
+    """Write the answers to images; existing files are kept.
 
     Args:
-        answer: images to their answers, in order.
-        images: all of them.
-        folder: where to write.
-        about: what the answers depend on besides the images, as JSON.
-        note: told of the progress.
+        answer: maps images to their answers, in order.
+        images: all images.
+        folder: output folder.
+        about: other inputs of the answers, as JSON.
+        note: called with the progress.
 
     Returns:
-        The numbers of "images", of "errors" among their answers, and of "answered" ones, which were
-        not there before.
+        The numbers of "images", of "errors", and of newly "answered" images.
 
     Raises:
-        ConfigError: the folder holds something else, or answers of another artifact or to other
+        ConfigError: the folder has other content, or answers of another artifact or to other
             images.
     """
     _claim(folder, {**about, **_describe(images)})
@@ -75,13 +74,12 @@ def _describe(images: Sequence[ImageFile]) -> dict[str, Any]:
 
 
 def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Make the folder, or make sure that it is of the same prediction."""
+    """Make the folder, or check that it belongs to the same prediction."""
     manifest = folder / "manifest.json"
     if not manifest.exists():
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(
-                f"{folder}: the folder is not empty and holds no prediction; choose another with"
-                " --to"
+                f"{folder}: the folder is not empty and has no prediction; choose another with --to"
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_json(manifest, dict(wanted))
@@ -93,6 +91,6 @@ def _claim(folder: Path, wanted: Mapping[str, Any]) -> None:
     changed = [name for name, value in wanted.items() if known.get(name) != value]
     if changed:
         raise ConfigError(
-            f"{folder}: holds another prediction ({', '.join(changed)} differ); choose another"
+            f"{folder}: has another prediction ({', '.join(changed)} differ); choose another"
             " folder with --to"
         )

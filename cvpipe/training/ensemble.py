@@ -31,6 +31,7 @@ ANSWERED = (
     "export.batch_sizes",
     "export.batching",
     "model.head.suppress.class_thresholds",
+    "export.explain",
 )
 
 

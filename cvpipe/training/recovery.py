@@ -8,8 +8,8 @@ written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -115,16 +115,6 @@ def _dump(parts: Parts, step: int) -> None:
         first_step=step,
         last_step=step + 1,
     )
-    arrays = _flat(tf.nest.map_structure(lambda value: value.numpy(), batch))
+    arrays = {"/".join(path): value.numpy() for path, value in keras.tree.flatten_with_path(batch)}
     with atomic_write(parts.run.folder / "not_finite.npz") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
-
-
-def _flat(values: Any, at: str = "") -> dict[str, np.ndarray]:
-    """Return the arrays of nested dicts by path, such as "targets/label"."""
-    if not isinstance(values, dict):
-        return {at: values}
-    flat: dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{at}/{name}" if at else name)
-    return flat
+        np.savez(stream, **arrays)

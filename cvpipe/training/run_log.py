@@ -54,11 +54,13 @@ class RunLog:
         self._progress.note(text)
 
     def start(self, predict: Predict) -> None:
-        """Log the configuration, the environment, the graph and augmented examples before the first
-        step.
+        """Log the configuration, hyperparameters, environment, graph and augmented examples before
+        the first step.
         """
         if self._run.writes:
             self._summaries.about(self._config, self._run.versions)
+            scored = "validation" if "validation" in self._splits else "train"
+            self._summaries.hyperparameters(scored, self._config)
         if self._config.train.pictures and self._run.writes:
             self._summaries.graph(predict, input_spec(self._config))
         if self._pictures:

@@ -1,6 +1,6 @@
-"""Kinds of annotation: a file each, and the one place that names them all.
+"""Kinds of annotation, one per file. This module is the only one that lists them.
 
-The functions here ask every kind that an example has; nobody else needs to know which these are.
+Its functions call every kind that an example has, so callers need not know the kinds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def placed_kinds(example: Example) -> list[type[Annotation]]:
 
 
 def upright(example: Example, extent: Callable[[], tf.Tensor]) -> Example:
-    """Turn annotations that lie on the stored image as decoding "bytes" turns it. Graph code.
+    """Rotate annotations of a stored image as decoding rotates the image. Graph code.
 
     Args:
         example: as its source reads it.
         extent: returns height and width of the upright image, int32 [2]; called only if annotations
-            have a place.
+            have positions in the image.
     """
     turned = {key: value for key, value in example.items() if key not in KEYS}
     placed = placed_kinds(example)
@@ -52,11 +52,11 @@ def upright(example: Example, extent: Callable[[], tf.Tensor]) -> Example:
 def image_checks(
     example: Example, image: Callable[[], tf.Tensor], extent: Callable[[], tf.Tensor]
 ) -> list[tf.Operation]:
-    """Return assertions that an example's annotations fit to its image. Graph code.
+    """Return assertions that an example's annotations fit its image. Graph code.
 
     Args:
         example: as its source reads it.
-        image: returns the upright image, uint8 [H, W, C]; called only if some kind looks at it.
+        image: returns the upright image, uint8 [H, W, C]; called only if a kind needs it.
         extent: returns height and width of the upright image, int32 [2]; called only if the
             annotations state a size.
     """
@@ -67,7 +67,7 @@ def image_checks(
 
 
 def checked(example: Example, image: tf.Tensor) -> tf.Tensor:
-    """Return the image; fails if some annotation doesn't fit to it. Graph code."""
+    """Return the image; fails if an annotation doesn't fit it. Graph code."""
     checks = image_checks(example, lambda: image, lambda: tf.shape(image)[:2])
     if not checks:
         return image

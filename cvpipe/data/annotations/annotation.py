@@ -1,11 +1,11 @@
-"""The contract of a kind of annotation: everything that the rest of the package asks of it.
+"""Interface of a kind of annotation: every method that the rest of the package calls.
 
-A kind is a subclass of `Annotation` in a file of its own; `cvpipe.data.annotations` names them all.
-An instance annotates all records of a source: it holds their arrays, or nothing where the source's
+A kind is a subclass of `Annotation` in its own file; `cvpipe.data.annotations` lists them. An
+instance annotates all records of a source. It holds their arrays, or nothing if the source's
 `read_record` yields the annotation. Class and static methods are graph code on one example.
 
-Whatever a move needs to know is in the example: a kind whose mirror image isn't its own, such as
-left and right eyes, reads the order of its mirror image into every example.
+An example carries all data that a move needs. A mirror image swaps left and right eyes, for
+example, so keypoints put their mirrored order into every example.
 
 Dimensions: R records of a source, N of them examples, n objects in an example, K classes.
 """
@@ -33,16 +33,16 @@ class Change(NamedTuple):
     tensors: Example
     """The tensors that have changed."""
     shown: tf.Tensor | None = None
-    """bool [n]: False for objects that can't be seen any more; None if the kind can't tell."""
+    """bool [n]: False for objects that are no longer visible; None if the kind can't tell."""
 
 
 class Tally:
-    """Counts for `cvpipe data check`, gathered while all examples are read. This one finds
+    """Counts for `cvpipe data check`, collected while all examples are read. The base class counts
     nothing.
     """
 
     def add(self, measured: Mapping[str, np.ndarray], readable: np.ndarray) -> None:
-        """Count a batch: what `Annotation.measure` gives, [B, …] each, and bool [B]."""
+        """Count a batch: the tensors of `Annotation.measure`, [B, …] each, and bool [B]."""
 
     def result(self) -> dict[str, Any]:
         """Return findings by name, for JSON.
@@ -60,9 +60,9 @@ class Annotation(abc.ABC):
     keys: ClassVar[tuple[str, ...]]
     """Names of its tensors in an example."""
     placed: ClassVar[tuple[str, ...]] = ()
-    """Tensors that have a place in the image, and so move with it."""
+    """Tensors with positions in the image, which move with it."""
     per_object: ClassVar[tuple[str, ...]] = ()
-    """Tensors whose first dimension counts the objects; they come and go together."""
+    """Tensors whose first dimension is the number of objects; they are filtered together."""
     noun: ClassVar[str] = "image"
     """Unit of `counts`."""
     unlearnable: ClassVar[str] = "nothing is annotated"
@@ -85,19 +85,19 @@ class Annotation(abc.ABC):
         return {}
 
     def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray | None:
-        """Count images or objects of each class, int64 [K]; None if it doesn't know any classes, or
+        """Count images or objects of each class, int64 [K]; None if the kind has no classes or
         would have to read the records.
         """
         return None
 
     def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int | None:
-        """Count what can be learned from the records, int64 [N]; None if that would have to be
-        read. `annotations` are all of the source.
+        """Count the annotations of records, int64 [N], that can be learned; None if the records
+        would have to be read. `annotations` are all annotations of the source.
         """
         return None
 
     def strata(self, records: np.ndarray) -> np.ndarray:
-        """Return int [N]: examples of different numbers are held out and limited separately."""
+        """Return the stratum of each example, int [N]. Each stratum is split and limited alone."""
         return np.zeros(len(records), np.int32)
 
     def relabel(self, position: np.ndarray) -> Annotation:
@@ -105,15 +105,15 @@ class Annotation(abc.ABC):
         return self
 
     def relabel_reader(self, read_record: Reader, position: np.ndarray) -> Reader:
-        """Do the same to the tensors that `read_record` gives."""
+        """Relabel the tensors that `read_record` returns in the same way."""
         return read_record
 
     def stay(self, records: np.ndarray) -> np.ndarray:
-        """Return bool [N]: False for examples that have no class any more after `relabel`."""
+        """Return bool [N]: False for examples without a class after `relabel`."""
         return np.ones(len(records), bool)
 
     def at_most(self, objects: int, name_record: Callable[[int], str]) -> Annotation:
-        """Leave out all but the first objects of each record, and note that in `faults`."""
+        """Keep the first `objects` objects of each record, and count the others in `faults`."""
         return self
 
     @classmethod
@@ -124,12 +124,12 @@ class Annotation(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Annotation:
-        """Annotate the first `sizes` records of each part, numbered through."""
+        """Annotate the first `sizes` records of each part, with consecutive record numbers."""
 
     @classmethod
     @abc.abstractmethod
     def from_columns(cls, columns: Columns, facts: Facts) -> Annotation:
-        """Annotate the records of packed data, given the tensors that `read` gave for each."""
+        """Annotate the records of packed data, given the tensors that `read` returned for each."""
 
     def tally(self, records: np.ndarray, facts: Facts) -> Tally:
         """Return an empty tally for `cvpipe data check`."""
@@ -145,18 +145,18 @@ class Annotation(abc.ABC):
 
     @staticmethod
     def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
-        """Return the tensors that an Exif orientation turns, as they lie on the upright image.
+        """Convert positions on the stored image to positions on the upright image.
 
         Args:
             example: as its source reads it.
-            orientation: int32 scalar in 1…8, by which to turn; 1 where they lie there already.
+            orientation: int32 scalar in 1…8, the Exif orientation; 1 if nothing is to change.
             extent: int32 [2], height and width of the upright image.
         """
         return {}
 
     @staticmethod
     def image_checks(example: Example, image: Callable[[], tf.Tensor]) -> list[tf.Operation]:
-        """Return assertions that the annotation fits to the image, uint8 [H, W, C], upright.
+        """Return assertions that the annotation fits the upright image, uint8 [H, W, C].
 
         Calling `image` may decode a file.
         """
@@ -181,26 +181,26 @@ class Annotation(abc.ABC):
         Args:
             example: as it was.
             size: int32 [2], the image's height and width now.
-            scale, offset: float64 [2], down and across: what was at p is at p × scale + offset now,
-                in fractions of the image then and now.
+            scale, offset: float64 [2], vertical and horizontal: p in fractions of the old image
+                is p × scale + offset in fractions of the new one.
         """
         raise NotImplementedError
 
     @staticmethod
     def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
-        """Follow an image through an affine transform, float32 [8], from output to input; see
-        `cvpipe.geometry.warp`. `extent` is int32 [2], its height and width.
+        """Follow an image through an affine transform, float32 [8], from output to input
+        (`cvpipe.geometry.warp`). `extent` is its height and width, int32 [2].
         """
         raise NotImplementedError
 
     @staticmethod
     def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
-        """Follow an image that was looked up at other places, float32 [H, W] each."""
+        """Follow an image that was resampled at coordinates y and x, float32 [H, W] each."""
         raise NotImplementedError
 
 
 class _Counted(Tally):
-    """Counts that are known before anything is read."""
+    """Counts that are known before any record is read."""
 
     def __init__(self, counts: np.ndarray, facts: Facts, noun: str):
         self._counts, self._class_names, self._noun = counts, facts.class_names, noun

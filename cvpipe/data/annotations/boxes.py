@@ -1,8 +1,8 @@
 """Objects: their boxes and classes.
 
 An example has "boxes" float32 [n, 4] (ymin, xmin, ymax, xmax in 0…1, as fractions of the image),
-"labels" int32 [n], "crowd" bool [n] and "area" float32 [n], pixels² of the image. Other kinds may
-say more of the same objects, such as their keypoints.
+"labels" int32 [n], "crowd" bool [n] and "area" float32 [n], pixels² of the image. Other kinds, such
+as keypoints, may describe the same objects further.
 
 Dimensions: R records, T objects in all of them, n objects of an example, K classes.
 """
@@ -30,7 +30,7 @@ from cvpipe.data.graph import in_memory
 from cvpipe.data.orientation import turns
 from cvpipe.geometry.boxes import area
 
-# An object of which less of its area stays visible is no longer one to find.
+# An object with a smaller visible share of its area is dropped.
 LEAST_VISIBLE = 0.25
 EXCESS = "beyond data.max_objects, left out"
 _COLUMNS = ("boxes", "labels", "crowd", "area")
@@ -48,21 +48,20 @@ class Boxes(Annotation):
     labels: np.ndarray
     """int32 [T]: positions in the class names."""
     crowd: np.ndarray
-    """bool [T]: a region of many, or an object too hard to judge by; neither is learned nor scored.
-    """
+    """bool [T]: crowd regions and objects marked difficult; neither learned nor scored."""
     area: np.ndarray
-    """float32 [T]: pixels² of the object's outline, where the format says them; else −1. They are
-    those of the stated size where there is one.
+    """float32 [T]: area of the object's outline in pixels² of the stated size, or of the image if
+    no size is stated; −1 if the format gives no area.
     """
     starts: np.ndarray
-    """int64 [R + 1]: the rows of record r are starts[r] … starts[r + 1] − 1."""
+    """int64 [R + 1]: record r has the rows starts[r] … starts[r + 1] − 1."""
     faults: Faults = dataclasses.field(default_factory=dict)
     more: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """Further columns, [T, …] each, by the name that an example has for them: those of another kind
-    that says more of the same objects.
+    """Columns of other kinds that describe the same objects, [T, …] each, by their name in an
+    example.
     """
     frames: Frames | None = None
-    """Frames of the records; None if all lie on the stored image."""
+    """Frames of the records; None if all boxes refer to the stored image."""
 
     keys = _COLUMNS
     placed = ("boxes",)
@@ -80,7 +79,7 @@ class Boxes(Annotation):
         return self._with({key: rows[wanted] for key, rows in self.columns().items()}, starts)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Return everything that is known of the objects, [T, …] each."""
+        """Return all columns of the objects, [T, …] each."""
         return {**{key: getattr(self, key) for key in _COLUMNS}, **self.more}
 
     def _with(self, columns: Mapping[str, np.ndarray], starts: np.ndarray) -> Boxes:
@@ -113,7 +112,7 @@ class Boxes(Annotation):
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, Example, Example]:
-        # Outside the graph that asks: these tensors serve all graphs.
+        # Made outside the calling graph, because all graphs share these tensors.
         with tf.init_scope():
             columns = {key: in_memory(column) for key, column in self.columns().items()}
             return in_memory(self.starts), columns, self.frames.tensors() if self.frames else {}
@@ -128,12 +127,12 @@ class Boxes(Annotation):
         return int((ends[records + 1] - ends[records]).sum())
 
     def relabel(self, position: np.ndarray) -> Boxes:
-        """Turn label l into position[l]; objects for which that is −1 are left out."""
+        """Replace label l by position[l]; drop objects for which that is −1."""
         labels = position.astype(np.int32)[self.labels]
         return dataclasses.replace(self, labels=labels).keep(labels >= 0)
 
     def at_most(self, objects: int, name_record: Callable[[int], str]) -> Boxes:
-        """Keep the first objects of each record, in the files' order."""
+        """Keep the first `objects` objects of each record, in the order of the files."""
         counts = np.diff(self.starts)
         excess = np.flatnonzero(counts > objects)
         if not len(excess):
@@ -198,11 +197,11 @@ class Boxes(Annotation):
 
     @staticmethod
     def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
-        """Enclose the four corners of each box; a mirror image in the border is no object."""
+        """Enclose the four corners of each box; mirror images in the border are not objects."""
         extent = tf.cast(extent, tf.float32)
         (a0, a1, a2), (b0, b1, b2) = tf.unstack(transform[:3]), tf.unstack(transform[3:6])
         ymin, xmin, ymax, xmax = tf.unstack(example["boxes"], axis=-1)
-        # The first pixel's center, not its edge, is at 0 there.
+        # The transform has 0 at the center of the first pixel, not at its edge.
         x = tf.stack([xmin, xmax, xmin, xmax]) * extent[1] - 0.5 - a2
         y = tf.stack([ymin, ymin, ymax, ymax]) * extent[0] - 0.5 - b2
         determinant = a0 * b1 - a1 * b0
@@ -215,15 +214,15 @@ class Boxes(Annotation):
 
     @staticmethod
     def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
-        """Leave boxes where they are: bending moves them by no rule."""
+        """Keep boxes as they are: a box has no exact image under an arbitrary deformation."""
         return Change({})
 
 
 def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turn and mirror boxes as `orientation.upright` does the image they belong to.
+    """Rotate and mirror boxes as `orientation.upright` does their image.
 
     Args:
-        boxes: float32 [n, 4], ymin, xmin, ymax, xmax as fractions of the image as it is stored.
+        boxes: float32 [n, 4], ymin, xmin, ymax, xmax as fractions of the stored image.
         orientation: int32 scalar in 1…8.
 
     Returns:
@@ -239,7 +238,7 @@ def upright_boxes(boxes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _clipped(boxes: tf.Tensor) -> Change:
-    """Clip boxes, float32 [n, 4], to the image; objects that are mostly outside aren't shown."""
+    """Clip boxes, float32 [n, 4], to the image; drop objects that are mostly outside."""
     clipped = tf.clip_by_value(boxes, 0, 1)
     seen = area(clipped)
     return Change({"boxes": clipped}, (seen > 0) & (seen >= LEAST_VISIBLE * area(boxes)))

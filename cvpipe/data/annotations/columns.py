@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Columns(NamedTuple):
-    """Arrays by the names that an example has for their tensors."""
+    """Arrays by the name of their tensor in an example."""
 
     records: Mapping[str, np.ndarray]
     """[R, …] each: tensors of one shape in all records."""
@@ -23,11 +23,11 @@ class Columns(NamedTuple):
 
 
 def stack_columns(examples: Sequence[Mapping[str, np.ndarray]], per_object: set[str]) -> Columns:
-    """Return the columns of examples, at least one, that all have the same tensors.
+    """Return the columns of one or more examples, which all have the same tensors.
 
     Args:
         examples: tensors of each by name.
-        per_object: names of tensors whose first dimension counts the objects.
+        per_object: names of tensors whose first dimension is the number of objects.
     """
     names = list(examples[0])
     counted = [name for name in names if name in per_object]
@@ -44,7 +44,7 @@ def stack_columns(examples: Sequence[Mapping[str, np.ndarray]], per_object: set[
 
 
 def join_columns(parts: Sequence[Columns]) -> Columns:
-    """Return the columns of several parts, at least one, as of one."""
+    """Concatenate the columns of one or more parts."""
     ends = np.cumsum([0, *(int(part.starts[-1]) for part in parts)])
     starts = [part.starts[1:] + end for part, end in zip(parts, ends.tolist(), strict=False)]
     return Columns(

@@ -1,4 +1,4 @@
-"""Faults of annotations in the files: counted by file and told in one sentence."""
+"""Faults of annotations, counted by file and reported in one sentence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def only_faults(faults: Faults, kinds: Collection[str]) -> dict[str, dict[str, i
 
 
 def faults_in_words(faults: Faults) -> str:
-    """Say how many annotations have which fault, and name the first few files."""
+    """Describe how many annotations have each fault, and name the first few files."""
     total = Counter[str]()
     for counts in faults.values():
         total.update(counts)

@@ -1,10 +1,10 @@
-"""Frames of annotations: coordinates lie on a photo as it is stored, or on the upright one.
+"""Frames of annotations: coordinates refer to a photo as it is stored, or to the upright photo.
 
-Tools differ in whether they turn a photo as its Exif says before people draw on it. The size that a
-format states for an image tells: an example has "frame_size" int64 [2], height and width as stated,
-0 where they aren't; and "frame_upright" bool, the answer where the size fits both frames, as with
-squares and half turns, or isn't stated. Only ratios count: annotations may have been made on an
-enlarged or a reduced copy.
+Some labeling tools rotate a photo by its Exif orientation before people draw on it, others don't.
+The image size in the annotation file tells which. An example has "frame_size" int64 [2], the stated
+height and width, or 0 if they aren't stated. "frame_upright" bool decides if no size is stated, or
+if it fits both frames, as with squares and rotations by 180°. Only aspect ratios are compared,
+because annotations may have been made on an enlarged or reduced copy.
 
 Dimensions: R records.
 """
@@ -24,7 +24,7 @@ from cvpipe.data.graph import in_memory
 from cvpipe.data.orientation import turns
 
 KEYS = ("frame_size", "frame_upright")
-# No image has such a side; its square is still an int64.
+# Longer than a side of any image; the square still fits int64.
 _LARGEST_SIDE = 2**30
 
 
@@ -34,7 +34,7 @@ class Frames(NamedTuple):
     sizes: np.ndarray
     """int64 [R, 2]: height and width as stated; 0 where they aren't."""
     upright: np.ndarray
-    """bool [R]: True where coordinates lie on the upright image unless the size tells otherwise."""
+    """bool [R]: True if coordinates refer to the upright image unless the size shows otherwise."""
 
     def first(self, records: int) -> Frames:
         """Return the frames of the first records."""
@@ -46,7 +46,7 @@ class Frames(NamedTuple):
 
 
 def make_frames(sizes: np.ndarray, upright: np.ndarray | bool) -> Frames:
-    """Return frames of the stated sizes, [R, 2], for numbers of any size."""
+    """Return frames of the stated sizes, [R, 2]; any numbers are allowed."""
     sides = np.clip(np.round(np.asarray(sizes, np.float64)), 0, _LARGEST_SIDE)
     sides = sides.reshape(-1, 2).astype(np.int64)
     return Frames(sides, np.broadcast_to(np.asarray(upright, bool), len(sides)))
@@ -57,7 +57,7 @@ def join_frames(
 ) -> Frames | None:
     """Join the frames of the first `sizes` records of each part; None if no part has any.
 
-    `upright` stands for parts without.
+    `upright` is used for parts without frames.
     """
     if all(part is None for part in parts):
         return None
@@ -74,14 +74,14 @@ def frames_of_columns(columns: Columns) -> Frames | None:
 
 
 def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:
-    """Return the orientation by which an example's annotations have to be turned.
+    """Return the Exif orientation to apply to an example's annotations.
 
     Args:
-        example: its image as "bytes", or as an array, which stands upright.
+        example: with its image as "bytes", or as an array, which is upright.
         extent: int32 [2], height and width of the upright image.
 
     Returns:
-        int32 scalar in 1…8: that of the file, or 1 where annotations lie on the upright image.
+        int32 scalar in 1…8: that of the file, or 1 if annotations refer to the upright image.
     """
     if "bytes" not in example:
         return tf.constant(1)
@@ -95,13 +95,13 @@ def annotation_orientation(example: Example, extent: tf.Tensor) -> tf.Tensor:
 
 
 def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
-    """Return an assertion that the stated size is the image's, or has its ratio.
+    """Return an assertion that the stated size has the aspect ratio of the image.
 
     Args are those of `annotation_orientation`.
     """
     stated = example["frame_size"]
     orientation = stored_orientation(example["bytes"]) if "bytes" in example else tf.constant(1)
-    # Rounding the smaller copy's sides to whole pixels may cost one of them a pixel.
+    # Rounding the sides of a reduced copy to whole pixels may change one of them by a pixel.
     tolerance = tf.maximum(tf.reduce_sum(stated), tf.cast(tf.reduce_sum(extent), tf.int64))
     fits = tf.reduce_min(_misfits(example, extent, orientation)) <= tolerance
     said = ["the image has", extent[1], "x", extent[0], "pixels, but its annotations are for an"]
@@ -111,8 +111,8 @@ def frame_check(example: Example, extent: tf.Tensor) -> tf.Operation:
 def _misfits(
     example: Example, extent: tf.Tensor, orientation: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return how far the stated ratio is from the upright and from the stored image's: int64
-    scalars, 0 where the ratios are the same or no size is stated.
+    """Return the differences of the stated ratio from those of the upright and the stored image:
+    int64 scalars, 0 if the ratios are equal or no size is stated.
     """
     height, width = tf.unstack(tf.cast(extent, tf.int64))
     stated_height, stated_width = tf.unstack(example["frame_size"])

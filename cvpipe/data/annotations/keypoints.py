@@ -1,11 +1,11 @@
 """Named points of each object.
 
-An example has "keypoints" float32 [n, P, 2] (y, x as fractions of the image, 0 where a point has no
-place) and "visibility" int32 [n, P], COCO's 0 (not annotated), 1 (hidden) or 2 (visible). Both are
+An example has "keypoints" float32 [n, P, 2] (y, x as fractions of the image; 0 if not annotated)
+and "visibility" int32 [n, P], COCO's 0 (not annotated), 1 (hidden) or 2 (visible). Both are
 columns of the objects: a source holds them as `Boxes.more`. "mirror_order" int32 [P] is the order
-of the points in a mirror image, in which left and right change places.
+of the points in a mirror image, which swaps left and right.
 
-A point that leaves the image counts as not annotated from then on.
+A point that is moved out of the image becomes "not annotated".
 
 Dimensions: n objects of an example, P keypoints of an object, N examples.
 """
@@ -34,10 +34,10 @@ NOT_ANNOTATED, HIDDEN, VISIBLE = 0, 1, 2
 # Arrays have no equality of use here: two are the same only if they are one.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Keypoints(Annotation):
-    """The points of all objects; their places are columns of the objects."""
+    """The points of all objects; their coordinates are columns of the objects."""
 
     mirror_order: tuple[int, ...]
-    """A position for each keypoint: the point that takes its place in a mirror image."""
+    """For each keypoint, the index of its counterpart in a mirror image."""
 
     keys = ("keypoints", "visibility", "mirror_order")
     placed = ("keypoints", "visibility")
@@ -46,7 +46,7 @@ class Keypoints(Annotation):
     unlearnable = "no object has an annotated keypoint inside its image"
 
     def digests(self, records: np.ndarray) -> list[str]:
-        """Return the same for all: the digest of the objects covers their columns."""
+        """Return the same digest for all records: that of the boxes covers these columns."""
         order = np.array(self.mirror_order, np.int32).tobytes()
         return [hashlib.sha256(order).hexdigest()[:16]] * len(records)
 
@@ -65,7 +65,7 @@ class Keypoints(Annotation):
 
     @classmethod
     def merge_fault(cls, facts: Sequence[Facts]) -> str | None:
-        """Refuse different points: the position of a point is its only name in an example."""
+        """Refuse different keypoints: an example identifies a point only by its index."""
         for other in facts[1:]:
             if other.keypoint_names != facts[0].keypoint_names:
                 return (
@@ -86,7 +86,7 @@ class Keypoints(Annotation):
 
     @classmethod
     def from_columns(cls, columns: Columns, facts: Facts) -> Keypoints:
-        """Take the order of the mirror image from the names' pairs; points travel with objects."""
+        """Derive the mirror order from the flip pairs; the points are columns of the boxes."""
         return Keypoints(mirror_order(len(facts.keypoint_names), facts.flip_pairs))
 
     def tally(self, records: np.ndarray, facts: Facts) -> Tally:
@@ -94,7 +94,7 @@ class Keypoints(Annotation):
 
     @staticmethod
     def measure(example: Example) -> Example:
-        """Return "points", int32 [3, P]: how many objects have each point in which visibility."""
+        """Return "points", int32 [3, P]: the number of objects by visibility and point."""
         levels = tf.range(VISIBLE + 1)[:, tf.newaxis, tf.newaxis]
         points = tf.reduce_sum(tf.cast(example["visibility"] == levels, tf.int32), axis=1)
         return {"points": points}
@@ -106,7 +106,7 @@ class Keypoints(Annotation):
         y, x = tf.where(transpose, x, y), tf.where(transpose, y, x)
         x = tf.where(left_right, 1 - x, x)
         y = tf.where(top_bottom, 1 - y, y)
-        # Each of the three is a reflection, and two of them make a turn.
+        # Each of the three is a reflection; two of them make a rotation.
         is_mirrored = tf.math.logical_xor(tf.math.logical_xor(transpose, left_right), top_bottom)
         order = example["mirror_order"]
         order = tf.where(is_mirrored, order, tf.range(tf.size(order)))
@@ -114,8 +114,8 @@ class Keypoints(Annotation):
 
     @staticmethod
     def mirrored(example: Example, axis: int) -> Example:
-        """Mirror the points; left and right change places whichever way, as an image that is
-        mirrored top and bottom is one mirrored left and right that was turned by 180°.
+        """Mirror the points. Both axes swap left and right: a vertical mirror image is a horizontal
+        one rotated by 180°.
         """
         places = tf.unstack(example["keypoints"], axis=-1)
         places[axis] = 1 - places[axis]
@@ -128,10 +128,10 @@ class Keypoints(Annotation):
 
     @staticmethod
     def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
-        """Follow the points themselves; their mirror images in a border aren't annotated."""
+        """Transform the points; their mirror images in a border stay unannotated."""
         extent = tf.cast(extent, tf.float32)
         (a0, a1, a2), (b0, b1, b2) = tf.unstack(transform[:3]), tf.unstack(transform[3:6])
-        # The first pixel's center, not its edge, is at 0 there.
+        # The transform has 0 at the center of the first pixel, not at its edge.
         y, x = tf.unstack(example["keypoints"] * extent - 0.5, axis=-1)
         determinant = a0 * b1 - a1 * b0
         y, x = y - b2, x - a2
@@ -140,17 +140,17 @@ class Keypoints(Annotation):
 
     @staticmethod
     def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Change:
-        """Find the pixel that shows each point, and its place within that pixel."""
+        """Find the pixel that shows each point, and the position within that pixel."""
         extent = tf.cast(tf.shape(y), tf.float32)
         points = tf.reshape(example["keypoints"], [-1, 2]) * extent - 0.5
-        # One point at a time: a map of distances for each of all points takes much memory.
+        # One point at a time, because a distance map for every point would take much memory.
         found = tf.map_fn(lambda point: _looked_up(point, y, x), points)
         places = tf.reshape((found + 0.5) / extent, tf.shape(example["keypoints"]))
         return _shown(tf.ensure_shape(places, example["keypoints"].shape), example["visibility"])
 
 
 def mirror_order(points: int, flip_pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the order of so many points in a mirror image."""
+    """Return the order of `points` keypoints in a mirror image."""
     order = list(range(points))
     for first, second in flip_pairs:
         order[first], order[second] = second, first
@@ -158,7 +158,7 @@ def mirror_order(points: int, flip_pairs: Sequence[tuple[int, int]]) -> tuple[in
 
 
 def _in_order(places: tf.Tensor, visibility: tf.Tensor, order: tf.Tensor) -> Example:
-    """Give each point the place and visibility of the point that `order`, int32 [P], names."""
+    """Reorder positions and visibility by `order`, int32 [P]."""
     places = tf.where(visibility[..., tf.newaxis] > NOT_ANNOTATED, places, 0.0)
     return {
         "keypoints": tf.ensure_shape(tf.gather(places, order, axis=1), places.shape),
@@ -167,7 +167,7 @@ def _in_order(places: tf.Tensor, visibility: tf.Tensor, order: tf.Tensor) -> Exa
 
 
 def _shown(places: tf.Tensor, visibility: tf.Tensor) -> Change:
-    """Take annotation from points outside the image. Objects stay, whatever they lose."""
+    """Mark points outside the image as not annotated. Objects stay even if they lose all points."""
     is_inside = tf.reduce_all((places >= 0) & (places <= 1), axis=-1)
     visibility = tf.where(is_inside, visibility, NOT_ANNOTATED)
     places = tf.where(visibility[..., tf.newaxis] > NOT_ANNOTATED, places, 0.0)
@@ -175,10 +175,10 @@ def _shown(places: tf.Tensor, visibility: tf.Tensor) -> Change:
 
 
 def _looked_up(point: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Return the place, float32 [2], at which an image that was looked up at (y, x), float32 [H, W]
-    each, shows a point; outside the image where it doesn't.
+    """Return the position, float32 [2], of a point in an image resampled at (y, x), float32 [H, W]
+    each; outside the image if it doesn't show the point.
 
-    The nearest pixel is searched for, and one step of Newton's method made from it.
+    One step of Newton's method from the nearest pixel.
     """
     columns = tf.shape(y)[1]
     distance = tf.square(y - point[0]) + tf.square(x - point[1])
@@ -199,13 +199,13 @@ def _looked_up(point: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     determinant = y_down * x_across - y_across * x_down
     down = tf.math.divide_no_nan(x_across * beyond_y - y_across * beyond_x, determinant)
     across = tf.math.divide_no_nan(y_down * beyond_x - x_down * beyond_y, determinant)
-    # Where an image folds the slope says nothing; a step of a pixel still leaves the image.
+    # Where the deformation folds, the slope is useless; limit the step to a pixel.
     step = tf.clip_by_value(tf.stack([down, across]), -1.0, 1.0)
     return tf.cast(tf.stack([row, column]), tf.float32) + step
 
 
 class _Points(Tally):
-    """Objects that have each keypoint, by its visibility."""
+    """Number of objects by keypoint and visibility."""
 
     def __init__(self, names: tuple[str, ...]):
         self._names = names

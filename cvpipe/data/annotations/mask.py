@@ -1,9 +1,8 @@
 """A class for every pixel.
 
-An example has "mask" uint8 [H, W, 1]: positions in the class names, or IGNORED. It lies over the
-upright image; as its source reads it, it may lie in a frame (`frame.py`) instead. Classes don't
-blend: a moved mask has the label of the nearest pixel everywhere, and IGNORED where the image shows
-nothing of its own.
+An example has "mask" uint8 [H, W, 1]: class ids or IGNORED. It covers the upright image. As read
+from a source, it may refer to the stored image instead (`frame.py`). Moved masks are resampled with
+nearest neighbor; pixels from outside the image are IGNORED.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from cvpipe.geometry.warp import sample, warp
 
 BACKGROUND_NAME = "background"
 """Name of the first class of masks that mark objects."""
-# In fewer images a class is hardly there, however many pixels it has.
+# A class in fewer images is rare, however many pixels it has.
 FEW_IMAGES = 5
 _ROUNDING = 1e-6
 
@@ -39,13 +38,13 @@ _ROUNDING = 1e-6
 # Arrays have no equality of use here: two are the same only if they are one.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mask(Annotation):
-    """Masks that `read_record` yields beside the image; they aren't held in memory."""
+    """Masks that `read_record` yields with the image; they aren't held in memory."""
 
     frames: Frames | None = None
-    """Frames of the records; None if all masks lie over the upright image."""
+    """Frames of the records; None if all masks cover the upright image."""
     faults: Faults = dataclasses.field(default_factory=dict)
     objects: np.ndarray | None = None
-    """int [R]: objects that are painted into each mask, crowds aside; None if it isn't known."""
+    """int [R]: number of objects painted into each mask, without crowds; None if unknown."""
 
     keys = ("mask",)
     placed = ("mask",)
@@ -53,7 +52,7 @@ class Mask(Annotation):
     unlearnable = "no object is left (crowds are not learned), so masks show background alone"
 
     def digests(self, records: np.ndarray) -> list[str]:
-        """Return the same for all: masks aren't read for it."""
+        """Return the same digest for all records, because masks aren't read for it."""
         return ["mask"] * len(records)
 
     def describe(self, record: int, read_record: Reader, facts: Facts) -> str:
@@ -70,7 +69,7 @@ class Mask(Annotation):
         return None if self.objects is None else int(self.objects[records].sum())
 
     def relabel_reader(self, read_record: Reader, position: np.ndarray) -> Reader:
-        """Pixels of classes that are left out become IGNORED."""
+        """Set pixels of classes that are left out to IGNORED."""
         if np.array_equal(position, np.arange(len(position))):
             return read_record
         table = np.full(IGNORED + 1, IGNORED, np.uint8)
@@ -84,7 +83,7 @@ class Mask(Annotation):
 
     @classmethod
     def merge_fault(cls, facts: Sequence[Facts]) -> str | None:
-        """Refuse different classes: what one source calls background may be a class of another."""
+        """Refuse different classes: background in one source may be a class in another."""
         for one, other in itertools.pairwise(facts):
             if odd := sorted(set(one.class_names) ^ set(other.class_names)):
                 return (
@@ -113,7 +112,7 @@ class Mask(Annotation):
 
     @functools.cached_property
     def _tensors(self) -> Example:
-        # Outside the graph that asks: these tensors serve all graphs.
+        # Made outside the calling graph, because all graphs share these tensors.
         with tf.init_scope():
             return self.frames.tensors() if self.frames else {}
 
@@ -124,13 +123,13 @@ class Mask(Annotation):
     def image_checks(example: Example, image: Callable[[], tf.Tensor]) -> list[tf.Operation]:
         if "frame_size" not in example:
             return [_same_size(example["mask"], image())]
-        # A mask of a stated size is as large as that, which is compared on its own.
+        # A mask with a stated size has that size, which `frame_check` compares with the image.
         is_stated = tf.reduce_any(example["frame_size"] > 0)
         return [_same_size(example["mask"], image(), unless=is_stated)]
 
     @staticmethod
     def upright(example: Example, orientation: tf.Tensor, extent: tf.Tensor) -> Example:
-        """Turn masks of a frame, and give them the size of the image; others lie over it."""
+        """Rotate masks of the stored image and resize them to the image; keep the others."""
         if "frame_size" not in example:
             return {}
         mask = upright(example["mask"], orientation)
@@ -142,7 +141,7 @@ class Mask(Annotation):
 
     @staticmethod
     def measure(example: Example) -> Example:
-        """Return "pixels", int64 [256]: how many pixels have which label."""
+        """Return "pixels", int64 [256]: the number of pixels with each label."""
         labels = tf.reshape(tf.cast(example["mask"], tf.int32), [-1])
         pixels = tf.math.bincount(
             labels, minlength=IGNORED + 1, maxlength=IGNORED + 1, dtype=tf.int64
@@ -162,10 +161,10 @@ class Mask(Annotation):
                 size[axis], tf.float64
             )
             places = (centers - offset[axis]) / scale[axis] * tf.cast(length, tf.float64)
-            # Halfway between two pixels, as when an image is halved, is the second's, however the
+            # Halfway between two pixels, as when an image is halved, take the second, however the
             # quotient is rounded.
             nearest = tf.cast(tf.floor(places + _ROUNDING), tf.int32)
-            # One pixel of IGNORED on both sides stands for all that is outside.
+            # One pixel of IGNORED on each side represents everything outside.
             around = tf.pad(
                 shown,
                 [[1, 1] if axis == side else [0, 0] for side in range(3)],
@@ -176,7 +175,7 @@ class Mask(Annotation):
 
     @staticmethod
     def warped(example: Example, transform: tf.Tensor, extent: tf.Tensor, fill: Fill) -> Change:
-        """Follow the image's pixels; a mirrored border mirrors labels too."""
+        """Move labels with the image's pixels; a mirrored border mirrors them, too."""
         return Change({"mask": warp(example["mask"], transform, fill, IGNORED, "nearest")})
 
     @staticmethod
@@ -185,7 +184,7 @@ class Mask(Annotation):
 
 
 class _Pixels(Tally):
-    """Pixels of each class in all masks, and images that show it."""
+    """Pixels of each class in all masks, and the number of images with the class."""
 
     def __init__(self, class_names: tuple[str, ...]):
         self._class_names = class_names
@@ -201,8 +200,9 @@ class _Pixels(Tally):
         self._unlabeled += int((~pixels[:, :IGNORED].any(1)).sum())
 
     def result(self) -> dict[str, Any]:
-        """Beside what a report reads: "pixels" ({name: its share of all labeled pixels}), "ignored"
-        (the share of all pixels without a label) and "unlabeled" (masks without any label).
+        """Return the findings of `Tally.result`, and "pixels" ({name: share of all labeled
+        pixels}), "ignored" (share of all pixels without a label) and "unlabeled" (number of masks
+        without a label).
         """
         labeled = self._pixels[: len(self._class_names)]
         found = {
@@ -221,13 +221,13 @@ class _Pixels(Tally):
         shares = ", ".join(f"{name} {share:.2%}" for name, share in found["pixels"].items())
         few = [
             f"class '{name}' is in only {count} of {self._images} images: add some, or its score"
-            " will mean little"
+            " will be unreliable"
             for name, count in found["classes"].items()
-            # A class that is everywhere isn't rare: the split is small.
+            # A class in every image isn't rare: the split is small.
             if 0 < count < min(FEW_IMAGES, self._images)
         ]
         empty = (
-            [f"masks without any label, whose images teach nothing: {self._unlabeled:,}"]
+            [f"masks without any label, whose images are useless for training: {self._unlabeled:,}"]
             if self._unlabeled
             else []
         )
@@ -235,14 +235,14 @@ class _Pixels(Tally):
 
 
 def mask_in_python(read: Callable[[Any], np.ndarray], value: tf.Tensor) -> tf.Tensor:
-    """Call Python from a graph: the mask, uint8 [H, W, 1], that `read` makes of a record number or
-    of a file's bytes. `call_python` says what it may do.
+    """Call `read` from a graph: it returns the mask, uint8 [H, W, 1], for a record number or a
+    file's bytes. See `call_python` for what it may do.
     """
     return call_python(read, value, tf.TensorSpec([None, None, 1], tf.uint8))
 
 
 def _same_size(mask: tf.Tensor, image: tf.Tensor, unless: tf.Tensor | bool = False) -> tf.Operation:
-    """Fail unless a mask [h, w, 1] is as large as its image [H, W, C], which stands upright.
+    """Fail unless a mask [h, w, 1] has the size of its upright image [H, W, C].
 
     `unless` is a bool scalar: True passes all masks.
     """

@@ -1,4 +1,4 @@
-"""Random, stateless changes to training examples, in which annotations follow the image."""
+"""Random, stateless augmentation of training examples. Annotations move with the image."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ from cvpipe.data.graph import noinline_branch
 
 
 class Surroundings(NamedTuple):
-    """Things beside the example that operations may ask for."""
+    """Inputs of operations other than the example."""
 
     size: tuple[int, int]
     """Height and width of the network's input."""
     colors: tuple[np.ndarray, np.ndarray] | None
     """Eigenvalues [C] and eigenvectors [C, C], in columns, of the training set's colors."""
     partner: Callable[[int], Example] | None
-    """Reads another example by a number that it gives it: 0, 1, …"""
+    """Function that reads another example, by a number 0, 1, …"""
 
 
 Operation = Callable[[Example, tf.Tensor, Any, Surroundings], Example]
@@ -83,16 +83,14 @@ def augment(
 
     Args:
         example: "image" uint8 [H, W, C] and annotations, which move with it.
-        seed: int64 [2] from `order.example_seed`; the same seed changes the example in the same
-            way.
+        seed: int64 [2] from `order.example_seed`; the same seed gives the same changes.
         ops: the pipeline file's list.
         size: height and width of the network's input, for operations that resize.
         colors: for pca_lighting, eigenvalues [C] and eigenvectors [C, C], in columns, of the
             covariance of the training set's colors, with pixels in 0…1.
-        done: the number of operations, the first ones, that were applied already.
-        partner: for operations that need other examples: graph code that reads another one, decoded
-            and unaugmented, by a number 0, 1, …; called in the branch that uses it, so that an
-            example isn't read for nothing.
+        done: the number of operations at the start of the list that were applied already.
+        partner: for operations that need other examples: graph code that reads another example by a
+            number 0, 1, …, decoded and unaugmented. It is called only in the branch that uses it.
 
     Returns:
         The example; "image" is uint8 or float32 in 0…255.
@@ -137,10 +135,10 @@ def _partner(around: Surroundings, number: int) -> Example:
 
 
 def _joining(operation: Operation) -> Operation:
-    """Apply an operation that reads other examples at its probability. "image" becomes float32."""
+    """Apply an operation on several examples with its probability. "image" becomes float32."""
 
     def apply(example: Example, seed: tf.Tensor, op: Any, around: Surroundings) -> Example:
-        # If, and how, are drawn apart: more draws from the same seed would repeat the first.
+        # Two seeds: one for the decision, one for the operation. The same seed repeats its draws.
         seed, own = tf.unstack(tf.random.split(seed))
         example = {**example, "image": tf.cast(example["image"], tf.float32)}
 

@@ -1,4 +1,4 @@
-"""Random changes of color; nothing moves."""
+"""Random changes of color."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cvpipe.data.example import Example
 
 
 def color_jitter(example: Example, seed: tf.Tensor, op: ColorJitter) -> Example:
-    """Changes brightness, contrast, saturation and hue, in this order.
+    """Change brightness, contrast, saturation and hue, in this order.
 
-    "image" is [H, W, C] in 0…255 and becomes float32 in 0…255; a gray image (C = 1) keeps its lack
-    of saturation and hue.
+    "image" is [H, W, C] in 0…255 and becomes float32 in 0…255. Saturation and hue of a gray image
+    (C = 1) don't change.
     """
     image = tf.cast(example["image"], tf.float32)
     brightness, contrast, saturation, hue = tf.unstack(
@@ -33,8 +33,8 @@ def color_jitter(example: Example, seed: tf.Tensor, op: ColorJitter) -> Example:
 
 
 def grayscale(example: Example, seed: tf.Tensor, op: Grayscale) -> Example:
-    """Takes the color away with the given probability. "image" is uint8 or float32 [H, W, C] in
-    0…255 and stays so.
+    """Remove the color with the given probability. "image" is uint8 or float32 [H, W, C] in 0…255
+    and keeps its type.
     """
     image = example["image"]
     if image.shape[-1] != 3:
@@ -57,17 +57,16 @@ def pca_lighting(
     eigenvalues: np.ndarray,
     eigenvectors: np.ndarray,
 ) -> Example:
-    """Adds a random multiple of each principal component of the training set's colors (Krizhevsky
+    """Add a random multiple of each principal component of the training set's colors (Krizhevsky
     et al. 2012, section 4.1).
 
-    Every pixel gets Σ αᵢ λᵢ pᵢ, α normal with standard deviation `op.std`. A gray image has one
-    component, its brightness.
+    Σ αᵢ λᵢ pᵢ is added to every pixel, with α normal of standard deviation `op.std`. A gray image
+    has one component, its brightness.
 
     Args:
         example: "image" uint8 or float32 [H, W, C] in 0…255; becomes float32 in 0…255.
         eigenvalues: λ, float [C], of the covariance of the training set's colors with pixels in
-            0…1. The unit matters: with
-            pixels in 0…255 the formula would change an image 255 times as much.
+            0…1. With pixels in 0…255 the formula would change an image 255 times as much.
         eigenvectors: p, float [C, C], in columns.
     """
     factors = tf.random.stateless_normal([len(eigenvalues)], seed, stddev=op.std)

@@ -1,6 +1,4 @@
-"""Random covers over parts of an image; annotations stay, and still describe what is behind the
-cover.
-"""
+"""Random rectangles that cover parts of an image. Annotations stay, also of covered objects."""
 
 from __future__ import annotations
 
@@ -12,15 +10,15 @@ from cvpipe.geometry.pixels import mean_canvas, paste
 
 
 def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
-    """Covers a rectangle at a random place with the given probability (random erasing, Zhong et al.
-    2017, algorithm 1).
+    """Cover a random rectangle with the given probability (random erasing, Zhong et al. 2017,
+    algorithm 1).
 
-    Areas are spread evenly, aspects evenly on a logarithmic scale over those of `op.aspect` with
-    which the rectangle fits into the image; where none does, the one nearest to them is taken.
-    "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
+    Areas are uniform. Aspect ratios are log-uniform over those of `op.aspect` with which the
+    rectangle fits into the image; if none fits, the nearest one is taken. "image" is uint8 or
+    float32 [H, W, C] in 0…255 and keeps its type.
     """
     image = example["image"]
-    # The noise needs a stream of its own: more draws from the same would repeat these.
+    # The noise needs its own seed: the same seed repeats its draws.
     seed, noise_seed = tf.unstack(tf.random.split(seed))
     draws = tf.random.stateless_uniform([5], seed, dtype=tf.float64)
 
@@ -42,11 +40,11 @@ def erase(example: Example, seed: tf.Tensor, op: Erase) -> Example:
 
 
 def cutout(example: Example, seed: tf.Tensor, op: Cutout) -> Example:
-    """Covers the part inside the image of a square whose center is any of its pixels (DeVries and
-    Taylor 2017, section 3).
+    """Cover a square around a random pixel, clipped at the image's edges (DeVries and Taylor 2017,
+    section 3).
 
-    Its color is the image's mean, in place of the paper's zeros: there, images are normalized, and
-    zero is their mean. "image" is uint8 or float32 [H, W, C] in 0…255 and stays so.
+    The square has the mean color of the image. The paper uses zeros, which are the mean of its
+    normalized images. "image" is uint8 or float32 [H, W, C] in 0…255 and keeps its type.
     """
     image = example["image"]
     limits = tf.shape(image)[:2]
@@ -66,8 +64,7 @@ def _extent(
 ) -> tf.Tensor:
     """Height and width of the rectangle in whole pixels, float64 [2]; at least one pixel."""
     share = op.area[0] + (op.area[1] - op.area[0]) * area_draw
-    # Drawing until one fits, as in the paper, prefers small areas, and ends only if one fits at
-    # all.
+    # The paper draws until a rectangle fits, which favors small areas and may never end.
     square = limits[1] / limits[0]
     low, high = (
         tf.math.log(
@@ -81,9 +78,9 @@ def _extent(
 
 
 def _noise(seed: tf.Tensor, height: tf.Tensor, width: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Whole numbers in 0…255, all equally likely."""
+    """Uniform integers in 0…255."""
     values = height * width * like.shape[-1]
-    # Four to a random number: drawing is what takes the time.
+    # Four values from each random number, because drawing takes most of the time.
     numbers = tf.random.stateless_uniform([-(-values // 4)], seed, None, None, tf.uint32)
     noise = tf.reshape(tf.bitcast(numbers, tf.uint8), [-1])[:values]
     return tf.cast(tf.reshape(noise, [height, width, like.shape[-1]]), like.dtype)

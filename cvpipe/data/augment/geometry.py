@@ -1,6 +1,4 @@
-"""Random changes of geometry. Each takes and returns an example, in which everything moves as
-`moves` says.
-"""
+"""Random geometric changes. Each takes and returns an example; `moves` moves its annotations."""
 
 from __future__ import annotations
 
@@ -25,12 +23,12 @@ from cvpipe.data.graph import noinline_branch
 from cvpipe.geometry.pixels import resize_and_place
 from cvpipe.geometry.warp import rotation, shearing, translation
 
-# How often a crop is drawn anew that doesn't fit into the image.
+# Number of draws until a crop fits into the image.
 TRIES = 10
 
 
 def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
-    """Mirrors left and right, or top and bottom, with the given probability. "image" is [H, W, C]
+    """Mirror left and right, or top and bottom, with the given probability. "image" is [H, W, C]
     of any type.
     """
     applied = tf.random.stateless_uniform([], seed) < op.probability
@@ -38,15 +36,15 @@ def flip(example: Example, seed: tf.Tensor, op: Flip) -> Example:
 
 
 def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
-    """Pads and crops the original size at a uniformly random place (He et al. 2015, section 4.2).
+    """Pad, then crop the original size at a uniformly random place (He et al. 2015, section 4.2).
 
-    Of a mask, what comes in is ignored, also where the image is mirrored.
+    The padding of a mask is ignored, even if the image is padded by mirroring.
     """
     image = example["image"]
     shape = tf.shape(image)
     around = [[op.padding, op.padding], [op.padding, op.padding], [0, 0]]
     if op.mode == "reflect":
-        # A mirror can't be longer than the image: small images are padded by what they have.
+        # Mirrored padding can't be longer than the image.
         around = tf.minimum(around, tf.stack([shape[:1] - 1, shape[1:2] - 1, [0]]))
     padded = tf.pad(image, around, mode=op.mode.upper())
     places = tf.shape(padded)[:2] - shape[:2] + 1
@@ -62,11 +60,10 @@ def pad_crop(example: Example, seed: tf.Tensor, op: PadCrop) -> Example:
 def random_resized_crop(
     example: Example, seed: tf.Tensor, op: RandomResizedCrop, size: tuple[int, int]
 ) -> Example:
-    """Crops a random area and aspect ratio and resizes it to `size` (Szegedy et al. 2014, section
-    6). "image" becomes float32.
+    """Crop a random area and aspect ratio and resize it to `size` (Szegedy et al. 2014, section 6).
+    "image" becomes float32.
 
-    Areas are spread evenly, aspects evenly on a logarithmic scale; where no such crop fits the
-    whole image is taken.
+    Areas are uniform, aspect ratios log-uniform. If no such crop fits, the whole image is taken.
     """
     image, extent = example["image"], tf.shape(example["image"])[:2]
     window = random_window(extent, seed, op)
@@ -76,11 +73,11 @@ def random_resized_crop(
 
 
 def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> tf.Tensor:
-    """Draw the window that `random_resized_crop` cuts out of an image of size `extent` (int32 [2]:
-    height, width). Returns int32 [4]: top, left, height, width.
+    """Draw the window of `random_resized_crop` for an image of size `extent` (int32 [2]: height,
+    width). Returns int32 [4]: top, left, height, width.
     """
-    # Not TensorFlow's distorted bounding box: its areas aren't spread evenly, and narrow ranges
-    # give it the whole image.
+    # TensorFlow's sample_distorted_bounding_box draws areas that aren't uniform, and returns the
+    # whole image for narrow ranges.
     limits = tf.cast(extent, tf.float64)
     draws = tf.random.stateless_uniform([TRIES + 1, 2], seed, dtype=tf.float64)
     area = tf.reduce_prod(limits) * _between(*op.area, draws[1:, 0])
@@ -92,11 +89,10 @@ def random_window(extent: tf.Tensor, seed: tf.Tensor, op: RandomResizedCrop) -> 
 
 
 def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes a crop, uint8 or float32 [H, W, C], without leaving a pixel out: float32 [*size, C].
+    """Resize a crop, uint8 or float32 [H, W, C], without aliasing. Returns float32 [*size, C].
 
-    Bilinearly where it has at most twice the pixels in height and width; as means over areas where
-    it has more; and where it has more one way and less the other, as `prepare` does it, which takes
-    longer than decoding a photo.
+    Bilinear up to twice the output's height and width; area means beyond both; and the slow
+    antialiased method of `prepare` if one side is reduced and the other is not.
     """
     extent = tf.shape(image)[:2]
     is_much_larger = tf.reduce_any(extent > [2 * length for length in size])
@@ -118,11 +114,11 @@ def resize_window(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 def short_side_crop(
     example: Example, seed: tf.Tensor, op: ShortSideCrop, size: tuple[int, int]
 ) -> Example:
-    """Resizes the short side to a random length and crops `size` at a random place (He et al. 2015,
+    """Resize the short side to a random length and crop `size` at a random place (He et al. 2015,
     section 3.4).
 
-    All lengths in `op.sides`, which are at least those of `size`, are equally likely, and so are
-    all places. "image" becomes float32 [*size, C].
+    Lengths are uniform in `op.sides`, which is not below `size`; places are uniform, too. "image"
+    becomes float32 [*size, C].
     """
     image = example["image"]
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
@@ -130,8 +126,7 @@ def short_side_crop(
     side = tf.floor(_between(op.sides[0], op.sides[1] + 1, draws[0]))
     resized = tf.round(extent * side / tf.reduce_min(extent))
     corner = tf.floor(draws[1:] * (resized - size + 1))
-    # What tf.image.resize does with antialias=True, but only what the crop shows of it: of a long
-    # image, that is little.
+    # As tf.image.resize with antialias=True, but only the crop is computed.
     crop = resize_and_place(image, size, resized / extent, -corner)
     return cropped(
         example, tf.ensure_shape(crop, [*size, image.shape[-1]]), resized, corner, tf.constant(size)
@@ -139,9 +134,7 @@ def short_side_crop(
 
 
 def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
-    """Turns around the center by an angle spread evenly over ±`op.degrees`. "image" becomes
-    float32.
-    """
+    """Rotate around the center by an angle uniform in ±`op.degrees`. "image" becomes float32."""
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
     angle = tf.random.stateless_uniform([], seed, -1.0, 1.0) * math.radians(op.degrees)
@@ -149,7 +142,7 @@ def rotate(example: Example, seed: tf.Tensor, op: Rotate) -> Example:
 
 
 def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
-    """Moves by fractions of a pixel too, spread evenly over ±`op.share` of height and of width.
+    """Move by distances uniform in ±`op.share` of height and width, in fractions of a pixel.
     "image" becomes float32.
     """
     image = example["image"]
@@ -159,8 +152,8 @@ def translate(example: Example, seed: tf.Tensor, op: Translate) -> Example:
 
 
 def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
-    """Slants horizontally by an angle spread evenly over ±`op.degrees`, around the center. "image"
-    becomes float32.
+    """Shear horizontally around the center by an angle uniform in ±`op.degrees`. "image" becomes
+    float32.
     """
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
@@ -169,11 +162,10 @@ def shear(example: Example, seed: tf.Tensor, op: Shear) -> Example:
 
 
 def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
-    """Bends like a lens (Brown 1966, first radial term). "image" becomes float32.
+    """Distort like a lens (Brown 1966, first radial term). "image" becomes float32.
 
-    What is shown at distance r from the center comes from r (1 + k r²), with r = 1 at the corners
-    and k spread evenly over ±`op.strength`: at the corners k is the change of scale. k > 0 gives a
-    barrel, k < 0 a pincushion.
+    A pixel at distance r from the center shows the input at r (1 + k r²), with r = 1 at the corners
+    and k uniform in ±`op.strength`. k > 0 gives barrel distortion, k < 0 pincushion distortion.
     """
     image = example["image"]
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -181,8 +173,8 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
     middle = (extent - 1) / 2
     y = (tf.range(extent[0]) - middle[0])[:, tf.newaxis]
     x = (tf.range(extent[1]) - middle[1])[tf.newaxis]
-    # Squares, not powers: `y**2` has other bits eagerly than in a graph. The corner of a single
-    # pixel is its center.
+    # tf.square, because `y**2` gives different bits eagerly and in a graph. The corner of a
+    # single pixel is its center.
     scale = 1 + strength / tf.maximum(tf.reduce_sum(tf.square(middle)), 1e-6) * (
         tf.square(y) + tf.square(x)
     )
@@ -190,12 +182,12 @@ def lens(example: Example, seed: tf.Tensor, op: Lens) -> Example:
 
 
 def elastic(example: Example, seed: tf.Tensor, op: Elastic) -> Example:
-    """Bends smoothly and at random (Simard et al. 2003), as U-Net does (Ronneberger et al. 2015,
+    """Deform smoothly at random (Simard et al. 2003), as U-Net does (Ronneberger et al. 2015,
     section 3.1). "image" becomes float32.
 
-    Displacements down and across are drawn on a grid of `op.points`², from a normal distribution
-    whose standard deviation is `op.share` of the image's shorter side, and are interpolated
-    bicubically for every pixel.
+    Vertical and horizontal displacements are drawn on a grid of `op.points`² from a normal
+    distribution whose standard deviation is `op.share` of the image's shorter side, and
+    interpolated bicubically for every pixel.
     """
     extent = tf.shape(example["image"])[:2]
     drawn = tf.random.stateless_normal([1, op.points, op.points, 2], seed, stddev=op.share)

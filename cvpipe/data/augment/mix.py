@@ -1,6 +1,6 @@
 """Mixing two training examples of a batch into one.
 
-Dimensions: b examples in one replica's share of a batch, H, W, C of the network's input.
+Dimensions: b examples of a batch on one replica; H, W, C of the network's input.
 """
 
 from __future__ import annotations
@@ -15,28 +15,26 @@ from cvpipe.geometry.pixels import paste
 
 
 def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str, Any]:
-    """Mixes every example with its neighbor in the batch, by one of the operations, all equally
-    likely. Graph code.
+    """Mix every example with its neighbor in the batch, by a random operation. Graph code.
 
-    An example stays alone where it, or its neighbor, couldn't be read (weight 0), and at the end
-    of an odd batch.
+    An example stays unmixed if it or its neighbor couldn't be read (weight 0), and at the end of an
+    odd batch.
 
     Args:
         batch: "image" float32 [b, H, W, C], prepared; "targets" a dict of tensors [b, …]; "weight"
             float32 [b]; and more.
-        seeds: int64 [b, 2], one an example, used for nothing else.
+        seeds: int64 [b, 2], one per example, used for nothing else.
         ops: at least one.
 
     Returns:
         The batch, with "image" mixed, "partner_targets" like "targets", and "share" float32 [b] in
-        0…1: how much of the image is
-        the example's own. The loss is share · loss(targets) + (1 − share) · loss(partner_targets).
+        0…1: the example's own share of the image. The loss is share · loss(targets) +
+        (1 − share) · loss(partner_targets).
     """
     images, weight = batch["image"], batch["weight"]
     positions = tf.range(tf.shape(images)[0])
-    # Examples come in random order, so a neighbor is a random partner; and as long as a replica's
-    # share of the batch is even, pairs stay within it, so that batches are the same whatever the
-    # number of replicas.
+    # Examples come in random order, so a neighbor is a random partner. If every replica has an even
+    # number of examples, pairs are the same for any number of replicas.
     partners = tf.bitwise.bitwise_xor(positions, 1)
     partners = tf.where(partners < tf.size(positions), partners, positions)
     together = (partners != positions) & (weight > 0) & (tf.gather(weight, partners) > 0)
@@ -50,8 +48,8 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
             lambda: (image, tf.constant(1.0)),
         )
 
-    # An image at a time: it stays in the processor's cache, and a rectangle is copied, not computed
-    # from a mask.
+    # One image at a time: it stays in the processor's cache, and rectangles are copied without a
+    # mask.
     spec = (tf.TensorSpec(images.shape[1:], tf.float32), tf.TensorSpec([], tf.float32))
     image, share = tf.map_fn(
         mixed, (positions, partners, together, seeds), fn_output_signature=spec
@@ -70,8 +68,8 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
 def _pair(
     image: tf.Tensor, partner: tf.Tensor, seed: tf.Tensor, ops: Sequence[Mix]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Two images [H, W, C] as one, and how much of it is the first."""
-    # The shares need a stream of their own: more draws from the same would repeat these.
+    """Mix two images [H, W, C]; also return the share of the first."""
+    # The shares need their own seed: the same seed repeats its draws.
     seed, share_seed = tf.unstack(tf.random.split(seed))
     draws = tf.random.stateless_uniform([3], seed, dtype=tf.float64)
 
@@ -89,7 +87,7 @@ def _pair(
 
 
 def _mixup(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blends the images (Zhang et al. 2017, section 2)."""
+    """Blend the images (Zhang et al. 2017, section 2)."""
     share = tf.cast(share, tf.float32)
     return share * image + (1 - share) * partner, share
 
@@ -97,11 +95,11 @@ def _mixup(image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor) -> tuple[tf.T
 def _cutmix(
     image: tf.Tensor, partner: tf.Tensor, share: tf.Tensor, center: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Puts a rectangle of the partner into the image (Yun et al. 2019, section 3.1), around a
+    """Paste a rectangle of the partner into the image (Yun et al. 2019, section 3.1), around a
     center in [0, 1)².
 
-    The rectangle has the partner's share of the area before it is clipped at the image's edges; the
-    share that is returned is what is left of the image in fact.
+    The rectangle has the partner's share of the area before it is clipped at the image's edges. The
+    returned share is the part of the image that remains after clipping.
     """
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
     center, half = center * extent, extent * tf.sqrt(1 - share) / 2
@@ -115,13 +113,13 @@ def _cutmix(
 
 
 def beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
-    """A number drawn from Beta(alpha, alpha), float64, never NaN."""
+    """Draw a number from Beta(alpha, alpha): float64, never NaN."""
     gamma_seed, uniform_seed = tf.unstack(tf.random.split(seed))
     gammas = tf.random.stateless_gamma(
         [2], gamma_seed, tf.constant(alpha + 1, tf.float64), dtype=tf.float64
     )
     uniforms = 1 - tf.random.stateless_uniform([2], uniform_seed, dtype=tf.float64)
-    # Beta is X / (X + Y) of two Gamma(α), which for a small α are both 0 to any precision. Their
-    # logarithms aren't: Gamma(α) is Gamma(α + 1) · U^(1/α) (Marsaglia and Tsang 2000, section 6).
+    # Beta is X / (X + Y) of two Gamma(α), which underflow to 0 for a small α. Their logarithms do
+    # not: Gamma(α) is Gamma(α + 1) · U^(1/α) (Marsaglia and Tsang 2000, section 6).
     logs = tf.math.log(gammas) + tf.math.log(uniforms) / alpha
     return tf.sigmoid(logs[0] - logs[1])

@@ -1,8 +1,8 @@
-"""Moves of an image together with all annotations that have a place in it.
+"""Moves of an image together with its annotations.
 
-Each function takes an example with an "image" [H, W, C] and returns one; every kind of annotation
-says for itself how it follows, see `cvpipe.data.annotations.annotation`. Objects that can't be seen
-any more are left out.
+Each function takes and returns an example with an "image" [H, W, C]. Every kind of annotation
+implements its own moves (`cvpipe.data.annotations.annotation`). Objects that are no longer visible
+are dropped.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def moved(
 
     Args:
         example: as it was.
-        image: the image as it is now, of any size.
-        scale, offset: [2], down and across: what was at p is at p × scale + offset now, in
-            fractions of the image then and now.
-        drop: False keeps objects that can't be seen any more.
+        image: the new image, of any size.
+        scale, offset: [2], vertical and horizontal: p in fractions of the old image is
+            p × scale + offset in fractions of the new one.
+        drop: False keeps objects that are no longer visible.
     """
     scale, offset = tf.cast(scale, tf.float64), tf.cast(offset, tf.float64)
     size = tf.shape(image)[:2]
@@ -61,13 +61,14 @@ def cropped(
     *,
     drop: bool = True,
 ) -> Example:
-    """Return the example with the part of its image that begins at `corner` and has `size`.
+    """Return the example with a crop of its image.
 
     Args:
         example: as it was.
-        image: shows that part, with as many pixels or resized.
-        extent, corner, size: numbers [2], down and across, in pixels of the whole image, or of the
-            image that resizing would make of it. The part may reach beyond the image.
+        image: the crop, resized or not.
+        extent, corner, size: height and width [2] of the whole image, top left corner of the crop,
+            and height and width of the crop, in pixels of the image or of a resized copy. The crop
+            may extend beyond the image.
         drop: as in `moved`.
     """
     extent, corner, size = (tf.cast(pixels, tf.float64) for pixels in (extent, corner, size))
@@ -75,7 +76,7 @@ def cropped(
 
 
 def warped(example: Example, transform: tf.Tensor, fill: Fill) -> Example:
-    """Send the example through an affine transform, float32 [8]; see `cvpipe.geometry.warp`.
+    """Apply an affine transform, float32 [8], to the example (`cvpipe.geometry.warp`).
 
     "image" becomes float32.
     """
@@ -86,7 +87,7 @@ def warped(example: Example, transform: tf.Tensor, fill: Fill) -> Example:
 
 
 def sampled(example: Example, y: tf.Tensor, x: tf.Tensor, fill: Fill) -> Example:
-    """Look the example up at other places, float32 [H, W] each. "image" becomes float32."""
+    """Resample the example at coordinates y and x, float32 [H, W] each. "image" becomes float32."""
     image = example["image"]
     changes = [kind.sampled(example, y, x, fill) for kind in placed_kinds(example)]
     return _changed(example, tf.ensure_shape(sample(image, y, x, fill), image.shape), changes)

@@ -1,11 +1,9 @@
-"""The operations that AutoAugment and RandAugment choose from (Cubuk et al. 2018, table 6), each
-exact and without chance.
+"""The deterministic operations of AutoAugment and RandAugment (Cubuk et al. 2018, table 6).
 
 All take a uint8 image [H, W, C] in 0…255, C = 1 or 3, and an amount, a float32 scalar in the
-operation's own unit, and return the image as uint8 [H, W, C]. The paper's operations are those of
-PIL, so colors change as there, to the bit. Pixels move as in the authors' code, but are looked up
-bilinearly: the nearest pixel, as there, leaves torn edges. What comes in from outside is gray
-(128).
+operation's own unit, and return the image as uint8 [H, W, C]. Colors are bit-identical to PIL's,
+which the paper uses. Pixels move as in the authors' code, but with bilinear interpolation: nearest
+neighbor leaves torn edges. Pixels from outside the image are gray (128).
 
 Dimensions: H, W, C of the image.
 """
@@ -22,12 +20,12 @@ OUTSIDE = 128
 
 
 def identity(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """The image itself."""
+    """Return the image itself."""
     return tf.identity(image)
 
 
 def auto_contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Stretches every channel to the whole of 0…255 (PIL's ImageOps.autocontrast)."""
+    """Stretch every channel to 0…255 (PIL's ImageOps.autocontrast)."""
     values, pixels = (
         tf.range(256, dtype=tf.float64)[:, tf.newaxis],
         tf.reshape(image, [-1, image.shape[-1]]),
@@ -35,48 +33,48 @@ def auto_contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     low, high = (
         tf.cast(extreme(pixels, 0), tf.float64) for extreme in (tf.reduce_min, tf.reduce_max)
     )
-    # In double precision and in PIL's order: the results are cut to whole numbers, and many lie on
-    # the edge of the next.
+    # Double precision, in PIL's order: results are truncated to integers, and many are just at the
+    # next one.
     scale = 255 / tf.maximum(high - low, 1)
     stretched = tf.clip_by_value(values * scale + -low * scale, 0, 255)
     return _looked_up(image, tf.where(high > low, stretched, values))
 
 
 def equalize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Makes every channel's histogram as flat as can be (PIL's ImageOps.equalize)."""
+    """Equalize the histogram of every channel (PIL's ImageOps.equalize)."""
     pixels = tf.reshape(tf.cast(image, tf.int32), [-1, image.shape[-1]])
     counts = tf.math.bincount(tf.transpose(pixels), minlength=256, maxlength=256, axis=-1)
     below = tf.cumsum(counts, axis=1, exclusive=True)
-    # The pixels below the brightest value that occurs, shared among 255 steps.
+    # The number of pixels below the brightest value, divided into 255 steps.
     step = tf.reduce_max(tf.where(counts > 0, below, 0), axis=1, keepdims=True) // 255
     flat = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
     return _looked_up(image, tf.transpose(tf.where(step > 0, flat, tf.range(256))))
 
 
 def invert(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Dark becomes bright."""
+    """Invert all pixels."""
     return 255 - image
 
 
 def solarize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Inverts the pixels from the whole part of `amount` upwards, 0…256: 0 inverts all, 256 none
-    (PIL's ImageOps.solarize).
+    """Invert pixels not below the integer part of `amount`, 0…256: 0 inverts all, 256 none (PIL's
+    ImageOps.solarize).
     """
-    # Flipping all bits is inverting, and takes a fifth of the time of tf.where.
+    # Flipping all bits inverts, in a fifth of the time of tf.where.
     inverted = tf.cast(tf.cast(image, tf.float32) >= tf.floor(amount), tf.uint8)
     return tf.bitwise.bitwise_xor(image, 255 * inverted)
 
 
 def posterize(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Keeps the highest bits of every pixel: the whole part of `amount`, 0…8; more keep all (PIL's
-    ImageOps.posterize).
+    """Keep the integer part of `amount`, 0…8, of the highest bits of every pixel; more keeps all
+    (PIL's ImageOps.posterize).
     """
     dropped = 8 - tf.clip_by_value(tf.cast(amount, tf.int32), 0, 8)
     return tf.bitwise.bitwise_and(image, tf.cast(256 - tf.bitwise.left_shift(1, dropped), tf.uint8))
 
 
 def color(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiplies saturation by `amount` (PIL's ImageEnhance.Color). A gray image has none."""
+    """Multiply saturation by `amount` (PIL's ImageEnhance.Color). A gray image has none."""
     return _blend(_gray(image), image, amount) if image.shape[-1] == 3 else tf.identity(image)
 
 
@@ -87,13 +85,13 @@ def contrast(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def brightness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiplies brightness by `amount` (PIL's ImageEnhance.Brightness)."""
+    """Multiply brightness by `amount` (PIL's ImageEnhance.Brightness)."""
     return _blend(tf.constant(0.0), image, amount)
 
 
 def sharpness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Multiplies by `amount` what a small blur takes away: 0 blurs, 1 leaves as it is (PIL's
-    ImageEnhance.Sharpness).
+    """Multiply the difference from a slightly blurred image by `amount`: 0 blurs, 1 changes nothing
+    (PIL's ImageEnhance.Sharpness).
     """
     height, width = tf.unstack(tf.shape(image)[:2])
     pixels = tf.cast(image, tf.float32)
@@ -110,28 +108,28 @@ def sharpness(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 
 def rotate(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Turns by `amount` degrees anticlockwise around the center."""
+    """Rotate by `amount` degrees counterclockwise around the center."""
     height, width = tf.unstack(tf.shape(image)[:2])
     return _warped(image, rotation(amount * (math.pi / 180), height, width))
 
 
 def shear_x(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Moves every row to the left by `amount` times its distance from the first."""
+    """Move every row to the left by `amount` times its distance from the first."""
     return _warped(image, tf.stack([1.0, amount, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]))
 
 
 def shear_y(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Moves every column up by `amount` times its distance from the first."""
+    """Move every column up by `amount` times its distance from the first."""
     return _warped(image, tf.stack([1.0, 0.0, 0.0, amount, 1.0, 0.0, 0.0, 0.0]))
 
 
 def translate_x(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Moves to the right by `amount` widths, in whole pixels."""
+    """Move to the right by `amount` widths, in whole pixels."""
     return _moved(image, tf.stack([0.0, amount]))
 
 
 def translate_y(image: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
-    """Moves down by `amount` heights, in whole pixels."""
+    """Move down by `amount` heights, in whole pixels."""
     return _moved(image, tf.stack([amount, 0.0]))
 
 
@@ -140,9 +138,7 @@ def _warped(image: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
 
 
 def _moved(image: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
-    """The image moved down and to the right by shares [2] of its sides: a tenth of the time of a
-    warp.
-    """
+    """Move the image down and right by shares [2] of its sides. Ten times as fast as a warp."""
     shape = tf.shape(image)
     pixels = tf.cast(tf.round(shares * tf.cast(shape[:2], tf.float32)), tf.int32)
     around = tf.pad(tf.stack([tf.abs(pixels)] * 2, axis=1), [[0, 1], [0, 0]])
@@ -151,9 +147,7 @@ def _moved(image: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
 
 
 def _looked_up(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """Every pixel replaced by what the table, numbers [256, C] in 0…255, has for its value and
-    channel.
-    """
+    """Map every pixel by a table per channel, numbers [256, C] in 0…255."""
     channels = image.shape[-1]
     places = tf.cast(image, tf.int32) * channels + tf.range(channels)
     return tf.gather_nd(tf.reshape(tf.cast(table, tf.uint8), [-1]), places[..., tf.newaxis])
@@ -164,14 +158,14 @@ def _gray(image: tf.Tensor) -> tf.Tensor:
     pixels = tf.cast(image, tf.float32)
     if image.shape[-1] == 1:
         return pixels
-    # Sixteen bits of fraction: every sum is a whole number below 2²⁴, which float32 holds exactly.
+    # Sixteen fractional bits: every sum is an integer below 2²⁴, which float32 holds exactly.
     weighted = tf.linalg.matvec(pixels, [19595.0, 38470.0, 7471.0])
     return tf.floor((weighted + 2**15) / 2**16)[..., tf.newaxis]
 
 
 def _blend(degenerate: tf.Tensor, image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """From `degenerate` (factor 0) by way of the image (1) to beyond it; cut, not rounded, to whole
-    numbers, as PIL does.
+    """Interpolate between `degenerate` (factor 0) and the image (1), or extrapolate beyond it.
+    Truncates to integers, as PIL does.
     """
     blended = degenerate + factor * (tf.cast(image, tf.float32) - degenerate)
     return tf.cast(tf.clip_by_value(blended, 0, 255), tf.uint8)

@@ -1,8 +1,7 @@
-"""Several training examples as one, with the objects of all.
+"""Operations that join several training examples and their objects.
 
-An example here is what augmentation makes of one: "image" uint8 or float32 [H, W, C] in 0…255, all
-of as many channels, and the annotations of its n objects. Whatever else the first example holds
-stays.
+Each example has an "image" uint8 or float32 [H, W, C] in 0…255, with the same number of channels,
+and the annotations of its n objects. Other tensors are those of the first example.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from cvpipe.data.example import Example
 from cvpipe.geometry.boxes import area
 from cvpipe.geometry.pixels import resize_and_place
 
-# Between which shares of height and width the center of a mosaic lies.
+# Range of a mosaic's center, in shares of height and width.
 CENTER = (0.3, 0.7)
 
 
 def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) -> Example:
-    """Four images around a random center (Bochkovskiy et al. 2020, section 3.3).
+    """Join four images around a random center (Bochkovskiy et al. 2020, section 3.3).
 
-    Each image is resized, its aspect kept, until it fills its quarter, and shows the corner that
-    meets the center, as if more of it lay beyond the mosaic's edge. Objects of which less than a
-    quarter stays visible are left out.
+    Each image is resized, with its aspect ratio kept, to cover its quarter, and cropped so that one
+    of its corners is at the center. Objects with less than a quarter of their area visible are
+    dropped.
 
     Args:
         examples: four: top left, top right, bottom left, bottom right.
@@ -51,15 +50,15 @@ def mosaic(examples: Sequence[Example], seed: tf.Tensor, size: tuple[int, int]) 
 
 
 def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float = 0.5) -> Example:
-    """Pastes objects of the partner, each with the probability `share`, as rectangles (after Ghiasi
-    et al. 2020).
+    """Paste the boxes of the partner's objects, each with the probability `share` (after Ghiasi et
+    al. 2020).
 
-    The partner is stretched to the image's size, and its objects stay where they are in it; what
-    else their boxes show comes along, unlabeled. Crowds aren't pasted. Objects of the image that
-    are covered until less than a quarter is visible are left out.
+    The partner is stretched to the image's size; its objects keep their relative positions. Crowds
+    aren't pasted. Objects of the image with less than a quarter of their area visible afterwards
+    are dropped.
 
     Returns:
-        The example, its objects followed by those pasted; "image" has its type.
+        The example, its objects followed by the pasted ones; "image" keeps its type.
     """
     image = example["image"]
     height, width = tf.unstack(tf.shape(image)[:2])
@@ -80,11 +79,11 @@ def copy_paste(example: Example, partner: Example, seed: tf.Tensor, share: float
 def object_mixup(
     example: Example, partner: Example, seed: tf.Tensor, alpha: float = 1.5
 ) -> Example:
-    """Blends two images, both in the upper left of a black canvas that holds both, and keeps all
+    """Blend two images, both at the top left of a black canvas that holds both, and keep all
     objects (Zhang et al. 2019, section 3.1).
 
-    The example's share of the pixels is drawn from Beta(alpha, alpha); objects count alike however
-    faint they are.
+    The weight of the example's pixels is drawn from Beta(alpha, alpha). Objects of both images have
+    the same weight in the loss.
 
     Returns:
         The example with "image" float32, as high and wide as the larger of the two, and the objects
@@ -111,31 +110,31 @@ def _quarter(
 ) -> Example:
     """Return an image in its quarter of a mosaic, with objects in fractions of all of it.
 
-    `is_far`, int32 [2], is 1 for a quarter below, and 1 for one at the right.
+    `is_far`, int32 [2], is 1 for the lower quarters, and 1 for the right ones.
     """
     image = tf.cast(example["image"], tf.float32)
     extent = tf.cast(tf.shape(image)[:2], tf.float32)
     quarter = tf.where(is_far == 1, size - center, center)
-    # A quarter before the center ends there, one behind it begins there.
+    # The first quarter ends at the center, the second begins there.
     resized = extent * tf.reduce_max(tf.cast(quarter, tf.float32) / extent)
     begin = tf.where(is_far == 1, 0.0, tf.cast(quarter, tf.float32) - resized)
     shown = tf.clip_by_value(resize_and_place(image, quarter, resized / extent, begin), 0, 255)
     quarter, corner = tf.cast(quarter, tf.float32), tf.cast(is_far * center, tf.float32)
-    # Clipped to the quarter first, since beyond it lies another image.
+    # Clip to the quarter first, since there is another image beyond it.
     inside = moved(example, shown, resized / quarter, begin / quarter)
     scale, offset = quarter / size, corner / size
     boxes = inside["boxes"] * tf.tile(scale, [2]) + tf.tile(offset, [2])
-    # All of the quarter is in the mosaic: nothing is dropped, and boxes needn't be clipped again.
+    # The whole quarter is in the mosaic, so nothing is dropped or clipped again.
     return {**moved(inside, shown, scale, offset, drop=False), "boxes": boxes}
 
 
 def _covered(boxes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Return a bool [height, width] mask of the pixels whose center lies in any of the boxes."""
+    """Return a bool [height, width] mask of the pixels whose center is in any of the boxes."""
     ymin, xmin, ymax, xmax = (side[:, tf.newaxis] for side in tf.unstack(boxes, axis=-1))
     y = (tf.range(height, dtype=tf.float32) + 0.5) / tf.cast(height, tf.float32)
     x = (tf.range(width, dtype=tf.float32) + 0.5) / tf.cast(width, tf.float32)
     rows, columns = (y >= ymin) & (y < ymax), (x >= xmin) & (x < xmax)
-    # A product of matrices counts the boxes over each pixel, and never holds one mask an object.
+    # A matrix product counts the boxes over each pixel without a mask per object.
     return tf.matmul(tf.cast(rows, tf.float32), tf.cast(columns, tf.float32), transpose_a=True) > 0
 
 

@@ -1,7 +1,7 @@
-"""AutoAugment and RandAugment: which operations an image goes through, and how strong they are.
+"""AutoAugment and RandAugment: choice and strength of the operations on an image.
 
-Model Garden's draw from stateful random ops, and importing them takes seconds; here all randomness
-comes from the seed.
+Model Garden's versions draw from stateful random ops, and take seconds to import. Here all
+randomness comes from the seed.
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ RAND_AUGMENT: tuple[Operation, ...] = (
     translate_y,
 )
 
-# The level that stands for the upper end of an operation's range, in both papers' code.
+# The level at the upper end of an operation's range, in both papers' code.
 TOP_LEVEL = 10
-# What the levels 0 and 10 mean: AutoAugment's table 6. Its 150 pixels are of ImageNet images of
-# 331.
+# Strengths at levels 0 and 10, from AutoAugment's table 6. Its 150 pixels refer to images of 331.
 RANGES: dict[Operation, tuple[float, float]] = {
     rotate: (0, 30),
     shear_x: (0, 0.3),
@@ -67,29 +66,27 @@ RANGES: dict[Operation, tuple[float, float]] = {
     brightness: (0.1, 1.9),
     sharpness: (0.1, 1.9),
 }
-# These go either way, by the toss of a coin.
+# These have a random sign.
 SIGNED = (rotate, shear_x, shear_y, translate_x, translate_y)
 Amount: TypeAlias = Callable[[Operation, float], float]
-"""From an operation and its level to its strength, in the operation's unit."""
+"""Maps an operation and its level to its strength, in the operation's unit."""
 
 
 def amount(operation: Operation, level: float) -> float:
     """Return the strength of an operation for RandAugment and AutoAugment's ImageNet policy; 0
-    where it has none.
+    for an operation without strength.
 
     Linear from the lower to the upper end of AutoAugment's table 6, as in the authors' code for
-    ImageNet (tensorflow/tpu, models/official/efficientnet/autoaugment.py, and Model Garden; only
-    posterize keeps 0…4 bits there, not the table's 4…8). So the higher the level the *less* is
-    solarized and posterized, and color, contrast, brightness and sharpness stay as they are at
-    level 5. torchvision's scale is another: it reaches the upper ends at 9 (AutoAugment) and 30
-    (RandAugment).
+    ImageNet (tensorflow/tpu, models/official/efficientnet/autoaugment.py, and Model Garden), except
+    that posterize keeps 0…4 bits there and 4…8 in the table. So higher levels solarize and
+    posterize *less*, and level 5 leaves color, contrast, brightness and sharpness unchanged.
+    torchvision reaches the upper ends at level 9 (AutoAugment) and 30 (RandAugment).
 
     Args:
         operation: one of `cvpipe.data.augment.operations`.
-        level: 0…10, or up to 30 with RandAugment: twice 10 turns by twice as much. Only
-            translations stop at 10, where
-            almost half of the image is gone: the authors' M = 28, on images of 600 pixels, went
-            hardly further.
+        level: 0…10, or up to 30 with RandAugment: level 20 rotates twice as far as level 10. Only
+            translations stop at level 10, at almost half of the image: the authors' M = 28 on
+            images of 600 pixels moved hardly further.
     """
     low, high = RANGES.get(operation, (0.0, 0.0))
     if operation in (translate_x, translate_y):
@@ -98,13 +95,12 @@ def amount(operation: Operation, level: float) -> float:
 
 
 def cifar_amount(operation: Operation, level: float) -> float:
-    """Return the strength of an operation for AutoAugment's CIFAR-10 and SVHN policies; 0 where it
-    has none.
+    """Return the strength of an operation for AutoAugment's CIFAR-10 and SVHN policies; 0 for an
+    operation without strength.
 
-    It is that of the code with which the authors trained on both (tensorflow/models,
-    research/autoaugment/augmentation_transforms.py): the higher the level, the *more* is solarized
-    and posterized, and images of 32 pixels move by one pixel a level. Thresholds and bits are whole
-    numbers there.
+    As in the authors' code for both data sets (tensorflow/models,
+    research/autoaugment/augmentation_transforms.py): higher levels solarize and posterize *more*,
+    and images of 32 pixels move by one pixel per level. Thresholds and bits are integers.
 
     Args:
         operation: one of `cvpipe.data.augment.operations`.
@@ -127,7 +123,7 @@ POLICIES: dict[str, tuple[Policy, Amount]] = {
 
 
 def rand_augment(example: Example, seed: tf.Tensor, op: RandAugment) -> Example:
-    """Operations drawn uniformly with replacement, all of the same level (Cubuk et al. 2019).
+    """Apply operations drawn uniformly with replacement, all of one level (Cubuk et al. 2019).
 
     "image" is uint8 or float32 [H, W, C] in 0…255, C = 1 or 3, and becomes uint8 in 0…255.
     """
@@ -143,14 +139,14 @@ def rand_augment(example: Example, seed: tf.Tensor, op: RandAugment) -> Example:
 
 
 def auto_augment(example: Example, seed: tf.Tensor, op: AutoAugment) -> Example:
-    """One of the policy's 25 sub-policies, drawn uniformly: its two operations in turn, each with
+    """Apply one of the policy's 25 sub-policies, drawn uniformly: two operations in turn, each with
     its own probability.
 
     "image" is uint8 or float32 [H, W, C] in 0…255, C = 1 or 3, and becomes uint8 in 0…255 (Cubuk et
     al. 2018, section 3.1).
     """
     policy, strength = POLICIES[op.policy]
-    # What isn't applied is the identity, the first.
+    # Index 0, the identity, stands for "not applied".
     operations = (
         identity,
         *dict.fromkeys(operation for steps in policy for operation, _, _ in steps),
@@ -191,7 +187,7 @@ def _both_ways(operation: Operation, strength: float) -> list[float]:
 
 
 def _index(draw: tf.Tensor, count: int) -> tf.Tensor:
-    """A uniform draw from [0, 1) as one of 0 … count − 1."""
+    """Map a uniform draw from [0, 1) to one of 0 … count − 1."""
     return tf.cast(draw * count, tf.int32)
 
 

@@ -1,9 +1,9 @@
-"""AutoAugment's policies as its paper's appendix prints them (Cubuk et al. 2018): 25 sub-policies
-of two (operation, probability, level).
+"""AutoAugment's policies from the appendix of the paper (Cubuk et al. 2018): 25 sub-policies of two
+(operation, probability, level).
 
-ImageNet's is the one of the paper, "reduced ImageNet", not the "v0" that EfficientNet was trained
-with. All three are number by number those of torchvision's transforms.autoaugment and of Model
-Garden, ImageNet's also timm's "original".
+ImageNet's is the paper's "reduced ImageNet", not the "v0" that EfficientNet was trained with. All
+three equal those of torchvision's transforms.autoaugment and Model Garden; ImageNet's also equals
+timm's "original".
 """
 
 from __future__ import annotations

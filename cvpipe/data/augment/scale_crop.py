@@ -1,6 +1,4 @@
-"""Random crops of the network's size from images resized at random, around rare classes of a mask
-if wanted.
-"""
+"""Random crops of randomly resized images, around rare classes of a mask on request."""
 
 from __future__ import annotations
 
@@ -16,17 +14,16 @@ from cvpipe.geometry.pixels import mean_color, resize_and_place
 
 
 def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int, int]) -> Example:
-    """Resizes by a random factor and crops `size` at a random place. "image" becomes float32
+    """Resize by a random factor and crop `size` at a random place. "image" becomes float32
     [*size, C].
 
-    Factors are spread evenly on a logarithmic scale. Where the resized image is smaller than the
-    crop, it lies at a random place inside it, on its mean color and, of a mask, IGNORED. With the
-    probability `op.balance`, a class is drawn evenly among those in the mask, then one of its
-    pixels, and the crop is laid so that this pixel is in its middle half both ways, or as near as
-    the image's edge allows.
+    Factors are log-uniform. A resized image smaller than the crop is placed at random inside it, on
+    its mean color; the border of a mask is IGNORED. With probability `op.balance`, a class is drawn
+    uniformly among those in the mask, then one of its pixels; the crop has this pixel in its middle
+    half, or as near to it as the image's edges allow.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
-    # The class and pixel need a stream of their own: more draws from the same would repeat these.
+    # Class and pixel need their own seed: the same seed repeats its draws.
     seed, pixel_seed = tf.unstack(tf.random.split(seed))
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
     resized = tf.maximum(tf.round(extent * between_logs(*op.scale, draws[0])), 1)
@@ -46,10 +43,10 @@ def scale_crop(example: Example, seed: tf.Tensor, op: ScaleCrop, size: tuple[int
 
 
 def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The center of a random pixel of a class that is drawn evenly among those in a mask, uint8 [H,
-    W, 1]: float64 [2], in pixels.
+    """Draw a class uniformly among those in a mask, uint8 [H, W, 1], then one of its pixels.
+    Returns the pixel's center, float64 [2].
 
-    Any pixel where nothing but IGNORED is there.
+    If all pixels are IGNORED, any pixel is drawn.
     """
     draws = tf.random.stateless_uniform([2], seed, dtype=tf.float64)
     counts = tf.math.bincount(tf.reshape(tf.cast(mask, tf.int32), [-1]), minlength=IGNORED + 1)
@@ -57,7 +54,7 @@ def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     turn = tf.cast(draws[0] * tf.cast(tf.size(shown), tf.float64), tf.int32)
     label = tf.concat([shown, [IGNORED]], 0)[turn]
     of_class = mask[..., 0] == tf.cast(label, tf.uint8)
-    # Row by row: a list of all the class's pixels would take 16 times the mask's memory.
+    # Row by row: a list of the class's pixels would take 16 times the memory of the mask.
     in_row = tf.math.count_nonzero(of_class, 1)
     ends = tf.cumsum(in_row)
     rank = tf.cast(draws[1] * tf.cast(ends[-1], tf.float64), tf.int64)
@@ -69,10 +66,10 @@ def random_pixel(mask: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def _resized_crop(
     image: tf.Tensor, resized: tf.Tensor, corner: tf.Tensor, size: tuple[int, int]
 ) -> tf.Tensor:
-    """The part of `size` that begins at `corner` of an image resized to `resized`, pixels [2] each:
-    float32 [*size, C].
+    """Crop `size` at `corner` from an image resized to `resized`, pixels [2] each. Returns float32
+    [*size, C].
     """
-    # What tf.image.resize does with antialias=True, but only what the crop shows of it.
+    # As tf.image.resize with antialias=True, but only the crop is computed.
     extent = tf.cast(tf.shape(image)[:2], tf.float64)
     crop = resize_and_place(image, size, resized / extent, -corner)
 

@@ -1,5 +1,4 @@
-"""Random changes of how large objects look: zooming out, cropping a patch around some, and both at
-once.
+"""Random changes of the size of objects: zooming out, cropping around objects, and both.
 
 Dimensions: n objects, P patches tried.
 """
@@ -18,19 +17,19 @@ from cvpipe.geometry.boxes import iou
 from cvpipe.geometry.pixels import mean_canvas, mean_color, paste, resize_and_place
 
 TRIALS = 40
-"""Patches that are tried for a smallest IoU, as in torchvision."""
+"""Number of patches tried for each minimum IoU, as in torchvision."""
 
 
 def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
-    """Zooms out with the given probability: the image on a canvas up to `op.ratio` times as high
-    and wide, at a random place.
+    """Zoom out with the given probability: place the image at random on a canvas up to `op.ratio`
+    times as high and wide.
 
-    Ratios are spread evenly, as in SSD (Liu et al. 2015, section 3.6). "image" is uint8 or float32
-    [H, W, C] and stays so.
+    Ratios are uniform, as in SSD (Liu et al. 2015, section 3.6). "image" is uint8 or float32
+    [H, W, C] and keeps its type.
     """
     image, extent = example["image"], tf.shape(example["image"])[:2]
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
-    # Not applied is a ratio of 1, at which nothing changes.
+    # A ratio of 1, which changes nothing, stands for "not applied".
     ratio = tf.where(draws[0] < op.probability, 1 + (op.ratio - 1) * draws[1], 1)
     canvas = tf.cast(tf.round(tf.cast(extent, tf.float64) * ratio), tf.int32)
     corner = tf.cast(draws[2:] * tf.cast(canvas - extent + 1, tf.float64), tf.int32)
@@ -50,12 +49,12 @@ def expand(example: Example, seed: tf.Tensor, op: Expand) -> Example:
 def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
     """Crop a patch of the image around some of its objects (Liu et al. 2015, section 2.2).
 
-    The whole image, any patch, and each smallest IoU in `op.ious` are equally likely. Of `TRIALS`
-    random patches the first is taken that will do; where none does, another of these options is
-    drawn, with new patches, as in torchvision's RandomIoUCrop. A patch will do if its aspect is in
-    `op.aspect` and it holds the center of an object with which it has that IoU at least; if there
-    are no objects, its aspect is enough. Objects stay whose center is inside. "image" is [H, W, C]
-    of any type, "boxes" are needed.
+    The options are the whole image, any patch, and each minimum IoU in `op.ious`; all are equally
+    likely. The first suitable one of `TRIALS` random patches is taken. If none is suitable, another
+    option is drawn, with new patches, as in torchvision's RandomIoUCrop. A suitable patch has an
+    aspect ratio in `op.aspect`, and contains the center of an object with which it has the minimum
+    IoU; without objects the aspect ratio suffices. Objects with their center inside are kept.
+    "image" is [H, W, C] of any type; "boxes" are required.
     """
     image, boxes, extent = example["image"], example["boxes"], tf.shape(example["image"])[:2]
     limits = tf.cast(extent, tf.float64)
@@ -65,7 +64,7 @@ def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
             [1 + 4 * TRIALS], tf.random.fold_in(seed, attempt), dtype=tf.float64
         )
         option = tf.cast(draws[0] * (len(op.ious) + 2), tf.int32)
-        # The last two: any patch, and the whole image.
+        # The last two options: any patch, and the whole image.
         least = tf.gather(tf.constant([*op.ious, 0.0, 0.0], tf.float32), option)
         is_whole = option == len(op.ious) + 1
         corners, sizes = _patches(tf.reshape(draws[1:], [TRIALS, 4]), limits, op.scale)
@@ -75,8 +74,8 @@ def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
         size = tf.where(is_whole, limits, sizes[first])
         return attempt + 1, is_whole | tf.reduce_any(suits), is_whole, corner, size
 
-    # The whole image always does: the loop ends after 7 attempts on average, at most, with the
-    # default options.
+    # The whole image is always suitable: with the default options the loop takes 7 attempts or
+    # fewer on average.
     nothing = (tf.constant(False), tf.constant(False), tf.zeros_like(limits), limits)
     *_, is_whole, corner, size = tf.while_loop(
         lambda attempt, found, *_: ~found, draw, (tf.constant(0), *nothing)
@@ -91,11 +90,10 @@ def iou_crop(example: Example, seed: tf.Tensor, op: IouCrop) -> Example:
 
 
 def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
-    """Resizes by a random factor and aspect and crops or pads, at a random place, to the size
-    before. "image" becomes float32.
+    """Resize by a random factor and aspect ratio, then crop or pad at a random place to the
+    original size. "image" becomes float32.
 
-    Factors and aspects are spread evenly on a logarithmic scale; padding has the image's mean
-    color.
+    Factors and aspect ratios are log-uniform; padding has the image's mean color.
     """
     image, extent = example["image"], tf.cast(tf.shape(example["image"])[:2], tf.float64)
     draws = tf.random.stateless_uniform([4], seed, dtype=tf.float64)
@@ -103,14 +101,13 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
         between_logs(*limits, draw)
         for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1]))
     )
-    # Whole pixels; and a place at which the smaller of image and canvas is all inside the other,
-    # both ways.
+    # Whole pixels; along each axis, the smaller of image and canvas is inside the other.
     resized = tf.maximum(
         tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1
     )
     corner = tf.round(draws[2:] * (extent - resized))
     color = mean_color(image)
-    # Outside are zeros: they stand for the mean color.
+    # Zeros from outside stand for the mean color.
     around_zero = tf.cast(image, tf.float32) - color
     jittered = resize_and_place(around_zero, tf.shape(image)[:2], resized / extent, corner)
     pixels = tf.clip_by_value(jittered + color, 0, 255)
@@ -118,15 +115,15 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
 
 
 def between_logs(low: float, high: float, share: tf.Tensor) -> tf.Tensor:
-    """From low, where the share is 0, to high, where it is 1, evenly on a logarithmic scale."""
+    """Interpolate on a logarithmic scale: low for a share of 0, high for 1."""
     return tf.exp(math.log(low) + (math.log(high) - math.log(low)) * share)
 
 
 def _boxes_inside(
     boxes: tf.Tensor, extent: tf.Tensor, corner: tf.Tensor, size: tf.Tensor
 ) -> tf.Tensor:
-    """Return boxes [n, 4] as fractions of a patch, clipped; in whole pixels before the division,
-    which is more exact than a scale and an offset.
+    """Return boxes [n, 4] as fractions of a patch, clipped. Pixels are subtracted before the
+    division, which is more exact than a scale and an offset.
     """
     extent, corner, size = (
         tf.tile(tf.cast(pixels, tf.float32), [2]) for pixels in (extent, corner, size)
@@ -137,8 +134,8 @@ def _boxes_inside(
 def _patches(
     draws: tf.Tensor, limits: tf.Tensor, scale: tuple[float, float]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return corners and sizes in whole pixels, float64 [P, 2] each, of patches inside an image of
-    `limits` pixels, float64 [2]; `draws` are float64 [P, 4] in [0, 1).
+    """Return corners and sizes of patches inside an image, in whole pixels, float64 [P, 2] each.
+    `limits` is the image's size, float64 [2]; `draws` are float64 [P, 4] in [0, 1).
     """
     sizes = tf.maximum(tf.round(limits * (scale[0] + (scale[1] - scale[0]) * draws[:, :2])), 1)
     return tf.floor(draws[:, 2:] * (limits - sizes + 1)), sizes
@@ -152,8 +149,8 @@ def _suits(
     least: tf.Tensor,
     aspect: tuple[float, float],
 ) -> tf.Tensor:
-    """Return True, bool [P], for patches of an allowed aspect that hold the center of an object,
-    with an IoU of at least `least`; without objects the aspect decides.
+    """Return bool [P]: True for patches with an allowed aspect ratio that contain the center of an
+    object with an IoU of at least `least`; without objects the aspect ratio decides.
     """
     patches = _fractions(corners, sizes, limits)
     reached = _center_inside(patches, boxes) & (iou(patches, boxes) >= least)
@@ -169,7 +166,7 @@ def _fractions(corners: tf.Tensor, sizes: tf.Tensor, limits: tf.Tensor) -> tf.Te
 
 
 def _center_inside(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Return True, bool [P, n], where the center of a box [n, 4] lies in a patch [P, 4]."""
+    """Return bool [P, n]: True if the center of box n is in patch P, for boxes [n, 4]."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     return tf.reduce_all(
         (centers > patches[:, tf.newaxis, :2]) & (centers < patches[:, tf.newaxis, 2:]), -1

@@ -1,7 +1,7 @@
-"""Formats told by their files: a folder or a zip archive to the `data.source` that reads it.
+"""Detection of formats: from the files of a folder or zip archive to a `data.source`.
 
-A module per kind of source, named like it; its `find` yields a `Found` for each task that the
-place is good for. To add a format: a module here, and its name in `FORMATS`.
+One module per kind of source, with the name of the kind. Its `find` yields a `Found` for each task
+that the files can be used for. To add a format, add a module here and its name to `FORMATS`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ FORMATS = (
     "one_hot_csv",
     "csv",
     "idx",
+    "mvtec",
     "masks",
     "folder",
 )
@@ -35,16 +36,15 @@ _SHOWN = 5
 
 
 def find_formats(path: str, task: str | None = None, kind: str | None = None) -> list[Found]:
-    """Return what a folder or zip archive holds: the format to take first, then what else its
-    files are good for, each of another task.
+    """Return the formats found in a folder or zip archive, one per task, the best first.
 
     Args:
         path: the folder or the archive.
-        task: the task to learn; None for the one that the files' annotations are for.
-        kind: the format to take where several fit; None for any.
+        task: the task to learn; None for the task that fits the annotations.
+        kind: the format to choose if several fit; None for any.
 
     Raises:
-        DataError: nothing fits, or two formats fit equally well; the message says what was seen.
+        DataError: nothing fits, or two formats fit equally well; the message lists what was seen.
     """
     place = Place(path)
     every = list[Found]()
@@ -76,7 +76,7 @@ def find_formats(path: str, task: str | None = None, kind: str | None = None) ->
 
 
 def _nothing(place: Place, every: Iterable[Found], task: str | None, kind: str | None) -> str:
-    """Say what was seen where nothing fits, and what to do."""
+    """Return the error message for files that fit no format."""
     other = next(iter(every), None)
     if other:
         return (

@@ -1,4 +1,4 @@
-"""COCO's JSON: boxes, outlines and keypoints, as COCO, CVAT, Roboflow and Label Studio write it."""
+"""COCO's JSON with boxes, outlines or keypoints, as written by COCO, CVAT, Roboflow and others."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class _File(NamedTuple):
     name: str
     content: Mapping[str, Any]
     images: str
-    """The folder that its file names begin at."""
+    """Folder that its file names are relative to."""
 
 
 def find(place: Place) -> Iterator[Found]:
-    """Yield what COCO's files in the place are good for."""
+    """Yield the tasks of COCO files."""
     files = [found for name in _candidates(place) if (found := _open(place, name))]
     by_task: dict[str, list[_File]] = {}
     for own in files:
@@ -59,7 +59,7 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _candidates(place: Place) -> list[str]:
-    """JSON files; where every image has one, those are no COCO."""
+    """Return JSON files; none if every image has its own, which isn't COCO."""
     names = place.ending(".json")
     return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
 
@@ -94,7 +94,7 @@ def _tasks(content: Mapping[str, Any]) -> Iterator[str]:
         yield POSE
     if any(row.get("bbox") for row in rows):
         yield DETECTION
-    # Tools write an outline of four corners where somebody drew a box.
+    # For boxes, tools write outlines of four corners.
     if any(_is_outline(row.get("segmentation")) for row in rows):
         yield SEGMENTATION
 
@@ -108,7 +108,7 @@ def _is_outline(outline: Any) -> bool:
 
 
 def _family(files: list[_File], task: str) -> list[_File]:
-    """The files of one name but for the split; COCO itself has several such families."""
+    """Return files whose names differ only in the split; COCO itself has several such families."""
     families: dict[str, list[_File]] = {}
     for own in files:
         families.setdefault(without_split(own.name), []).append(own)

@@ -1,4 +1,4 @@
-"""Tables that name an image and its label in each row."""
+"""Tables with an image and its label in each row."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Table(NamedTuple):
     path_at: int
     """Column of the images' paths."""
     images: str
-    """The folder that the paths begin at."""
+    """Folder that the paths are relative to."""
 
     def column(self, at: int) -> str:
-        """Return a column as the pipeline names it: its heading, or its position."""
+        """Return a column's name in a pipeline: its heading, or its position."""
         return self.headings[at] if self.headings else str(at)
 
     def cells(self, at: int) -> list[str]:
-        """Return a column's cells, "" where a row is cut short."""
+        """Return a column's cells, "" for rows that are too short."""
         return [row[at] if at < len(row) else "" for row in self.rows]
 
 
@@ -60,7 +60,7 @@ def find(place: Place) -> Iterator[Found]:
     tables = [own for own in tables if not _is_of_objects(own) and not is_one_hot(own)]
     if not tables:
         return
-    # The others have its columns; small ones tell less.
+    # All tables have the same columns; the largest is the most informative.
     table = max(tables, key=lambda table: len(table.rows))
     at = _label_at(table)
     if at is None:
@@ -96,8 +96,8 @@ def _found(
     folders = {own.images for own in tables}
     if len(folders) > 1:
         raise DataError(
-            f"{place.path}: the paths in {' and '.join(own.name for own in tables)} begin at"
-            " different folders; write them as seen from one folder"
+            f"{place.path}: the paths in {' and '.join(own.name for own in tables)} are relative to"
+            " different folders; make them relative to one folder"
         )
     values: dict[str, Any] = {"kind": source["kind"], "path": place.path}
     values |= {split: place.key(splits[split]) for split in SPLITS if split in splits}
@@ -114,11 +114,11 @@ def _found(
 
 
 def read_tables(place: Place) -> list[Table]:
-    """Return the tables in which nearly every row names an image that is there."""
+    """Return the tables in which nearly every row names an existing image."""
     tables = list[Table]()
     stems = place.by_stem
     for name in place.ending(".csv", ".tsv", ".txt"):
-        # A text beside an image of its name is about that image.
+        # A text file with an image's name annotates that image.
         if PurePosixPath(name).suffix == ".txt" and PurePosixPath(name).stem in stems:
             continue
         if table := _table(place, name):
@@ -159,7 +159,7 @@ def _is_path(cell: str) -> bool:
 
 
 def _label_at(table: Table) -> int | None:
-    """The column of labels: one of their name, else the first whose cells repeat."""
+    """Return the column of labels: one with a usual heading, else the first with repeated cells."""
     for wanted in _LABELS if table.headings else ():
         for at, heading in enumerate(table.headings or ()):
             if heading.lower() == wanted and at != table.path_at:
@@ -168,21 +168,21 @@ def _label_at(table: Table) -> int | None:
 
 
 def is_one_hot(table: Table) -> bool:
-    """True if all columns but the path's are of ones and zeros, and two or more."""
+    """Return True if there are two or more columns besides the path's, all of ones and zeros."""
     width = len(table.headings or ())
     others = [at for at in range(width) if at != table.path_at]
     return len(others) > 1 and all(set(table.cells(at)) <= {"0", "1"} for at in others)
 
 
 def _is_of_objects(table: Table) -> bool:
-    """True if a row is an object of an image: it has the sides of a box, or images repeat."""
+    """Return True if a row is an object: it has the sides of a box, or images are repeated."""
     paths = table.cells(table.path_at)
     headings = {heading.lower() for heading in table.headings or ()}
     return headings >= _SIDES or len(set(paths)) < 0.9 * len(paths)
 
 
 def _repeating(table: Table) -> list[int]:
-    """Columns of which each value has two rows, on average, and that have two values."""
+    """Return columns with at least two values, each in two rows or more on average."""
     width = min(len(row) for row in table.rows)
     kinds = {at: set(table.cells(at)) for at in range(width) if at != table.path_at}
     return [
@@ -198,7 +198,7 @@ def _point_names(table: Table) -> list[str]:
 
 
 def _names(place: Place, table: Table, labels: set[str]) -> dict[str, str] | None:
-    """A table with a name for each label, where labels are numbers."""
+    """Return the names in a table that names every label; only for labels that are numbers."""
     if not all(label.isdecimal() for label in labels):
         return None
     for name in place.ending(".csv", ".tsv"):

@@ -11,7 +11,7 @@ from cvpipe.data.formats.found import CLASSIFICATION, NAMED, Found, Place, commo
 from cvpipe.data.sources.folder import split_of
 from cvpipe.errors import counted
 
-# Folders that people make for other things than classes.
+# Names of folders that usually aren't classes.
 _NO_CLASSES = {"images", "image", "imgs", "masks", "mask", "labels", "annotations", "jpegimages"}
 
 

@@ -1,4 +1,4 @@
-"""The place that is looked at, and what a format's module says that it found there."""
+"""The folder or archive under inspection, and the result of a format's module."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ from cvpipe.errors import DataError
 from cvpipe.text_files import decode_text
 from cvpipe.user_paths import same_form
 
-# Files of a kind that are opened to tell a format.
+# Number of files of a kind that are opened to detect a format.
 MOST_OPENED = 200
 
 CLASSIFICATION, DETECTION = "classification", "detection"
-SEGMENTATION, POSE = "segmentation", "pose"
+SEGMENTATION, POSE, ANOMALY = "segmentation", "pose", "anomaly"
 
-# Surer evidence goes before less sure.
+# Stronger evidence wins.
 ANNOTATED, PAIRED, NAMED = 3, 2, 1
-"""Strengths: files of annotations, masks with images' names, folders that are named like classes.
-"""
+"""Strength of evidence: annotation files, masks with images' names, folders named like classes."""
 
 
 class Found(NamedTuple):
-    """A format that fits the place, for one task."""
+    """A format that fits the files, for one task."""
 
     task: str
-    """Task that learns from it."""
+    """Task that it can be used for."""
     source: dict[str, Any]
-    """Values of `data.source` that read it."""
+    """The `data.source` that reads it."""
     why: str
-    """Files that told it, in words that follow "because"."""
+    """Evidence, as words that follow "because"."""
     strength: int
     """ANNOTATED, PAIRED or NAMED."""
     remarks: tuple[str, ...] = ()
-    """Sentences about choices that a person may want to change."""
+    """Sentences about choices that users may want to change."""
 
 
 class Place:
@@ -79,7 +78,7 @@ class Place:
         return [n for n in self.files.names() if PurePosixPath(n).suffix.lower() in suffixes]
 
     def key(self, name: str) -> str:
-        """Return a path as `data.source` has it: as seen from the place, whole."""
+        """Return a file's path for `data.source`: relative to the place."""
         return posixpath.normpath(f"{self.files.around}{name}")
 
     def key_or_nothing(self, name: str) -> str:
@@ -87,17 +86,17 @@ class Place:
         return "" if (key := self.key(name)) == "." else key
 
     def text(self, name: str) -> str | None:
-        """Return a file's text; None if it is none."""
+        """Return a file's text; None if it isn't text."""
         try:
             return decode_text(self.files.read(name), name)
         except DataError:
             return None
 
     def prefix_of(self, paths: Sequence[str], wanted: str, beside: str) -> tuple[str, int]:
-        """Return the folder that most of some paths to images begin at, and how many do.
+        """Return the folder that most of the image paths are relative to, and how many are.
 
-        Of several folders the one of the split `wanted` is taken, else the one nearest to the file
-        `beside`, which names the paths.
+        Of several folders, the one of the split `wanted` is chosen, else the one nearest to the
+        file `beside`, which has the paths.
         """
         counts: Counter[str] = Counter()
         for path in paths:
@@ -119,7 +118,7 @@ class Place:
 
 
 def stem(name: str) -> str:
-    """Return the last part of a name without extension, in one form of Unicode."""
+    """Return the last part of a name without extension, in a normalized form of Unicode."""
     return same_form(posixpath.splitext(posixpath.basename(name))[0])
 
 
@@ -129,32 +128,28 @@ def some(items: Sequence[str], most: int = MOST_OPENED) -> list[str]:
 
 
 def split_in(name: str) -> str | None:
-    """Return the split that a word in a path stands for, the last such word; None if there is
-    none.
-    """
+    """Return the split named by the last such word in a path; None if there is none."""
     words = re.findall("[a-z]+", name.lower())
     return next((split for split in map(split_of, reversed(words)) if split), None)
 
 
 def without_split(name: str) -> str:
-    """Return a path without the word that tells its split, and without years: the same for the
-    files of one family.
-    """
+    """Return a path without split names and years; it is equal for files of one family."""
     words = re.findall("[a-z]+", name.lower())
     return " ".join(word for word in words if not split_of(word))
 
 
 def common_folder(names: Iterable[str]) -> str:
-    """Return the deepest folder that all files lie in; "" if there is none but the place."""
+    """Return the deepest folder that contains all files; "" for the place itself."""
     folders = [posixpath.dirname(name) for name in names]
     return posixpath.commonpath(folders) if folders and all(folders) else ""
 
 
 def one_a_split(place: Place, names: Sequence[str], what: str) -> dict[str, str]:
-    """Return the file of each split; the one file is of "train" whatever it is called.
+    """Return the file of each split; a single file is "train" whatever its name.
 
     Raises:
-        DataError: a split has two of them, or there is none of training.
+        DataError: a split has two files, or the training split has none.
     """
     splits: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Masks that have their images' names: in a folder beside, or with a suffix in the same folder, as
+"""Masks with the names of their images, in another folder or with a suffix in the same folder, as
 CVAT, Roboflow and Supervisely write them.
 """
 
@@ -22,16 +22,16 @@ from cvpipe.data.sources.mask_values import GRAY, open_mask
 from cvpipe.errors import DataError, counted
 
 SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_segmentation", "_L")
-# Nobody declares more classes: such pictures are photos.
+# Pictures with more values are photos.
 _MOST_VALUES = 64
-# Looking at one takes about 10 ms.
+# Inspecting a mask takes about 10 ms.
 _LOOKED_AT = 300
 _FIRST_LOOKED_AT = 5
 _SPLITS = ("train", "validation", "test")
 _IGNORED = (["unlabeled"], ["unlabelled"], ["ignore"], ["ignored"], ["void"])
-# Black that fills less than this among other colors is no class: it is what nobody painted.
+# With a smaller share among other colors, black is unlabeled area, not a class.
 _STRAY = 0.001
-# The gray value for what is ignored, by convention.
+# The conventional gray value of ignored pixels.
 _IGNORED_VALUE = 255
 
 
@@ -42,7 +42,7 @@ class _Pair(NamedTuple):
     masks: str
     suffix: str
     files: list[str]
-    """The masks that have an image."""
+    """Masks with an image."""
 
 
 class _Values(NamedTuple):
@@ -57,7 +57,7 @@ def find(place: Place) -> Iterator[Found]:
     """Yield folders of images and masks."""
     kinds = functools.cache(functools.partial(_kinds, place))
     pairs = [pair for pair in _pairs(place) if _are_masks(place, pair, kinds)]
-    # Masks have the names of other masks, too.
+    # Masks may also have the names of other masks.
     drawn = {name for pair in pairs for name in pair.files}
     pairs = [pair for pair in pairs if not drawn.intersection(_named_after(place, pair))]
     if not pairs:
@@ -85,7 +85,7 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _pairs(place: Place) -> Iterator[_Pair]:
-    """Yield folders in which pictures have the names of others, the others first."""
+    """Yield pairs of folders with the same file names, images first."""
     folders: dict[str, dict[str, str]] = {}
     for name in place.images:
         folders.setdefault(posixpath.dirname(name), {})[stem(name)] = name
@@ -95,7 +95,7 @@ def _pairs(place: Place) -> Iterator[_Pair]:
             if own:
                 yield _Pair(folder, folder, suffix, own)
     for (a, in_a), (b, in_b) in itertools.permutations(folders.items(), 2):
-        # A picture of the objects one by one has no classes.
+        # Instance masks have no classes.
         if "SegmentationObject" in b.split("/") or not _go_together(a, b):
             continue
         for suffix in ("", *SUFFIXES):
@@ -110,13 +110,13 @@ def _pairs(place: Place) -> Iterator[_Pair]:
 
 
 def _go_together(a: str, b: str) -> bool:
-    """True if folders' paths differ in one part only."""
+    """Return True if the folders' paths differ in one part only."""
     one, other = a.split("/"), b.split("/")
     return len(one) == len(other) and sum(x != y for x, y in zip(one, other, strict=True)) == 1
 
 
 def _named_after(place: Place, pair: _Pair) -> list[str]:
-    """The images of some masks."""
+    """Return the images of some masks."""
     stems = {stem(name) for name in some(pair.files, _FIRST_LOOKED_AT)}
     return [
         image
@@ -126,7 +126,7 @@ def _named_after(place: Place, pair: _Pair) -> list[str]:
 
 
 def _are_masks(place: Place, pair: _Pair, kinds: Callable[[str], int]) -> bool:
-    """True if pictures are of few colors, unlike the images that they are named after."""
+    """Return True if the pictures have few colors, unlike the images with the same names."""
     masks = some(pair.files, _FIRST_LOOKED_AT)
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in masks):
         return False
@@ -136,8 +136,8 @@ def _are_masks(place: Place, pair: _Pair, kinds: Callable[[str], int]) -> bool:
 
 
 def _kinds(place: Place, name: str) -> int:
-    """Number of different values in a picture, one above the limit where they are more; 0 if it
-    can't be read.
+    """Return the number of different values in a picture, at most the limit plus one; 0 if it can't
+    be read.
     """
     try:
         picture = open_mask(place.files.read(name))
@@ -149,7 +149,7 @@ def _kinds(place: Place, name: str) -> int:
 
 
 def _count(picture: Image.Image) -> Counter[Any]:
-    """Pixels of each value: an int of gray pictures and palettes, else a color."""
+    """Count the pixels of each value: an int for gray and palette pictures, else a color."""
     if picture.mode in GRAY or picture.mode == "P":
         gray = picture.getchannel("L") if picture.mode == "LA" else picture
         numbers, counts = np.unique(np.asarray(gray).astype(np.int64), return_counts=True)
@@ -165,8 +165,8 @@ def _count_colors(picture: Image.Image) -> Counter[Any]:
 
 
 def _values(place: Place, masks: Sequence[str]) -> _Values | None:
-    """The values of all masks; where some are palettes and some colored, colors. None where some
-    are gray and some colored.
+    """Return the values of all masks; colors if some have palettes and some are colored. None if
+    some are gray and some colored.
     """
     plain, colored = Counter[Any](), Counter[Any]()
     modes = set[str]()
@@ -192,7 +192,7 @@ def _values(place: Place, masks: Sequence[str]) -> _Values | None:
 
 
 def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
-    """Keys of `data.source` that name classes, and remarks."""
+    """Return the keys of `data.source` that name classes, and remarks."""
     named, where = _named(place, values.by_color)
     numbers = sorted(value for value in values.shares if value != _IGNORED_VALUE)
     if not values.by_color and named.keys() >= set(numbers):
@@ -206,7 +206,7 @@ def _classes(place: Place, values: _Values) -> tuple[dict[str, Any], list[str]]:
         return {"classes": [{"name": name} for name in names]}, [remark]
     shares = values.shares
     if not values.by_color:
-        # Classes by position can't leave values out, colors can.
+        # Classes by index need every value, classes by color don't.
         shares = {f"#{value:02X}{value:02X}{value:02X}": s for value, s in shares.items()}
         if set(shares) == {"#000000", "#FFFFFF"}:
             named = {"#000000": "background", "#FFFFFF": "foreground"}
@@ -239,7 +239,7 @@ def _is_stray(color: str, named: Mapping[Any, str], shares: Mapping[str, float])
 
 
 def _named(place: Place, by_color: bool) -> tuple[dict[Any, str], str]:
-    """Names by value or color, and the file that has them."""
+    """Return names by value or color, and the file with them."""
     for name in place.files.names():
         last = posixpath.basename(name)
         text = place.text(name) if last in _READERS else None
@@ -251,7 +251,7 @@ def _named(place: Place, by_color: bool) -> tuple[dict[Any, str], str]:
 
 
 def _labelmap(text: str) -> dict[Any, str]:
-    """CVAT's labelmap.txt: a line "name:r,g,b:parts:actions" a class."""
+    """Read CVAT's labelmap.txt: one line "name:r,g,b:parts:actions" per class."""
     found: dict[Any, str] = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
@@ -262,13 +262,13 @@ def _labelmap(text: str) -> dict[Any, str]:
 
 
 def _classes_csv(text: str) -> dict[Any, str]:
-    """Roboflow's _classes.csv: "Pixel Value, Class"."""
+    """Read Roboflow's _classes.csv: "Pixel Value, Class"."""
     rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
     return {int(row[0]): row[1] for row in rows if len(row) == 2 and row[0].isdecimal()}
 
 
 def _meta_json(text: str) -> dict[Any, str]:
-    """Supervisely's classes: {"classes": [{"title", "color"}]}."""
+    """Read Supervisely's classes: {"classes": [{"title", "color"}]}."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -290,7 +290,7 @@ _READERS = {
 
 
 def _splits(place: Place, pairs: Sequence[_Pair]) -> Mapping[str, Any]:
-    """The folders of each split; those of none are for training."""
+    """Return the folders of each split; folders without a split's name are for training."""
     splits: dict[str, list[dict[str, str]]] = {}
     for pair in pairs:
         folders = {"images": place.key(pair.images), "masks": place.key(pair.masks)}

@@ -1,4 +1,4 @@
-"""JSON files of a whole project, as Label Studio and VIA write them."""
+"""JSON files of whole projects, as Label Studio and VIA write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_projects(
         place: the place.
         kind: kind of source that reads them.
         tool: its name, such as "VIA's".
-        paths_in: a file's content to the paths of its images, none where it is another tool's.
+        paths_in: returns the image paths in a file's content; none for another tool's file.
     """
     names = place.ending(".json")
     names = names if len(names) < _MOST else [n for n in names if stem(n) not in place.by_stem]

@@ -1,6 +1,4 @@
-"""Pascal VOC's XML: beside the images as labelImg and Roboflow write it, or in folders of its own
-as VOC and CVAT do.
-"""
+"""Pascal VOC's XML, beside the images (labelImg, Roboflow) or in separate folders (VOC, CVAT)."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ def _is_voc(place: Place, name: str) -> bool:
 
 
 def _image_of(place: Place, name: str) -> str | None:
-    """The image with an XML file's name: beside it, or in the folder that is most like its own."""
+    """Return the image with an XML file's name: beside it, or in the most similar folder."""
     images = place.by_stem.get(stem(name), [])
     home = posixpath.dirname(name).split("/")
 
@@ -52,14 +50,14 @@ def _image_of(place: Place, name: str) -> str | None:
         folder = posixpath.dirname(image).split("/")
         return folder == home, len(set(folder) & set(home))
 
-    # Pictures of classes and of objects have the image's name, too.
+    # VOC's masks of classes and objects have the image's name, too.
     plain = [image for image in images if "SegmentationClass" not in image.split("/")]
     plain = [image for image in plain if "SegmentationObject" not in image.split("/")]
     return max(plain, key=rank) if plain else None
 
 
 def _layout(place: Place, pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Keys that say where XML files and images are, given the pairs of their folders."""
+    """Return the keys for the folders of XML files and images, given the pairs of folders."""
     roots = {_root(annotations, images) for annotations, images in pairs}
     if len(roots) == 1 and None not in roots:
         [root] = roots
@@ -74,7 +72,7 @@ def _layout(place: Place, pairs: list[tuple[str, str]]) -> dict[str, Any]:
     images = _above([images for _, images in pairs])
     if any(a[len(annotations) :] != i[len(images) :] for a, i in pairs):
         raise DataError(
-            f"{place.path}: XML files of Pascal VOC lie in {counted(len(pairs), 'folder')} that"
+            f"{place.path}: XML files of Pascal VOC are in {counted(len(pairs), 'folder')} that"
             " don't mirror the folders of the images, such as"
             f" {' and '.join(pairs[0])}; put each beside its image"
         )
@@ -82,7 +80,7 @@ def _layout(place: Place, pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _root(annotations: str, images: str) -> str | None:
-    """The folder that Annotations/ and JPEGImages/ lie in, whatever is below them; else None."""
+    """Return the folder that contains Annotations/ and JPEGImages/; else None."""
     above, found, below = f"/{annotations}/".partition("/Annotations/")
     other, also, same = f"/{images}/".partition("/JPEGImages/")
     is_voc = found and also and (above, below) == (other, same)

@@ -15,7 +15,7 @@ from cvpipe.data.sources.yolo_names import CLASS_LISTS
 from cvpipe.errors import DataError, counted
 from cvpipe.yaml_files import read_yaml_as_text
 
-# A text of one of these names is no list of objects.
+# Text files with these names don't list objects.
 _NOTES = {*CLASS_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
 
 
@@ -58,7 +58,7 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _data_yaml(place: Place) -> str | None:
-    """The YAML file that names classes, the one nearest to the top."""
+    """Return the YAML file with class names that is nearest to the top."""
     for name in sorted(place.ending(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
         try:
             values = read_yaml_as_text(place.text(name) or "", name)
@@ -71,11 +71,11 @@ def _data_yaml(place: Place) -> str | None:
 
 
 def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
-    """Return the numbers of classes in the texts, and True if some lines are polygons; nothing
-    unless most of the texts are of YOLO's lines.
+    """Return the class ids in the text files, and True if some lines are polygons; no ids unless
+    most files have YOLO's lines.
     """
     numbers, polygons, sound, looked = set[int](), False, 0, 0
-    # Where nobody names the classes, the largest number counts them.
+    # Without class names, the largest id determines their number.
     for name in texts if len(texts) < 20_000 else some(texts):
         lines = [line.split() for line in (place.text(name) or "").splitlines() if line.strip()]
         if not lines:
@@ -90,7 +90,7 @@ def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
 
 
 def _class_of(cells: list[str]) -> int | None:
-    """The class of a line's object; None where it is no line of YOLO's."""
+    """Return the class id of a line; None if it isn't YOLO's."""
     try:
         number, *values = map(float, cells)
     except ValueError:

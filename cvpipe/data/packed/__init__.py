@@ -1,1 +1,1 @@
-"""Packed data: any source as a few large ArrayRecord files that are read by number."""
+"""Packed data: any source as a few large ArrayRecord files with random access."""

@@ -1,4 +1,4 @@
-"""The file beside a shard: annotations, names and checksums of its records, as arrays of NumPy.
+"""The columns file of a shard: annotations, names and checksums of its records as NumPy arrays.
 
 Dimensions: R records of the shard.
 """
@@ -21,12 +21,12 @@ _RECORDS, _OBJECTS = "records/", "objects/"
 
 
 class Names(NamedTuple):
-    """Names of many records, without an object for each."""
+    """Names of many records in two arrays."""
 
     letters: np.ndarray
-    """uint8 [letters]: all names in UTF-8, one after the other."""
+    """uint8 [bytes]: all names in UTF-8, concatenated."""
     ends: np.ndarray
-    """int64 [R]: where each name ends."""
+    """int64 [R]: end of each name."""
 
     def name(self, record: int) -> str:
         """Return the name of a record."""
@@ -36,21 +36,21 @@ class Names(NamedTuple):
 
 
 def make_names(names: Sequence[str]) -> Names:
-    """Return names as one object."""
+    """Pack a list of names."""
     encoded = [name.encode("utf-8", "surrogateescape") for name in names]
     letters = np.frombuffer(b"".join(encoded), np.uint8)
     return Names(letters, np.cumsum([len(name) for name in encoded], dtype=np.int64))
 
 
 def join_names(parts: Sequence[Names]) -> Names:
-    """Return the names of several parts as of one."""
+    """Concatenate the names of several parts."""
     starts = np.cumsum([0, *(len(part.letters) for part in parts)]).tolist()
     ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
     return Names(np.concatenate([part.letters for part in parts]), np.concatenate(ends))
 
 
 class Beside(NamedTuple):
-    """Everything about the records of a shard but their images."""
+    """All data on the records of a shard except their images."""
 
     columns: Columns
     """Annotations."""
@@ -59,15 +59,15 @@ class Beside(NamedTuple):
     checksums: np.ndarray
     """uint32 [R]: CRC-32 of each record."""
     digests: np.ndarray
-    """uint64 [R]: fingerprint of each example, as `Source.digests`; [0] if annotations are others
-    than in the data that was packed.
+    """uint64 [R]: fingerprint of each example, as `Source.digests`; [0] if annotations differ from
+    those of the original data.
     """
     ranges: np.ndarray
-    """int64 [R, 2]: where each record begins and ends in its file; see `layout.py`."""
+    """int64 [R, 2]: begin and end of each record in its file (`layout.py`)."""
     names: Names
     """Name of each record."""
     faults: Mapping[int, str]
-    """Reasons why records couldn't be read when they were packed, by their number."""
+    """Reasons why records couldn't be read at packing time, by record number."""
     sha256: str
     """Digest of the ArrayRecord file."""
     bytes: int
@@ -75,7 +75,7 @@ class Beside(NamedTuple):
 
 
 def to_bytes(beside: Beside) -> bytes:
-    """Return the content of a file of columns; the same for the same records."""
+    """Serialize to the content of a columns file. Deterministic."""
     about = {
         "sha256": beside.sha256,
         "bytes": beside.bytes,
@@ -100,7 +100,7 @@ def to_bytes(beside: Beside) -> bytes:
 
 
 def from_bytes(content: bytes, file: str) -> Beside:
-    """Read a file of columns; `file` names it in errors.
+    """Parse a columns file; `file` names it in errors.
 
     Raises:
         DataError: it is damaged.

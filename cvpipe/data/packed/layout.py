@@ -1,8 +1,8 @@
-"""Places of records in an ArrayRecord file, so that any of them, or neighbors together, are read by
-one request and without the file's own index.
+"""Byte ranges of records in an ArrayRecord file.
 
-Such a file is a Riegeli file: every 65,536 bytes begin with a header of 24 bytes, also in the
-middle of a record.
+They allow reading a record, or several neighbors, by one request, without the file's own index. An
+ArrayRecord file is a Riegeli file: each block of 65,536 bytes begins with a header of 24 bytes,
+also in the middle of a record.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ _BODY = BLOCK - HEADER
 
 
 def find_records(content: bytes, records: Iterable[bytes]) -> np.ndarray:
-    """Return where records, in their order, begin and end in an uncompressed file: int64 [R, 2].
+    """Return begin and end of each record in an uncompressed file, int64 [R, 2]. `records` are in
+    the order of the file.
 
     Raises:
-        ValueError: one isn't there.
+        ValueError: a record isn't found.
     """
     body = b"".join(
         content[begin + HEADER : begin + BLOCK] for begin in range(0, len(content), BLOCK)
@@ -30,18 +31,18 @@ def find_records(content: bytes, records: Iterable[bytes]) -> np.ndarray:
         found.append((at, at + len(record)))
         at += len(record)
     ranges = np.array(found, np.int64).reshape(-1, 2)
-    # An end lies behind the last byte, not before what comes next.
+    # The end is just after the last byte, before any block header.
     last = ranges[:, 1] - (ranges[:, 1] > ranges[:, 0])
     begins, lasts = _in_file(ranges[:, 0]), _in_file(last)
     return np.stack([begins, lasts + (ranges[:, 1] > ranges[:, 0])], axis=1)
 
 
 def cut_record(part: bytes, at: int, begin: int, end: int) -> bytes:
-    """Return the record that lies at begin … end − 1 of a file, without headers of blocks.
+    """Return the record at bytes begin … end − 1 of a file, without block headers.
 
     Args:
-        part: a part of the file that holds it.
-        at: where the part begins.
+        part: a part of the file that contains the record.
+        at: position of the part in the file.
     """
     header = (begin // BLOCK + 1) * BLOCK
     if header >= end:

@@ -1,7 +1,7 @@
-"""The manifest of packed data: manifest.json, which names every file with its SHA-256.
+"""The manifest of packed data: manifest.json, which lists every file with its SHA-256.
 
-A split has one or more shards. A shard is an ArrayRecord file with the images, and a file of
-columns (`columns_file.py`) with the annotations and names of its records.
+A split has one or more shards. A shard is an ArrayRecord file with the images and a columns file
+(`columns_file.py`) with the annotations and names of its records.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ FORMAT, VERSION = "cvpipe packed data", 1
 
 
 class Spec(NamedTuple):
-    """A tensor that records hold."""
+    """Type and shape of a tensor in a record."""
 
     dtype: str
-    """Name of its type, such as uint8."""
+    """Name of the dtype, such as uint8."""
     shape: tuple[int | None, ...]
-    """Its shape; None for lengths that differ."""
+    """Shape; None for lengths that vary."""
 
 
 class Shard(NamedTuple):
-    """The files of some records."""
+    """The two files of a shard."""
 
     file: str
     """Name of the ArrayRecord file."""
     columns: str
-    """Name of the file of columns."""
+    """Name of the columns file."""
     examples: int
     """Number of records."""
     bytes: int
@@ -42,7 +42,7 @@ class Shard(NamedTuple):
     sha256: str
     """Digest of the ArrayRecord file."""
     columns_sha256: str
-    """Digest of the file of columns."""
+    """Digest of the columns file."""
 
 
 class Split(NamedTuple):
@@ -51,9 +51,9 @@ class Split(NamedTuple):
     examples: int
     """Number of records."""
     digest: str
-    """Fingerprint of the examples and their order in the data that was packed."""
+    """Fingerprint of the original examples and their order."""
     tensors: Mapping[str, Spec]
-    """Tensors of each record by the name that an example has for them; "bytes" is a file."""
+    """Tensors of each record by name; "bytes" is an image file."""
     shards: tuple[Shard, ...]
     """Shards, in the order of their records."""
 
@@ -62,18 +62,18 @@ class Manifest(NamedTuple):
     """Contents of a folder of packed data."""
 
     facts: Facts
-    """Names that labels stand for."""
+    """Names of classes and keypoints."""
     annotations: tuple[str, ...]
     """Kinds of annotation, such as label."""
     source: Mapping[str, Any]
-    """Format and place of the data that was packed."""
+    """Format and location of the original data."""
     options: Mapping[str, Any]
-    """Choices that were made: "longest_side" and "quality"."""
+    """Options of packing: "longest_side" and "quality"."""
     splits: Mapping[str, Split]
     """Splits by name."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, with their own SHA-256."""
+        """Return plain JSON values, including their SHA-256."""
         values = {
             "format": FORMAT,
             "version": VERSION,
@@ -94,7 +94,7 @@ class Manifest(NamedTuple):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
+        """Restore a manifest from `to_json`."""
         return cls(
             Facts.from_json(values["facts"]),
             tuple(values["annotations"]),
@@ -116,7 +116,7 @@ class Manifest(NamedTuple):
 
 
 def write_manifest(place: str, manifest: Manifest) -> None:
-    """Write the manifest, which makes a folder packed data."""
+    """Write the manifest, which completes the packed data."""
     write_file(place, MANIFEST, (json.dumps(manifest.to_json(), indent=1) + "\n").encode())
 
 
@@ -124,7 +124,7 @@ def read_manifest(place: str) -> Manifest:
     """Read the manifest of packed data.
 
     Raises:
-        DataError: there is none, it is damaged, or another version of cvpipe wrote it.
+        DataError: it is missing or damaged, or another version of cvpipe wrote it.
     """
     file = address(place, MANIFEST)
     text = read_file(place, MANIFEST)
@@ -135,7 +135,7 @@ def read_manifest(place: str) -> Manifest:
     except (ValueError, AttributeError, KeyError, RecursionError):
         is_whole = False
     if not is_whole:
-        raise DataError(f"{file}: damaged or no manifest of packed data; pack the data again")
+        raise DataError(f"{file}: damaged, or not a manifest of packed data; pack the data again")
     if (values["format"], values["version"]) != (FORMAT, VERSION):
         raise DataError(
             f"{file}: {values['format']} of version {values['version']}; this cvpipe reads version"

@@ -1,8 +1,8 @@
 """Packing of every split of a source, in parallel and resumable.
 
-A shard is finished when its file of columns is there, which is written last; the manifest comes
-after all of them. What is written depends on the data and the options alone, whatever the number of
-workers and however often it was interrupted.
+The columns file of a shard is written last, so a shard with one is complete. The manifest follows
+all shards. The files depend only on the data and the options, not on the number of workers or on
+interruptions.
 """
 
 from __future__ import annotations
@@ -46,12 +46,11 @@ from cvpipe.storage import (
 )
 
 PLAN = "packing.json"
-# A download of seconds, and large enough for a thousand requests of a megabyte.
+# Downloads in seconds, yet large enough for many requests of a megabyte.
 SHARD_BYTES = 256 * 2**20
-# Records whose sizes tell how many go into a shard.
+# Number of records whose sizes determine the records per shard.
 SAMPLE = 32
-# Splits that are learned from, whose records are mixed: those that lie side by side are a random
-# choice then.
+# Splits for training. Their records are shuffled, so neighbors in a file are a random sample.
 _MIXED = ("train", "all")
 
 
@@ -61,15 +60,15 @@ class Task(NamedTuple):
     split: str
     """Name of the split."""
     begin: int
-    """First position in the split's order of records."""
+    """First position in the split's order."""
     end: int
-    """Position behind the last."""
+    """End position, exclusive."""
     name: str
     """Name of the ArrayRecord file."""
 
     @property
     def columns(self) -> str:
-        """Name of the file of columns."""
+        """Name of the columns file."""
         return f"{self.name.removesuffix('.array_record')}.columns.npz"
 
 
@@ -83,24 +82,24 @@ def pack(
     workers: int = 1,
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> Manifest:
-    """Write packed data, or go on with what was begun; return at once where it is complete.
+    """Write packed data, or resume; return at once if it is complete.
 
     Args:
         splits: the source's own splits, from `open_source`.
         place: a folder, or an address in a bucket.
-        about: format and place of the data, for the manifest.
-        reduction: changes of images.
-        shard_bytes: size that shards are to have, more or less.
-        workers: shards that are written at once.
-        watch: told how many of how many examples are written.
+        about: format and location of the data, for the manifest.
+        reduction: changes to images.
+        shard_bytes: approximate size of a shard.
+        workers: shards that are written in parallel.
+        watch: called with the number of examples written, and of all examples.
 
     Raises:
-        ConfigError: the place holds something else.
+        ConfigError: the place contains something else.
         DataError: files can't be written.
     """
     splits = {name: source for name, source in splits.items() if len(source)}
     make_folder(place)
-    # What a killed process leaves behind has a hidden name, and is written over.
+    # Leftovers of a killed process have hidden names and are overwritten.
     there = {name for name in file_names(place) if not name.startswith(".")}
     fingerprint = _fingerprint_of(splits, reduction)
     if MANIFEST in there:
@@ -170,7 +169,7 @@ def _fingerprint(manifest: Manifest) -> dict[str, Any]:
 
 
 def _refuse_other(place: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless a place holds, or was begun with, what is to be packed now."""
+    """Raise ConfigError if a place has (parts of) other packed data."""
     for key, text in (("digests", "data"), ("options", "options"), ("shards", "size of shards")):
         if known.get(key) != now.get(key):
             raise ConfigError(
@@ -189,8 +188,8 @@ def _tasks(splits: Mapping[str, Source], sizes: Mapping[str, int]) -> Iterator[T
 
 
 def _write(shelf: Shelf, examples: int, task: Task, place: str) -> Shard:
-    """Write a shard of a split of so many examples and, once it is complete, its file of
-    columns.
+    """Write a shard of a split and, once it is complete, its columns file. `examples` is the number
+    of examples in the split.
     """
     index = np.arange(task.begin, task.end)
     if task.split in _MIXED:

@@ -1,6 +1,6 @@
-"""One record: a `tf.train.Example` with the tensors that lie beside an image, and the image.
+"""Records: a `tf.train.Example` with the image and the tensors stored with it.
 
-"bytes" stands there as it is; any other tensor as its bytes, compressed by zlib, and its shape.
+"bytes" is stored as it is, any other tensor as its zlib-compressed bytes and its shape.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ def spec_of(tensor: tf.TensorSpec) -> Spec:
 
 
 def to_record(tensors: Mapping[str, Any]) -> bytes:
-    """Return the record that holds some arrays, or bytes under "bytes"; the same for the same
-    ones.
-    """
+    """Serialize arrays, and bytes under "bytes", to a record. Deterministic."""
     features = tf.train.Features()
     for name in sorted(tensors):
         if name == BYTES:
@@ -40,7 +38,7 @@ def to_record(tensors: Mapping[str, Any]) -> bytes:
 
 
 def from_record(record: tf.Tensor, specs: Mapping[str, Spec]) -> Example:
-    """Return the tensors of a record, a scalar string. Graph code."""
+    """Parse a record, a scalar string. Graph code."""
     wanted: dict[str, Any] = {name: tf.io.FixedLenFeature([], tf.string) for name in specs}
     for name, spec in specs.items():
         if name != BYTES:

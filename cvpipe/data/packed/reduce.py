@@ -1,4 +1,4 @@
-"""Reduction of an example to a longest side, and encoding anew. Graph code."""
+"""Reduction of images to a longest side, and re-encoding. Graph code."""
 
 from __future__ import annotations
 
@@ -14,41 +14,40 @@ from cvpipe.data.example import Example
 from cvpipe.data.header import format_of
 from cvpipe.geometry.pixels import resize_and_place
 
-# Of reduced JPEG files, where nothing else is asked for.
+# Default quality of reduced JPEG files.
 QUALITY = 95
 
 
 class Reduction(NamedTuple):
-    """Changes of images on their way into packed data."""
+    """Changes to images of packed data."""
 
     longest_side: int | None = None
-    """Pixels of the longer side that larger images are reduced to; None keeps sizes."""
+    """Maximum of the longer side in pixels; None keeps sizes."""
     quality: int | None = None
-    """JPEG quality with which every file is encoded anew; None keeps the files of images that
-    aren't reduced, and takes QUALITY for JPEG files and PNG for others.
+    """JPEG quality for re-encoding every file. None keeps files that aren't reduced, and encodes
+    reduced JPEG files with QUALITY and others as PNG.
     """
 
     @property
     def changes_nothing(self) -> bool:
-        """True if images stay as they are."""
+        """Return True if images stay as they are."""
         return self.longest_side is None and self.quality is None
 
 
 def reduced(example: Example, reduction: Reduction) -> Example:
-    """Return the example with a reduced image and what it is annotated with.
+    """Return the example with a reduced image and its annotations.
 
-    Annotations lie on the upright image then. Those with a place keep the size for which they were
-    made, as `frame.py` describes, so that areas are still those of the image.
+    Annotations then refer to the upright image. Those with positions keep their original size as a
+    frame (`frame.py`), so areas are still those of the original image.
 
     Args:
         example: as its source reads it.
 
     Returns:
-        The same entries, and those of `frame.KEYS` where annotations have a place.
+        The same entries, and those of `frame.KEYS` if annotations have positions.
 
     Raises:
-        tf.errors.InvalidArgumentError: the image can't be decoded, or an annotation doesn't fit to
-            it.
+        tf.errors.InvalidArgumentError: the image can't be decoded, or an annotation doesn't fit it.
     """
     if reduction.changes_nothing:
         return example
@@ -71,13 +70,13 @@ def reduced(example: Example, reduction: Reduction) -> Example:
 
 
 def with_frame(example: Example) -> Example:
-    """Return the example with entries for a frame, if annotations have a place.
+    """Return the example with the entries of a frame, if annotations have positions.
 
-    Unstated, they mean what their absence does.
+    New entries have the values that their absence means.
     """
     if not placed_kinds(example) or KEYS[0] in example:
         return example
-    # As a source without frames has it: objects lie on the stored image, masks on the upright one.
+    # Without frames, objects refer to the stored image and masks to the upright one.
     is_upright = not any(kind.placed and kind.per_object for kind in placed_kinds(example))
     values = (tf.zeros([2], tf.int64), tf.constant(is_upright))
     return {**example, **dict(zip(KEYS, values, strict=True))}
@@ -88,7 +87,7 @@ def _reduced_array(example: Example, reduction: Reduction) -> Example:
     if reduction.longest_side is None:
         return example
     is_larger = tf.reduce_max(tf.shape(image)[:2]) > reduction.longest_side
-    # Sizes may differ now.
+    # Sizes may vary now.
     shown = {**example, "image": tf.ensure_shape(image, [None, None, image.shape[-1]])}
     return _cond(is_larger, lambda: _reduced(example, image, reduction), shown)
 
@@ -99,7 +98,7 @@ def _cond(applied: tf.Tensor, change: object, example: Example) -> Example:
 
 
 def _reduced(example: Example, image: tf.Tensor, reduction: Reduction) -> Example:
-    """Return the example upright, with "image", uint8, in place of a file."""
+    """Return the upright example with "image", uint8, instead of a file."""
     extent = tf.shape(image)[:2]
     frame = {}
     if KEYS[0] in example:
@@ -108,13 +107,13 @@ def _reduced(example: Example, image: tf.Tensor, reduction: Reduction) -> Exampl
     turned.pop("bytes", None)
     size = _reduced_size(extent, reduction.longest_side)
     small = moved({**turned, "image": image}, _resized(image, size), [1, 1], [0, 0], drop=False)
-    # Of one kind in all branches of a graph.
+    # The same entries in all branches of the graph.
     small["image"] = tf.ensure_shape(small["image"], [None, None, image.shape[-1]])
     return {**small, **frame}
 
 
 def _reduced_size(extent: tf.Tensor, longest_side: int | None) -> tf.Tensor:
-    """Return height and width, int32 [2], of an image that is no larger than allowed."""
+    """Return height and width, int32 [2], reduced to the longest side."""
     if longest_side is None:
         return extent
     sides = tf.cast(extent, tf.float64)
@@ -125,13 +124,13 @@ def _reduced_size(extent: tf.Tensor, longest_side: int | None) -> tf.Tensor:
 def _resized(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     scale = tf.cast(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32)
     resized = resize_and_place(image, size, scale, tf.zeros([2]))
-    # Not even the best kernel leaves an image of the same size as it is.
+    # Resizing to the same size would still change pixels.
     is_same = tf.reduce_all(size == tf.shape(image)[:2])
     return tf.cond(is_same, lambda: image, lambda: tf.saturate_cast(tf.round(resized), tf.uint8))
 
 
 def _encoded(image: tf.Tensor, as_jpeg: tf.Tensor, quality: int) -> tf.Tensor:
-    """Encode an image, uint8 [H, W, 3]; in gray if it has no color."""
+    """Encode an image, uint8 [H, W, 3]; as gray if it has no color."""
     is_gray = tf.reduce_all(image == image[..., :1])
 
     def jpeg(pixels: tf.Tensor, kind: str) -> tf.Tensor:

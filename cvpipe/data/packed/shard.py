@@ -1,4 +1,4 @@
-"""Writing of shards: a pure function of a source, a choice of its examples, and a reduction.
+"""Writing of shards: a pure function of a source, a selection of its examples, and a reduction.
 
 Dimensions: R records of the shard.
 """
@@ -28,14 +28,14 @@ from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
-# One record a group, so that any is read alone; compressed they are already.
+# One record per group, for random access. The images are compressed already.
 WRITER_OPTIONS = "group_size:1,uncompressed"
-# Examples of a shard that are loaded at once.
+# Examples of a shard that are loaded in parallel.
 PARALLEL = 4
 
 
 class Shelf:
-    """Examples of a split on their way into shards: traced once, used from many threads."""
+    """Loader of a split's examples for shards: traced once, used by many threads."""
 
     def __init__(self, source: Source, reduction: Reduction):
         self._source, self._is_same = source, reduction.changes_nothing
@@ -50,20 +50,20 @@ class Shelf:
         self._beside = [name for name in traced if name not in held]
         self._held = {name: spec for name, spec in traced.items() if name in held}
         self.specs: dict[str, Spec] = {name: spec_of(traced[name]) for name in self._beside}
-        """Tensors of a record, for the manifest."""
+        """Specs of a record's tensors, for the manifest."""
 
     def write(self, index: np.ndarray, file: Path) -> Beside:
         """Write the records of some examples, in order, to an ArrayRecord file.
 
-        An example that can't be read becomes an empty record, with the reason beside it; one whose
-        image can't be reduced is kept as it is.
+        An unreadable example becomes an empty record with a reason in the columns file. An image
+        that can't be reduced is kept as it is.
 
         Args:
             index: int64 [R], positions in the split, at least one.
-            file: is replaced.
+            file: written, replacing an existing one.
 
         Returns:
-            Everything that the file of columns holds.
+            The content of the columns file.
         """
         from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
@@ -95,14 +95,14 @@ class Shelf:
         )
 
     def sizes(self, index: np.ndarray) -> list[int]:
-        """Return the sizes of the records of those examples that can be read."""
+        """Return the record sizes of readable examples."""
         read = (example for example, fault in self._examples(index) if fault is None)
         return [len(self._record(example)) for example in read]
 
     def _examples(self, index: np.ndarray) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Yield examples as arrays, and None; or what is held of one, and why it can't be read."""
+        """Yield (example, None), or (the tensors in memory, reason) for an unreadable example."""
         indices = tf.data.Dataset.from_tensor_slices(np.asarray(index, np.int64))
-        # Without autotuning, which may take long to be told to end; see `stream.prefetch`.
+        # Without autotuning, which can take long to stop (`stream.prefetch`).
         options = tf.data.Options()
         options.autotune.enabled = False
         loaded = readable_or_zeros(indices, self._load, PARALLEL).with_options(options)
@@ -110,9 +110,7 @@ class Shelf:
             yield (example, None) if is_loaded else self._unreduced(int(number))
 
     def _unreduced(self, number: int) -> tuple[dict[str, Any], str | None]:
-        """Return an example as its source reads it, or what is held of it, and why there is no
-        more.
-        """
+        """Return (unreduced example, None), or (tensors in memory, reason) if unreadable."""
         position = tf.constant(number, tf.int64)
         held = {name: value.numpy() for name, value in self._source.read_held(position).items()}
         try:
@@ -125,7 +123,7 @@ class Shelf:
         return to_record({name: example[name] for name in self._beside})
 
     def _columns(self, example: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return the tensors of the columns; zeros where an example has no frame."""
+        """Return the tensors of the columns; zeros for examples without a frame."""
         return {
             name: np.asarray(example[name])
             if name in example

@@ -1,7 +1,7 @@
-"""Records of the shards of a split by number, in any order and from any thread.
+"""Random access to the records of a split's shards, from any thread.
 
-Every record is compared with its checksum; records that were announced are read ahead, neighbors
-together.
+Every record is verified with its checksum. Announced records are read ahead, neighbors in one
+request.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cvpipe.data.packed.layout import cut_record
 from cvpipe.errors import DataError
 from cvpipe.storage import read_range
 
-# Requests at once.
+# Concurrent requests.
 REQUESTS = 64
-# Bytes between two records, such as those of held-out examples, that take less time to read than
-# another request to be answered.
+# Maximum gap between two records of one request, in bytes: reading it, such as held-out examples,
+# takes less time than another request.
 GAP = 2**20
-# Announced records that are kept although nobody has asked for them.
+# Maximum number of announced records that are kept unread.
 _KEPT = 4
 
 
@@ -33,11 +33,11 @@ class Coming(NamedTuple):
     """A record that was announced."""
 
     request: Future[list[bytes]]
-    """The request that it is part of."""
+    """The request that reads it."""
     number: int
-    """Its number there."""
+    """Its index in the request."""
     readers: int
-    """Number of announcements that nobody has read yet."""
+    """Number of announcements that haven't been read yet."""
 
 
 class Shards:
@@ -54,10 +54,10 @@ class Shards:
         """Read `files`.
 
         Args:
-            ranges: int64 [records, 2] for each file: where its records begin and end.
+            ranges: int64 [records, 2] for each file: begin and end of its records.
             checksums: uint32 [R], CRC-32 of each record.
             faults: reasons why records couldn't be packed, by number.
-            ahead: records that are announced at once.
+            ahead: number of records that are announced together.
         """
         self._files, self._checksums, self._faults = files, checksums, faults
         self._ends = np.cumsum([len(own) for own in ranges]).tolist()
@@ -83,13 +83,11 @@ class Shards:
         if content is None:
             [content] = self._fetch([record])
         if zlib.crc32(content) != self._checksums[record]:
-            raise DataError(
-                "the record is damaged: its checksum is another than when it was packed"
-            )
+            raise DataError("the record is damaged: its checksum differs from that at packing")
         return content
 
     def announce(self, records: np.ndarray) -> None:
-        """Begin to read records, int64 [n]; those that lie close together in one request."""
+        """Start reading records, int64 [n], close ones in one request."""
         wanted = np.unique(records)
         wanted = wanted[[not self._is_coming(record) for record in wanted.tolist()]]
         if not len(wanted):
@@ -108,9 +106,7 @@ class Shards:
                     self._coming.popitem(last=False)
 
     def _is_coming(self, record: int) -> bool:
-        """Take part in an earlier announcement, such as one of the epoch before; False if there is
-        none.
-        """
+        """Join an earlier announcement, such as one of the previous epoch; False if none exists."""
         with self._lock:
             coming = self._coming.get(record)
             if coming is None:

@@ -1,4 +1,4 @@
-"""Sources of labeled images: one module per format, each returning the splits it has."""
+"""Sources of labeled images: one module per format, which returns the format's splits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def open_splits(config: Data) -> dict[str, Source]:
-    """Opens the data and makes the splits it lacks.
+    """Open the data and make missing splits.
 
     Args:
-        config: which format, where, the classes and shares to use; the same `split_seed` holds out
+        config: format, location, classes and shares of the data. The same `split_seed` holds out
             the same examples.
 
     Returns:
@@ -56,7 +56,7 @@ def open_splits(config: Data) -> dict[str, Source]:
     for name, split in list(splits.items()):
         if not len(split) and name == "validation" and not config.fold:
             log.warning(
-                "%s: too few images to hold any out for validation; the last checkpoint counts as"
+                "%s: too few images to hold out any for validation; the last checkpoint is used as"
                 " the best",
                 place,
             )
@@ -76,12 +76,12 @@ def open_splits(config: Data) -> dict[str, Source]:
 
 
 def _limited(splits: dict[str, Source], most: int) -> dict[str, Source]:
-    """Keep no more than `most` objects of an image."""
+    """Keep at most `most` objects per image."""
     return {name: split.at_most(most) for name, split in splits.items()}
 
 
 def _warn_of_faults(place: str, splits: dict[str, Source]) -> None:
-    """Warn of everything that is wrong with annotations."""
+    """Log warnings about faults of annotations."""
     faults = sum_of_faults(
         annotation.faults for split in splits.values() for annotation in split.annotations
     )
@@ -90,23 +90,22 @@ def _warn_of_faults(place: str, splits: dict[str, Source]) -> None:
 
 
 def open_source(section: Section, config: Data) -> dict[str, Source]:
-    """Open a format's own splits, as the files have them; sources that are merged hold out what
-    they lack.
+    """Open the splits that the files have; merged sources hold out missing ones.
 
     Raises:
         DataError: files are missing or damaged, or most annotations can't be used.
     """
     if isinstance(section, Merge):
         return _open_all(section, config)
-    # A format's function has the name of its module.
+    # The function of a format has the name of its module.
     splits: dict[str, Source] = getattr(_module(section), section.kind)(section)
     refuse_lost_objects(section.place, splits)
     return splits
 
 
 def damaged_files(section: Section) -> Iterator[tuple[str, bool]]:
-    """Compare files with digests that their format knows, if it does: yield the name of each, and
-    True if it is damaged.
+    """Verify files with their digests, if the format has any: yield each name, and True if the file
+    is damaged.
     """
     if isinstance(section, Merge):
         for child in section.sources:
@@ -120,9 +119,7 @@ def _module(section: Section) -> ModuleType:
 
 
 def _open_all(section: Merge, config: Data) -> dict[str, Source]:
-    """Every source holds out what it lacks by itself, so that none is used for one thing more than
-    the others are.
-    """
+    """Open all sources; each holds out its own missing splits, so all have the same shares."""
     children = [
         with_test(open_source(child, config), config.test, config.split_seed)
         for child in section.sources
@@ -154,7 +151,7 @@ def _warn_of_rare_classes(place: str, train: Source) -> None:
             if count <= 1:
                 number = "one" if count == 1 else "no"
                 log.warning(
-                    "%s: class '%s' has %s %s to train on; its score will mean little, add more",
+                    "%s: class '%s' has %s %s to train on, so its score is unreliable; add more",
                     place,
                     name,
                     number,

@@ -1,4 +1,4 @@
-"""The format that a folder's or archive's files tell, read by the source of that kind."""
+"""Automatic detection of the format of a folder or archive."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cvpipe.config.data import Auto, BoxSource, LabelSource, MaskSource
+from cvpipe.config.defect_sources import DefectSource
 from cvpipe.config.keypoint_sources import KeypointSource
 from cvpipe.data.formats import find_formats
 from cvpipe.data.sources.source import Source
@@ -21,11 +22,12 @@ _SECTIONS: dict[str, Any] = {
     "detection": BoxSource,
     "segmentation": MaskSource,
     "pose": KeypointSource,
+    "anomaly": DefectSource,
 }
 
 
 def auto(config: Auto) -> dict[str, Source]:
-    """The splits of the source that was found.
+    """Return the splits of the detected source.
 
     Raises:
         DataError: nothing fits, or two formats fit equally well.

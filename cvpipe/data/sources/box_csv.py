@@ -1,4 +1,4 @@
-"""Tables with a row per object: an image, a class and the sides of a box."""
+"""Tables with one row per object: an image, a class and the sides of a box."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SIDES = ("left", "top", "right", "bottom")
 
 
 def box_csv(config: BoxCsv) -> dict[str, Source]:
-    """The split of each table; images without a row are no part of it.
+    """Return the split of each table, without images that have no row.
 
     Raises:
-        DataError: a table or a column is missing, a row is cut short, a number is none, no image is
-            there, or a class is unknown.
+        DataError: a table or a column is missing, a row is too short, a number is invalid, no image
+            is there, or a class is unknown.
     """
     names = [config.names] if config.names else []
     files = open_files(config.path, [*config.files.values(), config.images, *names])
@@ -47,7 +47,7 @@ def _images(
     headings = [heading.lower() for heading in table.headings or ()]
     size_at = None
     if {"width", "height"} <= set(headings) and not config.fractions:
-        # As TensorFlow's tutorials state it, not the box's own.
+        # Columns width and height are the image's in TensorFlow's tutorials, not the box's.
         own = (headings.index("height"), headings.index("width"))
         size_at = None if set(own) & set(sides_at) else own
     images: dict[str, Labeled] = {}

@@ -1,8 +1,8 @@
 """COCO's instances in JSON (cocodataset.org/#format-data), in a folder or a zip archive together
 with the images.
 
-Boxes are [x, y, width, height] in pixels, counted from 0 to where the box ends. Classes stand in
-the order of their ids.
+Boxes are [x, y, width, height] in pixels; the edges of the image are at 0 and its size. Classes are
+in the order of their ids.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError, suggest
 from cvpipe.geometry.masks import IGNORED
 
-# What the lists of the JSON file must say of each entry.
+# Required keys of the entries in each list.
 ENTRIES = {
     "images": ("id", "file_name"),
     "annotations": ("image_id", "category_id", "bbox"),
@@ -62,22 +62,22 @@ class _Instances(NamedTuple):
     categories: dict[Id, str]
     """Names by id, in the order of the ids."""
     category_rows: list[dict[str, Any]]
-    """As they stand in the file."""
+    """Annotations as in the file."""
     points: PointNames | None = None
-    """Keypoints of every category, where they are asked for."""
+    """Keypoints of every category, if the section has keypoints."""
 
 
 def coco(config: Coco) -> dict[str, Source]:
-    """The split of each JSON file; records hold the images' bytes, unread until they are asked for;
-    images without objects stay.
+    """Return the split of each JSON file, including images without objects. Files are read on
+    demand, and masks are painted on demand.
 
-    An image that is missing stays a record, a bad one; its objects, and those of images that the
-    JSON file doesn't list, are left out and counted. Masks are painted when they are asked for. For
-    keypoints, objects of categories that have none are left out.
+    A missing image is a bad record. Its objects, and those of images that the JSON file doesn't
+    list, are left out and counted. For keypoints, objects of categories without keypoints are left
+    out.
 
     Raises:
-        DataError: a file is missing, is no such JSON or lacks something, no image is there, a
-            number is none, or a category is unknown.
+        DataError: a file is missing, isn't COCO's JSON or lacks keys, no image is there, a number
+            is invalid, or a category is unknown.
     """
     sections = {"train": config.train, "validation": config.validation, "test": config.test}
     given = {split: section for split, section in sections.items() if section}
@@ -105,8 +105,8 @@ def coco(config: Coco) -> dict[str, Source]:
         if not any(located):
             raise DataError(
                 f"{files.locate(given[split].images)}: none of the images that {found.place} names"
-                f" is there; set data.source.{split}.images to the folder that the file names begin"
-                f" at. The first image: {files.no_such_file(paths[0])}"
+                f" is there; set data.source.{split}.images to the folder that file names are"
+                f" relative to. The first image: {files.no_such_file(paths[0])}"
             )
         there.update(filter(None, located))
     warn_of_leaks(config.path, names)
@@ -130,8 +130,8 @@ def _read(files: Files, name: str, config: Coco) -> _Instances:
         for rows in lists.values()
     ):
         raise DataError(
-            f"{place}: no instances of COCO, which have lists named images, annotations and"
-            " categories; name another file"
+            f"{place}: not COCO's JSON, which has lists named images, annotations and categories;"
+            " name another file"
         )
     if not lists["images"]:
         raise DataError(f"{place}: lists no image; name another file")
@@ -143,7 +143,7 @@ def _read(files: Files, name: str, config: Coco) -> _Instances:
         points = point_names(place, lists["categories"] or [])
         lists = _with_keypoints(lists)
         _check_entries(place, "annotations", lists["annotations"] or [], ("keypoints",))
-    # By id, as COCO's evaluation takes them: where scores tie it makes a difference.
+    # Sorted by id, as in COCO's evaluation; the order matters for equal scores.
     images = sorted(lists["images"] or [], key=by_id)
     return _Instances(
         place, images, lists["annotations"] or [], {}, lists["categories"] or [], points
@@ -151,7 +151,7 @@ def _read(files: Files, name: str, config: Coco) -> _Instances:
 
 
 def _with_keypoints(lists: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out categories without keypoints, and their annotations."""
+    """Drop categories without keypoints, and their annotations."""
     left_out = {row["id"] for row in lists["categories"] if not row.get("keypoints")}
     return {
         **lists,
@@ -163,8 +163,8 @@ def _with_keypoints(lists: Mapping[str, Any]) -> dict[str, Any]:
 def _check_entries(
     place: str, kind: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]
 ) -> None:
-    """Check that every entry has the keys, and that ids of images and categories differ; write ids
-    in one notation.
+    """Check that entries have the required keys, and that ids of images and categories are unique;
+    normalize ids.
     """
     for number, row in enumerate(rows):
         for key in keys:
@@ -186,7 +186,7 @@ def _check_entries(
 
 
 def _check_categories(instances: _Instances, trained: _Instances) -> None:
-    """That every annotation's category is one of the training split's."""
+    """Check that every annotation's category is in the training split."""
     for number, category in instances.categories.items():
         if trained.categories.get(number) != category:
             raise DataError(
@@ -248,7 +248,7 @@ def _masked_source(
                 f" {MAX_PIXELS:,} are allowed; mend its width and height"
             )
     objects, faults = _outlines(instances, names, extents, categories)
-    # As text: Python's lists of numbers would take ten times the memory.
+    # As text, because lists of Python numbers would take ten times the memory.
     painted = [json.dumps(rows).encode() for rows in objects]
     read_image = files.reader(names)
 
@@ -274,7 +274,7 @@ def _outlines(
     extents: Sequence[Sequence[int]],
     categories: Mapping[Id, str],
 ) -> tuple[list[list[dict[str, Any]]], Faults]:
-    """Return the objects of each image as `paint` takes them, and the faults of all others."""
+    """Return the valid objects of each image for `paint`, and the faults of all others."""
     record_of = {image["id"]: record for record, image in enumerate(instances.images)}
     label_of = {number: label for label, number in enumerate(categories, 1)}
     objects: list[list[dict[str, Any]]] = [[] for _ in names]
@@ -310,7 +310,7 @@ def _source(
         _extent(files, image, name, instances.place, config)
         for image, name in zip(instances.images, names, strict=True)
     ]
-    # Images that aren't there, or of no known size, get no number: their objects are left out.
+    # Missing images, or images of unknown size, get no number: their objects are left out.
     record_of = {
         image["id"]: record
         for record, image in enumerate(instances.images)
@@ -376,9 +376,7 @@ def _source(
 
 
 def _corners(instances: _Instances, positions: np.ndarray) -> np.ndarray:
-    """The boxes of the annotations at these positions as ymin, xmin, ymax, xmax in pixels, float64
-    [n, 4].
-    """
+    """Return the boxes of annotations as ymin, xmin, ymax, xmax in pixels, float64 [n, 4]."""
     boxes = np.zeros([len(positions), 4])
     for number, position in enumerate(positions):
         box = instances.annotations[position]["bbox"]
@@ -395,8 +393,8 @@ def _corners(instances: _Instances, positions: np.ndarray) -> np.ndarray:
 def _extent(
     files: Files, image: Mapping[str, Any], name: str, place: str, config: Coco
 ) -> tuple[float, float] | None:
-    """Return the height and width that the file states, or where it states none, those of the image
-    on which `upright` says that annotations lie; None where that can't be read.
+    """Return the height and width in the file; if it has none, those of the stored or (`upright`)
+    upright image. None if the image can't be read.
     """
     if image.get("height") is None and image.get("width") is None:
         return image_size(files, name, upright=bool(config.upright))

@@ -1,4 +1,4 @@
-"""Entries of COCO's JSON as tools write them: ids in any notation, categories that only group."""
+"""Variants of entries in COCO's JSON: notations of ids, categories that only group others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def read_json(files: Files, name: str) -> Any:
-    """Return a JSON file's content; raises DataError where it is missing or no JSON."""
+    """Return a JSON file's content; raises DataError if it is missing or isn't JSON."""
     place, content = files.locate(name), files.read(name)
     try:
         return json.loads(content)
@@ -33,9 +33,7 @@ def read_json(files: Files, name: str) -> Any:
 
 
 def as_id(value: Any) -> Id | None:
-    """Return an id in one notation: 1, 1.0, "1" and "000001" are 1, other text is itself. None for
-    what is no id.
-    """
+    """Normalize an id: 1, 1.0, "1" and "000001" are 1, other text is itself; None if invalid."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
@@ -45,12 +43,12 @@ def as_id(value: Any) -> Id | None:
 
 
 def by_id(row: Mapping[str, Any]) -> tuple[bool, Id]:
-    """Sort key of entries: numbers first."""
+    """Return the sort key of an entry: numbers first."""
     return isinstance(row["id"], str), row["id"]
 
 
 def as_number(value: Any) -> float | None:
-    """Return a number, also where it is written as text; None for anything else."""
+    """Return a number, also from text; None for anything else."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -60,8 +58,8 @@ def as_number(value: Any) -> float | None:
 
 
 def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:
-    """Return the ids of categories that stand for a group of others: roots which others name as
-    their supercategory, and which no annotation uses.
+    """Return the ids of categories that only group others: roots that others name as their
+    supercategory and that no annotation uses.
 
     Args:
         files: categories and annotations of all files of a data set.
@@ -83,7 +81,7 @@ def grouping_categories(files: Iterable[tuple[Rows, Rows]]) -> set[Id]:
 
 
 def named_categories(place: str, rows: Rows, grouping: set[Id]) -> dict[Id, str]:
-    """Return the names of categories that are classes, by id and in the order of the ids.
+    """Return the names of categories that are classes, by id, in the order of the ids.
 
     Raises:
         DataError: two have the same name.

@@ -1,7 +1,6 @@
 """Keypoints of COCO's instances (cocodataset.org/#format-data, section 2).
 
-Coordinates are whole numbers that name pixels, counted from 0. A pixel's center lies half a pixel
-further.
+Coordinates are integer pixel indices from 0. The center of a pixel is at its index plus 0.5.
 
 Dimensions: A annotations, P keypoints.
 """
@@ -18,7 +17,7 @@ from cvpipe.data.sources.keypoints import Pairs
 from cvpipe.errors import DataError
 
 FIRST_CENTER = 0.5
-"""Center of the pixel that COCO calls 0."""
+"""Center of pixel 0."""
 
 
 class PointNames(NamedTuple):
@@ -29,10 +28,10 @@ class PointNames(NamedTuple):
 
 
 def point_names(place: str, categories: Sequence[Mapping[str, Any]]) -> PointNames:
-    """Return the keypoints that all categories that have some define alike.
+    """Return the keypoints of the categories, which must agree.
 
     Raises:
-        DataError: no category has keypoints, they differ, or a skeleton leads nowhere.
+        DataError: no category has keypoints, they differ, or a skeleton is invalid.
     """
     defining = [row for row in categories if row.get("keypoints")]
     if not defining:
@@ -78,10 +77,10 @@ def read_points(
     """Read the keypoints of annotations.
 
     Args:
-        rows: A annotations, each with "keypoints", x, y and visibility of one after the other.
+        rows: A annotations, each with "keypoints": x, y and visibility of each point in turn.
         points: P.
         extents: [A, 2], height and width of their images.
-        place: an annotation's number to its name in an error.
+        place: maps an annotation's number to its name in errors.
 
     Returns:
         float64 [A, P, 2], y and x as fractions of the image; int [A, P], visibility.

@@ -1,6 +1,4 @@
-"""COCO's objects painted into masks: polygons, and runs of pixels as numbers or as text
-(cocodataset.org/#format-data).
-"""
+"""Masks from COCO objects: polygons, and RLE as numbers or text (cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 
@@ -21,32 +19,32 @@ OUTLINE_FAULTS = (WITHOUT_OUTLINE, NO_POLYGON, FAR_OUTSIDE, OTHER_SIZE, NO_RUNS)
 
 
 def paint(objects: bytes, height: int, width: int) -> np.ndarray:
-    """The mask of an image as it is stored.
+    """Return the mask of a stored image.
 
-    Larger objects are painted first, so that smaller ones before them stay visible; what belongs to
-    a crowd alone is IGNORED.
+    Larger objects are painted first, so smaller ones in front of them stay visible. Pixels of a
+    crowd alone are IGNORED.
 
     Args:
         objects: a JSON list of {"label", "iscrowd", "segmentation"}, the last as in COCO's
-            annotations; `outline_fault` finds nothing wrong with any.
+            annotations and valid by `outline_fault`.
         height, width: of the image, pixels.
 
     Returns:
-        uint8 [height, width, 1]: labels, 0 where no object is.
+        uint8 [height, width, 1]: labels; 0 for background.
     """
-    # Here: only those who ask for masks wait for it.
+    # Imported here, because only masks need it and it takes time.
     from faster_coco_eval.core.mask import area, decode
 
     mask = np.zeros([height, width], np.uint8)
     rows = [(row, _runs(row["segmentation"], height, width)) for row in json.loads(objects)]
-    # Stable: of two objects of the same size the later one is in front.
+    # Stable sort: of two objects of the same size, the later one is in front.
     for row, runs in sorted(rows, key=lambda pair: (not pair[0]["iscrowd"], -int(area(pair[1])))):
         mask[decode(runs).astype(bool)] = IGNORED if row["iscrowd"] else row["label"]
     return mask[..., np.newaxis]
 
 
 def outline_fault(given: Any, height: int, width: int) -> str | None:
-    """Say what is wrong with an annotation's segmentation, as a fault; None if nothing is.
+    """Return the fault of an annotation's segmentation; None if it is valid.
 
     Args:
         given: the segmentation.
@@ -72,7 +70,7 @@ def _fault_of_polygon(polygon: Any, side: int) -> str | None:
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
         return NO_POLYGON
-    # The library would go all the way there. No comparison holds for NaN.
+    # The library would rasterize all the way. The comparison is False for NaN.
     is_near = all(-side <= value <= 2 * side for value in polygon)
     return None if is_near else FAR_OUTSIDE
 
@@ -84,14 +82,14 @@ def _fault_of_runs(given: Mapping[str, Any], height: int, width: int) -> str | N
         return OTHER_SIZE
     try:
         decode(_runs(given, height, width))
-    # It is a library in C++: which error it is depends on where it noticed.
+    # The C++ library raises various errors.
     except (ValueError, RuntimeError, TypeError, KeyError):
         return NO_RUNS
     return None
 
 
 def _runs(given: Any, height: int, width: int) -> dict[str, Any]:
-    """Return a segmentation as compressed runs."""
+    """Return a segmentation as compressed RLE."""
     from faster_coco_eval.core.mask import segmToRle
 
     outline = _polygons(given) if isinstance(given, list) else given

@@ -1,4 +1,4 @@
-"""Sources of data sets that are annotated in one way only.
+"""Constructors of sources with one kind of annotation.
 
 `read_record`, `name_record` and `locate` are those of `source.make_source`.
 
@@ -52,9 +52,9 @@ def segmentation_source(
     locate: Callable[[str], str] = str,
     mask: Mask | None = None,
 ) -> Source:
-    """Return images with masks, which `read_record` reads with them; there are R = `records`.
+    """Return R = `records` images with masks, which `read_record` reads together.
 
-    `mask` says more of them, such as their frames.
+    `mask` has further data, such as frames.
     """
     kinds = [mask or Mask()]
     return make_source(Facts(class_names), kinds, records, read_record, name_record, locate)

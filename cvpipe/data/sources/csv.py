@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 class Table(NamedTuple):
-    """A table as it stands in a file."""
+    """The content of a table."""
 
     place: str
     headings: list[str] | None
     rows: list[tuple[int, list[str]]]
-    """Each with its line, counted from 1."""
+    """Rows, each with its line number from 1."""
 
 
 class _Image(NamedTuple):
@@ -43,13 +43,11 @@ class _Image(NamedTuple):
 
 
 def csv(config: Csv) -> dict[str, Source]:
-    """The split of each table; records hold the files' bytes, unread until they are asked for: a
-    missing file is a bad record.
+    """Return the split of each table. Files are read on demand; a missing file is a bad record.
 
     Raises:
-        DataError: a table or a column is missing, a row is cut short, labels contradict each other
-            or have no name, or a split has
-            a label that the training table lacks.
+        DataError: a table or a column is missing, a row is too short, labels contradict each other
+            or have no name, or a split has a label that the training table lacks.
     """
     names = {"train": config.train, "validation": config.validation, "test": config.test}
     files = open_files(config.path, [*filter(None, names.values()), config.images])
@@ -68,7 +66,7 @@ def csv(config: Csv) -> dict[str, Source]:
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """Labels ordered as numbers if all are integers, else by their letters."""
+    """Sort labels as numbers if all are integers, else as text."""
     known = sorted(labels)
     return tuple(
         sorted(known, key=int)
@@ -92,7 +90,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     """Read a table.
 
     Raises:
-        DataError: it is missing, no table, or empty.
+        DataError: it is missing, empty, or not a table.
     """
     place = files.locate(name)
     text = decode_text(files.read(name), place)
@@ -102,7 +100,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     try:
         rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except CsvError as error:
-        raise DataError(f"{place}:{lines.line_num}: no table: {error}; mend the line") from None
+        raise DataError(f"{place}:{lines.line_num}: not a table: {error}; mend the line") from None
     rows = [(line, cells) for line, cells in rows if any(cells)]
     headings = rows.pop(0)[1] if header and rows else None
     if not rows:
@@ -114,7 +112,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
 
 
 def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
-    """Every image once, in the table's order."""
+    """Return every image once, in the table's order."""
     path_at = column_at(table, config.path_column, "data.source.path_column")
     label_at = column_at(table, config.label_column, "data.source.label_column")
     if table.headings and PurePosixPath(table.headings[path_at]).suffix.lower() in EXTENSIONS:
@@ -143,15 +141,13 @@ def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
 
 
 def image_name(files: Files, folder: str, path: str) -> str:
-    """Return the name of the image that a table's path means, or would mean if it were there."""
+    """Return the name of the image for a path in a table, even if the image is missing."""
     whole = posixpath.join(folder, path)
     return files.find(whole) or plain_path(whole)
 
 
 def column_at(table: Table, column: str, key: str) -> int:
-    """Return a column's position, given its heading or the position itself; `key` is its key in the
-    pipeline file.
-    """
+    """Return a column's index from its heading or index; `key` is its key in the pipeline file."""
     if table.headings and column in table.headings:
         return table.headings.index(column)
     if not column.isdecimal():
@@ -168,7 +164,7 @@ def column_at(table: Table, column: str, key: str) -> int:
 
 
 def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
-    """Return a cell of a row; raises DataError where there is none or it is empty."""
+    """Return a cell of a row; raises DataError if it is missing or empty."""
     if at >= len(cells):
         raise DataError(
             f"{table.place}:{line}: cut short, column {at}, counted from 0, is missing; mend or"
@@ -184,7 +180,7 @@ def cell_of(table: Table, line: int, cells: list[str], at: int) -> str:
 def _class_names(
     files: Files, labels: tuple[str, ...], config: Csv, names: ClassNames
 ) -> tuple[str, ...]:
-    """The name of each label."""
+    """Return the name of each label."""
     table = read_table(files, names.file, config.delimiter, header=True)
     label_at, name_at = (
         column_at(table, getattr(names, key), f"data.source.names.{key}")

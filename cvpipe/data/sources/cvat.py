@@ -25,12 +25,12 @@ from cvpipe.errors import DataError
 
 
 def cvat(config: Cvat) -> dict[str, Source]:
-    """The split of each file; or, of one file whose images have subsets, those named train, val and
-    test. Images without objects stay.
+    """Return the split of each file; for a single file, its subsets named train, val and test.
+    Images without objects are kept.
 
     Raises:
-        DataError: a file is missing or no XML of CVAT's images, an object is damaged, no image is
-            there, or a class is unknown.
+        DataError: a file is missing or isn't CVAT's XML for images, an object is damaged, no image
+            is there, or a class is unknown.
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     read = {split: list(_images(files, name)) for split, name in all_there(files, config.files)}
@@ -68,7 +68,7 @@ def _images(files: Files, name: str) -> Iterator[tuple[Labeled, str]]:
 
 
 def _item(shape: ElementTree.Element, place: str) -> Item | None:
-    """An object; None of what has no place, such as a tag."""
+    """Return an object; None for a shape without a position, such as a tag."""
     if shape.tag not in ("box", "polygon", "polyline", "points", "ellipse", "mask"):
         return None
     label = (shape.get("label") or "").strip()
@@ -93,7 +93,7 @@ def _corners(shape: ElementTree.Element, place: str) -> tuple[float, float, floa
     left, top, right, bottom = (number(values, key, place) for key in ("xtl", "ytl", "xbr", "ybr"))
     if not values.get("rotation"):
         return top, left, bottom, right
-    # Degrees, clockwise around the middle; the box is the one around the turned one.
+    # Degrees, clockwise around the center; the result encloses the rotated box.
     angle = math.radians(number(values, "rotation", place))
     cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
     width, height = right - left, bottom - top

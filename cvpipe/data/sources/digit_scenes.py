@@ -1,9 +1,9 @@
 """Scenes of scikit-learn's real digits on cluttered backgrounds, with exact boxes and masks;
 nothing is downloaded.
 
-A scene is a function of (seed, split, number) alone. Its background is a slope of color with
-noise, filled ellipses and bars, and lines that are longer than any digit; digits are enlarged
-bilinearly and painted lighter or darker than what is behind them.
+A scene is a function of (seed, split, number). Its background is a color gradient with noise,
+filled ellipses and bars, and lines that are longer than any digit. Digits are enlarged bilinearly
+and painted lighter or darker than their background.
 
 Dimensions: N scenes of H × W pixels and C channels, T digits in all of them, h, w the height and
 width of a patch.
@@ -27,13 +27,13 @@ from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.source import Source
 
 CLASSES = tuple("0123456789")
-# The share of all digits that each split draws from, in order: none is seen in two.
+# Share of all digits that each split draws from, in order; no digit is in two splits.
 HANDWRITING = {"test": (0.0, 0.2), "validation": (0.2, 0.3), "train": (0.3, 1.0)}
-# What two digits may have of the smaller one's area in common.
+# Maximum overlap of two digits, as a share of the smaller one.
 OVERLAP = 0.1
 PLACES_TRIED = 20
 MOST_CLUTTER = 5
-# How much, of 255, a digit differs from what is behind it.
+# Contrast between a digit and its background, of 255.
 CONTRAST = (70, 150)
 
 
@@ -45,20 +45,20 @@ class Scenes(NamedTuple):
     masks: np.ndarray
     """uint8 [N, H, W]: 0 for background, else the digit + 1."""
     boxes: Boxes
-    """The digits; each box is the smallest that holds every pixel of the digit in the mask."""
+    """The digits; each box is the smallest around the digit's pixels in the mask."""
 
 
 @functools.lru_cache(maxsize=1)
 def digit_scenes(config: DigitScenes) -> dict[str, Source]:
-    """The splits "train", "validation" and "test"; images are uint8 [H, W, C], and stay in memory,
-    as do masks.
+    """Return the splits "train", "validation" and "test". Images, uint8 [H, W, C], and masks stay
+    in memory.
     """
     return {split: _source(split, config) for split in ("train", "validation", "test")}
 
 
 def compose(config: DigitScenes, split: str) -> Scenes:
-    """All scenes of a split; a split of more scenes begins with those of one of fewer."""
-    patches, labels = _handwriting(split, config.seed)
+    """Draw all scenes of a split. A larger split begins with the scenes of a smaller one."""
+    patches, labels = handwriting(split, config.seed)
     count, (height, width) = getattr(config, split), config.size
     images = np.zeros([count, height, width, config.channels], np.uint8)
     masks = np.zeros([count, height, width], np.uint8)
@@ -108,8 +108,8 @@ def _name(split: str, number: int) -> str:
     return f"digit_scenes {split}[{number}]"
 
 
-def _handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The digits of a split: float32 [n, 8, 8], ink in 0…1, and uint8 [n]."""
+def handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the digits of a split: float32 [n, 8, 8], ink in 0…1, and uint8 [n]."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -121,8 +121,8 @@ def _handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _background(random: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
-    """float32 [channels, height, width] in about 0…255: NumPy is slow where the last dimension is
-    as short as a pixel.
+    """Draw a background, float32 [channels, height, width] in about 0…255. Channels come first,
+    because NumPy is slow if the last dimension is short.
     """
     y, x = (
         np.linspace(-1, 1, height, dtype=np.float32)[:, None],
@@ -151,7 +151,7 @@ def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray
     along, across = cos * dx + sin * dy, cos * dy - sin * dx
     kind, side = random.integers(3), min(height, width)
     if kind == 0:
-        # As thick as ink, and from edge to edge: what is as short as a digit would be one, a 1.
+        # As thick as ink, and from edge to edge: a short line would be the digit 1.
         return np.clip(np.float32(random.uniform(1, 3)) - abs(across), 0, 1)
     length, breadth = (random.uniform(0.05, 0.25, 2) * side).astype(np.float32)
     if kind == 1:
@@ -164,8 +164,8 @@ def _clutter(random: np.random.Generator, height: int, width: int) -> np.ndarray
 def _paint_digits(
     random: np.random.Generator, canvas: np.ndarray, patches: np.ndarray, config: DigitScenes
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paints digits onto the canvas; says of each pixel whose ink it shows, counted from 1, uint8
-    [H, W], and which patches they are.
+    """Paint digits onto the canvas. Return the number, from 1, of the digit at each pixel, uint8
+    [H, W], and the patches of the digits.
     """
     instances = np.zeros(config.size, np.uint8)
     places: list[tuple[int, int, int, int]] = []
@@ -178,10 +178,10 @@ def _paint_digits(
             continue
         places.append(place)
         chosen.append(int(random.integers(len(patches))))
-        cover = _enlarged(patches[chosen[-1]], height, width)
+        cover = enlarge(patches[chosen[-1]], height, width)
         here = np.s_[place[0] : place[2], place[1] : place[3]]
         behind = canvas[:, *here]
-        behind += cover * (_ink(random, behind, cover) - behind)
+        behind += cover * (choose_ink(random, behind, cover) - behind)
         instances[here][cover >= 0.5] = len(chosen)
     return instances, np.array(chosen)
 
@@ -192,9 +192,7 @@ def _free_place(
     size: tuple[int, int],
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int] | None:
-    """Top, left, bottom, right of a place that hardly overlaps those taken; None where none was
-    found.
-    """
+    """Return top, left, bottom, right of a place with little overlap; None if none was found."""
     for top, left in random.integers(
         0, [extent[0] - size[0] + 1, extent[1] - size[1] + 1], (PLACES_TRIED, 2)
     ).tolist():
@@ -210,9 +208,9 @@ def _free_place(
     return None
 
 
-def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """A color that differs from what is behind, float32 [C, 1, 1]: lighter or darker, whichever
-    there is room for.
+def choose_ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """Draw a color that differs from the background, float32 [C, 1, 1]: lighter or darker,
+    whichever is possible.
     """
     mean = (behind * cover).sum((1, 2), keepdims=True) / cover.sum()
     contrast = random.uniform(*CONTRAST)
@@ -223,24 +221,24 @@ def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> 
     return np.clip(mean + change, 0, 255).astype(np.float32)
 
 
-def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
+def enlarge(patch: np.ndarray, height: int, width: int) -> np.ndarray:
     """Enlarge a digit; return its coverage of each pixel: float32 [height, width] in [0, 1]."""
     ink = _weights(height) @ patch @ _weights(width).T
-    # Steeper, so that strokes have edges; at the same ink, whatever the size.
+    # Sharpen edges, with the same amount of ink for every size.
     return np.clip((ink - 0.2) / 0.4, 0, 1)
 
 
 @functools.cache
 def _weights(length: int) -> np.ndarray:
-    """Bilinear interpolation of 8 pixels to `length`, whose centers are half a pixel inside:
-    float32 [length, 8].
+    """Return weights for bilinear interpolation of 8 pixels to `length` pixels, with half-pixel
+    centers: float32 [length, 8].
     """
     centers = np.clip((np.arange(length) + 0.5) * 8 / length - 0.5, 0, 7)
     return np.maximum(0, 1 - abs(centers[:, None] - np.arange(8))).astype(np.float32)
 
 
 def _tight_boxes(instances: np.ndarray, count: int) -> np.ndarray:
-    """The smallest boxes around the pixels 1 … count, float64 [count, 4] in pixels."""
+    """Return the smallest boxes around pixels of the values 1 … count, float64 [count, 4]."""
     boxes = np.zeros([count, 4])
     for number in range(count):
         ink = instances == number + 1

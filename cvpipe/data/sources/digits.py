@@ -1,6 +1,4 @@
-"""scikit-learn's handwritten digits: real data that needs no download (Alpaydin and Kaynak 1998,
-UCI).
-"""
+"""scikit-learn's handwritten digits, which need no download (Alpaydin and Kaynak 1998, UCI)."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from cvpipe.data.sources.source import Source
 
 
 def digits(config: Digits) -> dict[str, Source]:
-    """The 1,797 images, uint8 [8, 8, 1], as one split named "all"."""
+    """Return the 1,797 images, uint8 [8, 8, 1], as one split named "all"."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

@@ -1,6 +1,4 @@
-"""Files by name, alike in a folder and in a zip archive: listed, found by paths as users write
-them, read whole, or read by number in a graph.
-"""
+"""Access to the files of a folder or a zip archive: listing, lookup of users' paths, reading."""
 
 from __future__ import annotations
 
@@ -26,18 +24,18 @@ from cvpipe.user_paths import find_path, nearly, same_form, spellings
 
 
 class Files(abc.ABC):
-    """The files of a place. A name is a path below it, with / between its parts."""
+    """Files of a folder or archive. A name is a path below it, with / between its parts."""
 
     def __init__(self, path: Path):
         self.path = path
 
     @functools.cached_property
     def listing(self) -> Listing:
-        """All files and folders, without hidden names and leftovers."""
+        """All files and folders, without hidden ones and leftovers of tools."""
         return self._list()
 
     def names(self) -> list[str]:
-        """All files, in order."""
+        """Return all files, sorted."""
         return self.listing.files
 
     @property
@@ -48,22 +46,22 @@ class Files(abc.ABC):
         return ""
 
     def find(self, path: str) -> str | None:
-        """Return the name of the file that a user's path means; None if there is none.
+        """Return the name of the file for a user's path; None if there is none.
 
-        It is taken as it stands, else with / for backslashes, with ~ and $NAME expanded, or in
+        Tries the path as written, then with / for backslashes, with ~ and $NAME expanded, and in
         another form of Unicode.
         """
         for spelled in spellings(path):
             name = posixpath.normpath(spelled)
             if self._holds(name):
                 return name
-        # Of ASCII there is one form only.
+        # ASCII has one form only.
         return None if path.isascii() else self._by_form.get(same_form(plain_path(path)))
 
     def find_folder(self, path: str) -> str | None:
-        """Return the name of the folder that a user's path means; None if there is none.
+        """Return the name of the folder for a user's path; None if there is none.
 
-        "" and "." are the place itself.
+        "" and "." are the folder or archive itself.
         """
         folders = self.listing.folders
         for spelled in spellings(path):
@@ -74,7 +72,7 @@ class Files(abc.ABC):
         return next((name for name in folders if same_form(name) == form), None)
 
     def folder(self, path: str) -> str:
-        """Return the name of the folder that a user's path means; the path if there is none."""
+        """Return the name of the folder for a user's path; the path itself if there is none."""
         found = self.find_folder(path)
         return plain_path(path) if found is None else found
 

@@ -14,7 +14,7 @@ def flag_of_json(value: Any, place: str, name: str) -> bool:
     """Return a flag of a JSON file: 0, 1, true or false; null and a missing one are false.
 
     Raises:
-        DataError: it is anything else, such as a string.
+        DataError: any other value, such as a string.
     """
     if value is None or (isinstance(value, int | float) and value in (0, 1)):
         return bool(value)
@@ -25,7 +25,7 @@ def flag_of_text(text: str | None, place: str, name: str) -> bool:
     """Return a flag of an XML file: 0, 1, true or false; an empty and a missing one are false.
 
     Raises:
-        DataError: it is anything else.
+        DataError: any other value.
     """
     word = (text or "").strip()
     if word.lower() not in _WORDS:

@@ -1,6 +1,4 @@
-"""A folder per class, images inside; as one set, or inside folders named train, validation and
-test. In a folder or a zip archive.
-"""
+"""Images in one folder per class, optionally below folders train, validation and test."""
 
 from __future__ import annotations
 
@@ -34,11 +32,10 @@ SPLITS = {
 
 
 def folder(config: Folder) -> dict[str, Source]:
-    """The splits found, or one named "all"; records hold the files' bytes, unread until they are
-    asked for.
+    """Return the splits found, or one named "all". Files are read on demand.
 
     Raises:
-        DataError: the folder is missing, holds no class, a class or a split holds no image, or a
+        DataError: the folder is missing or has no class, a class or a split has no image, or a
             split has a class that train lacks.
     """
     files = open_files(config.path, [*SPLITS, config.root])
@@ -46,7 +43,7 @@ def folder(config: Folder) -> dict[str, Source]:
     if root is None:
         raise DataError(
             f"{files.locate(config.root)}: no such folder; set data.source.root to the folder that"
-            " the folders of classes or splits lie in"
+            " contains the folders of classes or splits"
         )
     below = [posixpath.join(root, child) for child in _folders(files, root)]
     splits: dict[str, str] = {}
@@ -72,24 +69,23 @@ def folder(config: Folder) -> dict[str, Source]:
 
 
 def split_of(folder: str) -> str | None:
-    """Return the split that a folder's name stands for, in whatever case; None if for none."""
+    """Return the split that a folder's name means, in any case; None if it means none."""
     return SPLITS.get(folder.lower())
 
 
 def is_image(name: str) -> bool:
-    """True if a file is an image by its name."""
+    """Return True if a file's name has an image's extension."""
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
 def by_stem(
     names: Iterable[str], folder: str, suffix: str = "", deep: bool = False
 ) -> dict[str, str]:
-    """The images among files that lie in a folder itself, or `deep`er below it, by their paths in
-    it without extension and suffix, in one form of Unicode; "" is where all names begin. Images
-    whose names lack the suffix are no part of them.
+    """Return the images in a folder, and below it if `deep`, by their relative path without
+    extension and suffix, in a normalized form of Unicode. The folder "" is the root. Images without
+    the suffix are left out.
 
-    Of several that differ in the extension only, the first by name is taken; the others are left
-    out with a warning.
+    Of several images that differ only in the extension, the first by name is taken, with a warning.
     """
     taken, others = dict[str, str](), list[tuple[str, str]]()
     start = f"{folder}/" if folder else ""
@@ -119,13 +115,13 @@ def _given(files: Files, below: Sequence[str], splits: dict[str, str]) -> dict[s
                 files.locate(child),
                 ", ".join(name for name, split in SPLITS.items() if split != "train"),
             )
-    # The training split says which classes there are, and their order.
+    # The training split defines the classes and their order.
     classes = _classes(files, splits["train"])
     return {split: _split(files, child, classes) for split, child in splits.items()}
 
 
 def _folders(files: Files, above: str) -> list[str]:
-    """The folders in a folder, links to folders that are read under another name among them."""
+    """Return the folders in a folder, including links to folders that have another name already."""
     every = files.listing.folders.union(files.listing.aliases)
     return sorted(
         posixpath.basename(name) for name in every if name and posixpath.dirname(name) == above
@@ -184,8 +180,8 @@ def _split(files: Files, above: str, classes: tuple[str, ...]) -> Source:
 
 
 def _by_folder(files: Files, above: str) -> dict[str, list[str]]:
-    """The files below a folder, by the folder in it that they lie in, in one form of Unicode; ""
-    if in none.
+    """Return the files below a folder by its direct subfolder, in a normalized form of Unicode; ""
+    for files in the folder itself.
     """
     found: dict[str, list[str]] = {}
     start = f"{above}/" if above else ""
@@ -197,9 +193,7 @@ def _by_folder(files: Files, above: str) -> dict[str, list[str]]:
 
 
 def _tell_loose(files: Files, above: str, loose: Sequence[str], has_classes: bool) -> None:
-    """Count images that lie beside the folders of classes; where there are no such folders, the
-    split has no image.
-    """
+    """Warn of images beside the folders of classes; raise DataError without such folders."""
     place = files.locate(above)
     if loose and has_classes:
         log.warning(

@@ -19,20 +19,19 @@ from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
-# Split → how the files' names begin.
+# Split → prefix of file names.
 SPLITS = {"train": "train", "test": "t10k"}
 
 
 def idx(config: Idx) -> dict[str, Source]:
-    """The splits "train" and "test"; images are uint8 [H, W, 1].
+    """Return the splits "train" and "test"; images are uint8 [H, W, 1].
 
     Raises:
-        DataError: a file is missing, damaged or of another type, or images and labels don't belong
-            together.
+        DataError: a file is missing, damaged or of another type, or images and labels don't match.
     """
     files = open_files(config.path)
     splits = {split: _split(files, prefix, config) for split, prefix in SPLITS.items()}
-    # The training split says which classes there are where the pipeline doesn't.
+    # The training split defines the classes if the pipeline doesn't.
     classes = config.classes or tuple(
         str(label) for label in range(int(splits["train"][1].max(initial=0)) + 1)
     )
@@ -43,7 +42,7 @@ def idx(config: Idx) -> dict[str, Source]:
 
 
 def _split(files: Files, prefix: str, config: Idx) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N, H, W, 1] and labels uint8 [N]."""
+    """Return images uint8 [N, H, W, 1] and labels uint8 [N]."""
     images = _array(files, f"{prefix}-images", rank=3, config=config)[..., np.newaxis]
     labels = _array(files, f"{prefix}-labels", rank=1, config=config)
     if len(images) != len(labels):
@@ -96,7 +95,7 @@ def _array(files: Files, prefix: str, rank: int, config: Idx) -> np.ndarray:
     # Magic number: two zero bytes, 8 for unsigned bytes, the rank; then the dimensions, big-endian.
     if data[:4] != bytes([0, 0, 8, rank]) or len(data) < 4 + 4 * rank:
         raise DataError(
-            f"{place}: no IDX file of unsigned bytes with {rank} dimensions; fetch it again"
+            f"{place}: not an IDX file of unsigned bytes with {rank} dimensions; fetch it again"
         )
     shape = tuple(np.frombuffer(data, ">u4", rank, offset=4).tolist())
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)

@@ -1,4 +1,4 @@
-"""Sizes of images from their headers, for formats that state none."""
+"""Sizes of images from their headers, for formats that don't state them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from cvpipe.errors import DataError
 
 
 def image_size(files: Files, name: str, upright: bool) -> tuple[int, int] | None:
-    """Return an image's height and width, upright or as it is stored; None where its header can't
-    be read.
-    """
+    """Return an image's height and width, upright or as stored; None for an unreadable header."""
     try:
         encoded = files.read(name)
         with Image.open(io.BytesIO(encoded)) as image:

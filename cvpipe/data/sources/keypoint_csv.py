@@ -1,5 +1,4 @@
-"""Tables with a row per image, its path and its keypoints, in a folder or a zip archive together
-with the images.
+"""Tables with one row per image, its path and its keypoints, beside the images.
 
 Dimensions: R images, P keypoints.
 """
@@ -35,7 +34,7 @@ from cvpipe.errors import DataError
 log = logging.getLogger(__name__)
 
 LEAST_SIDE = 1.0
-"""Pixels to which the box of a figure is widened whose points lie in one place, or in a line."""
+"""Minimum side in pixels of a figure's box, for points on a line or at one position."""
 
 
 class _Column(NamedTuple):
@@ -54,12 +53,12 @@ class _Figures(NamedTuple):
 
 
 def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
-    """Return the split of each table. The header of every image is read for its size; an image that
-    is missing or can't be read stays a record, a bad one without keypoints.
+    """Return the split of each table. Reads the header of every image for its size. A missing or
+    unreadable image is a bad record without keypoints.
 
     Raises:
-        DataError: a table or a column is missing, tables name different keypoints, a coordinate is
-            no number, or a name in the pipeline file is unknown.
+        DataError: a table or a column is missing, tables have different keypoints, a coordinate
+            isn't a number, or a name in the pipeline file is unknown.
     """
     given = [config.train, config.validation, config.test]
     files = open_files(config.path, [*filter(None, given), config.images])
@@ -127,8 +126,8 @@ def _figures(
         file = image_name(files, config.images, path)
         if file in lines:
             raise DataError(
-                f"{table.place}:{line}: {path} stands in line {lines[file]} already; keep one row"
-                " an image"
+                f"{table.place}:{line}: {path} is already in line {lines[file]}; keep one row per"
+                " image"
             )
         lines[file] = line
         for at, column in enumerate(columns):
@@ -197,8 +196,8 @@ def _source(files: Files, figures: _Figures, facts: Facts, upright: bool) -> Sou
 
 
 def _boxes(points: np.ndarray, visibility: np.ndarray, extents: np.ndarray) -> np.ndarray:
-    """Return the smallest boxes around annotated points, float64 [R, 4], no side of which is
-    shorter than LEAST_SIDE.
+    """Return the smallest boxes around annotated points, with sides of at least LEAST_SIDE: float64
+    [R, 4].
     """
     known = visibility[..., np.newaxis] > 0
     low = np.where(known, points, np.inf).min(1).astype(np.float64)

@@ -1,6 +1,6 @@
-"""Parts that sources of keypoints share: pairs of left and right, visibility, and the source.
+"""Shared parts of keypoint sources: flip pairs, visibility, and the source.
 
-Dimensions: A objects as they stand in the files, P keypoints.
+Dimensions: A objects in the files, P keypoints.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def keypoint_source(
 
 
 def flip_pairs_of(names: Sequence[str]) -> Pairs:
-    """Return the positions of names that differ in left and right alone, left first."""
+    """Return the index pairs of names that differ only in left and right, left first."""
     mirrored = [name.replace("left", "right") for name in names]
     return tuple(
         (first, names.index(other))
@@ -43,7 +43,7 @@ def flip_pairs_of(names: Sequence[str]) -> Pairs:
 
 
 def pairs_by_name(pairs: Sequence[tuple[str, str]], names: Sequence[str], key: str) -> Pairs:
-    """Return the positions of pairs of names that the pipeline file gives.
+    """Return the index pairs of the pipeline file's pairs of names.
 
     Raises:
         DataError: a name is unknown.
@@ -55,7 +55,7 @@ def pairs_by_name(pairs: Sequence[tuple[str, str]], names: Sequence[str], key: s
 
 
 def flip_pairs(given: Sequence[tuple[str, str]], names: Sequence[str]) -> Pairs:
-    """Return the pairs that the pipeline file gives, or else those that names tell.
+    """Return the flip pairs of the pipeline file, or else those found by name.
 
     Raises:
         DataError: a name is unknown, or in several pairs.
@@ -72,14 +72,14 @@ def flip_pairs(given: Sequence[tuple[str, str]], names: Sequence[str]) -> Pairs:
 def points_inside(
     places: np.ndarray, visibility: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Take annotation from points outside the image.
+    """Mark points outside the image as not annotated.
 
     Args:
         places: float64 [A, P, 2], y and x as fractions of the image.
         visibility: int [A, P].
 
     Returns:
-        Places, float32 and 0 without annotation; visibility, int32; and bool [A], True for objects
+        Positions, float32, 0 if not annotated; visibility, int32; and bool [A], True for objects
         that lost points.
     """
     inside = ((places >= 0) & (places <= 1)).all(-1)

@@ -1,5 +1,5 @@
 """KITTI's text files (Geiger et al. 2012): type, truncated, occluded, alpha, left, top, right,
-bottom, and what is in space; pixels counted from 0.
+bottom, and 3D values; pixels counted from 0.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ _BOX = ("left", "top", "right", "bottom")
 
 
 def kitti(config: Kitti) -> dict[str, Source]:
-    """The images that have a text file, by the folders of splits that they lie in, or one split
-    named "all".
+    """Return the images with a text file, by split folder, or as one split named "all".
 
     Raises:
-        DataError: no image has a text file, a line is cut short, or a number is none.
+        DataError: no image has a text file, a line is too short, or a number is invalid.
     """
     files = open_files(config.path, [*SPLITS, "training", config.images, config.labels])
     splits: dict[str, list[Labeled]] = {}
@@ -59,7 +58,7 @@ def kitti(config: Kitti) -> dict[str, Source]:
         )
     if unknown:
         log.warning("%s: left out %s", config.path, counted(unknown, f"region of {UNKNOWN}"))
-    # Beside KITTI's testing folder, which has no labels, there is one split only.
+    # KITTI's testing folder has no labels, so only one split remains.
     if splits.keys() == {"train"}:
         splits = {"all": splits["train"]}
     return tool_source(files, config, splits)

@@ -29,11 +29,11 @@ LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
 
 
 def label_studio(config: LabelStudio) -> dict[str, Source]:
-    """The split of each file; images without regions stay.
+    """Return the split of each file, including images without regions.
 
     Raises:
-        DataError: a file is missing or no such JSON, a region is damaged, no image is there, or a
-            class is unknown.
+        DataError: a file is missing or isn't Label Studio's JSON, a region is damaged, no image is
+            there, or a class is unknown.
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     splits = {split: _images(files, name) for split, name in all_there(files, config.files)}
@@ -41,7 +41,7 @@ def label_studio(config: LabelStudio) -> dict[str, Source]:
 
 
 def image_of(task: Any) -> str | None:
-    """Return the image of a task of either form; None where there is none."""
+    """Return the image of a task of either form; None if it has none."""
     data = task.get("data", task) if isinstance(task, dict) else None
     if not isinstance(data, dict):
         return None
@@ -96,7 +96,7 @@ def _items(regions: list[Mapping[str, Any]], where: str) -> Iterator[Item]:
         labels = value[key]
         place = f"{where}: region {position + 1}"
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise DataError(f"{place}: {key} is no list of names; mend or remove the region")
+            raise DataError(f"{place}: {key} is not a list of names; mend or remove the region")
         size = stated(row.get("original_height"), row.get("original_width"))
         corners = _corners(value, size, f"{place} ({labels[0]})")
         for label in labels:
@@ -106,7 +106,7 @@ def _items(regions: list[Mapping[str, Any]], where: str) -> Iterator[Item]:
 def _corners(
     value: Mapping[str, Any], size: tuple[float, float] | None, place: str
 ) -> tuple[float, float, float, float]:
-    """The box as fractions."""
+    """Return the box of a region as fractions."""
     if "points" in value:
         points = points_of(value["points"], place)
     elif "radiusX" in value:
@@ -127,8 +127,8 @@ def _turned(
     degrees: float,
     size: tuple[float, float] | None,
 ) -> list[tuple[float, float]]:
-    """Corners, in percent, of a rectangle turned clockwise around its upper left corner. Angles are
-    those of pixels, which percents of a wide image aren't.
+    """Return the corners, in percent, of a rectangle rotated clockwise around its top left corner.
+    The angle is in pixel space, since percent of width and height differ.
     """
     height, width = size or (1.0, 1.0)
     (x, y), (across, down) = corner, sides

@@ -1,4 +1,4 @@
-"""LabelMe's JSON: a file an image, beside it, with shapes in pixels counted from 0."""
+"""LabelMe's JSON: one file per image, beside it, with shapes in pixels counted from 0."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 def labelme(config: LabelMe) -> dict[str, Source]:
-    """The splits that have folders, or one named "all".
+    """Return the splits that have folders, or one named "all".
 
     Raises:
-        DataError: there is no file of LabelMe, one is no JSON, a shape lacks its label or its
+        DataError: there is no file of LabelMe, a file isn't JSON, a shape lacks its label or its
             points, no image is there, or a class is unknown.
     """
     files = open_files(config.path, list(SPLITS))
@@ -62,7 +62,7 @@ def labelme(config: LabelMe) -> dict[str, Source]:
 
 def _image(files: Files, name: str, content: Mapping[str, Any]) -> Labeled:
     place = files.locate(name)
-    # The path is seen from the JSON file, on the machine where it was made.
+    # The path is relative to the JSON file, on the machine of the tool.
     path = posixpath.join(posixpath.dirname(name), str(content.get("imagePath") or ""))
     items = [
         _item(shape, f"{place}: shape {position + 1}")

@@ -1,4 +1,4 @@
-"""Refusal of data that leaves nothing to learn."""
+"""Errors about data without anything to learn."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cvpipe.errors import DataError, counted
 
 
 def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
-    """Refuse a source that lost most of the objects of a split to faults.
+    """Raise an error if most objects of a split are invalid.
 
     Raises:
-        DataError: more of them were lost than are left, or none is left to train on.
+        DataError: more objects were dropped than kept, or none is left for training.
     """
     train = splits["train" if "train" in splits else "all"]
     refuse_unlearnable(place, train)
@@ -33,10 +33,10 @@ def refuse_lost_objects(place: str, splits: Mapping[str, Source]) -> None:
 
 
 def refuse_unlearnable(place: str, train: Source) -> None:
-    """Refuse a training split without anything to learn.
+    """Raise an error if a training split has nothing to learn.
 
     Raises:
-        DataError: an annotation knows of nothing to learn.
+        DataError: an annotation counts 0 learnable items.
     """
     for annotation in train.annotations:
         if annotation.learnable(train.records, train.annotations) == 0:

@@ -1,4 +1,4 @@
-"""Lists of files: what a folder or an archive holds, without what systems and editors leave there.
+"""Lists of the files in a folder or an archive, without hidden files and leftovers of systems.
 
 A name is a path below the root, with / between its parts.
 """
@@ -16,7 +16,7 @@ from cvpipe.errors import counted
 
 log = logging.getLogger(__name__)
 
-# Nobody makes these: macOS, Windows, Synology and Linux do. In lower case.
+# Made by macOS, Windows, Synology and Linux, not by users. In lower case.
 _LEFTOVERS = frozenset(
     (
         "__macosx",
@@ -36,17 +36,15 @@ class Listing(NamedTuple):
     """Content of a folder or an archive."""
 
     files: list[str]
-    """Names of files, in order."""
+    """Names of files, sorted."""
     folders: frozenset[str]
     """Names of folders, empty ones too; "" is the root."""
     aliases: dict[str, str]
-    """Folders, reached through links, whose files are listed under another folder's name: that
-    name.
-    """
+    """Linked folders whose files are listed under another name, mapped to that name."""
 
 
 def list_entries(root: Path, files: Iterable[str], folders: Iterable[str]) -> Listing:
-    """List an archive by the names of its entries."""
+    """List an archive from the names of its entries."""
     kept, leftovers = [], set()
     for name in files:
         leftover = _leftover_in(name)
@@ -63,8 +61,8 @@ def list_entries(root: Path, files: Iterable[str], folders: Iterable[str]) -> Li
 
 
 def list_folder(root: Path) -> Listing:
-    """List a folder and all below it. Links to folders are followed, after the folders that are no
-    links, and each real folder is listed once.
+    """List a folder recursively. Links to folders are followed last, and each real folder is listed
+    once.
     """
     files, folders, leftovers = list[str](), [""], list[str]()
     names = {_identity(os.fspath(root)): ""}
@@ -94,7 +92,7 @@ def list_folder(root: Path) -> Listing:
                     waiting.append(name)
 
     walk("")
-    # It grows while links lead to links.
+    # The list grows while links lead to links.
     for link in links:
         if enter(link):
             folders.append(link)
@@ -105,7 +103,7 @@ def list_folder(root: Path) -> Listing:
 
 
 def is_leftover(part: str) -> bool:
-    """True if a file or folder of this name is hidden, or made by a system for itself."""
+    """Return True if a name is hidden or belongs to an operating system."""
     return part.startswith(".") or part.casefold() in _LEFTOVERS
 
 
@@ -148,7 +146,7 @@ def _warn_of_leftovers(root: Path, leftovers: list[str]) -> None:
 
 
 def _warn_of_aliases(root: Path, aliases: dict[str, str]) -> None:
-    # A link to a folder that it lies in adds nothing.
+    # A link to one of its own parents adds nothing.
     others = [alias for alias, name in aliases.items() if not f"{alias}/".startswith(name)]
     if others:
         log.warning(

@@ -1,8 +1,7 @@
-"""The labels of mask pictures: which value or color of a pixel is which class, and sentences about
-those that are none.
+"""Labels of mask images: the mapping from pixel values or colors to classes, and its errors.
 
-A pixel's value is what its place in a table of labels is: a gray value or a place in a palette, or
-a color as R + 2⁸·G + 2¹⁶·B.
+A pixel's value is a gray value, a palette index, or a color as R + 2⁸·G + 2¹⁶·B. It is the index
+into a table of labels.
 """
 
 from __future__ import annotations
@@ -27,50 +26,49 @@ from cvpipe.geometry.masks import IGNORED
 log = logging.getLogger(__name__)
 
 GRAY = ("1", "L", "LA", "I", "I;16")
-# What Pillow multiplies the values of a PNG of fewer than 8 bits by.
+# Pillow's factor for the values of a PNG of fewer than 8 bits.
 SCALES = {"L;2": 85, "L;4": 17}
 _GRAY = (
     "the mask is gray, but the classes have colors, and not those: leave the colors out of"
     " data.source.classes if the mask's values are the classes' positions"
 )
-# Masks that are looked at before anything else: a second or two for pictures of a megapixel.
+# Number of masks to inspect first: a second or two for images of a megapixel.
 FIRST_MASKS = 100
-# So many tell that a class they don't show is rare.
+# After so many masks, a class in none of them is rare.
 _TELLING = 20
 _SHOWN = 8
-# Nobody chooses so many: they come from compression with loss, or from scaling that mixes
-# neighbors.
+# So many unknown values come from lossy compression, or from scaling that blends neighbors.
 _TOO_MANY = 64
 
 
-# Two are the same only if they are one.
+# Compared by identity.
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskValues:
     """Mapping from the pixel values of masks to classes."""
 
     labels: np.ndarray
-    """uint16, [2¹⁶] or for colors [2²⁴]: the label + 1 of each value, 0 where it has none."""
+    """uint16, [2¹⁶] or for colors [2²⁴]: the label + 1 of each value, 0 for unknown values."""
     by_color: bool
     """True if values are colors."""
     names: Mapping[int, str]
-    """By value, the classes' names."""
+    """Class names by value."""
     ignored: Sequence[int]
     """Values that mean IGNORED."""
 
 
 def values_of_colors(config: Masks) -> MaskValues:
-    """The classes' colors, and those that are ignored."""
+    """Return the mapping of the classes' colors and of ignored colors."""
     names = {_packed(str(known.color)): known.name for known in config.classes}
     return _mask_values(names, [_packed(color) for color in config.ignore_colors], by_color=True)
 
 
 def values_of_indices(names: Sequence[str], ignored: Sequence[int], first: int = 0) -> MaskValues:
-    """Classes by their numbers, counted from `first`, and numbers that are ignored."""
+    """Return the mapping of class ids, counted from `first`, and of ignored values."""
     return _mask_values(dict(enumerate(names, first)), ignored, by_color=False)
 
 
 def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_color: bool) -> MaskValues:
-    # Zeros take no memory until they are written to.
+    # Zeros take no memory until they are written.
     labels = np.zeros(2**24 if by_color else 2**16, np.uint16)
     labels[list(names)] = np.arange(1, len(names) + 1)
     labels[list(ignored)] = IGNORED + 1
@@ -78,11 +76,10 @@ def _mask_values(names: Mapping[int, str], ignored: Sequence[int], by_color: boo
 
 
 def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
-    """A mask's labels, uint8 [H, W, 1], from the bytes of its file.
+    """Return a mask's labels, uint8 [H, W, 1], from the bytes of its file.
 
     Raises:
-        DataError: it is damaged, of another kind than `known`, or some pixels have a value without
-            meaning.
+        DataError: it is damaged, of another kind than `known`, or has unknown values.
     """
     labels, unknown_values = look_up(open_mask(encoded), known)
     if unknown_values:
@@ -93,7 +90,7 @@ def labels_of(encoded: bytes, known: MaskValues) -> np.ndarray:
 
 
 def open_mask(encoded: bytes) -> Image.Image:
-    """The picture in a file, decoded; raises DataError where there is none."""
+    """Decode the image in a file; raises DataError if it can't be decoded."""
     try:
         picture = Image.open(io.BytesIO(encoded), formats=("PNG", "BMP", "WEBP", "JPEG"))
         if picture.width * picture.height > MAX_PIXELS:
@@ -101,12 +98,12 @@ def open_mask(encoded: bytes) -> Image.Image:
                 f"the mask's header says {picture.width} x {picture.height} pixels; allowed are"
                 f" {MAX_PIXELS:,} in all"
             )
-        # Decoding forgets it.
+        # Decoding loses this.
         stored = str(picture.tile[0][3]) if picture.tile else ""
         picture.info["scale"] = SCALES.get(stored, 1)
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
-    # Each decoder has its own way to fail.
+    # Each decoder has its own exceptions.
     except (
         OSError,
         SyntaxError,
@@ -127,18 +124,16 @@ def open_mask(encoded: bytes) -> Image.Image:
 def refuse_unknown_values(
     masks: int, read: Callable[[int], bytes], locate: Callable[[int], str], known: MaskValues
 ) -> None:
-    """Looks at some masks, evenly spaced over all; those that are damaged are passed over.
-
-    Classes that none shows are warned of.
+    """Inspect some masks, evenly spaced over all; skip damaged ones. Warns of missing classes.
 
     Args:
-        masks: how many there are.
-        read: a number to the bytes of the mask's file.
-        locate: a number to what to call it.
+        masks: number of masks.
+        read: maps a number to the bytes of the mask's file.
+        locate: maps a number to the mask's name in messages.
 
     Raises:
-        DataError: some have values without meaning, or are of another kind than `known`, or none
-            shows a class, or a second one, where pixels are ignored.
+        DataError: masks have unknown values or are of another kind than `known`; or some pixels are
+            ignored and all others have the same class.
     """
     unknown_values, pixels, strange, looked = (
         Counter[int](),
@@ -147,8 +142,7 @@ def refuse_unknown_values(
         0,
     )
     first = evenly_spaced(masks, FIRST_MASKS).tolist()
-    # The second class may be a rare one: before it is said that there is none, all masks are looked
-    # at.
+    # The second class may be rare, so inspect all masks before raising an error.
     for number in [*first, *sorted({*range(masks)}.difference(first))]:
         lacks_classes = _lacks_a_second_class(pixels, known) or _all_ignored(pixels)
         if looked >= len(first) and (unknown_values or not lacks_classes):
@@ -189,7 +183,7 @@ def refuse_unknown_values(
         more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
         log.warning(
             "no pixel of %s%s in %s looked at, such as %s; add some, or the scores of these classes"
-            " will mean little",
+            " will be unreliable",
             ", ".join(unseen[:_SHOWN]),
             more,
             counted(looked, "mask"),
@@ -198,8 +192,8 @@ def refuse_unknown_values(
 
 
 def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
-    """True if the masks contain ignored pixels and exactly one class although several are declared.
-    `pixels` counts pixels by their label + 1.
+    """Return True if the masks contain ignored pixels and exactly one class although several are
+    declared. `pixels` are counts by label + 1.
     """
     return (
         len(known.names) > 1
@@ -209,7 +203,7 @@ def _lacks_a_second_class(pixels: np.ndarray, known: MaskValues) -> bool:
 
 
 def _all_ignored(pixels: np.ndarray) -> bool:
-    """True if all pixels, counted by their label + 1, are ignored."""
+    """Return True if all pixels, counted by label + 1, are ignored."""
     return bool(pixels[IGNORED + 1] > 0 and not pixels[: IGNORED + 1].any())
 
 
@@ -235,14 +229,14 @@ def _one_class_in_words(pixels: np.ndarray, known: MaskValues) -> str:
 
 
 def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
-    """Say how to make an ignored value a class; `shown` is the value of the class that is seen."""
+    """Return advice on making an ignored value a class; `shown` is the value of the only class."""
     if known.by_color:
         return "take it out there and write it as that class's `color` in data.source.classes"
     anew = "save the masks anew with the classes' positions as values"
     ignored = known.ignored[0]
     if max(shown, ignored) > 255:
         return anew
-    # Positions can't leave values out, colors can.
+    # Classes by index need every value, classes by color don't.
     other = next(value for value in known.names if value != shown)
     grays = {shown: f"{shown:02X}" * 3, other: f"{ignored:02X}" * 3}
     classes = ", ".join(
@@ -257,11 +251,11 @@ def _how_to_read_ignored(shown: int, known: MaskValues) -> str:
 
 
 def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counter[int]]:
-    """Of every pixel the label + 1, uint16 [H, W], 0 where its value has no meaning; and how many
-    pixels have each such value.
+    """Return the label + 1 of every pixel, uint16 [H, W], 0 for unknown values; and the number of
+    pixels with each unknown value.
 
     Raises:
-        DataError: values are expected and the picture has colors, or the other way round.
+        DataError: values are expected and the mask has colors, or vice versa.
     """
     is_gray = picture.mode in GRAY
     if known.by_color and picture.mode.startswith("I"):
@@ -275,7 +269,7 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
     values = _colors(picture) if known.by_color else _indices(picture)
     labels = known.labels[values]
     strange = values[labels == 0]
-    # A stray value beside colors of classes is unknown like any other.
+    # A gray value besides class colors is unknown.
     if (
         known.by_color
         and is_gray
@@ -288,8 +282,8 @@ def look_up(picture: Image.Image, known: MaskValues) -> tuple[np.ndarray, Counte
 
 
 def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: MaskValues) -> str:
-    """Values without meaning, with their share of so many pixels, what is nearest, and how to map
-    or ignore them.
+    """Describe unknown values: shares of the pixels, nearest classes, and how to map or ignore
+    them.
     """
     told = [value for value, _ in unknown_values.most_common(_SHOWN)]
     what = "color" if known.by_color else "value"
@@ -325,13 +319,13 @@ def unknown_values_in_words(unknown_values: Counter[int], pixels: int, known: Ma
 
 
 def _colors(picture: Image.Image) -> np.ndarray:
-    # Pillow keeps three channels as four: this is the fast way out.
+    # Pillow stores three channels as four; this is the fast conversion.
     return np.asarray(picture.convert("RGBA")).view("<u4")[..., 0] & 0xFFFFFF
 
 
 def _indices(picture: Image.Image) -> np.ndarray:
-    # Alpha says nothing of classes. A PNG has at most 16 bits; Pillow may give them as 32, and one
-    # bit as bool.
+    # Alpha is no class. A PNG has at most 16 bits; Pillow may return them as 32, and one bit as
+    # bool.
     gray = picture.getchannel("L") if picture.mode == "LA" else picture
     values = np.asarray(gray).astype(
         np.uint16 if picture.mode.startswith("I") else np.uint8, copy=False
@@ -352,7 +346,7 @@ def _share(share: float) -> str:
 
 
 def _nearest(value: int, known: MaskValues) -> str:
-    """The class whose color is nearest, in RGB; nothing for indices, which have no such order."""
+    """Describe the class with the nearest color in RGB; "" for indices, which have no distance."""
     if not known.by_color:
         return ""
     red_green_blue = np.array(

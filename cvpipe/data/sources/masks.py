@@ -1,5 +1,5 @@
-"""Images with masks, pictures whose pixels are classes, in a folder or a zip archive; a mask has
-its image's name but for the extension, and a suffix that the pipeline names.
+"""Images with masks. A mask is an image whose pixels are classes. It has its image's name, apart
+from the extension and an optional suffix.
 """
 
 from __future__ import annotations
@@ -39,12 +39,11 @@ class _Pair(NamedTuple):
 
 
 def masks(config: Masks) -> dict[str, Source]:
-    """The splits that have folders; records hold the images' bytes and their masks, unread until
-    they are asked for.
+    """Return the splits that have folders. Files are read on demand.
 
-    An image without a mask, or a mask without an image, is left out and named in a warning. Some
-    masks are looked at here, so that a value without meaning stops a run before it starts; in
-    others it makes a record a bad one.
+    An image without a mask, or a mask without an image, is left out with a warning. Some masks are
+    inspected here, so that unknown values stop a run before it starts; an unknown value in another
+    mask makes it a bad record.
 
     Raises:
         DataError: no image has a mask, or masks have values or colors that no class has.
@@ -110,7 +109,7 @@ def _pairs(files: Files, folders: MaskFolders) -> list[_Pair]:
 
 
 def _advice(images: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """Say what to do where no mask has its image's name."""
+    """Return advice for data in which no mask has an image's name."""
     suffixes = Counter(
         mask[len(stem) :]
         for mask in found

@@ -1,4 +1,4 @@
-"""Several sources as one: classes joined by name, splits by what they are for."""
+"""Several sources as one: classes are joined by name, splits by purpose."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
-    """Return the union of the children's splits; classes stand in the order in which they first
-    appear.
+    """Return the union of the children's splits; classes are in the order of their first
+    appearance.
 
     Raises:
         DataError: the annotations of the children can't be joined.
@@ -43,7 +43,7 @@ def _kinds(sources: Sequence[Source]) -> list[type[Annotation]]:
 
 
 def _joined(parts: Sequence[Source]) -> Source:
-    """Records are numbered through, one part after the other."""
+    """Concatenate the records of all parts."""
     sizes = [int(part.records.max(initial=-1)) + 1 for part in parts]
     starts = np.cumsum([0, *sizes[:-1]])
     readers = _alike([part.read_record for part in parts])
@@ -77,8 +77,8 @@ def _joined(parts: Sequence[Source]) -> Source:
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:
-    """Readers whose examples can be batched together: pixels where all have pixels of as many
-    channels, else encoded bytes.
+    """Return readers whose examples can be batched together: all pixels if the readers have pixels
+    of the same number of channels, else all encoded bytes.
     """
     kinds = {_channels(read) for read in readers}
     return readers if len(kinds) == 1 else [_encoded(read) for read in readers]
@@ -91,7 +91,7 @@ def _channels(read: Reader) -> int | None:
 
 
 def _encoded(read: Reader) -> Reader:
-    """The same images as bytes; PNG loses nothing."""
+    """Encode the images of a reader as PNG, which is lossless."""
 
     def encoded(record: tf.Tensor) -> Example:
         example = read(record)

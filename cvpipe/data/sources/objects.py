@@ -1,6 +1,6 @@
-"""Objects as they stand in the files: checked, clipped, counted.
+"""Checking, clipping and counting of objects from annotation files.
 
-Dimensions: R records of the underlying files, A annotations as they stand in the files.
+Dimensions: R records of the underlying files, A annotations in the files.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CLIPPED = "clipped to the image"
 REPEATED = "repeated, left out"
 WITHOUT_IMAGE = "of a missing image, left out"
 LOSSES = (INVERTED, WITHOUT_AREA, OUTSIDE, IN_PIXELS)
-"""Faults that take objects which were meant to be learned."""
-# A decimal fraction of six digits passes 1 without anything being wrong.
+"""Faults that drop objects."""
+# A decimal fraction of six digits may exceed 1 by rounding.
 _TOLERANCE = 1e-5
 
 
@@ -40,18 +40,18 @@ def collect(
     more: Mapping[str, np.ndarray] | None = None,
     frames: Frames | None = None,
 ) -> Boxes:
-    """Make the objects of a format from its annotations as they stand in the files.
+    """Make `Boxes` from the annotations of a format.
 
-    Boxes that reach out of the image are clipped; inverted ones, such without area, outside the
-    image, or repeated (of the same class) are left out. Both are counted by file.
+    Boxes that extend beyond the image are clipped. Boxes that are inverted, empty, outside the
+    image or repeated (with the same class) are dropped. Both are counted by file.
 
     Args:
         files: [R], names of the records' annotations.
-        record: int64 [A], the record of each; those of a record stay in their order.
+        record: int64 [A], the record of each annotation.
         boxes: float64 [A, 4], ymin, xmin, ymax, xmax as fractions of the image.
         labels, crowd, area: [A], as in `Boxes`.
-        place: an annotation's number, 0 … A − 1, to its name in an error.
-        faults: those that are known already.
+        place: maps an annotation's number, 0 … A − 1, to its name in errors.
+        faults: already known faults.
         more: further columns, [A, …] each, as in `Boxes`.
         frames: of the records, as in `Boxes`.
 
@@ -70,7 +70,7 @@ def collect(
     clipped = np.clip(boxes, 0, 1).astype(np.float32)
     sides, shown = boxes[:, 2:] - boxes[:, :2], clipped[:, 2:] - clipped[:, :2]
     outside = (boxes[:, :2] >= 1).any(1) | (boxes[:, 2:] <= 0).any(1)
-    # A box is counted as the first of these that holds.
+    # A box is counted under its first fault in this order.
     wrong = {
         INVERTED: (sides < 0).any(1),
         WITHOUT_AREA: (sides == 0).any(1) | (shown <= 0).any(1) & ~outside,

@@ -22,12 +22,12 @@ _MARKS = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 
 def one_hot_csv(config: OneHot) -> dict[str, Source]:
-    """The split of each table. An image that is missing stays a record, a bad one; rows of no class
-    or of several are left out and counted.
+    """Return the split of each table. A missing image is a bad record. Rows without a class or with
+    several are left out and counted.
 
     Raises:
         DataError: a table is missing, a cell is neither 0 nor 1, no row has one class, two rows
-            name an image, or a table has other classes than the training table.
+            have the same image, or classes differ from those of the training table.
     """
     files = open_files(config.path, list(config.files.values()))
     labels = {split: _labels(files, name, config) for split, name in config.files.items()}
@@ -88,7 +88,7 @@ def _is_marked(table: Table, line: int, cells: list[str], at: int) -> bool:
 
 
 def _image(files: Files, table: str, path: str) -> str:
-    """The name of an image: beside the table, or as seen from the place."""
+    """Return the name of an image, relative to the table or to the folder or archive."""
     beside = posixpath.join(posixpath.dirname(table), path)
     return files.find(beside) or files.find(path) or plain_path(beside)
 

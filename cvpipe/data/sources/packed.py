@@ -1,6 +1,6 @@
-"""Packed data, as `cvpipe data pack` writes it: annotations in memory, images read by number.
+"""Packed data from `cvpipe data pack`: annotations in memory, random access to images.
 
-Dimensions: R records of a split; they stand in another order than its examples.
+Dimensions: R records of a split, in another order than its examples.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ from cvpipe.errors import DataError
 from cvpipe.storage import address, file_names, is_bucket, read_file
 from cvpipe.user_paths import find_path
 
-# Files of columns that are read at once.
+# Columns files that are read in parallel.
 _AT_ONCE = 32
 
 
 def packed(config: Packed) -> dict[str, Source]:
-    """The splits that were packed. Reads every file of columns; images are checked as they are
-    read.
+    """Return the packed splits. Reads every columns file; images are verified when they are read.
 
     Raises:
-        DataError: there is no packed data, files are missing or damaged, or it is annotated in
-            another way than the task asks for.
+        DataError: there is no packed data, files are missing or damaged, or the annotations don't
+            fit the task.
     """
     place = _place(config)
     manifest = read_manifest(place)
@@ -61,7 +60,7 @@ def packed(config: Packed) -> dict[str, Source]:
 
 
 def damaged_files(config: Packed) -> Iterator[tuple[str, bool]]:
-    """Compare all files with the manifest: yield the name of each, and True if it is damaged."""
+    """Verify all files with the manifest: yield each name, and True if the file is damaged."""
     place = _place(config)
     for split in read_manifest(place).splits.values():
         for shard in split.shards:

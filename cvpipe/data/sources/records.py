@@ -1,6 +1,4 @@
-"""Records of TFRecord and ArrayRecord files by number, in any order and from any thread, without
-holding them in memory.
-"""
+"""Random access to the records of TFRecord and ArrayRecord files, from any thread."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from cvpipe.data.sources.tfrecord_index import tfrecord_places
 from cvpipe.data.sources.zip_entries import read_at
 from cvpipe.errors import DataError
 
-# Examples in memory while labels are read: with their images, about 30 MB of ImageNet's.
+# Examples in memory while labels are read: about 30 MB for ImageNet.
 RECORDS_AT_ONCE = 256
 
 
@@ -28,11 +26,11 @@ class Part(Protocol):
 
 
 def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callable[[int], bytes]:
-    """A function from a number to the record, counted through all parts.
+    """Return a function from a number to the record, counted through all parts.
 
     Raises:
-        DataError: the format, "tfrecord" or "array_record", is another, or a file is missing or cut
-            off; so does the function.
+        DataError: the format isn't "tfrecord" or "array_record", or a file is missing or truncated.
+            The function raises it, too.
     """
     if file_format == "tfrecord":
         return _tfrecord_reader(parts)
@@ -47,13 +45,13 @@ def record_reader(file_format: str, parts: Sequence[Part], place: str) -> Callab
 def parsed_records(
     read: Callable[[int], bytes], records: int, features: Mapping[str, Any], wanted: str, place: str
 ) -> Iterator[dict[str, Any]]:
-    """The records in order, as `tf.io.parse_example` gives some hundred at a time.
+    """Yield all records in order, parsed by `tf.io.parse_example` in batches of some hundred.
 
     Args:
-        read: from a record's number to its bytes, a `tf.train.Example`.
-        features: what to parse, by name.
-        wanted: what to call it in errors.
-        place: where the data set lies.
+        read: maps a record's number to its bytes, a `tf.train.Example`.
+        features: features to parse, by name.
+        wanted: their name in errors.
+        place: location of the data set, for errors.
 
     Raises:
         DataError: a record is damaged or lacks a feature.
@@ -62,7 +60,7 @@ def parsed_records(
         examples = [read(record) for record in range(begin, min(begin + RECORDS_AT_ONCE, records))]
         try:
             yield tf.io.parse_example(examples, features)
-        # TensorFlow's message quotes the damaged bytes, which needn't be text.
+        # TensorFlow's message quotes the damaged bytes, which may not be text.
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
             raise DataError(
                 f"{place}: one of {len(examples)} examples, from number {begin} on, is damaged or"
@@ -72,7 +70,7 @@ def parsed_records(
 
 def _tfrecord_reader(parts: Sequence[Part]) -> Callable[[int], bytes]:
     files = [os.fspath(part.filename) for part in parts]
-    # Of each record the number of its file, its offset and its length.
+    # File number, offset and length of each record.
     places = np.concatenate(
         [
             np.insert(tfrecord_places(file, part.skip + part.take)[part.skip :], 0, number, axis=1)

@@ -1,4 +1,4 @@
-"""The common form of every data format: annotated images that can be read by index."""
+"""The common interface of all data formats: annotated images that are read by index."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ Kind = TypeVar("Kind", bound=Annotation)
 
 @dataclasses.dataclass(frozen=True)
 class ReadAhead:
-    """Reading of records before they are asked for, where storage answers slowly."""
+    """Settings for reading records in advance from slow storage."""
 
     block: int
-    """Records that lie side by side and are read as one."""
+    """Number of neighboring records that are read together."""
     examples: int
-    """Examples that are announced before they are needed."""
+    """Number of examples that are announced in advance."""
     announce: Callable[[np.ndarray], None]
-    """Takes records, int64 [n], that will be read soon, and returns at once. Only a hint: whatever
-    becomes of it, `read_record` gives the same. Called from many threads.
+    """Announces records, int64 [n], that will be read soon, and returns at once. A hint only: it
+    doesn't change the result of `read_record`. Called from many threads.
     """
 
 
-# Two are the same only if they are one: arrays have no equality of use here, and one can be a key.
+# Compared and hashed by identity, because arrays have no useful equality.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """One split of a data set, readable in any order.
 
-    Dimensions: N examples, R records of the underlying files; a split is a choice of records.
+    Dimensions: N examples, R records of the underlying files. Examples are a selection of records.
     """
 
     facts: Facts
-    """Names that labels stand for."""
+    """Names of classes and keypoints."""
     annotations: tuple[Annotation, ...]
-    """Each of another kind, for all R records, whichever of them are examples."""
+    """Annotations of different kinds, each for all R records."""
     read_record: Reader
-    """Graph code: a record number (int64 scalar) to its image, as "bytes" or "image", and to the
-    annotations that lie beside it. May fail on a bad file.
+    """Graph code: maps a record number (int64 scalar) to its image, as "bytes" or "image", and
+    to annotations that are read with the image. May fail on a bad file.
     """
     name_record: Callable[[int], str]
-    """A record number to a name, the same wherever the data lies: a file's path in the data's
-    folder, or a position in an archive.
+    """Maps a record number to a name that doesn't depend on the location of the data: a path in
+    the data's folder, or a position in an archive.
     """
     locate_record: Callable[[int], str]
-    """A record number to what a person would look for: the name, and where the data lies."""
+    """Maps a record number to the full path, for messages."""
     records: np.ndarray
     """int64 [N]: the record of each example."""
     ahead: ReadAhead | None = None
-    """None where records are read one at a time, in any order."""
+    """None if records are read one at a time."""
     known_digests: np.ndarray | None = None
-    """uint64 [R]: `digests` of the records, where somebody has found them before."""
+    """uint64 [R]: `digests` of the records, if they are known already."""
 
     def __len__(self) -> int:
         return len(self.records)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; a label is a position in them."""
+        """Class names; a label is an index into them."""
         return self.facts.class_names
 
     @property
     def has_places(self) -> bool:
-        """True if some annotation has a place in the image, such as a box."""
+        """Return True if an annotation has positions in the image, such as boxes."""
         return any(annotation.placed for annotation in self.annotations)
 
     def annotation(self, kind: type[Kind]) -> Kind:
@@ -86,14 +86,14 @@ class Source:
     def read(self, index: tf.Tensor) -> Example:
         """Return the example at `index` (int64 scalar, below N). Graph code.
 
-        It holds the image, as "bytes" or "image", and the entries of every annotation. They are as
-        in the files: nobody has yet turned them upright or compared them with the image.
+        It has the image, as "bytes" or "image", and the entries of every annotation as in the
+        files: not rotated upright yet, and not compared with the image.
         """
         return {**self.read_record(tf.gather(self._records, index)), **self.read_held(index)}
 
     def read_held(self, index: tf.Tensor) -> Example:
-        """Return those entries of the example at `index` that annotations hold in memory. Graph
-        code; doesn't fail.
+        """Return the entries of the example at `index` that are in memory. Graph code; doesn't
+        fail.
         """
         record = tf.gather(self._records, index)
         held: Example = {}
@@ -102,7 +102,7 @@ class Source:
         return held
 
     def announce(self, indices: np.ndarray) -> None:
-        """Tell the source, if it reads ahead, of examples that will be read soon, int64 [n]."""
+        """Announce examples that will be read soon, int64 [n], if the source reads ahead."""
         if self.ahead:
             self.ahead.announce(self.records[indices])
 
@@ -118,25 +118,25 @@ class Source:
 
     @functools.cached_property
     def _records(self) -> tf.Tensor:
-        # Outside the graph that asks: the tensor serves all graphs.
+        # Made outside the calling graph, because all graphs share this tensor.
         with tf.init_scope():
             return in_memory(self.records)
 
     def name(self, index: int) -> str:
-        """Return what a person would look for to see the example at `index`."""
+        """Return the full path of the example at `index`, for messages."""
         return self.locate_record(int(self.records[index]))
 
     def names(self) -> list[str]:
-        """Return all names, the same wherever the data lies: an archive may hold another form of
-        Unicode than a folder.
+        """Return all names in a normalized form of Unicode, which archives and folders may write
+        differently.
         """
         return [same_form(self.name_record(record)) for record in self.records.tolist()]
 
     @functools.cached_property
     def digests(self) -> np.ndarray:
-        """Fingerprint of each example, its name and annotations: uint64 [N].
+        """Return a fingerprint of each example's name and annotations: uint64 [N].
 
-        Contents of images, and annotations that lie beside them, are not read.
+        Images, and annotations that are read with them, aren't part of it.
         """
         if self.known_digests is not None:
             return self.known_digests[self.records]
@@ -151,7 +151,7 @@ class Source:
         return hashlib.sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def describe(self, index: int) -> str:
-        """Say in a few words how an example is annotated: its class, or what it shows."""
+        """Describe an example's annotations in a few words."""
         record = int(self.records[index])
         return "; ".join(
             annotation.describe(record, self.read_record, self.facts)
@@ -169,7 +169,7 @@ class Source:
         return np.zeros(len(self.classes), np.int64)
 
     def strata(self) -> np.ndarray:
-        """Return int [N]: examples of one number are held out and limited as of one class."""
+        """Return the stratum of each example, int [N]. Each stratum is split and limited alone."""
         numbers = [annotation.strata(self.records) for annotation in self.annotations]
         if len(numbers) == 1:
             return numbers[0]
@@ -180,10 +180,10 @@ class Source:
         return dataclasses.replace(self, records=self.records[indices])
 
     def relabel(self, class_names: tuple[str, ...]) -> Source:
-        """Return the source with labels that are positions in other class names.
+        """Return the source with labels that are indices into other class names.
 
-        Annotations of other classes are left out. So are examples without a class of their own
-        then; images of which only a part was annotated stay.
+        Annotations of other classes are dropped, and so are examples whose only label is dropped.
+        Images that lose some or all objects are kept.
         """
         number = {name: label for label, name in enumerate(class_names)}
         position = np.array([number.get(name, -1) for name in self.classes], np.int32)
@@ -209,7 +209,7 @@ class Source:
         return dataclasses.replace(self, annotations=limited, known_digests=known)
 
     def _still_known(self, annotations: Sequence[Annotation]) -> np.ndarray | None:
-        """Return the known digests if annotations are still those of before."""
+        """Return the known digests if annotations haven't changed."""
         same = all(now is before for now, before in zip(annotations, self.annotations, strict=True))
         return self.known_digests if same else None
 
@@ -225,11 +225,11 @@ def make_source(
     """Return all records of a format as one source.
 
     Args:
-        facts: names that the data gives.
+        facts: names of classes and keypoints.
         annotations: of all records.
-        records: their number, R.
+        records: R, the number of records.
         read_record, name_record: as in `Source`.
-        locate: a record's name to what a person would look for.
+        locate: maps a record's name to its full path.
     """
     return Source(
         facts,

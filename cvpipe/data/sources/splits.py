@@ -1,5 +1,7 @@
-"""Choices of examples: held out, cut into folds, limited, or of some classes; all by hash, so that
-little moves. A class here is a stratum of the source: all examples may be of one.
+"""Selection of examples: held-out splits, folds, limits, some classes.
+
+Examples are ranked by hash, so the selection changes little when data is added. A class here is a
+stratum of the source.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ Splits = dict[str, Source]
 
 
 def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
-    """Splits a source in two, each class by itself: what stays, and `share` of it held out.
+    """Split a source in two, stratified by class: the rest, and a share of `share`.
 
-    Examples are ranked by a hash of the seed and their name, so that adding some moves few of the
-    others, wherever the data lies. A class always keeps at least one example; both parts keep the
+    Examples are ranked by a hash of the seed and their name, so added examples move few others, and
+    the location of the data doesn't matter. A class keeps at least one example; both parts keep the
     source's order.
     """
     held = np.zeros(len(source), bool)
@@ -34,15 +36,15 @@ def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
 
 
 def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
-    """Splits a source in two: the other folds, and the fold asked for.
+    """Split a source in two: all other folds, and the given fold.
 
-    The folds' sizes differ by one at most, and so do those of each class in them; examples are
-    ranked as in `hold_out`.
+    Sizes of folds differ by at most one, also within each class. Examples are ranked as in
+    `hold_out`.
     """
     chosen = np.zeros(len(source), bool)
     spare = 0
     for members in _ranked(source, _hashes(source, seed)):
-        # What doesn't divide goes to the folds in turn, from class to class.
+        # Remainders go to the folds in turn, continuing from class to class.
         sizes = np.full(fold.of, len(members) // fold.of)
         extra = (spare + np.arange(len(members) % fold.of)) % fold.of
         sizes[extra] += 1
@@ -53,20 +55,18 @@ def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
 
 
 def limit(source: Source, most: int, seed: str) -> Source:
-    """No more than `most` examples: of each class as many as of the others, or all it has; ranked
-    as in `hold_out`.
-    """
+    """Return at most `most` examples, balanced over the classes; ranked as in `hold_out`."""
     hashes, turn = _hashes(source, seed), np.zeros(len(source), np.int64)
     for members in _ranked(source, hashes):
         turn[members] = np.arange(len(members))
-    # Turn by turn each class gives an example while it has any; a last turn that not all can have
-    # goes by hash.
+    # Classes take turns with one example each, while they have any. In the last turn, if it is
+    # incomplete, hashes decide.
     return source.subset(np.sort(np.lexsort((hashes, turn))[:most]))
 
 
 def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Splits:
-    """The examples of some classes, labeled in their order; raises DataError for a class that the
-    data lacks.
+    """Return the examples of some classes, with labels in the order of `classes`; raises DataError
+    for a missing class.
     """
     known = next(iter(splits.values())).classes
     if not known:
@@ -78,7 +78,7 @@ def choose_classes(splits: Splits, classes: tuple[str, ...], place: str) -> Spli
 
 
 def with_test(splits: Splits, share: float, seed: int) -> Splits:
-    """Holds a test split out where there is none; "all" becomes the training split."""
+    """Hold out a test split if there is none; "all" becomes the training split."""
     if "test" in splits:
         return splits
     train, test = hold_out(splits["all" if "all" in splits else "train"], share, f"{seed} test")
@@ -87,9 +87,7 @@ def with_test(splits: Splits, share: float, seed: int) -> Splits:
 
 
 def with_validation(splits: Splits, share: float, seed: int) -> Splits:
-    """Holds a validation split out of the training split where there is none, and the share isn't
-    0.
-    """
+    """Hold out a validation split of the training split if there is none and the share isn't 0."""
     if "validation" in splits or not share:
         return splits
     train, validation = hold_out(splits["train"], share, f"{seed} validation")
@@ -97,14 +95,14 @@ def with_validation(splits: Splits, share: float, seed: int) -> Splits:
 
 
 def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:
-    """Check splits that folders' names tell, given a file of each; "all" is where they tell none.
+    """Check splits found by folder names. `examples` has a file of each; "all" means no split.
 
     Raises:
-        DataError: there is no training split beside others, or files that belong to none.
+        DataError: the training split is missing, or some files belong to no split.
     """
     if len(examples) > 1 and "all" in examples:
         raise DataError(
-            f"{place}: {examples['all']} lies in no split's folder, unlike other files; move it"
+            f"{place}: {examples['all']} is in no split's folder, unlike other files; move it"
             " into a folder named train, val or test"
         )
     if examples and not examples.keys() & {"train", "all"}:
@@ -116,9 +114,7 @@ def check_folder_splits(place: str, examples: Mapping[str, str]) -> None:
 
 
 def warn_of_leaks(place: str, names: Mapping[str, Sequence[str]]) -> None:
-    """Warns of every other split that has some of the training split's images, given the names of
-    each split's.
-    """
+    """Warn of splits that share images with the training split, given the images' names."""
     trained = set(names.get("train", ()))
     for split, listed in names.items():
         both = [name for name in listed if name in trained]

@@ -1,9 +1,9 @@
-"""Stick figures on clutter, with the exact places of their joints; nothing is downloaded.
+"""Stick figures on clutter, with exact joint positions; nothing is downloaded.
 
-An image is a function of (seed, split, number) alone. Its background is a slope of color with noise
-and bars; the figure is drawn over it with smooth edges, and sometimes a bar over the figure. All
-figures face the viewer: their left elbow is to the right of the spine in the image, and so is the
-left knee. A mirror image with left and right swapped is such a figure again.
+An image is a function of (seed, split, number). Its background is a color gradient with noise and
+bars. The figure is drawn over it with smooth edges, and sometimes a bar over the figure. All
+figures face the viewer: their left elbow and knee are to the right of the spine in the image. A
+mirror image with left and right swapped is a valid figure.
 
 Dimensions: N images of H × W pixels and C channels, P joints.
 """
@@ -37,9 +37,9 @@ JOINTS = (
     "left_foot",
     "right_foot",
 )
-# A joint, the joint it hangs on, their distance, and the range of the bone's angle in radians from
-# straight down, positive toward the image's right, which is the figure's left. The angles of hands
-# and feet are added to that of the bone before.
+# Joint, parent joint, their distance, and the range of the bone's angle in radians from straight
+# down, positive toward the image's right (the figure's left). Angles of hands and feet are relative
+# to the parent bone.
 BONES = (
     ("neck", "hip", 0.9, (np.pi - 0.35, np.pi + 0.35)),
     ("head", "neck", 0.45, (np.pi - 0.3, np.pi + 0.3)),
@@ -66,7 +66,7 @@ SHADES = 35
 
 @functools.lru_cache(maxsize=1)
 def stick_figures(config: StickFigures) -> dict[str, Source]:
-    """Return the splits "train", "validation" and "test"; images are uint8 [H, W, C] and stay in
+    """Return the splits "train", "validation" and "test"; images, uint8 [H, W, C], stay in
     memory.
     """
     return {split: _source(split, config) for split in SPLITS}
@@ -75,8 +75,8 @@ def stick_figures(config: StickFigures) -> dict[str, Source]:
 def draw_figure(
     config: StickFigures, split: str, number: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw one image: uint8 [H, W, C], its joints' places float64 [P, 2] (y, x in pixels from the
-    upper left corner) and their visibility int32 [P].
+    """Draw one image: uint8 [H, W, C], the joints' positions float64 [P, 2] (y, x in pixels from
+    the top left corner) and their visibility int32 [P].
     """
     random = np.random.default_rng([config.seed, SPLITS.index(split), number])
     canvas = _background(random, config.size)
@@ -125,8 +125,8 @@ def _name(split: str, number: int) -> str:
 
 
 def _pose(random: np.random.Generator, config: StickFigures) -> tuple[float, np.ndarray]:
-    """Return the length of a bone of 1, in pixels, and the joints' places, float64 [P, 2] in
-    pixels; all of the figure is inside the image.
+    """Return the scale in pixels per unit length and the joints' positions, float64 [P, 2] in
+    pixels. The whole figure is inside the image.
     """
     places, angles = {"hip": np.zeros(2)}, {"hip": 0.0}
     for child, parent, length, (low, high) in BONES:
@@ -145,7 +145,7 @@ def _pose(random: np.random.Generator, config: StickFigures) -> tuple[float, np.
 def _paint_figure(
     random: np.random.Generator, canvas: np.ndarray, joints: np.ndarray, unit: float
 ) -> None:
-    # Of three colors the one that is easiest to see.
+    # The most visible of three colors.
     drawn = random.uniform(0, 255, (3, 3))
     color = drawn[np.argmax(np.linalg.norm(drawn - canvas.mean((0, 1)), axis=1))]
     shades = random.uniform(-SHADES, SHADES, (len(BONES) + 1, 1))
@@ -173,7 +173,7 @@ def _background(random: np.random.Generator, size: tuple[int, int]) -> np.ndarra
 
 
 def _bar(random: np.random.Generator, size: tuple[int, int], center: np.ndarray) -> np.ndarray:
-    """Return how much of each pixel a bar around a place covers, float32 [H, W] in 0…1."""
+    """Return the coverage of each pixel by a bar around a point, float32 [H, W] in 0…1."""
     angle, reach = random.uniform(0, np.pi), random.uniform(0.05, 0.2) * min(size)
     along = reach * np.array([np.sin(angle), np.cos(angle)])
     breadth = random.uniform(0.03, 0.06) * min(size)
@@ -185,7 +185,7 @@ def _bar(random: np.random.Generator, size: tuple[int, int], center: np.ndarray)
 def _paint(
     canvas: np.ndarray, first: np.ndarray, last: np.ndarray, radius: float, color: np.ndarray
 ) -> None:
-    """Paint a line between two places with round ends onto a canvas [H, W, C]."""
+    """Paint a line with round ends between two points onto a canvas [H, W, C]."""
     low = np.maximum(np.floor(np.minimum(first, last) - radius - 1), 0).astype(int)
     high = np.ceil(np.maximum(first, last) + radius + 1).astype(int)
     here = canvas[low[0] : high[0], low[1] : high[1]]

@@ -1,5 +1,5 @@
-"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index where its files lie;
-images stay encoded.
+"""Data sets of TensorFlow Datasets (tensorflow.org/datasets), read by index from its files.
+Images stay encoded.
 
 Dimensions: R records of a split, in the order of its expression.
 """
@@ -45,14 +45,13 @@ AnyTfds = TfdsLabels | TfdsObjects | TfdsMasks
 
 
 def tfds(config: AnyTfds) -> dict[str, Source]:
-    """The splits that the pipeline names.
+    """Return the splits that the pipeline names.
 
-    Opening them reads every record once, for its label or objects, or some records for their masks.
+    Reads the label or objects of every record, or the masks of some records.
 
     Raises:
         DataError: the data set, a split or a feature isn't there, files are damaged, an example has
-            no label, or masks have values that
-            no class has.
+            no label, or masks have values that no class has.
     """
     info = _prepared(config).info
     classes = _classes(info, config)
@@ -66,7 +65,7 @@ def tfds(config: AnyTfds) -> dict[str, Source]:
 
 
 def _prepared(config: Tfds) -> Any:
-    """The builder, with its files on disk."""
+    """Return the builder of a data set on disk."""
     import tensorflow_datasets
 
     try:
@@ -90,10 +89,10 @@ def _prepared(config: Tfds) -> Any:
         )
     if not builder.is_prepared():
         try:
-            # It tells what it does on stdout, which is kept for answers.
+            # It prints its progress to stdout, which is reserved for results.
             with contextlib.redirect_stdout(sys.stderr):
                 builder.download_and_prepare()
-        # What other people's loading code and servers fail with can't be foreseen.
+        # Code of data sets and servers may raise anything.
         except Exception as error:
             raise DataError(
                 f"{builder.info.full_name} can't be fetched: {_beginning(error)}"
@@ -119,7 +118,7 @@ def _folder(config: Tfds) -> str:
 
 
 def _classes(info: Any, config: AnyTfds) -> tuple[str, ...]:
-    """The classes' names, once the features are what they should be."""
+    """Check the features, and return the class names."""
     from tensorflow_datasets import features as kinds
 
     features = dict(info.features) if isinstance(info.features, kinds.FeaturesDict) else {}
@@ -156,13 +155,13 @@ def _classes(info: Any, config: AnyTfds) -> tuple[str, ...]:
 
 
 def _mask_classes(info: Any, mask: Any, config: TfdsMasks) -> tuple[str, ...]:
-    """The names of a mask's classes, once the feature is a mask."""
+    """Check that the feature is a mask, and return the class names."""
     if mask.shape[-1] != 1 or mask.np_dtype not in (np.uint8, np.uint16):
         raise DataError(
             f"data.source.mask: {info.full_name} has '{config.mask}' as {np.dtype(mask.np_dtype)}"
             f" of {mask.shape[-1]} channels; a mask has one, of uint8 or uint16"
         )
-    # Some masks bring the names of their values.
+    # Some mask features have names for their values.
     classes = config.classes or tuple(getattr(mask, "names", None) or ())
     if not 0 < len(classes) <= IGNORED:
         raise DataError(
@@ -173,7 +172,7 @@ def _mask_classes(info: Any, mask: Any, config: TfdsMasks) -> tuple[str, ...]:
 
 
 def _instructions(info: Any, split: str, expression: str) -> list[Any]:
-    """Return the file instructions of a split expression: the records to read of each file, in
+    """Return the file instructions of a split expression: the records to read from each file, in
     order.
     """
     try:
@@ -192,7 +191,7 @@ def _instructions(info: Any, split: str, expression: str) -> list[Any]:
 
 
 def _positions(info: Any, instructions: list[Any]) -> list[tuple[str, range]]:
-    """For each instruction, the data set's own split it reads, and the positions there."""
+    """Return, for each instruction, the data set's own split and the positions in it."""
     begins = {}
     for split in info.splits.values():
         lengths = split.shard_lengths
@@ -289,7 +288,7 @@ def _image_and_mask(read: Callable[[int], bytes], config: TfdsMasks, known: Mask
         parsed = tf.io.parse_single_example(read_in_python(read, record), wanted)
         encoded = parsed[config.image]
         mask = mask_in_python(lambda encoded: labels_of(encoded, known), parsed[config.mask])
-        # TensorFlow Datasets turns neither: a mask lies over its image as that is stored.
+        # TensorFlow Datasets rotates neither, so a mask refers to the stored image.
         return {"bytes": encoded, "mask": upright(mask, stored_orientation(encoded))}
 
     return read_record

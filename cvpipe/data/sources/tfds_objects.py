@@ -1,7 +1,7 @@
-"""Objects of TensorFlow Datasets, as voc and coco have them: a sequence of boxes with labels, in
-the records beside the image.
+"""Objects of TensorFlow Datasets, such as voc and coco: a sequence of boxes with labels in the
+records.
 
-Dimensions: R records, n objects of one.
+Dimensions: R records, n objects of a record.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from cvpipe.data.sources.objects import collect
 from cvpipe.data.sources.records import parsed_records
 from cvpipe.errors import DataError
 
-# What marks an object as neither learned nor scored, as coco and as voc call it.
+# Names of the crowd flag in coco and voc.
 CROWD = ("is_crowd", "is_difficult")
 
 
 def object_classes(feature: Any, where: str) -> tuple[str, ...]:
-    """The names of an objects feature's classes.
+    """Return the class names of an objects feature.
 
     Raises:
-        DataError: it is no sequence of boxes with labels.
+        DataError: it isn't a sequence of boxes with labels.
     """
     from tensorflow_datasets import features as kinds
 
@@ -54,18 +54,18 @@ def read_objects(
     place: str,
     locate: Callable[[str], str],
 ) -> Boxes:
-    """The objects of all records.
+    """Return the objects of all records.
 
     Args:
-        read: from a record's number to its bytes.
-        files: [R], what to call each record.
-        name: the feature's.
-        feature: what `object_classes` takes.
-        place: where the data set lies.
-        locate: says of a record's name where to look for it.
+        read: maps a record's number to its bytes.
+        files: [R], names of the records.
+        name: name of the feature.
+        feature: the feature, as for `object_classes`.
+        place: location of the data set, for errors.
+        locate: maps a record's name to its full path.
 
     Raises:
-        DataError: a record is damaged, or a box isn't of numbers or has no label.
+        DataError: a record is damaged, or a box isn't numeric or has no label.
     """
     parts = dict(feature.feature)
     flags = [flag for flag in CROWD if flag in parts]

@@ -1,7 +1,7 @@
-"""Places of the records of TFRecord files: found by one pass over each file, and then remembered.
+"""Offsets of the records of TFRecord files, found by one pass over each file and then cached.
 
-The index of a file lies in $XDG_CACHE_HOME/cvpipe/tfrecord, or ~/.cache/cvpipe/tfrecord, and counts
-for as long as the file has the same size and time of change.
+The index of a file is in $XDG_CACHE_HOME/cvpipe/tfrecord, or ~/.cache/cvpipe/tfrecord. It is valid
+while the file has the same size and modification time.
 
 Dimensions: R records.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from cvpipe.atomic_write import atomic_write
 from cvpipe.errors import DataError
 
-# Fewer are found as fast as they are remembered.
+# For fewer records, scanning is as fast as a cache.
 LEAST_REMEMBERED = 1_000
 
 
@@ -28,7 +28,7 @@ def tfrecord_places(file: str, records: int) -> np.ndarray:
     """Locate the first R = `records` records of a file: int64 [R, 2], offset and length in bytes.
 
     Raises:
-        DataError: the file can't be read, or ends before.
+        DataError: the file can't be read, or has fewer records.
     """
     try:
         status = Path(file).stat()
@@ -41,7 +41,7 @@ def tfrecord_places(file: str, records: int) -> np.ndarray:
         return known[:records]
     places = _scan(file, records)
     if records >= LEAST_REMEMBERED:
-        # Without a place for it, the next start takes as long.
+        # Without a cache, the next start takes as long.
         with contextlib.suppress(OSError):
             index.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(index) as stream:
@@ -56,7 +56,7 @@ def _index_of(file: str) -> Path:
 
 
 def _remembered(index: Path, stamp: np.ndarray) -> np.ndarray | None:
-    """Return the places of an index; None if there is none, or it is damaged or of another file."""
+    """Return a cached index; None if it is missing, damaged or of another file."""
     try:
         with np.load(index, allow_pickle=False) as stored:
             if not np.array_equal(stored["stamp"], stamp):

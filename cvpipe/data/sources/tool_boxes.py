@@ -1,6 +1,4 @@
-"""Sources of boxes as labeling tools write them: images by a path of the tool's machine, objects
-with a class's name.
-"""
+"""Sources of boxes from labeling tools: paths of the tool's machine, objects with class names."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import warn_of_leaks
 from cvpipe.errors import DataError, suggest
 
-# Label Studio puts it before the name of an uploaded file.
+# Label Studio's prefix of uploaded files.
 _UPLOADED = re.compile("^[0-9a-f]{8}-")
 
 
@@ -33,7 +31,7 @@ class Item(NamedTuple):
     """An object."""
 
     place: str
-    """Name of the object, for errors."""
+    """Name of the object in errors."""
     label: str
     corners: tuple[float, float, float, float]
     """ymin, xmin, ymax, xmax, in pixels counted from 0, or as fractions."""
@@ -44,11 +42,11 @@ class Labeled(NamedTuple):
     """An image with its objects."""
 
     path: str
-    """Path of the image as the tool states it."""
+    """Path of the image as written by the tool."""
     origin: str
-    """Name of the annotations, for counts of faults."""
+    """Name of the annotation file, for counts of faults."""
     extent: tuple[float, float] | None
-    """Height and width as the tool states them, pixels; None where it doesn't."""
+    """Height and width in pixels as written by the tool; None if it doesn't state them."""
     items: list[Item]
     in_fractions: bool = False
     """True if corners are fractions of the image."""
@@ -57,19 +55,19 @@ class Labeled(NamedTuple):
 def tool_source(
     files: Files, config: ToolBoxes, splits: Mapping[str, Sequence[Labeled]], images: str = ""
 ) -> dict[str, Source]:
-    """Make the source of each split; records hold the images' bytes, unread until asked for.
+    """Make the source of each split. Files are read on demand.
 
-    An image that is missing stays a record, a bad one; its objects are left out and counted.
+    A missing image is a bad record; its objects are left out and counted.
 
     Args:
-        files: the place.
+        files: the folder or archive.
         config: its section.
         splits: the images of each split.
-        images: the folder that paths begin at.
+        images: folder that paths are relative to.
 
     Raises:
-        DataError: none of a split's images is there, an image has annotations twice, a coordinate
-            is none, or a class is unknown.
+        DataError: none of a split's images is there, an image is annotated twice, a coordinate is
+            invalid, or a class is unknown.
     """
     last = _by_last(files)
     every = [item for split in splits.values() for image in split for item in image.items]
@@ -84,7 +82,7 @@ def tool_source(
         )
     found = {
         split: [
-            # Beside the annotations first: splits may have images of the same name.
+            # Look beside the annotations first: splits may have images of the same name.
             find_image(files, image.path, images or posixpath.dirname(image.origin), last)
             or find_image(files, image.path, images, last)
             for image in own
@@ -114,9 +112,10 @@ def tool_source(
 def find_image(
     files: Files, path: str, images: str, last: Mapping[str, Sequence[str]]
 ) -> str | None:
-    """Return the name of the image that a tool's path means, given the folder `images` that it
-    begins at: the path as it is, without its first folders, without what an upload put before the
-    name; else the one image of that name, with or without extension, by `last`.
+    """Return the name of the image for a tool's path, relative to the folder `images`.
+
+    Tries the path as written, without its first folders, and without the prefix of an upload; then
+    the only image of that name in `last`, with or without extension.
     """
     address = path.rpartition("?d=")[2] if "?d=" in path else path.partition("?")[0]
     for spelled in dict.fromkeys([path, unquote(address.partition("://")[2] or address)]):
@@ -127,7 +126,7 @@ def find_image(
                 name = files.find(posixpath.join(images, *parts[begin:-1], end))
                 if name:
                     return name
-    # The name alone, wherever it is, if there is one such image.
+    # The file name alone, in any folder, if it is unique.
     for end in ends:
         if len(known := last.get(end, ())) == 1:
             return known[0]
@@ -135,7 +134,7 @@ def find_image(
 
 
 def _by_last(files: Files) -> dict[str, list[str]]:
-    """Images by the last part of their name, with and without extension."""
+    """Return images by the last part of their name, with and without extension."""
     found: dict[str, list[str]] = {}
     for name in filter(is_image, files.names()):
         last = posixpath.basename(name)
@@ -188,7 +187,7 @@ def _source(
 
 
 def _lost(images: Sequence[Labeled], extents: Sequence[Any]) -> dict[str, dict[str, int]]:
-    """Objects of images that are missing or can't be read, by the file that has them."""
+    """Count the objects of missing or unreadable images, by annotation file."""
     counts: dict[str, int] = {}
     for image, extent in zip(images, extents, strict=True):
         if not extent and image.items:
@@ -199,7 +198,7 @@ def _lost(images: Sequence[Labeled], extents: Sequence[Any]) -> dict[str, dict[s
 def _extent(
     files: Files, config: ToolBoxes, image: Labeled, name: str | None
 ) -> tuple[float, float] | None:
-    """Height and width of which corners are a part; None where the image isn't there."""
+    """Return the height and width that corners refer to; None if the image is missing."""
     if name is None:
         return None
     if image.in_fractions:
@@ -208,9 +207,7 @@ def _extent(
 
 
 def split_by_folder(name: str) -> str:
-    """Return the split that the innermost folder named after one stands for; "all" if there is
-    none.
-    """
+    """Return the split of the innermost folder with a split's name; "all" if there is none."""
     folders = name.split("/")[:-1]
     return next((split for split in map(split_of, reversed(folders)) if split), "all")
 
@@ -222,34 +219,34 @@ def around(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, 
 
 
 def number(row: Mapping[str, Any], key: str, place: str) -> float:
-    """Return a coordinate of an entry; raises DataError where it is no finite number."""
+    """Return a coordinate of an entry; raises DataError if it isn't a finite number."""
     value = as_number(row.get(key))
     if value is None or not math.isfinite(value):
         raise DataError(
-            f"{place}: {key} is {row.get(key)!r}, which is no number; mend or remove the object"
+            f"{place}: {key} is {row.get(key)!r}, not a number; mend or remove the object"
         )
     return value
 
 
 def points_of(values: Any, place: str) -> list[tuple[float, float]]:
-    """Return a list of [x, y] as points; raises DataError where it is none."""
+    """Return a list of [x, y] as points; raises DataError for anything else."""
     pairs = values if isinstance(values, list) else []
     if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise DataError(f"{place}: its points are no list of [x, y]; mend or remove the object")
+        raise DataError(f"{place}: its points aren't a list of [x, y]; mend or remove the object")
     return [(number({"x": x}, "x", place), number({"y": y}, "y", place)) for x, y in pairs]
 
 
 def stated(height: Any, width: Any) -> tuple[float, float] | None:
-    """Return the size of an image as a tool states it; None where it states none."""
+    """Return the size of an image as written by a tool; None if it isn't stated."""
     sides = (as_number(height), as_number(width))
     return (sides[0], sides[1]) if sides[0] and sides[1] and min(sides[0], sides[1]) > 0 else None
 
 
 def all_there(files: Files, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the files of each split by the names that they have here.
+    """Yield each split and the name of its file.
 
     Raises:
-        DataError: one is missing.
+        DataError: a file is missing.
     """
     for split, path in names.items():
         name = files.find(path)

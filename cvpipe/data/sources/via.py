@@ -1,6 +1,4 @@
-"""JSON of the VGG Image Annotator: annotations, or a project that has them inside; pixels counted
-from 0.
-"""
+"""JSON of the VGG Image Annotator: annotations or a project; pixels counted from 0."""
 
 from __future__ import annotations
 
@@ -25,11 +23,11 @@ from cvpipe.errors import DataError, suggest
 
 
 def via(config: Via) -> dict[str, Source]:
-    """The split of each file; images without regions stay.
+    """Return the split of each file, including images without regions.
 
     Raises:
-        DataError: a file is missing or no such JSON, a region is damaged, its class can't be told,
-            no image is there, or a class is unknown.
+        DataError: a file is missing or isn't VIA's JSON, a region is damaged, its class is missing
+            or unknown, or no image is there.
     """
     files = open_files(config.path, [*config.files.values(), config.images])
     splits = {split: _images(files, name, config) for split, name in all_there(files, config.files)}
@@ -37,7 +35,7 @@ def via(config: Via) -> dict[str, Source]:
 
 
 def entries_of(content: Any) -> list[dict[str, Any]] | None:
-    """Return the entries of VIA's images; None where the content is not VIA's."""
+    """Return the entries of VIA's images; None if the content isn't VIA's."""
     if isinstance(content, dict):
         content = content.get("_via_img_metadata", content)
     rows = list(content.values()) if isinstance(content, dict) else []
@@ -66,7 +64,7 @@ def _images(files: Files, name: str, config: Via) -> list[Labeled]:
 
 
 def _regions(entry: Mapping[str, Any], place: str) -> list[Mapping[str, Any]]:
-    """The regions of an image: a list, or in VIA 1 a mapping from numbers."""
+    """Return the regions of an image: a list, or in VIA 1 a mapping from numbers."""
     regions = entry["regions"]
     rows = list(regions.values()) if isinstance(regions, dict) else regions
     parts = ("shape_attributes", "region_attributes")
@@ -82,7 +80,7 @@ def _regions(entry: Mapping[str, Any], place: str) -> list[Mapping[str, Any]]:
 
 
 def _attribute(place: str, regions: Iterable[Mapping[str, Any]]) -> str:
-    """The only attribute that regions have."""
+    """Return the only attribute of the regions."""
     known = Counter(key for row in regions for key in row["region_attributes"])
     if len(known) > 1:
         raise DataError(
@@ -96,7 +94,7 @@ def _item(row: Mapping[str, Any], attribute: str, place: str) -> Item:
     attributes = row["region_attributes"]
     value = attributes.get(attribute)
     if isinstance(value, dict):
-        # Boxes that were ticked.
+        # Checkboxes that are ticked.
         value = next((key for key, ticked in value.items() if ticked), None)
     if not isinstance(value, str) or not value.strip():
         hint = f"; {suggest(attribute, attributes)}" if attributes else ""

@@ -1,9 +1,9 @@
 """Pascal VOC's layout (Everingham et al. 2010): an XML file of objects per image, and lists of the
 images of each split.
 
-Pixels count from 1 there, and a box holds its last pixel: from xmin = 1 to xmax = W it is the whole
-image. So it begins at xmin − 1 and ends at xmax; `one_based: false` takes both as they are. Objects
-marked difficult become crowd: neither learned nor scored.
+Pixels are counted from 1, and a box includes its last pixel: xmin = 1 and xmax = W cover the whole
+image. So a box extends from xmin − 1 to xmax; `one_based: false` takes both as they are. Objects
+marked difficult become crowds, which are neither learned nor scored.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class _Image(NamedTuple):
     name: str
     annotations: str
     extent: tuple[float, float] | None
-    """Height and width in pixels, of which coordinates are a part; None where the file is missing
-    or can't be read.
+    """Height and width in pixels that coordinates refer to; None if the file is missing or
+    unreadable.
     """
     is_stated: bool
     """True if the annotations state the extent."""
@@ -53,14 +53,13 @@ class _Image(NamedTuple):
 
 
 def voc(config: Voc) -> dict[str, Source]:
-    """The splits that have lists, or one named "all"; records hold the images' bytes, unread until
-    they are asked for.
+    """Return the splits that have lists, or one named "all". Files are read on demand.
 
-    An image that is missing stays a record, a bad one; its objects are left out and counted.
+    A missing image is a bad record; its objects are left out and counted.
 
     Raises:
         DataError: a list or an annotation is missing or damaged, no image is there, a number is
-            none, or a class is unknown.
+            invalid, or a class is unknown.
     """
     files = open_files(config.path, config.inside)
     pairs = voc_pairs(files, config)
@@ -108,7 +107,7 @@ def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
     ymin, xmin, ymax, xmax = (
         _number(element, f"bndbox/{corner}", place) for corner in ("ymin", "xmin", "ymax", "xmax")
     )
-    # A box that ends where it begins is a stray click, no object of one pixel.
+    # A box that ends where it begins is a stray click, not an object of one pixel.
     if config.one_based and xmin < xmax and ymin < ymax:
         ymin, xmin = ymin - 1, xmin - 1
     difficult = flag_of_text(element.findtext("difficult"), place, "difficult")
@@ -121,12 +120,12 @@ def _number(element: ElementTree.Element, path: str, place: str) -> float:
         return float(text)
     except ValueError:
         raise DataError(
-            f"{place}: {path} is '{text}', which is no number; mend or remove the object"
+            f"{place}: {path} is '{text}', not a number; mend or remove the object"
         ) from None
 
 
 def _extent(tree: ElementTree.Element, place: str) -> tuple[float, float] | None:
-    """Height and width that the annotations say; None where they say none, or 0."""
+    """Return the stated height and width; None if they are missing or 0."""
     if not (tree.findtext("size/height") and tree.findtext("size/width")):
         return None
     height, width = (_number(tree, f"size/{side}", place) for side in ("height", "width"))
@@ -134,7 +133,7 @@ def _extent(tree: ElementTree.Element, place: str) -> tuple[float, float] | None
 
 
 def _own_extent(encoded: bytes, upright: bool) -> tuple[float, float] | None:
-    """Height and width of an image, upright or as it is stored; None where it can't be read."""
+    """Return height and width of an image, upright or as stored; None if it is unreadable."""
     try:
         height, width = upright_extent(tf.constant(encoded)).numpy()
         is_turned = bool(turns(stored_orientation(tf.constant(encoded)))[0])
@@ -146,7 +145,7 @@ def _own_extent(encoded: bytes, upright: bool) -> tuple[float, float] | None:
 
 
 def _frames(images: Sequence[_Image], upright: bool | None) -> Frames:
-    """Frames by the stated sizes; without one, coordinates lie on the upright image."""
+    """Return frames from the stated sizes; without a size, the frame is the upright image."""
     sizes = [image.extent if image.extent and image.is_stated else (0, 0) for image in images]
     unclear = [not image.is_stated if upright is None else upright for image in images]
     return make_frames(np.array(sizes), np.array(unclear))

@@ -1,7 +1,7 @@
 """File layout of a voc source: pairs images with XML files and assigns both to splits.
 
-An image and its XML file have the same path, but for the extension, below the folder of the images
-and below that of the annotations. That path is their key here.
+An image and its XML file have the same relative path without extension, below the folder of images
+and below that of annotations. This path is called their key.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from cvpipe.user_paths import same_form
 
 log = logging.getLogger(__name__)
 
-# Split → what its list may be called. A list of both, as Pascal VOC has, trains where there is none
-# for training alone.
+# Split → names of its list. Pascal VOC's trainval is used if there is no list for training.
 LISTS = {
     "train": ("train.txt", "trainval.txt"),
     "validation": ("val.txt", "valid.txt", "validation.txt"),
@@ -40,11 +39,11 @@ class Pair(NamedTuple):
     annotations: str
     image: str
     has_image: bool
-    """False where the image is missing; `image` is what it would be called."""
+    """False if the image is missing; `image` is its expected name."""
 
 
 class _Folders(NamedTuple):
-    """Folders of images and annotations, and what lies in them by key."""
+    """Folders of images and annotations, and their files by key."""
 
     images: str
     annotations: str
@@ -65,8 +64,8 @@ def voc_pairs(files: Files, config: Voc) -> dict[str, list[Pair]]:
     """Return the pairs of each split, or of one named "all".
 
     Raises:
-        DataError: there is no XML file, a list is empty, there is none of the training split, or an
-            XML file belongs to no split though there are folders of some.
+        DataError: there is no XML file, a list is empty, the training split has no list, or an XML
+            file belongs to no split although there are folders of splits.
     """
     if config.splits:
         return {
@@ -87,8 +86,8 @@ def voc_pairs(files: Files, config: Voc) -> dict[str, list[Pair]]:
 
 
 def _main_folders(files: Files, config: Voc) -> tuple[str, str]:
-    """The folders of images and annotations; the source's own where the pipeline names none,
-    neither of Pascal VOC's is there, and an image lies beside an XML file.
+    """Return the folders of images and annotations. Both are the source's root if the pipeline
+    names none, Pascal VOC's folders don't exist, and an image is beside an XML file.
     """
     given = config.model_fields_set & {"images", "annotations"}
     known = (_inside(config, config.images), _inside(config, config.annotations))
@@ -125,7 +124,7 @@ def _open(files: Files, config: Voc, images: str, annotations: str) -> _Folders:
 
 
 def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
-    """All annotated images; others are counted."""
+    """Return all annotated images; warn of others."""
     if not folders.annotations_of:
         there = sorted({posixpath.dirname(name) or "." for name in _xml_files(files)})
         raise DataError(
@@ -145,7 +144,7 @@ def _every_pair(files: Files, config: Voc, folders: _Folders) -> list[Pair]:
 
 
 def _lists(files: Files, config: Voc) -> dict[str, str]:
-    """The lists that are there, by split."""
+    """Return existing lists by split."""
     folder = _inside(config, config.lists)
     found = {
         split: [name for name in (files.find(posixpath.join(folder, one)) for one in names) if name]
@@ -179,8 +178,8 @@ def _listed(files: Files, name: str, folders: _Folders) -> list[Pair]:
 
 
 def _key(line: str, known: Mapping[str, str]) -> str:
-    """Return the key that a list's line names: a path, of which the first folders may be others,
-    with or without extension.
+    """Return the key for a line of a list: a path with or without extension, whose first folders
+    may differ.
     """
     first, *others = _readings(line)
     for path in (first, *others):
@@ -191,8 +190,8 @@ def _key(line: str, known: Mapping[str, str]) -> str:
 
 
 def _readings(line: str) -> Iterator[str]:
-    """Yield a line as a path, and what stands before its last blank: the lists of single classes
-    have 1, 0 or -1 behind it, others the XML file.
+    """Yield a line as a path, and its part before the last blank: lines of lists of single classes
+    end in 1, 0 or -1, those of other lists in the XML file.
     """
     yield _without_extension(line)
     if len(line.split()) > 1:

@@ -1,4 +1,4 @@
-"""Pascal VOC's XML, in any encoding that Python knows, told from other formats in XML."""
+"""Parsing of Pascal VOC's XML in any encoding of Python, and refusal of other XML formats."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 from cvpipe.errors import DataError
 
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
-# Programs that declare the first write its superset.
+# Programs that declare the first encoding write its superset.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}
-# Elements that hold places of objects, in formats with the same root.
+# Elements with objects in other formats with the same root.
 _OF_OBJECTS = ("object", "bndbox", "box", "polygon", "points", "xmin")
 
 
@@ -18,27 +18,26 @@ def parse_xml(content: bytes, place: str) -> ElementTree.Element:
     """Return the root element of an XML file.
 
     Raises:
-        DataError: it is no XML, or in an encoding that Python doesn't know; `place` says where it
-            came from.
+        DataError: it isn't XML, or in an encoding that Python doesn't know. `place` is its name.
     """
     try:
         return ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         raise _no_xml(place, error) from None
     except (LookupError, ValueError):
-        # The parser itself knows encodings of one byte a character, UTF-8 and UTF-16 only.
+        # The parser knows only single-byte encodings, UTF-8 and UTF-16.
         text = _decode(content, place)
     try:
-        # Text needs no encoding: the one that it declares is passed over.
+        # For text, the parser ignores the declared encoding.
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise _no_xml(place, error) from None
 
 
 def check_format(tree: ElementTree.Element, place: str) -> None:
-    """Refuse another format than Pascal VOC's; names lose their namespace."""
+    """Refuse formats other than Pascal VOC's; strip namespaces from names."""
     for element in tree.iter():
-        # Comments and instructions have functions as tags.
+        # Comments and processing instructions have functions as tags.
         element.tag = str(element.tag).rpartition("}")[2]
     if tree.tag != "annotation":
         hint = " (this may be CVAT's own format)" if tree.tag == "annotations" else ""

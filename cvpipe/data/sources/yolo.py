@@ -1,10 +1,10 @@
-"""YOLO's text files: for each image a file with a line per object, "class cx cy width height", as
-fractions of the image; or "class x y x y …", a polygon, which gives its box.
+"""YOLO's text files, with a line per object: "class cx cy width height" as fractions of the image,
+or "class x y x y …", a polygon, of which the bounding box is taken.
 
-An image's text file has its path, but for the folder named labels in place of images:
-images/train/1.jpg and labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. It may also
-lie beside the image. An image without one has no objects. Fractions are those of the upright photo,
-as labelImg and Ultralytics have them.
+A text file has the path of its image, with "labels" for "images": images/train/1.jpg and
+labels/train/1.txt, or train/images/1.jpg and train/labels/1.txt. It may also be beside the image.
+An image without a text file has no objects. Fractions refer to the upright photo, as in labelImg
+and Ultralytics.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ class _Rows(NamedTuple):
     """True if keypoints follow each box."""
 
 
-# A box may reach out of its image, but neither is it so large nor does it lie so far outside.
+# Limits for coordinates: a box may extend beyond its image, but not by this much.
 LARGEST_FRACTION = 2
 
 
 def yolo(config: Yolo) -> dict[str, Source]:
-    """The splits that data.yaml gives, or those that have folders named train, val and test, or one
-    named "all"; records hold the images' bytes, unread until asked for.
+    """Return the splits in data.yaml, or those with folders named train, val and test, or one named
+    "all". Files are read on demand.
 
-    Objects in text files without an image are left out and counted; so are text files that hold
-    something else.
+    Objects in text files without an image are left out and counted, and so are text files with
+    other content.
 
     Raises:
-        DataError: no image is there, the class names are missing, a line is cut short, a number is
-            none, a class is unknown, or a split that data.yaml gives isn't there.
+        DataError: no image is there, the class names are missing, a line is too short, a number is
+            invalid, a class is unknown, or a split in data.yaml doesn't exist.
     """
     files = open_files(config.path, [config.names, config.images, config.labels, *SPLITS])
     data = read_data_yaml(files, config)
@@ -84,7 +84,7 @@ def yolo(config: Yolo) -> dict[str, Source]:
 
 
 def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, dict[str, int]]:
-    """Objects in text files that belong to no image; such that hold something else are counted."""
+    """Count objects in text files without an image, and warn of text files with other content."""
     folders = {posixpath.dirname(name) for name in own}
     texts = [
         name
@@ -103,7 +103,7 @@ def _lost(files: Files, config: Yolo, rows: _Rows, own: set[str]) -> dict[str, d
             try:
                 counts[name] = len(_read_rows(files, name, rows))
             except DataError:
-                # Somebody's list or note: nothing in it is an object that could be lost.
+                # A list or note without objects.
                 others.append(name)
     if others:
         log.warning(
@@ -186,8 +186,8 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
 
 
 def _box(values: Sequence[float], keypoints: bool) -> tuple[float, float, float, float]:
-    """The box of a line's numbers: center and sides, or a polygon's corners. An odd one behind
-    either is a confidence.
+    """Return the box of a line's numbers: center and sides, or a polygon's corners. An extra number
+    at the end is a confidence.
     """
     if not all(map(math.isfinite, values)):
         return (math.nan,) * 4

@@ -1,6 +1,6 @@
 """File layout of a yolo source: the images of each split and their text files.
 
-A split is given by data.yaml, else by the folders' names.
+Splits come from data.yaml, else from folder names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 # Split → its keys in data.yaml.
 KEYS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-# How people write that there is none.
+# Values that mean "no such split".
 _NOTHING = ("", "~", "null", "Null", "NULL")
 
 
@@ -30,8 +30,8 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
     """Return the images of each split, or of one named "all".
 
     Raises:
-        DataError: there is no image, a split that data.yaml gives isn't there or is empty, there is
-            none of train, or an image belongs to no split though there are some.
+        DataError: there is no image, a split in data.yaml doesn't exist or is empty, the training
+            split is missing, or an image belongs to no split although there are splits.
     """
     by_folders: dict[str, list[str]] = {}
     for image in _images(files, config):
@@ -65,8 +65,8 @@ def split_images(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[st
 
 
 def text_file_of(files: Files, image: str, config: Yolo) -> str:
-    """Return the name of an image's text file: in the folder named labels in place of images, or
-    beside it; the first where there is neither.
+    """Return the name of an image's text file: in the folder of labels, or beside the image; the
+    former if neither exists.
     """
     beside = str(PurePosixPath(image).with_suffix(".txt"))
     parts = beside.split("/")
@@ -78,7 +78,7 @@ def text_file_of(files: Files, image: str, config: Yolo) -> str:
 
 
 def _images(files: Files, config: Yolo) -> list[str]:
-    """The images in folders of their name; where there are none, all that lie beside text files."""
+    """Return the images in folders named images; if there are none, those beside text files."""
     every = [name for name in files.names() if is_image(name)]
     images = [name for name in every if config.images in name.split("/")[:-1]]
     if not images:
@@ -88,9 +88,7 @@ def _images(files: Files, config: Yolo) -> list[str]:
 
 
 def _split_by_folders(name: str) -> str:
-    """Return the split that the innermost folder named after one stands for; "all" if there is
-    none.
-    """
+    """Return the split of the innermost folder with a split's name; "all" if there is none."""
     folders = name.split("/")[:-1]
     return next((split for split in map(split_of, reversed(folders)) if split), "all")
 
@@ -98,8 +96,8 @@ def _split_by_folders(name: str) -> str:
 def _given_splits(
     files: Files, config: Yolo, data: Mapping[str, Any], by_folders: Collection[str]
 ) -> dict[str, list[str]]:
-    """The images of the splits that data.yaml gives; none where none of its paths is there, but
-    the folders' names tell the same splits.
+    """Return the images of the splits in data.yaml; nothing if none of its paths exists and folder
+    names give the same splits.
     """
     place = files.locate(config.names)
     key_of = {
@@ -149,14 +147,14 @@ def _given_splits(
 
 
 def _mend_path(split: str) -> str:
-    """Say what to do about a split that can't be found; without train there is nothing to learn."""
+    """Return advice for a missing split; the training split is required."""
     held_out = ", or remove the key to have training images held out"
     return f"mend the path{'' if split == 'train' else held_out}"
 
 
 def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The images of darknet's lists, train.txt and so on, where one of them names some that are
-    there: it could also be a note.
+    """Return the images of darknet's lists, such as train.txt, if one of them names an existing
+    image; otherwise the files are notes.
     """
     bases = _bases(config, data)
     lists = {
@@ -170,7 +168,7 @@ def _splits_of_lists(files: Files, config: Yolo, data: Mapping[str, Any]) -> dic
 
 
 def _paths(place: str, key: str, value: Any) -> list[str]:
-    """A path, or a list of some."""
+    """Return a path or a list of paths as a list."""
     paths = value if isinstance(value, list) else [value]
     if not all(isinstance(path, str) for path in paths):
         raise DataError(f"{place}: {key} must be a path or a list of paths; mend it")
@@ -178,7 +176,7 @@ def _paths(place: str, key: str, value: Any) -> list[str]:
 
 
 def _entry(files: Files, config: Yolo, data: Mapping[str, Any], path: str) -> list[str] | None:
-    """The images in a folder, or of a list of them; None where there is neither."""
+    """Return the images in a folder or a list; None if neither exists."""
     bases = _bases(config, data)
     for candidate in _candidates(path, bases, anywhere=False):
         folder = files.find_folder(candidate)
@@ -192,17 +190,17 @@ def _entry(files: Files, config: Yolo, data: Mapping[str, Any], path: str) -> li
 
 
 def _bases(config: Yolo, data: Mapping[str, Any]) -> list[str]:
-    """Folders that data.yaml's paths may begin at."""
+    """Return the folders that data.yaml's paths may be relative to."""
     own, root = posixpath.dirname(plain_path(config.names)), data.get("path", "")
     root = root if isinstance(root, str) and root not in _NOTHING else ""
     return list(dict.fromkeys([posixpath.join(own, root), root, own, ""]))
 
 
 def _candidates(path: str, bases: Sequence[str], anywhere: bool) -> Iterator[str]:
-    """Yield the places that a path in a data set's files can mean.
+    """Yield candidate locations for a path in a data set's files.
 
-    Tools write it as seen from another folder, or from the disk where they ran: leading .. are
-    dropped, and the first folders of a path that is absolute, or of any if it may lie `anywhere`.
+    Tools write paths relative to another folder, or absolute paths of another machine. Leading ..
+    are dropped, as are the first folders of absolute paths, or of any path if `anywhere`.
     """
     whole = [plain_path(posixpath.join(base, path.replace("\\", "/"))) for base in bases]
     yield from whole
@@ -214,8 +212,8 @@ def _candidates(path: str, bases: Sequence[str], anywhere: bool) -> Iterator[str
 
 
 def _listed_images(files: Files, name: str, bases: Sequence[str]) -> list[str]:
-    """The images that a list names, a path a line; such that are missing stay bad records. Nothing
-    where all of them are.
+    """Return the images in a list of one path per line, including missing ones, which are bad
+    records; nothing if all are missing.
     """
     lines = map(str.strip, decode_text(files.read(name), files.locate(name)).splitlines())
     images, found = list[str](), False

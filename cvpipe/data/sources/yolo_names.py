@@ -1,4 +1,4 @@
-"""Class names of a yolo source, of data.yaml or of a list, and what else data.yaml says."""
+"""Class names of a yolo source, from data.yaml or a list, and other values of data.yaml."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CLASS_LISTS = ("classes.txt", "obj.names", "_darknet.labels")
 
 
 def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
-    """Return data.yaml's values, as text; nothing where there is no such file.
+    """Return data.yaml's values as text; an empty dict without such a file.
 
     Raises:
-        DataError: it is no YAML, or no mapping.
+        DataError: it isn't YAML, or not a mapping.
     """
     name = files.find(config.names)
     if name is None or PurePosixPath(name).name in CLASS_LISTS:
@@ -66,7 +66,7 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
 
 
 def _listed_names(files: Files, config: Yolo, given: str | None) -> tuple[str, ...]:
-    """The class names of a list, a name a line."""
+    """Return the class names in a list of one name per line."""
     lists = [given] if given else [n for n in files.names() if PurePosixPath(n).name in CLASS_LISTS]
     if not lists:
         raise DataError(

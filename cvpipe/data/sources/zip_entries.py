@@ -1,6 +1,4 @@
-"""Entries of zip archives: their names as their makers meant them, and their contents, from any
-thread.
-"""
+"""Entries of zip archives: decoded names, and contents, from any thread."""
 
 from __future__ import annotations
 
@@ -20,11 +18,11 @@ _UTF8 = 0x800
 def entry_name(entry: zipfile.ZipInfo) -> str:
     """Return an entry's name, with / between its parts and no / around them.
 
-    Tools that write UTF-8 without saying so, or backslashes for /, are read as they meant it.
+    Also decodes UTF-8 without its flag, and backslashes for /.
     """
     name = entry.filename
     if not entry.flag_bits & _UTF8:
-        # zipfile took the bytes for code page 437, in which every byte is a character.
+        # zipfile decoded the bytes as code page 437, in which every byte is a character.
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     plain = posixpath.normpath(name.replace("\\", "/")).strip("/")
@@ -32,13 +30,13 @@ def entry_name(entry: zipfile.ZipInfo) -> str:
 
 
 def is_folder(entry: zipfile.ZipInfo) -> bool:
-    """True if an entry stands for a folder."""
+    """Return True if an entry is a folder."""
     return entry.filename.endswith(("/", "\\"))
 
 
 def read_at(file: str, offset: int, length: int) -> bytes:
-    """Bytes from the middle of a file, from any thread; raises DataError where it can't be read or
-    ends before.
+    """Return bytes from the middle of a file, from any thread; raises DataError if it can't be read
+    or is too short.
     """
     try:
         with Path(file).open("rb", buffering=0) as opened:
@@ -57,11 +55,11 @@ def unpack(archive: str, at: int, packed: int, size: int, method: int, checksum:
         archive: its path.
         at: the entry's first byte; negative if there is no such entry.
         packed, size: its bytes in the archive, and unpacked.
-        method: zipfile's number of its method of packing; -1 if it is encrypted.
+        method: zipfile's number of the compression method; -1 if the entry is encrypted.
         checksum: CRC-32 of the unpacked bytes.
 
     Raises:
-        DataError: it is missing, damaged, encrypted, or packed by an unusual method.
+        DataError: it is missing, damaged, encrypted, or compressed by an unusual method.
     """
     if at < 0:
         raise DataError("the file is missing")

@@ -1,3 +1,3 @@
-"""Weights that others trained: files of PyTorch, safetensors and Keras, read without running what
-is in them, and the names of their layers in networks of this project.
+"""Pretrained weights: safe readers for files of PyTorch, safetensors and Keras, and mapping of
+their layer names to cvpipe's networks.
 """

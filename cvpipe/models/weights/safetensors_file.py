@@ -1,4 +1,4 @@
-"""Files of `safetensors`: a length, a JSON header, and the numbers of all tensors."""
+"""Reader for `safetensors` files: a length, a JSON header, and the values of all tensors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_safetensors_file(path: Path) -> dict[str, np.ndarray]:
             header.pop("__metadata__", None)
             data = stream.read()
         return {name: _tensor(name, own, data) for name, own in header.items()}
-    # Damaged bytes can end in any of Python's errors.
+    # Damaged bytes can raise any exception.
     except Exception as error:
         raise DataError(
             f"{path}: damaged, or no safetensors file ({str(error) or type(error).__name__}); copy"

@@ -1,8 +1,8 @@
-"""State dicts that PyTorch saved (`.pth`, `.pt`), read without PyTorch, running nothing.
+"""Reader for PyTorch's state dicts (`.pth`, `.pt`), without PyTorch and without running their code.
 
-Such a file is a pickle, which can name any function of any module to call. Here only the four names
-that a state dict needs are admitted, and none of them is PyTorch's: OrderedDict is Python's, and
-the others become descriptions of tensors, which are checked before their numbers are read.
+Such a file is a pickle, which can call any function of any module. Only the four names that a state
+dict needs are allowed here, and none of them calls PyTorch: OrderedDict is Python's, and the others
+become descriptions of tensors, which are checked before their values are read.
 
 PyTorch 1.6 and later write a zip archive: data.pkl, and a file for each storage. Earlier versions
 write five pickles (magic number, protocol, sizes, state dict, keys of the storages), then each
@@ -30,18 +30,16 @@ MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 """Second pickle of it."""
 MOST_MEMOS = 1 << 20
-"""More objects than any state dict has; the unpickler makes room for the highest number it sees."""
+"""Limit of memo indices, since the unpickler allocates memory up to the highest index."""
 MOST_SHARING = 4
-"""Tensors may share storages, as tied weights do, so much that they have this many times its
-numbers.
-"""
+"""Limit of the ratio of all tensors' values to the file's, since tensors may share storages."""
 OPCODES = """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT
     UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
     EMPTY_LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET
     BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID POP POP_MARK DUP
 """
-"""Instructions of a pickle that state dicts are made of."""
+"""Allowed pickle opcodes."""
 
 
 class Storage(NamedTuple):
@@ -53,7 +51,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage; its elements need not be in order."""
+    """A view of a storage, with arbitrary strides."""
 
     storage: Storage
     offset: int
@@ -62,18 +60,18 @@ class Tensor(NamedTuple):
 
 
 class Refused(Exception):
-    """The pickle asks for something that a state dict has no use for."""
+    """The pickle contains something that a state dict doesn't need."""
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a state dict by name.
 
-    A dictionary that holds one as "state_dict" or "model", as training scripts save, is taken for
-    it.
+    A dictionary with the state dict under "state_dict" or "model", as saved by training scripts, is
+    accepted, too.
 
     Raises:
-        DataError: the file is damaged, is no state dict, or asks for anything else than tensors;
-            nothing of it was run.
+        DataError: the file is damaged, isn't a state dict, or contains anything but tensors. No
+            code of it is run.
     """
     try:
         with path.open("rb") as stream:
@@ -85,7 +83,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             f"{path}: {error}, which a file of weights has no use for; nothing of it was run. Save"
             " model.state_dict() alone, or a .safetensors file"
         ) from None
-    # Damaged bytes can end in any of Python's errors.
+    # Damaged bytes can raise any exception.
     except Exception as error:
         raise DataError(
             f"{path}: damaged, or no state dict of PyTorch ({str(error) or type(error).__name__});"
@@ -105,7 +103,7 @@ def _read_archive(stream: BinaryIO) -> dict[str, np.ndarray]:
 
         def read(name: str, limit: int | None = None) -> bytes:
             info = files[name]
-            # What is stored as it is can't grow to more than the file.
+            # Uncompressed entries can't be larger than the file.
             if info.compress_type != zipfile.ZIP_STORED or limit not in (None, info.file_size):
                 raise ValueError(f"{name} is compressed, or has another length than its tensor")
             return archive.read(info)
@@ -138,7 +136,7 @@ def _read_legacy(stream: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _unpickle(stream: BinaryIO) -> Any:
-    """Return the object of the pickle that begins here, and leave the stream at its end."""
+    """Unpickle the next object, and leave the stream at its end."""
     begin = stream.tell()
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name not in OPCODES.split():
@@ -151,7 +149,7 @@ def _unpickle(stream: BinaryIO) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Unpickles dictionaries of tensors, and nothing that could run code."""
+    """Unpickler for dictionaries of tensors that can't run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
@@ -180,7 +178,7 @@ ADMITTED: Mapping[tuple[str, str], Callable[..., Any] | np.dtype] = {
     ("torch", "FloatStorage"): np.dtype("<f4"),
     ("torch", "LongStorage"): np.dtype("<i8"),
 }
-"""Names that a pickle may have, and what stands for them."""
+"""Allowed names in a pickle, and their replacements."""
 
 
 def _count(value: Any) -> int:
@@ -210,14 +208,14 @@ def _tensors(values: Any, read: Callable[[Storage], np.ndarray]) -> dict[str, np
 
 
 def _view(tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
-    """Return the elements of a tensor in order, whatever its strides are."""
+    """Return the elements of a tensor in order, for any strides."""
     _, offset, size, stride = tensor
     if len(size) != len(stride) or numbers.dtype != tensor.storage.dtype:
         raise ValueError("two descriptions of a tensor contradict each other")
     if not prod(size):
         return np.empty(size, numbers.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # Beyond this check lies memory that isn't the file's.
+    # Without this check, the view could read memory outside the file.
     if last >= len(numbers) or prod(size) > len(numbers):
         raise ValueError("a tensor reaches beyond its storage")
     view = np.lib.stride_tricks.as_strided(
