@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import logging
 import textwrap
 import warnings
@@ -48,6 +49,8 @@ EAST_ASIAN = (
 )
 # Longer names are broken into lines along an axis.
 NAME_LETTERS = 24
+# Width of TensorBoard's cards for images, about, in pixels.
+CARD = 400
 # Of more classes than this, an axis shows no names.
 NAMED_CLASSES = 50
 Drawn = TypeVar("Drawn")
@@ -472,6 +475,34 @@ def to_pixels(figure: Figure) -> np.ndarray:
     with one_warning_of_fonts():
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def to_cards(figure: Figure) -> np.ndarray:
+    """Render a figure for TensorBoard, as RGB images uint8 [N, H, W, 3].
+
+    A grid of images is cut into strips of whole columns that are about as wide as TensorBoard's
+    cards, so its titles can be read there. Other figures are one image.
+    """
+    pixels = to_pixels(figure)
+    columns = _columns_of_images(figure)
+    edges = np.linspace(0, pixels.shape[1], columns + 1).round().astype(int)
+    edges = np.append(edges[:-1][:: max(CARD * columns // pixels.shape[1], 1)], edges[-1])
+    widest = int(np.diff(edges).max())
+    strips = [pixels[:, begin:end] for begin, end in itertools.pairwise(edges)]
+    return np.stack(
+        [
+            np.pad(strip, ((0, 0), (0, widest - strip.shape[1]), (0, 0)), constant_values=255)
+            for strip in strips
+        ]
+    )
+
+
+def _columns_of_images(figure: Figure) -> int:
+    """Return the number of columns of a grid of images; 1 for other figures."""
+    if figure.legends or any(axes.axison for axes in figure.axes):
+        return 1
+    grid = figure.axes[0].get_subplotspec() if figure.axes else None
+    return grid.get_gridspec().ncols if grid else 1
 
 
 @contextlib.contextmanager

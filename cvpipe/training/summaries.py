@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hp
 
 from cvpipe.config import Config
-from cvpipe.pictures.drawing import NAMED_CLASSES, to_pixels
+from cvpipe.pictures.drawing import NAMED_CLASSES, to_cards
 
 Part = Literal["train", "validation"]
 MOST_VALUES = 1_000_000
@@ -47,9 +47,10 @@ class Summaries:
         self._writer(part).flush()
 
     def figure(self, step: int, part: Part, name: str, figure: Figure) -> None:
-        """Write a matplotlib figure as an image."""
+        """Write a matplotlib figure as an image, or as several that fit TensorBoard's cards."""
+        cards = to_cards(figure)
         with self._writer(part).as_default(step):
-            tf.summary.image(name, to_pixels(figure)[tf.newaxis])
+            tf.summary.image(name, cards, max_outputs=len(cards))
 
     def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Write histograms by name, such as "weights/stem/kernel"."""
