@@ -50,7 +50,7 @@ def folds(once: Once) -> Path:
                 "prepare.size=[8, 8]",
                 "augment=[]",
                 "train.ema=null",
-                "train.epochs=12",
+                "train.epochs=5",
             )
             train(config, folder / f"fold-{index}")
 
