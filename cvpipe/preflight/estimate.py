@@ -8,12 +8,12 @@ from cvpipe.preflight.program import Program, traffic
 
 
 class Cost(NamedTuple):
-    """The cost of one call, of one chip."""
+    """The cost of one call on one chip."""
 
     arguments: int
     """Bytes of variables and of the batch."""
     outputs: int
-    """Bytes of results that take no argument's place."""
+    """Bytes of results that don't reuse an argument's memory."""
     temporaries: int
     """Bytes of everything else that is in memory at once."""
     code: int
@@ -30,11 +30,10 @@ class Cost(NamedTuple):
 
 
 def estimate(program: Program) -> Cost:
-    """Count what a program takes, under simple rules of what a compiler fuses and when it computes
-    what.
+    """Estimate the cost of a program, with simple assumptions about fusion and order.
 
-    A value is computed as soon as it can be, and is in memory until it was last read. Compilers pad
-    arrays, compute some of them again and move others, so this is a sketch.
+    A value is computed as early as possible, and is in memory until its last use. Compilers pad
+    arrays, recompute some and move others, so this is an approximation.
     """
     values = program.values
     results = [place for number, place in enumerate(program.root) if number not in program.aliased]

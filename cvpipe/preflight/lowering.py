@@ -18,7 +18,7 @@ from tensorflow.python.framework import kernels
 from cvpipe.errors import UserError
 
 DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
-# Operations that are called in a graph, and not kernels of their own.
+# Operations of a graph that aren't kernels.
 SKIPPED = {"Placeholder", "NoOp", "Assert"}
 # Folders whose lines say nothing about who made an operation.
 LIBRARIES = ("site-packages", "dist-packages", "__autograph_generated")
@@ -32,7 +32,7 @@ class Culprit(NamedTuple):
     name: str
     """Its name in the graph."""
     place: str
-    """File and line that made it; empty where nobody knows."""
+    """File and line that made it; empty if unknown."""
     reason: str
 
     def line(self) -> str:

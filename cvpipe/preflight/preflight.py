@@ -94,7 +94,7 @@ def preflight(
         what: of WHAT.
         search: also find the largest batch of a training step that fits.
         save: folder for what is compiled; see `compile_for_tpu`.
-        say: is told what takes long.
+        say: called with a message before each slow step.
 
     Raises:
         UserError: the pipeline or its data can't be used, or its batch can't be shared by the

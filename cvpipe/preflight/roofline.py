@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cvpipe.preflight.estimate import Cost
 from cvpipe.preflight.targets import Target
 
-# Batches of a TPU lie in rows of so many.
+# A TPU pads batches to multiples of this.
 SUBLANES = 8
 MOST_TRIES = 4
 

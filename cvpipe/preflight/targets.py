@@ -98,7 +98,7 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """Return the target called `name`, in whatever case; `v5litepod-4` is v5e-4.
+    """Return the target called `name`, ignoring case; `v5litepod-4` is v5e-4.
 
     Raises:
         ConfigError: there is none.

@@ -1,8 +1,8 @@
-"""The process that compiles a program for a TPU that isn't there: `python -m … HLO TOPOLOGY TO`.
+"""Process that compiles a program for a TPU without having one: `python -m … HLO TOPOLOGY TO`.
 
-A compiler that fails may end its process, so it has one of its own. This needs jax and libtpu, and
-nothing else of cvpipe. The conversion and the client that only compiles are no public parts of jax;
-the extra [preflight] pins the version that has them.
+A compiler that fails may end its process, so it runs in a separate one. This needs jax and libtpu,
+and nothing else of cvpipe. The conversion and the compile-only client aren't public in jax; the
+extra [preflight] pins a version that has them.
 """
 
 from __future__ import annotations
