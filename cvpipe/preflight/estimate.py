@@ -17,11 +17,11 @@ class Cost(NamedTuple):
     temporaries: int
     """Bytes of everything else that is in memory at once."""
     code: int
-    """Bytes of the compiled program; 0 where it isn't compiled."""
+    """Bytes of the compiled program; 0 if it isn't compiled."""
     flops: float
     """Operations."""
     traffic: float
-    """Bytes between memory and chip."""
+    """Bytes moved between memory and chip."""
 
     @property
     def total(self) -> int:
@@ -48,7 +48,7 @@ def estimate(program: Program) -> Cost:
 
 
 def _peak(program: Program) -> int:
-    """Return the most bytes of stored values, arguments and results left out, at one time."""
+    """Return the peak memory of stored values, bytes, without arguments and results."""
     values = program.values
     level = [0] * len(values)
     last = [0] * len(values)

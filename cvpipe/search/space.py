@@ -60,7 +60,7 @@ class Range:
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """Return "lower" or "upper" if the value is so near that end that better ones may lie
+        """Return "lower" or "upper" if the value is so near that end that better ones may be
         beyond it.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
