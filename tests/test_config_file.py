@@ -551,7 +551,7 @@ def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path
     assert (
         complaint(write(tmp_path, text), "schedule.final=0.1")
         == "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step',"
-        " 'cosine', 'exponential', 'inverse', 'restarts', 'cyclic', 'plateau'"
+        " 'cosine', 'polynomial', 'exponential', 'inverse', 'restarts', 'cyclic', 'plateau'"
     )
 
 

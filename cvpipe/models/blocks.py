@@ -37,6 +37,10 @@ class Style(NamedTuple):
     """Number of residual branches in the network."""
     one_sided: bool = False
     """Pad strided convolutions like TensorFlow: even images are padded at the end only."""
+    projected: bool = False
+    """Begin every stage of residual blocks with a projection, also where the shape stays."""
+    gate_activation: str | None = None
+    """Activation inside squeeze-and-excitation in place of the network's own; None: its own."""
     activation: str | None = None
     """Activation between layers instead of the network's own; None: its own."""
 
@@ -220,17 +224,27 @@ def squeeze_excite(
         x: [B, H, W, C].
         channels: of the bottleneck between the two fully connected layers, which have biases.
         style: kernel initializers.
-        activation: of the bottleneck.
+        activation: of the bottleneck, unless `style` has another.
         gate: name of the Keras activation of the gates.
         name: prefix of the layers' names.
     """
     y = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     plain = style.without_norm()
     y = convolution(y, channels, 1, 1, style=plain, name=f"{name}_reduce")
-    y = keras.layers.Activation(activation, name=f"{name}_reduce_{activation}")(y)
+    inner = style.gate_activation or activation
+    y = keras.layers.Activation(inner, name=f"{name}_reduce_{inner}")(y)
     y = convolution(y, x.shape[-1], 1, 1, style=plain, name=f"{name}_expand")
     y = keras.layers.Activation(gate, name=f"{name}_gate")(y)
     return keras.layers.Multiply(name=f"{name}_scale")([x, y])
+
+
+def stem_pool(stem: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
+    """The 3×3 max-pooling after a stem, with stride 2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W /
+    2), C], padded as `style` says. `stem` is not negative.
+    """
+    if style.one_sided:
+        return MaxPooling2D(3, 2, padding="same", name="stem_pool")(stem)
+    return max_pool(stem, 3, 2, padding=1, name="stem_pool")
 
 
 def max_pool(

@@ -54,8 +54,10 @@ def make_style(config: Model, synchronized: bool) -> Style:
     """Return the layer settings of a configuration. If `synchronized`, BatchNorm's statistics span
     all replicas.
     """
+    garden = config.conventions == "model_garden"
     norm = Norm(
         config.norm,
+        epsilon=config.norm_epsilon,
         momentum=config.batch_norm_momentum,
         synchronized=synchronized,
         groups=config.norm_groups,
@@ -64,6 +66,9 @@ def make_style(config: Model, synchronized: bool) -> Style:
         norm,
         Initializer(config.initializer, config.initializer_value),
         config.stochastic_depth,
+        one_sided=garden,
+        projected=garden,
+        gate_activation="relu" if garden else None,
         activation=config.activation,
     )
 

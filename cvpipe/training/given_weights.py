@@ -18,8 +18,10 @@ from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
 from cvpipe.models.catalog import application_of
+from cvpipe.models.weights.checkpoint_file import find_checkpoint
 from cvpipe.models.weights.convert import convert
 from cvpipe.models.weights.hdf5_file import read_hdf5_file
+from cvpipe.models.weights.model_garden import garden_weights
 from cvpipe.models.weights.names import tables_of
 from cvpipe.models.weights.packages import packaged_weights
 from cvpipe.models.weights.provenance import Provenance, of_file
@@ -69,9 +71,14 @@ def given_weights(config: Config, facts: Facts) -> GivenWeights:
     path = find_path(origin)
     if (path / "config.json").is_file():
         return _of_run(Run(path), config, facts)
+    checkpoint = find_checkpoint(path) or find_checkpoint(find_path(f"{origin}.index"))
+    if checkpoint is not None:
+        by_path, provenance = garden_weights(checkpoint, config.model)
+        return GivenWeights(_for_classes(by_path, facts), provenance)
     if not path.is_file():
+        where = "copy it to this machine first" if "://" in origin else "give one of these"
         raise ConfigError(
-            f"model.weights: {origin}: no run and no file there; give one of these, or imagenet for"
+            f"model.weights: {origin}: no run, checkpoint or file there; {where}, or imagenet for"
             " networks that have published weights"
         )
     return GivenWeights(_of_file(path, origin, network, config, facts), of_file(path))

@@ -84,6 +84,14 @@ def _variables(kind: Kind) -> dict[str, str]:
             return OF_NORM
         case "keras conv":
             return {"0": "kernel", "1": "bias"}
+        case "tensorflow norm":
+            return {name: name for name in OF_NORM.values()}
+        case "tensorflow conv":
+            return {"kernel": "kernel"}
+        case "tensorflow depthwise":
+            return {"depthwise_kernel": "kernel"}
+        case "tensorflow biased" | "tensorflow 1×1 as dense":
+            return {"kernel": "kernel", "bias": "bias"}
         case "conv" | "depthwise":
             # No bias, because a norm with a shift follows.
             return {"weight": "kernel"}
@@ -102,5 +110,7 @@ def _kernel(tensor: np.ndarray, kind: Kind) -> np.ndarray:
             return tensor.reshape(len(tensor), -1, side, side).transpose(2, 3, 1, 0)
         case "dense":
             return tensor.transpose(1, 0)
+        case "tensorflow 1×1 as dense":
+            return tensor.reshape(-1, tensor.shape[-1])
         case _:
             return tensor

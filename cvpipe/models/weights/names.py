@@ -18,8 +18,15 @@ Kind = Literal[
     "dense as 1×1",
     "norm",
     "keras conv",
+    "tensorflow conv",
+    "tensorflow depthwise",
+    "tensorflow biased",
+    "tensorflow 1×1 as dense",
+    "tensorflow norm",
 ]
-"""Layout of a layer's weights, in PyTorch unless the name contains keras; see `convert`."""
+"""Layout of a layer's weights, in PyTorch unless the name contains keras or tensorflow; see
+`convert`.
+"""
 
 
 class Layer(NamedTuple):
