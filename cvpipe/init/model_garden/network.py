@@ -54,9 +54,7 @@ def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
                 "here the rate grows linearly toward the last block",
             )
     values |= _norm(experiment, given)
-    reasons = {
-        "model.backbone": f"{AT}: {given}; the same network, so its checkpoints can be loaded"
-    }
+    reasons = {"model.backbone": f"{AT}: {given}; the same network, so its checkpoints load"}
     if not is_same:
         reasons = {"model.backbone": f"In place of {AT}: {given}"}
     values |= _weights(experiment, is_same)
