@@ -132,12 +132,9 @@ def draft_to(
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()
-    from cvpipe.data.formats import FORMATS
-    from cvpipe.errors import suggest
     from cvpipe.init import draft_pipeline
 
-    if kind is not None and kind not in FORMATS:
-        raise ConfigError(f"--kind {kind}: no such format; {suggest(kind, FORMATS)}")
+    check_kind(kind)
     drafted = draft_pipeline(data, task, kind, str(file))
     _write(file, drafted.text)
     return drafted.task, drafted.source, drafted.lines
@@ -150,6 +147,15 @@ def _write(file: Path, text: str) -> None:
         raise ConfigError(f"{file}: there is no folder {file.parent}; make it, or choose another")
     with atomic_write(file) as stream:
         stream.write(text.encode())
+
+
+def check_kind(kind: str | None) -> None:
+    """Raise ConfigError for a --kind that names no format."""
+    from cvpipe.data.formats import FORMATS
+    from cvpipe.errors import suggest
+
+    if kind is not None and kind not in FORMATS:
+        raise ConfigError(f"--kind {kind}: no such format; {suggest(kind, FORMATS)}")
 
 
 def pipeline_file_of(data: str) -> Path:
