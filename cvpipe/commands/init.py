@@ -150,7 +150,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def check_kind(kind: str | None) -> None:
-    """Raise ConfigError for a --kind that names no format."""
+    """Raise ConfigError if --kind isn't a format."""
     from cvpipe.data.formats import FORMATS
     from cvpipe.errors import suggest
 
