@@ -42,7 +42,7 @@ ORDER = [
     {"tasks"},
     {"evaluation"},
     {"mistakes"},
-    {"explain"},
+    {"explain", "synthesis"},
     {"training"},
     {"search", "baselines"},
     {"export"},
