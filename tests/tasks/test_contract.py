@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import pkgutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
+from cvpipe.errors import ConfigError
 from cvpipe.evaluation import (
     Answered,
     Predict,
@@ -238,12 +240,16 @@ def test_what_marks_the_best_checkpoint_is_among_the_scores(case: Case) -> None:
     assert np.isnan(score) or 0 <= score <= (1 if best_by.direction == "max" else np.inf)
 
 
-def test_every_task_lists_its_mistakes(case: Case, tmp_path: Path) -> None:
+def test_a_task_lists_its_mistakes_or_says_that_it_cant(case: Case, tmp_path: Path) -> None:
     def answer(part: Source, quarantine: Quarantine) -> Answered:
         return answer_images(case.predict, batches_of(part, case.task, case.config, quarantine))
 
     part = case.source.subset(np.arange(3))
     subject = Subject(part, case.task, case.config, part.facts, answer)
+    if importlib.util.find_spec(f"cvpipe.mistakes.{case.config.task}") is None:
+        with pytest.raises(ConfigError, match="its mistakes can't be listed"):
+            Mistakes(subject)
+        return
     mistakes = Mistakes(subject)
     quarantine = Quarantine(part, "train", 0.0)
     scores = evaluate(
