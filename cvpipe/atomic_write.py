@@ -1,4 +1,4 @@
-"""Files that are whole or not there, also after a power cut; folders, after a killed process."""
+"""Files that are complete or missing, even after a power cut; folders, after a killed process."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def atomic_path(file: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to write to, which is renamed to `folder` once it is whole.
+    """Yield an empty folder to write to, which is renamed to `folder` when it is complete.
 
-    `folder` must not exist, or be empty. On an error nothing is left behind; what a killed process
-    left behind is removed by the next one. Files aren't flushed to the disk: with many of them that
-    takes longer than to write them.
+    `folder` must not exist, or be empty. On an error nothing is left behind; leftovers of a killed
+    process are removed by the next one. Files aren't flushed to the disk, which would take longer
+    than writing them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}-partial")

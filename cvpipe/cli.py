@@ -21,12 +21,14 @@ COMMANDS = (
     "init",
     "train",
     "evaluate",
+    "compare",
     "export",
     "verify",
     "predict",
     "serve",
     "data",
     "sweep",
+    "mistakes",
     "baselines",
     "explain",
     "attack",
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ncvpipe {options.name}: stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read the output has enough.
+        # The reader of the output closed it, such as `head`.
         sys.stderr.close()
         return 0
     except OSError as error:

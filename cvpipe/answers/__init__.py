@@ -28,14 +28,14 @@ def to_answer(task: str, predictions: Mapping[str, np.ndarray], n: int) -> dict[
 
 
 def to_annotations(task: str, answer: Mapping[str, Any]) -> Annotations:
-    """Return one answer of a task, as `to_answer` gives it, as the annotations of its image."""
+    """Convert an answer of `to_answer` to annotations of its image."""
     annotations: Annotations = _module(task).to_annotations(answer)
     return annotations
 
 
 def answered_kinds(task: str) -> frozenset[str]:
-    """Return the kinds of annotation, of `annotated.KINDS`, that the answers of a task are; none
-    for a task whose answers are no annotations.
+    """Return the kinds of annotation, of `annotated.KINDS`, in a task's answers; none if answers
+    can't be annotations.
     """
     kinds: frozenset[str] = getattr(_module(task), "KINDS", frozenset())
     return kinds

@@ -28,11 +28,11 @@ def to_objects(
     scores: Sequence[float],
     size: Sequence[int],
 ) -> Objects:
-    """Return n answered objects as annotations.
+    """Return n objects of an answer as annotations.
 
     Args:
         boxes: n boxes as JSON, pixels.
-        labels, scores: of each.
+        labels, scores: of each object.
         size: height and width of the image, pixels.
     """
     corners = np.array([from_sides(box) for box in boxes], np.float64).reshape(-1, 4)

@@ -11,7 +11,7 @@ from cvpipe.answers.box import to_objects
 from cvpipe.data.annotated import Annotations
 
 KINDS = frozenset(("boxes", "keypoints"))
-# COCO's number for a point that can be seen.
+# COCO's number for a visible point.
 _VISIBLE = 2
 # Pixels to which the box of points in one place, or in a line, is widened.
 _LEAST_SIDE = 1.0
@@ -30,8 +30,8 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 
 
 def to_annotations(answer: Mapping[str, Any]) -> Annotations:
-    """Return one object of the first class: all points, as visible ones, in the box around them;
-    its score is the mean of theirs.
+    """Return one object of the first class: all points, marked visible, and their bounding box; its
+    score is the mean of the points'.
     """
     size, points = answer["image_size"], answer["keypoints"]
     places = np.array([[point["y"], point["x"]] for point in points])

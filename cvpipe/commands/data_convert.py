@@ -1,4 +1,4 @@
-"""`cvpipe data convert`: a data set written as another tool reads it."""
+"""`cvpipe data convert`: writes a data set in another tool's format."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cvpipe.commands.command import add_command, add_examples, add_pipeline, pri
 from cvpipe.commands.init import TASKS, check_kind, is_data
 from cvpipe.errors import ConfigError, counted
 
-# Named here, too: the parser doesn't wait for TensorFlow.
+# Repeated here, because the parser must not import TensorFlow.
 TARGETS = ("coco", "yolo", "voc", "csv", "labelme", "masks", "crops", "parquet")
 _SHOWN = 5
 
 
 def add(commands: Any, watch: Callable[[int, int], None]) -> None:
-    """Declare the command; `watch` is told how many of how many examples are written."""
+    """Declare the command; `watch` is called with the numbers of written and of all examples."""
     parser = add_command(
         commands,
         "convert",
         partial(convert, watch=watch),
-        "write a data set as another tool reads it, images as they are, and say what that can't"
+        "write a data set in another tool's format, with unchanged images, and report what it can't"
         " hold",
     )
     add_examples(
@@ -39,29 +39,29 @@ def add(commands: Any, watch: Callable[[int, int], None]) -> None:
     parser.add_argument(
         "--task",
         choices=TASKS,
-        help="of a folder or archive: the task whose annotations are read (default: the first that"
-        " they are for)",
+        help="for a folder or archive: the task whose annotations are read (default: the first that"
+        " fits)",
     )
     parser.add_argument(
         "--kind",
         metavar="KIND",
-        help="of a folder or archive: kind of data.source, such as voc, where several formats fit",
+        help="for a folder or archive: kind of data.source, such as voc, if several formats fit",
     )
     parser.add_argument(
         "--hold-out",
         action="store_true",
-        help="also hold out the validation and test images that the pipeline would hold out"
-        " (default: only the splits that the files have)",
+        help="also hold out validation and test images, as the pipeline does (default: only the"
+        " splits of the files)",
     )
     parser.add_argument(
         "--link",
         action="store_true",
-        help="write symbolic links to images that lie in a folder, in place of copies",
+        help="write symbolic links to images in a folder instead of copies",
     )
 
 
 def convert(options: argparse.Namespace, watch: Callable[[int, int], None]) -> int:
-    """Write a data set as another tool reads it; 1 where images had to be left out."""
+    """Write a data set in another tool's format; return 1 if images were left out."""
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise ConfigError(f"{options.out}: exists already; remove it, or choose another with --out")
     data = _data(options)
@@ -104,12 +104,13 @@ def convert(options: argparse.Namespace, watch: Callable[[int, int], None]) -> i
 
 
 def _data(options: argparse.Namespace) -> Any:
-    """Return the section `data` of the pipeline file, or one that reads the folder or archive."""
+    """Return the section `data` of the pipeline file, or one to read the folder or archive."""
     if not is_data(options.pipeline):
         for option in ("task", "kind"):
             if getattr(options, option):
                 raise ConfigError(
-                    f"--{option} is for a folder or zip archive; {options.pipeline} says it itself"
+                    f"--{option} is for a folder or zip archive, not for {options.pipeline}; leave"
+                    " it out"
                 )
         from cvpipe import config_file
         from cvpipe.runtime import prepare_process
@@ -131,7 +132,7 @@ def _data(options: argparse.Namespace) -> Any:
 
 
 def _left_out(unreadable: list[Any]) -> list[str]:
-    """Name the first images that had to be left out."""
+    """Return a line for each of the first images that were left out."""
     if not unreadable:
         return []
     named = [f"left out: {each.name}: {each.reason}" for each in unreadable[:_SHOWN]]

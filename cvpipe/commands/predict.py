@@ -18,7 +18,7 @@ from cvpipe.prediction.answers import Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
 from cvpipe.prediction.shards import SHARD, Answer, write_shards
 
-# Named here, too: the parser doesn't wait for TensorFlow.
+# Repeated here, because the parser must not import TensorFlow.
 FORMATS = ("coco", "yolo", "voc", "csv", "labelme", "masks", "crops", "parquet", "pictures")
 
 HELP = """\
@@ -78,8 +78,8 @@ def add(commands: Any) -> None:
         choices=FORMATS,
         default=[],
         help=(
-            "with --to: also write the answers as files that a labeling tool opens, with copies of"
-            " the images, to a folder of this name in DIR; can be repeated"
+            "with --to: also write the answers in a labeling tool's format, with copies of the"
+            " images, to a folder of this name in DIR; can be repeated"
         ),
     )
     parser.epilog = HELP
@@ -149,14 +149,14 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _check_save(options: argparse.Namespace, task: str) -> None:
-    """Refuse formats that can't be written, before anything is answered."""
+    """Refuse formats that can't be written, before predicting."""
     from cvpipe.prediction.saving import check_formats
 
     if not options.to:
-        raise ConfigError("--save needs --to DIR, the folder in which the files are written")
+        raise ConfigError("--save needs --to DIR, the folder to write to")
     if options.masks:
         raise ConfigError(
-            "--save and --masks exclude each other: --masks takes the masks out of the answers; use"
+            "--save and --masks exclude each other: --masks removes the masks from the answers; use"
             " --save masks"
         )
     check_formats(options.save, task)

@@ -1,4 +1,4 @@
-"""Tables that hold the images themselves."""
+"""Tables that include the images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cvpipe.config.source import Source
 
 
 class Parquet(Source):
-    """Parquet files with an image and its class in each row, as public hubs have them. Words in the
-    files' paths, such as train, validation and test, make the splits. Needs `pip install
+    """Parquet files with an image and its class in each row, as on public hubs. Words in the files'
+    paths, such as train, validation and test, determine the splits. Needs `pip install
     'cvpipe[parquet]'`.
     """
 
@@ -25,7 +25,7 @@ class Parquet(Source):
     label: str = "label"
     """The column of classes, numbers or names. Rows without one, or with -1, are left out."""
     classes: tuple[str, ...] = ()
-    """Class names in the order of their numbers; empty: those that the files name, else the
+    """Class names in the order of their numbers; empty: those in the files' metadata, else the
     numbers or names that occur.
     """
 
@@ -36,8 +36,8 @@ class Parquet(Source):
 
 
 class ParquetBoxes(Parquet):
-    """Parquet files with an image and its objects in each row, as public hubs have them. Words in
-    the files' paths, such as train, validation and test, make the splits. Needs `pip install
+    """Parquet files with an image and its objects in each row, as on public hubs. Words in the
+    files' paths, such as train, validation and test, determine the splits. Needs `pip install
     'cvpipe[parquet]'`.
     """
 
@@ -52,6 +52,6 @@ class ParquetBoxes(Parquet):
     fractions: bool = False
     """true: coordinates are fractions of the image; false: pixels from 0."""
     upright: bool = True
-    """true: boxes lie on the photo turned upright as its Exif says; false: on the photo as it is
-    stored.
+    """true: boxes refer to the upright photo, after its Exif orientation is applied; false: to the
+    stored photo.
     """

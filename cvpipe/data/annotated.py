@@ -1,6 +1,6 @@
-"""One annotated image on its way out of the package: from a data set, or from an artifact's answer.
+"""An annotated image to be written, from a data set or from an artifact's answer.
 
-Needs NumPy only. Everything with a place lies on the upright image.
+Needs only NumPy. All coordinates refer to the upright image.
 
 Dimensions: n objects of an image, P keypoints of an object.
 """
@@ -21,7 +21,7 @@ class Objects(NamedTuple):
     labels: np.ndarray
     """int [n]: positions in the class names."""
     crowd: np.ndarray
-    """bool [n]: a region of many, or an object too hard to judge by."""
+    """bool [n]: crowd regions and difficult objects."""
     area: np.ndarray
     """float32 [n]: pixels² of the outline; −1 where it isn't known."""
     keypoints: np.ndarray | None = None

@@ -78,7 +78,7 @@ def draft_pipeline(
 
 
 def data_of(found: Found) -> Data:
-    """Return the section `data` of a pipeline that reads what was found, with all objects."""
+    """Return the section `data` of a pipeline for the data found, without a limit of objects."""
     values: dict[str, Any] = {"source": found.source}
     if found.task == "detection":
         values["max_objects"] = 1_000_000

@@ -1,7 +1,7 @@
-"""Answers saved as files that labeling tools open, beside the answers that they are made of.
+"""Saves answers as files for labeling tools, beside the answers.
 
-They are made once all images are answered, and each format at once: a folder of its name is there
-once it is whole, so that a prediction that was stopped goes on here, too.
+They are written after all images are answered, one format after another. The folder of a format
+appears when it is complete, so an interrupted prediction can be continued.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Pair = tuple[ImageFile, bytes, dict[str, Any]]
 
 
 def check_formats(formats: Sequence[str], task: str) -> None:
-    """Refuse a format that can't hold the answers of a task.
+    """Check that all formats can represent the answers of a task.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: one can't.
     """
     from cvpipe.data.writers import check_target
 
@@ -45,23 +45,23 @@ def save_answers(
     images: Sequence[ImageFile],
     note: Callable[[str], None],
 ) -> list[str]:
-    """Write the answers in a folder in a format, to a folder of the format's name in it.
+    """Write the answers in `folder` in another format, to a subfolder with the format's name.
 
     Args:
         name: PICTURES, or one of `cvpipe.data.writers.TARGETS`.
-        folder: holds the answers to all images, as `write_shards` leaves it.
+        folder: has the answers to all images, as written by `write_shards`.
         artifact: folder of the artifact.
         task: its task.
-        settings: of the answers.
-        images: all of them, in order.
-        note: told that files are there already.
+        settings: settings of the answers.
+        images: all images, in order.
+        note: called if the files exist already.
 
     Returns:
-        Sentences about what the format can't hold.
+        Sentences about what the format can't represent.
 
     Raises:
-        ConfigError: the format can't hold the answers.
-        DataError: no image is answered, an image is gone, or a file can't be written.
+        ConfigError: the format can't represent the answers.
+        DataError: no image is answered, an image is missing, or a file can't be written.
     """
     from cvpipe.data.writers import write_dataset
 
@@ -77,7 +77,7 @@ def save_answers(
 
 
 def _pairs(folder: Path, images: Sequence[ImageFile]) -> Iterator[Pair]:
-    """Yield images that are answered, with their content and answer."""
+    """Yield the answered images with their content and answer."""
     answers = (
         json.loads(line)
         for file in sorted(folder.glob("answers-*.jsonl"))
@@ -111,7 +111,7 @@ def _annotated(task: str, image: ImageFile, content: bytes, answer: Mapping[str,
 def _draw(
     to: Path, artifact: Path, settings: Mapping[str, float | int], pairs: Iterator[Pair]
 ) -> list[str]:
-    """Write IMAGE.png, a picture of each answer; say how many can't be drawn."""
+    """Write IMAGE.png, a picture of each answer; return a sentence if some can't be drawn."""
     import tensorflow as tf
 
     from cvpipe.data.decode import decode_image

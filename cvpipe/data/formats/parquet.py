@@ -1,4 +1,4 @@
-"""Parquet files with images in their rows, as public hubs have them."""
+"""Detects Parquet files with images in rows, as on public hubs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LABELS = ("label", "labels", "class", "category", "target", "fine_label", "coar
 _OBJECTS = ("objects", "annotations", "object")
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _CATEGORIES = ("category", "categories", "label", "labels", "class", "category_id", "class_id")
-# Objects that tell what the four numbers of a box are.
+# Number of objects to look at to find the meaning of a box's four numbers.
 _LOOKED_AT = 200
 
 
@@ -47,7 +47,7 @@ def find(place: Place) -> Iterator[Found]:
         own = {} if objects == "objects" else {"objects": objects}
         text = f"{why} of images and one of objects"
         yield Found(DETECTION, {**source, **own, **keys}, text, ANNOTATED)
-    # A column that the `datasets` library calls a class goes before one that is named like it.
+    # Metadata of the `datasets` library has precedence over column names.
     told = [name for name in columns if class_names(table.features, name) and name not in _OBJECTS]
     label = next(iter(told), None) or _first(_LABELS, columns)
     if label:
@@ -61,7 +61,7 @@ def _first(wanted: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _image_column(table: Table) -> str | None:
-    """The first column of bytes, or of structures with bytes; one called image goes first."""
+    """Return the column `image`, or the first column of bytes or of structures with bytes."""
     fields = sorted(table.file.schema_arrow, key=lambda field: field.name not in ("image", "img"))
     for field in fields:
         text = str(field.type)
@@ -71,7 +71,7 @@ def _image_column(table: Table) -> str | None:
 
 
 def _object_keys(table: Table, image: str, objects: str) -> dict[str, Any] | None:
-    """Keys that say what an object's fields are; None if it has no box or no class."""
+    """Return the keys for the fields of an object; None if it has no box or no class."""
     rows = table.column(objects)
     fields = list(dict.fromkeys(key for row in rows for key in _fields(row)))
     box, label = _first(_BOXES, fields), _first(_CATEGORIES, fields)
@@ -92,8 +92,8 @@ def _fields(row: Any) -> list[str]:
 
 
 def _form(table: Table, image: str, rows: Sequence[Any], box: str) -> dict[str, Any]:
-    """Keys for the meaning of the numbers: width and height, unless most boxes would leave their
-    images then and none would as right and bottom.
+    """Return the keys for the meaning of the numbers: width and height, unless most boxes would
+    then extend beyond their images, and none as right and bottom.
     """
     images = Images([table], image, table.place)
     with_boxes = [number for number, row in enumerate(rows) if _boxes(row, box)]
@@ -110,7 +110,7 @@ def _form(table: Table, image: str, rows: Sequence[Any], box: str) -> dict[str, 
     keys: dict[str, Any] = {}
     if (boxes >= 0).all() and (boxes <= 1).all():
         keys["fractions"], sizes = True, np.ones_like(sizes)
-    # Annotators draw a little over the edge.
+    # Boxes may extend slightly beyond the edge.
     leaves = (boxes[:, :2] + boxes[:, 2:] > 1.02 * sizes).any(1)
     ordered = (boxes[:, 2:] > boxes[:, :2]).all(1)
     if leaves.mean() > 0.1 and ordered.mean() > 0.9:
@@ -119,7 +119,7 @@ def _form(table: Table, image: str, rows: Sequence[Any], box: str) -> dict[str, 
 
 
 def _boxes(row: Any, box: str) -> list[list[float]]:
-    """The boxes of a row that are four numbers."""
+    """Return the boxes of a row that are four numbers."""
     if isinstance(row, Mapping):
         given = row.get(box) or []
     else:

@@ -1,4 +1,4 @@
-"""Parquet files with images in their rows, as public hubs have them: a class an image, or objects.
+"""Parquet files with images and their classes or objects in rows, as on public hubs.
 
 Dimensions: R rows of a split.
 """
@@ -46,11 +46,11 @@ class _Item(NamedTuple):
 
 
 def parquet(config: Parquet) -> dict[str, Source]:
-    """The splits that words in the files' paths tell, or one named "all"; images are read when they
-    are asked for.
+    """Return the splits named by words in the files' paths, or one named "all"; images are read
+    when a record is read.
 
-    Rows without a class are left out and counted, and so is a split that has no class at all.
-    Objects of images that can't be read are left out and counted, too.
+    Rows without a class, splits without any, and objects of images that can't be read are left out
+    and counted.
 
     Raises:
         DataError: a file is damaged, a column is missing, a class is unknown, or boxes aren't four
@@ -113,7 +113,7 @@ def _labels(splits: Mapping[str, list[Table]], config: Parquet) -> dict[str, Sou
 def _classes(
     config: Parquet, known: Sequence[str], found: Sequence[Any]
 ) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """Return the class names, and the position of each number or name that stands for one."""
+    """Return the class names, and the position in them of each number or name in the column."""
     if known:
         by_name = {name: number for number, name in enumerate(known)}
         return tuple(known), {**by_name, **dict(enumerate(range(len(known))))}
@@ -180,7 +180,7 @@ def _items(values: Sequence[Any], names: Sequence[str], config: ParquetBoxes) ->
 
 
 def _objects_of(value: Any, name: str, config: ParquetBoxes) -> list[Mapping[str, Any]]:
-    """Return the objects of a row, which are a list of structures or a structure of lists."""
+    """Return the objects of a row, from a list of structures or a structure of lists."""
     if value is None:
         return []
     if isinstance(value, dict):
@@ -236,7 +236,7 @@ def _objects(
 
 
 def size_of(images: Images, row: int, upright: bool) -> tuple[int, int] | None:
-    """Return height and width of a row's image; None where its header can't be read."""
+    """Return height and width of a row's image; None if its header can't be read."""
     try:
         with Image.open(io.BytesIO(images.read(row))) as image:
             height, width = image.height, image.width

@@ -1,7 +1,6 @@
 """Rows of Parquet files: columns of annotations, and images by number.
 
-A Parquet file is read by the group of rows. Groups of images that were read are kept, as long as
-they fit into memory.
+Parquet files are read by row groups. Groups of images are kept as long as they fit into memory.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ class Table(NamedTuple):
 
     name: str
     place: str
-    """Its path, or its place in an archive, for messages."""
+    """Its path, or its location in an archive, for messages."""
     file: Any
     """pyarrow.parquet.ParquetFile."""
     features: Mapping[str, Any]
-    """The `datasets` library's description of each column, by name; empty without one."""
+    """Metadata of the `datasets` library about each column, by name; empty if there is none."""
 
     @property
     def rows(self) -> int:
@@ -100,8 +99,8 @@ def open_table(files: Files, name: str) -> Table:
 
 
 def class_names(features: Mapping[str, Any], *path: str) -> tuple[str, ...]:
-    """Return the class names that the `datasets` library wrote for a column or one of its fields;
-    empty where there are none.
+    """Return the class names in the `datasets` library's metadata for a column or one of its
+    fields; empty if there are none.
     """
     node: Any = features
     for key in path:
@@ -127,9 +126,8 @@ class Images:
         )
         if total > KEPT_BYTES:
             log.warning(
-                "%s: images of %.1f GB are more than the %.1f GB that are kept in memory, so that"
-                " groups of rows are read again and again; write them to files first, with: cvpipe"
-                " data convert",
+                "%s: %.1f GB of images are more than the %.1f GB kept in memory, so row groups are"
+                " read repeatedly; write the images to files first, with: cvpipe data convert",
                 path,
                 total / 2**30,
                 KEPT_BYTES / 2**30,
@@ -139,11 +137,11 @@ class Images:
         """Return the encoded image of a row.
 
         Raises:
-            DataError: it holds none, or the file is damaged.
+            DataError: it has none, or the file is damaged.
         """
         number = bisect.bisect_right(self._ends, row)
         before = self._ends[number - 1] if number else 0
-        # A file can't be read by two threads at once.
+        # Two threads can't read a file at once.
         with self._lock:
             value = self._group(number)[row - before]
         if isinstance(value, str):
@@ -151,7 +149,7 @@ class Images:
         return value
 
     def _group(self, number: int) -> list[bytes | str]:
-        """Return the images of a group of rows, each its content or why there is none."""
+        """Return the content of each image in a row group, or the reason why there is none."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number][0]
@@ -191,7 +189,7 @@ def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
 
 
 def _find(node: Any, key: str) -> Any:
-    """Return the value of the nearest such key in nested values; None if there is none."""
+    """Return the first value of a key in nested values, depth first; None if there is none."""
     if isinstance(node, dict):
         if key in node:
             return node[key]

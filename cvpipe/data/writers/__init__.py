@@ -1,8 +1,8 @@
-"""Annotated images written as other tools read them: a module per format, named like it.
+"""Writes annotated images in other tools' formats, with a module for each format.
 
-A module has `HOLDS`, the kinds of annotation that its files can hold; `UPRIGHT`, True if
-coordinates lie on the upright photo also where a stated size can't tell; and `write`. To add a
-format: a module here, and its name in `TARGETS`.
+A module has `HOLDS`, the kinds of annotation that the format can represent; `UPRIGHT`, True if
+coordinates always refer to the upright photo, False if the stated size decides; and `write`. To add
+a format, add a module here and its name to `TARGETS`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class Written(NamedTuple):
     images: dict[str, int]
     """Numbers of images by split."""
     told: list[str]
-    """Sentences about what the format can't hold, with numbers."""
+    """Sentences about what the format can't represent, with numbers."""
 
 
 def check_target(name: str, kinds: Collection[str], option: str) -> None:
-    """Refuse a format that can hold none of some kinds of annotation.
+    """Check that a format can represent at least one kind of annotation.
 
     Args:
         name: one of TARGETS.
         kinds: kinds of annotation, of `annotated.KINDS`.
-        option: the option that chose it.
+        option: the command line option, for the error.
 
     Raises:
-        ConfigError: it holds none of them.
+        ConfigError: it can represent none of them.
     """
     if not kinds:
         raise ConfigError(f"{option} {name}: there are no {', '.join(KINDS)} to write")
@@ -62,18 +62,18 @@ def write_dataset(
     option: str,
     link: bool = False,
 ) -> Written:
-    """Write a data set to a new folder, which is there once it is whole.
+    """Write a data set to a new folder, which appears when it is complete.
 
     Args:
         name: one of TARGETS.
         folder: must not exist, or be empty.
-        facts: names that labels stand for.
-        images: read once.
-        option: the option that chose the format, for errors.
-        link: links to images that lie in folders, in place of copies.
+        facts: class and keypoint names.
+        images: iterated once.
+        option: the command line option, for errors.
+        link: write links to images in folders instead of copies.
 
     Raises:
-        ConfigError: the format can hold none of the annotations.
+        ConfigError: the format can represent none of the annotations.
         DataError: there is no image, or a file can't be written.
     """
     images = iter(images)
@@ -95,7 +95,7 @@ def write_dataset(
 def _fitting(
     target: Target, module: ModuleType, images: Iterable[Annotated]
 ) -> Iterator[Annotated]:
-    """Yield images as a format has them, and count the kinds of annotation that it can't hold."""
+    """Yield images without annotations that the format can't represent, which are counted."""
     for image in images:
         for kind in KINDS:
             if kind in image.annotations.kinds - module.HOLDS:

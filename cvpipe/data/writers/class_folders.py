@@ -1,6 +1,4 @@
-"""Folders of classes in folders of splits, train/cat/1.jpg, as Ultralytics, Keras and torchvision
-read them.
-"""
+"""Class folders in folders of splits, train/cat/1.jpg, for Ultralytics, Keras and torchvision."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from cvpipe.data.sources.listing import is_leftover
 from cvpipe.data.writers.target import SPLITS, Target
 from cvpipe.errors import DataError
 
-# Characters that a folder's name can't have, on some system.
+# Characters that a folder's name can't have on some operating system.
 _UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 
@@ -19,7 +17,7 @@ def save_in_class_folder(target: Target, image: Annotated) -> int:
     """Write an image to the folder of its class; return the class.
 
     Raises:
-        DataError: a class's name can't be a folder's.
+        DataError: a class's name can't be the name of a folder.
     """
     label = image.annotations.label
     assert label is not None

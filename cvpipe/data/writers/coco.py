@@ -1,7 +1,8 @@
-"""COCO's instances in JSON (cocodataset.org/#format-data): a file and a folder of images a split.
+"""COCO's instances as JSON (cocodataset.org/#format-data), with a file and a folder of images per
+split.
 
-Masks are runs of pixels, one annotation for each class of an image, as COCO-Stuff has them. What is
-to be ignored becomes a crowd, which readers of masks leave out likewise.
+Masks are run-length encoded, with one annotation for each class of an image, as in COCO-Stuff.
+Pixels to ignore are written as a crowd, which readers of masks also ignore.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ UPRIGHT = False
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set; ids of images and annotations count from 1 in each split, and category ids
-    follow the order of the classes.
+    """Write a data set; ids of images and annotations start at 1 in each split, and category ids
+    have the order of the classes.
     """
-    # As text: Python's own structures would take several times the memory.
+    # Collected as text, because Python's dicts would take several times the memory.
     rows: dict[str, tuple[list[str], list[str]]] = {}
     names, masked = target.facts.class_names, False
     for image in images:
@@ -67,7 +68,7 @@ def _list(rows: list[str]) -> str:
 
 
 def _category_id(facts: Facts, label: int, masked: bool) -> int:
-    """Return the id of a class: its position counted from 1, without the background of masks."""
+    """Return the id of a class: its position from 1, not counting the background of masks."""
     names = facts.class_names
     before = masked and BACKGROUND_NAME in names[:label]
     return label + (0 if before else 1)
@@ -82,7 +83,7 @@ def _categories(facts: Facts, masked: bool) -> list[dict[str, Any]]:
         {
             "id": _category_id(facts, label, masked),
             "name": name,
-            # Never the name of a class: readers would take that for a group of others.
+            # Not the name of a class, which readers would take for the supercategory of others.
             "supercategory": "",
             **points,
         }
@@ -139,7 +140,7 @@ def _points(places: np.ndarray, visibility: np.ndarray, size: tuple[int, int]) -
 
 
 def _mask(target: Target, mask: np.ndarray) -> Iterator[dict[str, Any]]:
-    # Here: only masks wait for it.
+    # Imported here, because only masks need it.
     from faster_coco_eval.core.mask import area, encode, toBbox
 
     names = target.facts.class_names
@@ -163,6 +164,6 @@ def _mask(target: Target, mask: np.ndarray) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: float) -> float | int:
-    """Return a number without the noise of float arithmetic, and a whole one as an int."""
+    """Return a number without rounding errors; an int if it is whole."""
     rounded = round(value, 8)
     return int(rounded) if rounded == int(rounded) else rounded

@@ -1,4 +1,4 @@
-"""Each object cut out of its image, as a PNG file in a folder of its class: for a classifier."""
+"""Crops of objects as PNG files in class folders, for a classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UPRIGHT = True
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write the objects; sides are rounded outward to whole pixels."""
+    """Write the crops; sides are rounded outward to whole pixels."""
     found = set[int]()
     for image in images:
         objects = image.annotations.objects
@@ -49,7 +49,7 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
 
 
 def _whole(low: float, high: float) -> slice:
-    """Return the pixels that a side touches; rounding errors touch none."""
+    """Return the range of pixels that a side touches, apart from rounding errors."""
     return slice(int(np.floor(low + _ROUNDING)), int(np.ceil(high - _ROUNDING)))
 
 

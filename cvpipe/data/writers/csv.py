@@ -1,5 +1,5 @@
-"""Tables. Boxes as TensorFlow's tutorials and Roboflow have them, a row per object, beside the
-images of each split; a class an image as rows of path and label.
+"""Tables. Boxes: a row per object beside the images of each split, as in TensorFlow's tutorials and
+Roboflow. Labels: rows of path and label.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEADINGS = ["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ym
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set. Coordinates have the decimals that they need."""
+    """Write a data set, with as many decimals as coordinates need."""
     boxes: dict[str, list[list[Any]]] = {}
     labels: dict[str, list[list[Any]]] = {}
     found, scored = set[int](), False

@@ -1,4 +1,4 @@
-"""LabelMe's JSON beside images, a rectangle per object (github.com/wkentaro/labelme)."""
+"""LabelMe's JSON files beside images, with a rectangle per object (github.com/wkentaro/labelme)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERSION = "5.4.1"
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set. Coordinates have the decimals that they need."""
+    """Write a data set, with as many decimals as coordinates need."""
     found = set[int]()
     for image in images:
         path = target.save_image(image, SPLITS[image.split])

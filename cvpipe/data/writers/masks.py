@@ -20,7 +20,7 @@ UPRIGHT = True
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set; a value of a mask is a class's position, and 255 is to be ignored."""
+    """Write a data set; a mask has positions of classes, and 255 for pixels to ignore."""
     for image in images:
         split, mask = SPLITS[image.split], image.annotations.mask
         path = target.save_image(image, split)

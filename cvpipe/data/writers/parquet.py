@@ -1,5 +1,5 @@
-"""Parquet files as public hubs have them: a file a split, with images in the rows, and what the
-`datasets` library (huggingface.co/docs/datasets) writes about the columns.
+"""Parquet files as on public hubs: a file per split, with images in the rows, and metadata of the
+`datasets` library (huggingface.co/docs/datasets).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvpipe.errors import DataError
 
 HOLDS = frozenset(("labels", "boxes"))
 UPRIGHT = True
-# Images that are read together.
+# Number of images in a row group.
 _GROUP = 100
 
 

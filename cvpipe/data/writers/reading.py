@@ -1,4 +1,4 @@
-"""Every example of a data set as an annotated image, in order, without those that can't be read."""
+"""Reads all readable examples of a data set as annotated images, in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cvpipe.data.stream import PARALLEL
 
 
 class Unreadable(NamedTuple):
-    """An example that can't be read, or whose annotations don't fit to its image."""
+    """An example that can't be read, or whose annotations don't match its image."""
 
     split: str
     name: str
@@ -33,12 +33,12 @@ def annotated_images(
     unreadable: list[Unreadable],
     watch: Callable[[int, int], None] = lambda done, examples: None,
 ) -> Iterator[Annotated]:
-    """Yield the images of all splits as they are in the files; what is held in arrays becomes PNG.
+    """Yield the images of all splits as in their files; images from arrays are encoded as PNG.
 
     Args:
-        splits: sources by split; "all" is taken for "train".
-        unreadable: examples that are left out are added to it.
-        watch: told how many of how many examples are read.
+        splits: sources by split; "all" counts as "train".
+        unreadable: examples that are left out are appended to it.
+        watch: called with the numbers of examples read and of all.
     """
     examples, done = sum(map(len, splits.values())), 0
     for split, source in splits.items():
@@ -54,8 +54,8 @@ def annotated_images(
 
 
 def _examples(source: Source) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
-    """Yield what `_load` gives of each example, and True; or zeros, and False."""
-    # Without autotuning, which may take long to be told to end; see `stream.prefetch`.
+    """Yield the result of `_load` for each example, and True; or zeros and False if it fails."""
+    # Without autotuning, which may take long to stop; see `stream.prefetch`.
     options = tf.data.Options()
     options.autotune.enabled = False
     loaded = readable_or_zeros(
@@ -67,7 +67,7 @@ def _examples(source: Source) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
 
 def _load(example: Example) -> Example:
     """Return an example's file with its annotations on the upright image, "size" int32 [2] and
-    "orientation". Graph code; fails where an annotation doesn't fit to the image.
+    "orientation". Graph code; fails if an annotation doesn't match the image.
     """
     if "bytes" in example:
         encoded = example["bytes"]

@@ -1,5 +1,5 @@
-"""Annotations brought back from the upright photo to the one that is stored, for formats that mean
-it where the stated size fits both.
+"""Converts annotations from the upright to the stored photo, for formats that refer to the stored
+one if the stated size fits both.
 """
 
 from __future__ import annotations
@@ -13,24 +13,21 @@ from cvpipe.data.annotations.frame import KEYS
 from cvpipe.data.annotations.keypoints import mirror_order
 from cvpipe.data.facts import Facts
 
-# Turning back: a quarter to the left for one to the right; the others are their own opposites.
+# The inverse orientations: rotations by 90° are exchanged, the others are their own inverses.
 _BACK = {6: 8, 8: 6}
-# Those that exchange height and width.
+# Orientations that exchange height and width.
 _FIRST_ON_ITS_SIDE = 5
 
 
 def is_told_by_size(image: Annotated) -> bool:
-    """True if an image's size tells that its annotations lie on the upright photo."""
+    """True if an image's size shows that its annotations refer to the upright photo."""
     height, width = image.size
     is_turned = image.orientation >= _FIRST_ON_ITS_SIDE and height != width
     return image.orientation == 1 or is_turned
 
 
 def as_stored(image: Annotated, facts: Facts) -> Annotated:
-    """Return an image whose annotations lie on the photo as it is stored.
-
-    The size must be that of the stored photo, too.
-    """
+    """Return an image with its annotations on the stored photo, which must have the same size."""
     own = image.annotations
     orientation = tf.constant(_BACK.get(image.orientation, image.orientation))
     example = {}
@@ -45,7 +42,7 @@ def as_stored(image: Annotated, facts: Facts) -> Annotated:
             }
     if own.mask is not None:
         example["mask"] = tf.constant(own.mask[..., np.newaxis])
-    # With a frame of no size, masks are turned, and areas stay.
+    # With an empty frame, masks are rotated and areas don't change.
     frame = dict(zip(KEYS, (tf.zeros([2], tf.int64), tf.constant(False)), strict=True))
     if own.objects is not None:
         frame["area"] = tf.constant(own.objects.area)

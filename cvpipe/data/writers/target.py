@@ -1,4 +1,4 @@
-"""A data set that is being written: its folder, the names of its images, and what it can't hold."""
+"""A data set being written: its folder, file names, and what the format can't represent."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cvpipe.user_paths import same_form
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Names of the splits' folders and files."""
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp"}
-# Characters that the name of a file can't have, on some system.
+# Characters that a file name can't have on some operating system.
 _UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
 
 class Target:
-    """A data set that is being written to a folder of its own."""
+    """A data set being written to a folder."""
 
     def __init__(self, folder: Path, facts: Facts, link: bool = False):
-        """`link` writes links to the images that lie in folders, not copies."""
+        """`link`: write links to images in folders instead of copies."""
         self.folder, self.facts = folder, facts
         self.lost = Counter[str]()
-        """Numbers of things that the format can't hold, by a sentence without its full stop."""
+        """Numbers of things that the format can't represent, by a sentence without a period."""
         self.remarks: list[str] = []
         """Sentences about the whole data set."""
         self.images = Counter[str]()
@@ -37,7 +37,7 @@ class Target:
         self._taken = set[str]()
 
     def save_image(self, image: Annotated, folder: str) -> str:
-        """Write an image as it is to a folder of the data set; return its path there."""
+        """Write an unchanged image to a folder of the data set; return its path there."""
         path = posixpath.join(folder, self.name_of(image))
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -51,23 +51,23 @@ class Target:
         return path
 
     def write(self, path: str, content: str | bytes) -> None:
-        """Write a file that is no image."""
+        """Write a file other than an image."""
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     def lose(self, text: str, number: int = 1) -> None:
-        """Count what can't be held; `text` is a sentence without its full stop."""
+        """Count what can't be represented; `text` is a sentence without a period."""
         if number:
             self.lost[text] += number
 
     def alphabetical(self, found: set[int], where: str) -> None:
-        """Remark on classes where a format names only those of its annotations, which are then
-        numbered in alphabetical order.
+        """Add remarks on classes for a format without a list of classes: only those that occur are
+        read again, in alphabetical order.
 
         Args:
             found: positions of the classes that occur.
-            where: the files that name them, such as "the XML files".
+            where: the files that contain them, such as "the XML files".
         """
         names = self.facts.class_names
         kept = sorted(names[label] for label in found)
@@ -76,23 +76,22 @@ class Target:
             self.remarks.append(f"{where} name only classes that occur, not {', '.join(missing)}")
         if kept != [name for name in names if name in kept]:
             self.remarks.append(
-                f"{where} give classes no order: read again they are numbered by their letters,"
+                f"{where} have no order of classes: they are read again in alphabetical order,"
                 f" {', '.join(kept)}"
             )
 
     def name_of(self, image: Annotated) -> str:
-        """Return a name for an image's file, which no other image of the data set has.
-
-        No two names differ in the extension or in case alone.
+        """Return a file name for an image that is unique in the data set, even without extension
+        and ignoring case.
         """
-        # An archive's path is part of the name.
+        # The name includes an archive's path.
         *folders, last = re.split(r"[/\\]", image.name)
         stem, extension = posixpath.splitext(last) if is_image(last) else (last, "")
         if not extension:
             extension = _extension_of(image.content)
-        # Names with a dot before them list as hidden.
+        # Names that begin with a dot are hidden.
         stem = _UNFIT.sub("-", stem.lstrip(". ")) or "image"
-        # Lists name images without extension, and readers would take one off that looks like it.
+        # Lists have no extensions, but readers remove what looks like one.
         if posixpath.splitext(stem)[1].lower() in EXTENSIONS:
             stem = stem.replace(".", "-")
         spelled = stem

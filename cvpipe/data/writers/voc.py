@@ -17,14 +17,14 @@ from cvpipe.data.writers.target import SPLITS, Target
 
 HOLDS = frozenset(("boxes",))
 UPRIGHT = False
-# A box of one pixel begins where it ends, which readers take for a stray click.
+# Boxes of one pixel begin and end at the same coordinate, which readers drop as empty.
 _LEAST_SIDE = 2
-# Pixels that a side moves without being counted: rounding errors of fractions.
+# Smaller moves of a side, pixels, are rounding errors and aren't counted.
 _NOTED = 0.005
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set; boxes are rounded to whole pixels, and have two of them at least."""
+    """Write a data set; boxes are rounded to whole pixels, and are at least two wide and high."""
     lists: dict[str, list[str]] = {}
     found = set[int]()
     moved, farthest = 0, 0.0

@@ -1,5 +1,5 @@
-"""YOLO as Ultralytics reads it (docs.ultralytics.com/datasets): data.yaml, images/ and labels/ for
-boxes and keypoints; folders of classes for a class an image.
+"""YOLO in Ultralytics' layout (docs.ultralytics.com/datasets): data.yaml, images/ and labels/ for
+boxes and keypoints; class folders for labels.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ UPRIGHT = True
 
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
-    """Write a data set. Coordinates are fractions in ten decimals: boxes are read again to a
-    hundred-millionth of the image's side.
+    """Write a data set. Coordinates are fractions with ten decimals, so boxes are exact to 1e-8 of
+    the image's side.
     """
     splits = dict[str, str]()
     labels = set[int]()
@@ -43,14 +43,14 @@ def write(target: Target, images: Iterable[Annotated]) -> None:
         target.alphabetical(labels, "the folders")
     if "val" not in splits and "val" not in {SPLITS[split] for split in target.images}:
         target.remarks.append(
-            "Ultralytics asks for a split val, and there is none: cvpipe data convert --hold-out"
-            " makes one"
+            "Ultralytics needs a split val, and there is none; cvpipe data convert --hold-out makes"
+            " one"
         )
 
 
 def _data_yaml(facts: Facts, splits: dict[str, str]) -> str:
     values: dict[str, Any] = {split: splits[split] for split in SPLITS.values() if split in splits}
-    # Ultralytics asks for both.
+    # Ultralytics requires both.
     values = {"train": values.pop("train", ""), "val": values.pop("val", ""), **values}
     values = {key: value for key, value in values.items() if value}
     if facts.keypoint_names:

@@ -58,7 +58,7 @@ def _normed(ours: str, conv: str, norm: str, kind: Kind = "conv") -> Iterator[La
     yield Layer(f"{ours}_norm", norm, "norm")
 
 
-# -- ResNet: torchvision's names are timm's, too.
+# -- ResNet: torchvision and timm have the same names.
 
 
 def _resnet(blocks: Sequence[int], convolutions: int) -> tuple[Table, ...]:
@@ -211,4 +211,4 @@ TABLES: dict[str, Callable[[], tuple[Table, ...]]] = {
     "ssd_vgg16": _vgg16,
     "fcn_vgg16": lambda: _vgg16(with_fc=True),
 }
-"""The tables of each network that other libraries have, too."""
+"""The tables of each network that is also in other libraries."""

@@ -211,7 +211,7 @@ def test_groups_beyond_what_is_kept_are_read_again_and_told(
     write(tmp_path / "train.parquet", held(FILES), NAMES, label=[0, 1] * 3)
     with caplog.at_level(logging.WARNING):
         source = labels(tmp_path)["train"]
-    assert "are read again and again; write them to files first" in caplog.text
+    assert "are read repeatedly; write the images to files first" in caplog.text
     order = [5, 0, 3, 1, 4, 2]
     read = [source.read(tf.constant(n, tf.int64))["bytes"].numpy() for n in order]
     assert read == [FILES[n] for n in order]
