@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         help="weight of the style against the content (default: %(default)g)",
     )
     parser.add_argument(
-        "--keep-color", action="store_true", help="keep the photo's colors, take the light alone"
+        "--keep-color", action="store_true", help="keep the photo's colors, change only brightness"
     )
     parser.add_argument(
         "--longest",

@@ -392,7 +392,7 @@ def test_several_detectors_cant_be_combined() -> None:
         ),
         (
             ["task=classification"],
-            "'model.head' is for task: detection, pose or segmentation, not for task:"
+            "'model.head' is for task: detection, pose, segmentation or anomaly, not for task:"
             " classification;",
         ),
         (
