@@ -49,6 +49,11 @@ class Suppress(Section):
             )
         return self
 
+    def __hash__(self) -> int:
+        # TensorFlow hashes the configuration where a traced function has it as an argument, and
+        # pydantic can't hash a dictionary.
+        return hash(self.model_dump_json())
+
 
 class BoxHead(Section):
     """A head that predicts boxes."""

@@ -353,7 +353,8 @@ def test_several_detectors_cant_be_combined() -> None:
         (["loss.kind=yolo"], "choose multibox or focal"),
         (
             ["data.source={kind: digits}"],
-            "'data.source': kind: digits is for task: classification, not for task: detection;"
+            "'data.source': kind: digits is for task: classification or style, not for task:"
+            " detection;"
             " known: 'digit_scenes', 'voc', 'coco', 'yolo', ",
         ),
         (
