@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 CVPIPE := $(BIN)/cvpipe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
-CODE := cvpipe tests benchmarks docs/generate
+CODE := cvpipe tests benchmarks docs/generate notebooks
 
 # What deployments ask for, beside PORT.
 TAG ?= latest
