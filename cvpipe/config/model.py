@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cvpipe.config.section import Count, Finite, Positive, Section, Share
-from cvpipe.models.catalog import APPLICATIONS, NETWORKS
+from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Padding
 
 
 class Model(Section):
@@ -57,6 +57,11 @@ class Model(Section):
     """Activation between layers instead of the network's own. leaky has slope 0.01 below 0, prelu
     learns it for each channel, silu is swish. maxout takes the larger of two channels and doubles
     the convolutions; it only suits plain networks.
+    """
+    padding: Padding | None = None
+    """Zeros around strided convolutions. torch: on both sides, as in torchvision; Inception's
+    average poolings count them. tensorflow: even images at the end only. Omit for the network's
+    own; files of weights may need one or the other.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier

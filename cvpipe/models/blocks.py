@@ -13,6 +13,7 @@ import keras
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.activations import activation_layer
+from cvpipe.models.catalog import Padding
 from cvpipe.models.grouped_conv import GroupedConv2D
 from cvpipe.models.initializers import Initializer
 from cvpipe.models.norms import Norm
@@ -35,8 +36,11 @@ class Style(NamedTuple):
     """
     branches: int = 1
     """Number of residual branches in the network."""
-    one_sided: bool = False
-    """Pad strided convolutions like TensorFlow: even images are padded at the end only."""
+    padding: Padding | None = None
+    """Padding of strided convolutions; None: the network's own.
+
+    torch: on both sides. tensorflow: even images at the end only.
+    """
     activation: str | None = None
     """Activation between layers instead of the network's own; None: its own."""
 
@@ -284,7 +288,7 @@ def _pad(
     padding: int | None = None,
 ) -> tuple[keras.KerasTensor, str]:
     """Pad `x` if the layer can't, and return it with the `padding` argument for the layer."""
-    if padding is None and (stride == 1 or kernel == 1 or style.one_sided):
+    if padding is None and (stride == 1 or kernel == 1 or style.padding == "tensorflow"):
         return x, "same"
     if padding is None:
         # With a stride, "same" pads even images on one side only, half a pixel off the papers' and

@@ -65,6 +65,7 @@ def make_style(config: Model, synchronized: bool) -> Style:
         Initializer(config.initializer, config.initializer_value),
         config.stochastic_depth,
         activation=config.activation,
+        padding=config.padding,
     )
 
 

@@ -6,7 +6,10 @@ the function to `backbones.BACKBONES`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Padding = Literal["torch", "tensorflow"]
+"""Zeros around strided convolutions: on both sides, or of even images at the end only."""
 
 
 class FullyConnected(NamedTuple):
