@@ -39,7 +39,7 @@ FAMILIES = (
     ("resnet20", 0.5, 28),
     ("wrn28_10", 0.05, 28),
     ("se_resnet50", 0.25, 32),
-    ("densenet40_12", 0.33, 28),
+    ("densenet40_12", 0.25, 28),
     ("fractalnet20", 0.125, 32),
     ("squeezenet1_1", 1.0, 32),
     ("mobilenet_v2", 0.5, 32),
@@ -52,7 +52,7 @@ DEGRADATION = (
     "model.width=0.5",
     "prepare.size=[16, 16]",
     "optimizer={kind: sgd, learning_rate: 0.1, nesterov: true}",
-    "train.epochs=6",
+    "train.epochs=4",
     "train.steps_per_call=47",
 )
 

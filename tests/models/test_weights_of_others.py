@@ -5,6 +5,7 @@ the library is installed the logits are the same.
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import keras
 import numpy as np
 import pytest
 
+from conftest import small_config
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.backbones import AUXILIARY
 from cvpipe.models.blocks import Style
-from cvpipe.models.build import backbone, classification_network
+from cvpipe.models.build import backbone, classification_network, make_style
 from cvpipe.models.catalog import NETWORKS, Padding
 from cvpipe.models.inception_module import Pool, steps
 from cvpipe.models.weights.convert import OF_NORM, convert
@@ -181,6 +183,25 @@ def test_packaged_weights_are_refused_for_another_padding_before_they_are_read()
 def test_networks_that_differ_have_no_table_and_a_reason() -> None:
     assert not DIFFERENT.keys() & TABLES.keys()
     assert DIFFERENT.keys() <= NETWORKS.keys()
+
+
+@pytest.mark.parametrize(
+    "name, padding, both_sides",
+    [
+        ("mobilenet_v2", None, True),
+        ("mobilenet_v2", "tensorflow", False),
+        ("efficientnet_lite0", None, False),
+        ("efficientnet_lite0", "torch", True),
+    ],
+)
+@without_weights()
+def test_a_pipelines_padding_is_that_of_every_strided_convolution(
+    name: str, padding: Padding | None, both_sides: bool
+) -> None:
+    config = small_config(f"model={{backbone: {name}, padding: {json.dumps(padding)}}}")
+    model = classification_network(name, (64, 64, 3), 2, style=make_style(config.model, False))
+    padded = [layer for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
+    assert len(padded) == (5 if both_sides else 0)
 
 
 @pytest.mark.parametrize("padding", [None, "tensorflow", "torch"])
