@@ -168,7 +168,7 @@ def test_a_family_computes_in_bfloat16_and_answers_in_float32(
 ) -> None:
     images, labels = digits(name, 8)
     keras.config.set_dtype_policy("float32")
-    expected = np.asarray(built(name)(images)["logits"])
+    expected = np.asarray(build(name)(images)["logits"])
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = build(name)
     assert "bfloat16" in {layer.compute_dtype for layer in model.layers}
