@@ -1,5 +1,5 @@
-"""Where the time of cvpipe's own training steps goes: CPU time of a step by kind of operation, and
-how close its convolutions are to what the processor can do.
+"""CPU time of cvpipe's training steps by kind of operation, and the efficiency of convolutions
+compared with the peak of the processor.
 
 TensorFlow's profiler times the kernels of a few steps on one thread, so that a kernel's time is CPU
 time. The processor's best is that of a large matrix product on one thread. `python

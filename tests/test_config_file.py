@@ -132,8 +132,9 @@ FILES = {
         "epochs: 20",
         "epochs: 20\n  accumulate: many",
         (
-            "p.yaml:19: 'train.accumulate' should be an integer, not \"many\" (Parts in which each"
-            " device works through its share of a batch, adding up their gradients, to save memory)"
+            "p.yaml:19: 'train.accumulate' should be an integer, not \"many\" (Gradient"
+            " accumulation: number of parts in which each device processes its share of a batch,"
+            " which saves memory)"
         ),
     ),
     "no choice among options that are explained": (
@@ -141,8 +142,8 @@ FILES = {
         "channels: 1\n  resize: squeeze",
         (
             "p.yaml:10: 'prepare.resize' should be 'stretch', 'crop' or 'letterbox', not"
-            ' "squeeze" (stretch: to `size`, whatever the aspect. crop: keep the aspect, fill'
-            " `size`, cut the middle out. letterbox: keep the aspect"
+            ' "squeeze" (stretch: to `size`, ignoring the aspect ratio. crop: keep'
+            " the aspect ratio"
         ),
     ),
     "true is no integer": (
@@ -443,7 +444,8 @@ OVERRIDES = {
     ),
     "prepare.size=[8]": "'prepare.size.1' is missing; add it (Height and width",
     "train.early_stopping=3": (
-        "'train.early_stopping' should be a mapping, not 3 (Leave out to train all epochs)"
+        "'train.early_stopping' should be a mapping, not 3 (Early stopping; omit to train all"
+        " epochs)"
     ),
     "train.early_stopping.patience=0": (
         "'train.early_stopping.patience' should be greater than or equal to 1, not 0 (Evaluations"
@@ -455,14 +457,14 @@ OVERRIDES = {
         "'train.ema' should be less than 1, not 2 (Decay of an exponential moving average"
     ),
     "train={epochs: 3, batch_size: x}": (
-        "'train.batch_size' should be an integer, not \"x\" (Examples a step"
+        "'train.batch_size' should be an integer, not \"x\" (Examples per step"
     ),
     "schedule={kind: step, at: []}": (
         "'schedule.at' should have at least 1 item, not [] (Epochs, in ascending order)"
     ),
     "schedule.warmup_epochs=30": "schedule.warmup_epochs (30) must be below train.epochs (20)",
     "data.source={kind: idx}": (
-        "'data.source.path' is missing; add it (A folder with the four files"
+        "'data.source.path' is missing; add it (A folder or zip archive with the four"
     ),
     "loss={kind: softmax, l3: 1}": "unknown key 'loss.l3'; did you mean 'l2'?",
     "loss.l2=1": "'loss': no 'kind' is given; known: 'softmax', 'hinge', 'squared_hinge',",
@@ -515,8 +517,8 @@ OVERRIDES = {
         "'name' should be a string, not 2024; write it as \"2024\" (Name of the run and the served"
         " model"
     ),
-    "train.onednn=off": "'train.onednn' should be a boolean, not \"off\" (Intel's kernels",
-    "seed=1:30": "'seed' should be an integer, not \"1:30\" (Same seed",
+    "train.onednn=off": "'train.onednn' should be a boolean, not \"off\" (Use oneDNN",
+    "seed=1:30": "'seed' should be an integer, not \"1:30\" (Random seed",
 }
 
 
@@ -549,7 +551,7 @@ def test_an_override_that_makes_half_a_section_is_to_blame_for_the_rest(tmp_path
     assert (
         complaint(write(tmp_path, text), "schedule.final=0.1")
         == "--set schedule.final=0.1: 'schedule': no 'kind' is given; known: 'constant', 'step',"
-        " 'cosine', 'exponential', 'inverse', 'restarts', 'cyclic', 'plateau'"
+        " 'cosine', 'polynomial', 'exponential', 'inverse', 'restarts', 'cyclic', 'plateau'"
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvpipe.errors import ConfigError, counted
+from cvpipe.errors import ConfigError, DataError, counted, instead_of_folder
+from cvpipe.export.about import find_artifact
 from cvpipe.json_files import jsonable
 
 Run = Callable[[argparse.Namespace], int]
@@ -85,6 +86,27 @@ def add_snapshots(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use all snapshots of a run, kept by train.snapshots, instead of its best checkpoint",
     )
+
+
+def is_run(path: Path) -> bool:
+    """True if a folder holds a run, False if an artifact may be there."""
+    return (path / "config.json").exists()
+
+
+def artifact_folder(path: Path) -> Path:
+    """Return the folder of an artifact's version, where a run would have been taken, too.
+
+    Raises:
+        DataError: neither is there.
+    """
+    try:
+        return find_artifact(path)
+    except DataError:
+        missing = (
+            "neither a run nor an exported model is there; train a run with: cvpipe train"
+            " PIPELINE.yaml"
+        )
+        raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
 
 
 def own_folder(folder: Path, mark: str, option: str) -> None:

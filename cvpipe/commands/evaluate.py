@@ -11,11 +11,12 @@ from cvpipe.commands.command import (
     add_data_overrides,
     add_examples,
     add_snapshots,
+    artifact_folder,
     class_lines,
+    is_run,
     print_result,
     score_lines,
 )
-from cvpipe.errors import DataError, instead_of_folder
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
 
@@ -47,7 +48,7 @@ def evaluate(options: argparse.Namespace) -> int:
     run = Run(options.paths[0])
     if len(options.paths) > 1 or options.snapshots:
         result, lines = _ensemble([Run(path) for path in options.paths], options)
-    elif run.config_file.exists():
+    elif is_run(run.folder):
         result, lines = _run(run, options)
     else:
         result, lines = _artifact(options.paths[0], options)
@@ -80,16 +81,9 @@ def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, A
 
 
 def _artifact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from cvpipe.export.about import artifact_config, find_artifact
+    from cvpipe.export.about import artifact_config
 
-    try:
-        folder = find_artifact(path)
-    except DataError:
-        missing = (
-            "neither a run nor an exported model is there; train a run with: cvpipe train"
-            " PIPELINE.yaml"
-        )
-        raise DataError(f"{path}: {instead_of_folder(path) or missing}") from None
+    folder = artifact_folder(path)
     prepare_process(artifact_config(folder))
     from cvpipe.export.score import evaluate_artifact
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvpipe.commands.command import add_command, own_folder, print_result
+from cvpipe.commands.command import add_command, artifact_folder, is_run, own_folder, print_result
 from cvpipe.errors import ConfigError, DataError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MARK = "explanations.png"
 
@@ -17,7 +20,12 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands, "explain", explain, "show which pixels a run's predictions depend on"
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
+    parser.add_argument(
+        "source",
+        metavar="RUN|ARTIFACT",
+        type=Path,
+        help="such as runs/digits; an artifact needs export.explain",
+    )
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
     parser.add_argument(
         "--method",
@@ -49,14 +57,60 @@ def add(commands: Any) -> None:
     )
 
 
+class Explained(NamedTuple):
+    """Maps of a list of images, and what they explain."""
+
+    pixels: np.ndarray
+    """uint8 [B, H, W, C]: the images as the network sees them."""
+    classes: list[str]
+    """The explained class of each image."""
+    maps: dict[str, np.ndarray]
+    """float32 [B, H, W] by method."""
+    scores: np.ndarray | None = None
+    """Score of each explained class; None if it isn't known."""
+
+
 def explain(options: argparse.Namespace) -> int:
     """Write pictures of maps, and print the explained classes."""
+    contents = [_read(image) for image in options.images]
+    of = _of_run if is_run(options.source) else _of_artifact
+    explained = of(options, contents)
+
+    from PIL import Image
+
+    from cvpipe.pictures.drawing import to_png
+    from cvpipe.pictures.heat import draw_maps, overlay
+
+    own_folder(options.to, MARK, "--to")
+    picture = draw_maps(explained.pixels, explained.maps, explained.classes)
+    (options.to / MARK).write_bytes(to_png(picture))
+    rows = []
+    for n, image in enumerate(options.images):
+        files = {}
+        for method, own in explained.maps.items():
+            file = options.to / f"{n:03}-{image.stem}.{method}.png"
+            Image.fromarray(overlay(explained.pixels[n], own[n])).save(file)
+            files[method] = str(file)
+        row: dict[str, Any] = {
+            "image": str(image),
+            "class_name": explained.classes[n],
+            "maps": files,
+        }
+        if explained.scores is not None:
+            row["score"] = float(explained.scores[n])
+        rows.append(row)
+    result = {"source": str(options.source), "picture": str(options.to / MARK), "images": rows}
+    lines = [f"{row['image']}  {row['class_name']}" for row in rows]
+    print_result(options, result, [*lines, f"picture  {options.to / MARK}"])
+    return 0
+
+
+def _of_run(options: argparse.Namespace, contents: list[bytes]) -> Explained:
     from cvpipe.runtime import prepare_process
     from cvpipe.training.run import Run
 
-    run = Run(options.run)
+    run = Run(options.source)
     prepare_process(run.config)
-    contents = [_read(image) for image in options.images]
     names = run.facts.class_names
     if options.label is not None and options.label not in names:
         raise ConfigError(
@@ -65,13 +119,10 @@ def explain(options: argparse.Namespace) -> int:
 
     import numpy as np
     import tensorflow as tf
-    from PIL import Image
 
     from cvpipe.explain.explain import answered, pixels_of, read_images
     from cvpipe.explain.explain import explain as make_maps
     from cvpipe.explain.score import subject_of
-    from cvpipe.pictures.drawing import to_png
-    from cvpipe.pictures.heat import draw_maps, overlay
     from cvpipe.training.trained import load
 
     trained = load(run)
@@ -84,30 +135,49 @@ def explain(options: argparse.Namespace) -> int:
     methods = options.method or ["saliency", "grad_cam", "occlusion"]
     maps = make_maps(subject, images, tf.constant(classes), methods, options.layer)
     pixels = pixels_of(images, trained.config)
+    return Explained(pixels, [names[label] for label in classes], maps, scores)
 
-    own_folder(options.to, MARK, "--to")
-    (options.to / MARK).write_bytes(
-        to_png(draw_maps(pixels, maps, [names[label] for label in classes]))
-    )
-    rows = []
-    for n, image in enumerate(options.images):
-        files = {}
-        for method, own in maps.items():
-            file = options.to / f"{n:03}-{image.stem}.{method}.png"
-            Image.fromarray(overlay(pixels[n], own[n])).save(file)
-            files[method] = str(file)
-        rows.append(
-            {
-                "image": str(image),
-                "class_name": names[classes[n]],
-                "score": float(scores[n]),
-                "maps": files,
-            }
+
+def _of_artifact(options: argparse.Namespace, contents: list[bytes]) -> Explained:
+    from cvpipe.export.about import artifact_config
+    from cvpipe.runtime import prepare_process
+
+    folder = artifact_folder(options.source)
+    config = artifact_config(folder)
+    for name, given in (("--class", options.label), ("--layer", options.layer)):
+        if given is not None:
+            raise ConfigError(
+                f"{name} {given}: an artifact explains the class with the highest score, by its"
+                " last feature map; give the run instead"
+            )
+    methods = list(config.export.explain)
+    if not methods:
+        raise ConfigError(
+            f"{folder}: has no signature `explain`; export the run again with --set"
+            " 'export.explain=[grad_cam]', or give the run instead"
         )
-    result = {"run": str(options.run), "picture": str(options.to / MARK), "images": rows}
-    lines = [f"{row['image']}  {row['class_name']}" for row in rows]
-    print_result(options, result, [*lines, f"picture  {options.to / MARK}"])
-    return 0
+    for method in options.method or ():
+        if method not in methods:
+            raise ConfigError(
+                f"--method {method}: not in this artifact; {suggest(method, methods)}"
+            )
+    prepare_process(config)
+
+    import tensorflow as tf
+
+    from cvpipe.explain.explain import pixels_of, read_images
+    from cvpipe.export.artifact import open_artifact
+    from cvpipe.export.explained import EXPLAIN, EXPLAINED_CLASS
+
+    pixels = pixels_of(read_images(contents, config), config)
+    artifact = open_artifact(folder)
+    answers = artifact.loaded.signatures[EXPLAIN](
+        image_bytes=tf.constant(contents), **artifact.defaults
+    )
+    names = artifact.facts.class_names
+    classes = [names[label] for label in answers[EXPLAINED_CLASS].numpy()]
+    maps = {name: answers[name].numpy() for name in options.method or methods}
+    return Explained(pixels, classes, maps)
 
 
 def _read(image: Path) -> bytes:

@@ -93,8 +93,8 @@ def export(options: argparse.Namespace) -> int:
         tuple(dict.fromkeys(options.formats)),
     )
     checked = (
-        f"checked: {result['images']} images answered from bytes by both loaders in a fresh"
-        f" process, largest difference {result['max_difference']:.1e}"
+        f"checked: {result['images']} encoded images, with both loaders in a new process; largest"
+        f" difference {result['max_difference']:.1e}"
     )
     files = [
         f"{name:<8}  {own['file']}, largest difference {own['max_difference']:.1e}"

@@ -11,7 +11,7 @@ from cvpipe.commands.command import add_command, add_examples, print_result
 from cvpipe.errors import ConfigError
 
 # Repeated here, because the parser must not import TensorFlow.
-TASKS = ("classification", "detection", "segmentation", "pose")
+TASKS = ("classification", "detection", "segmentation", "pose", "anomaly")
 
 
 def add(commands: Any) -> None:
@@ -28,8 +28,23 @@ def add(commands: Any) -> None:
         "cvpipe init photos.zip",
         "cvpipe init coco --task segmentation --to coco_masks.yaml",
         "cvpipe init mixed --kind voc",
+        "cvpipe init --model-garden resnet_imagenet my_changes.yaml --images 50000",
     )
-    parser.add_argument("data", metavar="DATA", help="a folder or a zip archive")
+    parser.add_argument("data", metavar="DATA", nargs="?", help="a folder or a zip archive")
+    parser.add_argument(
+        "--model-garden",
+        metavar="EXPERIMENT",
+        nargs="+",
+        help="translate an experiment of TensorFlow Model Garden instead: its YAML file, or a name"
+        " that it registers, and files whose values stand over it",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="N",
+        type=int,
+        help="for --model-garden: number of training images (default: an epoch is the steps between"
+        " two evaluations)",
+    )
     parser.add_argument(
         "--task", choices=TASKS, help="task to learn (default: that of the annotations)"
     )
@@ -43,6 +58,13 @@ def add(commands: Any) -> None:
 
 def init(options: argparse.Namespace) -> int:
     """Write the pipeline file and print the choices."""
+    if bool(options.data) == bool(options.model_garden):
+        raise ConfigError(
+            "cvpipe init needs a folder or zip archive of labeled images, or --model-garden with an"
+            " experiment; give one of them"
+        )
+    if options.model_garden:
+        return _translate(options)
     file = options.to or pipeline_file_of(options.data)
     if file.exists():
         raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
@@ -51,6 +73,51 @@ def init(options: argparse.Namespace) -> int:
     result = {"pipeline": str(file), "task": task, "source": source, "chosen": lines}
     print_result(options, result, [*lines, written])
     return 0
+
+
+def _translate(options: argparse.Namespace) -> int:
+    """Write the pipeline of an experiment of Model Garden, and print what isn't in it."""
+    file = options.to or pipeline_file_of(options.model_garden[-1])
+    if file.exists():
+        raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
+    if options.kind is not None:
+        raise ConfigError("--kind is a kind of data set, not for --model-garden; leave it out")
+    if options.task in ("pose", "anomaly"):
+        raise ConfigError(
+            f"--task {options.task}: Model Garden has no such experiments; choose another"
+        )
+    if options.images is not None and options.images < 1:
+        raise ConfigError(f"--images {options.images}: give the number of training images")
+    from cvpipe.runtime import quiet_tensorflow
+
+    quiet_tensorflow()
+    from cvpipe.init.model_garden import translate
+
+    translated = translate(options.model_garden, options.task, options.images, str(file))
+    _write(file, translated.text)
+    lines = [f"note      {note}" for note in translated.notes]
+    wrong = _mistakes(file)
+    lines += [f"mend      {mistake}" for mistake in wrong]
+    written = f"wrote     {file}; look through its comments, then: cvpipe train {file}"
+    result = {
+        "pipeline": str(file),
+        "task": translated.task,
+        "notes": translated.notes,
+        "mistakes": wrong,
+    }
+    print_result(options, result, [f"task      {translated.task}", *lines, written])
+    return 0
+
+
+def _mistakes(file: Path) -> list[str]:
+    """Return the mistake of a pipeline file in a sentence; none if it loads."""
+    from cvpipe.config_file import load
+
+    try:
+        load(file)
+    except ConfigError as error:
+        return [str(error)]
+    return []
 
 
 def draft_to(
@@ -65,7 +132,6 @@ def draft_to(
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()
-    from cvpipe.atomic_write import atomic_write
     from cvpipe.data.formats import FORMATS
     from cvpipe.errors import suggest
     from cvpipe.init import draft_pipeline
@@ -73,11 +139,17 @@ def draft_to(
     if kind is not None and kind not in FORMATS:
         raise ConfigError(f"--kind {kind}: no such format; {suggest(kind, FORMATS)}")
     drafted = draft_pipeline(data, task, kind, str(file))
+    _write(file, drafted.text)
+    return drafted.task, drafted.source, drafted.lines
+
+
+def _write(file: Path, text: str) -> None:
+    from cvpipe.atomic_write import atomic_write
+
     if not file.parent.is_dir():
         raise ConfigError(f"{file}: there is no folder {file.parent}; make it, or choose another")
     with atomic_write(file) as stream:
-        stream.write(drafted.text.encode())
-    return drafted.task, drafted.source, drafted.lines
+        stream.write(text.encode())
 
 
 def pipeline_file_of(data: str) -> Path:

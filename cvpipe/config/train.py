@@ -132,6 +132,20 @@ class Batching(Section):
     """Number of batches that are computed in parallel."""
 
 
+ExportedMethod = Literal[
+    "saliency",
+    "gradient_input",
+    "smooth_grad",
+    "integrated_gradients",
+    "grad_cam",
+    "grad_cam_pp",
+    "score_cam",
+    "occlusion",
+    "rise",
+]
+"""Methods that need no second copy of the network."""
+
+
 class Export(Section):
     """The SavedModel."""
 
@@ -150,6 +164,10 @@ class Export(Section):
     """
     batching: Batching | None = None
     """In-graph batching; omit for none."""
+    explain: tuple[ExportedMethod, ...] = ()
+    """Methods of `cvpipe explain` for the signature `explain`, which adds their maps to the
+    answers. Without methods there is no such signature.
+    """
 
     @model_validator(mode="after")
     def _batches_rise(self) -> Export:

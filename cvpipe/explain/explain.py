@@ -57,7 +57,7 @@ def explain(
     for name in methods:
         if name not in METHODS:
             raise ConfigError(f"--method {name}: unknown; {suggest(name, METHODS)}")
-        method = _method(name, subject, layer)
+        method = method_of(name, subject, layer)
         graph = tf.function(method, autograph=False)
         found[name] = graph(images, classes).numpy()
     return found
@@ -105,7 +105,19 @@ def pixels_of(images: tf.Tensor, config: Config) -> np.ndarray:
     return np.asarray(restore_pixels(images, config.prepare))
 
 
-def _method(name: str, subject: Subject, layer: str | None) -> Score:
+def method_of(name: str, subject: Subject, layer: str | None = None) -> Score:
+    """Return a method as a function of prepared images and their classes to maps, float32 [B, H,
+    W]. Call it outside of graphs, because some methods make layers.
+
+    Args:
+        name: one of METHODS.
+        subject: the network.
+        layer: name of the feature map for class activation maps; None: the last one.
+
+    Raises:
+        ConfigError: the method doesn't support the network.
+    """
+
     def probability(images: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         return chosen(tf.nn.softmax(subject.all_scores(images)), classes)
 

@@ -59,7 +59,8 @@ def smooth_grad(
     samples: int = 25,
     noise: float = 0.15,
 ) -> tf.Tensor:
-    """Return the mean of `saliency` over noisy copies (Smilkov et al. 2017).
+    """Return the mean of `saliency` over noisy copies (Smilkov et al. 2017). All images get the
+    same noise, so a map does not depend on the other images.
 
     Args:
         score: of a class.
@@ -74,7 +75,7 @@ def smooth_grad(
 
     def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         own = tf.random.fold_in(seed, tf.cast(number, tf.int64))
-        drawn = tf.random.stateless_normal(tf.shape(images), own)
+        drawn = tf.random.stateless_normal([1, *images.shape[1:]], own)
         return number + 1, total + saliency(score, images + noise * spread * drawn, classes)
 
     _, total = tf.while_loop(

@@ -74,18 +74,19 @@ def _scores_of_masked(
     """Return the scores of all images under all masks, [B, N], for masks [N, H, W] that are 1 for
     visible pixels.
     """
-    number, height, width, channels = images.shape
+    number, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     count = shown.shape[0]
     parts = -(-count // batch)
     padded = tf.pad(shown, [[0, parts * batch - count], [0, 0], [0, 0]])
+    batches = tf.reshape(padded, [parts, batch, height, width, 1])
+    repeated = tf.reshape(tf.tile(classes[:, tf.newaxis], [1, batch]), [-1])
 
-    def scores(part: tf.Tensor) -> tf.Tensor:
-        own = padded[part * batch : (part + 1) * batch][tf.newaxis, ..., tf.newaxis]
+    def scores(own: tf.Tensor) -> tf.Tensor:
         hidden = images[:, tf.newaxis] * own + fill * (1 - own)
-        flat = tf.reshape(hidden, [number * batch, height, width, channels])
-        return tf.reshape(score(flat, tf.repeat(classes, batch)), [number, batch])
+        flat = tf.reshape(hidden, [-1, height, width, channels])
+        return tf.reshape(score(flat, repeated), [number, batch])
 
-    each = tf.map_fn(scores, tf.range(parts), fn_output_signature=tf.float32, parallel_iterations=1)
+    each = tf.map_fn(scores, batches, fn_output_signature=tf.float32, parallel_iterations=1)
     return tf.reshape(tf.transpose(each, [1, 0, 2]), [number, parts * batch])[:, :count]
 
 
@@ -115,13 +116,14 @@ def _random_masks(
     grid_seed, shift_seed = tf.unstack(
         tf.random.stateless_uniform([2, 2], seed, None, None, tf.int64)
     )
-    grid = tf.random.stateless_uniform([masks, cells + 1, cells + 1, 1], grid_seed) < share
+    coarse = [masks, cells + 1, cells + 1, 1]
+    grid = tf.random.stateless_uniform(coarse, grid_seed) < share
     shift = tf.random.stateless_uniform([masks, 2], shift_seed)
     shift = tf.cast(shift * tf.constant(sides, tf.float32), tf.int32)
 
     def cut(drawn: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        coarse, (top, left) = drawn[0], tf.unstack(drawn[1])
-        return tf.image.resize(coarse, size)[top : top + height, left : left + width, 0]
+        coarse, corner = drawn
+        return tf.slice(tf.image.resize(coarse, size)[..., 0], corner, [height, width])
 
     cuts = tf.map_fn(cut, (tf.cast(grid, tf.float32), shift), fn_output_signature=tf.float32)
     return tf.ensure_shape(cuts, [masks, height, width])

@@ -5,6 +5,7 @@ The version is written to a temporary folder and checked. Only then is it rename
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from cvpipe.export.about import ABOUT
 from cvpipe.export.card import write_card
 from cvpipe.export.cost import measure_cost
 from cvpipe.export.describe import describe_signatures
+from cvpipe.export.explained import map_fields, with_maps
 from cvpipe.export.formats.write import check_formats, write_formats
 from cvpipe.export.gate import Measured, check_artifact, check_requests
 from cvpipe.export.manifest import write_manifest
@@ -78,6 +80,8 @@ def export_members(
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give the folder of a model, new or existing")
     trained, known = load_ensemble(members, overrides), members[0].run.known
+    answers = {**trained.task.answers, **map_fields(trained.config)}
+    trained = trained._replace(task=dataclasses.replace(trained.task, answers=answers))
     check_formats(formats, trained.task, trained.config)
     # Held-out images first; training images are used if there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
@@ -145,11 +149,16 @@ def _write_checked(
         predict = make_predict(members, task, config)
     aliases: dict[str, Any] = {}
     answer = make_predict(members, task, config, stand_in_for(config.export, aliases))
-    write_saved_model(folder, members, answer, task, config, aliases)
+    written = checked = None
+    if config.export.explain:
+        written = with_maps(answer, members, task, config)
+        checked = with_maps(predict, members, task, config)
+    write_saved_model(folder, members, answer, task, config, aliases, written)
     if task.requests:
         return check_requests(folder, members[0], task.requests(members[0]), task), predict
     allowed = tolerance_of(config.export)
-    return check_artifact(folder, predict, sources, task, config, allowed), predict
+    measured = check_artifact(folder, predict, sources, task, config, allowed, checked)
+    return measured, predict
 
 
 def _measured(members: Sequence[Member]) -> dict[str, dict[str, float]]:

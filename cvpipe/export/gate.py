@@ -19,6 +19,7 @@ from cvpipe.errors import UserError
 from cvpipe.evaluation import Predict, ask, batch_size_of
 from cvpipe.export.about import VALID
 from cvpipe.export.compare import STRICT, Refused, Tolerance, difference
+from cvpipe.export.explained import EXPLAIN
 from cvpipe.export.fresh_process import FreshProcessError, run_script
 from cvpipe.fields import Field, concatenate_padded
 from cvpipe.tasks.task import Networks, Request, Task
@@ -26,6 +27,8 @@ from cvpipe.tasks.task import Networks, Request, Task
 IMAGES = 64
 # Images of any size are large and cut into many tiles, so a few are enough.
 IMAGES_OF_ANY_SIZE = 4
+# Some methods run the network hundreds of times.
+EXPLAINED = 8
 # Images that keep their own size are padded to form a batch; extents give their true sizes.
 IMAGE = Field(padding=0)
 _REPLAY = Path(__file__).with_name("replay.py")
@@ -39,6 +42,7 @@ def check_artifact(
     task: Task,
     config: Config,
     tolerance: Tolerance = STRICT,
+    explained: Predict | None = None,
 ) -> Measured:
     """Run the artifact on real images in a fresh process and compare every answer with evaluation's
     by the rules of `Task.answers`.
@@ -50,6 +54,7 @@ def check_artifact(
             sources are used if earlier ones have too few. An image that can't be decoded is added.
         task: the task, which defines the comparison of answers.
         tolerance: allowed differences.
+        explained: from `with_maps`, if the artifact has the signature `explain`.
 
     Returns:
         "images", "tolerance" and "max_difference". The latter is over both loaders and all answers
@@ -69,14 +74,22 @@ def check_artifact(
         "one:serving_default/image_bytes": broken[:1],
         "prepared:tensor/image": images,
     }
-    answers = _replay(artifact, requests)
     many, worst = len(images), 0.0
+    calls = [
+        ("bytes:serving_default", whole, many),
+        ("one:serving_default", whole, 1),
+        ("prepared:tensor", prepared, many),
+    ]
+    if explained:
+        few = min(EXPLAINED, many)
+        requests[f"maps:{EXPLAIN}/image_bytes"] = np.array(
+            [*encoded[:few], broken[-1]], dtype=object
+        )
+        maps = ask(explained, tf.constant(images[:few]), tf.constant(extents[:few]))
+        calls.append((f"maps:{EXPLAIN}", maps, few))
+    answers = _replay(artifact, requests)
     for loader in ("v2", "v1"):
-        for call, expected, count in (
-            ("bytes:serving_default", whole, many),
-            ("one:serving_default", whole, 1),
-            ("prepared:tensor", prepared, many),
-        ):
+        for call, expected, count in calls:
             first = {name: value[:count] for name, value in expected.items()}
             given = {name: answers[f"{loader}/{call}/{name}"][:count] for name in expected}
             where = f"{loader} loader, {call}"

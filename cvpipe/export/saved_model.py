@@ -22,6 +22,7 @@ def write_saved_model(
     task: Task,
     config: Config,
     aliases: Mapping[str, Any],
+    explained: Predict | None = None,
 ) -> None:
     """Write the SavedModel with its signatures to `folder`, which must not exist.
 
@@ -29,6 +30,7 @@ def write_saved_model(
         members: the networks of all models that `predict` uses.
         predict: from `make_predict`.
         aliases: function aliases, by which converters find functions of the graph.
+        explained: from `with_maps`; None for no signature `explain`.
     """
     archive = keras.export.ExportArchive()
     for networks in members:
@@ -39,7 +41,8 @@ def write_saved_model(
         for request in task.requests(members[0]):
             archive.add_endpoint(request.name, request.answer, input_signature=[*request.inputs])
     else:
-        for name, (function, inputs) in image_signatures(predict, task, config).items():
+        signatures = image_signatures(predict, task, config, explained)
+        for name, (function, inputs) in signatures.items():
             archive.add_endpoint(name, function, input_signature=inputs)
     options = tf.saved_model.SaveOptions(function_aliases=aliases or None)
     archive.write_out(str(folder), options, verbose=False)

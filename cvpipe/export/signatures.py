@@ -21,6 +21,7 @@ from cvpipe.data.guard import each_or_zeros, or_zeros
 from cvpipe.data.prepare import input_spec, prepare_views
 from cvpipe.evaluation import Predict
 from cvpipe.export.about import VALID
+from cvpipe.export.explained import EXPLAIN
 from cvpipe.fields import Field, pad_to
 from cvpipe.tasks.task import Option, Task
 
@@ -29,7 +30,7 @@ Options = Mapping[str, Option]
 
 
 def image_signatures(
-    predict: Predict, task: Task, config: Config
+    predict: Predict, task: Task, config: Config, explained: Predict | None = None
 ) -> dict[str, tuple[Callable[..., Answers], list[tf.TensorSpec]]]:
     """Return the signatures by name, each with the specs of its inputs.
 
@@ -39,21 +40,25 @@ def image_signatures(
 
     `tensor` maps "image", prepared images as in `input_spec`, to the answers, with coordinates in
     pixels of these images. All of it can run on an accelerator.
+
+    `EXPLAIN` maps the same as `serving_default` to the answers of `explained`, if it is given.
     """
     chosen = [
         tf.TensorSpec([], tf.constant(option.default).dtype, name)
         for name, option in task.options.items()
     ]
-    of_bytes = bytes_signature(predict, task, config)
-    of_tensors = tensor_signature(predict, task.options)
-    return {
-        "serving_default": (of_bytes, [tf.TensorSpec([None], tf.string, "image_bytes"), *chosen]),
-        "tensor": (of_tensors, [input_spec(config), *chosen]),
+    encoded = [tf.TensorSpec([None], tf.string, "image_bytes"), *chosen]
+    signatures = {
+        "serving_default": (bytes_signature(predict, task, config), encoded),
+        "tensor": (tensor_signature(predict, task.options), [input_spec(config), *chosen]),
     }
+    if explained:
+        signatures[EXPLAIN] = (bytes_signature(explained, task, config), encoded)
+    return signatures
 
 
 def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..., Answers]:
-    """Return the function of `serving_default`."""
+    """Return the function of a signature that takes encoded images."""
     prepared, decorate = input_spec(config), task.decorate
     fixed_size = prepared.shape[1:].is_fully_defined()
 

@@ -77,7 +77,7 @@ def sample(
     """
     height, width = tf.unstack(tf.shape(image)[:2])
     if fill == "constant":
-        # A border of one pixel is the nearest pixel of all positions outside.
+        # One pixel of padding is the nearest pixel for all positions outside.
         image = tf.pad(image, [[1, 1], [1, 1], [0, 0]], constant_values=tf.cast(value, image.dtype))
     columns = tf.shape(image)[1]
     pixels = tf.reshape(image, [-1, image.shape[-1]])

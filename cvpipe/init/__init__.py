@@ -11,6 +11,7 @@ import importlib
 import json
 from typing import Any, NamedTuple
 
+from cvpipe.config.anomaly import AnomalyData
 from cvpipe.config.classification import ClassificationData
 from cvpipe.config.data import Data
 from cvpipe.config.detection import DetectionData
@@ -30,6 +31,7 @@ _DATA: dict[str, type[Data]] = {
     "detection": DetectionData,
     "segmentation": SegmentationData,
     "pose": PoseData,
+    "anomaly": AnomalyData,
 }
 TASKS = tuple(_DATA)
 _SHOWN = 5

@@ -35,5 +35,5 @@ def choose_backbone(measures: Measures, dense: bool) -> Backbone:
     model: dict[str, Any] = {"backbone": "resnet18"}
     if width != 1:
         model["width"] = width
-    size = {1.0: "resnet18", 0.5: "a half-wide resnet18", 0.25: "a quarter-wide resnet18"}[width]
+    size = {1.0: "resnet18", 0.5: "a half-width resnet18", 0.25: "a quarter-width resnet18"}[width]
     return Backbone(model, {}, f"{size}, from scratch")

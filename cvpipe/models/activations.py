@@ -36,12 +36,12 @@ def leaky_hundredth(x: keras.KerasTensor) -> keras.KerasTensor:
 
 @keras.saving.register_keras_serializable("cvpipe")
 class Maxout(keras.layers.Layer):
-    """The larger of a pixel's first and second half of channels (Goodfellow et al. 2013).
+    """Elementwise maximum of the first and second half of the channels (Goodfellow et al. 2013).
 
     float [B, H, W, 2 × C] -> [B, H, W, C].
     """
 
     def call(self, x: Any) -> Any:
-        """Return the maximum of both pieces."""
+        """Return the maximum of both halves."""
         first, second = keras.ops.split(x, 2, axis=-1)
         return keras.ops.maximum(first, second)

@@ -65,8 +65,6 @@ def _features(
 ) -> dict[int, keras.KerasTensor]:
     if width != 1:
         raise ConfigError(f"model.width: keras/{name} comes in one width; leave it out")
-    if style.padding is not None:
-        raise ConfigError(f"model.padding: keras/{name} has Keras's; leave it out")
     features = {}
     for layer in application(name, image).layers:
         output = layer.output

@@ -7,13 +7,12 @@ Image tensors are [B, H, W, C]. A block names its layers after its argument `nam
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 
 from cvpipe.errors import ConfigError
 from cvpipe.models.activations import activation_layer
-from cvpipe.models.catalog import Padding
 from cvpipe.models.grouped_conv import GroupedConv2D
 from cvpipe.models.initializers import Initializer
 from cvpipe.models.norms import Norm
@@ -36,11 +35,15 @@ class Style(NamedTuple):
     """
     branches: int = 1
     """Number of residual branches in the network."""
-    padding: Padding | None = None
+    padding: Literal["torch", "tensorflow"] | None = None
     """Padding of strided convolutions; None: the network's own.
 
     torch: on both sides. tensorflow: even images at the end only.
     """
+    projected: bool = False
+    """Begin every stage of residual blocks with a projection, also where the shape stays."""
+    gate_activation: str | None = None
+    """Activation inside squeeze-and-excitation in place of the network's own; None: its own."""
     activation: str | None = None
     """Activation between layers instead of the network's own; None: its own."""
 
@@ -224,17 +227,27 @@ def squeeze_excite(
         x: [B, H, W, C].
         channels: of the bottleneck between the two fully connected layers, which have biases.
         style: kernel initializers.
-        activation: of the bottleneck.
+        activation: of the bottleneck, unless `style` has another.
         gate: name of the Keras activation of the gates.
         name: prefix of the layers' names.
     """
     y = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     plain = style.without_norm()
     y = convolution(y, channels, 1, 1, style=plain, name=f"{name}_reduce")
-    y = keras.layers.Activation(activation, name=f"{name}_reduce_{activation}")(y)
+    inner = style.gate_activation or activation
+    y = keras.layers.Activation(inner, name=f"{name}_reduce_{inner}")(y)
     y = convolution(y, x.shape[-1], 1, 1, style=plain, name=f"{name}_expand")
     y = keras.layers.Activation(gate, name=f"{name}_gate")(y)
     return keras.layers.Multiply(name=f"{name}_scale")([x, y])
+
+
+def stem_pool(stem: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
+    """The 3×3 max-pooling after a stem, with stride 2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W /
+    2), C], padded as `style` says. `stem` is not negative.
+    """
+    if style.padding == "tensorflow":
+        return MaxPooling2D(3, 2, padding="same", name="stem_pool")(stem)
+    return max_pool(stem, 3, 2, padding=1, name="stem_pool")
 
 
 def max_pool(

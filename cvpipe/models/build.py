@@ -54,8 +54,11 @@ def make_style(config: Model, synchronized: bool) -> Style:
     """Return the layer settings of a configuration. If `synchronized`, BatchNorm's statistics span
     all replicas.
     """
+    garden = config.conventions == "model_garden"
+    padding: dict[str, Any] = {"papers": None, "model_garden": "tensorflow"}
     norm = Norm(
         config.norm,
+        epsilon=config.norm_epsilon,
         momentum=config.batch_norm_momentum,
         synchronized=synchronized,
         groups=config.norm_groups,
@@ -64,8 +67,10 @@ def make_style(config: Model, synchronized: bool) -> Style:
         norm,
         Initializer(config.initializer, config.initializer_value),
         config.stochastic_depth,
+        padding=padding.get(config.conventions, config.conventions),
+        projected=garden,
+        gate_activation="relu" if garden else None,
         activation=config.activation,
-        padding=config.padding,
     )
 
 

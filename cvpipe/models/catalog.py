@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Padding = Literal["torch", "tensorflow"]
-"""Zeros around strided convolutions: on both sides, or of even images at the end only."""
+Conventions = Literal["papers", "torch", "tensorflow", "model_garden"]
+"""Details that papers leave open: the network's own, or those of a library."""
 
 
 class FullyConnected(NamedTuple):

@@ -4,6 +4,7 @@ resolution.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
@@ -73,7 +74,7 @@ def efficientnet(
 ) -> dict[int, keras.KerasTensor]:
     """Table 1, scaled.
 
-    Strided convolutions pad both sides, as in torchvision; with `padding: tensorflow` as in the
+    Strided convolutions pad both sides, as in torchvision; with `conventions: tensorflow` as in the
     authors' code and Keras.
 
     Args:
@@ -109,3 +110,12 @@ def efficientnet(
     last = divisible_channels(1280 * wide)
     features[total] = conv_norm(x, last, 1, 1, style=style, activation="silu", name="last")
     return features
+
+
+def blocks_in_order(deep: float) -> Iterator[tuple[str, int]]:
+    """Yield the name of each block and its expansion, from the image on; `deep` is the factor of
+    blocks a stage.
+    """
+    for number, (count, _, _, expansion, _) in enumerate(STAGES, 1):
+        for index in range(1, ceil(deep * count) + 1):
+            yield f"stage{number}_block{index}", expansion

@@ -77,8 +77,7 @@ def googlenet(
         style: kernel initializers.
 
     Returns:
-        {2, 4, 8, 16, 32: [B, H / stride, W / stride, 64, 192, 480, 832, 1024 × width]}, for 224×224
-        pixels 112, 56, 28, 14, 7.
+        {2, 4, 8, 16, 32: [B, H / stride, W / stride, 64, 192, 480, 832, 1024 × width]}.
     """
     style = style.without_norm()
     stem = conv_norm(

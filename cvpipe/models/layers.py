@@ -14,6 +14,7 @@ from cvpipe.models.grouped_conv import GroupedConv2D
 from cvpipe.models.lenet_sparse import scaled_tanh
 from cvpipe.models.local_response import LocalResponseNorm
 from cvpipe.models.normalize import Normalize
+from cvpipe.models.patch_memory import PatchBank, PatchGaussians
 from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.pyramid import SpaceToDepth
 from cvpipe.models.random_layers import DropConnect, Dropout, StochasticDepth
@@ -40,6 +41,8 @@ __all__ = [
     "MaxPoolingWithPositions",
     "Maxout",
     "Normalize",
+    "PatchBank",
+    "PatchGaussians",
     "PathChoice",
     "SpaceToDepth",
     "SpatialSoftmax",

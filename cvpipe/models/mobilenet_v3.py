@@ -96,14 +96,21 @@ def mobilenet_v3(
     x = conv_norm(
         image, divisible_channels(16 * width), 3, 2, style=style, activation=HS, name="stem"
     )
-    features, stride, stage = {2: x}, 2, 1
+    features, stride = {2: x}, 2
     drops = linear_decay(len(rows), style.stochastic_depth)
-    for index, row in enumerate(rows):
-        if row[-1] > 1:
-            stride, stage = stride * row[-1], stage + 1
-        name = f"stage{stage}_block{index + 1}"
+    for index, (name, row) in enumerate(zip(names_of_blocks(rows), rows, strict=True)):
+        stride *= row[-1]
         x = block(x, row, drop=drops[index], width=width, style=style, name=name)
         features[stride] = x
     last = divisible_channels(6 * x.shape[-1])
     features[stride] = conv_norm(x, last, 1, 1, style=style, activation=HS, name="last")
     return features
+
+
+def names_of_blocks(rows: Sequence[Row]) -> list[str]:
+    """Return the name of each row's block; a stage begins where the map gets smaller."""
+    names, stage = [], 1
+    for number, row in enumerate(rows, 1):
+        stage += row[-1] > 1
+        names.append(f"stage{stage}_block{number}")
+    return names

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import keras
 
-from cvpipe.models.blocks import Style, activate, add_residual, conv_norm, max_pool, scale_channels
+from cvpipe.models.blocks import Style, activate, add_residual, conv_norm, scale_channels, stem_pool
 from cvpipe.models.random_layers import linear_decay
 
 
@@ -80,11 +80,11 @@ def pad_shortcut(
 def project_shortcut(
     x: keras.KerasTensor, channels: int, stride: int, *, style: Style, name: str
 ) -> keras.KerasTensor:
-    """Option B of section 3.3: a 1×1 convolution if the shape changes.
+    """Option B of section 3.3: a 1×1 convolution if the shape changes or `style` asks for it.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels].
     """
-    if stride == 1 and channels == x.shape[-1]:
+    if stride == 1 and channels == x.shape[-1] and not style.projected:
         return x
     return conv_norm(x, channels, 1, stride, style=style, activation=None, name=f"{name}_shortcut")
 
@@ -113,7 +113,8 @@ def stack(
         if shortcut is None:
             x = residual
         else:
-            identity = shortcut(x, residual.shape[-1], block_stride, style=style, name=block)
+            own = style._replace(projected=style.projected and index == 0)
+            identity = shortcut(x, residual.shape[-1], block_stride, style=own, name=block)
             x = add_residual(identity, residual, drop=drop, name=block)
         x = activate(x, "relu", style=style, name=block)
     return x
@@ -211,7 +212,7 @@ def large(
     stem = conv_norm(
         image, scale_channels(64, width), 7, 2, style=style, activation="relu", name="stem"
     )
-    x = max_pool(stem, 3, 2, padding=1, name="stem_pool")
+    x = stem_pool(stem, style=style)
     drops = linear_decay(style.branches, style.stochastic_depth)
     features = {2: stem}
     for index, filters in enumerate((64, 128, 256, 512)):

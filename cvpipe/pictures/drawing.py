@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import logging
 import textwrap
 import warnings
@@ -22,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from cvpipe.geometry.masks import palette
 
@@ -47,6 +49,8 @@ EAST_ASIAN = (
 )
 # Longer names are broken into lines along an axis.
 NAME_LETTERS = 24
+# Width of TensorBoard's cards for images, about, in pixels.
+CARD = 400
 # Of more classes than this, an axis shows no names.
 NAMED_CLASSES = 50
 Drawn = TypeVar("Drawn")
@@ -230,6 +234,19 @@ def bars(counts: Mapping[str, float], what: str) -> Figure:
     return figure
 
 
+def histograms(values: Mapping[str, Sequence[float]], what: str, counted: str) -> Figure:
+    """Histograms of numbers by name, one over another, in the same bins."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    everything = np.concatenate([np.zeros(0), *map(np.asarray, values.values())])
+    bins = np.histogram_bin_edges(everything, 30)
+    for name, own in values.items():
+        axes.hist(own, bins.tolist(), alpha=0.6, label=legend_name(name))
+    axes.set(xlabel=what, ylabel=counted)
+    figure.legend(loc="outside right upper", fontsize=TITLE)
+    return figure
+
+
 def precision_recall(recall: Sequence[float], precision: Mapping[str, Sequence[float]]) -> Figure:
     """Precision over recall, n numbers each, by class; the first line is thick, and no more than 20
     are named.
@@ -341,13 +358,18 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     for split in ("train", "validation"):
         own = [row for row in rows if row["split"] == split and "loss" in row]
         if own:
-            left.plot([row["epoch"] for row in own], [row["loss"] for row in own], label=split)
+            # A single evaluation is a point, which a line without markers doesn't show.
+            marker = "." if split == "validation" else None
+            epochs, losses = [row["epoch"] for row in own], [row["loss"] for row in own]
+            left.plot(epochs, losses, marker=marker, label=split)
     scored = [row for row in rows if score in row]
     right.plot(
         [row["epoch"] for row in scored], [row[score] for row in scored], marker=".", color=RIGHT
     )
     left.set(xlabel="epoch", ylabel="loss (training: with augmentation)")
     right.set(xlabel="epoch", ylabel=f"validation {score}")
+    # Evaluations are at whole epochs.
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     if left.lines:
         left.legend()
     return figure
@@ -417,6 +439,34 @@ def to_pixels(figure: Figure) -> np.ndarray:
     with one_warning_of_fonts():
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def to_cards(figure: Figure) -> np.ndarray:
+    """Render a figure for TensorBoard, as RGB images uint8 [N, H, W, 3].
+
+    A grid of images is cut into strips of whole columns that are about as wide as TensorBoard's
+    cards, so its titles can be read there. Other figures are one image.
+    """
+    pixels = to_pixels(figure)
+    columns = _columns_of_images(figure)
+    edges = np.linspace(0, pixels.shape[1], columns + 1).round().astype(int)
+    edges = np.append(edges[:-1][:: max(CARD * columns // pixels.shape[1], 1)], edges[-1])
+    widest = int(np.diff(edges).max())
+    strips = [pixels[:, begin:end] for begin, end in itertools.pairwise(edges)]
+    return np.stack(
+        [
+            np.pad(strip, ((0, 0), (0, widest - strip.shape[1]), (0, 0)), constant_values=255)
+            for strip in strips
+        ]
+    )
+
+
+def _columns_of_images(figure: Figure) -> int:
+    """Return the number of columns of a grid of images; 1 for other figures."""
+    if figure.legends or any(axes.axison for axes in figure.axes):
+        return 1
+    grid = figure.axes[0].get_subplotspec() if figure.axes else None
+    return grid.get_gridspec().ncols if grid else 1
 
 
 @contextlib.contextmanager

@@ -42,7 +42,11 @@ def robustness_curve(
 
 def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return an image uint8 [H, W, C] under the colors of a map [H, W], uint8 [H, W, 3]."""
-    scaled = scaled_map(values)
+    return blend(image, scaled_map(values))
+
+
+def blend(image: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """Return an image uint8 [H, W, C] under the colors of a map [H, W] in 0…1, uint8 [H, W, 3]."""
     colors = 255 * colormaps["inferno"](scaled)[..., :3]
     gray = _rgb(image).mean(axis=-1, keepdims=True)
     share = 0.25 + 0.6 * scaled[..., np.newaxis]

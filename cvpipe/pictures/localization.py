@@ -32,7 +32,7 @@ def make_pictures(config: Localization, facts: Facts) -> Pictures:
 def draw_targets(
     pixels: np.ndarray, targets: Arrays, *, config: Localization, facts: Facts
 ) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] with the object that is learned of each."""
+    """Draw prepared images uint8 [N, H, W, C] with the true object of each."""
     truths = _truths(targets, pixels.shape[1:3], config, facts)
     return drawing.boxes_grid(pixels, [[truth] for truth in truths])
 

@@ -1,4 +1,4 @@
-"""A pipeline's training step and its answering, ready to be lowered for any batch."""
+"""Lowering of a pipeline's training step and prediction for any batch size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cvpipe.training.step import make_train_step
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A pipeline with its data opened and its networks fresh."""
+    """A pipeline with opened data and new networks."""
 
     config: Config
     source: Source
@@ -48,7 +48,7 @@ class Subject:
         return sum(moved)
 
     def lower_training(self, batch: int) -> Lowered:
-        """Lower a whole training step, its optimizers included, for one chip.
+        """Lower a whole training step, including optimizers, for one chip.
 
         Args:
             batch: images of the chip.
@@ -63,7 +63,7 @@ class Subject:
         return lower(step, (specs, tf.TensorSpec([2], tf.int64)), batch)
 
     def lower_answering(self, batch: int) -> Lowered:
-        """Lower the artifact's signature `tensor`, but for its strings, for one chip.
+        """Lower the artifact's signature `tensor`, without its strings, for one chip.
 
         Raises:
             ConfigError: the signature has no fixed shapes.
@@ -81,7 +81,7 @@ class Subject:
                 f" {self.config.prepare.resize}, and a chip needs one size; use --what train"
             )
         predict = make_predict([self.state.networks], self.task, self.config)
-        # As graph code: what a function within returns can't be left out.
+        # The Python function, because outputs of a nested tf.function can't be removed.
         answer = tensor_signature(predict.python_function, self.task.options)  # type: ignore[attr-defined]
         specs = (
             tf.TensorSpec([batch, *image.shape[1:]], image.dtype),
@@ -98,7 +98,7 @@ def open_subject(config: Config) -> Subject:
     """Open a pipeline's data and build its networks.
 
     Raises:
-        ConfigError: the host minimizes, not a chip.
+        ConfigError: the optimizer runs on the host.
         DataError: the data can't be read.
     """
     if any(isinstance(own, Lbfgs) for own in config.optimizers.values()):

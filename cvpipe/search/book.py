@@ -17,6 +17,7 @@ from cvpipe.search.space import Dimension, Range
 from cvpipe.search.trial import Train, run_once
 from cvpipe.tasks.task import BestBy
 from cvpipe.training.run import Run
+from cvpipe.training.summaries import SWEEP
 
 
 class Book:
@@ -48,7 +49,7 @@ class Book:
         folder.
         """
         self._space, self._best_by = tuple(space), best_by
-        self._file, self._hparams = folder / "sweep.json", folder / "hparams"
+        self._file, self._hparams = folder / "sweep.json", folder / SWEEP
         self._head = jsonable(dict(head))
         self._runs = self._known_runs()
         self._again = _to_try_again(self._runs)

@@ -115,7 +115,7 @@ def _array(name: str, content: bytes, spec: tf.TensorSpec, most: int) -> np.ndar
         proto = tensor_pb2.TensorProto.FromString(content)
         dtype = tf.as_dtype(proto.dtype)
     except Exception as error:
-        raise RequestError(400, f'input "{name}" is no TensorProto: {error}') from None
+        raise RequestError(400, f'input "{name}" is not a TensorProto: {error}') from None
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     if dtype != spec.dtype:
         raise RequestError(
@@ -205,7 +205,7 @@ async def _reload(call: Call, request: Any) -> Any:
     own, service = tf_serving(), call.service
     if not service.settings.allow_reload:
         raise RequestError(
-            403, "this server takes no configuration by requests; start it with --allow-reload"
+            403, "this server doesn't accept configurations; start it with --allow-reload"
         )
     service.shelf.policy = reloaded(request, service.shelf)
     await asyncio.to_thread(service.shelf.scan)

@@ -35,7 +35,10 @@ class Update:
 
     losses: Losses
     moves: tuple[str, ...] = ("network",)
-    """Names of the networks whose weights the optimizer updates."""
+    """Names of the networks whose weights the optimizer updates. Empty if there is nothing to
+    descend: `losses` itself assigns what it learns to variables of the networks, as BatchNorm
+    assigns its statistics, and its losses are only logged.
+    """
     optimizer: str = "optimizer"
     """A key of `Config.optimizers`."""
     times: int = 1
@@ -156,6 +159,10 @@ class Task:
     """
     class_labels: Callable[[Tensors], tf.Tensor] | None = None
     """Targets to the true class of each image, int [B]; None where an image has no single class."""
+    calibrate: Callable[[Networks, Mapping[str, Any]], None] | None = None
+    """Sets variables of the networks by the scores of the validation split, such as a threshold,
+    after each evaluation and before its checkpoint; None if nothing is chosen by them.
+    """
     decorate: Callable[[tf.Tensor, Tensors], Tensors] | None = None
     """Graph code that adds answers computed from the decoded image. Takes uint8 [h, w, C] and its
     answers without the batch dimension; returns scalar strings by name.

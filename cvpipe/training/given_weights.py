@@ -20,8 +20,10 @@ from cvpipe.data.facts import Facts
 from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.applications import application, published_weights
 from cvpipe.models.catalog import application_of
+from cvpipe.models.weights.checkpoint_file import find_checkpoint
 from cvpipe.models.weights.convert import convert
 from cvpipe.models.weights.hdf5_file import read_hdf5_file
+from cvpipe.models.weights.model_garden import garden_weights
 from cvpipe.models.weights.names import DIFFERENT, tables_of
 from cvpipe.models.weights.packages import packaged_weights
 from cvpipe.models.weights.provenance import Provenance, of_file
@@ -66,14 +68,19 @@ def given_weights(config: Config, facts: Facts) -> GivenWeights:
             weights = _by_path(published_weights(network, config.prepare.size))
             source = f"Keras Applications' {network}, ImageNet; downloaded by Keras"
             return GivenWeights(weights, Provenance(source, None, None))
-        by_path, provenance = packaged_weights(config.model.backbone, config.model.padding)
+        by_path, provenance = packaged_weights(config.model.backbone, config.model.conventions)
         return GivenWeights(_for_classes(by_path, facts), provenance)
     path = find_path(origin)
     if (path / "config.json").is_file():
         return _of_run(Run(path), config, facts)
+    checkpoint = find_checkpoint(path) or find_checkpoint(find_path(f"{origin}.index"))
+    if checkpoint is not None:
+        by_path, provenance = garden_weights(checkpoint, config.model)
+        return GivenWeights(_for_classes(by_path, facts), provenance)
     if not path.is_file():
+        where = "copy it to this machine first" if "://" in origin else "give one of these"
         raise ConfigError(
-            f"model.weights: {origin}: no run and no file there; give one of these, or imagenet for"
+            f"model.weights: {origin}: no run, checkpoint or file there; {where}, or imagenet for"
             " networks that have published weights"
         )
     return GivenWeights(_of_file(path, origin, network, config, facts), of_file(path))
@@ -113,8 +120,8 @@ def _of_file(
         raise ConfigError(
             f"model.weights: {origin}: {why}; give a run of it, or a file that Keras saved of it"
         )
-    given = OF_OTHERS[path.suffix](path)
-    weights = convert(given, tables, config.model.backbone, origin, config.model.padding)
+    model, given = config.model, OF_OTHERS[path.suffix](path)
+    weights = convert(given, tables, model.backbone, origin, model.conventions, model.norm_epsilon)
     return _for_classes(weights, facts)
 
 

@@ -32,8 +32,8 @@ def warn_of_repetition(config: Config, examples: int) -> None:
     size = config.train.batch_size
     if size > examples:
         log.warning(
-            "train.batch_size: %d is more than the training split has, %s, so each step sees some"
-            " images several times; use %d or less to avoid that",
+            "train.batch_size: %d exceeds the training split of %s, so each step uses some images"
+            " several times; use %d or less to avoid that",
             size,
             counted(examples, "image"),
             examples,

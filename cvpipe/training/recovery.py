@@ -117,4 +117,4 @@ def _dump(parts: Parts, step: int) -> None:
     )
     arrays = {"/".join(path): value.numpy() for path, value in keras.tree.flatten_with_path(batch)}
     with atomic_write(parts.run.folder / "not_finite.npz") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, **arrays)

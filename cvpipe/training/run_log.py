@@ -23,7 +23,7 @@ from cvpipe.training.insight import Insight
 from cvpipe.training.progress import Progress
 from cvpipe.training.run import Run
 from cvpipe.training.shown_examples import SHOWN_IMAGES, ShownExamples, draw_evaluation
-from cvpipe.training.summaries import Summaries
+from cvpipe.training.summaries import Part, Summaries
 
 
 class RunLog:
@@ -54,11 +54,13 @@ class RunLog:
         self._progress.note(text)
 
     def start(self, predict: Predict) -> None:
-        """Log the configuration, the environment, the graph and augmented examples before the first
-        step.
+        """Log the configuration, hyperparameters, environment, graph and augmented examples before
+        the first step.
         """
         if self._run.writes:
             self._summaries.about(self._config, self._run.versions)
+            scored: Part = "validation" if "validation" in self._splits else "train"
+            self._summaries.hyperparameters(scored, self._config)
         if self._config.train.pictures and self._run.writes:
             self._summaries.graph(predict, input_spec(self._config))
         if self._pictures:

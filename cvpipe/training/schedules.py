@@ -26,6 +26,7 @@ from cvpipe.config.optimizer import (
     Inverse,
     Lbfgs,
     Plateau,
+    Polynomial,
     Restarts,
     Step,
 )
@@ -74,6 +75,10 @@ def make_schedule(config: Config, steps_per_epoch: float, total_steps: int) -> L
         case Cosine():
             rate = keras.optimizers.schedules.CosineDecay(
                 highest, total_steps, alpha=schedule.final
+            )
+        case Polynomial():
+            rate = keras.optimizers.schedules.PolynomialDecay(
+                highest, total_steps, schedule.final * highest, schedule.power
             )
         case Exponential():
             rate = keras.optimizers.schedules.ExponentialDecay(

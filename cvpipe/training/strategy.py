@@ -100,8 +100,8 @@ def check_agreement(strategy: tf.distribute.Strategy, step: int) -> None:
     total = _sum_over_replicas(strategy, step)
     if total != step * strategy.num_replicas_in_sync:
         raise DataError(
-            f"this worker resumes at step {step}, and others at another one; all of them must read"
-            " the run from the same folder"
+            f"this worker resumes at step {step}, and others at another step; all workers must use"
+            " the same run folder"
         )
 
 

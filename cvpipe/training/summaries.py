@@ -6,20 +6,23 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
+from tensorboard.plugins.hparams import api as hp
 
 from cvpipe.config import Config
-from cvpipe.pictures.drawing import NAMED_CLASSES, to_pixels
+from cvpipe.pictures.drawing import NAMED_CLASSES, to_cards
 
 Part = Literal["train", "validation"]
 MOST_VALUES = 1_000_000
 """Histograms of larger arrays use about this many evenly spaced values."""
+SWEEP = "hparams"
+"""Folder beside the runs of a sweep with its events for the HParams tab."""
 
 
 class Summaries:
@@ -44,9 +47,10 @@ class Summaries:
         self._writer(part).flush()
 
     def figure(self, step: int, part: Part, name: str, figure: Figure) -> None:
-        """Write a matplotlib figure as an image."""
+        """Write a matplotlib figure as an image, or as several that fit TensorBoard's cards."""
+        cards = to_cards(figure)
         with self._writer(part).as_default(step):
-            tf.summary.image(name, to_pixels(figure)[tf.newaxis])
+            tf.summary.image(name, cards, max_outputs=len(cards))
 
     def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Write histograms by name, such as "weights/stem/kernel"."""
@@ -68,6 +72,16 @@ class Summaries:
             tf.summary.text("config", f"```\n{json.dumps(config.to_json(), indent=2)}\n```")
             tf.summary.text("environment", "\n".join(["part | version", "--- | ---", *rows]))
 
+    def hyperparameters(self, part: Part, config: Config) -> None:
+        """Write the configuration for the HParams tab, which lists it with the scores of `part`.
+
+        The runs of a sweep are skipped, because the sweep writes the keys that it searches.
+        """
+        if (self._folder.parent / SWEEP).exists():
+            return
+        with self._writer(part).as_default(0):
+            hp.hparams(dict(_flat(config.to_json())), trial_id=self._folder.name)
+
     def graph(self, function: Any, *specs: tf.TensorSpec) -> None:
         """Write the graph of a `tf.function` for the given inputs."""
         with self._writer("train").as_default(0):
@@ -87,3 +101,13 @@ class Summaries:
                 else tf.summary.create_noop_writer()
             )
         return self._writers[part]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, bool | float | str]]:
+    """Yield the values of nested mappings by dotted keys, lists as JSON; null is left out."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        elif value is not None:
+            plain = value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+            yield f"{above}{key}", plain

@@ -19,6 +19,7 @@ from cvpipe.errors import ConfigError, Interrupted, counted
 from cvpipe.evaluation import batches_of, make_predict
 from cvpipe.interrupt import stop_on_signals
 from cvpipe.tasks import load_task
+from cvpipe.tasks.task import Task
 from cvpipe.training.adversarial import with_attacks
 from cvpipe.training.build import build_state
 from cvpipe.training.checkpointer import Checkpointer
@@ -81,11 +82,11 @@ def train(config: Config, folder: Path, fresh: bool = False) -> dict[str, Any]:
     strategy = make_strategy(config.train.strategy)
     check_batch_size(config, strategy.num_replicas_in_sync)
     splits = open_splits(config.data)
-    _check_validation(config, splits)
     source = splits["train"]
     with strategy.scope():
         task = with_teacher(load_task(config, source.facts), config, source.facts)
         task = with_attacks(task, config)
+    _check_validation(config, task, splits)
     run = Run(folder, writes=is_chief(strategy))
     warn_of_repetition(config, len(source))
     state, schedule = build_state(config, task, len(source), strategy)
@@ -322,9 +323,14 @@ def _next_size(parts: Parts, steps: int, seconds: float) -> int:
     return max(1, min(most, int(steps / seconds)))
 
 
-def _check_validation(config: Config, splits: dict[str, Source]) -> None:
+def _check_validation(config: Config, task: Task, splits: dict[str, Source]) -> None:
     if "validation" in splits:
         return
+    if task.calibrate:
+        raise ConfigError(
+            f"task: {config.task}: is calibrated on a validation split, and there is none; raise"
+            " data.validation, or add images"
+        )
     if config.train.early_stopping:
         raise ConfigError(
             "train.early_stopping: needs a validation split; raise data.validation, or leave"

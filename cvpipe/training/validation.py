@@ -28,6 +28,9 @@ def validate(parts: Parts, epoch: int) -> None:
             batches=parts.validation,
             exchange=parts.exchange,
         )
+    if parts.task.calibrate:
+        # After the averaged weights are put back: it changes what no optimizer trains.
+        parts.task.calibrate(state.networks, scores)
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]
     merit = best_by.merit(score)

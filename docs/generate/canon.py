@@ -9,28 +9,28 @@ from typing import Any
 from lines import table
 from results import RESULTS
 
-HEAD = """# Networks beside their papers
+HEAD = """# Networks compared with their papers
 
 Written by `python docs/generate` from `cvpipe models --json`; not edited by hand.
 
-`cvpipe models NAME` prints a network's layers, `cvpipe models --pipeline FILE` those of a
-pipeline's own networks, heads included; `--draw FILE` draws them. `cvpipe models compare NAME NAME`
+`cvpipe models NAME` prints the layers of a network, `cvpipe models --pipeline FILE` those of a
+pipeline's networks, including heads; `--draw FILE` draws them. `cvpipe models compare NAME NAME`
 also measures latency.
 
-Figures are for the published input and classes. Parameters are those that are trained; "all" adds
-BatchNorm's moving statistics. Multiply-adds are those of convolutions and fully connected layers.
-Activations are the outputs of convolutions, fully connected layers, poolings, additions and
-concatenations, and the image, for one image in float32; norms and activation functions are counted
-as in place. "Sees" is the receptive field of the backbone's last map.
+Figures are for the published input size and number of classes. "Parameters" are trainable; "all"
+adds BatchNorm's moving statistics. Multiply-adds include convolutions and fully connected layers.
+Activations are the image and the outputs of convolutions, fully connected layers, poolings,
+additions and concatenations, for one image in float32; norms and activation functions count as in
+place. "Sees" is the receptive field of the backbone's last map.
 
-Published figures in bold are equal to the last digit given, or within 1 % where the source rounds.
+Published figures in bold agree in all digits, or within 1 % if the source is rounded.
 Sources: T torchvision, K Keras Applications, M timm, C counted from the paper's table, P the paper.
 """
 TAIL = """
-The lectures' slide of VGG16 lists the same rows, which add up to 15.2 million values and 61 MB. Its
-sum, 24 million and 96 MB, does not follow from them. The slide of the inception module with
-bottlenecks gives 358 million multiply-adds; its rows add up to 271 million, and to 358 where the
-3×3 convolution is counted twice.
+The slide of VGG16 in CS231n's lectures lists the same rows, which add up to 15.2 million values and
+61 MB; its stated sum is 24 million and 96 MB. The slide of the inception module with bottlenecks
+states 358 million multiply-adds; its rows add up to 271 million, or to 358 million if the 3×3
+convolution is counted twice.
 """
 BACKBONES = """
 ## Backbones of detectors and segmenters

@@ -54,9 +54,11 @@ def test_pixels_and_images_of_each_class_are_counted(tmp_path: Path) -> None:
     assert "  pixels   a 50.00%, b 50.00%, c 0.00%; ignored 40.00% of all" in lines
     assert (
         "  class 'c' has no image here" in lines
-        and "  masks without any label, whose images teach nothing: 1" in lines
+        and "  masks without any label, whose images are useless for training: 1" in lines
     )
-    assert "  class 'b' is in only 1 of 3 images: add some, or its score will mean little" in lines
+    assert (
+        "  class 'b' is in only 1 of 3 images: add some, or its score will be unreliable" in lines
+    )
 
 
 def test_a_class_in_every_image_is_not_called_rare(tmp_path: Path) -> None:

@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from conftest import ROOT, Once, small_config
+from conftest import ROOT, Once, opened, small_config
+from cvpipe.export.about import find_artifact
+from cvpipe.export.export import export
+from cvpipe.training.run import Run
 from cvpipe.training.train import train
+from toy_served import ask, b64, served
 
 EXAMPLE = ROOT / "pipelines" / "classification" / "example.png"
 Cvpipe = Callable[..., tuple[int, str, str]]
+METHODS = ("grad_cam", "smooth_grad", "occlusion")
 EPSILON = 0.03
 LONGER = ("train.epochs=15", "train.evaluate_every=15", "model.dropout=0", "train.ema=null")
 
@@ -58,6 +64,76 @@ def test_images_that_cant_be_read_are_sentences(
     assert code == 1 and "image 2 can't be decoded" in err
     code, _, err = cvpipe("explain", trained_run, tmp_path / "none.png")
     assert code == 1 and "none.png: the image can't be read (No such file or directory)" in err
+
+
+@pytest.fixture(scope="session")
+def explained(once: Once, trained_run: Path) -> Path:
+    """An artifact with the signature `explain`."""
+
+    def build(folder: Path) -> None:
+        export(Run(trained_run), folder / "e", [f"export.explain=[{','.join(METHODS)}]"])
+
+    return once("explained", build) / "e"
+
+
+def test_an_artifact_explains_its_answers(
+    cvpipe: Cvpipe, trained_run: Path, explained: Path, tmp_path: Path
+) -> None:
+    # The gate compared both loaders' maps with those of this process.
+    found = {}
+    for source in (trained_run, explained):
+        folder = tmp_path / source.name
+        words = ("--method", "grad_cam", "--to", folder, "--json")
+        code, out, err = cvpipe("explain", source, EXAMPLE, *words)
+        assert code == 0, err
+        [found[source]] = json.loads(out)["images"]
+    ours, theirs = found.values()
+    assert ours["class_name"] == theirs["class_name"]
+    with Image.open(ours["maps"]["grad_cam"]) as a, Image.open(theirs["maps"]["grad_cam"]) as b:
+        np.testing.assert_allclose(np.asarray(a, int), np.asarray(b, int), atol=1)
+
+
+def test_a_damaged_image_is_marked_beside_explained_ones(explained: Path) -> None:
+    loaded = opened(find_artifact(explained))
+    files = tf.constant([EXAMPLE.read_bytes(), b"garbage"])
+    answers = loaded.loaded.signatures["explain"](image_bytes=files, **loaded.defaults)
+    plain = loaded(files)
+    assert answers["valid"].numpy().tolist() == [True, False]
+    assert set(answers) - set(plain) == {"explained_class", *METHODS}
+    assert answers["grad_cam"].shape == (2, 16, 16) and np.ptp(answers["grad_cam"][0]) > 0
+    np.testing.assert_array_equal(answers["class_id"], plain["class_id"])
+
+
+@pytest.mark.soak
+def test_a_server_answers_the_signature(explained: Path) -> None:
+    body = {"instances": [b64(EXAMPLE.read_bytes())], "signature_name": "explain"}
+    with served(explained) as server:
+        status, answer, _ = ask(server.server_port, "POST", "/v1/models/e:predict", body)
+    assert status == 200, answer
+    [row] = answer["predictions"]
+    assert np.shape(row["grad_cam"]) == (16, 16) and row["explained_class"] == row["class_id"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--method", "gradcam"), "--method gradcam: not in this artifact; did you mean"),
+        (("--class", "3"), "--class 3: an artifact explains the class with the highest score"),
+        (("--layer", "stem"), "give the run instead"),
+    ],
+)
+def test_an_artifact_refuses_what_it_lacks(
+    cvpipe: Cvpipe, explained: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    code, out, err = cvpipe("explain", explained, EXAMPLE, *words, "--to", tmp_path / "maps")
+    assert (code, out) == (2, "") and said in err
+
+
+def test_an_artifact_without_the_signature_is_a_sentence(
+    cvpipe: Cvpipe, artifact: Path, tmp_path: Path
+) -> None:
+    code, _, err = cvpipe("explain", artifact, EXAMPLE, "--to", tmp_path / "maps")
+    assert code == 2 and "has no signature `explain`; export the run again with --set" in err
 
 
 def attacked(cvpipe: Cvpipe, run: Path, folder: Path, *words: Any) -> dict[float, float]:
@@ -103,5 +179,5 @@ def test_a_run_is_attacked(cvpipe: Cvpipe, trained_run: Path, tmp_path: Path) ->
     found = attacked(cvpipe, trained_run, tmp_path / "attack", "--method", "fgsm")
     assert found[EPSILON] <= found[0.0]
     code, _, err = cvpipe("attack", trained_run, "--epsilon", "0,x")
-    assert code == 2 and "no list of numbers" in err
+    assert code == 2 and "not a list of numbers" in err
     assert np.isfinite(list(found.values())).all()

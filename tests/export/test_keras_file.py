@@ -64,7 +64,7 @@ def test_the_path_of_the_keras_file_is_printed(
             2,
             "folder.keras: a folder; give the path of a file",
         ),
-        (["RUN", "RUN", "--keras", "TO/a.keras"], 2, "holds one network, and 2 are to answer"),
+        (["RUN", "RUN", "--keras", "TO/a.keras"], 2, "a .keras file has one network, not 2"),
         (["RUN", "--keras", "TO/file/a.keras"], 1, "can't be written .*; give another path"),
     ],
 )

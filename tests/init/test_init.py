@@ -72,11 +72,20 @@ def write_points(root: Path) -> Path:
     return root
 
 
+def write_defects(root: Path) -> Path:
+    for n in range(10):
+        folder = root / ("train/good" if n < 7 else "test/crack" if n < 8 else "test/good")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{n}.png").write_bytes(encode(noise(40, 60, seed=n), "PNG"))
+    return root
+
+
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "classification": draw_photos,
     "detection": write_boxes,
     "segmentation": write_masks,
     "pose": write_points,
+    "anomaly": write_defects,
 }
 
 
@@ -237,7 +246,7 @@ def test_training_a_folder_drafts_trains_and_goes_on(
     assert "wrote     photos.yaml" in err and "accuracy" in out
     assert (tmp_path / "runs" / "photos").is_dir()
     code, out, err = cvpipe("train", "photos", *tiny)
-    assert code == 0 and "going on with photos.yaml" in err
+    assert code == 0 and "using the existing photos.yaml" in err
     (tmp_path / "other").mkdir()
     draw_photos(tmp_path / "other" / "photos")
     code, _, err = cvpipe("train", "other/photos", *tiny)

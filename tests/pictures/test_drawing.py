@@ -11,7 +11,16 @@ import pytest
 from matplotlib.figure import Figure
 
 from cvpipe.pictures import drawing
-from cvpipe.pictures.drawing import RIGHT, Marks, literal, to_pixels, to_png, try_to_draw
+from cvpipe.pictures.drawing import (
+    CARD,
+    RIGHT,
+    Marks,
+    literal,
+    to_cards,
+    to_pixels,
+    to_png,
+    try_to_draw,
+)
 
 PRINTABLE = (
     "$a_{b}$",
@@ -110,3 +119,30 @@ def test_a_picture_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> 
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert "the picture 'scores' is left out, since it can't be drawn (Va" in record.getMessage()
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 6])
+def test_a_grid_is_cut_into_cards_of_whole_images_and_none_is_lost(columns: int) -> None:
+    values = 20 * np.arange(1, 2 * columns + 1)
+    colors = np.stack([values, 0 * values, 255 - values], 1).astype(np.uint8)
+    images = np.broadcast_to(colors[:, None, None], (len(values), 8, 8, 3))
+    # A figure that is rendered again has another layout by a pixel.
+    one, other = (
+        drawing.image_grid(images, [f"image {n}" for n in values], columns=columns)
+        for _ in range(2)
+    )
+    cards, whole = to_cards(one), to_pixels(other)
+    assert cards.shape[2] <= CARD
+    for color in colors:
+        counts = [int((card == color).all(-1).sum()) for card in cards]
+        assert sum(map(bool, counts)) == 1
+        assert sum(counts) == int((whole == color).all(-1).sum())
+
+
+def test_a_figure_with_axes_or_a_legend_is_one_card() -> None:
+    curve = drawing.precision_recall([0.0, 1.0], {"cat": [1.0, 0.5]})
+    boxes = drawing.boxes_grid(
+        np.zeros((4, 8, 8, 3), np.uint8), [[] for _ in range(4)], legend={"truth": RIGHT}
+    )
+    for figure in (curve, boxes):
+        assert len(to_cards(figure)) == 1

@@ -81,13 +81,13 @@ def test_what_is_answered_is_not_answered_again(tmp_path: Path) -> None:
 
 def test_another_prediction_or_anything_else_in_the_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"holds another prediction \(artifact differ\)"):
+    with pytest.raises(ConfigError, match=r"has another prediction \(artifact differ\)"):
         write(tmp_path / "run", artifact="other")
     with pytest.raises(ConfigError, match=r"images, names differ"):
         write_shards(answers(), IMAGES[1:], tmp_path / "run", ABOUT, lambda text: None)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
-    with pytest.raises(ConfigError, match="not empty and holds no prediction"):
+    with pytest.raises(ConfigError, match="not empty and has no prediction"):
         write(tmp_path / "mine")
 
 

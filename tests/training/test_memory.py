@@ -71,7 +71,7 @@ def test_a_batch_larger_than_the_training_split_is_a_warning(
     warn_of_repetition(config, 32)
     assert not caplog.records
     warn_of_repetition(config, 20)
-    assert "train.batch_size: 32 is more than the training split has, 20 images" in caplog.text
+    assert "train.batch_size: 32 exceeds the training split of 20 images" in caplog.text
 
 
 def written(folder: Path, **files: str) -> Path:

@@ -41,6 +41,14 @@ def test_cosine_follows_its_formula() -> None:
     )
 
 
+def test_polynomial_follows_its_formula() -> None:
+    np.testing.assert_allclose(
+        rates("schedule={kind: polynomial, power: 2, final: 0.1}"),
+        0.5 * (0.9 * (1 - EPOCH / 8) ** 2 + 0.1),
+        rtol=1e-5,
+    )
+
+
 def test_exponential_follows_its_formula() -> None:
     np.testing.assert_allclose(
         rates("schedule={kind: exponential, decay: 0.3}"), 0.5 * np.exp(-0.3 * EPOCH), rtol=1e-5
@@ -134,6 +142,7 @@ def test_a_cycle_need_not_be_a_whole_number_of_steps() -> None:
 SCHEDULES = [
     "kind: constant",
     "kind: cosine",
+    "kind: polynomial",
     "kind: step, at: [6]",
     "kind: exponential",
     "kind: inverse",

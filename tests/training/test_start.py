@@ -164,7 +164,7 @@ def test_an_invalid_weights_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("I am a text file in disguise.")
     (tmp_path / "weights.npz").write_bytes(b"")
     for weights, sentence in {
-        "nowhere": "no run and no file there; give one of these, or imagenet",
+        "nowhere": "no run, checkpoint or file there; give one of these, or imagenet",
         tmp_path
         / "weights.npz": "a file of weights ends in .pth, .pt, .safetensors, .h5, .weights",
     }.items():

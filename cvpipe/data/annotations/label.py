@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from cvpipe.data.annotations.annotation import Annotation
+from cvpipe.data.annotations.annotation import Annotation, Tally
 from cvpipe.data.annotations.columns import Columns
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.facts import Facts
@@ -27,8 +27,11 @@ class Label(Annotation):
 
     labels: np.ndarray
     """int32 [R]; −1 for records of a class that was left out."""
+    first_alone: bool = False
+    """True if only the first class is learned, such as normal images; the others are for tests."""
 
     keys = ("label",)
+    unlearnable = "no image is of the first class"
 
     def digests(self, records: np.ndarray) -> list[str]:
         return [str(label) for label in self.labels[records].tolist()]
@@ -45,15 +48,27 @@ class Label(Annotation):
         with tf.init_scope():
             return in_memory(self.labels)
 
-    def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray:
+    def counts(self, records: np.ndarray, num_classes: int) -> np.ndarray | None:
+        if self.first_alone:
+            # Classes without images to learn are as they should be.
+            return None
         return np.bincount(self.labels[records], minlength=num_classes)
+
+    def learnable(self, records: np.ndarray, annotations: Sequence[Annotation]) -> int | None:
+        return int((self.labels[records] == 0).sum()) if self.first_alone else None
+
+    def tally(self, records: np.ndarray, facts: Facts) -> Tally:
+        if self.first_alone:
+            return Label(self.labels).tally(records, facts)
+        return super().tally(records, facts)
 
     def strata(self, records: np.ndarray) -> np.ndarray:
         return self.labels[records]
 
     def relabel(self, position: np.ndarray) -> Label:
         # The appended −1 is the result for labels that are −1 already.
-        return Label(np.append(position, -1).astype(np.int32)[self.labels])
+        labels = np.append(position, -1).astype(np.int32)[self.labels]
+        return Label(labels, self.first_alone)
 
     def stay(self, records: np.ndarray) -> np.ndarray:
         return self.labels[records] >= 0
@@ -61,7 +76,8 @@ class Label(Annotation):
     @classmethod
     def join(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Label:
         return Label(
-            np.concatenate([part.labels[:size] for part, size in zip(parts, sizes, strict=True)])
+            np.concatenate([part.labels[:size] for part, size in zip(parts, sizes, strict=True)]),
+            all(part.first_alone for part in parts),
         )
 
     @classmethod

@@ -27,6 +27,7 @@ FORMATS = (
     "one_hot_csv",
     "csv",
     "idx",
+    "mvtec",
     "masks",
     "folder",
 )

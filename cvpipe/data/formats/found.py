@@ -21,7 +21,7 @@ from cvpipe.user_paths import same_form
 MOST_OPENED = 200
 
 CLASSIFICATION, DETECTION = "classification", "detection"
-SEGMENTATION, POSE = "segmentation", "pose"
+SEGMENTATION, POSE, ANOMALY = "segmentation", "pose", "anomaly"
 
 # Stronger evidence wins.
 ANNOTATED, PAIRED, NAMED = 3, 2, 1

@@ -56,7 +56,7 @@ def open_splits(config: Data) -> dict[str, Source]:
     for name, split in list(splits.items()):
         if not len(split) and name == "validation" and not config.fold:
             log.warning(
-                "%s: too few images to hold any out for validation; the last checkpoint counts as"
+                "%s: too few images to hold out any for validation; the last checkpoint is used as"
                 " the best",
                 place,
             )
@@ -151,7 +151,7 @@ def _warn_of_rare_classes(place: str, train: Source) -> None:
             if count <= 1:
                 number = "one" if count == 1 else "no"
                 log.warning(
-                    "%s: class '%s' has %s %s to train on; its score will mean little, add more",
+                    "%s: class '%s' has %s %s to train on, so its score is unreliable; add more",
                     place,
                     name,
                     number,

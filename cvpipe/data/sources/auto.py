@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cvpipe.config.data import Auto, BoxSource, LabelSource, MaskSource
+from cvpipe.config.defect_sources import DefectSource
 from cvpipe.config.keypoint_sources import KeypointSource
 from cvpipe.data.formats import find_formats
 from cvpipe.data.sources.source import Source
@@ -21,6 +22,7 @@ _SECTIONS: dict[str, Any] = {
     "detection": BoxSource,
     "segmentation": MaskSource,
     "pose": KeypointSource,
+    "anomaly": DefectSource,
 }
 
 

@@ -58,7 +58,7 @@ def digit_scenes(config: DigitScenes) -> dict[str, Source]:
 
 def compose(config: DigitScenes, split: str) -> Scenes:
     """Draw all scenes of a split. A larger split begins with the scenes of a smaller one."""
-    patches, labels = _handwriting(split, config.seed)
+    patches, labels = handwriting(split, config.seed)
     count, (height, width) = getattr(config, split), config.size
     images = np.zeros([count, height, width, config.channels], np.uint8)
     masks = np.zeros([count, height, width], np.uint8)
@@ -108,7 +108,7 @@ def _name(split: str, number: int) -> str:
     return f"digit_scenes {split}[{number}]"
 
 
-def _handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def handwriting(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the digits of a split: float32 [n, 8, 8], ink in 0…1, and uint8 [n]."""
     from sklearn.datasets import load_digits
 
@@ -178,10 +178,10 @@ def _paint_digits(
             continue
         places.append(place)
         chosen.append(int(random.integers(len(patches))))
-        cover = _enlarged(patches[chosen[-1]], height, width)
+        cover = enlarge(patches[chosen[-1]], height, width)
         here = np.s_[place[0] : place[2], place[1] : place[3]]
         behind = canvas[:, *here]
-        behind += cover * (_ink(random, behind, cover) - behind)
+        behind += cover * (choose_ink(random, behind, cover) - behind)
         instances[here][cover >= 0.5] = len(chosen)
     return instances, np.array(chosen)
 
@@ -208,7 +208,7 @@ def _free_place(
     return None
 
 
-def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
+def choose_ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """Draw a color that differs from the background, float32 [C, 1, 1]: lighter or darker,
     whichever is possible.
     """
@@ -221,7 +221,7 @@ def _ink(random: np.random.Generator, behind: np.ndarray, cover: np.ndarray) -> 
     return np.clip(mean + change, 0, 255).astype(np.float32)
 
 
-def _enlarged(patch: np.ndarray, height: int, width: int) -> np.ndarray:
+def enlarge(patch: np.ndarray, height: int, width: int) -> np.ndarray:
     """Enlarge a digit; return its coverage of each pixel: float32 [height, width] in [0, 1]."""
     ink = _weights(height) @ patch @ _weights(width).T
     # Sharpen edges, with the same amount of ink for every size.

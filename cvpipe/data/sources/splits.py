@@ -44,7 +44,7 @@ def cut_fold(source: Source, fold: Fold, seed: str) -> tuple[Source, Source]:
     chosen = np.zeros(len(source), bool)
     spare = 0
     for members in _ranked(source, _hashes(source, seed)):
-        # The remainder of each class continues where that of the class before ended.
+        # Remainders go to the folds in turn, continuing from class to class.
         sizes = np.full(fold.of, len(members) // fold.of)
         extra = (spare + np.arange(len(members) % fold.of)) % fold.of
         sizes[extra] += 1
@@ -59,7 +59,8 @@ def limit(source: Source, most: int, seed: str) -> Source:
     hashes, turn = _hashes(source, seed), np.zeros(len(source), np.int64)
     for members in _ranked(source, hashes):
         turn[members] = np.arange(len(members))
-    # In turn, each class gives an example while it has any; the last, incomplete turn is by hash.
+    # Classes take turns with one example each, while they have any. In the last turn, if it is
+    # incomplete, hashes decide.
     return source.subset(np.sort(np.lexsort((hashes, turn))[:most]))
 
 

@@ -19,7 +19,7 @@ def convert(plain: Plain, file: Path) -> None:
     Raises:
         Unconvertible: OpenVINO can't read an operation.
     """
-    # Without this package, OpenVINO doesn't report its use to Intel.
+    # Block its telemetry package, so OpenVINO doesn't report its use to Intel.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

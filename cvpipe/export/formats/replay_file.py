@@ -30,7 +30,7 @@ def replay_onnx(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def replay_openvino(file: str, images: np.ndarray) -> dict[str, np.ndarray]:
     """Run OpenVINO on the CPU, in float32 even if its default is a lower precision."""
-    # Without this package, OpenVINO doesn't report its use to Intel.
+    # Block its telemetry package, so OpenVINO doesn't report its use to Intel.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cvpipe.errors import ConfigError, DataError
-from cvpipe.models.catalog import Padding
+from cvpipe.models.catalog import Conventions
+from cvpipe.models.norms import Norm
 from cvpipe.models.weights.names.layers import Kind, Table
 
 OF_NORM = {
@@ -31,11 +32,12 @@ def convert(
     tables: Sequence[Table],
     backbone: str,
     origin: str,
-    padding: Padding | None = None,
+    conventions: Conventions = "papers",
+    epsilon: float = Norm().epsilon,
 ) -> dict[str, np.ndarray]:
     """Return weights by path, float32, converted by the table that fits the file best.
 
-    A BatchNorm with a larger epsilon than here becomes one with a larger variance, which gives the
+    A BatchNorm with another epsilon than here gets a variance that makes up for it, which gives the
     same in inference.
 
     Args:
@@ -43,17 +45,19 @@ def convert(
         tables: layer names of the network in other libraries.
         backbone: name of the network.
         origin: name of the file.
-        padding: `model.padding`.
+        conventions: `model.conventions`.
+        epsilon: `model.norm_epsilon`.
 
     Raises:
         DataError: no table fits; the message names the first tensor that is missing, unknown or of
             another rank.
-        ConfigError: the network pads otherwise than the one that the file is of.
+        ConfigError: the file is of a network with other conventions.
     """
     known = [len(tensors.keys() & _names(table)) for table in tables]
     fitting = [table for table, count in zip(tables, known, strict=True) if count == max(known)]
     _check_names(tensors, fitting[0], backbone, origin)
-    table = table_for(padding, fitting, backbone, origin)
+    table = table_for(conventions, fitting, backbone, origin)
+    more = table.epsilon - (table.own_epsilon or epsilon)
     weights = {}
     for layer in table.layers:
         for name, variable in _variables(layer.kind).items():
@@ -70,33 +74,33 @@ def convert(
                 ) from None
             if table.bgr and variable == "kernel" and array.shape[2:3] == (3,):
                 array = array[:, :, ::-1]
-            if variable == "moving_variance" and table.more_epsilon:
-                array = array + table.more_epsilon
+            if variable == "moving_variance" and more:
+                array = array + more
             weights[f"{layer.ours}/{variable}"] = np.ascontiguousarray(array, np.float32)
     return weights
 
 
 def table_for(
-    padding: Padding | None, tables: Sequence[Table], backbone: str, origin: str
+    conventions: Conventions, tables: Sequence[Table], backbone: str, origin: str
 ) -> Table:
-    """Return the table of the network that pads as `model.padding` says.
+    """Return the table of the network with the conventions of `model.conventions`.
 
     Raises:
         ConfigError: there is none: the weights would load and give wrong answers.
     """
     for table in tables:
-        if padding in table.paddings:
+        if conventions in table.conventions:
             return table
-    needed = [own for table in tables for own in table.paddings if own is not None]
+    needed = {own for table in tables for own in table.conventions if own != "papers"}
     which = (
-        ": tensorflow for networks that are called tf_… there, torch for others; the file doesn't"
-        " tell them apart"
-        if len(tables) > 1
+        ", tensorflow if the network is called tf_… there; the file doesn't say it"
+        if len(needed) > 1
         else ""
     )
     raise ConfigError(
-        f"model.padding: {origin}: weights of {tables[0].library}'s {backbone} need padding"
-        f" {' or '.join(sorted(set(needed)))}{which}"
+        f"model.conventions: {conventions} isn't that of {origin}, weights of"
+        f" {tables[0].library}'s {backbone}; set it to {' or '.join(sorted(needed, reverse=True))}"
+        f"{which}"
     )
 
 
@@ -130,6 +134,14 @@ def _variables(kind: Kind) -> dict[str, str]:
             return OF_NORM
         case "keras conv" | "keras dense" | "keras dense as 7×7" | "keras dense as 1×1":
             return {"0": "kernel", "1": "bias"}
+        case "tensorflow norm":
+            return {name: name for name in OF_NORM.values()}
+        case "tensorflow conv":
+            return {"kernel": "kernel"}
+        case "tensorflow depthwise":
+            return {"depthwise_kernel": "kernel"}
+        case "tensorflow biased" | "tensorflow 1×1 as dense":
+            return {"kernel": "kernel", "bias": "bias"}
         case "conv" | "depthwise":
             # No bias, because a norm with a shift follows.
             return {"weight": "kernel"}
@@ -153,5 +165,7 @@ def _kernel(tensor: np.ndarray, kind: Kind) -> np.ndarray:
             return tensor.reshape(side, side, -1, tensor.shape[-1])
         case "dense":
             return tensor.transpose(1, 0)
+        case "tensorflow 1×1 as dense":
+            return tensor.reshape(-1, tensor.shape[-1])
         case _:
             return tensor

@@ -20,7 +20,7 @@ import numpy as np
 
 from cvpipe.atomic_write import atomic_write
 from cvpipe.errors import ConfigError, DataError
-from cvpipe.models.catalog import Padding
+from cvpipe.models.catalog import Conventions
 from cvpipe.models.weights.convert import convert, table_for
 from cvpipe.models.weights.hdf5_file import read_hdf5_file
 from cvpipe.models.weights.names import tables_of
@@ -100,13 +100,13 @@ PACKAGES: Mapping[str, Package] = {
 
 
 def packaged_weights(
-    backbone: str, padding: Padding | None = None
+    backbone: str, conventions: Conventions = "papers"
 ) -> tuple[dict[str, np.ndarray], Provenance]:
     """Return weights by path, including the normalization of images, and their provenance.
 
     Raises:
-        ConfigError: no package has weights of this network, or it isn't installed, or its network
-            pads otherwise than `padding`.
+        ConfigError: no package has weights of this network, or it isn't installed, or it is of a
+            network with other conventions.
         DataError: its file isn't the published one.
     """
     if backbone not in PACKAGES:
@@ -116,7 +116,7 @@ def packaged_weights(
         )
     package = PACKAGES[backbone]
     table = _table(backbone, package)
-    table_for(padding, [table], backbone, package.distribution)
+    table_for(conventions, [table], backbone, package.distribution)
     cached = cache_folder() / f"{backbone}-{package.sha256[:16]}-{FORMAT}.npz"
     weights = _read_cached(cached)
     if weights is None:

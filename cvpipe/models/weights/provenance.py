@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,5 +21,16 @@ class Provenance(NamedTuple):
 
 def of_file(path: Path) -> Provenance:
     """Return the provenance of a file without metadata."""
-    with path.open("rb") as stream:
-        return Provenance(str(path), None, hashlib.file_digest(stream, "sha256").hexdigest())
+    return of_files([path], str(path))
+
+
+def of_files(paths: Sequence[Path], source: str) -> Provenance:
+    """Return the provenance of files without metadata; the checksum is that of all of them, one
+    after the other.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return Provenance(source, None, digest.hexdigest())

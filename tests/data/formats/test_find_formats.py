@@ -15,6 +15,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter
 
 from cvpipe.config.data import AutoBoxes, AutoLabels, BoxSource, LabelSource, MaskSource
+from cvpipe.config.defect_sources import DefectSource
 from cvpipe.config.keypoint_sources import KeypointSource
 from cvpipe.data.formats import FORMATS, find_formats
 from cvpipe.data.sources import open_source
@@ -27,6 +28,7 @@ SECTIONS: dict[str, Any] = {
     "detection": BoxSource,
     "segmentation": MaskSource,
     "pose": KeypointSource,
+    "anomaly": DefectSource,
 }
 JPEG = encode(noise(8, 10), "JPEG")
 XML = (
@@ -391,6 +393,19 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "classification",
         "one_hot_csv",
         {"train": 2, "validation": 1},
+    ),
+    "MVTec AD": (
+        {
+            "bottle/train/good/0.jpg": JPEG,
+            "bottle/train/good/1.jpg": JPEG,
+            "bottle/test/good/2.jpg": JPEG,
+            "bottle/test/crack/3.jpg": JPEG,
+            "bottle/ground_truth/crack/3_mask.png": mask(0, 255),
+            "license.txt": "",
+        },
+        "anomaly",
+        "mvtec",
+        {"train": 2, "test": 2},
     ),
     "Open Images": (
         {

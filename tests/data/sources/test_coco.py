@@ -153,15 +153,12 @@ def test_other_splits_have_the_training_splits_classes(
 
 MISTAKES: dict[str, tuple[Any, str]] = {
     "no JSON": ("[1,", "train.json:1: not valid JSON .*; mend the file, or fetch it again"),
-    "a list": (
-        [1],
-        "no instances of COCO, which have lists named images, annotations and categories",
-    ),
+    "a list": ([1], "not COCO.s JSON, which has lists named images, annotations and categories"),
     "results": (
         [{"image_id": 1, "category_id": 18, "bbox": [0, 0, 1, 1], "score": 1}],
-        "no instances of COCO",
+        "not COCO's JSON",
     ),
-    "no list": (changed(lambda rows: rows.pop("categories")), "no instances of COCO"),
+    "no list": (changed(lambda rows: rows.pop("categories")), "not COCO's JSON"),
     "no images": (changed(lambda rows: rows.update(images=[])), "lists no image"),
     "no key": (
         changed(lambda rows: rows["annotations"][1].pop("bbox")),

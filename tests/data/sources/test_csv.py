@@ -224,7 +224,7 @@ MISTAKES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str]] = {
     "open quote": (
         {"train": TRAIN + '"images/4.png,cat\n'},
         {},
-        "train.csv:5: no table: unexpected end of data; mend the line",
+        "train.csv:5: not a table: unexpected end of data; mend the line",
     ),
     "label without name": (
         {"train": TRAIN, "names": "id,called\ncat,Cat\n"},

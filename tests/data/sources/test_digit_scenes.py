@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy.ndimage import find_objects
 
 from cvpipe.config.data import DigitScenes
-from cvpipe.data.sources.digit_scenes import HANDWRITING, _handwriting, compose, digit_scenes
+from cvpipe.data.sources.digit_scenes import HANDWRITING, compose, digit_scenes, handwriting
 
 
 def section(**settings: Any) -> DigitScenes:
@@ -88,10 +88,10 @@ def test_digits_stand_out_lighter_or_darker() -> None:
 
 def test_no_handwriting_is_in_two_splits() -> None:
     patches = {
-        split: {patch.tobytes() for patch in _handwriting(split, 0)[0]} for split in HANDWRITING
+        split: {patch.tobytes() for patch in handwriting(split, 0)[0]} for split in HANDWRITING
     }
     assert sum(map(len, patches.values())) == len(set.union(*patches.values())) > 1700
-    assert all(set(_handwriting(split, 0)[1]) == set(range(10)) for split in HANDWRITING)
+    assert all(set(handwriting(split, 0)[1]) == set(range(10)) for split in HANDWRITING)
 
 
 def test_a_digit_can_be_as_large_as_the_scene() -> None:

@@ -123,14 +123,14 @@ GZ = zipped(files())[f"{IMAGES}.gz"]
 DAMAGES = {
     "another type": (
         damaged(IMAGES, b"\0\0\x0d\x03" + packed(TRAIN)[4:]),
-        f"{IMAGES}: no IDX file of unsigned bytes with 3 dimensions",
+        f"{IMAGES}: not an IDX file of unsigned bytes with 3 dimensions",
     ),
     "another rank": (
         damaged(LABELS, packed(TRAIN)),
-        f"{LABELS}: no IDX file of unsigned bytes with 1 dimensions",
+        f"{LABELS}: not an IDX file of unsigned bytes with 1 dimensions",
     ),
-    "empty": (damaged(IMAGES, b""), f"{IMAGES}: no IDX file"),
-    "only magic": (damaged(IMAGES, packed(TRAIN)[:10]), f"{IMAGES}: no IDX file"),
+    "empty": (damaged(IMAGES, b""), f"{IMAGES}: not an IDX file"),
+    "only magic": (damaged(IMAGES, packed(TRAIN)[:10]), f"{IMAGES}: not an IDX file"),
     "too short": (
         damaged(IMAGES, packed(TRAIN)[:-7]),
         r"promises \(12, 5, 4\), 240 bytes, but 233 are there; fetch it again",

@@ -267,7 +267,7 @@ def test_a_class_without_objects_to_train_on_is_warned_of(
         open_splits(Data(source=SCENES.model_copy(update={"train": 1, "most_digits": 1})))
     assert (
         sum(
-            "has no object to train on; its score will mean little, add more" in message
+            "has no object to train on, so its score is unreliable; add more" in message
             for message in caplog.messages
         )
         == 9

@@ -147,7 +147,7 @@ def test_a_class_with_one_image_is_trained_on_and_warned_of(
         "test": 0,
     }
     assert caplog.messages == [
-        f"{tmp_path}: class 'dog' has one image to train on; its score will mean little, add more"
+        f"{tmp_path}: class 'dog' has one image to train on, so its score is unreliable; add more"
     ]
 
 
@@ -157,7 +157,7 @@ def test_too_few_images_to_validate_is_a_warning(
     with caplog.at_level(logging.WARNING):
         splits = open_splits(photos(tmp_path, {"cat": 4, "dog": 4}))
     assert {name: len(split) for name, split in splits.items()} == {"train": 6, "test": 2}
-    assert "too few images to hold any out for validation" in caplog.text
+    assert "too few images to hold out any for validation" in caplog.text
 
 
 @pytest.mark.parametrize("change", [{"test": 0.0}, {"test": 0.001}])

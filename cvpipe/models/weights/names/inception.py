@@ -33,7 +33,7 @@ V4 = (
 def inception_v3() -> tuple[Table, ...]:
     """Return torchvision's network, whose names are timm's, too.
 
-    Its average poolings count the zeros around the map, which `padding: torch` does here; those of
+    Its average poolings count the zeros around the map, as with `conventions: torch` here; those of
     the authors' code don't.
     """
     stem = ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")
@@ -48,7 +48,7 @@ def inception_v3() -> tuple[Table, ...]:
     for (ours, branches), (theirs, names) in zip(modules, V3, strict=True):
         full = [f"{theirs}.branch{name}" for name in names.split()]
         layers += _paired(_convolutions(branches, ours), full)
-    return (Table("torchvision", layers, paddings=("torch",), more_epsilon=SLIM),)
+    return (Table("torchvision", layers, conventions=("torch",), epsilon=SLIM),)
 
 
 def inception_v4() -> tuple[Table, ...]:
@@ -71,7 +71,7 @@ def inception_v4() -> tuple[Table, ...]:
     ):
         full = [f"features.{number}.branch{name}" for name in names.split()]
         layers += _paired(_convolutions(branches, ours), full)
-    return (Table("timm", layers, paddings=(None, "tensorflow"), more_epsilon=SLIM),)
+    return (Table("timm", layers, conventions=("papers", "tensorflow"), epsilon=SLIM),)
 
 
 def inception_resnet_v2() -> tuple[Table, ...]:
@@ -98,7 +98,7 @@ def inception_resnet_v2() -> tuple[Table, ...]:
             full = [f"{theirs}.branch{name}" for name in own.split()]
             layers += _paired(_convolutions(block, ours), full)
             layers.append(Layer(f"{ours}_up", f"{theirs}.conv2d", "biased conv"))
-    return (Table("timm", layers, paddings=(None, "tensorflow"), more_epsilon=SLIM),)
+    return (Table("timm", layers, conventions=("papers", "tensorflow"), epsilon=SLIM),)
 
 
 def _modules(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from cvpipe.models.catalog import Padding
-from cvpipe.models.norms import Norm
+from cvpipe.models.catalog import Conventions
 
 Kind = Literal[
     "conv",
@@ -22,11 +21,18 @@ Kind = Literal[
     "keras dense",
     "keras dense as 7×7",
     "keras dense as 1×1",
+    "tensorflow conv",
+    "tensorflow depthwise",
+    "tensorflow biased",
+    "tensorflow 1×1 as dense",
+    "tensorflow norm",
 ]
-"""Layout of a layer's weights, in PyTorch unless the name contains keras; see `convert`."""
+"""Layout of a layer's weights, in PyTorch unless the name contains keras or tensorflow; see
+`convert`.
+"""
 
-SLIM = 1e-3 - Norm().epsilon
-"""The epsilon of TensorFlow-Slim's BatchNorms, minus that of cvpipe's."""
+SLIM = 1e-3
+"""Epsilon of BatchNorms in TensorFlow-Slim, and of networks that follow it."""
 
 
 class Layer(NamedTuple):
@@ -46,14 +52,16 @@ class Table(NamedTuple):
     """Name prefixes in the file without a layer in cvpipe's network."""
     bgr: bool = False
     """True if the first layer's input is blue, green, red."""
-    paddings: tuple[Padding | None, ...] = (None, "torch")
-    """Values of `model.padding` with which cvpipe's network computes the same."""
-    more_epsilon: float = 0.0
-    """Epsilon of the library's BatchNorms minus that of cvpipe's."""
+    conventions: tuple[Conventions, ...] = ("papers", "torch")
+    """Values of `model.conventions` with which cvpipe's network computes the same."""
+    epsilon: float = 1e-5
+    """Of the library's BatchNorms."""
+    own_epsilon: float | None = None
+    """Of cvpipe's BatchNorms; None: `model.norm_epsilon`."""
 
 
-ANY: tuple[Padding | None, ...] = (None, "torch", "tensorflow")
-"""The paddings of networks that give the same with each."""
+ANY: tuple[Conventions, ...] = ("papers", "torch", "tensorflow")
+"""The conventions of networks that are the same with each."""
 
 
 def normed(ours: str, conv: str, norm: str, kind: Kind = "conv") -> Iterator[Layer]:

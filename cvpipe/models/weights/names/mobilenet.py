@@ -52,7 +52,9 @@ def mobilenet_v2() -> tuple[Table, ...]:
 
 
 def mobilenet_v3(rows: Sequence[Row]) -> tuple[Table, ...]:
-    """Return torchvision's network of a table, and timm's with either padding."""
+    """Return torchvision's network of a table, and timm's with either
+    convention.
+    """
     count = len(rows)
     torchvision = [
         *normed("stem", "features.0.0", "features.0.1"),
@@ -79,9 +81,9 @@ def mobilenet_v3(rows: Sequence[Row]) -> tuple[Table, ...]:
         before = channels
     timm += normed("last", f"blocks.{stage + 1}.0.conv", f"blocks.{stage + 1}.0.bn1")
     return (
-        Table("torchvision", torchvision, more_epsilon=SLIM),
-        Table("timm", timm, paddings=("torch",)),
-        Table("timm", timm, paddings=("tensorflow",), more_epsilon=SLIM),
+        Table("torchvision", torchvision, epsilon=SLIM),
+        Table("timm", timm, conventions=("torch",)),
+        Table("timm", timm, conventions=("tensorflow",), epsilon=SLIM),
     )
 
 

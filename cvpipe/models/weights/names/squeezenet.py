@@ -23,4 +23,4 @@ def squeezenet(pools: Collection[int]) -> tuple[Table, ...]:
             layers.append(Layer(f"fire{number}_{ours}", name, "biased conv"))
         layers.append(Layer(f"fire{number}_expand3", f"features.{at}.expand3x3", "biased conv"))
         at += 2 if number in pools else 1
-    return (Table("torchvision", layers, ("classifier.",), paddings=ANY),)
+    return (Table("torchvision", layers, ("classifier.",), conventions=ANY),)

@@ -19,7 +19,7 @@ def alexnet_one_tower() -> tuple[Table, ...]:
         Layer("fc7", "classifier.4", "dense as 1×1"),
         Layer("logits", "classifier.6", "dense"),
     ]
-    return (Table("torchvision", layers, paddings=ANY),)
+    return (Table("torchvision", layers, conventions=ANY),)
 
 
 def vgg(counts: Sequence[int], *, fully_connected: bool, logits: bool = False) -> tuple[Table, ...]:
@@ -50,13 +50,13 @@ def vgg(counts: Sequence[int], *, fully_connected: bool, logits: bool = False) -
     own = (3 if logits else 2) if fully_connected else 0
     unused = [tuple(f"{layer.theirs}." for layer in head[own:]) for head in heads]
     tables = (
-        Table("torchvision", [*trunk, *torchvision[:own]], unused[0], paddings=ANY),
-        Table("timm", [*trunk, *timm[:own]], unused[1], paddings=ANY),
+        Table("torchvision", [*trunk, *torchvision[:own]], unused[0], conventions=ANY),
+        Table("timm", [*trunk, *timm[:own]], unused[1], conventions=ANY),
     )
     if counts not in (COUNTS["vgg16"], COUNTS["vgg19"]):
         return tables
     layers = [*_keras_trunk(counts), *keras[:own]]
-    return (*tables, Table("Keras", layers, unused[2], bgr=True, paddings=ANY))
+    return (*tables, Table("Keras", layers, unused[2], bgr=True, conventions=ANY))
 
 
 def vgg16(*, fully_connected: bool = False) -> tuple[Table, ...]:
@@ -92,6 +92,6 @@ HED = Table(
     ],
     ("dsn", "fuse."),
     bgr=True,
-    paddings=ANY,
+    conventions=ANY,
 )
 """Holistically nested edge detection (Xie and Tu 2015), whose trunk is VGG16's."""

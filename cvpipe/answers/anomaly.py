@@ -1,0 +1,46 @@
+"""Answers of anomaly detection as JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MIDDLE = 128
+"""Shade of a pixel whose distance is the threshold of images."""
+
+
+def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
+    """Return answer n of a batch.
+
+    "is_anomalous"; "anomaly_score" and "anomaly_threshold"; "image_size" [height, width];
+    "heat_map" {"b64": a base64-encoded grayscale PNG of that size}: 128 is the threshold, 255 is
+    about twice the threshold or more, 0 is normal.
+    """
+    height, width = predictions["image_size"][n].tolist()
+    threshold = float(predictions["anomaly_threshold"][n])
+    heat = predictions["heat_map"][n][:height, :width]
+    file = io.BytesIO()
+    Image.fromarray(shades(heat, threshold)).save(file, "PNG")
+    return {
+        "is_anomalous": bool(predictions["is_anomalous"][n]),
+        "anomaly_score": float(predictions["anomaly_score"][n]),
+        "anomaly_threshold": threshold,
+        "image_size": [height, width],
+        "heat_map": {"b64": base64.b64encode(file.getvalue()).decode("ascii")},
+    }
+
+
+def shades(heat: np.ndarray, threshold: float) -> np.ndarray:
+    """Return a heat map, float [H, W], as shades of gray, uint8 [H, W]."""
+    scale = MIDDLE / threshold if threshold > 0 else float(MIDDLE)
+    return np.clip(np.rint(scale * heat), 0, 255).astype(np.uint8)
+
+
+def heat_map_of(answer: Mapping[str, Any]) -> np.ndarray:
+    """Decode the heat map in an answer of `to_answer`: uint8 [height, width]."""
+    return np.array(Image.open(io.BytesIO(base64.b64decode(answer["heat_map"]["b64"]))))

@@ -1,0 +1,46 @@
+"""MVTec AD's and VisA's layout: a folder train with the one folder good, beside test."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+from cvpipe.data.formats.found import ANNOTATED, ANOMALY, Found, Place
+from cvpipe.data.sources.defects import GOOD
+from cvpipe.data.sources.mvtec import TEST, TRAIN
+from cvpipe.errors import counted
+
+
+def find(place: Place) -> Iterator[Found]:
+    """Yield folders of normal images and of defects."""
+    folders = {posixpath.dirname(name) for name in place.images}
+    roots = sorted(
+        folder[: -len(f"{TRAIN}/{GOOD}")].rstrip("/")
+        for folder in folders
+        if f"/{folder}".endswith(f"/{TRAIN}/{GOOD}")
+    )
+    for root in roots:
+        tested = {
+            posixpath.basename(folder)
+            for folder in folders
+            if posixpath.dirname(folder) == posixpath.join(root, TEST)
+        }
+        learned = {
+            folder for folder in folders if posixpath.dirname(folder) == posixpath.join(root, TRAIN)
+        }
+        # Folders of other classes in train are for classification.
+        if not tested or len(learned) > 1:
+            continue
+        source: dict[str, Any] = {"kind": "mvtec", "path": place.path}
+        if root:
+            source["root"] = place.key(root)
+        defects = sorted(tested - {GOOD})
+        why = (
+            f"{place.key(posixpath.join(root, TRAIN))} has the one folder {GOOD}, and {TEST} beside"
+            f" it {counted(len(defects), 'kind')} of defects"
+        )
+        others = [f"{place.key_or_nothing(own)}" for own in roots if own != root]
+        remarks = (f"Others are there, too: {', '.join(others[:5])}",) if others else ()
+        yield Found(ANOMALY, source, why, ANNOTATED, remarks)
+        return

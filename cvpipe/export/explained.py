@@ -1,0 +1,64 @@
+"""The signature `explain`: maps of the class with the highest score, beside the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+from cvpipe.evaluation import Predict
+from cvpipe.explain.explain import check_single_map, method_of
+from cvpipe.explain.score import subject_of
+from cvpipe.fields import Field
+from cvpipe.tasks.task import Networks, Task
+
+EXPLAIN = "explain"
+"""Name of the signature."""
+EXPLAINED_CLASS = "explained_class"
+"""Its answer, int32 [B], for the class with the highest score."""
+
+
+def with_maps(predict: Predict, members: Sequence[Networks], task: Task, config: Config) -> Predict:
+    """Return `predict` with the answers of `map_fields` added.
+
+    Args:
+        predict: from `make_predict`.
+        members: the networks that `predict` uses.
+
+    Raises:
+        ConfigError: there is no single network, no class, or no single map of an image.
+    """
+    if len(members) > 1:
+        raise ConfigError("export.explain: an ensemble has no single network; export one run")
+    try:
+        check_single_map(config)
+        subject = subject_of(task, dict(members[0]))
+        methods = {str(name): method_of(name, subject) for name in config.export.explain}
+    except ConfigError as error:
+        raise ConfigError(f"export.explain: {error}") from None
+
+    @tf.function(reduce_retracing=True)
+    @tf.autograph.experimental.do_not_convert
+    def explained(
+        image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Mapping[str, tf.Tensor]:
+        classes = tf.argmax(subject.all_scores(image), axis=1, output_type=tf.int32)
+        maps = {name: method(image, classes) for name, method in methods.items()}
+        return {**predict(image, extent, **options), EXPLAINED_CLASS: classes, **maps}
+
+    return explained
+
+
+def map_fields(config: Config) -> dict[str, Field]:
+    """Return the fields of the answers that `with_maps` adds: `EXPLAINED_CLASS`, and a map for each
+    of `export.explain`. None if there are no methods.
+    """
+    if not config.export.explain:
+        return {}
+    index = Field("exact", meaning="[B]: number of the class with the highest score, from 0")
+    importance = Field(
+        meaning="[B, H, W] in pixels of the prepared image: importance of each for that class"
+    )
+    return {EXPLAINED_CLASS: index} | dict.fromkeys(config.export.explain, importance)

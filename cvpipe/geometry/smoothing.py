@@ -1,0 +1,29 @@
+"""Gaussian smoothing of maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+REACH = 4.0
+"""Standard deviations at which the kernel is cut off, as in SciPy."""
+
+
+def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:
+    """Smooth maps, float32 [B, H, W, 1] of known H and W, by a Gaussian with a standard deviation
+    of `sigma` pixels; the border is mirrored, edge pixel included. 0 changes nothing.
+    """
+    if sigma == 0:
+        return maps
+    for axis in (1, 2):
+        # A mirror reflects each pixel once only.
+        radius = min(round(REACH * sigma), int(maps.shape[axis]))
+        places = np.arange(-radius, radius + 1)
+        weights = np.exp(-0.5 * (places / sigma) ** 2)
+        kernel = (weights / weights.sum()).astype(np.float32)
+        shape = [1, 1, 1, 1]
+        shape[axis - 1] = len(kernel)
+        around = [[radius, radius] if own == axis else [0, 0] for own in range(4)]
+        padded = tf.pad(maps, around, "SYMMETRIC")
+        maps = tf.nn.conv2d(padded, kernel.reshape(shape), 1, "VALID")
+    return maps

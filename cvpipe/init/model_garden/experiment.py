@@ -1,0 +1,136 @@
+"""The configuration of an experiment: values by paths such as "task.model.num_classes"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cvpipe.errors import ConfigError
+from cvpipe.user_paths import find_path
+from cvpipe.yaml_files import read_yaml
+
+
+class Experiment:
+    """Values by path, and which of them the translation has taken."""
+
+    def __init__(self, values: Mapping[str, Any], places: Mapping[str, str]):
+        """`values` are leaves by path; `places` say where a file has them, such as "a.yaml:3"."""
+        self.values, self.places = dict(values), dict(places)
+        self.taken: set[str] = set()
+        self.notes: list[str] = []
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return a value, and remember that it was taken; the default where it is missing or null.
+
+        Raises:
+            ConfigError: the value is of another kind than the default.
+        """
+        self.taken.add(path)
+        value = self.values.get(path)
+        if value is None:
+            return default
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        # 1e5 is a float to YAML.
+        if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if default is not None and not isinstance(value, type(default)):
+            raise ConfigError(
+                f"{self.places.get(path, path)}: {path} is {value!r}, not a"
+                f" {type(default).__name__} as Model Garden needs; mend it"
+            )
+        return value
+
+    def has(self, *prefixes: str) -> bool:
+        """True if any of the paths, or anything below it, is given."""
+        return any(
+            path == prefix or path.startswith(f"{prefix}.")
+            for path in self.values
+            for prefix in prefixes
+        )
+
+    def numbers(self, path: str, default: Sequence[float] = ()) -> list[float]:
+        """Return a list of numbers; the default where it is missing, null or empty.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        values = self.get(path, []) or list(default)
+        if not all(isinstance(value, int | float) for value in values):
+            raise ConfigError(
+                f"{self.places.get(path, path)}: {path} holds something else than numbers; mend it"
+            )
+        return [float(value) for value in values]
+
+    def note(self, path: str, sentence: str) -> None:
+        """Say something about a value that was taken and is translated otherwise or not at all."""
+        self.notes.append(f"{path}: {shown(self.values.get(path))}: {sentence}.")
+
+
+def shown(value: Any) -> str:
+    """Return a value as YAML shows it, shortened."""
+    text = {True: "true", False: "false", None: "null"}.get(value) if _is_plain(value) else None
+    text = text or str(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def read_experiment(names: Sequence[str]) -> Experiment:
+    """Read an experiment: values of later names stand over those of earlier ones.
+
+    Args:
+        names: YAML files, and names that Model Garden registers, such as resnet_imagenet.
+
+    Raises:
+        ConfigError: there is no such file or experiment, or a file is no YAML.
+    """
+    values, places = dict[str, Any](), dict[str, str]()
+    for name in names:
+        file = find_path(name)
+        own, lines = _of_file(name) if file.is_file() else (_registered(name), {})
+        leaves = dict(_leaves(own, ""))
+        for path in leaves:
+            # A list or number replaces a mapping, and the other way round.
+            for other in [key for key in values if f"{key}.".startswith(f"{path}.")]:
+                del values[other]
+        values.update(leaves)
+        places.update(lines)
+    return Experiment(values, places)
+
+
+def _of_file(name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        text = find_path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: can't be read ({error}); give a YAML file") from None
+    values, lines = read_yaml(text, name)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: no experiment; give a YAML file with task and trainer")
+    return values, {".".join(map(str, keys)): f"{name}:{line}" for keys, line in lines.items()}
+
+
+def _registered(name: str) -> dict[str, Any]:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        raise ConfigError(f"{name}: no such file; give an experiment's YAML file")
+    # The import takes seconds: only names of experiments need it.
+    from official.core import exp_factory
+    from official.vision.configs import image_classification, retinanet, semantic_segmentation  # noqa: F401  They register their experiments.
+
+    try:
+        return dict(exp_factory.get_exp_config(name).as_dict())
+    except LookupError:
+        raise ConfigError(
+            f"--model-garden {name}: no file, and Model Garden registers no such experiment; give a"
+            " YAML file, or a name such as resnet_imagenet"
+        ) from None
+
+
+def _leaves(values: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict) and (values or not path):
+        for key, value in values.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, list(values) if isinstance(values, tuple) else values
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool)

@@ -1,0 +1,195 @@
+"""Layers that remember the patches of normal images and tell how far others are from them.
+
+They aren't trained by gradients. As BatchNorm's statistics do, their weights change by what they
+see: `take_in` takes a batch in. After each step they are a whole detector of the images so far.
+
+Dimensions: B images, h × w patches of C features each, K patches of a bank.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvpipe.geometry.coreset import greedy_coreset
+
+
+class PatchMemory(keras.layers.Layer, abc.ABC):
+    """Maps features, float [B, h, w, C], to "distances" float32 [B, h, w], at least 0, of each
+    patch from normal ones, and to "threshold" float32 [B]: the score above which an image is
+    anomalous, set by calibration.
+
+    Subclasses add "image_distance" float32 [B] where an image's score isn't the largest of its map.
+    Distances are 0 until something has been taken in.
+    """
+
+    def __init__(self, dtype: Any = "float32", trainable: bool = False, **settings: Any) -> None:
+        # Distances of features in half precision would be too coarse to rank images by.
+        super().__init__(dtype=dtype, trainable=trainable, **settings)
+        self.threshold = self._state("threshold", ())
+
+    def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the distances of a batch."""
+        thresholds = tf.repeat(self.threshold[tf.newaxis], tf.shape(features)[0])
+        return {**self.measure(features), "threshold": thresholds}
+
+    @abc.abstractmethod
+    def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return "distances", and "image_distance" if there is one."""
+
+    @abc.abstractmethod
+    def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
+        """Remember the patches of the images whose `weight`, float32 [B], isn't 0."""
+
+    def _state(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+        return self.add_weight(
+            shape=shape, initializer="zeros", trainable=False, dtype="float32", name=name
+        )
+
+
+@keras.saving.register_keras_serializable("cvpipe")
+class PatchBank(PatchMemory):
+    """Distances from the nearest of some remembered patches (Roth et al. 2022, PatchCore).
+
+    The paper chooses the coreset of all patches at once. Here the bank and each batch are reduced
+    to the size of the bank in turn, which takes as much memory however many images there are, and
+    as many operations up to the bank's part.
+    """
+
+    def __init__(self, size: int, neighbors: int, **settings: Any) -> None:
+        """`size` is K. `neighbors`: patches of the bank that say how crowded it is where an image's
+        strangest patch lies (equation 7); 1 for no such weight.
+        """
+        super().__init__(**settings)
+        self.size, self.neighbors = size, neighbors
+
+    def build(self, shape: Any) -> None:
+        """Create the empty bank."""
+        self.bank = self._state("bank", (self.size, int(shape[-1])))
+        self.filled = self._state("filled", ())
+
+    def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the distances, an image at a time: all at once would fill the memory."""
+        known = tf.range(self.size) < tf.cast(self.filled, tf.int32)
+        # Around the bank's middle, because float32 subtracts large numbers inexactly.
+        middle = tf.reduce_sum(self.bank, 0) / tf.maximum(self.filled, 1.0)
+        bank = tf.where(known[:, tf.newaxis], self.bank - middle, 0.0)
+        height, width = features.shape[1:3]
+
+        def measure_one(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            patches = tf.reshape(image, [height * width, -1]) - middle
+            nearest = tf.argmin(_squares(patches, bank, known), 1)
+            closest = tf.gather(bank, nearest)
+            distances = tf.where(known[0], _norm(patches - closest), 0.0)
+            strangest = tf.argmax(distances)
+            weight = self._weight(patches[strangest], closest[strangest], bank, known)
+            return tf.reshape(distances, [height, width]), weight * distances[strangest]
+
+        specs = (tf.TensorSpec([height, width]), tf.TensorSpec([]))
+        distances, of_image = tf.map_fn(measure_one, features, fn_output_signature=specs)
+        return {"distances": distances, "image_distance": of_image}
+
+    def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
+        """Reduce the bank and the patches of a batch to the size of the bank."""
+        height, width, channels = features.shape[1:]
+        patches = tf.reshape(features, [-1, channels])
+        seen = tf.repeat(weight > 0, height * width)
+        known = tf.range(self.size) < tf.cast(self.filled, tf.int32)
+        both = tf.concat([self.bank, patches], 0)
+        chosen, valid = greedy_coreset(both, tf.concat([known, seen], 0), self.size)
+        self.bank.assign(tf.where(valid[:, tf.newaxis], tf.gather(both, chosen), 0.0))
+        self.filled.assign(tf.reduce_sum(tf.cast(valid, tf.float32)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        return {**super().get_config(), "size": self.size, "neighbors": self.neighbors}
+
+    def _weight(
+        self, patch: tf.Tensor, closest: tf.Tensor, bank: tf.Tensor, known: tf.Tensor
+    ) -> tf.Tensor:
+        """Return 1 − the softmax of a patch's distance from its closest neighbor among those from
+        that neighbor's own neighbors (equation 7); 1 if it has none.
+        """
+        if self.neighbors == 1:
+            return tf.constant(1.0)
+        around = tf.where(known, _norm(bank - closest), tf.float32.max)
+        away, places = tf.math.top_k(-around, min(self.neighbors, self.size))
+        distances = _norm(tf.gather(bank, places) - patch)
+        shares = tf.nn.softmax(tf.where(away > -tf.float32.max, distances, tf.float32.min))
+        return tf.where(self.filled > 1, 1.0 - shares[0], 1.0)
+
+
+@keras.saving.register_keras_serializable("cvpipe")
+class PatchGaussians(PatchMemory):
+    """Mahalanobis distances from a Gaussian of each place in the image (Defard et al. 2021, PaDiM).
+
+    Means and covariances are running ones, joined by the formula of Chan et al. (1979), so that
+    they are those of all images at once.
+    """
+
+    def __init__(self, channels: list[int], regularization: float, **settings: Any) -> None:
+        """`channels`: positions of the features that are kept. `regularization` is added to the
+        diagonal of every covariance.
+        """
+        super().__init__(**settings)
+        self.channels, self.regularization = list(channels), regularization
+
+    def build(self, shape: Any) -> None:
+        """Create the empty statistics."""
+        places, kept = int(shape[1]) * int(shape[2]), len(self.channels)
+        self.images = self._state("images", ())
+        self.mean = self._state("mean", (places, kept))
+        self.scatter = self._state("scatter", (places, kept, kept))
+        # The inverse of the covariance's Cholesky factor. Kept, because serving would otherwise
+        # factorize every covariance for every request.
+        self.whitening = self._state("whitening", (places, kept, kept))
+
+    def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the distances."""
+        away = self._kept(features) - self.mean
+        white = tf.einsum("pcd,bpd->bpc", self.whitening, away)
+        return {"distances": tf.reshape(_norm(white), [-1, *features.shape[1:3]])}
+
+    def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
+        """Update means and covariances, and what follows from them."""
+        kept, own = self._kept(features), tf.reduce_sum(weight)
+        mean = tf.einsum("b,bpc->pc", weight, kept) / tf.maximum(own, 1.0)
+        away = kept - mean
+        counted = weight[:, tf.newaxis, tf.newaxis] * away
+        scatter = tf.einsum("bpc,bpd->pcd", counted, away)
+        total = tf.maximum(self.images + own, 1.0)
+        apart = mean - self.mean
+        between = apart[:, :, tf.newaxis] * apart[:, tf.newaxis]
+        self.scatter.assign_add(scatter + between * (self.images * own / total))
+        self.mean.assign_add(apart * (own / total))
+        self.images.assign_add(own)
+        covariance = self.scatter / tf.maximum(self.images - 1.0, 1.0)
+        identity = tf.eye(len(self.channels))
+        factor = tf.linalg.cholesky(covariance + self.regularization * identity)
+        whitening = tf.linalg.triangular_solve(factor, tf.broadcast_to(identity, tf.shape(factor)))
+        self.whitening.assign(tf.where(self.images > 0, whitening, 0.0))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the layer again."""
+        own = {"channels": self.channels, "regularization": self.regularization}
+        return {**super().get_config(), **own}
+
+    def _kept(self, features: tf.Tensor) -> tf.Tensor:
+        """Return the chosen features of every place, [B, h·w, channels]."""
+        places = features.shape[1] * features.shape[2]
+        chosen = tf.gather(features, self.channels, axis=-1)
+        return tf.reshape(chosen, [-1, places, len(self.channels)])
+
+
+def _squares(patches: tf.Tensor, bank: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Return squared distances, [h·w, K], up to rounding; those of empty places are huge."""
+    lengths = tf.where(known, tf.reduce_sum(tf.square(bank), 1), tf.float32.max)
+    own = tf.reduce_sum(tf.square(patches), 1, keepdims=True)
+    return lengths - 2 * tf.matmul(patches, bank, transpose_b=True) + own
+
+
+def _norm(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.reduce_sum(tf.square(vectors), -1))

@@ -1,0 +1,117 @@
+"""Checkpoints of TensorFlow Model Garden, as its trainer saves them: `ckpt-N` in the folder of a
+training, `best_ckpt-N` in the folder below it that `trainer.best_checkpoint_export_subdir` names.
+
+A checkpoint is a table of tensors by name; none of Model Garden's code is needed to read it, and
+nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.errors import ConfigError, DataError
+
+BACKBONE = "backbone"
+"""Beginning of the names of a backbone's tensors."""
+HEAD = "model.layer_with_weights-1"
+"""Name of a classifier's last layer: its first layer with weights is the backbone."""
+BEST = "best_ckpt"
+"""Beginning of the name of a checkpoint that holds averages in place of the weights."""
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_AVERAGE = "/.OPTIMIZER_SLOT/optimizer/average"
+_BACKBONES = ("backbone/", "model/layer_with_weights-0/")
+"""Places of the backbone: beside the model, as trainers save it, or within."""
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """Return the path of a checkpoint without its endings: `path` itself, or the last one in the
+    folder `path`; None where there is none.
+
+    Raises:
+        ConfigError: the folder's file "checkpoint" doesn't say which is the last, and there are
+            several.
+    """
+    prefix = path.with_suffix("") if path.suffix == ".index" else path
+    if Path(f"{prefix}.index").is_file():
+        return prefix
+    found = sorted(own.with_suffix("") for own in path.glob("*.index")) if path.is_dir() else []
+    if len(found) < 2:
+        return found[0] if found else None
+    state = path / "checkpoint"
+    text = state.read_text(errors="replace") if state.is_file() else ""
+    said = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
+    # The folder may have moved since it was written: only the name counts.
+    last = path / Path(said[1]).name if said else None
+    if last not in found:
+        raise ConfigError(
+            f"model.weights: {path}: has {len(found)} checkpoints and no file 'checkpoint' that"
+            f" names the last; give one, such as {found[-1]}"
+        )
+    return last
+
+
+def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of the backbone, and of a classifier's last layer, by their names with
+    dots: "backbone.layer_with_weights-0.kernel".
+
+    Where the training averaged its weights (`optimizer_config.ema`), these are the averages, with
+    which Model Garden evaluates.
+
+    Raises:
+        DataError: the checkpoint is damaged, or has no backbone.
+    """
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        # A damaged table could ask for more memory than there is.
+        sizes = {key: prod(shapes[key]) * dtypes[key].size for key in shapes}
+        if sum(sizes.values()) > sum(file.stat().st_size for file in files_of(prefix)):
+            raise ValueError("its tensors have more numbers than its files")
+        values = {
+            name: reader.get_tensor(key)
+            for name, key in _names(set(shapes), averaged=not prefix.name.startswith(BEST)).items()
+            if dtypes[key].is_floating
+        }
+    # Damaged bytes can end in any of TensorFlow's and Python's errors.
+    except Exception as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"model.weights: {prefix}: damaged, or no checkpoint of TensorFlow ({said}); copy"
+            f" {prefix.name}.index and all of {prefix.name}.data-… again"
+        ) from None
+    if not any(name.startswith(BACKBONE) for name in values):
+        raise DataError(
+            f"model.weights: {prefix}: has no backbone, so no image model of Model Garden wrote it;"
+            " give the folder of a training of official.vision, or one of its checkpoints"
+        )
+    head = values.get(f"{HEAD}.kernel")
+    if head is None or head.ndim != 2:
+        # The model goes on in another way than a classifier.
+        values = {name: own for name, own in values.items() if name.startswith(BACKBONE)}
+    return values
+
+
+def files_of(prefix: Path) -> list[Path]:
+    """Return the files that hold a checkpoint's numbers, in order."""
+    folder, name = prefix.parent, prefix.name
+    return sorted(own for own in folder.iterdir() if own.name.startswith(f"{name}.data-"))
+
+
+def _names(keys: set[str], averaged: bool) -> dict[str, str]:
+    """Return the keys of tensors by the names that they get."""
+    place = next((own for own in _BACKBONES if any(key.startswith(own) for key in keys)), "\0")
+    head = HEAD.replace(".", "/") + "/"
+    found = {}
+    for key in keys:
+        path = key.removesuffix(_VALUE)
+        if path == key or _AVERAGE in path or not path.startswith((place, head)):
+            continue
+        average = f"{path}{_AVERAGE}{_VALUE}"
+        name = f"{BACKBONE}/{path.removeprefix(place)}" if path.startswith(place) else path
+        found[name.replace("/", ".")] = average if averaged and average in keys else key
+    return found

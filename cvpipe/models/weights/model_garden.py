@@ -1,0 +1,100 @@
+"""Weights of checkpoints of TensorFlow Model Garden, by the paths of this project's variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvpipe.config.model import Model
+from cvpipe.errors import ConfigError, suggest
+from cvpipe.models.weights.checkpoint_file import files_of, read_checkpoint
+from cvpipe.models.weights.convert import convert
+from cvpipe.models.weights.model_garden_names import GARDEN_NETWORKS, model_garden_table
+from cvpipe.models.weights.provenance import Provenance, of_files
+from cvpipe.yaml_files import read_yaml
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue in 0…1, by which Model Garden normalizes images."""
+EPSILON = 0.001
+"""Added to the variance of norms there, unless an experiment says otherwise."""
+PARAMS = "params.yaml"
+"""File in which a training keeps its experiment's configuration."""
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "swish": "silu",
+    "silu": "silu",
+    "hard_swish": "hard_silu",
+    "gelu": "gelu",
+}
+"""Activations of Model Garden by their names here."""
+OWN_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
+"""Activations of the networks here, by the beginnings of their names, where an experiment chooses
+Model Garden's.
+"""
+
+
+def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], Provenance]:
+    """Return a checkpoint's weights, with those of `models.normalize.Normalize`, and their origin.
+
+    Args:
+        prefix: the checkpoint's path without its endings.
+        model: the pipeline's network.
+
+    Raises:
+        ConfigError: Model Garden's network is another than the pipeline's.
+        DataError: the checkpoint is damaged, or is of another network.
+    """
+    table = model_garden_table(model.backbone)
+    if table is None:
+        near = suggest(model.backbone, GARDEN_NETWORKS)
+        raise ConfigError(
+            f"model.weights: {prefix}: a checkpoint of Model Garden, which doesn't have"
+            f" {model.backbone}, or has another network under that name; {near}"
+        )
+    _check_network(prefix, model)
+    weights = convert(read_checkpoint(prefix), [table], model.backbone, str(prefix))
+    normalization: dict[str, np.ndarray] = {
+        "normalize/mean": np.array(MEAN, np.float32),
+        "normalize/scale": 1 / np.array(STD, np.float32),
+    }
+    return {**weights, **normalization}, of_files(files_of(prefix), str(prefix))
+
+
+def _check_network(prefix: Path, model: Model) -> None:
+    said = _norm_activation(prefix)
+    epsilon = said.get("norm_epsilon")
+    if model.conventions != "model_garden":
+        raise ConfigError(
+            f"model.weights: {prefix}: a checkpoint of Model Garden, whose networks differ in"
+            " padding and other details; add to model: conventions: model_garden, and norm_epsilon:"
+            f" {epsilon or EPSILON}"
+        )
+    if isinstance(epsilon, float) and abs(epsilon - model.norm_epsilon) > 1e-3 * epsilon:
+        raise ConfigError(
+            f"model.norm_epsilon: {model.norm_epsilon:g} is not that of {prefix}, whose {PARAMS}"
+            f" has {epsilon:g}; set model.norm_epsilon to {epsilon:g}"
+        )
+    own = next((OWN_ACTIVATIONS[n] for n in OWN_ACTIVATIONS if model.backbone.startswith(n)), None)
+    theirs = ACTIVATIONS.get(str(said.get("activation")))
+    ours = model.activation or own
+    if own and theirs and theirs != ours:
+        raise ConfigError(
+            f"model.activation: {ours} is not that of {prefix}, whose {PARAMS} has"
+            f" {said['activation']}; set model.activation to {theirs}"
+        )
+
+
+def _norm_activation(prefix: Path) -> dict[str, Any]:
+    """The training's `task.model.norm_activation`; empty where its configuration isn't there."""
+    # The best checkpoint lies in a folder below.
+    for folder in (prefix.parent, prefix.parent.parent):
+        file = folder / PARAMS
+        if file.is_file():
+            values, _ = read_yaml(file.read_text(encoding="utf-8"), str(file))
+            for key in ("task", "model", "norm_activation"):
+                values = values.get(key) if isinstance(values, dict) else None
+            return values if isinstance(values, dict) else {}
+    return {}

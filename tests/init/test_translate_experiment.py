@@ -1,0 +1,317 @@
+"""Guards `cvpipe init --model-garden`: experiments become pipelines that load, with the same
+learning rates, and no key is dropped silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.errors import ConfigError
+from cvpipe.init.model_garden import Translated, translate
+from cvpipe.init.model_garden.experiment import read_experiment
+from cvpipe.training.schedules import make_schedule
+
+Cvpipe = Callable[..., tuple[int, str, str]]
+REGISTERED = {
+    "image_classification": (
+        "image_classification",
+        "resnet_imagenet",
+        "resnet_rs_imagenet",
+        "revnet_imagenet",
+        "mobilenet_imagenet",
+        "deit_imagenet_pretrain",
+        "vit_imagenet_pretrain",
+        "vit_imagenet_finetune",
+    ),
+    "semantic_segmentation": (
+        "semantic_segmentation",
+        "seg_deeplabv3_pascal",
+        "seg_deeplabv3plus_pascal",
+        "seg_resnetfpn_pascal",
+        "mnv2_deeplabv3_pascal",
+        "seg_deeplabv3plus_cityscapes",
+        "mnv2_deeplabv3_cityscapes",
+        "mnv2_deeplabv3plus_cityscapes",
+    ),
+    "retinanet": (
+        "retinanet",
+        "retinanet_resnetfpn_coco",
+        "retinanet_spinenet_coco",
+        "retinanet_mobile_coco",
+    ),
+}
+TASKS = {"image_classification": "classification", "retinanet": "detection"}
+# Shortened from Model Garden's EfficientNet-B0, with a key that it doesn't have.
+EFFICIENTNET = """
+runtime: {distribution_strategy: tpu, mixed_precision_dtype: bfloat16}
+task:
+  model:
+    num_classes: 1001
+    input_size: [224, 224, 3]
+    backbone: {type: efficientnet, efficientnet: {model_id: b0, se_ratio: 0.25}}
+    norm_activation: {activation: swish, norm_momentum: 0.99, norm_epsilon: 0.001}
+  losses: {l2_weight_decay: 0.0001, one_hot: true, label_smoothing: 0.1}
+  train_data:
+    input_path: imagenet-2012-tfrecord/train*
+    global_batch_size: 4096
+    colour_jitter: 0.4
+    aug_type: {type: randaug, randaug: {magnitude: 10}}
+  validation_data: {input_path: imagenet-2012-tfrecord/valid*, global_batch_size: 4096}
+trainer:
+  train_steps: 109200
+  validation_interval: 312
+  optimizer_config:
+    optimizer: {type: rmsprop, rmsprop: {momentum: 0.9, rho: 0.9, epsilon: 0.001}}
+    ema: {average_decay: 0.9999}
+    learning_rate:
+      type: exponential
+      exponential: {initial_learning_rate: 0.512, decay_steps: 748, decay_rate: 0.97}
+    warmup: {type: linear, linear: {warmup_steps: 1560}}
+"""
+
+
+def loaded(translated: Translated, folder: Path) -> Config:
+    file = folder / "own.yaml"
+    file.write_text(translated.text, encoding="utf-8")
+    return config_file.load(file)
+
+
+def written(folder: Path, text: str, name: str = "experiment.yaml") -> str:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+# -- Experiments that Model Garden registers
+
+
+def test_the_experiments_tested_here_are_all_that_model_garden_registers() -> None:
+    found = find_spec("official")
+    assert found is not None and found.submodule_search_locations
+    [root] = found.submodule_search_locations
+    for module, names in REGISTERED.items():
+        source = Path(root, "vision", "configs", f"{module}.py").read_text(encoding="utf-8")
+        assert tuple(re.findall(r"register_config_factory\('(\w+)'\)", source)) == names
+
+
+@pytest.mark.parametrize(
+    "module, name", [(module, name) for module, names in REGISTERED.items() for name in names]
+)
+def test_a_registered_experiment_becomes_a_pipeline_that_loads(
+    module: str, name: str, tmp_path: Path
+) -> None:
+    translated = translate([name])
+    config = loaded(translated, tmp_path)
+    assert config.task == translated.task == TASKS.get(module, "segmentation")
+    assert not [note for note in translated.notes if "not understood" in note]
+
+
+@pytest.mark.parametrize("name", ["image_classification", "semantic_segmentation", "retinanet"])
+def test_nothing_is_said_of_values_that_nobody_gave(name: str) -> None:
+    said = "\n".join(translate([name]).notes)
+    assert "Decided by" not in said and "No counterpart" not in said
+
+
+def test_an_experiment_keeps_its_numbers(tmp_path: Path) -> None:
+    config = loaded(translate(["resnet_imagenet"]), tmp_path)
+    own = config.to_json()
+    assert own["model"]["backbone"] == "resnet50" and own["model"]["norm_epsilon"] == 1e-5
+    assert own["train"]["epochs"] == 90 and own["train"]["batch_size"] == 4096
+    assert own["optimizer"] == {
+        "backbone_rate": 1.0,
+        "kind": "sgd",
+        "learning_rate": 1.6,
+        "momentum": 0.9,
+        "nesterov": False,
+    }
+    assert own["schedule"]["at"] == [30, 60, 80] and own["schedule"]["warmup_epochs"] == 5
+    # Model Garden adds half the sum of squares.
+    assert own["loss"]["l2"] == 5e-5
+    assert own["test_time"] == {"views": "center", "sides": [256]}
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet_imagenet", "vit_imagenet_finetune", "seg_deeplabv3_pascal"]
+)
+def test_learning_rates_are_those_of_model_garden(name: str, tmp_path: Path) -> None:
+    from official.core import exp_factory
+    from official.modeling import optimization
+
+    trainer = exp_factory.get_exp_config(name).trainer
+    theirs = optimization.OptimizerFactory(trainer.optimizer_config).build_learning_rate()
+    config = loaded(translate([name]), tmp_path)
+    steps_per_epoch, steps = trainer.validation_interval, trainer.train_steps
+    ours = make_schedule(config, steps_per_epoch, steps)
+    # After the warm-up, and not where the rate changes.
+    sampled = np.linspace(6.5 * steps_per_epoch, steps - 2, 40).astype(int)
+    found = [float(ours(step)) for step in sampled]
+    expected = [float(theirs(step)) for step in sampled]
+    assert len(set(np.round(expected, 6))) > 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_file_stands_over_a_registered_experiment(tmp_path: Path) -> None:
+    changes = "task: {model: {backbone: {type: mobilenet}}, train_data: {global_batch_size: 64}}"
+    config = loaded(translate(["resnet_imagenet", written(tmp_path, changes)]), tmp_path)
+    assert config.model.backbone == "mobilenet_v2" and config.train.batch_size == 64
+    assert config.model.norm_epsilon == 1e-5
+
+
+# -- Files
+
+
+def test_a_file_keeps_its_numbers(tmp_path: Path) -> None:
+    translated = translate([written(tmp_path, EFFICIENTNET)])
+    own = loaded(translated, tmp_path).to_json()
+    assert own["data"]["source"]["path"] == "imagenet-2012-tfrecord"
+    assert own["model"]["backbone"] == "efficientnet_b0" and own["model"]["activation"] is None
+    assert own["model"]["conventions"] == "model_garden"
+    assert own["train"]["ema"] == 0.9999 and own["train"]["precision"] == "mixed_bfloat16"
+    assert {"op": "rand_augment", "layers": 2, "magnitude": 10.0} in own["augment"]
+    # 0.97 ^ (312 / 748) an epoch.
+    assert np.exp(-own["schedule"]["decay"]) == pytest.approx(0.97 ** (312 / 748), rel=1e-6)
+    assert own["optimizer"]["epsilon"] == 0.001 and own["optimizer"]["rho"] == 0.9
+
+
+def test_each_key_that_is_not_understood_is_named_with_its_line(tmp_path: Path) -> None:
+    more = EFFICIENTNET + "extra: {switch: false, list: [1, 2], nothing: null}\n"
+    file = written(tmp_path, more)
+    notes = "\n".join(translate([file]).notes)
+    assert f"task.train_data.colour_jitter: 0.4: not understood ({file}:13)." in notes
+    for key, value in {"switch": "false", "list": r"\[1, 2\]", "nothing": "null"}.items():
+        assert re.search(rf"extra\.{key}: {value}: not understood", notes)
+    assert "runtime.distribution_strategy: tpu" in notes
+
+
+def test_a_switch_that_is_usually_on_is_named_where_it_is_off(tmp_path: Path) -> None:
+    text = "task: {annotation_file: a.json, model: {head: {share_level_convs: SWITCH}}}"
+    for switch, named in {"true": False, "false": True}.items():
+        notes = translate([written(tmp_path, text.replace("SWITCH", switch))]).notes
+        assert ("share_level_convs" in "\n".join(notes)) == named
+
+
+def test_notes_stand_in_the_pipeline_file_too(tmp_path: Path) -> None:
+    translated = translate([written(tmp_path, EFFICIENTNET)])
+    text = " ".join(line.removeprefix("#").strip() for line in translated.text.splitlines())
+    assert translated.notes and all(note in text for note in translated.notes)
+    assert max(map(len, translated.text.splitlines())) <= 100
+
+
+def test_an_epoch_is_counted_in_images_where_their_number_is_given(tmp_path: Path) -> None:
+    translated = translate([written(tmp_path, EFFICIENTNET)], images=1_281_167)
+    config = loaded(translated, tmp_path)
+    assert config.train.epochs == round(109_200 / (1_281_167 / 4096))
+    assert not [note for note in translated.notes if "--images" in note]
+
+
+@pytest.mark.parametrize(
+    "backbone, weights",
+    [("{type: resnet}", "seen/ckpt-9"), ("{type: resnet, resnet: {stem_type: v1}}", None)],
+)
+def test_weights_are_named_where_the_network_is_the_same(
+    backbone: str, weights: str | None, tmp_path: Path
+) -> None:
+    text = f"task: {{init_checkpoint: seen/ckpt-9, model: {{backbone: {backbone}}}}}"
+    translated = translate([written(tmp_path, text)])
+    assert loaded(translated, tmp_path).model.weights == weights
+    assert ("task.init_checkpoint" in "\n".join(translated.notes)) == (weights is None)
+
+
+def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
+    own = loaded(translate(["seg_deeplabv3plus_cityscapes"]), tmp_path).to_json()
+    assert own["prepare"]["size"] == [512, 1024] and own["prepare"]["resize"] == "tile"
+    assert own["augment"][0]["op"] == "scale_crop" and own["augment"][0]["scale"] == [0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("task: {model: {rpn_head: {num_convs: 1}}}", "a detector of two stages, which has no"),
+        ("task: {train_data: {feature_shape: [8, 224, 224, 3]}}", "a video model"),
+        ("task: {model: {encoder: {type: bert}}}", "a language model"),
+        ("trainer: {train_steps: 10}", "the keys don't tell the task"),
+        ("- 1", "no experiment; give a YAML file with task and trainer"),
+        ("task: {model: {num_classes: [", "experiment.yaml:1"),
+        (
+            "task: {model: {backbone: {type: [resnet]}}}",
+            r"experiment.yaml:1: task.model.backbone.type is \['resnet'\], not a str",
+        ),
+        (
+            "task: {model: {num_classes: 3}, train_data: {crop_area_range: [a, b]}}",
+            "task.train_data.crop_area_range holds something else than numbers",
+        ),
+    ],
+)
+def test_what_is_no_experiment_of_these_tasks_is_refused(
+    text: str, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        translate([written(tmp_path, text)])
+
+
+def test_a_name_that_is_neither_file_nor_experiment_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file"):
+        read_experiment(["gone.yaml"])
+    with pytest.raises(ConfigError, match="resnet_imagent: no file, and Model Garden registers no"):
+        read_experiment(["resnet_imagent"])
+
+
+def test_the_experiment_on_the_page_becomes_the_pipeline_on_the_page(
+    cvpipe: Cvpipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/model_garden.md").read_text(encoding="utf-8")
+    experiment, pipeline = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    Path("flowers.yaml").write_text(experiment, encoding="utf-8")
+    assert translate(["flowers.yaml"]).text == pipeline
+    [commands] = re.findall(r"```sh\n(.*?)```", page, re.S)
+    for command in commands.splitlines():
+        code, _, error = cvpipe(*command.split()[1:])
+        assert code == 0, error
+
+
+# -- The command
+
+
+def test_the_command_writes_a_pipeline_and_says_what_is_not_in_it(
+    cvpipe: Cvpipe, tmp_path: Path
+) -> None:
+    file, to = written(tmp_path, EFFICIENTNET), tmp_path / "b0.yaml"
+    code, out, _ = cvpipe("init", "--model-garden", file, "--to", to)
+    assert code == 0 and "note      task.train_data.colour_jitter: 0.4: not understood" in out
+    assert config_file.load(to).model.backbone == "efficientnet_b0"
+    code, _, error = cvpipe("init", "--model-garden", file, "--to", to)
+    assert code != 0 and "exists already" in error
+
+
+def test_the_command_says_what_has_to_be_mended_by_hand(cvpipe: Cvpipe, tmp_path: Path) -> None:
+    file = written(tmp_path, "task: {model: {num_classes: 3, dropout_rate: 7}}")
+    code, out, _ = cvpipe("init", "--model-garden", file, "--to", tmp_path / "own.yaml")
+    assert code == 0 and re.search(r"mend .*own\.yaml:\d+: 'model.dropout' should be", out)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ([], "give one of them"),
+        (["photos", "--model-garden", "a.yaml"], "give one of them"),
+        (["--model-garden", "a.yaml", "--kind", "voc"], "--kind is a kind of data set"),
+        (["--model-garden", "a.yaml", "--task", "pose"], "Model Garden has no such experiments"),
+        (["--model-garden", "a.yaml", "--images", "0"], "give the number of training images"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    cvpipe: Cvpipe, arguments: list[Any], sentence: str
+) -> None:
+    code, _, error = cvpipe("init", *arguments)
+    assert code != 0 and sentence in error
