@@ -38,12 +38,11 @@ BACKBONES = """
 SSD needs maps at the strides 8 and 16, FCN-8s also at 32, whose sizes are those of the image
 divided by the stride, rounded up; both add coarser maps than a network has. The table has a network
 of each family and its maps of that size, for an image of 128×128. Networks whose first layers don't
-pad have none; those for small images have no coarse ones. U-Net takes any of these networks, with
-its finest maps.
+pad have none; those for small images have no coarse ones.
 
 """
 SCORES = """
-## Twelve families on Fashion-MNIST
+## Families on Fashion-MNIST
 
 Each network sees the same 6,000 images twice, in batches of 64, with Adam and a learning rate of
 0.002 that falls along a cosine; the score is that on all 10,000 test images. Nothing is tuned to a

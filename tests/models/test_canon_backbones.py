@@ -26,7 +26,6 @@ from cvpipe.training.train import train
 MAPPED = {
     "mobilenet_v3_small": 0.25,
     "shufflenet_g3": 0.25,
-    "vgg11_fc": 0.0625,
     "vgg16": 0.0625,
     "ssd_vgg16": 0.0625,
     "fcn_vgg16": 0.0625,
