@@ -1,9 +1,10 @@
-"""Files that are whole or not there, also after a power cut."""
+"""Files that are complete or missing, even after a power cut; folders, after a killed process."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,26 @@ def atomic_path(file: Path) -> Iterator[Path]:
         raise
     # A renamed file is safe once the folder's names are on the disk.
     _flush(file.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write to, which is renamed to `folder` when it is complete.
+
+    `folder` must not exist, or be empty. On an error nothing is left behind; leftovers of a killed
+    process are removed by the next one. Files aren't flushed to the disk, which would take longer
+    than writing them.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def flush_tree(folder: Path) -> None:

@@ -83,7 +83,7 @@ class Trainable(NamedTuple):
 
 
 # LinearSVC and LogisticRegression minimize C × the sum of losses + ½ × the squared norm: with C·N
-# the same, the balance between a mean loss and the penalty is, whatever the number of images.
+# the same, the balance between a mean loss and the penalty is the same for any number of images.
 TRAINABLE = (
     Trainable(
         "linear SVM",

@@ -30,6 +30,8 @@ COMMANDS = (
     "baselines",
     "explain",
     "attack",
+    "visualize",
+    "style",
     "preflight",
     "models",
     "schema",
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ncvpipe {options.name}: stopped", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read the output has enough.
+        # The reader of the output closed it, such as `head`.
         sys.stderr.close()
         return 0
     except OSError as error:

@@ -230,7 +230,7 @@ def _sections(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
 
 
 def _alternatives(at: Location, values: Any, task: str) -> list[type[BaseModel]]:
-    """The classes that a mapping may be of at a location, whatever it says that it is."""
+    """Return the classes that a mapping at a location may have, regardless of its `kind`."""
     return _below(_sections(at[:-1], values, task), at[-1]) if at else [_tasks()[task]]
 
 

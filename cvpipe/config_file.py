@@ -182,7 +182,7 @@ def _descend(at: Any, key: str, override: str) -> Any:
             at[key] = {}
         below = at[key]
     if not isinstance(below, (dict, list)):
-        raise ConfigError(f"--set {override}: '{key}' is a value, nothing lies below it")
+        raise ConfigError(f"--set {override}: '{key}' is a value and has no keys")
     return below
 
 

@@ -78,7 +78,7 @@ def to_markdown(blocks: Sequence[Block]) -> str:
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
-    """Return a document as one HTML file that needs no other: pictures lie in it."""
+    """Return a document as a single HTML file with embedded pictures."""
     body = "\n".join(map(_html, blocks))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

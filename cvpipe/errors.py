@@ -38,8 +38,8 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def nearest(wanted: object, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like another, in whatever case; None where none is like
-    it, or it is no text.
+    """Return the known name most similar to `wanted`, ignoring case; None if there is none, or
+    `wanted` isn't a string.
     """
     if not isinstance(wanted, str):
         return None

@@ -109,7 +109,7 @@ class Messages:
             message = file.message_type.add(name=match["name"])
             for fields in _FIELD.finditer(match["fields"]):
                 _add_field(message, package, *fields.groups())
-        # A pool of its own: in the usual one the names may be taken.
+        # A separate pool: in the default one the names may be taken.
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
         self._classes = {

@@ -1,4 +1,4 @@
-"""Text of files whose encoding nobody states."""
+"""Text of files of unknown encoding."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ ORDER = [
     {"losses", "metrics"},
     {"tasks"},
     {"evaluation"},
-    {"explain"},
+    {"explain", "synthesis"},
     {"training"},
     {"search", "baselines"},
     {"export"},

@@ -31,6 +31,7 @@ from image_files import draw_photos
 from labels import labels_of
 
 CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
+STYLE = ROOT / "notebooks" / "style.ipynb"
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
@@ -123,6 +124,17 @@ def test_color_photos_are_shown_from_the_notebooks_own_folder_without_an_artifac
     assert ".jpg': 'no JPEG" in text(done)
     assert "0 of 7 answers are wrong" in text(done)
     assert f"no exported model there; export the run with: cvpipe export {photos_run}" in text(done)
+
+
+@pytest.mark.soak
+def test_images_that_a_run_wants_and_styles_are_shown(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
+    monkeypatch.setenv("CVPIPE_FEATURES", "random")
+    done = execute(STYLE, STYLE.parent)
+    # Classes by both methods, channels, dreams, inversions, styles.
+    assert pictures(done) == 6
 
 
 @pytest.mark.parametrize(

@@ -378,7 +378,7 @@ def test_another_sweep_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=message):
             sweep(other, folder, train_a_known_function)
-    with pytest.raises(ConfigError, match="holds no sweep"):
+    with pytest.raises(ConfigError, match="has no sweep"):
         sweep(plan("model.dropout=0:0.5", trials=1), folder / "trial-000", train_a_known_function)
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
 
@@ -402,7 +402,7 @@ def test_a_best_value_at_the_end_of_its_range_is_said(tmp_path: Path) -> None:
         train_a_known_function,
     )
     assert result["notes"] == [
-        "the best optimizer.learning_rate lies at the lower end of its range; better ones may lie"
+        "the best optimizer.learning_rate is at the lower end of its range; better ones may be"
         " beyond it"
     ]
 

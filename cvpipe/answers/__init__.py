@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from cvpipe.data.annotated import Annotations
 
 UNREADABLE = "can't be decoded: the file is damaged, too large, or no JPEG, PNG, BMP or WebP image"
 """Error message returned for an image that can't be decoded."""
@@ -20,6 +23,23 @@ def to_answer(task: str, predictions: Mapping[str, np.ndarray], n: int) -> dict[
         predictions: the task's answers by name, each [B, …].
         n: position in the batch.
     """
-    module = importlib.import_module(f"cvpipe.answers.{task}")
-    answer: dict[str, Any] = module.to_answer(predictions, n)
+    answer: dict[str, Any] = _module(task).to_answer(predictions, n)
     return answer
+
+
+def to_annotations(task: str, answer: Mapping[str, Any]) -> Annotations:
+    """Convert an answer of `to_answer` to annotations of its image."""
+    annotations: Annotations = _module(task).to_annotations(answer)
+    return annotations
+
+
+def answered_kinds(task: str) -> frozenset[str]:
+    """Return the kinds of annotation, of `annotated.KINDS`, in a task's answers; none if answers
+    can't be annotations.
+    """
+    kinds: frozenset[str] = getattr(_module(task), "KINDS", frozenset())
+    return kinds
+
+
+def _module(task: str) -> ModuleType:
+    return importlib.import_module(f"cvpipe.answers.{task}")

@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 MIDDLE = 128
-"""Shade of a pixel whose distance is the threshold of images."""
+"""Shade of a pixel whose distance equals the threshold of images."""
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch.
 
     "is_anomalous"; "anomaly_score" and "anomaly_threshold"; "image_size" [height, width];
-    "heat_map" {"b64": a base64-encoded grayscale PNG of that size}: 128 is the threshold, 255 is
-    about twice the threshold or more, 0 is normal.
+    "heat_map" {"b64": a base64-encoded grayscale PNG of that size}: 0 is normal, 128 the threshold,
+    255 about twice the threshold or more.
     """
     height, width = predictions["image_size"][n].tolist()
     threshold = float(predictions["anomaly_threshold"][n])

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.data.annotated import Annotations
+
+KINDS = frozenset(("labels",))
+
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch: class_id, class_name and probability of the best class, and top,
@@ -22,3 +26,8 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
         for i, name, p in zip(ids, names, probabilities, strict=True)
     ]
     return {**top[0], "top": top}
+
+
+def to_annotations(answer: Mapping[str, Any]) -> Annotations:
+    """Return the best class as the image's label."""
+    return Annotations(label=answer["class_id"], score=answer["probability"])

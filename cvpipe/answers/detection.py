@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cvpipe.answers.box import to_sides
+from cvpipe.answers.box import to_objects, to_sides
+from cvpipe.data.annotated import Annotations
+
+KINDS = frozenset(("boxes",))
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
@@ -28,3 +31,10 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
         )
     ]
     return {"objects": objects, "count": count, "image_size": predictions["image_size"][n].tolist()}
+
+
+def to_annotations(answer: Mapping[str, Any]) -> Annotations:
+    """Return the objects with their scores."""
+    found = answer["objects"]
+    boxes, labels, scores = ([own[key] for own in found] for key in ("box", "class_id", "score"))
+    return Annotations(objects=to_objects(boxes, labels, scores, answer["image_size"]))

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from cvpipe.answers import classification
-from cvpipe.answers.box import to_sides
+from cvpipe.answers.box import to_objects, to_sides
+from cvpipe.data.annotated import Annotations
+
+KINDS = frozenset(("boxes",))
 
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
@@ -20,3 +23,9 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
         "box": to_sides(predictions["box"][n]),
         "image_size": predictions["image_size"][n].tolist(),
     }
+
+
+def to_annotations(answer: Mapping[str, Any]) -> Annotations:
+    """Return the one object; its score is the probability of its class."""
+    best = [answer["class_id"]], [answer["probability"]]
+    return Annotations(objects=to_objects([answer["box"]], *best, answer["image_size"]))

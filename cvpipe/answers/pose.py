@@ -7,6 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from cvpipe.answers.box import to_objects
+from cvpipe.data.annotated import Annotations
+
+KINDS = frozenset(("boxes", "keypoints"))
+# COCO's number for a visible point.
+_VISIBLE = 2
+# Pixels to which the box of points in one place, or in a line, is widened.
+_LEAST_SIDE = 1.0
+
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch: "keypoints", each with name, y, x (pixels) and score;
@@ -18,3 +27,22 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
         for name, (y, x), score in zip(*columns, strict=True)
     ]
     return {"keypoints": keypoints, "image_size": predictions["image_size"][n].tolist()}
+
+
+def to_annotations(answer: Mapping[str, Any]) -> Annotations:
+    """Return one object of the first class: all points, marked visible, and their bounding box; its
+    score is the mean of the points'.
+    """
+    size, points = answer["image_size"], answer["keypoints"]
+    places = np.array([[point["y"], point["x"]] for point in points])
+    inside = np.clip(places, 0, size)
+    low = np.minimum(inside.min(0), np.array(size) - _LEAST_SIDE)
+    high = np.maximum(inside.max(0), low + _LEAST_SIDE)
+    box = dict(zip(("ymin", "xmin", "ymax", "xmax"), [*low, *high], strict=True))
+    score = float(np.mean([point["score"] for point in points]))
+    return Annotations(
+        objects=to_objects([box], [0], [score], size)._replace(
+            keypoints=(inside / size).astype(np.float32)[np.newaxis],
+            visibility=np.full((1, len(points)), _VISIBLE, np.int32),
+        )
+    )

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cvpipe.data.annotated import Annotations
+
+KINDS = frozenset(("masks",))
+
 
 def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Return answer n of a batch.
@@ -33,3 +37,8 @@ def to_answer(predictions: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
 def mask_of(answer: Mapping[str, Any]) -> np.ndarray:
     """Decode the mask in an answer of `to_answer`: uint8 [height, width], class numbers."""
     return np.array(Image.open(io.BytesIO(base64.b64decode(answer["mask"]["b64"]))))
+
+
+def to_annotations(answer: Mapping[str, Any]) -> Annotations:
+    """Return the mask."""
+    return Annotations(mask=mask_of(answer))

@@ -1,4 +1,4 @@
-"""`cvpipe data check`, `data anchors`, `data fetch` and `data pack`."""
+"""`cvpipe data check`, `data anchors`, `data fetch`, `data pack` and `data convert`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cvpipe.commands import data_convert
 from cvpipe.commands.command import add_command, add_pipeline, aligned, own_folder, print_result
 
 
@@ -91,6 +92,7 @@ def add(commands: Any) -> None:
         default=os.cpu_count() or 1,
         help="files that are written in parallel (default: the number of cores)",
     )
+    data_convert.add(checks, _progress("written"))
 
 
 def anchors(options: argparse.Namespace) -> int:

@@ -36,14 +36,14 @@ def add(commands: Any) -> None:
         metavar="EXPERIMENT",
         nargs="+",
         help="translate an experiment of TensorFlow Model Garden instead: its YAML file, or a name"
-        " that it registers, and files whose values stand over it",
+        " that it registers, then files that override its values",
     )
     parser.add_argument(
         "--images",
         metavar="N",
         type=int,
-        help="for --model-garden: number of training images (default: an epoch is the steps between"
-        " two evaluations)",
+        help="for --model-garden: number of training images (default: assume that an epoch is the"
+        " steps between two evaluations)",
     )
     parser.add_argument(
         "--task", choices=TASKS, help="task to learn (default: that of the annotations)"
@@ -76,7 +76,7 @@ def init(options: argparse.Namespace) -> int:
 
 
 def _translate(options: argparse.Namespace) -> int:
-    """Write the pipeline of an experiment of Model Garden, and print what isn't in it."""
+    """Write the pipeline of an experiment of Model Garden, and print the differences."""
     file = options.to or pipeline_file_of(options.model_garden[-1])
     if file.exists():
         raise ConfigError(f"{file}: exists already; remove it, or choose another file with --to")
@@ -132,12 +132,9 @@ def draft_to(
     from cvpipe.runtime import quiet_tensorflow
 
     quiet_tensorflow()
-    from cvpipe.data.formats import FORMATS
-    from cvpipe.errors import suggest
     from cvpipe.init import draft_pipeline
 
-    if kind is not None and kind not in FORMATS:
-        raise ConfigError(f"--kind {kind}: no such format; {suggest(kind, FORMATS)}")
+    check_kind(kind)
     drafted = draft_pipeline(data, task, kind, str(file))
     _write(file, drafted.text)
     return drafted.task, drafted.source, drafted.lines
@@ -150,6 +147,15 @@ def _write(file: Path, text: str) -> None:
         raise ConfigError(f"{file}: there is no folder {file.parent}; make it, or choose another")
     with atomic_write(file) as stream:
         stream.write(text.encode())
+
+
+def check_kind(kind: str | None) -> None:
+    """Raise ConfigError if --kind isn't a format."""
+    from cvpipe.data.formats import FORMATS
+    from cvpipe.errors import suggest
+
+    if kind is not None and kind not in FORMATS:
+        raise ConfigError(f"--kind {kind}: no such format; {suggest(kind, FORMATS)}")
 
 
 def pipeline_file_of(data: str) -> Path:

@@ -18,6 +18,9 @@ from cvpipe.prediction.answers import Outputs, Settings, answer_images
 from cvpipe.prediction.images import ImageFile, find_images
 from cvpipe.prediction.shards import SHARD, Answer, write_shards
 
+# Repeated here, because the parser must not import TensorFlow.
+FORMATS = ("coco", "yolo", "voc", "csv", "labelme", "masks", "crops", "parquet", "pictures")
+
 HELP = """\
 Coordinates are in pixels of the original image. A box is
 {"ymin": top, "xmin": left, "ymax": bottom, "xmax": right}.
@@ -69,6 +72,16 @@ def add(commands: Any) -> None:
             " instead of the mask"
         ),
     )
+    parser.add_argument(
+        "--save",
+        action="append",
+        choices=FORMATS,
+        default=[],
+        help=(
+            "with --to: also write the answers in a labeling tool's format, with copies of the"
+            " images, to a folder of this name in DIR; can be repeated"
+        ),
+    )
     parser.epilog = HELP
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
@@ -112,6 +125,8 @@ def predict(options: argparse.Namespace) -> int:
     choose_kernels(chosen["onednn"], chosen["deterministic"])
     given = {name: getattr(options, name, None) for name in _settings(about)}
     settings = {name: value for name, value in given.items() if value is not None}
+    if options.save:
+        _check_save(options, about["config"]["task"])
     images = find_images(options.images)
     if not images:
         raise ConfigError("no image is named; give files, folders, archives or patterns")
@@ -125,7 +140,7 @@ def predict(options: argparse.Namespace) -> int:
         return answer_images(artifact(), images, settings, outputs)
 
     if options.to:
-        return _predict_to(options, answer, images, folder, settings)
+        return _predict_to(options, answer, images, folder, about["config"]["task"], settings)
     failed = 0
     for each in answer(images):
         failed += "error" in each
@@ -133,14 +148,29 @@ def predict(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _check_save(options: argparse.Namespace, task: str) -> None:
+    """Refuse formats that can't be written, before predicting."""
+    from cvpipe.prediction.saving import check_formats
+
+    if not options.to:
+        raise ConfigError("--save needs --to DIR, the folder to write to")
+    if options.masks:
+        raise ConfigError(
+            "--save and --masks exclude each other: --masks removes the masks from the answers; use"
+            " --save masks"
+        )
+    check_formats(options.save, task)
+
+
 def _predict_to(
     options: argparse.Namespace,
     answer: Answer,
     images: Sequence[ImageFile],
     artifact: Path,
+    task: str,
     settings: Settings,
 ) -> int:
-    """Write answers to files, and print their number."""
+    """Write answers to files, save them in other formats, and print their number."""
     outputs = {name: str(getattr(options, name) or "") for name in ("draw", "masks")}
     from cvpipe.export.manifest import MANIFEST
 
@@ -151,9 +181,19 @@ def _predict_to(
         print(text, file=sys.stderr, flush=True)
 
     counts = write_shards(answer, images, options.to, about, note)
-    result = {**counts, "folder": str(options.to)}
+    saved = {}
+    if options.save:
+        from cvpipe.prediction.saving import save_answers
+
+        saved = {
+            name: save_answers(name, options.to, artifact, task, settings, images, note)
+            for name in dict.fromkeys(options.save)
+        }
+    result = {**counts, "folder": str(options.to), **({"saved": saved} if saved else {})}
     lines = [
         f"answers  {options.to}",
+        *(f"saved    {options.to / name}" for name in saved),
+        *(f"note     {name}: {text}" for name, told in saved.items() for text in told),
         f"images   {counts['images']}, of which {counts['errors']} can't be answered",
     ]
     print_result(options, result, lines)

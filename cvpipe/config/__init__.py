@@ -21,6 +21,7 @@ from cvpipe.config.localization import Localization
 from cvpipe.config.pipeline import Config
 from cvpipe.config.pose import Pose
 from cvpipe.config.segmentation import Segmentation
+from cvpipe.config.style import Style
 
 __all__ = [
     "Anomaly",
@@ -31,9 +32,10 @@ __all__ = [
     "Pipeline",
     "Pose",
     "Segmentation",
+    "Style",
 ]
 
 Pipeline = Annotated[
-    Classification | Detection | Localization | Pose | Segmentation | Anomaly,
+    Classification | Detection | Localization | Pose | Segmentation | Anomaly | Style,
     Field(discriminator="task"),
 ]

@@ -1,4 +1,4 @@
-"""The pipeline of anomaly detection: what differs from normal images, and where."""
+"""The pipeline of anomaly detection."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Stride = Literal[2, 4, 8, 16, 32]
 
 
 class AnomalyData(Data):
-    """Source of the images, and the splits made of it. Only normal images are learned."""
+    """Source of the images, and the splits made of it. Only normal images are trained on."""
 
-    # The one that is normal.
+    # The class of normal images.
     least_classes: ClassVar[int] = 1
 
     source: DefectSource
@@ -34,21 +34,21 @@ class AnomalyPrepare(Prepare):
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
 
     resize: Literal["stretch", "letterbox"] = "stretch"
-    """stretch: to `size`, whatever the aspect. letterbox: keep the aspect, show everything in the
-    middle of `size`; bars have the color of `mean`, or middle gray where the training set gives it.
+    """stretch: resize to `size`, ignoring the aspect. letterbox: keep the aspect, center the image
+    in `size`; bars have the color of `mean`, or middle gray where the training set gives it.
     """
 
 
 class PatchHead(Section):
-    """A memory of the patches of normal images."""
+    """A head that stores the patches of normal images."""
 
     strides: Annotated[tuple[Stride, ...], Field(min_length=1)] = (8, 16)
-    """Maps of the backbone whose features a patch has, by the pixels between two of their cells.
-    Patches are as far apart as the cells of the finest.
+    """Strides of the backbone's feature maps that describe a patch, pixels. There is a patch for
+    each cell of the finest map.
     """
     smoothing: NonNegative = 4.0
-    """Standard deviation of the Gaussian that smooths heat maps, pixels of the network's input; 0
-    for none.
+    """Standard deviation of the Gaussian that smooths heat maps, pixels of the network's input; 0:
+    no smoothing.
     """
 
     @model_validator(mode="after")
@@ -59,29 +59,29 @@ class PatchHead(Section):
 
 
 class PatchCore(PatchHead):
-    """Distance from the nearest of some remembered patches, wherever they were seen (Roth et al.
-    2022, PatchCore). For objects and textures in any place.
+    """Distance from the nearest stored patch, at any position (Roth et al. 2022, PatchCore). For
+    textures, and objects whose position varies.
     """
 
     kind: Literal["patchcore"]
     """Kind of head."""
     bank: Count = 1_000
-    """Patches that are remembered: a greedy coreset of all that were seen."""
+    """Number of patches stored: a greedy coreset of the training set's."""
     neighbors: Count = 9
-    """The score of an image is lower where the bank is crowded around its strangest patch; patches
-    that tell how crowded (equation 7). 1: the distance alone.
+    """Number of neighbors that weight an image's score (equation 7): the denser the bank around the
+    image's farthest patch, the lower the score. 1: no weighting.
     """
 
 
 class Padim(PatchHead):
-    """Mahalanobis distance from the Gaussian of the patches at the same place (Defard et al. 2021,
-    PaDiM). For objects that lie in the same place in every image.
+    """Mahalanobis distance from the Gaussian of the patches at the same position (Defard et al.
+    2021, PaDiM). For objects at the same position in every image.
     """
 
     kind: Literal["padim"]
     """Kind of head."""
     channels: Count = 100
-    """Features that are kept, chosen at random by the pipeline's seed. Memory grows with its
+    """Number of features used, chosen at random by the pipeline's seed. Memory grows with its
     square.
     """
     regularization: Positive = 0.01
@@ -89,19 +89,17 @@ class Padim(PatchHead):
 
 
 class AnomalyModel(Model):
-    """The network: a backbone that stays as it is, and a memory of what it says of normal images.
+    """The network: a frozen backbone, and a head that stores its features of normal images.
 
-    Without `weights` its features are random, which tell textures and strokes apart to some extent.
+    Without `weights` the features are random; they distinguish textures and strokes to some extent.
     """
 
     head: Annotated[PatchCore | Padim, Field(discriminator="kind")]
-    """Memory of normal images, by its `kind`."""
+    """Head, by its `kind`."""
 
 
 class AnomalyLoss(Loss):
-    """The mean distance of training images before they are taken in, for the log; nothing descends
-    it.
-    """
+    """The mean distance of training images before they are stored; only logged, not minimized."""
 
     kind: Literal["novelty"]
     """Kind of loss."""
@@ -110,30 +108,30 @@ class AnomalyLoss(Loss):
 class Threshold(Section):
     """Choice of the score above which an image is anomalous, on the validation split.
 
-    If it has anomalies, it is the threshold of the highest F1. Otherwise it lies above the scores
-    of all normal images but `false_alarms`.
+    With anomalies in the split, the threshold of the highest F1. Otherwise a score that at most the
+    share `false_alarms` of the normal images exceed.
     """
 
     false_alarms: Share = 0.0
-    """Share of the normal validation images that may be taken for anomalies."""
+    """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
-    """Distance of the threshold from the highest score it lies above, as a share of that score's
-    distance from the median: other normal images may score higher than those of a small split.
+    """Distance of the threshold above the highest score it exceeds, as a share of that score's
+    distance from the median. Allows for new normal images that score higher than a small split's.
     """
 
 
 class AnomalyTrain(Train):
-    """Length of the training; one pass sees all."""
+    """Length of the training; one epoch is enough."""
 
     strategy: Literal["one"] = "one"
-    """Devices to train on: one, since a pass over frozen features takes seconds."""
+    """Devices to train on: one, since an epoch of frozen features takes seconds."""
 
 
 class Anomaly(Config):
-    """A pipeline that learns normal images, and scores how far others, and each of their pixels,
-    are from them.
+    """A pipeline that stores the features of normal images, and scores other images and their
+    pixels by the distance from them.
 
-    Nothing is trained by gradients: each step takes a batch into the memory.
+    Nothing is trained by gradients: each step stores a batch.
     """
 
     task: Literal["anomaly"]
@@ -141,7 +139,7 @@ class Anomaly(Config):
     data: AnomalyData
     """Source of the images, and the splits made of it."""
     augment: tuple[Annotated[AnyImage, Field(discriminator="op")], ...] = ()
-    """Random changes to training images, in this order; what they make is normal, too."""
+    """Random changes to training images, in this order; the results count as normal."""
     prepare: AnomalyPrepare
     """Preparation of every image, in training, evaluation and the exported artifact alike."""
     model: AnomalyModel
@@ -179,7 +177,7 @@ class Anomaly(Config):
             if given:
                 raise misfit(
                     key,
-                    f"{key} is for training by gradients; task: anomaly takes images into a memory"
-                    " instead; leave it out",
+                    f"{key} is for training by gradients, which task: anomaly doesn't do; leave it"
+                    " out",
                 )
         return self

@@ -374,7 +374,7 @@ class AutoAugment(Augmentation):
     """
 
 
-# Operations for any image, whatever its annotations.
+# Operations for images with any annotations.
 AnyImage = (
     Flip
     | PadCrop

@@ -11,6 +11,7 @@ from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
 from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
+from cvpipe.config.tables import Parquet, ParquetBoxes
 
 
 class Digits(Source):
@@ -487,7 +488,16 @@ class MergedMasks(Merge):
 
 # The sources of each kind of annotation.
 LabelSource = Annotated[
-    Digits | Idx | Folder | Csv | OneHot | TfdsLabels | AutoLabels | PackedLabels | MergedLabels,
+    Digits
+    | Idx
+    | Folder
+    | Csv
+    | OneHot
+    | Parquet
+    | TfdsLabels
+    | AutoLabels
+    | PackedLabels
+    | MergedLabels,
     Field(discriminator="kind"),
 ]
 BoxSource = Annotated[
@@ -496,6 +506,7 @@ BoxSource = Annotated[
     | Coco
     | Yolo
     | ToolSource
+    | ParquetBoxes
     | TfdsObjects
     | AutoBoxes
     | PackedBoxes

@@ -1,4 +1,4 @@
-"""Normal images, and images with defects: where they lie."""
+"""Formats of normal images and images with defects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cvpipe.config.source import Source
 
 
 class ScratchedDigits(Source):
-    """Labels on which ten of scikit-learn's handwritten digits are printed, always the same. Of the
-    test images half have a defect: a scratch, or a blot. Drawn when opened, nothing is downloaded.
+    """Drawn labels printed with the same ten of scikit-learn's handwritten digits. Half of the test
+    images have a defect: a scratch or a blot. Nothing is downloaded.
     """
 
     kind: Literal["scratched_digits"]
@@ -28,20 +28,20 @@ class ScratchedDigits(Source):
     validation: Count = 40
     """Normal images to choose the threshold with."""
     test: Count = 200
-    """Images to test on; every second has a defect."""
+    """Images to test on; every second one has a defect."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Chooses the handwriting and the images."""
+    """Seed of the digits and the images."""
 
     @model_validator(mode="after")
     def _digits_fit(self) -> ScratchedDigits:
         if min(self.size) < 48:
-            raise ValueError(f"size {list(self.size)} leaves digits no room; give 48 at least")
+            raise ValueError(f"size {list(self.size)} is too small for the digits; give 48 or more")
         return self
 
 
 class Mvtec(Source):
     """The layout of MVTec AD and VisA: train/good, test/good, a folder in test for each kind of
-    defect, and masks as ground_truth/DEFECT/NAME_mask.png, whose pixels are above 0 in defects.
+    defect, and masks ground_truth/DEFECT/NAME_mask.png, in which defects are above 0.
     """
 
     kind: Literal["mvtec"]
@@ -49,12 +49,12 @@ class Mvtec(Source):
     path: str
     """A folder, or a zip archive. Relative to where the command runs."""
     root: str = ""
-    """The folder in it that train and test lie in, as seen from `path`, such as bottle."""
+    """The folder within `path` that has train and test, such as bottle."""
 
 
 class AutoDefects(Auto):
-    """A folder or zip archive of normal images and images with defects, whose format is told by its
-    files.
+    """A folder or zip archive of normal images and images with defects; the format is detected from
+    its files.
     """
 
     task = "anomaly"

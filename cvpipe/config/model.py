@@ -36,7 +36,7 @@ class Model(Section):
     divide a layer's channels.
     """
     norm_epsilon: Positive = 1e-5
-    """Added to the variance by norms. Networks of EfficientNet-Lite have 0.001, whatever it is."""
+    """Added to the variance in normalization layers; EfficientNet-Lite always uses 0.001."""
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of BatchNorm's moving statistics; 0.99 is too slow for short runs."""
     activation: (
@@ -61,13 +61,12 @@ class Model(Section):
     the convolutions; it only suits plain networks.
     """
     conventions: Conventions = "papers"
-    """Details that papers leave open. papers: strided convolutions pad both sides alike, those of
+    """Details that papers leave open. papers: strided convolutions pad both sides equally, those of
     EfficientNet-Lite as in TensorFlow. torch: as in torchvision and timm: all pad both sides, and
-    the average poolings of Inception count the zeros. tensorflow: as in Keras and timm's tf_
-    networks: strided convolutions, and the pooling after a ResNet's stem, pad an even image on one
-    side. model_garden: as the networks of TensorFlow Model Garden, whose checkpoints need it:
-    padding as in tensorflow; each stage of a ResNet begins with a projection;
-    squeeze-and-excitation has ReLU inside.
+    the average poolings of Inception count the zeros. tensorflow: as in timm's tf_ networks:
+    strided convolutions, and the pooling after a ResNet's stem, pad an even image on one side.
+    model_garden: as in TensorFlow Model Garden, needed for its checkpoints: padding as in
+    tensorflow; each stage of a ResNet begins with a projection; squeeze-and-excitation uses ReLU.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier

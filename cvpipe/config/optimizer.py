@@ -150,8 +150,8 @@ class Cosine(WarmedUp):
 
 
 class Polynomial(WarmedUp):
-    """From the highest learning rate down to `final` × it, by (1 − the share of training done) to
-    the power `power`: DeepLab's schedule (Chen et al. 2016).
+    """From the highest learning rate down to `final` times it, along (1 − the share of training
+    done) ^ `power`, as for DeepLab (Chen et al. 2016).
     """
 
     kind: Literal["polynomial"]

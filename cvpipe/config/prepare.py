@@ -23,7 +23,7 @@ class Prepare(Section):
     """Height and width of the network's input, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB. Images are converted."""
-    resize: Literal["stretch", "crop", "letterbox", "tile"] = "stretch"
+    resize: Literal["stretch", "crop", "letterbox", "tile", "keep"] = "stretch"
     """Method of resizing to `size`; each task allows some of them."""
     normalize: Literal["given", "channels", "image", "pca", "zca", "weights"] = "given"
     """given: by `mean` and `std`. channels: mean and standard deviation of each channel of the
@@ -40,6 +40,11 @@ class Prepare(Section):
     """Added to the variance of each principal component before whitening divides by its root.
     Larger values amplify noise less.
     """
+
+    @property
+    def keeps_size(self) -> bool:
+        """True if images are answered at their own size, and cropped to `size` in training."""
+        return self.resize in ("tile", "keep")
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

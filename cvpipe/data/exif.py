@@ -139,7 +139,7 @@ def _chunk_orientation(encoded: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
     def found() -> tf.Tensor:
         content = tf.strings.substr(encoded, tf.cast(at, tf.int32) + 8, _HEAD_BYTES)
         head = tf.io.decode_raw(content, tf.uint8)
-        # Some programs write the "Exif" prefix of JPEG segments here, too.
+        # Some programs also write the "Exif" prefix of JPEG segments here.
         named = tf.reduce_all(_bytes(head, tf.range(6)) == list(b"Exif\0\0"))
         return _tiff_orientation(head, tf.where(named, 6, 0))
 
@@ -161,7 +161,7 @@ def _tiff_orientation(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
     count = tf.minimum(number(directory, 2), tf.size(head) // 12)
     entries = directory + 2 + 12 * tf.range(count)
     kinds = number(entries + 2, 2)
-    # A number shorter than four bytes stands in the first of them, whatever the byte order.
+    # A number shorter than four bytes is in the first of them, in both byte orders.
     values = tf.zeros_like(kinds)
     for kind, length in _LENGTHS.items():
         values = tf.where(kinds == kind, number(entries + 8, length), values)

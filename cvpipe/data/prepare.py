@@ -26,7 +26,7 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
-        assert config.resize != "tile", "training crops what is answered in tiles"
+        assert not config.keeps_size, "training crops what is answered at its own size"
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
         image = (
             _letterbox(image, config)
@@ -138,9 +138,9 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
     Returns:
         An element of `input_spec(config)`: float32 [H, W, C], or [V, H, W, C] for several views;
-        the image itself if it is answered in tiles.
+        the image itself if it is answered at its own size.
     """
-    if config.prepare.resize == "tile":
+    if config.prepare.keeps_size:
         return image
     test_time, shape = config.viewing, input_spec(config).shape[1:]
     if test_time.views == "one":
@@ -157,15 +157,15 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
 
 def whole_images(config: Prepare) -> Prepare:
-    """Return the section with tiling replaced by stretching whole images to the network's input."""
-    return config.model_copy(update={"resize": "stretch"}) if config.resize == "tile" else config
+    """Return the section with images stretched to the network's input, if it kept their size."""
+    return config.model_copy(update={"resize": "stretch"}) if config.keeps_size else config
 
 
 def input_spec(config: Config) -> tf.TensorSpec:
     """Return the spec of a batch from `prepare_views`: float32 [B, H, W, C], or [B, V, H, W, C] if
-    V > 1; uint8 [B, any, any, C] for tiles.
+    V > 1; uint8 [B, any, any, C] for images of their own size.
     """
-    if config.prepare.resize == "tile":
+    if config.prepare.keeps_size:
         return tf.TensorSpec([None, None, None, config.prepare.channels], tf.uint8, "image")
     sides = len(config.viewing.sides)
     views = {"one": 1, "mirrored": 2, "center": sides, "ten": 10 * sides}[config.viewing.views]

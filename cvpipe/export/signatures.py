@@ -66,10 +66,10 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         decoded = decode_image(encoded, config.prepare.channels)
         return prepare_views(decoded, config), tf.shape(decoded)[:2]
 
-    def answer_one(encoded: tf.Tensor) -> Answers:
+    def answer_one(encoded: tf.Tensor, chosen: Mapping[str, tf.Tensor]) -> Answers:
         # Images that keep their size are processed one at a time to bound memory.
         (image, extent), valid = or_zeros(load, encoded)
-        answers = predict(image[tf.newaxis], extent[tf.newaxis])
+        answers = predict(image[tf.newaxis], extent[tf.newaxis], **chosen)
         answers = {name: value[0] for name, value in answers.items()}
         added = decorate(image, answers) if decorate else {}
         return {**answers, **added, VALID: valid}
@@ -88,10 +88,11 @@ def bytes_signature(predict: Predict, task: Task, config: Config) -> Callable[..
         some = tf.debugging.Assert(tf.shape(image_bytes)[0] > 0, ["send at least one image"])
         with tf.control_dependencies([some]):
             image_bytes = tf.identity(image_bytes)
+        named = dict(zip(task.options, chosen, strict=True))
         if not fixed_size:
-            return one_by_one(answer_one, image_bytes, task.answers)
+            return one_by_one(lambda own: answer_one(own, named), image_bytes, task.answers)
         (image, extent), valid = each_or_zeros(load, image_bytes)
-        answers = {**predict(image, extent, **dict(zip(task.options, chosen, strict=True)))}
+        answers = {**predict(image, extent, **named)}
         if decorate:
             one = (tf.TensorSpec([], tf.string), _specs_of_one(answers))
             traced = tf.function(lambda *one: decorate_one(one), autograph=False)

@@ -1,4 +1,4 @@
-"""Coresets: few points that lie near all of many.
+"""Coresets: a few points that represent many.
 
 Dimensions: N points of C values.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 import tensorflow as tf
 
 ROUNDING = 1e-6
-"""Squared distance of equal points at most, as a share of the largest square."""
+"""Largest squared distance of points that count as equal, as a share of the largest square."""
 
 
 def greedy_coreset(
     points: tf.Tensor, eligible: tf.Tensor, count: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Choose points one after the other, always the one farthest from all chosen before it
-    (Gonzalez 1985; Roth et al. 2022, PatchCore, algorithm 1). No point is then more than twice as
-    far from the coreset as from the best one of this size.
+    """Choose points greedily, each the farthest from all chosen before (Gonzalez 1985; Roth et al.
+    2022, PatchCore, algorithm 1). The largest distance of a point from the coreset is at most twice
+    that of the best coreset of this size.
 
-    Nothing is random: the first is the first eligible point, and of equally far ones the first is
-    chosen. A static graph: the same operations whatever the points are.
+    Deterministic: starts with the first eligible point, and takes the first of equally far points.
+    The graph is static: its operations don't depend on the points.
 
     Args:
         points: float32 [N, C].
@@ -27,10 +27,10 @@ def greedy_coreset(
         count: number of points to choose.
 
     Returns:
-        int32 [count], positions of the chosen points, and bool [count], True for the first of them:
-        as many as there are different eligible points.
+        int32 [count], positions of the chosen points, and bool [count], True for as many of the
+        first as there are different eligible points.
     """
-    # Around their middle, because float32 subtracts large numbers inexactly.
+    # Centered on the mean, because float32 subtracts large numbers inexactly.
     share = tf.cast(eligible, tf.float32)[:, tf.newaxis]
     middle = tf.reduce_sum(share * points, 0) / tf.maximum(tf.reduce_sum(share), 1.0)
     points = share * (points - middle)

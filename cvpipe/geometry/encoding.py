@@ -74,7 +74,7 @@ def encode_yolo(
 
     Args:
         boxes: float32 [..., 4], corners.
-        cells: int32 [..., 2], row and column of the cell that answers for each.
+        cells: int32 [..., 2], row and column of the cell responsible for each box.
         anchors: float32 [..., 2], height and width of the anchor responsible for each box, as
             fractions of the image.
         grid: H, W.
@@ -113,7 +113,7 @@ def encode_yolo1(boxes: tf.Tensor, cells: tf.Tensor, grid: tuple[int, int]) -> t
 
     Args:
         boxes: float32 [..., 4], corners.
-        cells: int32 [..., 2], row and column of the cell that answers for each.
+        cells: int32 [..., 2], row and column of the cell responsible for each box.
         grid: H, W.
 
     Returns:

@@ -11,12 +11,12 @@ REACH = 4.0
 
 def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:
     """Smooth maps, float32 [B, H, W, 1] of known H and W, by a Gaussian with a standard deviation
-    of `sigma` pixels; the border is mirrored, edge pixel included. 0 changes nothing.
+    of `sigma` pixels; the border is mirrored, including the edge pixel. 0: no smoothing.
     """
     if sigma == 0:
         return maps
     for axis in (1, 2):
-        # A mirror reflects each pixel once only.
+        # Mirroring can't add more pixels than there are.
         radius = min(round(REACH * sigma), int(maps.shape[axis]))
         places = np.arange(-radius, radius + 1)
         weights = np.exp(-0.5 * (places / sigma) ** 2)

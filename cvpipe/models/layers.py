@@ -19,6 +19,7 @@ from cvpipe.models.pooling import MaxPooling2D
 from cvpipe.models.pyramid import SpaceToDepth
 from cvpipe.models.random_layers import DropConnect, Dropout, StochasticDepth
 from cvpipe.models.spatial_softmax import SpatialSoftmax
+from cvpipe.models.stylizer import ConditionalInstanceNorm, ReflectionPadding
 from cvpipe.models.upsampling import (
     BilinearUpsampling,
     MaxPoolingWithPositions,
@@ -29,6 +30,7 @@ from cvpipe.models.vgg import L2Normalization
 
 __all__ = [
     "BilinearUpsampling",
+    "ConditionalInstanceNorm",
     "DropConnect",
     "Dropout",
     "FractionalMaxPooling",
@@ -44,6 +46,7 @@ __all__ = [
     "PatchBank",
     "PatchGaussians",
     "PathChoice",
+    "ReflectionPadding",
     "SpaceToDepth",
     "SpatialSoftmax",
     "StochasticDepth",

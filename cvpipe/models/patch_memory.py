@@ -1,7 +1,7 @@
-"""Layers that remember the patches of normal images and tell how far others are from them.
+"""Layers that store the patches of normal images and measure the distance of others from them.
 
-They aren't trained by gradients. As BatchNorm's statistics do, their weights change by what they
-see: `take_in` takes a batch in. After each step they are a whole detector of the images so far.
+They aren't trained by gradients: like BatchNorm's statistics, their weights are computed from the
+batches, by `take_in`. They can be used after each step.
 
 Dimensions: B images, h × w patches of C features each, K patches of a bank.
 """
@@ -18,16 +18,16 @@ from cvpipe.geometry.coreset import greedy_coreset
 
 
 class PatchMemory(keras.layers.Layer, abc.ABC):
-    """Maps features, float [B, h, w, C], to "distances" float32 [B, h, w], at least 0, of each
-    patch from normal ones, and to "threshold" float32 [B]: the score above which an image is
+    """Maps features, float [B, h, w, C], to "distances" float32 [B, h, w], at least 0: those of
+    each patch from normal ones; and to "threshold" float32 [B]: the score above which an image is
     anomalous, set by calibration.
 
-    Subclasses add "image_distance" float32 [B] where an image's score isn't the largest of its map.
-    Distances are 0 until something has been taken in.
+    Subclasses add "image_distance" float32 [B] if an image's score isn't the largest of its map.
+    Distances are 0 until the first batch is stored.
     """
 
     def __init__(self, dtype: Any = "float32", trainable: bool = False, **settings: Any) -> None:
-        # Distances of features in half precision would be too coarse to rank images by.
+        # Distances in half precision would be too coarse to rank images.
         super().__init__(dtype=dtype, trainable=trainable, **settings)
         self.threshold = self._state("threshold", ())
 
@@ -42,7 +42,7 @@ class PatchMemory(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
-        """Remember the patches of the images whose `weight`, float32 [B], isn't 0."""
+        """Store the patches of the images whose `weight`, float32 [B], isn't 0."""
 
     def _state(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
         return self.add_weight(
@@ -52,16 +52,16 @@ class PatchMemory(keras.layers.Layer, abc.ABC):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class PatchBank(PatchMemory):
-    """Distances from the nearest of some remembered patches (Roth et al. 2022, PatchCore).
+    """Distances from the nearest of the stored patches (Roth et al. 2022, PatchCore).
 
-    The paper chooses the coreset of all patches at once. Here the bank and each batch are reduced
-    to the size of the bank in turn, which takes as much memory however many images there are, and
-    as many operations up to the bank's part.
+    The paper chooses the coreset of all patches at once. Here each step reduces the bank and the
+    batch to the size of the bank, so memory doesn't grow with the number of images. Operations are
+    about the same: choosing among the bank's patches again is all that is added.
     """
 
     def __init__(self, size: int, neighbors: int, **settings: Any) -> None:
-        """`size` is K. `neighbors`: patches of the bank that say how crowded it is where an image's
-        strangest patch lies (equation 7); 1 for no such weight.
+        """`size` is K. `neighbors`: patches of the bank that weight the distance of an image's
+        farthest patch (equation 7); 1: no weighting.
         """
         super().__init__(**settings)
         self.size, self.neighbors = size, neighbors
@@ -72,9 +72,9 @@ class PatchBank(PatchMemory):
         self.filled = self._state("filled", ())
 
     def measure(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the distances, an image at a time: all at once would fill the memory."""
+        """Return the distances, computed an image at a time to save memory."""
         known = tf.range(self.size) < tf.cast(self.filled, tf.int32)
-        # Around the bank's middle, because float32 subtracts large numbers inexactly.
+        # Centered on the bank's mean, because float32 subtracts large numbers inexactly.
         middle = tf.reduce_sum(self.bank, 0) / tf.maximum(self.filled, 1.0)
         bank = tf.where(known[:, tf.newaxis], self.bank - middle, 0.0)
         height, width = features.shape[1:3]
@@ -110,8 +110,8 @@ class PatchBank(PatchMemory):
     def _weight(
         self, patch: tf.Tensor, closest: tf.Tensor, bank: tf.Tensor, known: tf.Tensor
     ) -> tf.Tensor:
-        """Return 1 − the softmax of a patch's distance from its closest neighbor among those from
-        that neighbor's own neighbors (equation 7); 1 if it has none.
+        """Return 1 − the softmax, over the neighbors of the closest patch, of a patch's distance
+        from the closest patch (equation 7); 1 if the closest has no neighbors.
         """
         if self.neighbors == 1:
             return tf.constant(1.0)
@@ -124,15 +124,15 @@ class PatchBank(PatchMemory):
 
 @keras.saving.register_keras_serializable("cvpipe")
 class PatchGaussians(PatchMemory):
-    """Mahalanobis distances from a Gaussian of each place in the image (Defard et al. 2021, PaDiM).
+    """Mahalanobis distances from a Gaussian of each position (Defard et al. 2021, PaDiM).
 
-    Means and covariances are running ones, joined by the formula of Chan et al. (1979), so that
-    they are those of all images at once.
+    Means and covariances are updated with each batch by the formula of Chan et al. (1979), which
+    gives the same as computing them of all images at once.
     """
 
     def __init__(self, channels: list[int], regularization: float, **settings: Any) -> None:
-        """`channels`: positions of the features that are kept. `regularization` is added to the
-        diagonal of every covariance.
+        """`channels`: positions of the features used. `regularization` is added to the diagonal of
+        every covariance.
         """
         super().__init__(**settings)
         self.channels, self.regularization = list(channels), regularization
@@ -143,7 +143,7 @@ class PatchGaussians(PatchMemory):
         self.images = self._state("images", ())
         self.mean = self._state("mean", (places, kept))
         self.scatter = self._state("scatter", (places, kept, kept))
-        # The inverse of the covariance's Cholesky factor. Kept, because serving would otherwise
+        # The inverse of the covariance's Cholesky factor. Stored, because serving would otherwise
         # factorize every covariance for every request.
         self.whitening = self._state("whitening", (places, kept, kept))
 
@@ -154,7 +154,7 @@ class PatchGaussians(PatchMemory):
         return {"distances": tf.reshape(_norm(white), [-1, *features.shape[1:3]])}
 
     def take_in(self, features: tf.Tensor, weight: tf.Tensor) -> None:
-        """Update means and covariances, and what follows from them."""
+        """Update means, covariances and their factors."""
         kept, own = self._kept(features), tf.reduce_sum(weight)
         mean = tf.einsum("b,bpc->pc", weight, kept) / tf.maximum(own, 1.0)
         away = kept - mean
@@ -178,14 +178,14 @@ class PatchGaussians(PatchMemory):
         return {**super().get_config(), **own}
 
     def _kept(self, features: tf.Tensor) -> tf.Tensor:
-        """Return the chosen features of every place, [B, h·w, channels]."""
+        """Return the chosen features of every position, [B, h·w, channels]."""
         places = features.shape[1] * features.shape[2]
         chosen = tf.gather(features, self.channels, axis=-1)
         return tf.reshape(chosen, [-1, places, len(self.channels)])
 
 
 def _squares(patches: tf.Tensor, bank: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-    """Return squared distances, [h·w, K], up to rounding; those of empty places are huge."""
+    """Return squared distances, [h·w, K], up to rounding; those of unused entries are huge."""
     lengths = tf.where(known, tf.reduce_sum(tf.square(bank), 1), tf.float32.max)
     own = tf.reduce_sum(tf.square(patches), 1, keepdims=True)
     return lengths - 2 * tf.matmul(patches, bank, transpose_b=True) + own

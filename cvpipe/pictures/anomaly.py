@@ -1,4 +1,4 @@
-"""Pictures of anomaly detection: heat maps over images, whose middle color is the threshold."""
+"""Pictures of anomaly detection: heat maps over images; their middle color is the threshold."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def make_pictures(config: Anomaly, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Number images by their class and by the verdict: int64 [N]."""
+    """Return a number for each pair of class and verdict: int64 [N]."""
     numbers: np.ndarray = 2 * targets["label"].astype(np.int64) + predictions["is_anomalous"]
     return numbers
 
 
 def draw_targets(pixels: np.ndarray, targets: Arrays, *, facts: Facts) -> Figure:
-    """Draw prepared images uint8 [N, H, W, C] under the names of their classes."""
+    """Draw prepared images uint8 [N, H, W, C], titled with their classes."""
     return drawing.image_grid(pixels, [facts.class_names[label] for label in targets["label"]])
 
 
@@ -78,7 +78,7 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
 def draw_answer(
     pixels: np.ndarray, answer: Mapping[str, Any], settings: Mapping[str, float | int]
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] under the heat map of one answer, above the verdict."""
+    """Draw one image uint8 [H, W, C] with the heat map and the verdict of one answer."""
     verdict = "anomalous" if answer["is_anomalous"] else "normal"
     said = (
         f"{verdict}: score {answer['anomaly_score']:.3g}, threshold"
@@ -88,10 +88,10 @@ def draw_answer(
 
 
 def _placed(values: np.ndarray, size: np.ndarray, config: Anomaly) -> np.ndarray:
-    """Return the part of a map, uint8 [H, W], that is `size`, in 0…1, where its prepared image
-    shows it; 0 in the bars of a letterbox.
+    """Crop a map, uint8 [H, W], to `size`, and place it as the image was prepared: values in 0…1,
+    0 in the bars of a letterbox.
     """
-    # The bars have the value that is ignored in masks, which no other pixel has then.
+    # The bars have the value IGNORED; clipping keeps other pixels below it.
     part = tf.constant(np.minimum(values, 254)[: size[0], : size[1], np.newaxis])
     placed = prepare_mask(part, config.prepare)[..., 0].numpy()
     scaled: np.ndarray = np.where(placed == IGNORED, 0, placed / (2 * MIDDLE - 2))

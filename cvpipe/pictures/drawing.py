@@ -60,7 +60,7 @@ def use_more_fonts() -> None:
     """Have matplotlib take letters that its font lacks from other fonts of this machine."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     more = [name for name in EAST_ASIAN if name in installed]
-    # Whoever chose a font in a matplotlibrc file keeps it.
+    # A font chosen in a matplotlibrc file is kept.
     if rcParams["font.family"] == ["sans-serif"]:
         rcParams["font.family"] = ["sans-serif", *more]
 
@@ -83,10 +83,7 @@ def literal(text: str) -> str:
 
 
 def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
-    """Return what `draw` returns; where it fails, warn and return None.
-
-    No picture is worth a training, whatever matplotlib makes of it.
-    """
+    """Return what `draw` returns; if it fails, warn and return None, so training goes on."""
     try:
         return draw()
     except Exception as error:
@@ -392,7 +389,7 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 def _rotation(classes: Sequence[str]) -> int:
     """Degrees for names along an axis.
 
-    Short ones stay upright: a 6 that lies on its side could as well be a 9.
+    Short ones stay upright: a rotated 6 could be read as a 9.
     """
     return 90 if max(map(len, classes)) > 3 else 0
 

@@ -31,8 +31,8 @@ def make_pictures(config: Segmentation, facts: Facts) -> Pictures:
 
 
 def kinds(targets: Arrays, predictions: Arrays) -> np.ndarray:
-    """Number images by the class of which they show least, and by whether half of its pixels are
-    found: int64 [N].
+    """Return a number for each pair of an image's smallest class and whether half of that class's
+    pixels are found: int64 [N].
     """
     pairs = zip(targets["mask"], predictions["mask"], strict=True)
     return np.array([_kind(truth, answer) for truth, answer in pairs])
@@ -86,7 +86,7 @@ def draw_answers(
 
 
 def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
-    """Draw which classes are taken for which, and the IoU of each."""
+    """Draw the confusion matrix, and the IoU of each class."""
     counts = np.array(scores["confusion_matrix"])
     shares = np.round(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
     ious = {name: float(np.nan_to_num(own["iou"])) for name, own in scores["per_class"].items()}
@@ -103,7 +103,7 @@ def draw_answer(
     *,
     facts: Facts,
 ) -> Figure:
-    """Draw one image uint8 [H, W, C] under the mask of one answer, above its classes' colors."""
+    """Draw one image uint8 [H, W, C] with the mask of one answer and a legend."""
     colors = dict(zip(facts.class_names, palette() / 255, strict=False))
     legend = [
         Entry(f"{name} {share:.1%}", tuple(colors[name]))
@@ -115,7 +115,7 @@ def draw_answer(
 def _placed(
     mask: np.ndarray, size: np.ndarray | tuple[int, ...], image: np.ndarray, config: Segmentation
 ) -> np.ndarray:
-    """Return the part of a mask that is `size`, uint8 [H, W], where its prepared image shows it."""
+    """Crop a mask to `size`, and place it as the image was prepared: uint8 [H, W]."""
     part = tf.constant(mask[: size[0], : size[1], np.newaxis])
     if config.prepare.resize == "tile" or part.shape[:2] == image.shape[:2]:
         return tf.image.resize(part, image.shape[:2], "nearest")[..., 0].numpy()

@@ -1,1 +1,1 @@
-"""A pipeline checked against an accelerator that isn't there."""
+"""Checks of a pipeline for an accelerator, without having one."""

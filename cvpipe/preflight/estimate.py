@@ -8,20 +8,20 @@ from cvpipe.preflight.program import Program, traffic
 
 
 class Cost(NamedTuple):
-    """The cost of one call, of one chip."""
+    """The cost of one call on one chip."""
 
     arguments: int
     """Bytes of variables and of the batch."""
     outputs: int
-    """Bytes of results that take no argument's place."""
+    """Bytes of results that don't reuse an argument's memory."""
     temporaries: int
     """Bytes of everything else that is in memory at once."""
     code: int
-    """Bytes of the compiled program; 0 where it isn't compiled."""
+    """Bytes of the compiled program; 0 if it isn't compiled."""
     flops: float
     """Operations."""
     traffic: float
-    """Bytes between memory and chip."""
+    """Bytes moved between memory and chip."""
 
     @property
     def total(self) -> int:
@@ -30,11 +30,10 @@ class Cost(NamedTuple):
 
 
 def estimate(program: Program) -> Cost:
-    """Count what a program takes, under simple rules of what a compiler fuses and when it computes
-    what.
+    """Estimate the cost of a program, with simple assumptions about fusion and order.
 
-    A value is computed as soon as it can be, and is in memory until it was last read. Compilers pad
-    arrays, compute some of them again and move others, so this is a sketch.
+    A value is computed as early as possible, and is in memory until its last use. Compilers pad
+    arrays, recompute some and move others, so this is an approximation.
     """
     values = program.values
     results = [place for number, place in enumerate(program.root) if number not in program.aliased]
@@ -49,7 +48,7 @@ def estimate(program: Program) -> Cost:
 
 
 def _peak(program: Program) -> int:
-    """Return the most bytes of stored values, arguments and results left out, at one time."""
+    """Return the peak memory of stored values, bytes, without arguments and results."""
     values = program.values
     level = [0] * len(values)
     last = [0] * len(values)

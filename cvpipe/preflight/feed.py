@@ -1,4 +1,4 @@
-"""Speed of a pipeline's input on this host, and on the host of an accelerator."""
+"""Input speed of a pipeline, measured on this host and estimated for an accelerator's."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ SECONDS = 5.0
 
 
 class Feed(NamedTuple):
-    """Images that hosts read, decode, augment and prepare."""
+    """Speeds at which hosts read, decode, augment and prepare images."""
 
     per_core: float
-    """Images in a second of CPU time, measured here."""
+    """Images per second of CPU time, measured here."""
     host_cores: int | None
-    """Virtual CPUs of the accelerator's host; None where that isn't known."""
+    """Virtual CPUs of the accelerator's host; None if unknown."""
     needed: float
-    """Images a second that the accelerators take at their roofline."""
+    """Images per second that the accelerators need at their roofline."""
 
     @property
     def reached(self) -> float | None:
-        """Images a second of the accelerator's host, were its cores as fast as these."""
+        """Images per second of the accelerator's host, assuming cores as fast as these."""
         return None if self.host_cores is None else self.per_core * self.host_cores
 
     @property
     def suffices(self) -> bool | None:
-        """True if the host keeps up; None where its cores aren't known."""
+        """True if the host keeps up; None if its number of cores is unknown."""
         return None if self.reached is None else self.reached >= self.needed
 
     @property
     def cores_needed(self) -> float:
-        """Cores like these that keep up."""
+        """Number of cores like these that keep up."""
         return self.needed / self.per_core
 
 
 def measure_feed(source: Source, config: Config, task: Task, target: Target, needed: float) -> Feed:
     """Measure training's input, without the network.
 
-    CPU time is counted, not the clock's: other work on this machine makes no difference.
+    CPU time is measured, so other processes on this machine make no difference.
     """
     size = min(config.train.batch_size, max(len(source), 1))
     small = config.model_copy(
@@ -52,7 +52,7 @@ def measure_feed(source: Source, config: Config, task: Task, target: Target, nee
     batches = iter(
         training_batches(source, small, task.encode, None, first_step=0, last_step=1_000_000)
     )
-    # The first ones trace the graph and fill the stream.
+    # The first batches trace the graph and fill the stream.
     for _ in range(3):
         next(batches)
     images, began, clock = 0, time.process_time(), time.monotonic()

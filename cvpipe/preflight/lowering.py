@@ -1,7 +1,7 @@
-"""The very graphs that train and answer, lowered to XLA without a device.
+"""Lowers the graphs of training and prediction to XLA without an accelerator.
 
-A host has operations that XLA lacks, such as those on strings and calls of Python; a TPU runs none
-of them. TensorFlow's lowering for CPUs refuses the same operations, and needs nothing else.
+XLA, and so a TPU, lacks some operations that a host has, such as those on strings and calls of
+Python. TensorFlow's lowering for CPUs refuses the same operations, and needs no other package.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tensorflow.python.framework import kernels
 from cvpipe.errors import UserError
 
 DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
-# Operations that are called in a graph, and not kernels of their own.
+# Operations of a graph that aren't kernels.
 SKIPPED = {"Placeholder", "NoOp", "Assert"}
-# Folders whose lines say nothing about who made an operation.
+# Folders whose lines aren't reported as the origin of an operation.
 LIBRARIES = ("site-packages", "dist-packages", "__autograph_generated")
 
 
@@ -32,7 +32,7 @@ class Culprit(NamedTuple):
     name: str
     """Its name in the graph."""
     place: str
-    """File and line that made it; empty where nobody knows."""
+    """File and line that made it; empty if unknown."""
     reason: str
 
     def line(self) -> str:
@@ -50,16 +50,16 @@ class Uncompilable(UserError):
 
 
 class Lowered(NamedTuple):
-    """A graph as XLA takes it, for one chip."""
+    """A graph lowered to XLA for one chip."""
 
     hlo: bytes
     """Serialized HloModuleProto, before any optimization."""
     batch: int
     """Images."""
     seconds: float
-    """Time that tracing and lowering took."""
+    """Duration of tracing and lowering."""
     left_out: tuple[str, ...] = ()
-    """Outputs that the host makes, being strings."""
+    """Names of outputs that are strings, which the host computes."""
 
 
 def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
@@ -67,8 +67,8 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
 
     Args:
         function: graph code; it may change variables.
-        specs: nested tf.TensorSpec, its arguments.
-        batch: images among them, to be noted.
+        specs: its arguments, nested tf.TensorSpec.
+        batch: their number of images, which is only recorded.
 
     Raises:
         Uncompilable: with the operations that XLA lacks.
@@ -85,7 +85,7 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
         raise Uncompilable(culprits)
     try:
         with warnings.catch_warnings():
-            # Naming a device is deprecated; left out, TensorFlow draws a random number to find one.
+            # Naming a device is deprecated, but without it TensorFlow draws a random number.
             warnings.simplefilter("ignore")
             hlo = compiled.experimental_get_compiler_ir(*flat)(
                 stage="hlo_serialized", device_name=DEVICE
@@ -98,7 +98,7 @@ def lower(function: Callable[..., Any], specs: Any, batch: int) -> Lowered:
 def without_strings(
     function: Callable[..., Any], specs: Any
 ) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """Return a function without its outputs that are strings, which a host makes, and their names.
+    """Return a function without its string outputs, which a host computes, and their names.
 
     Args:
         function: of tensors as `specs` describes them, to outputs by name.
@@ -110,15 +110,13 @@ def without_strings(
     outputs = traced.structured_outputs
     strings = tuple(name for name, value in outputs.items() if value.dtype == tf.string)
     kept = {name: value for name, value in outputs.items() if name not in strings}
-    # Pruned: XLA looks at every operation of a graph, needed or not.
+    # Pruned, because XLA checks every operation of a graph, even unused ones.
     pruned = traced.prune(traced.inputs[: len(flat)], kept)
     return lambda *given: pruned(*tf.nest.flatten(given)), strings
 
 
 def host_operations(graph: tf.Graph) -> Iterator[Culprit]:
-    """Find the operations of a graph, and of the functions that it calls, that XLA has no kernel
-    for.
-    """
+    """Find operations without an XLA kernel in a graph and in the functions that it calls."""
     waiting, seen = [graph], set()
     while waiting:
         own = waiting.pop()
@@ -147,7 +145,7 @@ def _called(graph: tf.Graph, op: tf.Operation) -> list[tf.Graph]:
     found = []
     for name in names:
         try:
-            # TensorFlow keeps the graphs of a graph's functions to itself.
+            # TensorFlow has no public access to the graphs of a graph's functions.
             found.append(graph._get_function(name).graph)
         except AttributeError:
             continue
@@ -155,7 +153,7 @@ def _called(graph: tf.Graph, op: tf.Operation) -> list[tf.Graph]:
 
 
 def _place(op: tf.Operation) -> str:
-    """Return the innermost line that belongs to no library."""
+    """Return the innermost line outside libraries."""
     frames = [
         frame
         for frame in op.traceback or ()

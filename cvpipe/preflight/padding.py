@@ -1,4 +1,4 @@
-"""Arithmetic lost to padding: matrix units multiply whole rows of lanes."""
+"""Arithmetic lost to padding: matrix units pad channels to whole rows of lanes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ class Layer(NamedTuple):
 
     name: str
     channels: tuple[int, int]
-    """Summed over, and made."""
+    """Numbers of input and output channels."""
     share: float
-    """Part of all arithmetic, padding included, that is this operation's padding."""
+    """This operation's padding as a share of all arithmetic, including padding."""
 
 
 class Padding(NamedTuple):
-    """Multiplications with padding, if channels are laid on lanes; a compiler that lays images or
-    pixels there may lose less.
+    """Arithmetic with padding, if lanes are channels; a compiler that puts images or pixels there
+    may lose less.
     """
 
     lanes: int
     share: float
-    """Part of all arithmetic, padding included."""
+    """Padding as a share of all arithmetic, including padding."""
     layers: tuple[Layer, ...]
     """The layers that lose most."""
 
 
 def padding_of(program: Program, lanes: int) -> Padding:
-    """Return what a program's convolutions and products lose."""
+    """Return the padding of a program's convolutions and products."""
     lost: dict[tuple[str, tuple[int, int]], float] = {}
     whole = 0.0
     for own, work, summed, made in program.products():

@@ -1,4 +1,4 @@
-"""A pipeline against a target: whether it compiles, fits, and can be fed."""
+"""Checks whether a pipeline compiles for a target, fits its memory and reads images fast enough."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from cvpipe.training.strategy import check_batch_size
 
 TRAIN, SERVE = "train", "serve"
 WHAT = (TRAIN, SERVE)
-# Of a chip's memory, the compiler keeps so much for itself: 0.25 of 16 GiB on v5e.
+# Share of a chip's memory that the compiler reserves: 0.25 of 16 GiB on v5e.
 RESERVED = GIB // 4
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass
 class Part:
-    """The findings about one graph, training's or the artifact's, for one chip."""
+    """The findings for one graph, of training or of the artifact, on one chip."""
 
     batch: int
-    """Images of the chip."""
+    """Images per chip."""
     culprits: tuple[Culprit, ...] = ()
-    """Operations that keep it from being compiled."""
+    """Operations that can't be compiled."""
     compiled: Compiled | None = None
-    """None where nothing was compiled."""
+    """None if nothing was compiled."""
     cost: Cost | None = None
-    """By the compiler, or else estimated."""
+    """From the compiler if it ran, else estimated."""
     estimated: Cost | None = None
     padding: Padding | None = None
     roofline: Roofline | None = None
     largest: Largest | None = None
     left_out: tuple[str, ...] = ()
-    """Outputs that the host makes."""
+    """Outputs that the host computes."""
     lowering_seconds: float = 0.0
     fits: bool = False
 
     @property
     def compiles(self) -> bool | None:
-        """True if it compiles; None where only TensorFlow's lowering was tried."""
+        """True if it compiles; None if only TensorFlow's lowering was tried."""
         if self.culprits:
             return False
         if self.compiled is None:
@@ -59,13 +59,13 @@ class Part:
 
     @property
     def ok(self) -> bool:
-        """True if nothing keeps it from running."""
+        """True if it can run."""
         return self.compiles is not False and self.fits
 
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
-    """All findings about a pipeline on a target."""
+    """All findings for a pipeline on a target."""
 
     target: Target
     precision: str
@@ -75,7 +75,7 @@ class Preflight:
 
     @property
     def ok(self) -> bool:
-        """True if everything compiles, as far as it was tried, and fits."""
+        """True if everything that was compiled did so, and all fits."""
         return all(part.ok for part in self.parts.values())
 
 
@@ -88,17 +88,17 @@ def preflight(
     save: Path | None = None,
     say: Say = lambda text: None,
 ) -> Preflight:
-    """Check a pipeline against a target that isn't there.
+    """Check a pipeline for a target, without having one.
 
     Args:
-        what: of WHAT.
+        what: one of WHAT.
         search: also find the largest batch of a training step that fits.
-        save: folder for what is compiled; see `compile_for_tpu`.
-        say: is told what takes long.
+        save: folder for compiled programs; see `compile_for_tpu`.
+        say: called with a message before each slow step.
 
     Raises:
-        UserError: the pipeline or its data can't be used, or its batch can't be shared by the
-            chips.
+        UserError: the pipeline or its data can't be used, or its batch isn't a multiple of the
+            number of chips.
     """
     check_batch_size(config, target.chips)
     subject = open_subject(config)
@@ -131,11 +131,11 @@ class _Examiner:
 
     @property
     def limit(self) -> float:
-        """Bytes of a chip that a program may take."""
+        """Bytes of a chip's memory available to a program."""
         return self.target.chip.memory - (RESERVED if self.target.topology else 0)
 
     def examine(self, name: str, lowering: Callable[[int], Lowered], batch: int) -> Part:
-        """Return all about one graph, at one batch."""
+        """Return the findings for one graph at one batch size."""
         self.say(f"lowering {name} for {batch} images a chip")
         try:
             lowered = lowering(batch)
@@ -166,10 +166,10 @@ class _Examiner:
         """Return the largest batch of a training step that fits one chip.
 
         Args:
-            known: what was found out at the pipeline's own batch.
+            known: the findings at the pipeline's batch size.
         """
         config = self.subject.config
-        # Examples are mixed in pairs; rows of a TPU's memory are filled by multiples of 8.
+        # Mixing needs pairs of examples; a TPU pads batches to multiples of 8.
         least = config.train.accumulate * (2 if config.mixing else 1)
         multiple = math.lcm(least, SUBLANES)
 

@@ -1,8 +1,8 @@
-"""XLA's program of a step, as values that are computed from values.
+"""XLA's program of a step as a graph of values.
 
-XLA fuses elementwise operations into those that need them, and their results never reach the
-memory. Those that do are called stored here: results of convolutions, matrix products, reductions
-and the like, the operands of convolutions and products, and the program's results.
+XLA fuses elementwise operations into their consumers, so their results never reach the memory.
+Values that do are called stored here: results of convolutions, matrix products, reductions and the
+like, operands of convolutions and products, and the program's results.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ BYTES = {
     "PRED": 1, "S8": 1, "U8": 1, "S16": 2, "U16": 2, "F16": 2, "BF16": 2, "S32": 4, "U32": 4,
     "F32": 4, "S64": 8, "U64": 8, "F64": 8, "C64": 8, "C128": 16,
 }  # fmt: skip
-# Computed anew wherever they are read.
+# Recomputed wherever they are read.
 FREE = {"constant", "iota", "broadcast", "after-all", "partition-id", "replica-id"}
-# The same bytes under another name.
+# Results that share the memory of their operand.
 RENAMED = {"bitcast", "copy", "reshape"}
 PRODUCTS = {"convolution", "dot"}
 NORMS = {"batch-norm-training", "batch-norm-grad", "batch-norm-inference"}
@@ -36,8 +36,8 @@ FUSED = {
     "shift-right-arithmetic", "shift-right-logical", "sign", "sine", "slice", "sqrt", "subtract",
     "tan", "tanh", "transpose", "xor",
 }  # fmt: skip
-# An elementwise result that several operations read is stored where computing it anew reads more
-# than so many times its size.
+# An elementwise result with several consumers is stored if recomputing it reads more than this
+# many times its size.
 WORTH_STORING = 2
 
 
@@ -50,14 +50,14 @@ class Value:
     size: int
     """Bytes."""
     reads: tuple[int, ...]
-    """Positions of values."""
+    """Positions of its operands among the values."""
     stored: bool
     name: str = ""
     """Name of TensorFlow's operation."""
     work: float = 0.0
-    """Operations of convolutions and products in it."""
+    """Arithmetic operations of its convolutions and products."""
     inner: float = 0.0
-    """Bytes that a loop or branch moves inside."""
+    """Bytes moved within a loop or branch."""
     users: int = 0
 
 
@@ -67,8 +67,8 @@ def parse(hlo: bytes) -> hlo_pb2.HloModuleProto:
 
 
 def without_copies(module: hlo_pb2.HloModuleProto) -> bytes:
-    """Serialize a program whose copies are no operations: a TPU's compiler refuses StableHLO that
-    has them, and makes those that it needs itself.
+    """Serialize a program without its copy operations: a TPU's compiler refuses StableHLO with
+    them, and adds those that it needs.
     """
     changed = hlo_pb2.HloModuleProto()
     changed.CopyFrom(module)
@@ -91,9 +91,7 @@ def without_copies(module: hlo_pb2.HloModuleProto) -> bytes:
 
 
 def dynamic_operations(module: hlo_pb2.HloModuleProto) -> list[tuple[str, str]]:
-    """Return type and name of TensorFlow's operations whose results differ in size from batch to
-    batch.
-    """
+    """Return type and name of TensorFlow's operations whose result has a dynamic size."""
     found = {
         (own.metadata.op_type, own.metadata.op_name): None
         for computation in module.computations
@@ -104,13 +102,13 @@ def dynamic_operations(module: hlo_pb2.HloModuleProto) -> list[tuple[str, str]]:
 
 
 class Program:
-    """The values of a program's entry, in an order in which they can be computed."""
+    """The values of a program's entry computation, in topological order."""
 
     def __init__(self, module: hlo_pb2.HloModuleProto, loops: int = 1):
         """Read a program.
 
         Args:
-            loops: how often the body of a loop runs.
+            loops: number of iterations to assume for loops.
         """
         self.module, self.loops = module, loops
         self._computations = {own.id: own for own in module.computations}
@@ -121,7 +119,7 @@ class Program:
 
     @property
     def aliased(self) -> set[int]:
-        """Positions among the results of those that take an argument's place in memory."""
+        """Positions of the results that reuse an argument's memory."""
         return {
             own.output_shape_index[0]
             for own in self.module.input_output_alias.entries
@@ -129,10 +127,10 @@ class Program:
         }
 
     def products(self) -> Iterator[tuple[Any, float, int, int]]:
-        """Yield each convolution and product of the whole program that matrix units take: its
-        instruction, its operations, and the numbers of channels that it sums over and makes. In
-        gradients of kernels pixels are summed over, too. Convolutions of a channel each are left
-        out: they have no matrix.
+        """Yield each convolution and product of the program that matrix units compute: its
+        instruction, its arithmetic operations, and its numbers of input and output channels. In
+        gradients of kernels the pixels count as input channels. Depthwise convolutions are left
+        out, because they have no matrix.
         """
         for computation in self.module.computations:
             needed = _needed(computation)
@@ -173,7 +171,7 @@ class Program:
         return places[computation.root_id]
 
     def _norm(self, own: Any, reads: tuple[int, ...]) -> list[int]:
-        """Add a batch normalization: two statistics that are reduced, and an elementwise result."""
+        """Add a batch normalization: two reductions for statistics, and an elementwise result."""
         if own.opcode == "batch-norm-inference":
             return [self._add(own, reads, False)]
         whole, *small = own.shape.tuple_shapes
@@ -181,7 +179,7 @@ class Program:
         return [self._add(own, (*reads, *sums), False, shape=whole), *sums]
 
     def _inside(self, own: Any) -> tuple[float, float]:
-        """Return operations and bytes of the computations that a loop, branch or call runs."""
+        """Return arithmetic operations and bytes of the computations of a loop, branch or call."""
         if own.opcode not in ("while", "conditional", "call"):
             return 0.0, 0.0
         work = inner = 0.0
@@ -240,13 +238,13 @@ class Program:
                 value.stored = True
             known.append(own)
         self.sources = known
-        """By value: the stored values that it is computed from, with their bytes."""
+        """For each value, the stored values that it is computed from, with their bytes."""
 
 
 def _needed(computation: hlo_pb2.HloComputationProto) -> list[Any]:
-    """Return the instructions that results depend on, and all parameters, in the program's order.
+    """Return all parameters, and the instructions that results depend on, in the program's order.
 
-    TensorFlow's gradients make more, such as that of the loss with respect to the images.
+    TensorFlow's gradients add unused ones, such as the gradient with respect to the images.
     """
     reads = {own.id: own.operand_ids for own in computation.instructions}
     waiting, seen = [computation.root_id], {computation.root_id}
@@ -258,7 +256,7 @@ def _needed(computation: hlo_pb2.HloComputationProto) -> list[Any]:
 
 
 def traffic(program: Program) -> Iterator[float]:
-    """Yield the bytes that computing each stored value moves between memory and chip."""
+    """Yield for each stored value the bytes that its computation moves between memory and chip."""
     for value in program.values:
         if value.stored and value.opcode != "parameter":
             yield value.inner + value.size + sum(program.sources[value.number].values())
@@ -272,8 +270,8 @@ def _size(shape: Any) -> int:
 
 
 def _work(own: Any, left: Any, right: Any) -> float:
-    """Return multiplications and additions of a convolution or product; those with zeros that pad
-    or dilate are left out.
+    """Return the number of multiplications and additions of a convolution or product, without those
+    with zeros of padding or dilation.
     """
     if own.opcode == "dot":
         summed = prod(
@@ -303,8 +301,8 @@ def _pairs(pixels: int, outputs: int, window: Any) -> int:
 
 
 def _pixels_summed(own: Any) -> int:
-    """Return how many pixels lie in lanes beside channels: all in the gradient of a kernel, which
-    convolves images with images, and otherwise one.
+    """Return the number of pixels that are summed over as channels are: all in the gradient of a
+    kernel, which convolves images with images; otherwise 1.
     """
     if own.opcode == "dot":
         return 1
@@ -314,7 +312,7 @@ def _pixels_summed(own: Any) -> int:
 
 
 def _channels(own: Any, left: Any, right: Any) -> tuple[int, int]:
-    """Return the numbers of channels that are summed over, within a group, and made."""
+    """Return the numbers of input channels within a group, and of output channels."""
     if own.opcode == "dot":
         numbers = own.dot_dimension_numbers
         rest = set(range(len(right.dimensions)))

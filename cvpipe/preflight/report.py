@@ -1,4 +1,4 @@
-"""Findings of a preflight as JSON and as lines for people."""
+"""Findings of a preflight as JSON and as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cvpipe.preflight.preflight import SERVE, TRAIN, Part, Preflight
 from cvpipe.preflight.roofline import SUBLANES
 
 GIGA, TERA = 1e9, 1e12
-# Padding above this share of all arithmetic is worth a line.
+# Padding above this share of all arithmetic is reported.
 MUCH_PADDING = 0.1
 NAMES = {TRAIN: "training step", SERVE: "signature tensor"}
 
@@ -81,7 +81,7 @@ def _cost_to_json(cost: Cost) -> dict[str, Any]:
 
 
 def to_rows(found: Preflight) -> list[list[str]]:
-    """Return a table: a row a finding, a column a part."""
+    """Return a table with a row per finding and a column per part."""
     parts = found.parts.values()
     rows = [[found.target.name, *(NAMES[name] for name in found.parts)]]
 
@@ -140,7 +140,7 @@ def _fits(part: Part) -> str:
 
 
 def advice(found: Preflight) -> list[str]:
-    """Return what is wrong or costs time, and what to do, a sentence each."""
+    """Return a sentence for each problem, with the remedy."""
     said = []
     for name, part in found.parts.items():
         said += [f"{NAMES[name]}: {culprit.line()}" for culprit in part.culprits]

@@ -1,4 +1,4 @@
-"""The least time that a step can take on a chip, and the most that its memory holds."""
+"""The shortest time of a step on a chip, and the largest batch that fits its memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import NamedTuple
 from cvpipe.preflight.estimate import Cost
 from cvpipe.preflight.targets import Target
 
-# Batches of a TPU lie in rows of so many.
+# A TPU pads batches to multiples of this.
 SUBLANES = 8
 MOST_TRIES = 4
 
 
 class Roofline(NamedTuple):
-    """The least seconds of a step, by what limits it; real steps take longer."""
+    """Lower bounds for the seconds of a step, by limiting resource; real steps take longer."""
 
     compute: float
     """Arithmetic at the peak of the matrix units."""
     memory: float
     """Traffic at the memory's bandwidth."""
     exchange: float
-    """Gradients of all chips summed over their links; 0 on one chip."""
+    """All-reduce of the gradients over the chips' links; 0 on one chip."""
     images: int
-    """Images of a step, of all chips."""
+    """Images per step, of all chips."""
 
     @property
     def seconds(self) -> float:
-        """The largest of the three, as if they overlapped."""
+        """The largest of the three, assuming that they overlap."""
         return max(self.compute, self.memory, self.exchange)
 
     @property
@@ -37,7 +37,7 @@ class Roofline(NamedTuple):
 
     @property
     def images_per_second(self) -> float:
-        """The most images a second, of all chips."""
+        """Upper bound for images per second of all chips."""
         return self.images / self.seconds
 
 
@@ -47,14 +47,14 @@ def roofline(cost: Cost, target: Target, precision: str, batch: int, gradients: 
     Args:
         cost: of one chip.
         precision: Keras's dtype policy.
-        batch: images a chip.
-        gradients: bytes that chips exchange.
+        batch: images per chip.
+        gradients: bytes of the gradients.
     """
     chip, others = target.chip, target.chips - 1
     return Roofline(
         compute=cost.flops / chip.flops[precision],
         memory=cost.traffic / chip.bandwidth,
-        # Around a ring, each chip sends its share on twice.
+        # A ring all-reduce sends each chip's share twice.
         exchange=2 * others / target.chips * gradients / chip.link,
         images=batch * target.chips,
     )
@@ -65,34 +65,34 @@ class Try(NamedTuple):
 
     batch: int
     memory: int | None
-    """Bytes, also where it doesn't fit; None where the compiler says no more."""
+    """Bytes, even if it doesn't fit; None if the compiler doesn't tell."""
     fits: bool
     seconds: float
-    """Time that lowering and compiling took."""
+    """Duration of lowering and compiling."""
 
 
 class Largest(NamedTuple):
-    """The largest batch of a chip that is known to fit."""
+    """The largest batch per chip found to fit."""
 
     batch: int
-    """0 where none does."""
+    """0 if none fits."""
     tries: tuple[Try, ...]
 
 
 def largest_batch(
     attempt: Callable[[int], Try], first: int, limit: float, multiple: int, least: int = 1
 ) -> Largest:
-    """Search the largest batch of a chip.
+    """Search for the largest batch per chip.
 
-    Memory is taken for a line over the batch, through two batches that fit; the batch at which it
-    reaches the limit is tried, and smaller ones until one fits.
+    Assumes that memory is linear in the batch size: a line through two batches that fit gives the
+    batch that reaches the limit. That one is tried, then smaller ones until one fits.
 
     Args:
         attempt: compiles for a batch.
-        first: the batch to begin with.
+        first: the first batch to try.
         limit: bytes of memory.
-        multiple: of which the batch found is a multiple, unless it is `first` or smaller.
-        least: of which all batches are multiples.
+        multiple: the result is a multiple of this, unless it is `first` or smaller.
+        least: all batches are multiples of this.
     """
     tries: list[Try] = []
 
@@ -115,7 +115,7 @@ def largest_batch(
     while batch > large.batch and len(tries) < 2 + MOST_TRIES:
         if fitting(batch):
             return Largest(batch, tuple(tries))
-        # Small batches tell little of large ones: a batch that is too large tells more.
+        # A batch that is too large predicts better than small ones.
         lower = _rounded(0.93 * batch, multiple)
         if tries[-1].memory:
             lower = _reaching(limit, large, tries[-1], multiple)

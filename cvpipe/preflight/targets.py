@@ -1,4 +1,4 @@
-"""Accelerators that a pipeline can be checked against, as their vendors describe them."""
+"""Accelerators that a pipeline can be checked for, from their vendors' data sheets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Chip(NamedTuple):
     memory: float
     """Bytes of high-bandwidth memory."""
     flops: dict[str, float]
-    """Peak of the matrix units, operations a second, by Keras's dtype policy; dense."""
+    """Peak of the matrix units for dense data, operations per second, by Keras's dtype policy."""
     bandwidth: float
-    """Bytes a second between memory and chip."""
+    """Bytes per second between memory and chip."""
     link: float
-    """Bytes a second that a chip sends to and takes from its neighbors, all links together."""
+    """Bytes per second that a chip exchanges with its neighbors, sum of all links."""
     lanes: int
-    """Channels below a multiple of this leave matrix units idle."""
+    """Channels are padded to multiples of this."""
     source: str
-    """Page with these numbers."""
+    """Page that states these numbers."""
 
 
 class Target(NamedTuple):
@@ -37,15 +37,15 @@ class Target(NamedTuple):
     chip: Chip
     chips: int
     host_cores: int | None = None
-    """Virtual CPUs of the host; None where it depends on the machine."""
+    """Virtual CPUs of the host; None if it depends on the machine."""
     topology: str | None = None
-    """Name of the topology for libtpu; None for a GPU, which is estimated."""
+    """Name of the topology for libtpu; None for a GPU, for which cost is only estimated."""
     accelerator_type: str = ""
     """Name of the slice in Google Cloud."""
 
 
 def _tpu(name: str, memory: int, tera: float, bandwidth: float, link: float) -> Chip:
-    # Matrix units take bfloat16; float32 is rounded to it, TensorFlow's default on a TPU.
+    # Matrix units multiply bfloat16; TensorFlow by default rounds float32 to it on a TPU.
     peak = tera * TERA
     flops = {"mixed_bfloat16": peak, "mixed_float16": peak, "float32": peak}
     page = f"https://cloud.google.com/tpu/docs/{name}"
@@ -77,7 +77,7 @@ H100 = _gpu("H100 SXM", 80, 989, 494, 3350, 450, "h100")
 H200 = _gpu("H200 SXM", 141, 989, 494, 4800, 450, "h200")
 L4 = _gpu("L4", 24, 121, 60, 300, 32, "l4")
 
-# The slices of one host. Names of v4 and v5p count cores, two a chip.
+# The slices of one host. Names of v4 and v5p count cores, two per chip.
 TARGETS = {
     target.name: target
     for target in (
@@ -98,7 +98,7 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """Return the target called `name`, in whatever case; `v5litepod-4` is v5e-4.
+    """Return the target called `name`, ignoring case; `v5litepod-4` is v5e-4.
 
     Raises:
         ConfigError: there is none.

@@ -1,4 +1,4 @@
-"""Compilation for a TPU by libtpu, ahead of time and with no TPU at hand."""
+"""Compilation for a TPU by libtpu, without having a TPU."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Compiled(NamedTuple):
     """The outcome of one compilation."""
 
     cost: Cost | None
-    """None where it failed."""
+    """None if it failed."""
     error: str
-    """The compiler's message; empty where it succeeded."""
+    """The compiler's message; empty if it succeeded."""
     needed: int | None
-    """Bytes of memory that a program needs that doesn't fit, where the compiler says so."""
+    """Bytes that a program needs if it doesn't fit, as far as the compiler tells."""
     seconds: float
     versions: dict[str, str]
 
     @property
     def too_large(self) -> bool:
-        """True if the program compiles and doesn't fit into the chip's memory."""
+        """True if the program compiles but doesn't fit into the chip's memory."""
         return self.needed is not None
 
 
@@ -55,9 +55,9 @@ def compile_for_tpu(
     """Compile a program for one chip of a target.
 
     Args:
-        name: of the files that are saved.
-        save: folder for StableHLO, executable and costs; a program that was compiled there before
-            isn't compiled again. None saves nothing.
+        name: name of the saved files.
+        save: folder for StableHLO, executable and costs. A program whose files it has isn't
+            compiled again. None saves nothing.
     """
     hlo = without_copies(module)
     digest = _digest(hlo, target)
@@ -87,7 +87,7 @@ def _folder(save: Path | None) -> Iterator[Path]:
 
 
 def _digest(hlo: bytes, target: Target) -> str:
-    """Return a fingerprint of a program, without the names that TensorFlow gives its parts."""
+    """Return a fingerprint of a program that ignores the names TensorFlow gives its parts."""
     module = hlo_pb2.HloModuleProto.FromString(hlo)
     module.ClearField("name")
     module.ClearField("entry_computation_name")
@@ -128,7 +128,7 @@ def _outcome(result: dict[str, Any]) -> Compiled:
 
 
 def _needed(error: str) -> int | None:
-    """Return the bytes of memory that a program needs, from the compiler's refusal."""
+    """Return the bytes that a program needs, from the compiler's error."""
     size = r"([\d.]+)([KMGT]?)"
     found = re.search(rf"(?:Used {size} of|\({size}\) exceeds) ", error)
     if found is None:

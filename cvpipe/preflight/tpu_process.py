@@ -1,8 +1,8 @@
-"""The process that compiles a program for a TPU that isn't there: `python -m … HLO TOPOLOGY TO`.
+"""Process that compiles a program for a TPU without having one: `python -m … HLO TOPOLOGY TO`.
 
-A compiler that fails may end its process, so it has one of its own. This needs jax and libtpu, and
-nothing else of cvpipe. The conversion and the client that only compiles are no public parts of jax;
-the extra [preflight] pins the version that has them.
+A compiler that fails may end its process, so it runs in a separate one. This needs jax and libtpu,
+and nothing else of cvpipe. The conversion and the compile-only client aren't public in jax; the
+extra [preflight] pins a version that has them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Any
 
 STABLEHLO, EXECUTABLE = ".stablehlo", ".executable"
-# The oldest StableHLO that readers of the saved file have to know.
+# Version of StableHLO to save in, for older readers.
 STABLEHLO_VERSION = "1.9.0"
 
 
 def main() -> None:
-    """Compile argv's HLO file for a topology; print the result, or what the compiler said, as JSON.
+    """Compile argv's HLO file for a topology; print the result or the compiler's error as JSON.
 
     Writes TO.stablehlo and TO.executable.
     """
     source, topology, to = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    # libtpu would ask a Cloud TPU VM's metadata where it runs.
+    # Otherwise libtpu asks a Cloud TPU VM's metadata server.
     for name, value in {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",
         "TPU_WORKER_ID": "0",
-        # No TPU is opened, so several processes may compile at once.
+        # No TPU is used, so several processes may compile at once.
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -79,7 +79,7 @@ def _compile(hlo: bytes, topology: str, to: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that compile."""
+    """Return the versions of the packages used for compiling."""
     return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "libtpu")}
 
 

@@ -125,7 +125,7 @@ class Book:
         if not self._file.exists():
             if self.folder.exists() and any(self.folder.iterdir()):
                 raise ConfigError(
-                    f"{self.folder}: the folder is not empty and holds no sweep; choose another"
+                    f"{self.folder}: the folder is not empty and has no sweep; choose another"
                     " with --run"
                 )
             return {}
@@ -138,7 +138,7 @@ class Book:
         changed = [word for word, value in self._head.items() if before.get(word) != value]
         if changed:
             raise ConfigError(
-                f"{self.folder}: holds a sweep with another {' and '.join(changed)}; choose another"
+                f"{self.folder}: has a sweep with another {' and '.join(changed)}; choose another"
                 " folder with --run"
             )
         return before["runs"]
@@ -164,6 +164,5 @@ def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def _edge_note(dimension: Dimension, value: Any) -> str | None:
     edge = dimension.edge(value) if isinstance(dimension, Range) else None
     return edge and (
-        f"the best {dimension.key} lies at the {edge} end of its range;"
-        " better ones may lie beyond it"
+        f"the best {dimension.key} is at the {edge} end of its range; better ones may be beyond it"
     )

@@ -21,7 +21,7 @@ Load = Callable[[Sequence[str]], Config]
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
 DIGITS = 4
-# If the best value lies in this outermost fraction of its range, better ones may lie beyond.
+# If the best value is within this fraction of an end of its range, better ones may be beyond it.
 EDGE = 0.05
 
 
@@ -60,7 +60,7 @@ class Range:
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """Return "lower" or "upper" if the value is so near that end that better ones may lie
+        """Return "lower" or "upper" if the value is so near that end that better ones may be
         beyond it.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)

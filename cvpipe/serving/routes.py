@@ -72,7 +72,7 @@ def check_method(method: str, allowed: str) -> None:
         RequestError: 405.
     """
     if method != allowed:
-        raise RequestError(405, f"this address answers {allowed}, not {method}", allow=allowed)
+        raise RequestError(405, f"this path allows {allowed}, not {method}", allow=allowed)
 
 
 def list_models(service: Service) -> dict[str, Any]:

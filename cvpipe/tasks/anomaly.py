@@ -1,10 +1,10 @@
-"""Anomaly detection: images, and the places in them, that differ from the normal ones of training.
+"""Anomaly detection: finds images, and pixels in them, that differ from normal training images.
 
-Training is no descent. One update of the contract does it all: it moves no weights by an optimizer;
-its losses take the batch into the network's memory and return the distance that its images had
-before, as BatchNorm updates its statistics in the forward pass. Resuming, checkpoints and export
-know the memory as variables of the network. The threshold is another such variable, which
-`Task.calibrate` sets after each evaluation of the validation split.
+Training uses no gradients. The task has one `Update`, which moves no weights by an optimizer; its
+loss function stores the batch in the network's memory, as BatchNorm updates its statistics, and
+returns the distances that the images had before. The memory consists of the network's variables, so
+resuming, checkpoints and export need nothing else. The threshold is also such a variable;
+`Task.calibrate` sets it after each evaluation of the validation split.
 
 Dimensions: B images, H and W the largest height and width among them.
 """
@@ -72,7 +72,7 @@ def make_task(config: Anomaly, facts: Facts) -> Task:
 
 
 def build_network(config: Anomaly) -> keras.Model:
-    """Build the network: float32 [B, H, W, C] to raw outputs by name, as `anomaly_network` says."""
+    """Build the network: float32 [B, H, W, C] to raw outputs by name; see `anomaly_network`."""
     return anomaly_network(config, make_style(config.model, synchronized=False))
 
 
@@ -83,14 +83,14 @@ def encode(example: Example) -> Tensors:
 
 def truth(example: Example) -> Tensors:
     """Return the class of the image, and its mask at full resolution, uint8 [height, width]: 0
-    where nothing is wrong, IGNORED where nobody knows.
+    where there is no defect, IGNORED where it is unknown.
     """
     return {"label": example["label"], "mask": example["mask"][..., 0]}
 
 
 def take_in(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
-    """Take the normal images of a batch into the memory. Return the mean distance of their patches
-    before that, {"novelty": float32 [b]}; 0 for other images, from which nothing is learned.
+    """Store the normal images of a batch in the memory. Return the mean distance of their patches
+    before, {"novelty": float32 [b]}; 0 for other images, which aren't stored.
     """
     network: Any = networks["network"]
     # The backbone is frozen: its BatchNorms normalize as in evaluation.
@@ -101,7 +101,7 @@ def take_in(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
 
 
 def memory_of(network: keras.Model) -> PatchMemory:
-    """Return the layer that remembers normal patches."""
+    """Return the layer that stores normal patches."""
     memory: PatchMemory = network.get_layer(MEMORY)
     return memory
 
@@ -124,7 +124,7 @@ def answer(outputs: Tensors, config: Anomaly, extent: tf.Tensor | None = None) -
     """Return the answers, the same in evaluation and in the artifact.
 
     Args:
-        extent: int32 [B, 2], height and width of the original images; None for those of the
+        extent: int32 [B, 2], height and width of the original images; None to use those of the
             network's input.
 
     Returns:
@@ -150,7 +150,7 @@ def answer(outputs: Tensors, config: Anomaly, extent: tf.Tensor | None = None) -
 
 
 def restore_maps(maps: tf.Tensor, extent: tf.Tensor, prepare: Prepare) -> tf.Tensor:
-    """Bring maps over the network's input, float32 [B, H', W', 1], to the original images: float32
+    """Resize maps of the network's input, float32 [B, H', W', 1], to the original images: float32
     [B, H, W], −1 beyond the edges of smaller ones.
     """
     # An unreadable image has no pixels, but layers need at least one.

@@ -40,7 +40,7 @@ def build_state(
             last_step_of(config.train.epochs, config, examples),
         )
     state = fresh_state(config, task, networks, schedule, strategy, thawing)
-    # The optimizer has been built for all that will be trained.
+    # The optimizer has been built for all variables that will be trained.
     freeze_as_at(0, thawing, trained, config)
     return state, schedule
 
@@ -53,7 +53,7 @@ def fresh_state(
     strategy: tf.distribute.Strategy | None = None,
     thawing: Thawing = NO_THAWING,
 ) -> State:
-    """Return a state before its first step, with fresh optimizers."""
+    """Return a state before the first step, with new optimizers."""
     moved = variables_by_optimizer(task, networks)
     with (strategy or tf.distribute.get_strategy()).scope():
         optimizers = {

@@ -1,6 +1,4 @@
-"""Weights that `model.weights` names, whoever trained them, by the paths of this project's
-variables.
-"""
+"""Weights that `model.weights` names, from any source, by the paths of this project's variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers whose variables have learning rates of their own, and begin at different steps."""
+"""Optimizers with a learning rate and a first step for each variable."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def initialize(
 
 
 def fit_normalization(model: keras.Model, source: Source, config: Config) -> None:
-    """Compute the statistics of the model's first layer from the training images, where it has one
-    that normalizes by them.
+    """Compute the statistics of the model's normalization layer, if it has one, from the training
+    images.
     """
     first = [layer for layer in model.layers if isinstance(layer, Normalize)]
     if first and config.prepare.normalize != "weights":

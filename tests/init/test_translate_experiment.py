@@ -236,10 +236,10 @@ def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ("task: {model: {rpn_head: {num_convs: 1}}}", "a detector of two stages, which has no"),
+        ("task: {model: {rpn_head: {num_convs: 1}}}", "a two-stage detector can't be translated"),
         ("task: {train_data: {feature_shape: [8, 224, 224, 3]}}", "a video model"),
         ("task: {model: {encoder: {type: bert}}}", "a language model"),
-        ("trainer: {train_steps: 10}", "the keys don't tell the task"),
+        ("trainer: {train_steps: 10}", "the task can't be detected"),
         ("- 1", "no experiment; give a YAML file with task and trainer"),
         ("task: {model: {num_classes: [", "experiment.yaml:1"),
         (
@@ -248,7 +248,7 @@ def test_crops_of_segmentation_become_tiles(tmp_path: Path) -> None:
         ),
         (
             "task: {model: {num_classes: 3}, train_data: {crop_area_range: [a, b]}}",
-            "task.train_data.crop_area_range holds something else than numbers",
+            "task.train_data.crop_area_range must be numbers",
         ),
     ],
 )

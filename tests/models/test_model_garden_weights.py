@@ -275,7 +275,7 @@ def test_a_network_that_model_garden_does_not_have_is_refused(small: Path) -> No
 
 
 def test_a_network_of_other_conventions_is_refused(small: Path) -> None:
-    sentence = "add to model: conventions: model_garden, and norm_epsilon: 0.001"
+    sentence = "set model.conventions to model_garden and model.norm_epsilon to 0.001"
     with pytest.raises(ConfigError, match=sentence):
         garden_weights(small, Model(backbone="mobilenet_v1", width=0.125))
 

@@ -98,7 +98,7 @@ def test_versions_labels_and_settings_are_chosen(port: int) -> None:
         ("POST", "/predict/toy/labels/old", b"x", 404, "its labels: stable"),
         ("POST", "/predict/toy?size=3", b"x", 400, 'no setting "size"'),
         ("POST", "/predict/toy?threshold=high", b"x", 400, "takes a number"),
-        ("GET", "/predict/toy", None, 405, "answers POST"),
+        ("GET", "/predict/toy", None, 405, "allows POST"),
         ("POST", "/predict/a/b", b"x", 404, "no address"),
     ],
 )

@@ -155,7 +155,7 @@ def test_keys_of_descent_are_refused(section: dict[str, Any], said: str) -> None
     "backbone, said",
     [
         ("linear", "model.head.strides: linear has no feature map of stride 4; choose from"),
-        ("resnet18", "prepare.size: .* the largest of model.head.strides, 32, divides"),
+        ("resnet18", "prepare.size: .* multiples of the largest of model.head.strides, 32;"),
     ],
 )
 def test_maps_that_do_not_fit_are_a_sentence(backbone: str, said: str) -> None:

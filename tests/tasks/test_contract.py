@@ -47,6 +47,18 @@ def figures(*overrides: str) -> Config:
     return config_file.load(ROOT / "pipelines/pose/stick_figures.yaml", [*kept, *overrides])
 
 
+def styles() -> Config:
+    pipeline = ROOT / "pipelines" / "style"
+    names = enumerate(("swirls", "glass", "circles"))
+    small = (
+        "data.source={kind: digits}",
+        "loss.features=random",
+        "loss.features_width=0.125",
+        *(f"loss.styles.{n}.file={pipeline / name}.jpg" for n, name in names),
+    )
+    return config_file.load(pipeline / "three_styles.yaml", [*SCENES[5:], *small])
+
+
 def scratches(*overrides: str) -> Config:
     kept = [own for own in SCENES if "digit" not in own and "width" not in own]
     pipeline = ROOT / "pipelines/anomaly/scratched_digits.yaml"
@@ -74,6 +86,7 @@ CASES = {
         "prepare={size: [32, 32], resize: tile, overlap: 8}",
         "export.png=[mask, overlay]",
     ),
+    "style": styles,
 }
 
 

@@ -26,6 +26,7 @@ FORMATS = (
     "box_csv",
     "one_hot_csv",
     "csv",
+    "parquet",
     "idx",
     "mvtec",
     "masks",

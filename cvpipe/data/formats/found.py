@@ -146,7 +146,7 @@ def common_folder(names: Iterable[str]) -> str:
 
 
 def one_a_split(place: Place, names: Sequence[str], what: str) -> dict[str, str]:
-    """Return the file of each split; a single file is "train" whatever its name.
+    """Return the file of each split; a single file is "train", regardless of its name.
 
     Raises:
         DataError: a split has two files, or the training split has none.

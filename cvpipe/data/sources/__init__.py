@@ -41,7 +41,7 @@ def open_splits(config: Data) -> dict[str, Source]:
         splits = choose_classes(splits, config.only, place)
     if config.most_objects is not None:
         splits = _limited(splits, config.most_objects)
-    _warn_of_faults(place, splits)
+    warn_of_faults(place, splits)
     classes = next(iter(splits.values())).classes
     if len(classes) < config.least_classes:
         raise DataError(
@@ -80,7 +80,7 @@ def _limited(splits: dict[str, Source], most: int) -> dict[str, Source]:
     return {name: split.at_most(most) for name, split in splits.items()}
 
 
-def _warn_of_faults(place: str, splits: dict[str, Source]) -> None:
+def warn_of_faults(place: str, splits: dict[str, Source]) -> None:
     """Log warnings about faults of annotations."""
     faults = sum_of_faults(
         annotation.faults for split in splits.values() for annotation in split.annotations

@@ -1,7 +1,8 @@
 """Sources of normal images and of images with defects.
 
-The first class is normal; the others are kinds of defects, and the values of masks. Dimensions: R
-records.
+The first class is normal; the others are kinds of defects. Masks have positions of classes.
+
+Dimensions: R records.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def defect_source(
     name_record: Callable[[int], str],
     locate: Callable[[str], str] = str,
 ) -> Source:
-    """Return images with a class each, int [R], and masks, which `read_record` reads with them.
+    """Return a source of images with a class, int [R], and a mask each.
 
-    `read_record`, `name_record` and `locate` are those of `source.make_source`.
+    See `source.make_source` for `read_record`, `name_record` and `locate`.
     """
     kinds = [Label(np.asarray(labels).astype(np.int32), first_alone=True), Mask()]
     return make_source(Facts(class_names), kinds, len(labels), read_record, name_record, locate)

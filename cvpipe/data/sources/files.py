@@ -40,7 +40,7 @@ class Files(abc.ABC):
 
     @property
     def around(self) -> str:
-        """Folder around everything, with a / behind it, that is no part of the names; "" if there
+        """Folder around everything, with a trailing /, that isn't part of the names; "" if there
         is none.
         """
         return ""
@@ -78,17 +78,15 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     def locate(self, name: str) -> str:
-        """Return what a person would look for."""
+        """Return the path to show to people."""
 
     @abc.abstractmethod
     def read(self, path: str) -> bytes:
-        """Return a file's content; raises DataError where there is none or it is damaged."""
+        """Return a file's content; raises DataError if there is none or it is damaged."""
 
     @abc.abstractmethod
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return graph code: a number (int64 scalar) to the "bytes" of the file with the name of
-        that number.
-        """
+        """Return graph code: an index into `names` (int64 scalar) to the "bytes" of that file."""
 
     @abc.abstractmethod
     def _list(self) -> Listing: ...
@@ -108,8 +106,8 @@ class Files(abc.ABC):
         return folder
 
     def no_such_file(self, path: str) -> DataError:
-        """Return the error that there is no file of a path; it says which are nearly of it."""
-        # Among images nobody finds a table.
+        """Return the error for a missing file; it suggests similar paths."""
+        # Don't list images when a table is missing.
         suffix, last = PurePosixPath(path).suffix.lower(), plain_path(path).split("/")[-1].lower()
         alike = [name for name in self.names() if PurePosixPath(name).suffix.lower() == suffix]
         same_last = [name for name in alike if name.split("/")[-1].lower() == last]
@@ -127,12 +125,12 @@ class FolderFiles(Files):
     """The files of a folder; a name may also be an absolute path, or lead out of it."""
 
     def locate(self, name: str) -> str:
-        """Return what a person would look for."""
-        # Sources ask for every record; os.path.join is several times as fast as Path.
+        """Return the path to show to people."""
+        # Called for every record; os.path.join is several times as fast as Path.
         return os.path.join(self.path, name) if name else str(self.path)  # noqa: PTH118
 
     def read(self, path: str) -> bytes:
-        """Return a file's content; raises DataError where there is none."""
+        """Return a file's content; raises DataError if there is none."""
         name = self.find(path)
         if name is None:
             raise self.no_such_file(path)
@@ -142,8 +140,8 @@ class FolderFiles(Files):
             raise DataError(f"{self.locate(name)}: can't be read: {error.strerror}") from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return graph code, as `Files.reader` says."""
-        # An operating system's names may be of any bytes.
+        """Return graph code; see `Files.reader`."""
+        # File names may have any bytes.
         paths = in_memory([os.fsencode(self.locate(name)) for name in names])
         return lambda record: {"bytes": tf.io.read_file(tf.gather(paths, record))}
 
@@ -157,8 +155,8 @@ class FolderFiles(Files):
 class ZipFiles(Files):
     """The files of a zip archive.
 
-    A folder around everything is no part of the names, as it is none of the names of a folder's
-    files, unless one of the paths `inside` begins with it.
+    A folder around everything isn't part of the names, unless one of the paths `inside` begins with
+    it.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, inside: Sequence[str] = ()):
@@ -177,7 +175,7 @@ class ZipFiles(Files):
 
     @property
     def around(self) -> str:
-        """Folder around everything, with a / behind it, that is no part of the names; "" if there
+        """Folder around everything, with a trailing /, that isn't part of the names; "" if there
         is none.
         """
         return self._around
@@ -194,11 +192,11 @@ class ZipFiles(Files):
         return found
 
     def locate(self, name: str) -> str:
-        """Return what a person would look for."""
+        """Return the path to show to people."""
         return f"{self.path}:{self._around}{name}" if name else str(self.path)
 
     def read(self, path: str) -> bytes:
-        """Return a file's content; raises DataError where there is none or it is damaged."""
+        """Return a file's content; raises DataError if there is none or it is damaged."""
         name = self.find(path)
         if name is None:
             raise self.no_such_file(path)
@@ -210,14 +208,14 @@ class ZipFiles(Files):
             ) from None
 
     def reader(self, names: Sequence[str]) -> Reader:
-        """Return graph code, as `Files.reader` says."""
-        # Not zipfile's own reading, in which threads wait for each other; and five numbers a file
-        # take little memory.
+        """Return graph code; see `Files.reader`."""
+        # Not by zipfile, whose threads wait for each other. Five numbers per file take little
+        # memory.
         places, path = np.array([self._place(name) for name in names], np.int64), str(self.path)
 
         def read(record: int) -> bytes:
             at, packed, size, *rest = places[record].tolist()
-            # Known before it is unpacked: a small archive can hold a file that fills the memory.
+            # Checked before unpacking: a small archive may have a file that fills the memory.
             if size > MAX_BYTES:
                 raise DataError(TOO_LONG)
             return unpack(path, at, packed, size, *rest)
@@ -243,10 +241,9 @@ class ZipFiles(Files):
 
 
 def open_files(path: str, inside: Sequence[str] = ()) -> Files:
-    """Open a folder or a zip archive; `inside` are the paths in it that the pipeline names.
+    """Open a folder or a zip archive; `inside` are the paths in it that the configuration names.
 
-    Where there is no folder of that path, the archive of that name is opened: data/bccd.zip for
-    data/bccd.
+    If the folder doesn't exist, the archive of that name is opened: data/bccd.zip for data/bccd.
 
     Raises:
         DataError: it is neither.
@@ -264,7 +261,7 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
             f"{path}: no such folder or zip archive; {how_to_fetch(path) or nearly(path)}set"
             " data.source.path to where the files are"
         ) from None
-    # What zipfile raises of damaged archives, and of such as are in another version or encoding.
+    # What zipfile raises for archives that are damaged or of another version or encoding.
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise DataError(
             f"{path}: neither a folder nor a zip archive; set data.source.path to one of them"
@@ -274,14 +271,14 @@ def open_files(path: str, inside: Sequence[str] = ()) -> Files:
 
 
 def plain_path(path: str) -> str:
-    """Return a path with / between its parts and nothing superfluous; "" for the place itself."""
+    """Return a normalized path with / between its parts; "" for the folder itself."""
     plain = posixpath.normpath(path.replace("\\", "/"))
     return "" if plain == "." else plain
 
 
 def _folder_around(listing: Listing, inside: Sequence[str]) -> str:
-    """Return the one folder that everything lies in, with a / behind it; "" if there is none, or
-    if a path that the pipeline names begins with it.
+    """Return the one folder that contains everything, with a trailing /; "" if there is none, or
+    if a path in the configuration begins with it.
     """
     tops = {name.split("/")[0] for name in (*listing.files, *listing.folders) if name}
     if len(tops) != 1 or listing.files[:1] == list(tops):

@@ -146,7 +146,7 @@ def _warn_of_leftovers(root: Path, leftovers: list[str]) -> None:
 
 
 def _warn_of_aliases(root: Path, aliases: dict[str, str]) -> None:
-    # A link to one of its own parents adds nothing.
+    # A link to one of its parents adds nothing.
     others = [alias for alias, name in aliases.items() if not f"{alias}/".startswith(name)]
     if others:
         log.warning(

@@ -30,25 +30,24 @@ TRAIN, TEST, MASKS = "train", "test", "ground_truth"
 SUFFIXES = ("_mask", "")
 """Endings of masks' names: MVTec's, and VisA's."""
 _GOOD, _UNKNOWN = -1, -2
-"""Stand for the position of a mask: of an image without a defect, and without a mask."""
+"""In place of a mask's position: for an image without a defect, and for one without a mask."""
 
 
 def mvtec(config: Mvtec) -> dict[str, Source]:
-    """Return the splits "train" and "test"; records hold the images' bytes and their masks, unread
-    until they are asked for.
+    """Return the splits "train" and "test". Images and masks are read when a record is read.
 
-    A mask is 0 where nothing is wrong, else the position of the kind of defect among the classes.
-    An image with a defect but without a mask is scored as a whole; its pixels are ignored.
+    A mask is 0 where there is no defect, else the position of the kind of defect among the classes.
+    An image with a defect but no mask counts in image scores; its pixels are ignored.
 
     Raises:
-        DataError: there is no normal image to train on, or none to test.
+        DataError: there is no normal image to train on, or no image to test on.
     """
     files = open_files(config.path, [config.root or TRAIN])
     root = files.find_folder(config.root)
     if root is None:
         raise DataError(
             f"{files.locate(config.root)}: no such folder; set data.source.root to the folder that"
-            f" {TRAIN} and {TEST} lie in"
+            f" has {TRAIN} and {TEST}"
         )
     train, test = (posixpath.join(root, name) for name in (TRAIN, TEST))
     normal = by_stem(files.names(), posixpath.join(train, GOOD))
@@ -92,7 +91,7 @@ def _tell_unused(files: Files, train: str) -> None:
     unused = [name for name in _kinds(files, train) if name != GOOD]
     if unused:
         log.warning(
-            "%s: left out; of train, only the folder %s is learned from",
+            "%s: left out; of train, only the folder %s is used",
             files.locate(posixpath.join(train, unused[0])),
             GOOD,
         )
@@ -145,7 +144,7 @@ def _source(
             return marked * tf.gather(numbers, record)
 
         def fill() -> tf.Tensor:
-            # As large as the image, which is decoded once more for that.
+            # Decodes the image again to get its size.
             shown = decode_image(example["bytes"], 1)
             value = tf.where(position == _GOOD, 0, IGNORED)
             return tf.fill([*tf.unstack(tf.shape(shown)[:2]), 1], tf.cast(value, tf.uint8))
@@ -159,7 +158,7 @@ def _source(
 
 
 def _defects(encoded: bytes) -> np.ndarray:
-    """Return 1 where a mask's pixels are above 0, uint8 [H, W, 1], from the bytes of its file;
-    raises DataError if it is damaged.
+    """Decode a mask file: 1 where its pixels are above 0, uint8 [H, W, 1]. Raises DataError if it
+    is damaged.
     """
     return (np.array(open_mask(encoded).convert("L")) > 0).astype(np.uint8)[..., np.newaxis]

@@ -1,10 +1,10 @@
-"""Labels with ten printed digits, some with a scratch or a blot, and exact masks of those; nothing
-is downloaded.
+"""Drawn labels with ten printed digits, some with a scratch or a blot, and exact masks of the
+defects; nothing is downloaded.
 
-An image is a function of (seed, split, number) alone. As in a factory, all show the same part: one
-of scikit-learn's handwritten digits of each class, in two rows on paper, printed a little aside and
-lit from some side. In the test split every second image has a defect: a thin curve, or a round
-spot, lighter or darker than what is behind it.
+An image depends only on (seed, split, number). As in a factory, all show the same part: one of
+scikit-learn's handwritten digits of each class, in two rows on paper, slightly displaced and lit
+from a random side. In the test split every second image has a defect: a thin curve or a round spot,
+lighter or darker than its background.
 
 Dimensions: N images of H × W pixels and C channels, h, w the height and width of a digit.
 """
@@ -27,34 +27,34 @@ CLASSES = (GOOD, "scratch", "blot")
 SPLITS = ("train", "validation", "test")
 ROWS = 2
 LIGHT, TINT, SLOPE, NOISE = (200, 212), 3, 8, (2.0, 4.0)
-"""Brightness of paper, of 255; largest difference of a color, and of a side, from it; range of the
-noise's standard deviation.
+"""Range of the paper's brightness, of 255; largest difference of a color channel, and of an edge,
+from it; range of the noise's standard deviation.
 """
 INK = (90, 100)
-"""Difference of ink from paper."""
+"""Range of the difference between ink and paper."""
 ASIDE = 0.01
-"""Largest distance of the print from its place, as a share of the shorter side."""
+"""Largest displacement of the print, as a share of the shorter side."""
 LENGTH = (0.25, 0.6)
-"""Distance between the ends of a scratch, as a share of the shorter side."""
+"""Range of the distance between the ends of a scratch, as a share of the shorter side."""
 BREADTH = (1.0, 2.5)
-"""Breadth of a scratch, pixels."""
+"""Range of the width of a scratch, pixels."""
 RADIUS = (0.025, 0.06)
-"""Radius of a blot, as a share of the shorter side."""
+"""Range of the radius of a blot, as a share of the shorter side."""
 SHOWN = 0.3
 """Share of a pixel that a defect must cover to be part of the mask."""
 
 
 @functools.lru_cache(maxsize=1)
 def scratched_digits(config: ScratchedDigits) -> dict[str, Source]:
-    """Return the splits "train", "validation" and "test"; images are uint8 [H, W, C] and stay in
-    memory, as do masks.
+    """Return the splits "train", "validation" and "test"; images, uint8 [H, W, C], and masks are
+    kept in memory.
     """
     return {split: _source(split, config) for split in SPLITS}
 
 
 def draw_labels(config: ScratchedDigits, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw the images of a split: uint8 [N, H, W, C], masks uint8 [N, H, W], 0 where nothing is
-    wrong, else the class; and classes int32 [N], positions in CLASSES.
+    """Draw the images of a split: uint8 [N, H, W, C]; masks uint8 [N, H, W], 0 where there is no
+    defect, else the class; and classes int32 [N], positions in CLASSES.
     """
     digits = _digits(config)
     count, (height, width) = getattr(config, split), config.size
@@ -127,7 +127,7 @@ def _print(
 
 
 def _scratch(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Draw a curve with three control points (Bézier): its cover of each pixel, float32 [H, W] in
+    """Draw a Bézier curve with three control points: the coverage of each pixel, float32 [H, W] in
     0…1.
     """
     side, angle = min(size), random.uniform(0, np.pi)
@@ -147,13 +147,13 @@ def _scratch(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _blot(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Draw a round spot: its cover of each pixel, float32 [H, W] in 0…1."""
+    """Draw a round spot: the coverage of each pixel, float32 [H, W] in 0…1."""
     radius = max(random.uniform(*RADIUS) * min(size), 1.5)
     place = random.uniform(radius, np.array(size) - radius)
     return np.clip(radius + 0.5 - _distances(size, place), 0, 1).astype(np.float32)
 
 
 def _distances(size: tuple[int, int], place: np.ndarray) -> np.ndarray:
-    """Return the distance of each pixel's center from a place, float [H, W]."""
+    """Return the distance of each pixel's center from a point, float [H, W]."""
     y, x = (np.arange(length) + 0.5 - at for length, at in zip(size, place, strict=True))
     return np.hypot(y[:, np.newaxis], x)

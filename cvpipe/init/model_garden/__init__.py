@@ -1,8 +1,8 @@
-"""Pipelines translated from experiments of TensorFlow Model Garden: `cvpipe init --model-garden`.
+"""Translates experiments of TensorFlow Model Garden to pipelines: `cvpipe init --model-garden`.
 
-`experiment.py` reads a configuration and remembers what of it was taken; a task has a module of its
-name, and `network.py`, `training.py` and `records.py` translate what the tasks share. Nothing is
-dropped silently: what has no counterpart becomes a sentence (`leftovers.py`).
+`experiment.py` reads a configuration and records which keys have been translated. Each task has a
+module; `network.py`, `training.py` and `records.py` translate the keys that tasks share. Keys
+without a counterpart are reported (`leftovers.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["Translated", "translate"]
 
 
 class Translated(NamedTuple):
-    """A pipeline file, and what of the experiment isn't in it."""
+    """A pipeline file, and its differences from the experiment."""
 
     task: str
     text: str
     """Content of the pipeline file."""
     notes: list[str]
-    """A sentence for each part of the experiment that has no counterpart or another one."""
+    """A sentence for each part of the experiment without an exact counterpart."""
 
 
 def translate(
@@ -39,15 +39,15 @@ def translate(
     """Translate an experiment into a pipeline.
 
     Args:
-        names: a registered experiment, or a YAML file, and files whose values stand over it, as
-            Model Garden's --experiment and --config_file.
-        task: one of classification, detection and segmentation; None to tell it by the keys.
-        images: number of training images; None to take the steps between two evaluations for an
-            epoch.
-        file: name of the pipeline file, for the command in its head.
+        names: a registered experiment or a YAML file, then files that override its values, as Model
+            Garden's --experiment and --config_file.
+        task: one of classification, detection and segmentation; None to detect it from the keys.
+        images: number of training images; None to assume that an epoch is the steps between two
+            evaluations.
+        file: name of the pipeline file, for the command in its first comment.
 
     Raises:
-        ConfigError: there is no such experiment or file, or it is of a task that isn't translated.
+        ConfigError: the experiment or file doesn't exist, or its task isn't supported.
     """
     experiment = read_experiment(names)
     kind = task_of(experiment) if task is None else task

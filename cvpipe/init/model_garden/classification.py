@@ -12,7 +12,7 @@ TRAIN = records.TRAIN
 
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a pipeline but its task, and comments on its keys."""
+    """Return a pipeline without its task, and comments for its keys."""
     data, about_data = records.data(experiment, {})
     size = records.size_of(experiment, "task.model.input_size")
     model, about_model = network.model(experiment)
@@ -37,14 +37,12 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
     }
     reasons = {**about_data, **about_model, **about_training}
     if classes:
-        reasons["model"] = f"The data have the number of classes; the experiment's was {classes:,}"
+        reasons["model"] = f"The experiment had {classes:,} classes; here the data decide"
     return values, reasons
 
 
 def _views(experiment: Experiment, size: list[int]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the way images are resized, and `test_time`: Model Garden cuts the middle out of
-    images that it answers.
-    """
+    """Return `prepare.resize` and `test_time`: Model Garden evaluates center crops."""
     experiment.get(f"{TRAIN}.center_crop_fraction")
     path = "task.validation_data.center_crop_fraction"
     fraction = experiment.get(path, 0.875)
@@ -70,7 +68,7 @@ def _augment(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _policy(experiment: Experiment) -> list[dict[str, Any]]:
-    """Return RandAugment or AutoAugment, by today's keys or those of earlier versions."""
+    """Return RandAugment or AutoAugment, from current keys or those of earlier versions."""
     at = f"{TRAIN}.aug_type"
     kind = experiment.get(f"{at}.type", "") or experiment.get(f"{TRAIN}.aug_policy", "")
     if not kind:
@@ -83,7 +81,7 @@ def _policy(experiment: Experiment) -> list[dict[str, Any]]:
     if kind == "autoaug":
         policy = experiment.get(f"{at}.autoaug.augmentation_name", "v0")
         if policy != "v0":
-            experiment.note(f"{at}.autoaug.augmentation_name", "the published policy is taken")
+            experiment.note(f"{at}.autoaug.augmentation_name", "replaced by the published policy")
         return [{"op": "auto_augment"}]
     experiment.note(f"{at}.type", "no such policy; left out")
     return []
@@ -123,12 +121,12 @@ def _mix(experiment: Experiment) -> list[dict[str, Any]]:
 
 def _loss(experiment: Experiment) -> dict[str, Any]:
     at = "task.losses"
-    # Numbers or a distribution for each label: the same loss.
+    # Labels as numbers or as distributions: the same loss.
     experiment.get(f"{at}.one_hot")
     experiment.get(f"{at}.soft_labels")
     smoothing = experiment.get(f"{at}.label_smoothing", 0.0)
     if experiment.get(f"{at}.use_binary_cross_entropy", False):
         if smoothing:
-            experiment.note(f"{at}.label_smoothing", "loss: binary has none")
+            experiment.note(f"{at}.label_smoothing", "loss: binary has no label smoothing")
         return {"kind": "binary"}
     return {"kind": "softmax", **({"label_smoothing": smoothing} if smoothing else {})}

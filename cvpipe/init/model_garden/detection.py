@@ -14,7 +14,7 @@ GENERATOR = "task.model.detection_generator"
 
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a pipeline but its task, and comments on its keys."""
+    """Return a pipeline without its task, and comments for its keys."""
     data, about_data = records.data(experiment, {})
     most = experiment.get(f"{PARSER}.max_num_instances", 100)
     if most != 100:
@@ -57,7 +57,7 @@ def _augment(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _head(experiment: Experiment, size: list[int]) -> dict[str, Any]:
-    """Return the nearest head: default boxes on a feature pyramid of the same levels."""
+    """Return the most similar head: default boxes on a feature pyramid of the same levels."""
     levels = [experiment.get("task.model.min_level", 3), experiment.get("task.model.max_level", 7)]
     side, longest = experiment.get(f"{ANCHOR}.anchor_size", 4.0), max(size)
     decoder = experiment.get("task.model.decoder.type", "fpn")
@@ -67,9 +67,8 @@ def _head(experiment: Experiment, size: list[int]) -> dict[str, Any]:
     separable = experiment.get(f"{HEAD}.use_separable_conv", False)
     experiment.notes.append(
         "task.model.head, task.model.decoder and task.model.anchor: cvpipe has no RetinaNet head;"
-        " ssd with a feature pyramid of the same strides stands in its place, with one layer where"
-        " RetinaNet has five and two squares a cell, and checkpoints give weights of the backbone"
-        " alone."
+        " replaced by ssd with a feature pyramid of the same strides, one layer instead of five,"
+        " and two squares per cell; only the backbone's weights are loaded from checkpoints."
     )
     return {
         "kind": "ssd",

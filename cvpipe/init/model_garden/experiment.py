@@ -11,19 +11,19 @@ from cvpipe.yaml_files import read_yaml
 
 
 class Experiment:
-    """Values by path, and which of them the translation has taken."""
+    """Values by path, with a record of those that have been translated."""
 
     def __init__(self, values: Mapping[str, Any], places: Mapping[str, str]):
-        """`values` are leaves by path; `places` say where a file has them, such as "a.yaml:3"."""
+        """`values` are leaves by path; `places` are their lines, such as "a.yaml:3", by path."""
         self.values, self.places = dict(values), dict(places)
         self.taken: set[str] = set()
         self.notes: list[str] = []
 
     def get(self, path: str, default: Any = None) -> Any:
-        """Return a value, and remember that it was taken; the default where it is missing or null.
+        """Return a value and record it as translated; the default if it is missing or null.
 
         Raises:
-            ConfigError: the value is of another kind than the default.
+            ConfigError: the value has another type than the default.
         """
         self.taken.add(path)
         value = self.values.get(path)
@@ -50,20 +50,18 @@ class Experiment:
         )
 
     def numbers(self, path: str, default: Sequence[float] = ()) -> list[float]:
-        """Return a list of numbers; the default where it is missing, null or empty.
+        """Return a list of numbers; the default if it is missing, null or empty.
 
         Raises:
             ConfigError: it is something else.
         """
         values = self.get(path, []) or list(default)
         if not all(isinstance(value, int | float) for value in values):
-            raise ConfigError(
-                f"{self.places.get(path, path)}: {path} holds something else than numbers; mend it"
-            )
+            raise ConfigError(f"{self.places.get(path, path)}: {path} must be numbers; mend it")
         return [float(value) for value in values]
 
     def note(self, path: str, sentence: str) -> None:
-        """Say something about a value that was taken and is translated otherwise or not at all."""
+        """Add a sentence about a value that has no exact counterpart."""
         self.notes.append(f"{path}: {shown(self.values.get(path))}: {sentence}.")
 
 
@@ -75,13 +73,13 @@ def shown(value: Any) -> str:
 
 
 def read_experiment(names: Sequence[str]) -> Experiment:
-    """Read an experiment: values of later names stand over those of earlier ones.
+    """Read an experiment; values of later names override those of earlier ones.
 
     Args:
-        names: YAML files, and names that Model Garden registers, such as resnet_imagenet.
+        names: YAML files, or experiments registered in Model Garden, such as resnet_imagenet.
 
     Raises:
-        ConfigError: there is no such file or experiment, or a file is no YAML.
+        ConfigError: the file or experiment doesn't exist, or a file isn't YAML.
     """
     values, places = dict[str, Any](), dict[str, str]()
     for name in names:
@@ -89,7 +87,7 @@ def read_experiment(names: Sequence[str]) -> Experiment:
         own, lines = _of_file(name) if file.is_file() else (_registered(name), {})
         leaves = dict(_leaves(own, ""))
         for path in leaves:
-            # A list or number replaces a mapping, and the other way round.
+            # A list or number replaces a mapping, and vice versa.
             for other in [key for key in values if f"{key}.".startswith(f"{path}.")]:
                 del values[other]
         values.update(leaves)

@@ -1,4 +1,4 @@
-"""Sentences about keys of an experiment that the translation hasn't taken."""
+"""Reports keys of an experiment that haven't been translated."""
 
 from __future__ import annotations
 
@@ -106,24 +106,23 @@ _LEFT = {
         "task.model.anchor.*",
     ),
 }
-"""Keys of Model Garden by the reason why they aren't translated; the first that fits counts."""
+"""Keys of Model Garden by the reason why they aren't translated; the first match counts."""
 _CHOICES = (
     "task.model.backbone",
     "task.model.decoder",
     *(f"{data}.{key}" for data in _DATA for key in ("decoder", "aug_type", "parser.aug_type")),
     *(f"trainer.optimizer_config.{key}" for key in ("optimizer", "learning_rate", "warmup")),
 )
-"""Keys whose `type` says which of the mappings below counts."""
+"""Keys whose `type` selects one of the mappings below them."""
 _OFF: tuple[Any, ...] = ("", False, 0, 0.0, [], {})
-"""Values with which a key of Model Garden changes nothing, unless another is usual."""
-_UNCHOSEN = "Unused by Model Garden, too, which takes another type"
+"""Values that turn a key of Model Garden off, unless another is its default."""
+_UNCHOSEN = "Unused by Model Garden, because another type is selected"
 
 
 def leftovers(experiment: Experiment) -> list[str]:
-    """Return a sentence for each reason, with all its keys, and one for each key that isn't Model
-    Garden's.
+    """Return a sentence for each reason, with all its keys, and one for each unknown key.
 
-    Keys that are Model Garden's and off, or have its usual value, aren't mentioned.
+    Keys of Model Garden that are off or have their default value are left out.
     """
     left: dict[str, list[str]] = {}
     unknown = []
@@ -146,7 +145,7 @@ def leftovers(experiment: Experiment) -> list[str]:
 
 
 def _is_unchosen(experiment: Experiment, path: str) -> bool:
-    """True if the value belongs to another choice than the one that `type` makes."""
+    """True if the value belongs to a mapping that `type` doesn't select."""
     for choice in _CHOICES:
         if path.startswith(f"{choice}.") and path.count(".") > choice.count(".") + 1:
             below = path.removeprefix(f"{choice}.").split(".")[0]

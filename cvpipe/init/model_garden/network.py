@@ -31,7 +31,7 @@ _ACTIVATIONS = {
 
 
 def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return `model` without a head, and comments on its keys."""
+    """Return `model` without a head, and comments for its keys."""
     given = experiment.get(f"{AT}.type", "resnet")
     before = len(experiment.notes)
     values: dict[str, Any]
@@ -54,7 +54,7 @@ def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
                 "here the rate grows linearly toward the last block",
             )
     values |= _norm(experiment, given)
-    reasons = {"model.backbone": f"{AT}: {given}; the same network, so that its checkpoints load"}
+    reasons = {"model.backbone": f"{AT}: {given}; the same network, so its checkpoints load"}
     if not is_same:
         reasons = {"model.backbone": f"In place of {AT}: {given}"}
     values |= _weights(experiment, is_same)
@@ -62,7 +62,7 @@ def model(experiment: Experiment) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _stand_in(experiment: Experiment, path: str, ours: str) -> None:
-    experiment.note(path, f"cvpipe has no such network; {ours} stands in its place")
+    experiment.note(path, f"not in cvpipe; replaced by {ours}")
 
 
 def _resnet(experiment: Experiment, given: str) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def _resnet(experiment: Experiment, given: str) -> dict[str, Any]:
     if experiment.get(f"{at}.stem_type", "v0") != "v0":
         experiment.note(f"{at}.stem_type", f"{ours} has one 7×7 convolution there, as v0")
     if not experiment.get(f"{at}.scale_stem", True) and width != 1:
-        experiment.note(f"{at}.scale_stem", "width scales the stem, too")
+        experiment.note(f"{at}.scale_stem", "here width also scales the stem")
     if experiment.get(f"{at}.se_ratio", 0.0):
         experiment.note(f"{at}.se_ratio", f"{ours} has no squeeze-and-excitation")
     for key in ("resnetd_shortcut", "replace_stem_max_pool"):
         if experiment.get(f"{at}.{key}", False):
             experiment.note(f"{at}.{key}", f"{ours} has the paper's layers there")
     if given == "dilated_resnet":
-        experiment.note(f"{AT}.type", f"{ours} stands in its place, without dilation")
+        experiment.note(f"{AT}.type", f"replaced by {ours}, without dilation")
     freeze_norms = not experiment.get(f"{at}.bn_trainable", True)
     if freeze_norms:
-        experiment.note(f"{at}.bn_trainable", "add model.freeze_norms once model.weights are given")
+        experiment.note(f"{at}.bn_trainable", "add model.freeze_norms when you give model.weights")
     return {"backbone": ours, **({"width": width} if width != 1 else {})}
 
 
@@ -122,24 +122,24 @@ def _norm(experiment: Experiment, given: str) -> dict[str, Any]:
     if ours is None:
         experiment.note(f"{NORM}.activation", "no such activation; the network keeps its own")
     elif ours != own and given not in ("mobilenet", "mobiledet"):
-        # MobileNets have their own there, too, whatever the experiment says.
+        # Model Garden's MobileNets ignore the experiment's activation.
         values["activation"] = ours
     return values
 
 
 def _weights(experiment: Experiment, is_same: bool) -> dict[str, Any]:
     origin = experiment.get("task.init_checkpoint", "")
-    # The head is taken over where it fits, whatever this says.
+    # Not needed: the head is loaded if its shape fits.
     experiment.get("task.init_checkpoint_modules")
     frozen = experiment.get("task.freeze_backbone", False)
     if origin and not is_same:
         experiment.note(
             "task.init_checkpoint",
-            "of another network than this pipeline's; it starts from random weights",
+            "belongs to another network; this one starts from random weights",
         )
     if frozen and not (origin and is_same):
         experiment.note(
-            "task.freeze_backbone", "all layers are trained: random weights aren't kept"
+            "task.freeze_backbone", "all layers are trained, because weights are random"
         )
     if not origin or not is_same:
         return {}

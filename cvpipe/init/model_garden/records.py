@@ -1,4 +1,4 @@
-"""The data of an experiment, and how it normalizes images."""
+"""The data of an experiment, and the normalization of images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cvpipe.init.model_garden.network import AT
 
 TRAIN, VALIDATION = "task.train_data", "task.validation_data"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-"""Of red, green and blue in 0…1, by which Model Garden normalizes images."""
+"""Mean and standard deviation of red, green and blue in 0…1 in Model Garden."""
 SIDE = 224
-"""Height and width of images that an experiment doesn't give."""
+"""Height and width of images if an experiment doesn't give them."""
 
 
 def data(experiment: Experiment, more: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return `data`, and comments on its keys. `more` are keys of a TensorFlow Datasets source."""
+    """Return `data`, and comments for its keys. `more` are keys for kind: tfds."""
     name = experiment.get(f"{TRAIN}.tfds_name", "")
     if name:
         source: dict[str, Any] = {"kind": "tfds", "name": name, **more}
@@ -33,18 +33,18 @@ def data(experiment: Experiment, more: dict[str, Any]) -> tuple[dict[str, Any], 
     folder = posixpath.dirname(paths[0]) or "."
     if {posixpath.dirname(path) or "." for path in [*paths, *held_out]} != {folder}:
         experiment.notes.append(
-            f"The records lie in several folders, {', '.join([*paths, *held_out])}: data.source has"
+            f"The records are in several folders, {', '.join([*paths, *held_out])}: data.source has"
             " the first; put the others beside it, or merge them (kind: merge)."
         )
     if experiment.get(f"{TRAIN}.file_type", "tfrecord") == "tfrecord":
         experiment.notes.append(
-            "Model Garden reads TFRecords, for which data.source has no kind: give the images that"
-            " they were made of, in any format of docs/data_formats.md, or packed data."
+            "data.source doesn't read Model Garden's TFRecords; give the original images in any"
+            " format of docs/data_formats.md, or packed data."
         )
     reasons = {
         "data.source": f"{TRAIN}.input_path: {', '.join(paths)}"
         + (f"; {VALIDATION}.input_path: {', '.join(held_out)}" if held_out else "")
-        + ". kind: auto tells the format by the files; give the folder of the data set"
+        + ". kind: auto detects the format; set path to the folder of the data set"
     }
     return {"source": {"kind": "auto", "path": folder}}, reasons
 
@@ -58,9 +58,9 @@ def normalization(experiment: Experiment) -> dict[str, Any]:
 
 
 def size_of(experiment: Experiment, *paths: str) -> list[int]:
-    """Return the height and width of the network's input: the first of these values that is known.
+    """Return the height and width of the network's input: the first of these values that is given.
 
-    It is noted if none is.
+    Adds a note if none is.
     """
     for path in paths:
         values = experiment.get(path, [])
@@ -71,13 +71,13 @@ def size_of(experiment: Experiment, *paths: str) -> list[int]:
 
 
 def regularization(experiment: Experiment) -> dict[str, Any]:
-    """Return the keys of `loss` that hold weights small; Model Garden adds half the squares."""
+    """Return `loss.l2`, if there is weight decay; Model Garden adds half the sum of squares."""
     if experiment.get("task.losses.loss_weight", 1.0) != 1:
         experiment.note("task.losses.loss_weight", "multiply optimizer.learning_rate by it instead")
     decay = experiment.get("task.losses.l2_weight_decay", 0.0)
     if decay and experiment.get(f"{AT}.type", "resnet") in ("mobilenet", "efficientnet"):
         experiment.note(
-            "task.losses.l2_weight_decay", "here it holds kernels of depthwise convolutions, too"
+            "task.losses.l2_weight_decay", "here it also applies to depthwise convolutions"
         )
     return {"l2": decay / 2} if decay else {}
 

@@ -10,11 +10,11 @@ from cvpipe.init.model_garden.training import Pace, training
 
 TRAIN = records.TRAIN
 OVERLAP = 64
-"""Pixels that tiles have in common, at most half of them."""
+"""Overlap of tiles, pixels; at most half a tile."""
 
 
 def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a pipeline but its task, and comments on its keys."""
+    """Return a pipeline without its task, and comments for its keys."""
     data, about_data = records.data(experiment, {"mask": "segmentation_mask"})
     prepared, augment = _images(experiment)
     model, about_model = network.model(experiment)
@@ -32,16 +32,16 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
     }
     reasons = {**about_data, **about_model, **about_training}
     if classes:
-        reasons["model"] = f"The data have the number of classes; the experiment's was {classes:,}"
+        reasons["model"] = f"The experiment had {classes:,} classes; here the data decide"
     if ignored != 255:
         experiment.note("task.losses.ignore_label", "set data.source.ignore_indices to it")
     return values, reasons
 
 
 def _images(experiment: Experiment) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the size of the network's input and the way to it, and the augmentations."""
+    """Return the keys of `prepare` for the input's size, and the augmentations."""
     scale = [experiment.get(f"{TRAIN}.aug_scale_{end}", 1.0) for end in ("min", "max")]
-    # Of any size where images are cropped.
+    # Unused if images are cropped.
     experiment.get("task.model.input_size")
     operations: list[dict[str, Any]] = []
     flips = [{"op": "flip"}] if experiment.get(f"{TRAIN}.aug_rand_hflip", True) else []
@@ -51,7 +51,7 @@ def _images(experiment: Experiment) -> tuple[dict[str, Any], list[dict[str, Any]
         if whole:
             experiment.note(
                 f"{TRAIN}.output_size",
-                "images keep their own size here, and are answered in tiles of prepare.size",
+                "here images keep their size and are predicted in tiles of prepare.size",
             )
         operations.append({"op": "scale_crop", "scale": scale})
         tiled = {"size": size, "resize": "tile", "overlap": min(OVERLAP, min(size) // 2)}
@@ -70,8 +70,8 @@ def _head(experiment: Experiment) -> dict[str, Any]:
     experiment.notes.append(
         f"task.model.decoder and task.model.head: {shown(decoder)}"
         + (f" with {fusion}" if fusion else "")
-        + ": cvpipe has no such head; fcn, with maps down to stride 8, stands in its place, and"
-        " checkpoints give weights of the backbone alone."
+        + ": not in cvpipe; replaced by fcn with maps down to stride 8; only the backbone's weights"
+        " are loaded from checkpoints."
     )
     return {"kind": "fcn", "stride": 8, "output_stride": 4}
 
@@ -79,7 +79,7 @@ def _head(experiment: Experiment) -> dict[str, Any]:
 def _loss(experiment: Experiment) -> dict[str, Any]:
     at = "task.losses"
     if experiment.get(f"{at}.use_binary_cross_entropy", False):
-        experiment.note(f"{at}.use_binary_cross_entropy", "the softmax's cross-entropy is taken")
+        experiment.note(f"{at}.use_binary_cross_entropy", "replaced by softmax cross-entropy")
     values: dict[str, Any] = {"kind": "softmax"}
     smoothing = experiment.get(f"{at}.label_smoothing", 0.0)
     if smoothing:

@@ -1,4 +1,4 @@
-"""The task of an experiment, told by its keys: files don't name it."""
+"""Detects the task of an experiment from its keys, because files don't name it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from cvpipe.errors import ConfigError
 from cvpipe.init.model_garden.experiment import Experiment
 
 _OTHERS: dict[str, tuple[str, ...]] = {
-    "a detector of two stages": ("task.model.rpn_head", "task.model.roi_generator"),
+    "a two-stage detector": ("task.model.rpn_head", "task.model.roi_generator"),
     "a video model": ("task.train_data.feature_shape", "task.train_data.temporal_stride"),
     "a language model": ("task.model.encoder", "task.train_data.seq_length"),
 }
-"""Keys by which tasks are told that aren't translated."""
+"""Keys of tasks that aren't supported."""
 _MARKS: dict[str, tuple[str, ...]] = {
     "detection": (
         "task.model.anchor",
@@ -40,7 +40,7 @@ _MARKS: dict[str, tuple[str, ...]] = {
         "task.train_data.label_field_key",
     ),
 }
-"""Keys by which a task is told; those of the tasks before have been looked for then."""
+"""Keys that only a task has, or only this and earlier ones, in the order of the search."""
 
 
 def task_of(experiment: Experiment) -> str:
@@ -52,14 +52,14 @@ def task_of(experiment: Experiment) -> str:
     for name, keys in _OTHERS.items():
         if experiment.has(*keys):
             raise ConfigError(
-                f"--model-garden: this is {name}, which has no translation; give an experiment of"
+                f"--model-garden: {name} can't be translated; give an experiment of"
                 " image classification, RetinaNet or semantic segmentation"
             )
     for task, keys in _MARKS.items():
         if experiment.has(*keys):
             return task
     raise ConfigError(
-        "--model-garden: the keys don't tell the task: none of task.model.backbone,"
-        " task.model.num_classes or others is there; give an experiment of official.vision, or name"
-        " its task with --task"
+        "--model-garden: the task can't be detected, because keys such as task.model.backbone and"
+        " task.model.num_classes are missing; give an experiment of official.vision, or its task"
+        " with --task"
     )

@@ -15,7 +15,7 @@ _ADAMW = ("adamw", "adamw_experimental")
 
 
 class Pace(NamedTuple):
-    """Steps and epochs of a training."""
+    """Length of a training in steps and epochs."""
 
     batch_size: int
     steps_per_epoch: float
@@ -27,12 +27,12 @@ class Pace(NamedTuple):
         return max(1, round(self.steps / self.steps_per_epoch))
 
     def to_epochs(self, steps: float) -> float:
-        """Return so many steps as epochs."""
+        """Convert steps to epochs."""
         return round(steps / self.steps_per_epoch, 4)
 
 
 def pace_of(experiment: Experiment, images: int | None) -> Pace:
-    """Return the pace of an experiment; see `translate` for `images`."""
+    """Return the length of an experiment's training; see `translate` for `images`."""
     batch_size = experiment.get(f"{DATA}.global_batch_size", 0)
     if not batch_size:
         batch_size = 32
@@ -43,9 +43,9 @@ def pace_of(experiment: Experiment, images: int | None) -> Pace:
     else:
         steps_per_epoch = float(max(1, interval))
         experiment.notes.append(
-            f"An epoch is taken for {steps_per_epoch:,.0f} steps, trainer.validation_interval, as"
-            " experiments of Model Garden evaluate once an epoch; give the number of training"
-            " images with --images if this one doesn't."
+            f"An epoch is assumed to have {steps_per_epoch:,.0f} steps,"
+            " trainer.validation_interval, because experiments of Model Garden evaluate once per"
+            " epoch; if this one doesn't, give the number of training images with --images."
         )
     steps = experiment.get("trainer.train_steps", 0)
     if not steps:
@@ -55,7 +55,7 @@ def pace_of(experiment: Experiment, images: int | None) -> Pace:
 
 
 def training(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return `optimizer`, `schedule` and `train`, and comments on their keys."""
+    """Return `optimizer`, `schedule` and `train`, and comments for their keys."""
     rate, schedule = _schedule(experiment, pace)
     schedule |= _warmup(experiment, pace)
     optimizer, clipping = _optimizer(experiment, rate)
@@ -104,13 +104,13 @@ def _optimizer(experiment: Experiment, rate: float) -> tuple[dict[str, Any], dic
         values = {"kind": "sgd", **values, "momentum": experiment.get(f"{at}.momentum", 0.9)}
         experiment.note(
             f"{OPTIMIZER}.optimizer.type",
-            "no such optimizer; sgd stands in its place, which needs another learning rate",
+            "not in cvpipe; replaced by sgd, which needs another learning rate",
         )
     else:
         values = {"kind": "adamw", **values}
         experiment.note(
             f"{OPTIMIZER}.optimizer.type",
-            "no such optimizer; adamw stands in its place, which may need another learning rate",
+            "not in cvpipe; replaced by adamw, which may need another learning rate",
         )
     experiment.get(f"{at}.name")
     return values, _clipping(experiment, kind, at)
@@ -134,13 +134,13 @@ def _average(experiment: Experiment) -> dict[str, Any]:
 
 
 def _schedule(experiment: Experiment, pace: Pace) -> tuple[float, dict[str, Any]]:
-    """Return the highest learning rate, and `schedule` without its warm-up."""
+    """Return the highest learning rate, and `schedule` without its warmup."""
     kind = experiment.get(f"{OPTIMIZER}.learning_rate.type", "constant")
     at = f"{OPTIMIZER}.learning_rate.{kind}"
     experiment.get(f"{at}.name")
     first = experiment.get(f"{at}.initial_learning_rate", 0.1)
     if first <= 0:
-        experiment.note(f"{at}.initial_learning_rate", "must be above 0 here; 0.1 is taken")
+        experiment.note(f"{at}.initial_learning_rate", "must be above 0 here; replaced by 0.1")
         first = 0.1
     decay_steps = max(1, experiment.get(f"{at}.decay_steps", pace.steps))
     if kind == "constant":
@@ -166,8 +166,7 @@ def _schedule(experiment: Experiment, pace: Pace) -> tuple[float, dict[str, Any]
             final = experiment.get(f"{at}.alpha", 0.0)
         return first, {**values, **({"final": round(final, 8)} if final else {})}
     experiment.note(
-        f"{OPTIMIZER}.learning_rate.type",
-        "no such schedule; the learning rate stays where it begins",
+        f"{OPTIMIZER}.learning_rate.type", "not in cvpipe; replaced by a constant learning rate"
     )
     return first, {"kind": "constant"}
 
@@ -182,7 +181,7 @@ def _steps(experiment: Experiment, pace: Pace, at: str) -> tuple[float, dict[str
     factors = [value / before for (_, value), before in zip(pairs, values, strict=False) if before]
     factor = math.prod(factors) ** (1 / len(factors)) if factors else 0.1
     if not 0 < factor < 1:
-        experiment.note(f"{at}.values", "learning rates that rise; here it stays where it begins")
+        experiment.note(f"{at}.values", "can't increase here; replaced by a constant learning rate")
         return first, {"kind": "constant"}
     if max(factors) - min(factors) > 1e-6:
         experiment.note(f"{at}.values", f"each step multiplies by {factor:.4g} here")
@@ -197,9 +196,9 @@ def _warmup(experiment: Experiment, pace: Pace) -> dict[str, Any]:
     at = f"{OPTIMIZER}.warmup.{kind}"
     experiment.get(f"{at}.name")
     if experiment.get(f"{at}.warmup_learning_rate", 0.0):
-        experiment.note(f"{at}.warmup_learning_rate", "the warm-up begins at 0 here")
+        experiment.note(f"{at}.warmup_learning_rate", "here the warmup starts at 0")
     if experiment.get(f"{at}.power", 1.0) != 1:
-        experiment.note(f"{at}.power", "the warm-up is linear here")
+        experiment.note(f"{at}.power", "here the warmup is linear")
     epochs = pace.to_epochs(experiment.get(f"{at}.warmup_steps", 0))
     if epochs >= pace.epochs:
         experiment.note(f"{at}.warmup_steps", "as long as the training; left out")

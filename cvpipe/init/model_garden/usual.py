@@ -1,5 +1,5 @@
-"""Values that Model Garden's configurations have unless a file says otherwise, by the last part of
-a key: those that need no counterpart, and of which nothing is said.
+"""Default values of Model Garden's configurations, by the last part of a key. Keys with these
+values need no counterpart and aren't reported.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "unmatched_threshold": (0.5,),
     "use_groundtruth_dimension": (True,),
     "use_sync_bn": (True, False),
-    # Heads for which another stands in
+    # Heads that are replaced
     "apply_nms": (True,),
     "decode_boxes": (True,),
     "detections_per_class": (5,),

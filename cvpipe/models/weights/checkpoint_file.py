@@ -1,8 +1,8 @@
-"""Checkpoints of TensorFlow Model Garden, as its trainer saves them: `ckpt-N` in the folder of a
-training, `best_ckpt-N` in the folder below it that `trainer.best_checkpoint_export_subdir` names.
+"""Reads checkpoints of TensorFlow Model Garden: `ckpt-N` in the folder of a training, `best_ckpt-N`
+in its subfolder `trainer.best_checkpoint_export_subdir`.
 
-A checkpoint is a table of tensors by name; none of Model Garden's code is needed to read it, and
-nothing in it is run.
+A checkpoint is a table of tensors by name. Reading it needs no code of Model Garden and runs none
+from the file.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ import tensorflow as tf
 from cvpipe.errors import ConfigError, DataError
 
 BACKBONE = "backbone"
-"""Beginning of the names of a backbone's tensors."""
+"""Prefix of the names of a backbone's tensors."""
 HEAD = "model.layer_with_weights-1"
-"""Name of a classifier's last layer: its first layer with weights is the backbone."""
+"""Name of a classifier's last layer. The backbone is layer_with_weights-0."""
 BEST = "best_ckpt"
-"""Beginning of the name of a checkpoint that holds averages in place of the weights."""
+"""Prefix of the names of checkpoints that have averages in place of the weights."""
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _AVERAGE = "/.OPTIMIZER_SLOT/optimizer/average"
 _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
-"""Places of the backbone: beside the model, as trainers save it, or within."""
+"""Possible prefixes of the backbone's tensors: saved beside the model, or as part of it."""
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """Return the path of a checkpoint without its endings: `path` itself, or the last one in the
-    folder `path`; None where there is none.
+    """Return the path of a checkpoint without file extensions: `path` itself, or the last one in
+    the folder `path`; None if there is none.
 
     Raises:
-        ConfigError: the folder's file "checkpoint" doesn't say which is the last, and there are
-            several.
+        ConfigError: there are several, and no file "checkpoint" that names the last.
     """
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if Path(f"{prefix}.index").is_file():
@@ -45,7 +44,7 @@ def find_checkpoint(path: Path) -> Path | None:
     state = path / "checkpoint"
     text = state.read_text(errors="replace") if state.is_file() else ""
     said = re.search(r'^model_checkpoint_path: "(.*)"', text, re.MULTILINE)
-    # The folder may have moved since it was written: only the name counts.
+    # Only the name is used, because the folder may have moved.
     last = path / Path(said[1]).name if said else None
     if last not in found:
         raise ConfigError(

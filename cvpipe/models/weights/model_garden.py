@@ -1,4 +1,4 @@
-"""Weights of checkpoints of TensorFlow Model Garden, by the paths of this project's variables."""
+"""Weights from checkpoints of TensorFlow Model Garden, by the paths of this project's variables."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cvpipe.models.weights.provenance import Provenance, of_files
 from cvpipe.yaml_files import read_yaml
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of red, green and blue in 0…1, by which Model Garden normalizes images."""
+"""Mean and standard deviation of red, green and blue in 0…1 in Model Garden."""
 EPSILON = 0.001
-"""Added to the variance of norms there, unless an experiment says otherwise."""
+"""Default of `norm_epsilon` in Model Garden."""
 PARAMS = "params.yaml"
-"""File in which a training keeps its experiment's configuration."""
+"""File with the configuration of a training's experiment."""
 ACTIVATIONS = {
     "relu": "relu",
     "relu6": "relu6",
@@ -29,10 +29,10 @@ ACTIVATIONS = {
     "hard_swish": "hard_silu",
     "gelu": "gelu",
 }
-"""Activations of Model Garden by their names here."""
+"""Model Garden's names of activations, by those in cvpipe."""
 OWN_ACTIVATIONS = {"resnet": "relu", "efficientnet": "silu"}
-"""Activations of the networks here, by the beginnings of their names, where an experiment chooses
-Model Garden's.
+"""Activations of cvpipe's networks whose activation an experiment chooses, by prefixes of the
+networks' names.
 """
 
 
@@ -40,12 +40,12 @@ def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], P
     """Return a checkpoint's weights, with those of `models.normalize.Normalize`, and their origin.
 
     Args:
-        prefix: the checkpoint's path without its endings.
+        prefix: the checkpoint's path without file extensions.
         model: the pipeline's network.
 
     Raises:
-        ConfigError: Model Garden's network is another than the pipeline's.
-        DataError: the checkpoint is damaged, or is of another network.
+        ConfigError: the pipeline's network isn't the same as Model Garden's.
+        DataError: the checkpoint is damaged or belongs to another network.
     """
     table = model_garden_table(model.backbone)
     if table is None:
@@ -69,8 +69,8 @@ def _check_network(prefix: Path, model: Model) -> None:
     if model.conventions != "model_garden":
         raise ConfigError(
             f"model.weights: {prefix}: a checkpoint of Model Garden, whose networks differ in"
-            " padding and other details; add to model: conventions: model_garden, and norm_epsilon:"
-            f" {epsilon or EPSILON}"
+            " padding and other details; set model.conventions to model_garden and"
+            f" model.norm_epsilon to {epsilon or EPSILON}"
         )
     if isinstance(epsilon, float) and abs(epsilon - model.norm_epsilon) > 1e-3 * epsilon:
         raise ConfigError(
@@ -88,8 +88,8 @@ def _check_network(prefix: Path, model: Model) -> None:
 
 
 def _norm_activation(prefix: Path) -> dict[str, Any]:
-    """The training's `task.model.norm_activation`; empty where its configuration isn't there."""
-    # The best checkpoint lies in a folder below.
+    """The training's `task.model.norm_activation`; empty if its configuration is missing."""
+    # The best checkpoint is in a subfolder.
     for folder in (prefix.parent, prefix.parent.parent):
         file = folder / PARAMS
         if file.is_file():

@@ -1,7 +1,7 @@
-"""Names of the layers of this project's networks in checkpoints of TensorFlow Model Garden
-(official.vision.modeling.backbones), a table for each family whose networks are the same there.
+"""Names of the layers of cvpipe's networks in checkpoints of TensorFlow Model Garden
+(official.vision.modeling.backbones): a table for each family that has the same networks there.
 
-A backbone is a chain there, whose links have numbers; a block names its layers itself.
+In a checkpoint the layers and blocks of a backbone have numbers, and layers in a block have names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cvpipe.models.weights.names.layers import Kind, Layer, Table
 
 
 def model_garden_table(backbone: str) -> Table | None:
-    """Return the table of a network of the catalog; None where Model Garden's is another."""
+    """Return the table of a network of the catalog; None if Model Garden's isn't the same."""
     if backbone not in _CHAINS:
         return None
     layers = [*_CHAINS[backbone](), Layer("logits", HEAD, "tensorflow biased")]
@@ -96,7 +96,7 @@ def _mobilenet_v3(rows: Sequence[Row]) -> Iterator[Layer]:
         channels = after
     last = _link(len(rows) + 1)
     yield from _normed("last", f"{last}._conv0", f"{last}._norm0")
-    # A convolution after the pooling there, the first layer of the classifier here.
+    # In Model Garden a convolution after the pooling, here the first layer of the classifier.
     yield Layer("hidden1", f"{_link(len(rows) + 2)}._conv0", "tensorflow 1×1 as dense")
 
 
@@ -122,4 +122,4 @@ _CHAINS: dict[str, Callable[[], Iterator[Layer]]] = {
     **{name: partial(_efficientnet, scale) for name, scale in SCALES.items()},
 }
 GARDEN_NETWORKS = tuple(name for name in NETWORKS if name in _CHAINS)
-"""Networks of the catalog that are Model Garden's, too."""
+"""Networks of the catalog that are also in Model Garden."""

@@ -25,9 +25,7 @@ def of_file(path: Path) -> Provenance:
 
 
 def of_files(paths: Sequence[Path], source: str) -> Provenance:
-    """Return the provenance of files without metadata; the checksum is that of all of them, one
-    after the other.
-    """
+    """Return the provenance of files without metadata; the checksum is of all of them."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as stream:

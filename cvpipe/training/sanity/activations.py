@@ -49,7 +49,7 @@ def activations(case: SanityCase) -> Finding:
     says = "there is no layer before the scores"
     if inner:
         says = (
-            f"standard deviations of {len(inner)} layers lie between {min(stds):.2g} and"
+            f"standard deviations of {len(inner)} layers are between {min(stds):.2g} and"
             f" {max(stds):.2g}; at most {max(own.dead for own in inner.values()):.0%} of a layer's"
             " channels are dead"
         )
@@ -130,7 +130,7 @@ def _advice(layers: dict[str, Statistics]) -> str:
             )
         if own.dead > MOST_DEAD:
             return (
-                f"{own.dead:.0%} of the channels of {name} are 0 whatever the image: look at"
+                f"{own.dead:.0%} of the channels of {name} are 0 for every image: look at"
                 " model.initializer and at the images"
             )
         if own.alike:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from pydantic import TypeAdapter
@@ -70,6 +73,14 @@ def idx(array: np.ndarray) -> bytes:
     return gzip.compress(head + array.tobytes())
 
 
+def table(split_rows: int, **more: list[Any]) -> bytes:
+    """A Parquet file with images as public hubs have them, and other columns."""
+    images = [{"bytes": JPEG, "path": f"{n}.jpg"} for n in range(split_rows)]
+    file = io.BytesIO()
+    pq.write_table(pa.table({"image": images, **more}), file)
+    return file.getvalue()
+
+
 IMAGES, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1], np.uint8)
 OUTLINE = [[1, 1, 5, 1, 5, 4]]
 
@@ -92,6 +103,23 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, str, dict[str, int]]] = {
         "classification",
         "folder",
         {"train": 2, "validation": 1},
+    ),
+    "Parquet of labels": (
+        {
+            "data/train-00000-of-00002.parquet": table(2, label=["cat", "dog"]),
+            "data/train-00001-of-00002.parquet": table(1, label=["dog"]),
+            "data/test-00000-of-00001.parquet": table(1, label=["cat"]),
+            "README.md": "",
+        },
+        "classification",
+        "parquet",
+        {"train": 3, "test": 1},
+    ),
+    "Parquet of objects": (
+        {"train.parquet": table(2, objects=[{"bbox": [[1, 1, 4, 3]], "category": ["cat"]}] * 2)},
+        "detection",
+        "parquet",
+        {"train": 2},
     ),
     "Roboflow COCO": (
         {

@@ -88,7 +88,7 @@ def test_an_image_without_a_mask_and_other_folders_of_train_are_named(
     with caplog.at_level(logging.WARNING):
         mvtec(opened(bottle))
     assert "1 image without a mask, such as bottle/test/crack/001.png" in caplog.text
-    assert "left out; of train, only the folder good is learned from" in caplog.text
+    assert "left out; of train, only the folder good is used" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -54,5 +54,5 @@ def test_the_source_has_names_classes_and_masks() -> None:
 
 
 def test_labels_without_room_are_refused() -> None:
-    with pytest.raises(ValueError, match="leaves digits no room; give 48 at least"):
+    with pytest.raises(ValueError, match="is too small for the digits; give 48 or more"):
         ScratchedDigits(kind="scratched_digits", size=(40, 90))

@@ -54,7 +54,7 @@ TABLES: Mapping[str, Callable[[], tuple[Table, ...]]] = {
     "efficientnet_lite2": partial(efficientnet_lite, LITE2),
     **{name: partial(efficientnet, name) for name in SCALES},
 }
-"""The tables of each network that other libraries have, too."""
+"""The tables of each network that is also in other libraries."""
 
 DIFFERENT: Mapping[str, str] = {
     "googlenet": "torchvision's has BatchNorms, no local norms, and 3×3 kernels for 5×5",

@@ -1,4 +1,4 @@
-"""DenseNet: torchvision's names are timm's, too."""
+"""DenseNet: torchvision and timm have the same names."""
 
 from __future__ import annotations
 

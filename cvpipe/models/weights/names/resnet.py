@@ -1,4 +1,4 @@
-"""ResNet, Wide ResNet, ResNeXt and SE-ResNet: torchvision's names are timm's, too."""
+"""ResNet, Wide ResNet, ResNeXt and SE-ResNet: torchvision and timm have the same names."""
 
 from __future__ import annotations
 

@@ -1,0 +1,142 @@
+"""`cvpipe style`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cvpipe.commands.command import add_command, add_examples, print_result
+from cvpipe.errors import ConfigError, DataError
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands, "style", style, "paint a photo in the style of a picture, or a texture of it"
+    )
+    add_examples(
+        parser,
+        "cvpipe style photo.jpg --like painting.jpg",
+        "cvpipe style --like painting.jpg --to texture.png",
+    )
+    parser.add_argument(
+        "photo", metavar="PHOTO", nargs="?", type=Path, help="leave out for a texture of the style"
+    )
+    parser.add_argument(
+        "--like",
+        action="append",
+        required=True,
+        metavar="PICTURE",
+        type=Path,
+        help="a picture of the style; several are blended",
+    )
+    parser.add_argument(
+        "--style-weight",
+        type=float,
+        default=10.0,
+        metavar="W",
+        help="weight of the style against the content (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--keep-color", action="store_true", help="keep the photo's colors, take the light alone"
+    )
+    parser.add_argument(
+        "--longest",
+        type=int,
+        default=384,
+        metavar="N",
+        help="pixels of the result's longer side, at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stroke",
+        type=int,
+        default=256,
+        metavar="N",
+        help="pixels of the style's shorter side: the more, the larger its strokes (default:"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=300, metavar="N", help="steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of a texture's noise (default: 0)"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FILE",
+        type=Path,
+        default=Path("styled.png"),
+        help="PNG or JPEG file of the result (default: %(default)s)",
+    )
+
+
+def style(options: argparse.Namespace) -> int:
+    """Write the picture, and print its losses."""
+    if min(options.steps, options.longest, options.stroke) < 1 or options.style_weight < 0:
+        raise ConfigError("--steps, --longest, --stroke: must be at least 1; --style-weight: 0")
+    if options.to.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ConfigError(f"--to {options.to}: give a name that ends in .png or .jpg")
+    if options.keep_color and options.photo is None:
+        raise ConfigError("--keep-color: a texture has no photo; leave it out")
+
+    from cvpipe.runtime import choose_kernels
+
+    choose_kernels(True, True)
+
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image
+
+    from cvpipe.atomic_write import atomic_write
+    from cvpipe.losses.perceptual import trained_features
+    from cvpipe.synthesis.transfer import Transfer, paint
+    from cvpipe.tasks.style import with_colors_of
+
+    features = trained_features("average")
+    likes = [_read(file, options.stroke, min) for file in options.like]
+    if options.photo is None:
+        seed = tf.constant([options.seed, 0], tf.int64)
+        start = tf.random.stateless_uniform([1, options.longest, options.longest, 3], seed)
+    else:
+        start = _read(options.photo, options.longest, max)
+    settings = Transfer(steps=options.steps, style=options.style_weight)
+    made, losses = paint(features, likes, start, settings, texture=options.photo is None)
+    picture = made[0]
+    if options.keep_color:
+        picture = with_colors_of(start[0], picture, tf.constant(1.0))
+    pixels = np.round(255 * picture.numpy()).astype(np.uint8)
+    options.to.parent.mkdir(parents=True, exist_ok=True)
+    kind = "PNG" if options.to.suffix.lower() == ".png" else "JPEG"
+    with atomic_write(options.to) as stream:
+        Image.fromarray(pixels).save(stream, kind)
+    result = {
+        "photo": options.photo and str(options.photo),
+        "like": [str(file) for file in options.like],
+        "loss": [float(losses[0, 0]), float(losses[-1, 0])],
+        "picture": str(options.to),
+    }
+    before, after = result["loss"]
+    print_result(
+        options, result, [f"loss     {before:.3f} to {after:.3f}", f"picture  {options.to}"]
+    )
+    return 0
+
+
+def _read(file: Path, side: int, measured: Any) -> Any:
+    """Return an image, float32 [1, H, W, 3] in 0…1, whose longer (max) or shorter (min) side is at
+    most `side`.
+    """
+    import tensorflow as tf
+
+    from cvpipe.data.decode import decode_image
+
+    try:
+        image = decode_image(tf.constant(file.read_bytes()), 3)
+    except OSError as error:
+        raise DataError(f"{file}: the image can't be read ({error.strerror})") from None
+    except tf.errors.InvalidArgumentError:
+        raise DataError(f"{file}: can't be decoded; give JPEG, PNG, BMP or WebP") from None
+    scale = min(1.0, side / measured(image.shape[:2]))
+    size = [max(round(n * scale), 1) for n in image.shape[:2]]
+    return tf.image.resize(image, size, antialias=True)[tf.newaxis] / 255

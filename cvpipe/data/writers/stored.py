@@ -1,0 +1,62 @@
+"""Converts annotations from the upright to the stored photo, for formats that refer to the stored
+one if the stated size fits both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cvpipe.data.annotated import Annotated
+from cvpipe.data.annotations import placed_kinds
+from cvpipe.data.annotations.frame import KEYS
+from cvpipe.data.annotations.keypoints import mirror_order
+from cvpipe.data.facts import Facts
+
+# The inverse orientations: rotations by 90° are exchanged, the others are their own inverses.
+_BACK = {6: 8, 8: 6}
+# Orientations that exchange height and width.
+_FIRST_ON_ITS_SIDE = 5
+
+
+def is_told_by_size(image: Annotated) -> bool:
+    """True if an image's size shows that its annotations refer to the upright photo."""
+    height, width = image.size
+    is_turned = image.orientation >= _FIRST_ON_ITS_SIDE and height != width
+    return image.orientation == 1 or is_turned
+
+
+def as_stored(image: Annotated, facts: Facts) -> Annotated:
+    """Return an image with its annotations on the stored photo, which must have the same size."""
+    own = image.annotations
+    orientation = tf.constant(_BACK.get(image.orientation, image.orientation))
+    example = {}
+    if own.objects is not None:
+        example["boxes"] = tf.constant(own.objects.boxes)
+        if own.objects.keypoints is not None:
+            order = mirror_order(len(facts.keypoint_names), facts.flip_pairs)
+            example |= {
+                "keypoints": tf.constant(own.objects.keypoints),
+                "visibility": tf.constant(own.objects.visibility, tf.int32),
+                "mirror_order": tf.constant(order, tf.int32),
+            }
+    if own.mask is not None:
+        example["mask"] = tf.constant(own.mask[..., np.newaxis])
+    # With an empty frame, masks are rotated and areas don't change.
+    frame = dict(zip(KEYS, (tf.zeros([2], tf.int64), tf.constant(False)), strict=True))
+    if own.objects is not None:
+        frame["area"] = tf.constant(own.objects.area)
+    turned = {
+        name: value.numpy()
+        for kind in placed_kinds(example)
+        for name, value in kind.upright(
+            {**frame, **example}, orientation, tf.constant(image.size)
+        ).items()
+    }
+    objects, mask = own.objects, own.mask
+    if objects is not None:
+        places = {key: turned[key] for key in ("boxes", "keypoints", "visibility") if key in turned}
+        objects = objects._replace(**places)
+    if mask is not None:
+        mask = turned["mask"][..., 0]
+    return image._replace(annotations=own._replace(objects=objects, mask=mask))

@@ -1,0 +1,68 @@
+"""Images with given features (Mahendran and Vedaldi 2015, Understanding deep image representations
+by inverting them): what a layer keeps of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from cvpipe.config.prepare import Prepare
+from cvpipe.synthesis.ascent import adam_ascent
+from cvpipe.synthesis.regularize import total_variation
+from cvpipe.synthesis.spectrum import images_of, random_spectra
+from cvpipe.synthesis.unit_images import for_network
+
+
+class Inversion(NamedTuple):
+    """Settings of an inversion."""
+
+    steps: int = 300
+    rate: float = 2.0
+    """Change of a coefficient in a step."""
+    variation: float = 1.0
+    """Weight of the total variation, with β = 2."""
+    length: float = 1e-3
+    """Weight of the mean sixth power of an image's distance from gray: α = 6."""
+
+
+def invert(
+    features: Callable[[tf.Tensor], tf.Tensor],
+    images: tf.Tensor,
+    prepare: Prepare,
+    seeds: tf.Tensor,
+    settings: Inversion,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return images whose features are those of others, float32 [B, H, W, C] in 0…1, and the losses
+    before each step, [steps, B]. Graph code.
+
+    An error is ‖Φ(x) − Φ₀‖² / ‖Φ₀‖², as in the paper's equation 5.
+
+    Args:
+        features: Φ, prepared images to a layer's output.
+        images: those to invert, [B, H, W, C] in 0…1.
+        prepare: as the network's images are prepared.
+        seeds: int64 [B, 2], of the images that it starts from.
+        settings: of the inversion.
+    """
+    size, channels = (images.shape[1], images.shape[2]), images.shape[3]
+    wanted = tf.stop_gradient(features(for_network(images, prepare)))
+    axes = list(range(1, len(wanted.shape)))
+    whole = tf.reduce_sum(tf.square(wanted), axes)
+
+    def error(found: tf.Tensor) -> tf.Tensor:
+        seen = features(for_network(found, prepare))
+        return tf.math.divide_no_nan(tf.reduce_sum(tf.square(seen - wanted), axes), whole)
+
+    def score(spectra: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        found = images_of(spectra, size)
+        length = tf.reduce_mean((2 * found - 1) ** 6, [1, 2, 3])
+        return -(
+            error(found) + settings.variation * total_variation(found) + settings.length * length
+        )
+
+    start = random_spectra(seeds, (*size, channels))
+    spectra, scores = adam_ascent(score, start, steps=settings.steps, rate=settings.rate)
+    return images_of(spectra, size), -scores

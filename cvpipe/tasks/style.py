@@ -1,0 +1,205 @@
+"""Style: photos as pictures of one or several styles, by one network.
+
+Dimensions: B images, H and W the largest height and width among them, N styles.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cvpipe.config import Style
+from cvpipe.data.facts import Facts
+from cvpipe.data.sources import Example
+from cvpipe.data.stream import Batch
+from cvpipe.fields import Field, pad_to
+from cvpipe.losses.style import StyleTargets, perceptual_loss, style_targets
+from cvpipe.metrics.style import StyleMetrics
+from cvpipe.models.stylizer import STRIDE, stylizer
+from cvpipe.tasks.task import BestBy, Networks, Option, Task, Tensors, Update
+
+PICTURE = Field(
+    "close",
+    padding=-1.0,
+    meaning="[B, H, W, 3]: red, green and blue in 0 to 1; −1 beyond the edges of a smaller image",
+)
+PHOTO = Field("exact", padding=0)
+ANSWERS = {
+    "picture": PICTURE,
+    "image_size": Field("exact", meaning="[B, 2]: height and width of the image in pixels"),
+    "picture_bytes": Field("exact", meaning="[B]: the picture as a PNG"),
+}
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the light of a pixel, as in YIQ."""
+
+
+def make_task(config: Style, facts: Facts) -> Task:
+    """Create the style task."""
+    names = [style.name for style in config.loss.styles]
+
+    @functools.cache
+    def targets() -> StyleTargets:
+        # Read where losses are computed first: an artifact or a picture needs no VGG16.
+        with tf.init_scope():
+            return style_targets(config.loss)
+
+    def predict(
+        networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
+    ) -> Tensors:
+        return answer(networks["network"], image, config, extent, options)
+
+    def losses(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
+        images = batch["image"]
+        # One style for each photo: batches have all of them in the long run.
+        drawn = tf.random.stateless_uniform([images.shape[0]], seed, 0, len(names), tf.int32)
+        weights = tf.one_hot(drawn, len(names))
+        outputs = networks["network"]([images, weights], training=True)
+        photo = restore(images, config)
+        return perceptual_loss(outputs["picture"], photo, weights, targets(), config.loss)
+
+    return Task(
+        build=lambda synchronized: {"network": stylizer(config.model, len(names))},
+        encode=lambda example: {},
+        truth=truth,
+        targets={"photo": PHOTO},
+        updates=(Update(losses),),
+        predict=predict,
+        answers=ANSWERS,
+        metrics=lambda: StyleMetrics(_scores(targets, config)),
+        best_by=BestBy("perceptual_loss", "min"),
+        options={
+            **{
+                name: Option(
+                    1.0 if number == 0 else 0.0,
+                    f"weight of the style {name}; weights of several styles blend them",
+                )
+                for number, name in enumerate(names)
+            },
+            "keep_color": Option(0.0, "1 keeps the photo's colors, 0 takes the style's"),
+        },
+        decorate=decorate,
+    )
+
+
+def truth(example: Example) -> Tensors:
+    """Return the photo itself: {"photo": uint8 [height, width, 3]}."""
+    return {"photo": example["image"]}
+
+
+def answer(
+    network: Callable[..., Tensors],
+    images: tf.Tensor,
+    config: Style,
+    extent: tf.Tensor | None,
+    options: Tensors,
+) -> Tensors:
+    """Return the answers, the same in evaluation and in the artifact.
+
+    Args:
+        network: a `stylizer`.
+        images: uint8 [B, H, W, 3].
+        config: of the pipeline.
+        extent: int32 [B, 2], height and width of each image, at the upper left of `images`; None if
+            there is no padding.
+        options: weights of the styles by name, and "keep_color"; defaults where they are left out.
+
+    Returns:
+        "picture" float32 [B, H, W, 3] in 0…1, −1 beyond an image; "image_size" int32 [B, 2].
+    """
+    if extent is None:
+        extent = tf.tile(tf.shape(images)[tf.newaxis, 1:3], [tf.shape(images)[0], 1])
+    extent = tf.maximum(extent, 1)
+    first = config.loss.styles[0].name
+    given = [
+        options.get(style.name, tf.constant(1.0 if style.name == first else 0.0))
+        for style in config.loss.styles
+    ]
+    weights = tf.nn.relu(tf.stack(given))
+    weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+    color = tf.clip_by_value(options.get("keep_color", tf.constant(0.0)), 0.0, 1.0)
+    room = tf.maximum(tf.shape(images)[1:3], tf.reduce_max(extent, 0))
+
+    def one(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, size = given
+        # One that couldn't be read has no pixels, but layers need at least one.
+        image = pad_to(image[: size[0], : size[1]], tf.concat([size, [3]], 0), PHOTO)
+        photo = tf.cast(image, tf.float32) / 255
+        picture = with_colors_of(photo, stylized(network, photo, weights, config), color)
+        return tf.ensure_shape(pad_to(picture, tf.concat([room, [3]], 0), PICTURE), [None, None, 3])
+
+    pictures = tf.map_fn(
+        one,
+        (images, extent),
+        fn_output_signature=tf.TensorSpec([None, None, 3]),
+        parallel_iterations=1,
+    )
+    return {"picture": pictures, "image_size": extent}
+
+
+def stylized(
+    network: Callable[..., Tensors], photo: tf.Tensor, weights: tf.Tensor, config: Style
+) -> tf.Tensor:
+    """Return a photo's picture in a blend of styles, float32 [h, w, 3] in 0…1. Graph code.
+
+    Args:
+        network: a `stylizer`.
+        photo: float32 [h, w, 3] in 0…1.
+        weights: of the styles, float32 [N], whose sum is 1.
+        config: of the pipeline.
+    """
+    size = tf.shape(photo)[:2]
+    scale = tf.minimum(1.0, config.prepare.longest / tf.reduce_max(tf.cast(size, tf.float32)))
+    small = tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32)
+    # The network's mirrored edges need some pixels.
+    small = tf.maximum(-(-small // STRIDE) * STRIDE, 6 * STRIDE)
+    seen = tf.image.resize(photo, small, antialias=True)
+    mean, std = (tf.constant(values, tf.float32) for values in config.prepare.scaling)
+    seen = tf.ensure_shape((seen - mean) / std, [None, None, 3])
+    picture = network([seen[tf.newaxis], weights[tf.newaxis]], training=False)["picture"][0]
+    return tf.clip_by_value(tf.image.resize(picture, size, antialias=True), 0.0, 1.0)
+
+
+def with_colors_of(photo: tf.Tensor, picture: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Return the picture with a share of the photo's colors, by the light of the one and the colors
+    of the other (Gatys et al. 2016, Preserving color, section 3.2): float32 [h, w, 3] in 0…1.
+    """
+    light, own = (tf.reduce_sum(x * LUMA, -1, keepdims=True) for x in (picture, photo))
+    return tf.clip_by_value((1 - share) * picture + share * (light + photo - own), 0.0, 1.0)
+
+
+def restore(images: tf.Tensor, config: Style) -> tf.Tensor:
+    """Return prepared images as photos, float32 in 0…1."""
+    mean, std = (tf.constant(values, tf.float32) for values in config.prepare.scaling)
+    return images * std + mean
+
+
+def decorate(pixels: tf.Tensor, answers: Tensors) -> Tensors:
+    """Encode the picture of one image as a PNG: "picture_bytes", empty where it has no pixels."""
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    picture = answers["picture"][:height, :width]
+
+    def encoded() -> tf.Tensor:
+        return tf.io.encode_png(tf.cast(tf.round(255 * tf.nn.relu(picture)), tf.uint8))
+
+    return {"picture_bytes": tf.cond(height * width > 0, encoded, lambda: tf.constant(b""))}
+
+
+def _scores(
+    targets: Callable[[], StyleTargets], config: Style
+) -> Callable[[tf.Tensor, tf.Tensor], Tensors]:
+    """Return the parts of the loss of a picture in the first style, as a function of the picture
+    and its photo, both brought to the size of training.
+    """
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def scores(picture: tf.Tensor, photo: tf.Tensor) -> Tensors:
+        both = [
+            tf.image.resize(x[tf.newaxis], config.prepare.size, antialias=True)
+            for x in (picture, tf.cast(photo, tf.float32) / 255)
+        ]
+        weights = tf.one_hot([0], len(config.loss.styles))
+        return perceptual_loss(both[0], both[1], weights, targets(), config.loss)
+
+    return scores

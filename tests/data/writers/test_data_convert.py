@@ -1,0 +1,374 @@
+"""Guards data sets written as other tools read them: read again by what is found in the files, they
+have the same images, boxes, labels, points and masks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import ROOT, soaked
+from cvpipe.commands.data_convert import TARGETS as OFFERED
+from cvpipe.data import writers
+from cvpipe.data.annotated import Annotated, Annotations, Objects, to_pixels
+from cvpipe.data.facts import Facts
+from cvpipe.data.formats import find_formats
+from cvpipe.data.sources import open_source
+from cvpipe.data.writers import TARGETS, write_dataset
+from cvpipe.data.writers.reading import Unreadable, annotated_images
+from cvpipe.data.writers.stored import as_stored
+from cvpipe.errors import ConfigError, DataError
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.init import data_of
+from image_files import encode, noise
+
+Cvpipe = Callable[..., tuple[int, str, str]]
+SIZE = (37, 53)
+SPLITS = ("train", "train", "validation", "test")
+CLASSES = ("zebra", "ant", "yak")
+# Largest difference of a box's side in pixels: what the format's digits can't hold.
+TOLERANCE = {"coco": 0.0, "csv": 0.0, "labelme": 0.0, "yolo": 1e-5, "voc": 0.501}
+POINTS = Facts(("person",), ("nose", "left eye", "right eye"), ((1, 2),), ((0, 1),))
+
+
+def image(
+    n: int, annotations: Annotations, orientation: int = 1, size: tuple[int, int] = SIZE
+) -> Annotated:
+    stored = size if orientation < 5 else size[::-1]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encode(noise(*stored, seed=n), "JPEG", exif=exif.tobytes())
+    return Annotated(SPLITS[n % 4], f"photos/{n}.jpg", content, size, orientation, annotations)
+
+
+def boxes(n: int, count: int = 5, size: tuple[int, int] = SIZE) -> Objects:
+    """Objects of hundredths of a pixel, at least two pixels large, of all classes."""
+    random = np.random.default_rng(n)
+    low = random.uniform(0, 0.5, (count, 2)) * size
+    corners = np.round(
+        np.concatenate([low, low + 2 + random.uniform(0, 0.4, (count, 2)) * size], 1), 2
+    )
+    fractions = (corners / [*size, *size]).astype(np.float32)
+    crowd = np.zeros(count, bool)
+    return Objects(
+        fractions, np.arange(count, dtype=np.int32) % 3, crowd, np.full(count, -1, np.float32)
+    )
+
+
+def read_again(folder: Path, task: str | None = None) -> tuple[Facts, dict[str, Annotated]]:
+    """Return the images of a folder by the stem of their names, read by what is found in it."""
+    data = data_of(find_formats(str(folder), task)[0])
+    splits = open_source(data.source, data)
+    unreadable: list[Unreadable] = []
+    found = {Path(own.name).stem: own for own in annotated_images(splits, unreadable)}
+    assert not unreadable
+    return next(iter(splits.values())).facts, found
+
+
+def names_of(facts: Facts, objects: Objects) -> list[str]:
+    return [facts.class_names[label] for label in objects.labels]
+
+
+@pytest.mark.parametrize("target", ["coco", "yolo", *soaked("voc", "csv", "labelme")])
+def test_boxes_and_splits_are_the_same_when_read_again(target: str, tmp_path: Path) -> None:
+    images = [image(n, Annotations(objects=boxes(n))) for n in range(5)]
+    images += [image(5, Annotations(objects=boxes(5)), orientation=6)]
+    facts = Facts(CLASSES)
+    written = write_dataset(target, tmp_path / "out", facts, images, "--to")
+    assert written.images == {"train": 4, "validation": 1, "test": 1}
+    known, found = read_again(tmp_path / "out")
+    assert len(found) == len(images)
+    ordered = target in ("coco", "yolo")
+    assert known.class_names == (CLASSES if ordered else tuple(sorted(CLASSES)))
+    assert ordered != any("numbered by their letters, ant, yak, zebra" in t for t in written.told)
+    for own in images:
+        other = found[Path(own.name).stem]
+        assert (other.split, other.size, other.content) == (own.split, own.size, own.content)
+        one, two = own.annotations.objects, other.annotations.objects
+        assert one and two and names_of(facts, one) == names_of(known, two)
+        scale = np.array([*own.size, *own.size])
+        assert (np.abs(one.boxes - two.boxes) * scale).max() <= TOLERANCE[target]
+
+
+@pytest.mark.parametrize(
+    "case", [("coco", 3), *soaked(("voc", 8), ("coco", 8), ("voc", 2), ("yolo", 8), ("csv", 3))]
+)
+def test_boxes_stay_where_exif_turns_a_photo_in_a_way_that_its_size_does_not_tell(
+    case: tuple[str, int], tmp_path: Path
+) -> None:
+    target, orientation = case
+    size = (40, 40)
+    own = image(0, Annotations(objects=boxes(0, size=size)), orientation, size)
+    written = write_dataset(target, tmp_path / "out", Facts(CLASSES), [own], "--to")
+    told = any("Exif turns in a way that their size doesn't tell" in t for t in written.told)
+    assert told == (target in ("coco", "voc"))
+    two = read_again(tmp_path / "out")[1]["0"].annotations.objects
+    one = own.annotations.objects
+    assert one and two
+    assert np.abs(one.boxes - two.boxes).max() * 40 <= TOLERANCE[target] + 1e-4
+
+
+def test_crowds_are_held_or_left_out_and_told(tmp_path: Path) -> None:
+    crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
+    images = [image(n, Annotations(objects=crowded)) for n in range(2)]
+    for target in TOLERANCE:
+        written = write_dataset(target, tmp_path / target, Facts(CLASSES), images, "--to")
+        assert sum("crowds or difficult" in t and t.endswith(": 4") for t in written.told) == 1
+        objects = read_again(tmp_path / target)[1]["1"].annotations.objects
+        assert objects
+        held = target in ("coco", "voc")
+        assert objects.crowd.sum() == (2 if held else 0) and len(objects.labels) == (
+            5 if held else 3
+        )
+
+
+def test_voc_says_how_far_boxes_move_and_keeps_those_of_a_pixel(tmp_path: Path) -> None:
+    small = np.array([[3.2, 4.0, 3.9, 9.0], [36.5, 52.5, 37, 53]]) / [*SIZE, *SIZE]
+    objects = boxes(0, 2)._replace(boxes=small.astype(np.float32))
+    images = [image(n, Annotations(objects=objects)) for n in range(2)]
+    written = write_dataset("voc", tmp_path / "out", Facts(CLASSES), images, "--to")
+    assert "boxes whose sides moved to whole pixels, by at most 1.50 pixels: 4" in written.told
+    found = read_again(tmp_path / "out")[1]["0"].annotations.objects
+    assert found
+    pixels = found.boxes * [*SIZE, *SIZE]
+    np.testing.assert_allclose(pixels, [[3, 4, 5, 9], [35, 51, 37, 53]], atol=1e-4)
+
+
+@pytest.mark.parametrize("target", ["yolo", *soaked("csv")])
+def test_labels_are_the_same_when_read_again(target: str, tmp_path: Path) -> None:
+    images = [image(n, Annotations(label=n // 4)) for n in range(12)]
+    facts = Facts(CLASSES)
+    written = write_dataset(target, tmp_path / "out", facts, images, "--to")
+    known, found = read_again(tmp_path / "out")
+    for own in images:
+        other = found[Path(own.name).stem]
+        assert other.split == own.split and other.content == own.content
+        one, two = own.annotations.label, other.annotations.label
+        assert one is not None and two is not None
+        assert CLASSES[one] == known.class_names[two]
+    assert any("numbered by their letters" in text for text in written.told)
+
+
+@pytest.mark.parametrize("kind", ["boxes", *soaked("labels")])
+def test_parquet_holds_images_in_their_order_with_all_that_is_known(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvpipe.data.writers.parquet._GROUP", 2)
+    crowded = boxes(0)._replace(crowd=np.array([True, False, True, False, False]))
+    images = []
+    for n in range(9):
+        objects = (crowded, boxes(n), boxes(n, 0))[n % 3]
+        own = Annotations(objects=objects) if kind == "boxes" else Annotations(label=n % 3)
+        images.append(image(n, own))
+    write_dataset("parquet", tmp_path / "out", Facts(CLASSES), images, "--to")
+    data = data_of(find_formats(str(tmp_path / "out"))[0])
+    splits = open_source(data.source, data)
+    assert next(iter(splits.values())).facts == Facts(CLASSES)
+    found = list(annotated_images(splits, []))
+    ordered = [own for split in splits for own in images if own.split == split]
+    assert len(found) == 9
+    for one, two in zip(ordered, found, strict=True):
+        assert (one.split, one.content, one.size) == (two.split, two.content, two.size)
+        assert one.annotations.label == two.annotations.label
+        if one.annotations.objects and two.annotations.objects:
+            for name in ("boxes", "labels", "crowd"):
+                expected = getattr(one.annotations.objects, name)
+                np.testing.assert_array_equal(getattr(two.annotations.objects, name), expected)
+
+
+@pytest.mark.parametrize(
+    "case", [("coco", False), *soaked(("masks", True), ("coco", True), ("masks", False))]
+)
+def test_masks_are_the_same_to_the_pixel(case: tuple[str, bool], tmp_path: Path) -> None:
+    target, background = case
+    names = ("background", "cat", "dog") if background else ("cat", "dog", "cow")
+    images = []
+    for n in range(2):
+        mask = np.random.default_rng(n).integers(0, 3, SIZE, np.uint8)
+        mask[5:9, 7:30] = IGNORED
+        images.append(image(n, Annotations(mask=mask), orientation=6 if n == 1 else 1))
+    written = write_dataset(target, tmp_path / "out", Facts(names), images, "--to")
+    assert sum("pixels to ignore" in t and t.endswith(": 2") for t in written.told) == 1
+    known, found = read_again(tmp_path / "out", "segmentation")
+    shift = int(target == "coco" and not background)
+    assert known.class_names == (("background",) if shift else ()) + names
+    assert any("a class 'background'" in text for text in written.told) == bool(shift)
+    for own in images:
+        one, two = own.annotations.mask, found[Path(own.name).stem].annotations.mask
+        assert one is not None and two is not None
+        np.testing.assert_array_equal(np.where(one == IGNORED, IGNORED, one + shift), two)
+
+
+def figures(n: int) -> Objects:
+    random = np.random.default_rng(n)
+    places = np.round(random.uniform(0.3, 0.6, (2, 3, 2)) * SIZE) + 0.5
+    visibility = np.array([[2, 1, 0], [2, 2, 1]], np.int32)
+    points = (places / SIZE).astype(np.float32) * (visibility > 0)[..., np.newaxis]
+    own = boxes(n, 2)
+    return own._replace(labels=own.labels * 0, keypoints=points, visibility=visibility)
+
+
+def test_keypoints_are_the_same_in_coco_and_lines_of_yolo_hold_them(tmp_path: Path) -> None:
+    images = [image(0, Annotations(objects=figures(0)))]
+    images.append(image(1, Annotations(objects=figures(1)), orientation=3))
+    write_dataset("coco", tmp_path / "coco", POINTS, images, "--to")
+    known, found = read_again(tmp_path / "coco")
+    assert known == POINTS
+    for own in images:
+        one, two = own.annotations.objects, found[Path(own.name).stem].annotations.objects
+        assert one and two and one.keypoints is not None and two.keypoints is not None
+        np.testing.assert_array_equal(one.visibility, two.visibility)
+        np.testing.assert_allclose(one.keypoints, two.keypoints, atol=1e-6)
+    write_dataset("yolo", tmp_path / "yolo", POINTS, images, "--to")
+    line = (tmp_path / "yolo/labels/train/0.txt").read_text().splitlines()[0].split()
+    assert len(line) == 5 + 3 * 3 and line[-3:] == ["0", "0", "0"] and line[7] == "2"
+    data = (tmp_path / "yolo/data.yaml").read_text()
+    assert "kpt_shape:\n- 3\n- 3\n" in data and "flip_idx:\n- 0\n- 2\n- 1\n" in data
+
+
+def test_what_a_format_has_no_place_for_is_counted_and_nothing_at_all_is_refused(
+    tmp_path: Path,
+) -> None:
+    images = [image(n, Annotations(objects=figures(n))) for n in range(4)]
+    written = write_dataset("csv", tmp_path / "csv", POINTS, images, "--to")
+    assert "images whose keypoints are left out, for which it has no place: 4" in written.told
+    masked = [image(0, Annotations(mask=np.zeros(SIZE, np.uint8)))]
+    with pytest.raises(ConfigError, match="--to yolo: can't hold masks; choose coco or masks"):
+        write_dataset("yolo", tmp_path / "yolo", Facts(CLASSES), masked, "--to")
+    with pytest.raises(DataError, match="no image that can be read"):
+        write_dataset("yolo", tmp_path / "yolo", Facts(CLASSES), [], "--to")
+    labeled = [image(0, Annotations(label=0))]
+    with pytest.raises(DataError, match="the class 'a/b' can't be the name of a folder"):
+        write_dataset("yolo", tmp_path / "yolo", Facts(("a/b", "c")), labeled, "--to")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["csv"]
+
+
+def test_images_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+    names = [
+        "a/1.jpg",
+        "b/1.jpg",
+        "b/1.PNG",
+        "c.zip:d/1.jpg",
+        "A.jpg",
+        "a.jpg",
+        "record 5",
+        ".x.jpg",
+    ]
+    own = image(0, Annotations(objects=boxes(0)))
+    images = [own._replace(name=name) for name in names]
+    written = write_dataset("yolo", tmp_path / "out", Facts(CLASSES), images, "--to")
+    there = {path.name for path in (tmp_path / "out/images/train").iterdir()}
+    assert there == {
+        "1.jpg",
+        "b-1.jpg",
+        "1-2.PNG",
+        "d-1.jpg",
+        "A.jpg",
+        "a-2.jpg",
+        "record 5.jpg",
+        "x.jpg",
+    }
+    assert len(list((tmp_path / "out/labels/train").iterdir())) == len(names)
+    assert "images whose names are taken or unfit for a file, renamed: 5" in written.told
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turning_back_undoes_what_turns_a_photo_upright(orientation: int) -> None:
+    """A mark in the upright photo lies, turned back, where the stored file has it."""
+    upright = np.zeros((32, 32), np.uint8)
+    upright[4:9, 20:30] = 1
+    stored = np.array(_as_camera_stores(Image.fromarray(upright), orientation))
+    box = np.array([[4, 20, 9, 30]], np.float32) / 32
+    own = boxes(0, 1)._replace(boxes=box)
+    annotations = Annotations(objects=own, mask=upright)
+    turned = as_stored(image(0, annotations, orientation, (32, 32)), Facts(CLASSES)).annotations
+    assert turned.objects and turned.mask is not None
+    np.testing.assert_array_equal(turned.mask, stored)
+    rows, columns = np.nonzero(stored)
+    expected = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    np.testing.assert_allclose(turned.objects.boxes[0] * 32, expected, atol=1e-4)
+
+
+def _as_camera_stores(picture: Image.Image, orientation: int) -> Image.Image:
+    """Undo Exif's orientation as PIL's `exif_transpose` does it."""
+    transpose = Image.Transpose
+    undo = {
+        2: transpose.FLIP_LEFT_RIGHT,
+        3: transpose.ROTATE_180,
+        4: transpose.FLIP_TOP_BOTTOM,
+        5: transpose.TRANSPOSE,
+        6: transpose.ROTATE_90,
+        7: transpose.TRANSVERSE,
+        8: transpose.ROTATE_270,
+    }
+    return picture.transpose(undo[orientation]) if orientation in undo else picture
+
+
+def test_pixels_have_the_fewest_decimals_that_give_the_same_fractions() -> None:
+    random = np.random.default_rng(0)
+    for side, decimals in ((37, 2), (640, 1), (9999, 0), (12000, 3)):
+        pixels = np.round(random.uniform(0, side, 500), decimals)
+        fractions = (pixels / side).astype(np.float32)
+        found = to_pixels(fractions, np.array(side))
+        np.testing.assert_array_equal((found / side).astype(np.float32), fractions)
+        assert (np.abs(found - pixels) <= side * 2.0**-24).all()
+        if decimals < 3:
+            np.testing.assert_array_equal(found, pixels)
+
+
+def test_the_command_offers_every_format() -> None:
+    assert OFFERED == TARGETS
+    modules = {path.stem for path in Path(writers.__file__).parent.glob("*.py")}
+    assert set(TARGETS) <= modules
+
+
+def write_photos(root: Path) -> Path:
+    """LabelMe's files: three images with a cat, one of them damaged."""
+    root.mkdir()
+    shape = {"label": "cat", "points": [[1, 2], [20, 30.5]], "shape_type": "rectangle"}
+    for n in range(3):
+        content: Mapping[str, Any] = {
+            "shapes": [shape],
+            "imagePath": f"{n}.jpg",
+            "imageHeight": 37,
+            "imageWidth": 53,
+        }
+        (root / f"{n}.json").write_text(json.dumps(content))
+        (root / f"{n}.jpg").write_bytes(encode(noise(*SIZE, seed=n), "JPEG") if n != 1 else b"no")
+    return root
+
+
+def test_the_command_writes_a_folder_names_what_it_leaves_out_and_overwrites_nothing(
+    cvpipe: Cvpipe, tmp_path: Path
+) -> None:
+    photos, out = write_photos(tmp_path / "photos"), tmp_path / "out"
+    code, printed, err = cvpipe("data", "convert", photos, "--to", "coco", "--out", out, "--json")
+    assert code == 1, err
+    result = json.loads(printed)
+    assert result["images"] == {"train": 2} and result["format"] == "coco"
+    [left] = result["left_out"]
+    assert left["name"] == str(photos / "1.jpg") and "no JPEG, PNG" in left["reason"]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code, _, err = cvpipe("data", "convert", photos, "--to", "yolo", "--out", out)
+    assert code == 2 and "exists already; remove it, or choose another with --out" in err
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    pipeline = tmp_path / "cat.yaml"
+    base = ROOT / "pipelines/detection/digit_scenes_ssd.yaml"
+    pipeline.write_text(f"base: {base}\ndata: {{source: {{kind: labelme, path: {photos}}}}}\n")
+    linked = tmp_path / "linked"
+    code, printed, err = cvpipe(
+        "data", "convert", pipeline, "--to", "yolo", "--out", linked, "--link", "--hold-out"
+    )
+    assert code == 1 and "left out:" in printed, err
+    links = list((linked / "images").rglob("*.jpg"))
+    assert links and all(path.is_symlink() for path in links)
+    assert all(path.resolve().parent == photos.resolve() for path in links)
+    assert (
+        cvpipe("data", "convert", pipeline, "--to", "voc", "--out", out, "--task", "pose")[0] == 2
+    )
