@@ -4,7 +4,7 @@ accuracy, CPU time, size.
 Every network sees the same 6,000 images of 28×28 twice, with the same optimizer. Networks that were
 published for larger images are narrower here; the name of a row says the width. Families that are
 in benchmarks/results/canon.json already are left out, so a run that was stopped goes on; `--fresh`
-begins anew. All of it takes about 25 minutes of CPU time.
+begins anew. All of it takes about ten minutes of CPU time.
 """
 
 from __future__ import annotations

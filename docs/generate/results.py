@@ -232,7 +232,7 @@ def canon_depth() -> str:
         )
         for name in DEPTHS
     ]
-    head = ("Network", "Training loss, last half epoch", "Test accuracy", "CPU time")
+    head = ("Network", "Last training loss", "Test accuracy", "CPU time")
     return table(head, rows)
 
 
