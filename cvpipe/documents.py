@@ -16,6 +16,9 @@ table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #8884; }
 td { font-variant-numeric: tabular-nums; }
 img { max-width: 100%; background: white; border-radius: 4px; }
+.gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }
+figure { margin: 0; flex: 0 1 auto; max-width: 28rem; }
+figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; white-space: pre-line; }
 pre { overflow: auto; padding: 1rem; background: #8882; border-radius: 4px; }
 """
 
@@ -41,12 +44,18 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG file."""
+    """A PNG or JPEG file."""
 
     title: str
     name: str
-    """Its path from the document."""
+    """Its path from the document, which ends in .png or .jpg."""
     content: bytes
+
+
+class Gallery(NamedTuple):
+    """Pictures side by side, above their titles."""
+
+    pictures: Sequence[Picture]
 
 
 class Code(NamedTuple):
@@ -56,7 +65,7 @@ class Code(NamedTuple):
     text: str
 
 
-Block = Heading | Text | Table | Picture | Code
+Block = Heading | Text | Table | Picture | Gallery | Code
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
@@ -72,6 +81,9 @@ def to_markdown(blocks: Sequence[Block]) -> str:
                 lines += [*table(head, rows), ""]
             case Picture(title, name, _):
                 lines += [f"![{title}]({name})", ""]
+            case Gallery(pictures):
+                for title, name, _ in pictures:
+                    lines += [f"![{title}]({name})", "", title, ""]
             case Code(language, text):
                 lines += [f"```{language}", text, "```", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -90,7 +102,14 @@ def to_html(title: str, blocks: Sequence[Block]) -> str:
 
 def pictures_of(blocks: Sequence[Block]) -> Mapping[str, bytes]:
     """Return the files of a document's pictures by path."""
-    return {block.name: block.content for block in blocks if isinstance(block, Picture)}
+    found: dict[str, bytes] = {}
+    for block in blocks:
+        match block:
+            case Picture(_, name, content):
+                found[name] = content
+            case Gallery(pictures):
+                found |= {picture.name: picture.content for picture in pictures}
+    return found
 
 
 def _html(block: Block) -> str:
@@ -102,11 +121,23 @@ def _html(block: Block) -> str:
         case Table(head, rows):
             lines = [_row("th", head), *(_row("td", row) for row in rows)]
             return "<table>\n" + "\n".join(lines) + "\n</table>"
-        case Picture(title, _, content):
-            coded = base64.b64encode(content).decode("ascii")
-            return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{coded}">'
+        case Picture():
+            return _image(block)
+        case Gallery(pictures):
+            return '<div class="gallery">\n' + "\n".join(map(_figure, pictures)) + "\n</div>"
         case Code(_, text):
             return f"<pre>{html.escape(text)}</pre>"
+
+
+def _image(picture: Picture) -> str:
+    kind = "jpeg" if picture.name.endswith(".jpg") else "png"
+    coded = base64.b64encode(picture.content).decode("ascii")
+    return f'<img alt="{html.escape(picture.title)}" src="data:image/{kind};base64,{coded}">'
+
+
+def _figure(picture: Picture) -> str:
+    caption = html.escape(picture.title)
+    return f"<figure>{_image(picture)}<figcaption>{caption}</figcaption></figure>"
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cvpipe.config import Config
+from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import input_spec
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
@@ -26,6 +27,8 @@ Network = Callable[..., Tensors]
 Predict = Callable[..., Mapping[str, tf.Tensor]]
 # Callback that gets every batch and its predictions, for example to draw them.
 Watch = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
+# Batches of arrays, with "targets", "weight" and "index", and the answers to each.
+Answered = Iterator[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
 # Collective: maps this process's named arrays to those of all processes, in order.
 Exchange = Callable[[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]
 
@@ -39,6 +42,21 @@ class Evaluated(NamedTuple):
     """float32 [b]: 0 for unreadable examples and padding."""
     position: np.ndarray
     """int64 [b]: index of each example in the source."""
+
+
+class Subject(NamedTuple):
+    """A trained model or an artifact, and the split that it is evaluated on."""
+
+    source: Source
+    task: Task
+    config: Config
+    facts: Facts
+    answer: Callable[[Source, Quarantine], Answered]
+    """Answers all examples of a split, or of a part of it."""
+
+
+# Called before an evaluation begins; returns the callback for its batches.
+Begin = Callable[[Subject], Watch]
 
 
 def numbers(scores: Mapping[str, Any]) -> dict[str, int | float]:
@@ -171,11 +189,10 @@ def evaluate(
         DataError: more records are bad than the pipeline allows.
     """
     metrics = task.metrics()
+    answered = answer_images(predict, batches or batches_of(source, task, config, quarantine))
 
     def evaluated() -> Iterator[Evaluated]:
-        for batch in batches or batches_of(source, task, config, quarantine):
-            batch = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
-            predictions = ask(predict, batch["image"], batch["extent"])
+        for batch, predictions in answered:
             if watch:
                 watch(batch, predictions)
             yield Evaluated(predictions, batch["targets"], batch["weight"], batch["index"])
@@ -187,6 +204,28 @@ def evaluate(
     for own in each:
         metrics.update(own.predictions, own.targets, own.weight)
     return _result(metrics, quarantine)
+
+
+def answer_images(predict: Predict, batches: Iterable[Mapping[str, Any]]) -> Answered:
+    """Yield the batches of `batches_of` as arrays, and the answers of `make_predict`."""
+    for batch in batches:
+        arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+        yield arrays, ask(predict, arrays["image"], arrays["extent"])
+
+
+def answer_bytes(
+    answer: Predict, source: Source, task: Task, config: Config, quarantine: Quarantine
+) -> Answered:
+    """Yield a split's batches as arrays, with "bytes", and the answers of a serving signature.
+    Files that it can't read have weight 0.
+    """
+    size = batch_size_of(config)
+    for batch in encoded_batches(source, config, task.true_targets, size, task.targets):
+        arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+        predictions = ask(answer, batch["bytes"])
+        for index in arrays["index"][(arrays["weight"] > 0) & ~predictions["valid"]]:
+            quarantine.note(int(index))
+        yield {**arrays, "weight": arrays["weight"] * predictions["valid"]}, predictions
 
 
 def evaluate_each(
@@ -227,7 +266,13 @@ def joined(
 
 
 def evaluate_bytes(
-    answer: Predict, source: Source, task: Task, config: Config, *, quarantine: Quarantine
+    answer: Predict,
+    source: Source,
+    task: Task,
+    config: Config,
+    *,
+    quarantine: Quarantine,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Evaluate a serving signature, from image bytes to answers. `answer` takes string [B] and also
     returns "valid".
@@ -235,16 +280,10 @@ def evaluate_bytes(
     Returns and raises the same as `evaluate`.
     """
     metrics = task.metrics()
-    batches = encoded_batches(
-        source, config, task.true_targets, batch_size_of(config), task.targets
-    )
-    for batch in batches:
-        predictions = ask(answer, batch["bytes"])
-        weight = batch["weight"].numpy()
-        for index in batch["index"].numpy()[(weight > 0) & ~predictions["valid"]]:
-            quarantine.note(int(index))
-        targets = {name: value.numpy() for name, value in batch["targets"].items()}
-        metrics.update(predictions, targets, weight * predictions["valid"])
+    for batch, predictions in answer_bytes(answer, source, task, config, quarantine):
+        if watch:
+            watch(batch, predictions)
+        metrics.update(predictions, batch["targets"], batch["weight"])
     return _result(metrics, quarantine)
 
 

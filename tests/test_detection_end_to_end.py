@@ -22,12 +22,13 @@ from cvpipe.data.sources import open_splits
 from cvpipe.data.stream import encoded_batches, evaluation_batches, training_batches
 from cvpipe.evaluation import ask
 from cvpipe.export.about import read_about
-from cvpipe.export.export import export
+from cvpipe.export.export import export, export_members
 from cvpipe.export.score import evaluate_artifact
 from cvpipe.serving import rest
 from cvpipe.serving.models import load_servable
 from cvpipe.tasks import load_task
 from cvpipe.training.build import build_state
+from cvpipe.training.ensemble import find_members
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
 from cvpipe.training.sanity.case import SanityCase, some_examples, without_regularization
@@ -112,6 +113,23 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
     from_run, from_artifact = evaluate_run(copied), evaluate_artifact(exported, "test")
     for name in ("images", "objects", "ap", "ap50", "ar100"):
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-6), name
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("run", ["ssd"], indirect=True)
+def test_an_artifact_with_the_best_thresholds_answers_from_them_on(
+    run: Run, tmp_path: Path, gate_in_this_process: None
+) -> None:
+    result = export_members(find_members([run]), tmp_path, best_threshold=True)
+    about = read_about(tmp_path / "1")
+    assert about["thresholds"] == result["thresholds"]
+    [override] = result["thresholds"]
+    assert override.startswith("model.head.suppress.class_thresholds=")
+    limits = about["config"]["model"]["head"]["suppress"]["class_thresholds"]
+    scores = evaluate_artifact(tmp_path / "1", "test")
+    assert scores["ap"] == pytest.approx(about["measured"]["test"]["ap"], abs=1e-6)
+    for name, own in scores["best_thresholds"].items():
+        assert name not in limits or not own["threshold"] < limits[name] / 2
 
 
 def test_boxes_from_bytes_are_those_of_evaluation(run: Run, exported: Path) -> None:

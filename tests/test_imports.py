@@ -41,6 +41,7 @@ ORDER = [
     {"losses", "metrics"},
     {"tasks"},
     {"evaluation"},
+    {"mistakes"},
     {"explain", "synthesis"},
     {"training"},
     {"search", "baselines"},

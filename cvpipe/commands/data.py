@@ -23,7 +23,8 @@ def add(commands: Any) -> None:
         checks,
         "check",
         check,
-        "read all data once and report broken files, leaks between splits, sizes and classes",
+        "read all data once and report broken files, leaks between splits, near-duplicates, odd"
+        " images such as dark or blurry ones, sizes and classes",
     )
     add_pipeline(command)
     command.add_argument(
@@ -163,6 +164,7 @@ def check(options: argparse.Namespace) -> int:
     prepare_process(config)
     from cvpipe.data.check import check as check_splits
     from cvpipe.data.check_report import contact_sheet, summary, write_report
+    from cvpipe.data.check_sheet import write_sheet
     from cvpipe.data.sources import damaged_files, open_splits
     from cvpipe.pictures import load_pictures
     from cvpipe.tasks import load_task
@@ -182,6 +184,7 @@ def check(options: argparse.Namespace) -> int:
         else None
     )
     write_report(result, sheet, folder)
+    page = write_sheet(result, splits, folder)
     print_result(
         options,
         {**result, "folder": str(folder)},
@@ -189,6 +192,7 @@ def check(options: argparse.Namespace) -> int:
             *summary(result),
             *(f"damaged  {name}: restore it, or pack the data again" for name in result["damaged"]),
             f"report   {folder / 'report.md'}",
+            f"sheet    {page}",
         ],
     )
     return 0 if result["clean"] else 1

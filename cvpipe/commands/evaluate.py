@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from cvpipe.commands.command import (
     artifact_folder,
     class_lines,
     is_run,
+    own_folder,
     print_result,
     score_lines,
 )
+from cvpipe.errors import ConfigError
 from cvpipe.runtime import prepare_process
 from cvpipe.training.run import Run
 
@@ -30,6 +34,7 @@ def add(commands: Any) -> None:
         "cvpipe evaluate runs/digits",
         "cvpipe evaluate saved_models/digits --split validation",
         "cvpipe evaluate runs/a runs/b",
+        "cvpipe evaluate runs/digits --mistakes digits-mistakes",
     )
     parser.add_argument(
         "paths",
@@ -41,12 +46,35 @@ def add(commands: Any) -> None:
     add_snapshots(parser)
     parser.add_argument("--split", default="test", help="train, validation or test (default: test)")
     add_data_overrides(parser)
+    parser.add_argument(
+        "--mistakes",
+        metavar="DIR",
+        type=Path,
+        help=(
+            "also list all images, worst first, in DIR/mistakes.csv, and draw the worst in"
+            " DIR/mistakes.html, beside confused classes and scores by size and number of objects"
+        ),
+    )
+    parser.add_argument(
+        "--drawn",
+        metavar="N",
+        type=int,
+        default=200,
+        help="number of images on the page of --mistakes (default: %(default)s)",
+    )
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a run or an artifact on a split of its data."""
     run = Run(options.paths[0])
-    if len(options.paths) > 1 or options.snapshots:
+    together = len(options.paths) > 1 or options.snapshots
+    if options.mistakes:
+        if together:
+            raise ConfigError("--mistakes: give one run or artifact, without --snapshots")
+        if options.drawn < 0:
+            raise ConfigError(f"--drawn {options.drawn}: give 0 or more")
+        own_folder(options.mistakes, "mistakes.csv", "--mistakes")
+    if together:
         result, lines = _ensemble([Run(path) for path in options.paths], options)
     elif is_run(run.folder):
         result, lines = _run(run, options)
@@ -61,8 +89,32 @@ def _run(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], list[st
     from cvpipe.training.report import evaluate_run
 
     report = run.report(options.split)
-    scores = evaluate_run(run, options.split, options.overrides)
-    return {**scores, "run": str(run.folder), "report": str(report)}, [f"report  {report}"]
+    result, lines = _with_mistakes(
+        options, run.config.name, partial(evaluate_run, run, options.split, options.overrides)
+    )
+    return {**result, "run": str(run.folder), "report": str(report)}, [f"report  {report}", *lines]
+
+
+def _with_mistakes(
+    options: argparse.Namespace, name: str, score: Callable[..., dict[str, Any]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Evaluate, and write the list of mistakes if it is asked for. `score` takes a `Begin`."""
+    if not options.mistakes:
+        return score(), []
+    from cvpipe.evaluation import Subject, Watch
+    from cvpipe.mistakes.report import Mistakes
+
+    begun: list[Mistakes] = []
+
+    def begin(subject: Subject) -> Watch:
+        begun.append(Mistakes(subject))
+        return begun[0].watch
+
+    result = score(begin=begin)
+    title = f"{name}: mistakes on the {options.split} split"
+    listed = begun[0].write(options.mistakes, title, result, options.drawn)
+    told = f"mistakes  {listed['page']}: {listed['wrong']:,} of {listed['images']:,} images"
+    return {**result, "listed": listed}, [told]
 
 
 def _ensemble(runs: list[Run], options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -84,10 +136,10 @@ def _artifact(path: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
     from cvpipe.export.about import artifact_config
 
     folder = artifact_folder(path)
-    prepare_process(artifact_config(folder))
+    config = artifact_config(folder)
+    prepare_process(config)
     from cvpipe.export.score import evaluate_artifact
 
-    return {
-        **evaluate_artifact(folder, options.split, options.overrides),
-        "artifact": str(folder),
-    }, [f"artifact  {folder}"]
+    score = partial(evaluate_artifact, folder, options.split, options.overrides)
+    result, lines = _with_mistakes(options, config.name, score)
+    return {**result, "artifact": str(folder)}, [f"artifact  {folder}", *lines]

@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
         parser,
         "cvpipe export runs/digits",
         "cvpipe export runs/digits --to saved_models/digits --format litert",
+        "cvpipe export runs/objects --threshold best",
     )
     parser.add_argument(
         "runs",
@@ -66,6 +67,14 @@ def add(commands: Any) -> None:
             " takes prepared images; can be repeated"
         ),
     )
+    parser.add_argument(
+        "--threshold",
+        choices=["best"],
+        help=(
+            "leave out answers below the score of their class with the best F1 on the validation"
+            " split"
+        ),
+    )
 
 
 def export(options: argparse.Namespace) -> int:
@@ -80,10 +89,9 @@ def export(options: argparse.Namespace) -> int:
 
     members = find_members(runs, options.snapshots)
     if options.keras is not None:
-        if options.formats:
-            raise ConfigError(
-                f"--format {options.formats[0]}: goes with a SavedModel; leave --keras out"
-            )
+        if options.formats or options.threshold:
+            option = f"--format {options.formats[0]}" if options.formats else "--threshold best"
+            raise ConfigError(f"{option}: goes with a SavedModel; leave --keras out")
         return _export_keras(members, options)
     name = runs[0].config.name + ("-ensemble" if len(members) > 1 else "")
     result = export_members(
@@ -91,6 +99,7 @@ def export(options: argparse.Namespace) -> int:
         options.to or Path("saved_models") / name,
         options.overrides,
         tuple(dict.fromkeys(options.formats)),
+        best_threshold=options.threshold == "best",
     )
     checked = (
         f"checked: {result['images']} encoded images, with both loaders in a new process; largest"
@@ -105,6 +114,7 @@ def export(options: argparse.Namespace) -> int:
             f"precision costs: {cost['score']} {cost['exported']:.4f}, {cost['trained']:.4f} as"
             " trained"
         )
+    files += [f"threshold  {override}" for override in result["thresholds"]]
     print_result(options, result, [f"artifact  {result['artifact']}", checked, *files])
     return 0
 

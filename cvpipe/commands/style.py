@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         help="weight of the style against the content (default: %(default)g)",
     )
     parser.add_argument(
-        "--keep-color", action="store_true", help="keep the photo's colors, take the light alone"
+        "--keep-color", action="store_true", help="keep the photo's colors, change only brightness"
     )
     parser.add_argument(
         "--longest",
@@ -110,13 +110,13 @@ def style(options: argparse.Namespace) -> int:
     kind = "PNG" if options.to.suffix.lower() == ".png" else "JPEG"
     with atomic_write(options.to) as stream:
         Image.fromarray(pixels).save(stream, kind)
+    before, after = float(losses[0, 0]), float(losses[-1, 0])
     result = {
         "photo": options.photo and str(options.photo),
         "like": [str(file) for file in options.like],
-        "loss": [float(losses[0, 0]), float(losses[-1, 0])],
+        "loss": [before, after],
         "picture": str(options.to),
     }
-    before, after = result["loss"]
     print_result(
         options, result, [f"loss     {before:.3f} to {after:.3f}", f"picture  {options.to}"]
     )

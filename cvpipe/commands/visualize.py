@@ -26,14 +26,14 @@ class _Visualized(NamedTuple):
 
     network: keras.Model
     subject: Subject | None
-    """None where the task has no classes."""
+    """None if the task has no classes."""
     names: tuple[str, ...]
     prepare: Prepare
 
 
 class _Picture(NamedTuple):
     name: str
-    """Of the file, without its ending."""
+    """Name of the file, without extension."""
     pixels: np.ndarray
     """uint8 [H, W, C]."""
     about: dict[str, Any]
@@ -42,7 +42,7 @@ class _Picture(NamedTuple):
 def add(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(
-        commands, "visualize", visualize, "make images of what a network's units want"
+        commands, "visualize", visualize, "generate images that activate a network's units"
     )
     add_examples(
         parser,
@@ -63,26 +63,23 @@ def add(commands: Any) -> None:
         dest="labels",
         action="append",
         metavar="NAME",
-        help="an image with a high score of this class; can be repeated",
+        help="generate an image with a high score of this class; can be repeated",
     )
     wanted.add_argument(
         "--unit",
         dest="units",
         action="append",
         metavar="LAYER[:CHANNEL[:Y,X]]",
-        help="an image that activates a layer, a channel or a neuron most; can be repeated",
+        help="generate an image that activates a layer, channel or neuron; can be repeated",
     )
     wanted.add_argument(
-        "--dream",
-        metavar="IMAGE",
-        type=Path,
-        help="the image, with more of what --layer sees in it",
+        "--dream", metavar="IMAGE", type=Path, help="amplify in this image what --layer detects"
     )
     wanted.add_argument(
         "--invert",
         metavar="IMAGE",
         type=Path,
-        help="images with the features of this one in --layer",
+        help="generate images with the same features in --layer as this one",
     )
     parser.add_argument(
         "--layer",
@@ -95,8 +92,8 @@ def add(commands: Any) -> None:
         "--by",
         choices=("spectrum", "pixels"),
         default="spectrum",
-        help="for --class and --unit: change the image's spectrum, seen in random views, or its"
-        " pixels, blurred and clipped (default: %(default)s)",
+        help="for --class and --unit: optimize the image's spectrum, under random transformations,"
+        " or its pixels, with blur and clipping (default: %(default)s)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="steps of the ascent")
     parser.add_argument(
@@ -107,7 +104,7 @@ def add(commands: Any) -> None:
         help="for --dream: pixels of the picture's longer side, at most (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another one, another image (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="seed of the image (default: 0)"
     )
     parser.add_argument(
         "--to",
@@ -119,7 +116,7 @@ def add(commands: Any) -> None:
 
 
 def visualize(options: argparse.Namespace) -> int:
-    """Write pictures, and print what they are of."""
+    """Write pictures, and print their units and scores."""
     _check(options)
     seen = _load(options.run)
 
@@ -162,7 +159,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _load(name: str) -> _Visualized:
-    """Return the network of a run, or that of a package."""
+    """Return the network of a run or of a package."""
     from cvpipe.training.run import Run
 
     if not Path(name).exists() and "/" not in name:

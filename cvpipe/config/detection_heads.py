@@ -27,6 +27,10 @@ class Suppress(Section):
     Average precision needs a low threshold; for display, choose a higher one. Requests to an
     exported model can override it.
     """
+    class_thresholds: dict[str, Probability] = Field(default={})
+    """Lowest score of some classes, by name, beside score_threshold; `cvpipe export --threshold
+    best` sets those with the best F1. Requests can't lower them.
+    """
     iou_threshold: Probability = 0.5
     """IoU from which the worse of two boxes is dropped. Requests can override it."""
     max_detections: Count = 100
@@ -35,6 +39,20 @@ class Suppress(Section):
     """Number of highest scores per image, over all boxes and classes, that enter suppression;
     bounds time and memory.
     """
+
+    @model_validator(mode="after")
+    def _thresholds_that_hold(self) -> Suppress:
+        if self.kind == "soft" and self.class_thresholds:
+            raise ValueError(
+                "class_thresholds don't go with kind: soft, which lowers scores after them; use"
+                " classwise or agnostic"
+            )
+        return self
+
+    def __hash__(self) -> int:
+        # TensorFlow hashes the configuration where a traced function has it as an argument, and
+        # pydantic can't hash a dictionary.
+        return hash(self.model_dump_json())
 
 
 class BoxHead(Section):

@@ -2,13 +2,14 @@
 
 Dimensions: N examples of all splits together.
 
-Takes about 40 bytes of memory per example, for images of any size. An example whose annotations
-don't fit its image counts as broken.
+Takes about 120 bytes of memory per example, for images of any size, and 1 KiB in a temporary file.
+An example whose annotations don't fit its image counts as broken.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from cvpipe.data.decode import decode_image
 from cvpipe.data.example import Example
 from cvpipe.data.file_kind import file_kind
 from cvpipe.data.guard import readable_or_zeros
+from cvpipe.data.look_alikes import SIDE, near_duplicates
+from cvpipe.data.odd_images import find_odd, measure_image
 from cvpipe.data.quarantine import why_unreadable
 from cvpipe.data.sources.source import Source
 from cvpipe.data.stream import PARALLEL, prefetch
@@ -55,9 +58,14 @@ def check(
         "leaks", "contradictions", "repeated": lists of groups of records with the same content,
             each a list of {"split", "record", "class"}. The records of leaks are in several splits,
             those of contradictions in several classes.
+        "near_duplicates": a list of {"records": two of them, "across_splits", "difference"}, those
+            across splits first; records with the same content count once.
+        "odd": by kind of `odd_images.MEANINGS`, a list of records. These two have a "position" in
+            their split, too.
     """
     examples = sum(map(len, splits.values()))
     digests = np.zeros([examples, 2], np.int64)
+    looks = _Looks(examples)
     found: dict[str, Any] = {}
     broken: list[dict[str, str]] = []
     first = 0
@@ -68,6 +76,7 @@ def check(
             readable = batch["readable"]
             stop = start + len(readable)
             digests[first + start : first + stop] = batch["digest"]
+            looks.add(first + start, batch)
             sizes.append(batch["size"][readable])
             kinds.update(kind.decode() for kind in batch["kind"][readable])
             unreadable += (start + np.flatnonzero(~readable)).tolist()
@@ -87,12 +96,62 @@ def check(
         }
         first += len(source)
     groups = _groups(digests, splits)
+    near, odd = looks.findings(digests)
+    pairs: list[dict[str, Any]] = []
+    for first, second, difference in near:
+        one, other = _placed(first, splits), _placed(second, splits)
+        pairs.append(
+            {
+                "records": [one, other],
+                "across_splits": one["split"] != other["split"],
+                "difference": round(difference, 4),
+            }
+        )
     return {
         "clean": not (broken or groups[LEAKS] or groups[CONTRADICTIONS]),
         "splits": found,
         "broken": broken,
         **groups,
+        "near_duplicates": sorted(pairs, key=lambda pair: not pair["across_splits"]),
+        "odd": {
+            kind: [_placed(position, splits) for position in positions.tolist()]
+            for kind, positions in odd.items()
+        },
     }
+
+
+class _Looks:
+    """Thumbnails, in a temporary file, sharpness and sizes of all readable examples."""
+
+    def __init__(self, examples: int):
+        # The map keeps the file open, which has no name any more.
+        with tempfile.TemporaryFile() as file:
+            shape = (max(examples, 1), SIDE, SIDE)
+            self._thumbnails: np.ndarray = np.memmap(file, np.uint8, "w+", shape=shape)
+        self._sharpness = np.zeros(examples, np.float32)
+        self._sizes = np.zeros((examples, 2), np.int32)
+        self._readable = np.zeros(examples, bool)
+
+    def add(self, first: int, batch: Mapping[str, np.ndarray]) -> None:
+        """Add a batch whose first example has this position in all splits together."""
+        place = slice(first, first + len(batch["readable"]))
+        self._thumbnails[place] = batch["thumbnail"]
+        self._sharpness[place] = batch["sharpness"]
+        self._sizes[place] = batch["size"]
+        self._readable[place] = batch["readable"]
+
+    def findings(
+        self, digests: np.ndarray
+    ) -> tuple[list[tuple[int, int, float]], dict[str, np.ndarray]]:
+        """Return near-duplicates, positions and difference of each pair, and odd images by kind;
+        of several examples with the same digest, int64 [N, 2], the first is compared.
+        """
+        different = np.sort(np.unique(digests, axis=0, return_index=True)[1])
+        different = different[self._readable[different]]
+        pairs = near_duplicates(self._thumbnails, different)
+        readable = np.flatnonzero(self._readable)
+        odd = find_odd(self._thumbnails, self._sharpness, self._sizes, readable)
+        return list(zip(*(column.tolist() for column in pairs), strict=True)), odd
 
 
 def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -108,6 +167,7 @@ def _measured(source: Source, channels: int) -> Iterator[tuple[int, dict[str, np
         digest, kind = tf.numpy_function(_look_at, [content], [tf.int64, tf.string])
         return {
             **measure(example),
+            **measure_image(image),
             "size": tf.shape(image)[:2],
             "digest": tf.ensure_shape(digest, [2]),
             "kind": tf.ensure_shape(kind, []),
@@ -196,3 +256,13 @@ def _record(position: int, splits: Mapping[str, Source]) -> dict[str, str]:
             }
         position -= len(source)
     raise IndexError(position)
+
+
+def _placed(position: int, splits: Mapping[str, Source]) -> dict[str, Any]:
+    """Return `_record`, and the example's position in its split."""
+    record = _record(position, splits)
+    for name, source in splits.items():
+        if name == record["split"]:
+            break
+        position -= len(source)
+    return {**record, "position": position}

@@ -1,4 +1,6 @@
-"""Files of `cvpipe data check`: report.md, broken.jsonl, duplicates.jsonl, contact_sheet.png."""
+"""Files of `cvpipe data check`: report.md, contact_sheet.png, and a JSON object a line for what is
+broken, has or nearly has the same content, or is odd.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 
 from cvpipe.config import Config
 from cvpipe.data.check import CONTRADICTIONS, LEAKS, REPEATED
+from cvpipe.data.odd_images import MEANINGS as ODD_MEANINGS
 from cvpipe.data.prepare import restore_pixels
 from cvpipe.data.sources.source import Source
 from cvpipe.data.statistics import evenly_spaced
@@ -73,13 +76,19 @@ def summary(result: Mapping[str, Any]) -> list[str]:
     )
     for kind, meaning in MEANINGS.items():
         title, _, explanation = meaning.partition(": ")
-        groups = [
-            " = ".join(
-                f"{record['record']} ({record['split']}, {record['class']})" for record in group
-            )
-            for group in result[kind]
-        ]
+        groups = [" = ".join(map(_named, group)) for group in result[kind]]
         lines += _titled(f"{title}: {len(groups)} ({explanation})", groups)
+    pairs = result["near_duplicates"]
+    across = sum(pair["across_splits"] for pair in pairs)
+    explanation = f"{across} across splits; look at the sheet, and keep such images in one split"
+    lines += _titled(
+        f"near-duplicates: {len(pairs)} ({explanation})",
+        [" ~ ".join(map(_named, pair["records"])) for pair in pairs],
+    )
+    for kind, meaning in ODD_MEANINGS.items():
+        if found := result["odd"][kind]:
+            title, _, explanation = meaning.partition(": ")
+            lines += _titled(f"{title}: {len(found)} ({explanation})", list(map(_named, found)))
     lines.append("clean" if result["clean"] else "not clean")
     # Bytes of a file name that aren't UTF-8 can't be printed.
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
@@ -92,7 +101,13 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
     """
     content = try_to_draw("contact sheet", partial(to_png, sheet)) if sheet else None
     groups = [{"kind": kind, "records": group} for kind in MEANINGS for group in result[kind]]
-    for name, rows in (("broken", result["broken"]), ("duplicates", groups)):
+    odd = [{"kind": kind, **record} for kind, found in result["odd"].items() for record in found]
+    for name, rows in (
+        ("broken", result["broken"]),
+        ("duplicates", groups),
+        ("near_duplicates", result["near_duplicates"]),
+        ("odd", odd),
+    ):
         (folder / f"{name}.jsonl").write_text(
             "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
         )
@@ -111,7 +126,8 @@ def write_report(result: Mapping[str, Any], sheet: Figure | None, folder: Path) 
         "",
         (
             "All broken records are in broken.jsonl, all that have the same content in"
-            " duplicates.jsonl."
+            " duplicates.jsonl, all that nearly have in near_duplicates.jsonl, and odd ones in"
+            " odd.jsonl. sheet.html shows them."
         ),
     ]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -189,3 +205,7 @@ def _titled(title: str, items: Sequence[str]) -> list[str]:
     """Return a title and the first few items; nothing if there are no items."""
     more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return [title, *(f"  {item}" for item in items[:SHOWN]), *more] if items else []
+
+
+def _named(record: Mapping[str, Any]) -> str:
+    return f"{record['record']} ({record['split']}, {record['class']})"

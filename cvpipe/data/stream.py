@@ -224,6 +224,15 @@ def plain_images(
     return prefetch(loaded.ignore_errors().batch(batch_size)).as_numpy_iterator()
 
 
+def read_original(source: Source, index: int, channels: int) -> np.ndarray:
+    """Return an example's image at its own size, upright: uint8 [H, W, `channels`]. Fails on a file
+    that can't be read.
+    """
+    example = source.read(tf.constant(index, tf.int64))
+    pixels: np.ndarray = _decoded(example, channels)["image"].numpy()
+    return pixels
+
+
 def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Prefetch at most two batches, without autotuning.
 

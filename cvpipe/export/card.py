@@ -94,6 +94,12 @@ def _scores(about: Mapping[str, Any]) -> list[str]:
             f" {number(cost['trained'])} in the precision of training.",
             "",
         ]
+    if about["thresholds"]:
+        lines += [
+            "Answers below the threshold of their class with the best F1 on the validation split"
+            " are left out, also in these scores.",
+            "",
+        ]
     return [
         *lines,
         f"At export, {gate['images']} inputs were run in a fresh process and compared with"

@@ -41,13 +41,14 @@ def measure_cost(
     Returns:
         The cost, and the scores of `predict` by split.
     """
-    before = reported.get(SPLIT) or _scores(trained.predict, trained, known)
-    after = _scores(predict, trained, known)
+    before = reported.get(SPLIT) or scores_of(trained.predict, trained, known)
+    after = scores_of(predict, trained, known)
     best = trained.task.best_by.score
     return Cost(best, before[best], after[best]), {SPLIT: after}
 
 
-def _scores(predict: Predict, trained: Trained, known: KnownData) -> dict[str, float]:
+def scores_of(predict: Predict, trained: Trained, known: KnownData) -> dict[str, float]:
+    """Return the scores of a prediction function on the test split."""
     config = trained.config
     source = open_split(config, SPLIT, known)
     quarantine = Quarantine(source, SPLIT, config.data.max_bad_share)

@@ -14,13 +14,15 @@ from typing import Any
 
 from cvpipe import __version__
 from cvpipe.atomic_write import flush_tree
-from cvpipe.data.known_splits import open_known_splits
+from cvpipe.data.facts import KnownData
+from cvpipe.data.known_splits import open_known_splits, open_split
+from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source
-from cvpipe.errors import UserError
-from cvpipe.evaluation import Predict, make_predict
+from cvpipe.errors import ConfigError, UserError
+from cvpipe.evaluation import Predict, evaluate, make_predict
 from cvpipe.export.about import ABOUT
 from cvpipe.export.card import write_card
-from cvpipe.export.cost import measure_cost
+from cvpipe.export.cost import SPLIT, measure_cost, scores_of
 from cvpipe.export.describe import describe_signatures
 from cvpipe.export.explained import map_fields, with_maps
 from cvpipe.export.formats.write import check_formats, write_formats
@@ -35,6 +37,8 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.ensemble import Member, find_members, load_ensemble
 from cvpipe.training.run import Run
 from cvpipe.training.trained import Trained
+
+VALIDATION = "validation"
 
 
 def export(
@@ -68,9 +72,18 @@ def export_members(
     folder: Path,
     overrides: Sequence[str] = (),
     formats: Sequence[str] = (),
+    best_threshold: bool = False,
 ) -> dict[str, Any]:
     """Export one model, or an ensemble, as the next version in a model's folder. Returns and raises
     the same as `export`.
+
+    Args:
+        best_threshold: True to leave out answers below the threshold with the best F1 on the
+            validation split; "thresholds" of the result has the overrides that do so.
+
+    Raises:
+        ConfigError: a best threshold is asked for, but answers have none, or there is no validation
+            split.
     """
     if (folder / "saved_model.pb").exists():
         raise UserError(
@@ -83,6 +96,10 @@ def export_members(
     answers = {**trained.task.answers, **map_fields(trained.config)}
     trained = trained._replace(task=dataclasses.replace(trained.task, answers=answers))
     check_formats(formats, trained.task, trained.config)
+    chosen: tuple[str, ...] = ()
+    if best_threshold:
+        chosen = _best_thresholds(trained, known)
+        trained = load_ensemble(members, (*overrides, *chosen))
     # Held-out images first; training images are used if there are too few.
     splits = [name for name in ("test", "validation", "train") if name in known["examples"]]
     # Answers are only compared, not scored, so any split may be used.
@@ -94,10 +111,13 @@ def export_members(
         task, config = trained.task, trained.config
         checked, predict = _write_checked(unchecked, trained, sources)
         files = write_formats(unchecked, formats, predict, sources, task, config)
-        reported = _measured(members)
+        # Scores of a report are those without thresholds.
+        reported = {} if chosen else _measured(members)
         scores, cost = reported, None
         if predict is not trained.predict:
             cost, scores = measure_cost(trained, predict, known, reported)
+        elif chosen:
+            scores = {SPLIT: scores_of(predict, trained, known)}
         about = {
             "cvpipe": __version__,
             "config": config.to_json(),
@@ -105,6 +125,7 @@ def export_members(
             "gate": checked,
             "formats": files,
             "precision": cost and cost._asdict(),
+            "thresholds": list(chosen),
             "measured": scores,
             "versions": members[0].run.versions,
             "trained_on": known,
@@ -131,8 +152,29 @@ def export_members(
     finally:
         shutil.rmtree(unchecked, ignore_errors=True)
     artifact = str(folder / str(version))
-    more = {"formats": files, "precision": about["precision"]}
+    more = {"formats": files, "precision": about["precision"], "thresholds": list(chosen)}
     return {"artifact": artifact, "version": version, **checked, **more}
+
+
+def _best_thresholds(trained: Trained, known: KnownData) -> tuple[str, ...]:
+    """Return the overrides with which the model answers with the best F1 on the validation split,
+    which is not used for anything else that is reported.
+    """
+    config, task = trained.config, trained.task
+    if task.best_thresholds is None:
+        raise ConfigError(
+            f"--threshold best: answers of task: {config.task} have no threshold; leave it out"
+        )
+    if VALIDATION not in known["examples"]:
+        raise ConfigError(
+            "--threshold best: the run has no validation split to find it on; set"
+            " model.head.suppress.class_thresholds with --set instead"
+        )
+    source = open_split(config, VALIDATION, known)
+    quarantine = Quarantine(source, VALIDATION, config.data.max_bad_share)
+    return task.best_thresholds(
+        evaluate(trained.predict, source, task, config, quarantine=quarantine)
+    )
 
 
 def _write_checked(

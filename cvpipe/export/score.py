@@ -9,17 +9,21 @@ from typing import Any
 from cvpipe.config_file import with_data
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
-from cvpipe.evaluation import evaluate_bytes
+from cvpipe.data.sources import Source
+from cvpipe.evaluation import Answered, Begin, Subject, answer_bytes, evaluate_bytes
 from cvpipe.export.about import read_about
 from cvpipe.export.artifact import open_artifact
 from cvpipe.tasks import load_task
 
 
-def evaluate_artifact(folder: Path, split: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def evaluate_artifact(
+    folder: Path, split: str, overrides: Sequence[str] = (), begin: Begin | None = None
+) -> dict[str, Any]:
     """Evaluate an artifact on a split of its data set.
 
     Args:
         overrides: `data.key=value` each, for example the path of the data.
+        begin: called before the evaluation; returns a callback for batches and answers.
 
     Returns:
         The result of `evaluation.evaluate_bytes`, and "split".
@@ -29,4 +33,10 @@ def evaluate_artifact(folder: Path, split: str, overrides: Sequence[str] = ()) -
     source = open_split(config, split, read_about(folder)["trained_on"])
     quarantine = Quarantine(source, split, config.data.max_bad_share)
     task = load_task(config, artifact.facts)
-    return {**evaluate_bytes(artifact, source, task, config, quarantine=quarantine), "split": split}
+
+    def answer(part: Source, quarantine: Quarantine) -> Answered:
+        return answer_bytes(artifact, part, task, config, quarantine)
+
+    watch = begin(Subject(source, task, config, artifact.facts, answer)) if begin else None
+    scores = evaluate_bytes(artifact, source, task, config, quarantine=quarantine, watch=watch)
+    return {**scores, "split": split}

@@ -81,7 +81,7 @@ def random_features(width: float = 1.0, seed: int = 0, pooling: Pooling = "max")
     for name in LAYERS:
         units = max(round(STAGES[int(name[5]) - 1][0] * width), 1)
         kernel = random.normal(0, np.sqrt(2 / (9 * channels)), (3, 3, channels, units))
-        weights[f"{name}/kernel"] = np.float32(kernel)
+        weights[f"{name}/kernel"] = kernel.astype(np.float32)
         weights[f"{name}/bias"] = np.zeros([units], np.float32)
         channels = units
     return Features(weights, pooling)

@@ -46,7 +46,7 @@ def style_targets(loss: PerceptualLoss) -> StyleTargets:
         else random_features(width=loss.features_width)
     )
     each = [grams_of(features, read_style(style), loss.style_layers) for style in loss.styles]
-    grams = {
+    grams: dict[str, np.ndarray] = {
         layer: np.concatenate([own[layer].numpy() for own in each]) for layer in loss.style_layers
     }
     return StyleTargets(features, grams)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cvpipe.metrics.detection_coco import CocoTables
-from cvpipe.metrics.detection_errors import count_errors
+from cvpipe.metrics.detection_errors import best_thresholds, count_errors
 from cvpipe.metrics.detection_rows import Detections, GroundTruth, Pairs, joined, rows_of
 from cvpipe.metrics.detection_voc import voc_ap
 from cvpipe.metrics.shares import class_shares
@@ -85,7 +85,8 @@ class DetectionMetrics:
             fractions of these objects and of the detections with at least `score_threshold`;
             precision_recall {"iou": 0.5, "recall": 101 numbers, "precision": 101 means over the
             classes, "per_class": {name: 101 numbers}}; errors {"score_threshold" and the counts of
-            `count_errors`}.
+            `count_errors`}; best_thresholds {name: {threshold, f1, precision, recall}}, the score
+            threshold of each class with the best F1 at an IoU of 0.5.
         """
         detections, objects, pairs = (
             joined(kind, rows)
@@ -124,6 +125,14 @@ class DetectionMetrics:
             "errors": {
                 "score_threshold": self.score_threshold,
                 **count_errors(detections, objects, pairs, self.score_threshold),
+            },
+            "best_thresholds": {
+                name: own._asdict()
+                for name, own in zip(
+                    self.classes,
+                    best_thresholds(detections, objects, pairs, len(self.classes)),
+                    strict=True,
+                )
             },
         }
 

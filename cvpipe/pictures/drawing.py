@@ -30,7 +30,7 @@ from cvpipe.geometry.masks import palette
 log = logging.getLogger(__name__)
 
 # Colors that people with any kind of color vision can tell apart (Okabe and Ito 2008).
-RIGHT, WRONG, TRUTH = "#0072b2", "#d55e00", "#8c959f"
+RIGHT, WRONG, MISSED, TRUTH = "#0072b2", "#d55e00", "#cc79a7", "#8c959f"
 # Sizes in points, and the least width of a photo in a grid, in inches.
 TITLE, LABEL, PANEL = 9, 8, 1.8
 # Fonts with Chinese, Japanese or Korean letters, which matplotlib's own lacks.
@@ -372,6 +372,34 @@ def curves(rows: Sequence[dict[str, Any]], score: str) -> Figure:
     return figure
 
 
+def curves_together(rows: Mapping[str, Sequence[dict[str, Any]]], score: str) -> Figure:
+    """Training loss and validation score over epochs, a line for each run, from the lines of
+    metrics.jsonl by run.
+    """
+    figure = Figure(figsize=(9, 3.5 + 0.2 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for n, (name, own) in enumerate(rows.items()):
+        trained = [row for row in own if row["split"] == "train" and "loss" in row]
+        scored = [row for row in own if score in row]
+        color = f"C{n % 10}"
+        left.plot(
+            [row["epoch"] for row in trained],
+            [row["loss"] for row in trained],
+            color=color,
+            label=legend_name(name),
+        )
+        right.plot(
+            [row["epoch"] for row in scored],
+            [row[score] for row in scored],
+            color=color,
+            marker=".",
+        )
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel=f"validation {score}")
+    figure.legend(loc="outside lower left", fontsize=TITLE)
+    return figure
+
+
 def _panels(figure: Figure, rows: int, columns: int) -> np.ndarray:
     """Return rows × columns of empty axes without frames, object [rows, columns]."""
     # Without ticks from the start: matplotlib measures even those of axes that are off.
@@ -426,6 +454,14 @@ def to_png(figure: Figure, dpi: float = 100) -> bytes:
     content = io.BytesIO()
     with one_warning_of_fonts():
         figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()
+
+
+def to_jpeg(figure: Figure, dpi: float = 100) -> bytes:
+    """Render a figure as the content of a JPEG file, for photos in documents of many."""
+    content = io.BytesIO()
+    with one_warning_of_fonts():
+        figure.savefig(content, format="jpeg", dpi=dpi, pil_kwargs={"quality": 85})
     return content.getvalue()
 
 

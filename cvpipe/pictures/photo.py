@@ -35,9 +35,17 @@ def color_of(number: int) -> Color:
     return colorsys.hsv_to_rgb(0.6 + 0.618034 * number % 1, 0.9, 0.7)
 
 
+def rgb(color: str) -> Color:
+    """Return a color written as #rrggbb."""
+    return tuple(int(color[n : n + 2], 16) / 255 for n in (1, 3, 5))
+
+
 @one_warning_of_fonts()
-def show_photo(pixels: np.ndarray, legend: Sequence[Entry]) -> tuple[Figure, Axes]:
-    """Show an image uint8 [H, W, C], gray or RGB, above a legend.
+def show_photo(
+    pixels: np.ndarray, legend: Sequence[Entry], most: int = MOST
+) -> tuple[Figure, Axes]:
+    """Show an image uint8 [H, W, C], gray or RGB, above a legend. Photos whose longer side has more
+    than `most` pixels are reduced.
 
     Returns:
         The figure, and its axes, whose coordinates are the image's pixels: the center of the first
@@ -45,7 +53,7 @@ def show_photo(pixels: np.ndarray, legend: Sequence[Entry]) -> tuple[Figure, Axe
     """
     height, width = pixels.shape[:2]
     longest = max(height, width)
-    scale = MOST / longest if longest > MOST else max(LEAST // longest, 1)
+    scale = most / longest if longest > most else max(LEAST // longest, 1)
     height, width = max(round(scale * height), 1), max(round(scale * width), 1)
     figure = Figure(dpi=DPI)
     # matplotlib's canvases have no types.

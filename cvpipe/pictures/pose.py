@@ -69,7 +69,7 @@ def draw_answers(
         extent = predictions["image_size"][n]
         points = _placed(predictions["keypoints"][n] / extent, extent, size, config)
         shown = predictions["scores"][n] >= DRAWN_SCORE
-        _draw(axes, points, shown, shown, facts, drawing.RIGHT)
+        draw_points(axes, points, shown, shown, facts, drawing.RIGHT)
     return figure
 
 
@@ -98,7 +98,7 @@ def draw_answer(
     ]
     figure, axes = show_photo(pixels, legend)
     points = np.array([[point["y"], point["x"]] for point in answer["keypoints"]])
-    _draw(axes, points, shown, shown, facts, drawing.RIGHT)
+    draw_points(axes, points, shown, shown, facts, drawing.RIGHT)
     y, x = points[shown].T - 0.5
     axes.scatter(x, y, s=16, c=[color_of(int(n)) for n in np.flatnonzero(shown)], zorder=4)
     return figure
@@ -115,10 +115,10 @@ def _draw_truth(
 ) -> None:
     points = _placed(targets["keypoints"][n], targets["extent"][n], size, config)
     visibility = targets["visibility"][n]
-    _draw(axes, points, visibility > 0, visibility > 1, facts, color)
+    draw_points(axes, points, visibility > 0, visibility > 1, facts, color)
 
 
-def _draw(
+def draw_points(
     axes: Axes, points: np.ndarray, shown: np.ndarray, filled: np.ndarray, facts: Facts, color: str
 ) -> None:
     """Draw those points, float [P, 2] in pixels, that are `shown`, and lines between them."""

@@ -145,6 +145,10 @@ class Task:
     """Fields of the targets of `truth` whose sizes vary, which are padded."""
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     """Serving-time options by name."""
+    best_thresholds: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
+    """Maps scores of evaluation to overrides of keys, as of --set, with which the artifact leaves
+    out what is below the threshold with the best F1; None if answers have no threshold.
+    """
     combine: Callable[[Tensors], Tensors] | None = None
     """Combines the outputs of M networks or of M views of an image, [M, B, …]; None if the task
     can't combine them.

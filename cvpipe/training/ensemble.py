@@ -30,6 +30,7 @@ ANSWERED = (
     "export.target",
     "export.batch_sizes",
     "export.batching",
+    "model.head.suppress.class_thresholds",
     "export.explain",
 )
 

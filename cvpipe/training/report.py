@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from cvpipe.config.optimizer import Lbfgs
 from cvpipe.data.known_splits import open_split
 from cvpipe.data.quarantine import Quarantine
+from cvpipe.data.sources import Source
 from cvpipe.documents import (
     Block,
     Code,
@@ -25,7 +27,16 @@ from cvpipe.documents import (
     to_markdown,
 )
 from cvpipe.errors import counted
-from cvpipe.evaluation import evaluate, numbers
+from cvpipe.evaluation import (
+    Answered,
+    Begin,
+    Subject,
+    Watch,
+    answer_images,
+    batches_of,
+    evaluate,
+    numbers,
+)
 from cvpipe.json_files import write_json
 from cvpipe.markdown import number
 from cvpipe.metrics.shares import one_sided
@@ -35,7 +46,7 @@ from cvpipe.training.checkpoints import read_checkpoint
 from cvpipe.training.run import Run
 from cvpipe.training.schedules import last_step_of
 from cvpipe.training.shown_examples import ShownExamples, draw_evaluation
-from cvpipe.training.trained import load
+from cvpipe.training.trained import Trained, load
 
 log = logging.getLogger(__name__)
 CAPTIONS = {
@@ -46,10 +57,16 @@ CAPTIONS = {
 }
 
 
-def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -> dict[str, Any]:
+def evaluate_run(
+    run: Run, split: str = "test", overrides: Sequence[str] = (), begin: Begin | None = None
+) -> dict[str, Any]:
     """Evaluate the checkpoint that would be exported on one split, and write the report.
 
     If training is not finished, the log and the report say so.
+
+    Args:
+        overrides: `data.key=value` each, for example the path of the data.
+        begin: called before the evaluation; returns a callback for batches and answers.
 
     Returns:
         The result of `evaluation.evaluate`, and "split".
@@ -59,13 +76,16 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
     quarantine = Quarantine(source, split, trained.config.data.max_bad_share, run.quarantine_file)
     pictures = load_pictures(trained.config, trained.facts)
     shown = ShownExamples(pictures) if pictures else None
+    watches: list[Watch] = [shown.watch] if shown else []
+    if begin:
+        watches.append(begin(_subject(trained, source)))
+
+    def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+        for each in watches:
+            each(batch, predictions)
+
     scores = evaluate(
-        trained.predict,
-        source,
-        trained.task,
-        trained.config,
-        quarantine=quarantine,
-        watch=shown.watch if shown else None,
+        trained.predict, source, trained.task, trained.config, quarantine=quarantine, watch=watch
     )
     score = trained.task.best_by.score
     figures: dict[str, Figure | None] = {}
@@ -80,6 +100,14 @@ def evaluate_run(run: Run, split: str = "test", overrides: Sequence[str] = ()) -
     drawn = {name: figure for name, figure in figures.items() if figure}
     write_report(run, split, len(source), scores, drawn)
     return {**scores, "split": split}
+
+
+def _subject(trained: Trained, source: Source) -> Subject:
+    def answer(part: Source, quarantine: Quarantine) -> Answered:
+        batches = batches_of(part, trained.task, trained.config, quarantine)
+        return answer_images(trained.predict, batches)
+
+    return Subject(source, trained.task, trained.config, trained.facts, answer)
 
 
 def write_report(

@@ -265,11 +265,11 @@ class Run:
         )
 
     def _check_same(self, config: Config, known: KnownData) -> None:
-        before, now = _flat(self.config.to_json()), _flat(config.to_json())
+        before, now = flat(self.config.to_json()), flat(config.to_json())
         changed = [
             key
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not _is_place(key)
+            if before.get(key) != now.get(key) and not is_place(key)
         ]
         if changed == ["train.epochs"] and now["train.epochs"] > before["train.epochs"]:
             self._check_can_be_longer(config, before["train.epochs"])
@@ -323,18 +323,19 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _is_place(key: str) -> bool:
+def is_place(key: str) -> bool:
     """Return True if a key is a path of the data. Digests tell whether the data is the same."""
     return key.startswith("data.source.") and key.rpartition(".")[2] in ("path", "root", "data_dir")
 
 
-def _flat(value: Any, at: str = "") -> dict[str, Any]:
+def flat(value: Any, at: str = "") -> dict[str, Any]:
+    """Return the leaves of a configuration by their keys, such as "train.epochs"."""
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         value = {str(position): item for position, item in enumerate(value)}
     if isinstance(value, dict):
         return {
             key: leaf
             for name, item in value.items()
-            for key, leaf in _flat(item, f"{at}.{name}" if at else name).items()
+            for key, leaf in flat(item, f"{at}.{name}" if at else name).items()
         }
     return {at: value}

@@ -341,7 +341,10 @@ def test_the_command_writes_its_folder_and_exits_with_0_when_clean(
         "broken.jsonl",
         "contact_sheet.png",
         "duplicates.jsonl",
+        "near_duplicates.jsonl",
+        "odd.jsonl",
         "report.md",
+        "sheet.html",
     ]
 
 
@@ -362,7 +365,7 @@ def test_the_command_exits_with_1_when_something_is_wrong_and_changes_no_file(
         assert (
             code == 1
             and "leaks: 1 (the same image in several splits" in out
-            and out.splitlines()[-2] == "not clean"
+            and out.splitlines()[-3] == "not clean"
         )
     assert (tmp_path / "digits-check" / "contact_sheet.png").exists()
     assert {file: file.read_bytes() for file in photos.rglob("*.jpg")} == before

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import pkgutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -18,8 +20,19 @@ from cvpipe.config import Config
 from cvpipe.data.quarantine import Quarantine
 from cvpipe.data.sources import Source, open_splits
 from cvpipe.data.stream import training_batches
-from cvpipe.evaluation import Predict, ask, batches_of, make_predict
+from cvpipe.errors import ConfigError
+from cvpipe.evaluation import (
+    Answered,
+    Predict,
+    Subject,
+    answer_images,
+    ask,
+    batches_of,
+    evaluate,
+    make_predict,
+)
 from cvpipe.export.compare import difference
+from cvpipe.mistakes.report import Mistakes
 from cvpipe.tasks import load_task
 from cvpipe.tasks.task import Networks, Task
 from cvpipe.training.step import step_seed
@@ -225,3 +238,23 @@ def test_what_marks_the_best_checkpoint_is_among_the_scores(case: Case) -> None:
     score = metrics.result()[best_by.score]
     # Errors have no upper bound, and training images may have nothing to find.
     assert np.isnan(score) or 0 <= score <= (1 if best_by.direction == "max" else np.inf)
+
+
+def test_a_task_lists_its_mistakes_or_says_that_it_cant(case: Case, tmp_path: Path) -> None:
+    def answer(part: Source, quarantine: Quarantine) -> Answered:
+        return answer_images(case.predict, batches_of(part, case.task, case.config, quarantine))
+
+    part = case.source.subset(np.arange(3))
+    subject = Subject(part, case.task, case.config, part.facts, answer)
+    if importlib.util.find_spec(f"cvpipe.mistakes.{case.config.task}") is None:
+        with pytest.raises(ConfigError, match="its mistakes can't be listed"):
+            Mistakes(subject)
+        return
+    mistakes = Mistakes(subject)
+    quarantine = Quarantine(part, "train", 0.0)
+    scores = evaluate(
+        case.predict, part, case.task, case.config, quarantine=quarantine, watch=mistakes.watch
+    )
+    assert mistakes.write(tmp_path, "title", scores, drawn=2)["images"] == 3
+    page = (tmp_path / "mistakes.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 2

@@ -266,6 +266,39 @@ def test_thresholds_are_options_of_a_request() -> None:
     assert int(none["count"][0]) == 0
 
 
+def test_only_classes_with_a_threshold_lose_answers_below_it() -> None:
+    targets = batch_of_one(config_of("ssd"))
+    outputs = right_outputs(config_of("ssd"), targets)
+    # The softmax of an object's class falls to e² / (1 + e² + 2 / e²) or so, about 0.9.
+    outputs["logits"] /= 8
+    low = detection.answer(outputs, config_of("ssd"), CLASSES, targets["extent"])
+    count = int(low["count"][0])
+    names, scores = low["class_names"].numpy()[0, :count], low["scores"].numpy()[0, :count]
+    [override] = detection.threshold_overrides(
+        {
+            "best_thresholds": {
+                "größe": {"threshold": float(scores.max()) + 0.01},
+                "dog": {"threshold": 0.0},
+                "cat": {"threshold": float("nan")},
+            }
+        }
+    )
+    config = config_of("ssd", override)
+    found = detection.answer(outputs, config, CLASSES, targets["extent"])
+    left = names != "größe".encode()
+    assert 0 < left.sum() < count
+    np.testing.assert_array_equal(found["scores"][0, : left.sum()], scores[left])
+    assert "größe".encode() not in found["class_names"].numpy()[0]
+
+
+def test_a_threshold_of_an_unknown_class_is_an_error() -> None:
+    config = config_of("ssd", "model.head.suppress.class_thresholds={cow: 0.5}")
+    with pytest.raises(ConfigError, match="no class 'cow'; .*known: cat, dog"):
+        load_task(config, Facts(CLASSES))
+    with pytest.raises(ConfigError, match="don't go with kind: soft"):
+        config_of("ssd", "model.head.suppress={kind: soft, class_thresholds: {cat: 0.5}}")
+
+
 def test_an_answer_is_a_list_of_objects_in_plain_json() -> None:
     config = config_of("yolo_v3")
     targets = batch_of_one(config)
@@ -320,7 +353,8 @@ def test_several_detectors_cant_be_combined() -> None:
         (["loss.kind=yolo"], "choose multibox or focal"),
         (
             ["data.source={kind: digits}"],
-            "'data.source': kind: digits is for task: classification, not for task: detection;"
+            "'data.source': kind: digits is for task: classification or style, not for task:"
+            " detection;"
             " known: 'digit_scenes', 'voc', 'coco', 'yolo', ",
         ),
         (
@@ -359,7 +393,7 @@ def test_several_detectors_cant_be_combined() -> None:
         ),
         (
             ["task=classification"],
-            "'model.head' is for task: detection, pose or segmentation, not for task:"
+            "'model.head' is for task: detection, pose, segmentation or anomaly, not for task:"
             " classification;",
         ),
         (

@@ -43,7 +43,7 @@ loss:
     - {{name: glass, file: {STYLES / "glass.jpg"}, size: 48}}
     - {{name: swirls, file: {STYLES / "swirls.jpg"}, size: 48}}
 optimizer: {{kind: adam, learning_rate: 0.01}}
-train: {{epochs: 4, batch_size: 2, pictures: false, evaluate_every: 4}}
+train: {{epochs: 4, batch_size: 2, pictures: false, evaluate_every: 2}}
 """
 
 

@@ -5,6 +5,9 @@ Dimensions: B images, M target slots, S answer slots.
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +20,7 @@ from cvpipe.config.detection_heads import Ssd, YoloV1, YoloV2
 from cvpipe.data.facts import Facts
 from cvpipe.data.prepare import place_boxes, restore_boxes
 from cvpipe.data.sources import Example
+from cvpipe.errors import ConfigError, suggest
 from cvpipe.fields import Field
 from cvpipe.geometry.boxes import center_inside, clip, has_area
 from cvpipe.geometry.suppression import suppress
@@ -49,8 +53,18 @@ ANSWERS = {
 
 
 def make_task(config: Detection, facts: Facts) -> Task:
-    """Create the detection task."""
+    """Create the detection task.
+
+    Raises:
+        ConfigError: a threshold is that of an unknown class.
+    """
     names = facts.class_names
+    for name in config.model.head.suppress.class_thresholds:
+        if name not in names:
+            raise ConfigError(
+                f"model.head.suppress.class_thresholds: the data has no class '{name}';"
+                f" {suggest(name, names)}"
+            )
 
     def predict(
         networks: Networks, image: tf.Tensor, extent: tf.Tensor | None = None, **options: tf.Tensor
@@ -66,6 +80,7 @@ def make_task(config: Detection, facts: Facts) -> Task:
         metrics=lambda: DetectionMetrics(names),
         best_by=BestBy("ap50"),
         options=options_of(config),
+        best_thresholds=threshold_overrides,
         imitate=mean_squares,
         class_scores=partial(class_scores, config=config),
     )
@@ -173,6 +188,16 @@ def options_of(config: Detection) -> dict[str, Option]:
     }
 
 
+def threshold_overrides(scores: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the override that sets the best threshold of each class that has one."""
+    found = {
+        name: round(own["threshold"], 6)
+        for name, own in scores["best_thresholds"].items()
+        if not math.isnan(own["threshold"])
+    }
+    return (f"model.head.suppress.class_thresholds={json.dumps(found, ensure_ascii=False)}",)
+
+
 def answer(
     outputs: Tensors,
     config: Detection,
@@ -205,9 +230,13 @@ def answer(
     shown = clip(whole)
     is_answer = has_area(shown * pixels) & center_inside(whole)
     chosen = config.model.head.suppress
+    is_answer = is_answer[..., tf.newaxis]
+    if chosen.class_thresholds:
+        lowest = [chosen.class_thresholds.get(name, 0.0) for name in class_names]
+        is_answer &= scores >= tf.constant(lowest, scores.dtype)
     found = suppress(
         shown,
-        tf.where(is_answer[..., tf.newaxis], scores, 0),
+        tf.where(is_answer, scores, 0),
         kind=chosen.kind,
         slots=chosen.max_detections,
         candidates=chosen.candidates,

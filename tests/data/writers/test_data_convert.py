@@ -152,7 +152,7 @@ def test_labels_are_the_same_when_read_again(target: str, tmp_path: Path) -> Non
         one, two = own.annotations.label, other.annotations.label
         assert one is not None and two is not None
         assert CLASSES[one] == known.class_names[two]
-    assert any("numbered by their letters" in text for text in written.told)
+    assert any("alphabetical order" in text for text in written.told)
 
 
 @pytest.mark.parametrize("kind", ["boxes", *soaked("labels")])

@@ -1,0 +1,195 @@
+"""Near-duplicates among many images: re-encoded, resized, brightened or slightly cropped copies.
+
+Each image is a gray thumbnail. The lowest frequencies of its cosine transform find the images that
+may be the same, by a k-d tree; two candidates are then aligned and compared in detail. Time and
+memory grow about linearly with the number of images.
+
+Dimensions: N images, P pairs, S = SIDE.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+SIDE = 32
+"""Side of a thumbnail in pixels."""
+NEIGHBORS = 6
+"""Candidates of each image."""
+MOST_DIFFERENT = 0.2
+"""Largest difference of near-duplicates. Photos of different things differ by 0.6 or more."""
+MOST_RELATIVE = 0.15
+"""Largest share of the median difference between an image and its candidates: where all images
+resemble each other, as silhouettes of trousers do, near-duplicates stand out from them.
+"""
+FREQUENCIES = 16
+LEAST_CONTRAST = 1.0
+"""Standard deviation of the gray values, of 255, below which images are blank."""
+STEPS = 5
+BLOCK = 2048
+BORDER = 2
+
+
+class Pairs(NamedTuple):
+    """Near-duplicates, the most alike first."""
+
+    first: np.ndarray
+    """int64 [P], below `second`."""
+    second: np.ndarray
+    """int64 [P]."""
+    difference: np.ndarray
+    """float64 [P]: 1 − the correlation of the aligned thumbnails, in [0, MOST_DIFFERENT]."""
+
+
+def near_duplicates(thumbnails: np.ndarray, chosen: np.ndarray) -> Pairs:
+    """Return the pairs of near-duplicates.
+
+    Args:
+        thumbnails: uint8 [N, S, S], gray, perhaps of a memory-mapped file.
+        chosen: int64 [n], ascending: the images to compare. Of copies to the last bit, choose one.
+            Blank images resemble none.
+    """
+    shown = chosen[_contrasts(thumbnails, chosen) >= LEAST_CONTRAST]
+    candidates = _candidates(_spectra(thumbnails, shown))
+    if not len(candidates):
+        none = np.zeros(0, np.int64)
+        return Pairs(none, none, np.zeros(0))
+    pairs = shown[candidates]
+    blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
+    difference = np.concatenate(
+        [_differences(thumbnails[own[:, 0]], thumbnails[own[:, 1]]) for own in blocks]
+    )
+    usual = _medians(pairs, difference, len(thumbnails))
+    is_near = (difference <= MOST_DIFFERENT) & (
+        difference <= MOST_RELATIVE * usual[pairs].min(axis=1)
+    )
+    near = np.flatnonzero(is_near)
+    near = near[np.argsort(difference[near], kind="stable")]
+    return Pairs(pairs[near, 0], pairs[near, 1], difference[near])
+
+
+def _contrasts(thumbnails: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    parts = (chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK))
+    each = (thumbnails[part].std(axis=(1, 2)) for part in parts)
+    return np.concatenate([np.zeros(0), *each])
+
+
+def _candidates(spectra: np.ndarray) -> np.ndarray:
+    """Return pairs of images whose spectra are neighbors, int64 [P, 2], each once."""
+    neighbors = min(NEIGHBORS, len(spectra) - 1)
+    if neighbors < 1:
+        return np.zeros((0, 2), np.int64)
+    near = cKDTree(spectra).query(spectra, k=neighbors + 1)[1]
+    own = np.repeat(np.arange(len(spectra)), neighbors + 1)
+    pairs = np.sort(np.stack([own, near.reshape(-1)], axis=1), axis=1)
+    # An image is its own nearest neighbor, or one of several that are the same.
+    unique: np.ndarray = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+    return unique
+
+
+def _spectra(thumbnails: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return the lowest frequencies of normalized thumbnails, float32 [n, FREQUENCIES]."""
+    place, wave = np.arange(SIDE), np.arange(SIDE)[:, np.newaxis]
+    cosines = np.cos(np.pi * (2 * place + 1) * wave / (2 * SIDE))
+    order = sorted((y + x, y, x) for y in range(8) for x in range(8) if y + x)[:FREQUENCIES]
+    rows, columns = [y for _, y, _ in order], [x for *_, x in order]
+    spectra = np.zeros((len(shown), FREQUENCIES), np.float32)
+    for start in range(0, len(shown), BLOCK):
+        block = _normalized(thumbnails[shown[start : start + BLOCK]].astype(np.float64))
+        spectrum = cosines[:8] @ block @ cosines[:8].T / SIDE**2
+        spectra[start : start + BLOCK] = spectrum[:, rows, columns]
+    return spectra
+
+
+def _medians(pairs: np.ndarray, difference: np.ndarray, images: int) -> np.ndarray:
+    """Return the median difference of each image to its candidates, float64 [images]; infinity
+    where there are fewer than three, which say nothing about the others.
+    """
+    image, own = pairs.T.reshape(-1), np.tile(difference, 2)
+    order = np.lexsort((own, image))
+    image, own = image[order], own[order]
+    first = np.searchsorted(image, np.arange(images))
+    count = np.bincount(image, minlength=images)
+    middle = np.minimum(first + count // 2, len(own) - 1)
+    return np.where(count >= 3, own[middle], np.inf)
+
+
+def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return 1 − the correlation of pairs of thumbnails, uint8 [P, S, S], after the first is moved
+    and scaled to fit the second (Lucas and Kanade 1981): float64 [P].
+
+    The lower of two correlations counts: of the thumbnails, and of their details.
+    """
+    one, other = (_normalized(own.astype(np.float64)) for own in (first, second))
+    moves = np.zeros((len(one), 4))
+    for _ in range(STEPS):
+        moves = np.clip(moves + _better(_moved(one, moves), other), -0.25, 0.25)
+    one, other = _softened(_moved(one, moves)), _softened(other)
+    return 1 - np.minimum(_correlation(one, other), _correlation(_details(one), _details(other)))
+
+
+def _better(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the change of moves that brings one closer to the other, float64 [P, 4]."""
+    grid = np.linspace(-1, 1, SIDE)
+    by_row, by_column = (own * (SIDE - 1) / 2 for own in np.gradient(one, axis=(1, 2)))
+    slopes = np.stack([by_row, by_row * grid[:, np.newaxis], by_column, by_column * grid], axis=-1)
+    slopes = _inner(slopes).reshape(len(one), -1, 4)
+    left = _inner(other - one).reshape(len(one), -1, 1)
+    across = slopes.transpose(0, 2, 1)
+    # A little of the identity keeps images without edges where they are.
+    square = across @ slopes + 1e-3 * SIDE**2 * np.eye(4)
+    change: np.ndarray = np.linalg.solve(square, across @ left)[..., 0]
+    return change
+
+
+def _moved(images: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Move and scale images [P, S, S] by rows and columns, bilinearly, and normalize them again.
+
+    Args:
+        moves: float64 [P, 4], shift and growth of rows and of columns, in half sides.
+    """
+    grid = np.linspace(-1, 1, SIDE)
+    weights = []
+    for shift, growth in (moves[:, :2].T, moves[:, 2:].T):
+        place = (grid * (1 + growth[:, np.newaxis]) + shift[:, np.newaxis] + 1) / 2 * (SIDE - 1)
+        place = np.clip(place, 0, SIDE - 1)
+        # A bilinear weight for every pixel: 1 at its place, 0 a pixel away.
+        weights.append(np.maximum(1 - np.abs(place[..., np.newaxis] - np.arange(SIDE)), 0))
+    rows, columns = weights
+    return _normalized(rows @ images @ columns.transpose(0, 2, 1))
+
+
+def _normalized(images: np.ndarray) -> np.ndarray:
+    images = images - images.mean(axis=(1, 2), keepdims=True)
+    return images / (images.std(axis=(1, 2), keepdims=True) + 1e-6)
+
+
+def _softened(images: np.ndarray) -> np.ndarray:
+    """Blur by 1 2 1: resizing blurs, too, and one image may have been resized more often."""
+    around = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = around[:, :-2] + 2 * around[:, 1:-1] + around[:, 2:]
+    blurred: np.ndarray = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+    return blurred
+
+
+def _details(images: np.ndarray) -> np.ndarray:
+    """Return the differences from the means of 5 × 5 pixels."""
+    around = np.pad(images, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(around, (5, 5), axis=(1, 2))
+    details: np.ndarray = images - windows.mean(axis=(3, 4))
+    return details
+
+
+def _inner(images: np.ndarray) -> np.ndarray:
+    """Cut off the border, which moves in and out of the image."""
+    return images[:, BORDER:-BORDER, BORDER:-BORDER]
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    one, other = (_inner(own) for own in (one, other))
+    one, other = (own - own.mean(axis=(1, 2), keepdims=True) for own in (one, other))
+    spread = np.sqrt((one**2).sum(axis=(1, 2)) * (other**2).sum(axis=(1, 2)))
+    correlation: np.ndarray = (one * other).sum(axis=(1, 2)) / np.maximum(spread, 1e-9)
+    return correlation

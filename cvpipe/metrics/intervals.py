@@ -1,0 +1,64 @@
+"""Intervals and tests of scores that are means over images, by resampling.
+
+Dimensions: M models, N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+RESAMPLES, FLIPS = 2000, 9999
+LEVEL = 0.95
+VALUES = 2_000_000
+"""Random numbers that are drawn at once, which bounds memory."""
+
+
+def bootstrap(scores: np.ndarray) -> np.ndarray:
+    """Return the means of the same random choices of images for all models (Efron 1979): float64
+    [M, RESAMPLES], the same for the same N.
+
+    Args:
+        scores: float64 [M, N], at least one image.
+    """
+    random, count = np.random.default_rng(0), scores.shape[1]
+    means = [
+        scores[:, random.integers(0, count, (size, count))].mean(axis=2)
+        for size in _blocks(RESAMPLES, count * len(scores))
+    ]
+    return np.concatenate(means, axis=1)
+
+
+def interval(means: np.ndarray) -> tuple[float, float]:
+    """Return the percentiles of resampled means that hold LEVEL of them between them."""
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def paired_test(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the probability of a mean difference at least as large as that of two models' scores
+    on the same images, if each image's difference could as well have the other sign (Fisher 1935):
+    two-sided, by FLIPS random choices of signs.
+
+    Args:
+        first, second: float64 [N].
+    """
+    random, differences = np.random.default_rng(0), second - first
+    # Images without a difference change no sum.
+    differences = differences[differences != 0]
+    if not len(differences):
+        return 1.0
+    observed = abs(differences.sum()) - 1e-9
+    larger = 0
+    for size in _blocks(FLIPS, len(differences)):
+        signs = 2.0 * random.integers(0, 2, (size, len(differences))) - 1
+        larger += int((np.abs(signs @ differences) >= observed).sum())
+    # The observed signs are one of the choices.
+    return (larger + 1) / (FLIPS + 1)
+
+
+def _blocks(total: int, width: int) -> Iterator[int]:
+    size = max(VALUES // max(width, 1), 1)
+    for start in range(0, total, size):
+        yield min(size, total - start)

@@ -1,0 +1,93 @@
+"""Mistakes of answers: judged, counted and drawn by one file per task.
+
+Dimensions: N examples.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cvpipe.config import Config
+from cvpipe.data.facts import Facts
+from cvpipe.documents import Table
+from cvpipe.errors import ConfigError
+
+Arrays = Mapping[str, np.ndarray]
+Cell = str | int | float
+LONGEST = 480
+"""Pixels of the longer side of a photo on the page: it may hold hundreds."""
+
+
+class Verdict(NamedTuple):
+    """An example's answer, judged."""
+
+    mistakes: int
+    """Number of mistakes; 0 for a right answer."""
+    cost: float
+    """Tells bad answers from worse ones, whatever their number of mistakes; at least 0."""
+    score: float
+    """The share of the answer that is right, in [0, 1]; nan if there is nothing to be right."""
+    cells: Mapping[str, Cell]
+    """Facts about the answer, by column of a table; the same columns for all examples."""
+    doubt: float | None = None
+    """Tells labels that are likely to be wrong from those that are not, if the model hasn't learned
+    from them; None if the cost does.
+    """
+
+
+class Finding(NamedTuple):
+    """Something about all answers together."""
+
+    title: str
+    text: str
+    table: Table | None = None
+    figure: Figure | None = None
+
+
+class Review(Protocol):
+    """Judges the answers of a task. `add` comes first, the rest once all examples are added."""
+
+    def add(self, predictions: Arrays, targets: Arrays) -> None:
+        """Add a batch of readable examples, [N, …] each."""
+        ...
+
+    def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
+        """Return the groups of a batch's examples for which scores are measured apart: N names, for
+        each way to group them.
+        """
+        ...
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict on each example, in the order in which they were added."""
+        ...
+
+    def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
+        """Return tables and figures, given the scores of the task's metrics."""
+        ...
+
+    def draw(self, pixels: np.ndarray, predictions: Arrays, targets: Arrays) -> Figure:
+        """Draw one image uint8 [H, W, C], at its own size, with its answer and its truth, [1, …]
+        each.
+        """
+        ...
+
+
+def load_review(config: Config, facts: Facts) -> Review:
+    """Return a new review of the pipeline's task.
+
+    Raises:
+        ConfigError: the task has no file here.
+    """
+    name = f"cvpipe.mistakes.{config.task}"
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(
+            f"task: {config.task}: its mistakes can't be listed; leave --mistakes out"
+        )
+    review: Review = importlib.import_module(name).make_review(config, facts)
+    return review

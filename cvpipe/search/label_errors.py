@@ -1,0 +1,125 @@
+"""Labels that are likely to be wrong, by the answers of models that haven't learned from them.
+
+The runs of a cross-validation hold out another part each; together they answer each image once.
+Files: label_errors.csv, label_errors.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvpipe.atomic_write import atomic_write
+from cvpipe.config.data import Fold
+from cvpipe.documents import Block, Gallery, Heading, Picture, Text, to_html
+from cvpipe.errors import ConfigError, counted
+from cvpipe.evaluation import Subject, Watch
+from cvpipe.mistakes import Verdict, load_review
+from cvpipe.mistakes.report import caption, draw_examples, to_csv
+from cvpipe.training.report import evaluate_run
+from cvpipe.training.run import Run
+
+CSV, PAGE = "label_errors.csv", "label_errors.html"
+SPLIT = "validation"
+
+
+def label_errors(
+    runs: Sequence[Run], folder: Path, drawn: int, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Rank the images of a cross-validation by the doubt about their labels, and write the files.
+
+    Args:
+        runs: one of each fold.
+        folder: an existing folder.
+        drawn: number of images on the page.
+        overrides: `data.key=value` each, for example the path of the data.
+
+    Returns:
+        "images", "table" and "page" (files), and "first", the names of the first 20.
+
+    Raises:
+        ConfigError: the runs are not those of all folds of one cross-validation.
+    """
+    _check_folds(runs)
+    review, subjects = load_review(runs[0].config, runs[0].facts), list[Subject]()
+    # Of each verdict: the run, and the position in its validation split.
+    places: list[tuple[int, int]] = []
+
+    def begin(subject: Subject) -> Watch:
+        subjects.append(subject)
+        own = len(subjects) - 1
+
+        def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+            readable = batch["weight"] > 0
+            if readable.any():
+                answers = {name: value[readable] for name, value in predictions.items()}
+                targets = {name: value[readable] for name, value in batch["targets"].items()}
+                review.add(answers, targets)
+                places.extend((own, int(index)) for index in batch["index"][readable])
+
+        return watch
+
+    for run in runs:
+        evaluate_run(run, SPLIT, overrides, begin)
+    verdicts = review.verdicts()
+    order = sorted(range(len(verdicts)), key=lambda n: (-_doubt(verdicts[n]), places[n]))
+    ranked, placed = [verdicts[n] for n in order], [places[n] for n in order]
+    names = [subjects[own].source.name(index) for own, index in placed]
+    with atomic_write(folder / CSV) as stream:
+        stream.write(to_csv(names, ranked).encode("utf-8", "backslashreplace"))
+    pictures: dict[int, Picture] = {}
+    for own, subject in enumerate(subjects):
+        chosen = [n for n, (run_number, _) in enumerate(placed[:drawn]) if run_number == own]
+        if chosen:
+            index = np.array([placed[n][1] for n in chosen])
+            captions = [caption(n, names[n], ranked[n]) for n in chosen]
+            found = draw_examples(subject, review, index, captions)
+            pictures |= {chosen[place]: picture for place, picture in found.items()}
+    blocks: list[Block] = [
+        Heading(1, "Labels that are likely to be wrong"),
+        Text(
+            f"{counted(len(ranked), 'image')}, each answered by a model that hasn't learned from"
+            f" it, the most doubtful labels first. All are in {CSV}; {len(pictures):,} are shown."
+        ),
+        Gallery([pictures[n] for n in sorted(pictures)]),
+    ]
+    with atomic_write(folder / PAGE) as stream:
+        page = to_html("Labels that are likely to be wrong", blocks)
+        stream.write(page.encode("utf-8", "backslashreplace"))
+    files = {"table": str(folder / CSV), "page": str(folder / PAGE)}
+    return {"images": len(ranked), **files, "first": names[:20]}
+
+
+def _doubt(verdict: Verdict) -> float:
+    return verdict.cost if verdict.doubt is None else verdict.doubt
+
+
+def _check_folds(runs: Sequence[Run]) -> None:
+    folds: list[Fold] = []
+    for run in runs:
+        if run.config.data.fold is None:
+            raise ConfigError(
+                f"{run.folder}: no run of a cross-validation, which cvpipe sweep PIPELINE.yaml"
+                " --folds 5 makes"
+            )
+        folds.append(run.config.data.fold)
+    of = folds[0].of
+    if sorted((fold.of, fold.index) for fold in folds) != [(of, index) for index in range(of)]:
+        raise ConfigError(
+            f"{runs[0].folder}: give one run of each of its {of} folds, such as"
+            f" {runs[0].folder.parent}/fold-*"
+        )
+    first = runs[0].config.to_json()
+    for run in runs[1:]:
+        config = run.config.to_json()
+        for key in ("task", "prepare"):
+            if config[key] != first[key]:
+                raise ConfigError(
+                    f"{run.folder}: its configuration differs from that of {runs[0].folder} in"
+                    f" '{key}'; give the runs of one trial"
+                )
+        if run.known["digests"].get("test") != runs[0].known["digests"].get("test"):
+            raise ConfigError(f"{run.folder}: has other data than {runs[0].folder}")

@@ -1,0 +1,140 @@
+"""Guards the verdicts: mistakes are counted, and worse ones cost more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cvpipe.data.facts import Facts
+from cvpipe.geometry.masks import IGNORED
+from cvpipe.mistakes.classification import ClassificationReview
+from cvpipe.mistakes.detection import DetectionReview
+from cvpipe.mistakes.findings import count_group
+from cvpipe.mistakes.localization import LocalizationReview
+from cvpipe.mistakes.pose import PoseReview
+from cvpipe.mistakes.segmentation import SegmentationReview
+
+BOX, BESIDE, FAR = [0, 0, 40, 40], [0, 20, 40, 60], [60, 60, 100, 100]
+
+
+def test_a_sure_wrong_class_costs_most_and_a_sure_right_one_least() -> None:
+    review = ClassificationReview(["cat", "dog"])
+    probabilities = np.float32([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.9, 0.1]])
+    review.add({"probabilities": probabilities}, {"label": np.array([1, 1, 0, 0])})
+    verdicts = review.verdicts()
+    assert [own.mistakes for own in verdicts] == [1, 1, 0, 0]
+    assert verdicts[0].cost > verdicts[1].cost and verdicts[2].cost > verdicts[3].cost
+    assert verdicts[0].cells["label"] == "dog" and verdicts[0].cells["answer"] == "cat"
+    confused, limits = review.findings({"confusion_matrix": [[2, 0], [2, 0]]})
+    assert confused.table and confused.table.rows == [["dog", "cat", "2", "100.0%"]]
+    assert limits.table and len(limits.table.rows) == 2
+
+
+def detected(objects: list[tuple[Any, int]], answers: list[tuple[Any, int, float]]) -> Any:
+    """Answers and targets of one image of 100 pixels, with room for four of each."""
+    boxes, truths = np.zeros((1, 4, 4), np.float32), np.zeros((1, 4, 4), np.float32)
+    labels, ids = np.full((1, 4), -1), np.full((1, 4), -1)
+    scores = np.zeros((1, 4), np.float32)
+    for n, (box, label) in enumerate(objects):
+        truths[0, n], labels[0, n] = np.array(box) / 100, label
+    for n, (box, label, score) in enumerate(answers):
+        boxes[0, n], ids[0, n], scores[0, n] = box, label, score
+    size = np.array([[100, 100]])
+    predictions = {"boxes": boxes, "class_ids": ids, "scores": scores, "image_size": size}
+    targets = {"boxes": truths, "labels": labels, "crowd": np.zeros((1, 4), bool)}
+    return {**predictions, "count": np.array([len(answers)])}, targets
+
+
+IMAGES = [
+    detected([(BOX, 0)], [(BOX, 0, 0.9)]),
+    detected([(BOX, 0)], [(BOX, 0, 0.8), (FAR, 0, 0.85)]),
+    detected([(BOX, 0), (FAR, 1)], [(BOX, 1, 0.7)]),
+    detected([], [(FAR, 1, 0.05)]),
+]
+
+
+def test_of_detection_wrong_answers_and_missed_objects_are_mistakes() -> None:
+    review = DetectionReview(["cat", "dog"])
+    for image in IMAGES:
+        review.add(*image)
+    verdicts = review.verdicts()
+    assert [own.mistakes for own in verdicts] == [0, 1, 2, 0]
+    np.testing.assert_allclose([own.cost for own in verdicts], [0, 0.85, 1.7, 0], rtol=1e-6)
+    assert verdicts[2].cells["wrong_by"] == "class 1" and verdicts[2].cells["missed"] == 1
+    confused, sizes, limits = review.findings({})
+    assert confused.table
+    assert ["cat", "dog", "1", "33.3%"] in confused.table.rows
+    assert ["nothing", "cat", "1", "100.0%"] in confused.table.rows
+    assert ["dog", "nothing", "1", "100.0%"] in confused.table.rows
+    assert sizes.table and sizes.table.rows == [["32–64 px", "4", "0.5000"]]
+    # No answer of "dog" is right, so that its threshold is unknown.
+    assert limits.table and limits.table.rows[1][1] == "–"
+
+
+def test_of_detection_each_kind_of_box_has_its_color() -> None:
+    review = DetectionReview(["cat", "dog"])
+    for image in IMAGES:
+        review.add(*image)
+    review.verdicts()
+    figure = review.draw(np.zeros((100, 100, 3), np.uint8), *IMAGES[2])
+    [axes], [legend] = figure.axes, figure.legends
+    assert [text.get_text().strip() for text in axes.texts] == ["dog", "dog 70%, is cat"]
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["wrong", "missed"]
+
+
+def test_of_segmentation_padding_and_ignored_pixels_are_no_mistakes() -> None:
+    review = SegmentationReview(["land", "water"])
+    truth = np.full((2, 4, 6), IGNORED, np.uint8)
+    truth[0, :4, :4] = [[0, 0, 1, 1]] * 4
+    truth[0, 3] = IGNORED
+    truth[1] = 1
+    answer = np.full((2, 5, 6), IGNORED, np.uint8)
+    answer[0, :4, :4] = [[0, 0, 1, 1]] * 4
+    answer[1, :4] = [[0, 0, 0, 1, 1, 1]] * 4
+    size = np.array([[4, 4], [4, 6]])
+    review.add({"mask": answer, "image_size": size}, {"mask": truth})
+    right, wrong = review.verdicts()
+    assert (right.mistakes, right.cost, right.score) == (0, 0, 1)
+    # The half of the water that is found, and land where there is none.
+    assert (wrong.mistakes, wrong.cost, wrong.score) == (12, 0.75, 0.25)
+    assert wrong.cells["worst_class"] == "land"
+    shown = review.groups({}, {"mask": truth})
+    assert shown == {"classes in the image": ["2", "1"]}
+
+
+def test_of_localization_class_and_box_are_a_mistake_each() -> None:
+    review = LocalizationReview(["cat", "dog"])
+    predictions = {
+        "class_id": np.array([0, 1, 1, 0]),
+        "probability": np.float32([0.9, 0.8, 0.7, 0.6]),
+        "box": np.float32([BOX, BOX, FAR, BOX]),
+        "image_size": np.array([[100, 100]] * 4),
+    }
+    targets = {"label": np.array([0, 0, 0, -1]), "box": np.float32([BOX] * 4) / 100}
+    review.add(predictions, targets)
+    assert [own.mistakes for own in review.verdicts()] == [0, 1, 2, 0]
+    assert [round(own.cost, 4) for own in review.verdicts()] == [0, 0.8, 1.7, 0]
+    assert review.groups(predictions, targets)["share of the image"][0] == "below 20%"
+
+
+def test_of_pose_only_annotated_keypoints_can_be_wrong() -> None:
+    review = PoseReview(Facts(keypoint_names=("head", "foot")))
+    points = np.array([[[0.2, 0.2], [0.6, 0.4]]] * 3)
+    size = np.array([[100, 50]] * 3)
+    answers = points * size[:, np.newaxis]
+    answers[1:, 1] += (0, 20)
+    targets = {
+        "keypoints": points,
+        "box": np.array([[0.1, 0.1, 0.9, 0.5]] * 3),
+        "visibility": np.array([[2, 2], [2, 2], [2, 0]]),
+    }
+    review.add({"keypoints": answers, "image_size": size}, targets)
+    assert [own.mistakes for own in review.verdicts()] == [0, 1, 0]
+    assert review.verdicts()[1].cells["wrong_keypoints"] == "foot"
+    np.testing.assert_allclose([own.cost for own in review.verdicts()], [0, 0.25, 0], atol=1e-9)
+
+
+def test_numbers_of_objects_are_grouped_by_powers_of_two() -> None:
+    groups = [count_group(count) for count in (0, 1, 2, 3, 4, 7, 8, 16)]
+    assert groups == ["0", "1", "2–3", "2–3", "4–7", "4–7", "8–15", "16–31"]
