@@ -142,6 +142,7 @@ bench: $(VENV)/.installed-bench ## measure against peers, into benchmarks/result
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/baselines.py
 	$(BIN)/python benchmarks/classification.py
+	$(BIN)/python benchmarks/canon.py --fresh
 	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/segmentation.py
 

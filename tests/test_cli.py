@@ -147,7 +147,7 @@ def test_help_ends_with_examples_that_the_parser_accepts(cvpipe: Cvpipe) -> None
         (["serve", "nowhere"], 1, "nowhere"),
         (["models", "resnet19"], 2, "resnet19"),
         (["models", "compare", "resnet8"], 2, "two or more names"),
-        (["models", "resnet8", "--draw", "x.png"], 2, "--draw belongs to compare"),
+        (["models", "--draw", "x.png"], 2, "name one"),
         (["models", "resnet8", "--pipeline", str(DIGITS)], 2, "--pipeline or resnet8, not both"),
         (["models", "--set", "model.width=2"], 2, "add --pipeline"),
         (["data"], 2, "required: COMMAND"),

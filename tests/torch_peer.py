@@ -60,7 +60,8 @@ def _save_network(
     shape = (2, int(height), int(width), 3)
     pixels = np.random.default_rng(0).normal(size=shape).astype("float32")
     hidden: list[Any] = []
-    *_, last = [own for own in module.modules() if isinstance(own, torch.nn.Linear)]
+    kinds = (torch.nn.Linear, torch.nn.Conv2d) if name.startswith("squeezenet") else torch.nn.Linear
+    *_, last = [own for own in module.modules() if isinstance(own, kinds)]
     last.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0].numpy()))
     with torch.no_grad():
         _scatter(module, torch)

@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     add_examples(
         parser,
         "cvpipe models",
-        "cvpipe models resnet18",
+        "cvpipe models resnet18 --draw resnet18.png",
         "cvpipe models compare resnet18 mobilenet_v2",
     )
     parser.add_argument(
@@ -38,9 +38,13 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--draw",
+        "--picture",
         metavar="FILE.png",
         type=Path,
-        help="with compare: also plot latency over multiply-adds; areas show parameters",
+        help=(
+            "also draw the networks, a box for each stage, into a PNG, SVG or PDF file; with"
+            " compare: plot latency over multiply-adds, where areas show parameters"
+        ),
     )
     parser.add_argument(
         "--set",
@@ -64,8 +68,8 @@ def models(options: argparse.Namespace) -> int:
     from cvpipe.models.catalog import NETWORKS
     from cvpipe.runtime import quiet_tensorflow
 
-    if options.draw is not None and names[:1] != [COMPARE]:
-        raise ConfigError("models: --draw belongs to compare")
+    if options.draw is not None and not names:
+        raise ConfigError("models: --draw draws the networks that are named; name one")
     quiet_tensorflow()
     if names[:1] == [COMPARE]:
         return _compare(options, names[1:])
@@ -81,6 +85,7 @@ def models(options: argparse.Namespace) -> int:
         described, layers = describe(name), layer_table(published_model(name))
         results.append({**described, "layers": [as_json(row) for row in layers]})
         lines += [f"{name}: {described['paper']}", "", *_table(results[-1]), ""]
+    _draw_networks(results, options.draw)
     print_result(options, results, lines[:-1])
     return 0
 
@@ -106,6 +111,7 @@ def _pipeline(options: argparse.Namespace) -> int:
         described = {"name": name, "task": config.task, **describe_model(network, layers)}
         results.append({**described, "layers": [as_json(row) for row in layers]})
         lines += [f"{options.pipeline}: {name}", "", *_table(results[-1]), ""]
+    _draw_networks(results, options.draw)
     print_result(options, results, lines[:-1])
     return 0
 
@@ -130,12 +136,22 @@ def _compare(options: argparse.Namespace, names: Sequence[str]) -> int:
         for row in rows
     ]
     if options.draw is not None:
-        _draw(rows, options.draw)
+        _draw_comparison(rows, options.draw)
     print_result(options, rows, aligned(table))
     return 0
 
 
-def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
+def _draw_networks(described: Sequence[dict[str, Any]], file: Path | None) -> None:
+    """Draw networks that were described with their layers."""
+    if file is None:
+        return
+    from cvpipe.pictures.network import draw_networks
+
+    figure = draw_networks({row["name"]: row["layers"] for row in described})
+    _save(figure, file)
+
+
+def _draw_comparison(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """Draw compared networks like figure 2 of Canziani et al. 2016, without accuracy."""
     from matplotlib.figure import Figure
 
@@ -148,8 +164,15 @@ def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     for row in rows:
         axes.annotate(row["name"], (row["macs"] / 1e6, row["latency_ms"]), fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="million multiply-adds", ylabel="ms per image")
+    _save(figure, file)
+
+
+def _save(figure: Any, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file)
+    try:
+        figure.savefig(file)
+    except ValueError as error:
+        raise ConfigError(f"models: --draw {file}: {error}; end its name with .png") from None
 
 
 def _overview(rows: Sequence[dict[str, Any]]) -> list[str]:

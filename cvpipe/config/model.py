@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cvpipe.config.section import Count, Finite, Positive, Section, Share
-from cvpipe.models.catalog import APPLICATIONS, NETWORKS
+from cvpipe.models.catalog import APPLICATIONS, NETWORKS, Conventions
 
 
 class Model(Section):
@@ -60,12 +60,13 @@ class Model(Section):
     learns it for each channel, silu is swish. maxout takes the larger of two channels and doubles
     the convolutions; it only suits plain networks.
     """
-    conventions: Literal["papers", "model_garden"] = "papers"
-    """Details that papers leave open. papers: strided convolutions pad both sides equally, as in
-    PyTorch. model_garden: as in TensorFlow Model Garden, needed for its checkpoints. Strided
-    convolutions, and the pooling after a ResNet's stem, pad an even image on one side, as
-    TensorFlow does; each stage of a ResNet begins with a projection; squeeze-and-excitation uses
-    ReLU.
+    conventions: Conventions = "papers"
+    """Details that papers leave open. papers: strided convolutions pad both sides equally, those of
+    EfficientNet-Lite as in TensorFlow. torch: as in torchvision and timm: all pad both sides, and
+    the average poolings of Inception count the zeros. tensorflow: as in timm's tf_ networks:
+    strided convolutions, and the pooling after a ResNet's stem, pad an even image on one side.
+    model_garden: as in TensorFlow Model Garden, needed for its checkpoints: padding as in
+    tensorflow; each stage of a ResNet begins with a projection; squeeze-and-excitation uses ReLU.
     """
     initializer: Literal["he", "xavier", "gaussian", "constant"] = "he"
     """Kernel initializer (He et al. 2015; Glorot and Bengio 2010). With he, tanh layers use xavier

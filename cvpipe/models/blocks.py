@@ -7,7 +7,7 @@ Image tensors are [B, H, W, C]. A block names its layers after its argument `nam
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 
@@ -35,8 +35,11 @@ class Style(NamedTuple):
     """
     branches: int = 1
     """Number of residual branches in the network."""
-    one_sided: bool = False
-    """Pad strided convolutions like TensorFlow: even images are padded at the end only."""
+    padding: Literal["torch", "tensorflow"] | None = None
+    """Padding of strided convolutions; None: the network's own.
+
+    torch: on both sides. tensorflow: even images at the end only.
+    """
     projected: bool = False
     """Begin every stage of residual blocks with a projection, even if it doesn't change the shape.
     """
@@ -243,7 +246,7 @@ def stem_pool(stem: keras.KerasTensor, *, style: Style) -> keras.KerasTensor:
     """The 3×3 max-pooling after a stem, with stride 2: [B, H, W, C] -> [B, ceil(H / 2), ceil(W /
     2), C], with the padding of `style`. `stem` must not be negative.
     """
-    if style.one_sided:
+    if style.padding == "tensorflow":
         return MaxPooling2D(3, 2, padding="same", name="stem_pool")(stem)
     return max_pool(stem, 3, 2, padding=1, name="stem_pool")
 
@@ -299,7 +302,7 @@ def _pad(
     padding: int | None = None,
 ) -> tuple[keras.KerasTensor, str]:
     """Pad `x` if the layer can't, and return it with the `padding` argument for the layer."""
-    if padding is None and (stride == 1 or kernel == 1 or style.one_sided):
+    if padding is None and (stride == 1 or kernel == 1 or style.padding == "tensorflow"):
         return x, "same"
     if padding is None:
         # With a stride, "same" pads even images on one side only, half a pixel off the papers' and

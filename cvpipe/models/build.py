@@ -55,6 +55,7 @@ def make_style(config: Model, synchronized: bool) -> Style:
     all replicas.
     """
     garden = config.conventions == "model_garden"
+    padding: dict[str, Any] = {"papers": None, "model_garden": "tensorflow"}
     norm = Norm(
         config.norm,
         epsilon=config.norm_epsilon,
@@ -66,7 +67,7 @@ def make_style(config: Model, synchronized: bool) -> Style:
         norm,
         Initializer(config.initializer, config.initializer_value),
         config.stochastic_depth,
-        one_sided=garden,
+        padding=padding.get(config.conventions, config.conventions),
         projected=garden,
         gate_activation="relu" if garden else None,
         activation=config.activation,

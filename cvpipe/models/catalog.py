@@ -6,7 +6,10 @@ the function to `backbones.BACKBONES`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Conventions = Literal["papers", "torch", "tensorflow", "model_garden"]
+"""Details that papers leave open: the network's own, or those of a library."""
 
 
 class FullyConnected(NamedTuple):

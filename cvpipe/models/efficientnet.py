@@ -74,8 +74,8 @@ def efficientnet(
 ) -> dict[int, keras.KerasTensor]:
     """Table 1, scaled.
 
-    Strided convolutions pad both sides, as in torchvision; with `style.one_sided` they pad as in
-    the authors' code and Keras.
+    Strided convolutions pad both sides, as in torchvision; with `conventions: tensorflow` as in the
+    authors' code and Keras.
 
     Args:
         image: [B, H, W, C].

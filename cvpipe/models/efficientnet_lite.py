@@ -1,7 +1,8 @@
 """EfficientNet-Lite (Google 2020): EfficientNet (Tan and Le 2019) with ReLU6 instead of swish and
 without squeeze-and-excitation, for processors without fast sigmoids.
 
-Convolutions pad like TensorFlow ("same"), as in the training of the published weights.
+Convolutions pad like TensorFlow ("same"), as in the training of the published weights, unless the
+style says otherwise.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def efficientnet_lite(
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for Lite0
         at width 1: the output of the last block at each stride, and of the last convolution.
     """
-    style = style._replace(norm=style.norm._replace(epsilon=EPSILON), one_sided=True)
+    style = style._replace(
+        norm=style.norm._replace(epsilon=EPSILON), padding=style.padding or "tensorflow"
+    )
     stem = divisible_channels(32 * width)
     x = conv_norm(image, stem, 3, 2, style=style, activation="relu6", name="stem")
     features, stride = {}, 2

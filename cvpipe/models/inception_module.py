@@ -74,6 +74,10 @@ def steps(
             case Pool(kind, stride, valid):
                 layer = MaxPooling2D if kind == "max" else keras.layers.AveragePooling2D
                 padding = "valid" if valid else "same"
+                if kind == "avg" and stride == 1 and style.padding == "torch":
+                    # PyTorch's average counts the zeros around the map.
+                    x = keras.layers.ZeroPadding2D(1, name=f"{name}_pool{index}_pad")(x)
+                    padding = "valid"
                 x = layer(3, stride, padding=padding, name=f"{name}_pool{index}")(x)
             case Fork(branches):
                 x = module(x, branches, width=width, style=style, name=f"{name}_fork{index}")

@@ -58,6 +58,8 @@ class Row(NamedTuple):
     """Rows and columns of the image that a pixel depends on, which may exceed the image; None: the
     whole image. Gates computed from the whole image are ignored.
     """
+    inputs: tuple[str, ...] = ()
+    """Names of the rows that it reads."""
 
     @property
     def activations(self) -> int:
@@ -91,8 +93,9 @@ def layer_table(model: keras.Model) -> list[Row]:
                 view = view._replace(row=len(rows))
                 kind, macs = type(operation).__name__, layer_multiply_adds(operation)
                 field = None if view.field is None else (int(view.field[0]), int(view.field[1]))
-                shape = _shape(outputs[0])
-                rows.append(Row(operation.name, kind, shape, parameters, macs, field))
+                shape, read = _shape(outputs[0]), sorted({own.row for own in seen})
+                inputs = tuple(rows[row].name for row in read)
+                rows.append(Row(operation.name, kind, shape, parameters, macs, field, inputs))
             elif parameters:
                 row = rows[view.row]
                 rows[view.row] = row._replace(parameters=row.parameters + parameters)
@@ -117,6 +120,7 @@ def as_json(row: Row) -> dict[str, Any]:
     return {
         **row._asdict(),
         "shape": list(row.shape),
+        "inputs": list(row.inputs),
         "activations": row.activations,
         "activation_bytes": BYTES * row.activations,
         "receptive_field": row.receptive_field and list(row.receptive_field),

@@ -22,7 +22,7 @@ from cvpipe.models.weights.checkpoint_file import find_checkpoint
 from cvpipe.models.weights.convert import convert
 from cvpipe.models.weights.hdf5_file import read_hdf5_file
 from cvpipe.models.weights.model_garden import garden_weights
-from cvpipe.models.weights.names import tables_of
+from cvpipe.models.weights.names import DIFFERENT, tables_of
 from cvpipe.models.weights.packages import packaged_weights
 from cvpipe.models.weights.provenance import Provenance, of_file
 from cvpipe.models.weights.safetensors_file import read_safetensors_file
@@ -66,7 +66,7 @@ def given_weights(config: Config, facts: Facts) -> GivenWeights:
             weights = _by_path(published_weights(network, config.prepare.size))
             source = f"Keras Applications' {network}, ImageNet; downloaded by Keras"
             return GivenWeights(weights, Provenance(source, None, None))
-        by_path, provenance = packaged_weights(config.model.backbone)
+        by_path, provenance = packaged_weights(config.model.backbone, config.model.conventions)
         return GivenWeights(_for_classes(by_path, facts), provenance)
     path = find_path(origin)
     if (path / "config.json").is_file():
@@ -111,11 +111,15 @@ def _of_file(
         )
     tables = tables_of(config.model.backbone)
     if not tables:
+        name = config.model.backbone
+        why = f"no other library has {name}"
+        if name in DIFFERENT:
+            why = f"{name} isn't the network of that name in other libraries: {DIFFERENT[name]}"
         raise ConfigError(
-            f"model.weights: {origin}: no other library has {config.model.backbone}; give a run of"
-            " it, or a file that Keras saved of it"
+            f"model.weights: {origin}: {why}; give a run of it, or a file that Keras saved of it"
         )
-    weights = convert(OF_OTHERS[path.suffix](path), tables, config.model.backbone, origin)
+    model, given = config.model, OF_OTHERS[path.suffix](path)
+    weights = convert(given, tables, model.backbone, origin, model.conventions, model.norm_epsilon)
     return _for_classes(weights, facts)
 
 

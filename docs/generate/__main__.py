@@ -1,6 +1,6 @@
 """Writes the parts of README, docs/ and data/README.md that are generated: `python docs/generate`.
 
-The pictures of the augmentation gallery are written only with `--pictures`.
+The pictures of the augmentation gallery and of docs/canon.md are written only with `--pictures`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from blocks import PAGES, ROOT, filled
 from canon import canon
 from configuration import configuration
+from depth import draw_degradation
 from gallery import draw_gallery
 
 if __name__ == "__main__":
@@ -30,3 +31,4 @@ if __name__ == "__main__":
         print("wrote docs/canon.md")
     if "--pictures" in sys.argv:
         draw_gallery()
+        draw_degradation()

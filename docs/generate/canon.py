@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lines import table
+from results import RESULTS
 
 HEAD = """# Networks compared with their papers
 
 Written by `python docs/generate` from `cvpipe models --json`; not edited by hand.
 
 `cvpipe models NAME` prints the layers of a network, `cvpipe models --pipeline FILE` those of a
-pipeline's networks, including heads. `cvpipe models compare NAME NAME` also measures latency.
+pipeline's networks, including heads; `--draw FILE` draws them. `cvpipe models compare NAME NAME`
+also measures latency.
 
 Figures are for the published input size and number of classes. "Parameters" are trainable; "all"
 adds BatchNorm's moving statistics. Multiply-adds include convolutions and fully connected layers.
@@ -30,6 +32,75 @@ The slide of VGG16 in CS231n's lectures lists the same rows, which add up to 15.
 states 358 million multiply-adds; its rows add up to 271 million, or to 358 million if the 3×3
 convolution is counted twice.
 """
+BACKBONES = """
+## Backbones of detectors and segmenters
+
+SSD needs maps at the strides 8 and 16, FCN-8s also at 32, whose sizes are those of the image
+divided by the stride, rounded up; both add coarser maps than a network has. The table has a network
+of each family and its maps of that size, for an image of 128×128. Networks whose first layers don't
+pad have none; those for small images have no coarse ones.
+
+"""
+SCORES = """
+## Twelve families on Fashion-MNIST
+
+Each network sees the same 6,000 images twice, in batches of 64, with Adam and a learning rate of
+0.002 that falls along a cosine; the score is that on all 10,000 test images. Nothing is tuned to a
+network: the table compares what a small budget buys, not what each can reach. CPU time includes
+compilation and evaluation. FractalNet, which drops paths and features, hasn't begun to learn after
+so few steps. `python benchmarks/canon.py` repeats it.
+"""
+DEPTH = """
+## Depth with and without shortcuts
+
+The networks of He et al. 2015, section 4.2, with half the channels, on the same images of 16×16
+pixels, twice, with SGD. Without shortcuts the deeper network has a much higher loss on its own
+training images, the degradation of the paper's figure 1, and 16 points less accuracy. With them it
+has 3 points less: in so short a training it hasn't caught up.
+
+![Training losses of plain and residual networks of 20 and 56 layers](canon/degradation.png)
+"""
+FAMILIES = {
+    "LeNet-5": "lenet5",
+    "AlexNet": "alexnet",
+    "ZFNet": "zfnet",
+    "OverFeat": "overfeat_fast",
+    "VGG": "vgg16",
+    "VGG, SSD's": "ssd_vgg16",
+    "VGG, FCN's": "fcn_vgg16",
+    "NiN": "nin_imagenet",
+    "GoogLeNet": "googlenet",
+    "Inception-v2": "inception_v2",
+    "Inception-v3": "inception_v3",
+    "Inception-v4": "inception_v4",
+    "Inception-ResNet-v2": "inception_resnet_v2",
+    "ResNet, basic blocks": "resnet18",
+    "ResNet, bottlenecks": "resnet50",
+    "ResNet of CIFAR": "resnet20",
+    "plain": "plain18",
+    "pre-activation ResNet": "preresnet50",
+    "Wide ResNet": "wide_resnet50_2",
+    "ResNeXt": "resnext50_32x4d",
+    "SE-ResNet": "se_resnet50",
+    "DenseNet": "densenet121",
+    "FractalNet": "fractalnet20",
+    "SqueezeNet": "squeezenet1_1",
+    "NASNet-A": "nasnet_mobile",
+    "MobileNetV1": "mobilenet_v1",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3": "mobilenet_v3_small",
+    "ShuffleNet": "shufflenet_g3",
+    "Xception": "xception",
+    "EfficientNet": "efficientnet_b0",
+    "EfficientNet-Lite": "efficientnet_lite0",
+    "U-Net's path": "unet",
+    "YOLO's Extraction": "extraction",
+    "Darknet-19": "darknet19",
+    "Darknet-53": "darknet53",
+}
+"""A network of each family."""
+SIDE = 128
+"""Pixels of an image's side in the table of backbones."""
 
 
 def canon() -> str:
@@ -37,7 +108,9 @@ def canon() -> str:
     from cvpipe.models.catalog import NETWORKS
     from cvpipe.models.describe import describe
 
-    return page([describe(name) for name in NETWORKS])
+    parts = [page([describe(name) for name in NETWORKS]), BACKBONES, backbones(), SCORES]
+    parts += [_block("canon-scores"), DEPTH, _block("canon-depth")]
+    return "".join(parts)
 
 
 def page(networks: Sequence[Mapping[str, Any]]) -> str:
@@ -57,6 +130,37 @@ def page(networks: Sequence[Mapping[str, Any]]) -> str:
     rows = table(head, [_cells(network) for network in networks])
     named = "\n".join(deviations)
     return f"{HEAD}\n{rows}\n## Deviations\n\n{named}\n{TAIL}"
+
+
+def backbones() -> str:
+    """Return the table of families that detectors and segmenters can stand on."""
+    rows = []
+    for title, name in FAMILIES.items():
+        strides = fitting_strides(name)
+        serves = "yes" if {8, 16} <= set(strides) else "–"
+        rows.append((title, f"`{name}`", ", ".join(map(str, strides)) or "–", serves))
+    return table(("Family", "Network", "Maps at strides", "SSD, FCN-8s"), rows)
+
+
+def fitting_strides(name: str) -> list[int]:
+    """Return the strides of a backbone's maps whose sizes are the image's divided by the stride."""
+    import keras
+
+    from cvpipe.models.abstract import without_weights
+    from cvpipe.models.blocks import Style
+    from cvpipe.models.build import backbone, published
+
+    channels = published(name).input_shape[-1]
+    with without_weights():
+        image = keras.Input((SIDE, SIDE, channels))
+        maps = backbone(name)(image, width=1.0, style=Style())
+    return [stride for stride, x in maps.items() if set(x.shape[1:3]) == {-(-SIDE // stride)}]
+
+
+def _block(name: str) -> str:
+    """Return a generated part as `blocks.filled` writes it."""
+    made = RESULTS[name]().strip()
+    return f"\n<!-- begin {name} -->\n\n{made}\n\n<!-- end {name} -->\n"
 
 
 def _cells(network: Mapping[str, Any]) -> list[str]:

@@ -199,7 +199,53 @@ def baselines() -> str:
     return table(("Baseline", "Test accuracy"), rows) + f"\n{caption('baselines')}\n"
 
 
+DEPTHS = ("plain20", "plain56", "resnet20", "resnet56")
+
+
+def canon_scores() -> str:
+    """Return the table of families that were trained alike on Fashion-MNIST."""
+    values = result("canon")["values"]
+    titles = [name.partition(":")[0] for name in values if name.endswith(": multiply-adds")]
+    rows = [
+        (
+            title,
+            f"{values[f'{title}: parameters']:,.0f}",
+            f"{values[f'{title}: multiply-adds'] / 1e6:,.1f}",
+            f"{values[f'{title}: test accuracy']:.1%}",
+            f"{values[f'{title}: cvpipe train, CPU time']:,.0f} s",
+        )
+        for title in titles
+    ]
+    head = ("Network", "Parameters", "M mult-adds", "Test accuracy", "CPU time")
+    return table(head, rows) + f"\n{caption('canon')}\n"
+
+
+def canon_depth() -> str:
+    """Return the table of plain and residual networks of two depths."""
+    values = result("canon")["values"]
+    rows = [
+        (
+            name,
+            f"{list(losses(name).values())[-1]:.3f}",
+            f"{values[f'{name} at 16×16: test accuracy']:.1%}",
+            f"{values[f'{name} at 16×16: cvpipe train, CPU time']:,.0f} s",
+        )
+        for name in DEPTHS
+    ]
+    head = ("Network", "Last training loss", "Test accuracy", "CPU time")
+    return table(head, rows)
+
+
+def losses(name: str) -> dict[int, float]:
+    """Return the training losses of one of DEPTHS by step."""
+    begin = f"{name} at 16×16: training loss, step "
+    values = result("canon")["values"].items()
+    return {int(key.removeprefix(begin)): own for key, own in values if key.startswith(begin)}
+
+
 RESULTS: dict[str, Callable[[], str]] = {
+    "canon-scores": canon_scores,
+    "canon-depth": canon_depth,
     "speed": speed,
     "performance": performance,
     "memory": memory,

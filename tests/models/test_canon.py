@@ -20,7 +20,6 @@ from cvpipe.models.build import backbone, classification_network
 from cvpipe.models.catalog import NETWORKS
 from cvpipe.models.cost import multiply_adds
 from cvpipe.models.describe import describe, describe_model, published_model
-from cvpipe.models.detectors import ssd, ssd_maps
 from cvpipe.models.fractalnet import Join, PathChoice
 from cvpipe.models.googlenet import bottlenecked, naive
 from cvpipe.models.grouped_conv import GroupedConv2D
@@ -243,38 +242,6 @@ def test_the_rows_of_a_table_add_up_to_the_network(name: str) -> None:
 
 
 # -- backbones of other tasks
-
-MAPPED = (
-    "vgg11_fc",
-    "googlenet",
-    "inception_v2",
-    "plain18",
-    "preresnet50",
-    "wide_resnet50_2",
-    "resnext50_32x4d",
-    "se_resnet50",
-    "densenet121",
-    "fractalnet20",
-    "mobilenet_v1",
-    "mobilenet_v3_small",
-    "shufflenet_g3",
-    "efficientnet_b0",
-    "nasnet_mobile",
-)
-"""A network of each family with maps at the strides 8, 16 and 32."""
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("name", MAPPED)
-@without_weights()
-def test_a_family_is_the_backbone_of_an_ssd_and_of_an_fcn(name: str) -> None:
-    maps = ssd_maps((64, 64), (8, 16, 32))
-    boxes = [2] * (len(maps.strides) + len(maps.extras))
-    settings = {"width": 0.25, "style": Style()}
-    detector = ssd(backbone(name), (64, 64, 3), 4, maps=maps, boxes=boxes, **settings)
-    assert detector.output["boxes"].shape == (None, 2 * (64 + 16 + 4 + 1), 4)
-    segmenter = fcn(backbone(name), (64, 64, 3), 5, stride=8, **settings)
-    assert segmenter.output["logits"].shape == (None, 64, 64, 5)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "inception_v3", "nin_imagenet"])

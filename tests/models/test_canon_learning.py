@@ -1,9 +1,10 @@
 """Guards each family of networks: it learns a few digits, draws the same weights twice, is
-exported, and XLA compiles it.
+exported, XLA compiles it and its training step, and it computes in bfloat16.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from math import exp, log
 from pathlib import Path
@@ -18,6 +19,7 @@ from conftest import small_config, soaked
 from cvpipe.data.facts import Facts
 from cvpipe.models.abstract import without_weights
 from cvpipe.models.build import classification_network
+from cvpipe.models.catalog import NETWORKS
 from cvpipe.tasks import load_task
 from cvpipe.tasks.classification import loss
 
@@ -70,6 +72,20 @@ def build(name: str, **settings: bool) -> keras.Model:
     return classification_network(name, (size, size, 1), 10, width=width, **settings)
 
 
+@functools.cache
+def built(name: str) -> keras.Model:
+    """A network that tests share, which may move its statistics but not its weights."""
+    return build(name)
+
+
+def loss_of(model: keras.Model, images: tf.Tensor, labels: np.ndarray) -> tf.Tensor:
+    """The cross-entropy of a batch in training."""
+    logits = model(images, training=True)["logits"]
+    return tf.reduce_mean(
+        keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    )
+
+
 def digits(name: str, count: int) -> tuple[tf.Tensor, np.ndarray]:
     """The first scanned digits in the size of a network, [count, size, size, 1], and their
     labels.
@@ -91,9 +107,7 @@ def test_a_family_learns_digits_after_drawing_the_same_weights_twice(name: str) 
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = model(images, training=True)["logits"]
-            losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            mean = tf.reduce_mean(losses)
+            mean = loss_of(model, images, labels)
         gradients = tape.gradient(mean, [v.value for v in model.trainable_variables])
         optimizer.apply(gradients, model.trainable_variables)
         return mean
@@ -107,7 +121,7 @@ def test_a_family_learns_digits_after_drawing_the_same_weights_twice(name: str) 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_familys_saved_model_answers_as_it_does(name: str, tmp_path: Path) -> None:
-    model, (images, _) = build(name), digits(name, 2)
+    model, (images, _) = built(name), digits(name, 2)
     archive = keras.export.ExportArchive()
     archive.track(model)
     spec = tf.TensorSpec((None, *model.input_shape[1:]))
@@ -121,11 +135,51 @@ def test_a_familys_saved_model_answers_as_it_does(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", [*soaked(*LONG)])
 def test_xla_computes_the_logits_of_a_family(name: str) -> None:
-    model, (images, _) = build(name), digits(name, 2)
+    model, (images, _) = built(name), digits(name, 2)
     expected = model(images)["logits"]
     compiled = tf.function(lambda image: model(image)["logits"], jit_compile=True)(images)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(compiled, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", soaked(*LONG))
+def test_xla_compiles_the_training_step_of_a_family(name: str) -> None:
+    model, (images, labels) = built(name), digits(name, 8)
+    variables = [variable.value for variable in model.trainable_variables]
+
+    def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            mean = loss_of(model, images, labels)
+        return mean, tape.gradient(mean, variables)
+
+    compiled, gradients = tf.function(step, jit_compile=True)()
+    assert np.isfinite(compiled) and all(np.isfinite(own).all() for own in gradients)
+    # XLA draws other numbers for dropout.
+    if not NETWORKS[name].random:
+        expected, same = tf.function(step)()
+        assert float(compiled) == pytest.approx(float(expected), rel=1e-3)
+        apart = tf.linalg.global_norm([a - b for a, b in zip(gradients, same, strict=True)])
+        assert float(apart) < 0.01 * float(tf.linalg.global_norm(same))
+
+
+@pytest.mark.parametrize("name", [*QUICK, *soaked(*(own for own in LONG if own not in QUICK))])
+def test_a_family_computes_in_bfloat16_and_answers_in_float32(
+    name: str, mixed_bfloat16: None
+) -> None:
+    images, labels = digits(name, 8)
+    keras.config.set_dtype_policy("float32")
+    expected = np.asarray(build(name)(images)["logits"])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build(name)
+    assert "bfloat16" in {layer.compute_dtype for layer in model.layers}
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    logits = model(images)["logits"]
+    assert logits.dtype == tf.float32
+    np.testing.assert_allclose(logits, expected, atol=0.1 * np.abs(expected).max())
+    with tf.GradientTape() as tape:
+        mean = loss_of(model, images, labels)
+    gradients = tape.gradient(mean, [variable.value for variable in model.trainable_variables])
+    assert np.isfinite(mean) and all(np.isfinite(own).all() for own in gradients)
 
 
 def test_losses_of_auxiliary_classifiers_are_weighted_parts() -> None:

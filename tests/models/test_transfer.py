@@ -62,7 +62,7 @@ def test_keras_weights_give_keras_logits(name: str) -> None:
         (side, side, 3),
         7,
         width=width,
-        style=Style(Norm(epsilon=epsilon), one_sided=one_sided),
+        style=Style(Norm(epsilon=epsilon), padding="tensorflow" if one_sided else None),
     )
     draw = np.random.default_rng(0)
     for layer in theirs.layers:

@@ -4,37 +4,58 @@ the library is installed the logits are the same.
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from cvpipe.errors import DataError
+from conftest import small_config
+from cvpipe.errors import ConfigError, DataError
 from cvpipe.models.abstract import without_weights
+from cvpipe.models.backbones import AUXILIARY
 from cvpipe.models.blocks import Style
-from cvpipe.models.build import backbone, classification_network
-from cvpipe.models.catalog import NETWORKS
+from cvpipe.models.build import backbone, classification_network, make_style
+from cvpipe.models.catalog import NETWORKS, Conventions
+from cvpipe.models.inception_module import Pool, steps
 from cvpipe.models.weights.convert import OF_NORM, convert
 from cvpipe.models.weights.hdf5_file import read_hdf5_file
-from cvpipe.models.weights.names import TABLES, Layer, Table, tables_of
+from cvpipe.models.weights.names import DIFFERENT, TABLES, tables_of
+from cvpipe.models.weights.names.layers import SLIM, Layer, Table
+from cvpipe.models.weights.packages import packaged_weights
 from cvpipe.models.weights.safetensors_file import read_safetensors_file
 from cvpipe.models.weights.torch_file import read_torch_file
 from cvpipe.training.start import UNPUBLISHED, take_over
 from torch_peer import ask_peer
 
 SOAK = pytest.mark.soak
-CASES = [(name, number) for name in TABLES for number in range(len(tables_of(name)))]
+LONG = (
+    *("101", "152", "169", "201", "wide_", "_resnext50", "resnext50_"),
+    *("_resnet_", "vgg11_", "vgg13_", "vgg19_", "_lite1", "_lite2", "_v3_large", "squeezenet1_0"),
+    *(f"_b{number}" for number in range(1, 8)),
+)
+"""Parts of the names of networks whose smaller sisters have tables by the same function."""
+CASES = [
+    pytest.param(name, number, marks=[SOAK] if any(part in name for part in LONG) else [])
+    for name in TABLES
+    for number in range(len(tables_of(name)))
+]
 
 
+@functools.cache
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's variables by path."""
+    """The shapes of a network's variables by path, auxiliary classifiers included."""
     network = NETWORKS[name]
     with without_weights():
-        model = classification_network(name, network.input_shape, 7)
+        model = classification_network(name, network.input_shape, 7, auxiliary=name in AUXILIARY)
     return {variable.path: tuple(variable.shape) for variable in model.variables}
+
+
+BIASED = ("biased conv", "dense", "dense as 7×7", "dense as 6×6", "dense as 1×1", "conv as dense")
 
 
 def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -51,11 +72,15 @@ def theirs(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
             size = {"weight": (kernel[2], 1, *kernel[:2])}
         case "dense":
             size = {"weight": kernel[::-1]}
-        case "dense as 7×7" | "dense as 1×1":
+        case "dense as 7×7" | "dense as 6×6" | "dense as 1×1":
             size = {"weight": (kernel[3], int(np.prod(kernel[:3])))}
+        case "conv as dense":
+            size = {"weight": (*kernel[::-1], 1, 1)}
+        case "keras dense as 7×7" | "keras dense as 1×1":
+            size = {"0": (int(np.prod(kernel[:3])), kernel[3]), "1": kernel[3:]}
         case _:
             size = {"0": kernel, "1": kernel[-1:]}
-    if layer.kind in ("biased conv", "dense", "dense as 7×7", "dense as 1×1"):
+    if layer.kind in BIASED:
         size["bias"] = kernel[-1:]
     # Sparse in memory: VGG's fully connected layers have 119 million numbers.
     return {
@@ -76,9 +101,10 @@ def test_a_table_names_every_variable_of_its_network_and_gives_it_its_shape(
     name: str, number: int
 ) -> None:
     shapes, table = shapes_of(name), tables_of(name)[number]
-    found = convert(file_of(name, table), [table], name, "a.pth")
-    lacking = shapes.keys() - found.keys()
-    assert {path.split("/")[0] for path in lacking} <= {*UNPUBLISHED, "logits"}
+    found = convert(file_of(name, table), [table], name, "a.pth", table.conventions[0])
+    lacking = {path for path in shapes.keys() - found.keys() if "dropout" not in path}
+    absent = set() if name.endswith("_fc") else {*UNPUBLISHED, "logits"}
+    assert {path.split("/")[0] for path in lacking} <= absent
     assert {path: own.shape for path, own in found.items()} == {
         path: shapes[path] for path in found
     }
@@ -91,7 +117,7 @@ def test_a_file_without_its_last_layer_is_taken_over(name: str) -> None:
     whole = file_of(name, table)
     without = {key: own for key, own in whole.items() if not key.startswith(f"{head}.")}
     assert len(without) == len(whole) - 2
-    found = convert(without, tables_of(name), name, "a.pth")
+    found = convert(without, tables_of(name), name, "a.pth", table.conventions[0])
     assert "stem/kernel" in found and "logits/kernel" not in found
 
 
@@ -113,6 +139,96 @@ def test_a_tensor_of_another_rank_is_refused_by_name() -> None:
     file["conv1.weight"] = np.zeros([64], np.float32)
     with pytest.raises(DataError, match=r"conv1.weight has the shape \[64\]"):
         convert(file, tables_of("resnet18"), "resnet18", "a.pth")
+
+
+# -- conventions and epsilon
+
+LIBRARIES: tuple[Conventions, ...] = ("torch", "tensorflow")
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v3_small"])
+def test_a_file_that_two_networks_have_alike_is_refused_until_the_pipeline_says_which(
+    name: str,
+) -> None:
+    table, _ = (table for table in tables_of(name) if table.library == "timm")
+    file = file_of(name, table)
+    sentence = f"papers isn't that of a.pth, weights of timm's {name}; set it to torch or tensor"
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        convert(file, tables_of(name), name, "a.pth")
+    variance = {}
+    for library in LIBRARIES:
+        for epsilon in (1e-5, 1e-3):
+            found = convert(file, tables_of(name), name, "a.pth", library, epsilon)
+            variance[library, epsilon] = found["stem_norm/moving_variance"]
+    apart = variance["tensorflow", 1e-5] - variance["torch", 1e-5]
+    np.testing.assert_allclose(apart, SLIM - 1e-5, rtol=1e-3)
+    # EfficientNet-Lite has an epsilon of its own.
+    less = variance["torch", 1e-5] - variance["torch", 1e-3]
+    expected = SLIM - 1e-5 if name == "mobilenet_v3_small" else 0.0
+    np.testing.assert_allclose(less, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name, conventions",
+    [("mobilenet_v2", "tensorflow"), ("inception_v3", "papers"), ("resnet18", "model_garden")],
+)
+def test_weights_of_a_network_with_other_conventions_are_refused(
+    name: str, conventions: Conventions
+) -> None:
+    table = tables_of(name)[0]
+    sentence = (
+        f"{conventions} isn't that of a.pth, weights of torchvision's {name}; set it to torch"
+    )
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        convert(file_of(name, table), tables_of(name), name, "a.pth", conventions)
+
+
+def test_packaged_weights_are_refused_for_other_conventions_before_they_are_read() -> None:
+    with pytest.raises(ConfigError, match="torch isn't that of .* set it to tensorflow"):
+        packaged_weights("efficientnet_lite0", "torch")
+
+
+def test_networks_that_differ_have_no_table_and_a_reason() -> None:
+    assert not DIFFERENT.keys() & TABLES.keys()
+    assert DIFFERENT.keys() <= NETWORKS.keys()
+
+
+@pytest.mark.parametrize(
+    "name, conventions, both_sides",
+    [
+        ("mobilenet_v2", "papers", True),
+        ("mobilenet_v2", "tensorflow", False),
+        ("efficientnet_lite0", "papers", False),
+        ("efficientnet_lite0", "torch", True),
+    ],
+)
+@without_weights()
+def test_the_conventions_say_how_every_strided_convolution_pads(
+    name: str, conventions: Conventions, both_sides: bool
+) -> None:
+    config = small_config(f"model={{backbone: {name}, conventions: {conventions}}}")
+    model = classification_network(name, (64, 64, 3), 2, style=make_style(config.model, False))
+    padded = [layer for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
+    assert len(padded) == (5 if both_sides else 0)
+
+
+@pytest.mark.parametrize("padding", [None, "tensorflow", "torch"])
+def test_an_average_counts_the_zeros_around_the_map_as_the_library_does(
+    padding: Literal["torch", "tensorflow"] | None,
+) -> None:
+    image = keras.Input((4, 5, 2))
+    style = Style(padding=padding)
+    model = keras.Model(image, steps(image, (Pool("avg"),), width=1, style=style, name="a"))
+    pixels = np.random.default_rng(0).random((1, 4, 5, 2), np.float32)
+    padded = np.pad(pixels, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    inside = np.pad(np.ones_like(pixels), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = [(row, column) for row in range(3) for column in range(3)]
+    total, count = (
+        sum(values[:, row : row + 4, column : column + 5] for row, column in windows)
+        for values in (padded, inside)
+    )
+    expected = total / (9 if padding == "torch" else count)
+    np.testing.assert_allclose(model(pixels), expected, rtol=1e-5)
 
 
 # -- Keras
@@ -160,34 +276,88 @@ def test_what_is_no_hdf5_file_is_refused(tmp_path: Path, data: bytes) -> None:
 # -- PyTorch
 
 
+PEERS: list[tuple[str, str, str, Conventions]] = [
+    ("torchvision", "resnet18", "resnet18", "papers"),
+    ("torchvision", "mobilenet_v2", "mobilenet_v2", "papers"),
+    ("torchvision", "mobilenet_v3_small", "mobilenet_v3_small", "papers"),
+    ("torchvision", "efficientnet_b0", "efficientnet_b0", "papers"),
+    ("torchvision", "densenet121", "densenet121", "papers"),
+    ("timm", "mobilenetv2_100", "mobilenet_v2", "papers"),
+    ("timm", "mobilenetv1_100", "mobilenet_v1", "papers"),
+    ("timm", "tf_efficientnet_lite0", "efficientnet_lite0", "tensorflow"),
+]
+SOAKED: list[tuple[str, str, str, Conventions]] = [
+    ("torchvision", "alexnet", "alexnet_one_tower", "papers"),
+    ("torchvision", "vgg11", "vgg11_fc", "papers"),
+    ("torchvision", "resnet34", "resnet34", "papers"),
+    ("torchvision", "resnet50", "resnet50", "papers"),
+    ("torchvision", "resnet101", "resnet101", "papers"),
+    ("torchvision", "wide_resnet50_2", "wide_resnet50_2", "papers"),
+    ("torchvision", "resnext50_32x4d", "resnext50_32x4d", "papers"),
+    ("torchvision", "densenet169", "densenet169", "papers"),
+    ("torchvision", "inception_v3", "inception_v3", "torch"),
+    ("torchvision", "mobilenet_v3_large", "mobilenet_v3_large", "papers"),
+    ("torchvision", "efficientnet_b1", "efficientnet_b1", "papers"),
+    ("timm", "resnet18", "resnet18", "papers"),
+    ("timm", "resnet50", "resnet50", "papers"),
+    ("timm", "seresnet50", "se_resnet50", "papers"),
+    ("timm", "seresnext50_32x4d", "se_resnext50_32x4d", "papers"),
+    ("timm", "densenet121", "densenet121", "papers"),
+    ("timm", "inception_v3", "inception_v3", "torch"),
+    ("timm", "inception_v4", "inception_v4", "papers"),
+    ("timm", "inception_resnet_v2", "inception_resnet_v2", "papers"),
+    ("timm", "mobilenetv3_small_100", "mobilenet_v3_small", "torch"),
+    ("timm", "tf_mobilenetv3_small_100", "mobilenet_v3_small", "tensorflow"),
+    ("timm", "mobilenetv3_large_100", "mobilenet_v3_large", "torch"),
+    ("timm", "efficientnet_b0", "efficientnet_b0", "torch"),
+    ("timm", "tf_efficientnet_b0", "efficientnet_b0", "tensorflow"),
+    ("timm", "efficientnet_lite0", "efficientnet_lite0", "torch"),
+    ("timm", "tf_efficientnet_lite1", "efficientnet_lite1", "tensorflow"),
+    ("timm", "tf_efficientnet_lite2", "efficientnet_lite2", "tensorflow"),
+]
+SIZES = {"alexnet": (224, 224), "vgg11": (224, 224), "inception": (96, 107)}
+"""Images of networks that don't take 64×96 pixels, by the first part of their names."""
+
+
 @pytest.mark.parametrize(
-    "library, theirs, ours, ending",
-    [
-        ("torchvision", "resnet18", "resnet18", "pth"),
-        ("torchvision", "mobilenet_v2", "mobilenet_v2", "pth"),
-        ("timm", "tf_efficientnet_lite0", "efficientnet_lite0", "safetensors"),
-        ("timm", "mobilenetv2_100", "mobilenet_v2", "safetensors"),
-        pytest.param("timm", "resnet18", "resnet18", "safetensors", marks=SOAK),
-        pytest.param("torchvision", "resnet34", "resnet34", "pth", marks=SOAK),
-        pytest.param("torchvision", "resnet50", "resnet50", "pth", marks=SOAK),
-        pytest.param("timm", "resnet50", "resnet50", "pth", marks=SOAK),
-        pytest.param("timm", "tf_efficientnet_lite1", "efficientnet_lite1", "pth", marks=SOAK),
-        pytest.param("timm", "tf_efficientnet_lite2", "efficientnet_lite2", "pth", marks=SOAK),
-    ],
+    "library, theirs, ours, conventions",
+    [*PEERS, *(pytest.param(*case, marks=SOAK) for case in SOAKED)],
 )
 def test_logits_are_those_of_the_library(
-    library: str, theirs: str, ours: str, ending: str, tmp_path: Path
+    library: str, theirs: str, ours: str, conventions: Conventions, tmp_path: Path
 ) -> None:
+    ending = "safetensors" if (theirs, library) in FORMATS else "pth"
     file = tmp_path / f"a.{ending}"
-    peer = ask_peer(library, theirs, file, tmp_path / "a.npz", 64, 96)
+    rows, columns = SIZES.get(theirs.split("_")[0], (64, 96))
+    peer = ask_peer(library, theirs, file, tmp_path / "a.npz", rows, columns)
     read = read_torch_file if ending == "pth" else read_safetensors_file
-    network = classification_network(ours, (64, 96, 3), 1000)
-    take_over(network, convert(read(file), tables_of(ours), ours, str(file)), str(file))
+    config = small_config(f"model={{backbone: {ours}, conventions: {conventions}}}")
+    style = make_style(config.model, False)
+    network = classification_network(ours, (rows, columns, 3), 1000, style=style)
+    weights = convert(read(file), tables_of(ours), ours, str(file), conventions)
+    take_over(network, weights, str(file))
     expected = peer["logits"]
     size = np.abs(expected).max()
     assert np.ptp(expected) > 0.01
     found = network(peer["pixels"])["logits"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * size)
+
+
+FORMATS = {("resnet18", "timm"), ("mobilenetv2_100", "timm"), ("tf_efficientnet_lite0", "timm")}
+"""Networks whose file is a .safetensors one."""
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", pytest.param("squeezenet1_0", marks=SOAK)])
+def test_the_features_of_squeezenet_are_torchvisions(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.pth"
+    peer = ask_peer("torchvision", name, file, tmp_path / "a.npz", 64, 97)
+    image = keras.Input((64, 97, 3))
+    ours = keras.Model(image, backbone(name)(image, width=1.0, style=Style())[16])
+    take_over(ours, convert(read_torch_file(file), tables_of(name), name, "a.pth"), "a.pth")
+    expected = peer["hidden"].transpose(0, 2, 3, 1)
+    assert np.ptp(expected) > 1e-3
+    found = ours(peer["pixels"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.soak

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cvpipe.errors import DataError
-from cvpipe.models.weights.names import Kind, Table
+from cvpipe.errors import ConfigError, DataError
+from cvpipe.models.catalog import Conventions
+from cvpipe.models.norms import Norm
+from cvpipe.models.weights.names.layers import Kind, Table
 
 OF_NORM = {
     "weight": "gamma",
@@ -21,21 +23,41 @@ OF_NORM = {
 """Tensors of a BatchNorm by PyTorch's names, and its variables by Keras's."""
 COUNTED = "num_batches_tracked"
 """PyTorch's count of batches in each BatchNorm, which isn't needed here."""
-HEAD = "logits"
-"""Name of the layer that a file may lack."""
+OPTIONAL = ("logits", "auxiliary")
+"""Name prefixes of the layers that a file may lack."""
 
 
 def convert(
-    tensors: Mapping[str, np.ndarray], tables: Sequence[Table], backbone: str, origin: str
+    tensors: Mapping[str, np.ndarray],
+    tables: Sequence[Table],
+    backbone: str,
+    origin: str,
+    conventions: Conventions = "papers",
+    epsilon: float = Norm().epsilon,
 ) -> dict[str, np.ndarray]:
     """Return weights by path, float32, converted by the table that fits the file best.
+
+    A BatchNorm with another epsilon than here gets a variance that makes up for it, which gives the
+    same in inference.
+
+    Args:
+        tensors: the file.
+        tables: layer names of the network in other libraries.
+        backbone: name of the network.
+        origin: name of the file.
+        conventions: `model.conventions`.
+        epsilon: `model.norm_epsilon`.
 
     Raises:
         DataError: no table fits; the message names the first tensor that is missing, unknown or of
             another rank.
+        ConfigError: the file is of a network with other conventions.
     """
-    table = max(tables, key=lambda own: len(tensors.keys() & _names(own)))
-    _check_names(tensors, table, backbone, origin)
+    known = [len(tensors.keys() & _names(table)) for table in tables]
+    fitting = [table for table, count in zip(tables, known, strict=True) if count == max(known)]
+    _check_names(tensors, fitting[0], backbone, origin)
+    table = table_for(conventions, fitting, backbone, origin)
+    more = table.epsilon - (table.own_epsilon or epsilon)
     weights = {}
     for layer in table.layers:
         for name, variable in _variables(layer.kind).items():
@@ -50,17 +72,45 @@ def convert(
                     f" {list(tensor.shape)}, which is not that of {backbone}; give a file of the"
                     " same network"
                 ) from None
-            if table.bgr and variable == "kernel" and array.shape[2] == 3:
+            if table.bgr and variable == "kernel" and array.shape[2:3] == (3,):
                 array = array[:, :, ::-1]
+            if variable == "moving_variance" and more:
+                array = array + more
             weights[f"{layer.ours}/{variable}"] = np.ascontiguousarray(array, np.float32)
     return weights
+
+
+def table_for(
+    conventions: Conventions, tables: Sequence[Table], backbone: str, origin: str
+) -> Table:
+    """Return the table of the network with the conventions of `model.conventions`.
+
+    Raises:
+        ConfigError: there is none: the weights would load and give wrong answers.
+    """
+    for table in tables:
+        if conventions in table.conventions:
+            return table
+    needed = {own for table in tables for own in table.conventions if own != "papers"}
+    which = (
+        ", tensorflow if the network is called tf_… there; the file doesn't say it"
+        if len(needed) > 1
+        else ""
+    )
+    raise ConfigError(
+        f"model.conventions: {conventions} isn't that of {origin}, weights of"
+        f" {tables[0].library}'s {backbone}; set it to {' or '.join(sorted(needed, reverse=True))}"
+        f"{which}"
+    )
 
 
 def _check_names(
     tensors: Mapping[str, np.ndarray], table: Table, backbone: str, origin: str
 ) -> None:
     known = _names(table) | {f"{layer.theirs}.{COUNTED}" for layer in table.layers}
-    needed = _names(table._replace(layers=[own for own in table.layers if own.ours != HEAD]))
+    needed = _names(
+        table._replace(layers=[own for own in table.layers if not own.ours.startswith(OPTIONAL)])
+    )
     missing = sorted(needed - tensors.keys())
     more = sorted(
         name for name in tensors.keys() - known if not name.startswith(table.unused or ("\0",))
@@ -82,7 +132,7 @@ def _variables(kind: Kind) -> dict[str, str]:
     match kind:
         case "norm":
             return OF_NORM
-        case "keras conv":
+        case "keras conv" | "keras dense" | "keras dense as 7×7" | "keras dense as 1×1":
             return {"0": "kernel", "1": "bias"}
         case "tensorflow norm":
             return {name: name for name in OF_NORM.values()}
@@ -105,9 +155,14 @@ def _kernel(tensor: np.ndarray, kind: Kind) -> np.ndarray:
             return tensor.transpose(2, 3, 1, 0)
         case "depthwise":
             return tensor.transpose(2, 3, 0, 1)
-        case "dense as 7×7" | "dense as 1×1":
-            side = 7 if kind == "dense as 7×7" else 1
+        case "dense as 7×7" | "dense as 6×6" | "dense as 1×1":
+            side = int(kind[-1])
             return tensor.reshape(len(tensor), -1, side, side).transpose(2, 3, 1, 0)
+        case "conv as dense":
+            return tensor.reshape(len(tensor), -1).transpose(1, 0)
+        case "keras dense as 7×7" | "keras dense as 1×1":
+            side = int(kind[-1])
+            return tensor.reshape(side, side, -1, tensor.shape[-1])
         case "dense":
             return tensor.transpose(1, 0)
         case "tensorflow 1×1 as dense":

@@ -15,7 +15,7 @@ from cvpipe.models.mobilenet import BOTTLENECKS
 from cvpipe.models.mobilenet_v3 import LARGE, SMALL, Row, names_of_blocks
 from cvpipe.models.separable import MOBILENET
 from cvpipe.models.weights.checkpoint_file import BACKBONE, HEAD
-from cvpipe.models.weights.names import Kind, Layer, Table
+from cvpipe.models.weights.names.layers import Kind, Layer, Table
 
 
 def model_garden_table(backbone: str) -> Table | None:

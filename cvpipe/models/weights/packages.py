@@ -20,9 +20,12 @@ import numpy as np
 
 from cvpipe.atomic_write import atomic_write
 from cvpipe.errors import ConfigError, DataError
-from cvpipe.models.weights.convert import convert
+from cvpipe.models.catalog import Conventions
+from cvpipe.models.weights.convert import convert, table_for
 from cvpipe.models.weights.hdf5_file import read_hdf5_file
-from cvpipe.models.weights.names import HED, tables_of
+from cvpipe.models.weights.names import tables_of
+from cvpipe.models.weights.names.layers import Table
+from cvpipe.models.weights.names.vgg import HED
 from cvpipe.models.weights.provenance import Provenance
 from cvpipe.models.weights.torch_file import read_torch_file
 
@@ -96,11 +99,14 @@ PACKAGES: Mapping[str, Package] = {
 """Packages by the name of the network."""
 
 
-def packaged_weights(backbone: str) -> tuple[dict[str, np.ndarray], Provenance]:
+def packaged_weights(
+    backbone: str, conventions: Conventions = "papers"
+) -> tuple[dict[str, np.ndarray], Provenance]:
     """Return weights by path, including the normalization of images, and their provenance.
 
     Raises:
-        ConfigError: no package has weights of this network, or it isn't installed.
+        ConfigError: no package has weights of this network, or it isn't installed, or it is of a
+            network with other conventions.
         DataError: its file isn't the published one.
     """
     if backbone not in PACKAGES:
@@ -109,10 +115,12 @@ def packaged_weights(backbone: str) -> tuple[dict[str, np.ndarray], Provenance]:
             f" {', '.join(PACKAGES)}, or a keras/… backbone, or give a file of weights"
         )
     package = PACKAGES[backbone]
+    table = _table(backbone, package)
+    table_for(conventions, [table], backbone, package.distribution)
     cached = cache_folder() / f"{backbone}-{package.sha256[:16]}-{FORMAT}.npz"
     weights = _read_cached(cached)
     if weights is None:
-        weights = _converted(backbone, package)
+        weights = _converted(backbone, package, table)
         _write_cached(cached, weights)
     return {**weights, **_normalization(package)}, package.provenance
 
@@ -131,7 +139,11 @@ def _normalization(package: Package) -> dict[str, np.ndarray]:
     }
 
 
-def _converted(backbone: str, package: Package) -> dict[str, np.ndarray]:
+def _table(backbone: str, package: Package) -> Table:
+    return tables_of(backbone)[0] if package.file.endswith(".pth") else HED
+
+
+def _converted(backbone: str, package: Package, table: Table) -> dict[str, np.ndarray]:
     path = _installed(package)
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -142,8 +154,7 @@ def _converted(backbone: str, package: Package) -> dict[str, np.ndarray]:
         )
     is_torch = path.suffix == ".pth"
     read: Callable[[Path], dict[str, np.ndarray]] = read_torch_file if is_torch else read_hdf5_file
-    tables = tables_of(backbone) if is_torch else (HED,)
-    return convert(read(path), tables, backbone, str(path))
+    return convert(read(path), [table], backbone, str(path))
 
 
 def _installed(package: Package) -> Path:

@@ -1,0 +1,135 @@
+"""Trains twelve families of the catalog alike on Fashion-MNIST, and plain beside residual networks:
+accuracy, CPU time, size.
+
+Every network sees the same 6,000 images of 28×28 twice, with the same optimizer. Networks that were
+published for larger images are narrower here; the name of a row says the width. Families that are
+in benchmarks/results/canon.json already are left out, so a run that was stopped goes on; `--fresh`
+begins anew. All of it takes about ten minutes of CPU time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cvpipe import config_file
+from cvpipe.config import Config
+from cvpipe.runtime import prepare_process
+from record import RESULTS, record, row
+
+PIPELINE = Path(__file__).parent.parent / "pipelines/classification/fashion_mnist.yaml"
+SAME = (
+    "data.limit=6000",
+    "data.validation=0",
+    "optimizer={kind: adam, learning_rate: 2e-3}",
+    "train.batch_size=64",
+    "train.epochs=2",
+    "train.pictures=false",
+    "train.checkpoint_minutes=60",
+)
+FAMILIES = (
+    ("lenet5", 1.0, 32),
+    ("vgg11_fc", 0.25, 32),
+    ("nin_cifar", 0.33, 28),
+    ("googlenet", 0.5, 32),
+    ("resnet20", 0.5, 28),
+    ("wrn28_10", 0.05, 28),
+    ("se_resnet50", 0.25, 32),
+    ("densenet40_12", 0.25, 28),
+    ("fractalnet20", 0.125, 32),
+    ("squeezenet1_1", 1.0, 32),
+    ("mobilenet_v2", 0.5, 32),
+    ("shufflenet_g3", 0.5, 32),
+)
+"""Network, width, and the side that images are resized to."""
+DEEP = ("plain20", "plain56", "resnet20", "resnet56")
+"""Networks of section 4.2 of He et al. 2015, with half the channels, on images of 16×16 pixels."""
+DEGRADATION = (
+    "model.width=0.5",
+    "prepare.size=[16, 16]",
+    "optimizer={kind: sgd, learning_rate: 0.1, nesterov: true}",
+    "train.epochs=2",
+    "train.steps_per_call=20",
+)
+
+
+def measure(name: str, width: float, side: int) -> list[dict[str, Any]]:
+    """Accuracy on 10,000 test images, CPU time of training and evaluation, parameters and MACs."""
+    config = _config(name, f"model.width={width}", f"prepare.size=[{side}, {side}]")
+    scores, seconds, _ = _trained(config)
+    title = name if width == 1 else f"{name}, width {width:g}"
+    sizes = _sizes(config)
+    return [
+        row(f"{title}: test accuracy", scores["accuracy"], "", True),
+        row(f"{title}: cvpipe train, CPU time", round(seconds, 1), "s", True),
+        row(f"{title}: parameters", sizes["trainable_parameters"], "", True),
+        row(f"{title}: multiply-adds", sizes["macs"], "", True),
+    ]
+
+
+def measure_depth(name: str) -> list[dict[str, Any]]:
+    """Accuracy on 10,000 test images, CPU time, and the training loss, each 20 steps."""
+    scores, seconds, losses = _trained(_config(name, *DEGRADATION))
+    title = f"{name} at 16×16"
+    return [
+        row(f"{title}: test accuracy", scores["accuracy"], "", True),
+        row(f"{title}: cvpipe train, CPU time", round(seconds, 1), "s", True),
+        *(
+            row(f"{title}: training loss, step {step}", round(loss, 4), "nats", True)
+            for step, loss in losses.items()
+        ),
+    ]
+
+
+def _config(name: str, *overrides: str) -> Config:
+    return config_file.load(PIPELINE, [*SAME, f"model.backbone={name}", *overrides])
+
+
+def _trained(config: Config) -> tuple[dict[str, Any], float, dict[int, float]]:
+    """Train from scratch; return the scores, seconds of CPU time, and the loss by step."""
+    from cvpipe.training.run import Run
+    from cvpipe.training.train import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.process_time()
+        scores = train(config, Path(folder) / "run")
+        seconds = time.process_time() - began
+        measured = Run(Path(folder) / "run").metrics()
+    return scores, seconds, {line["step"]: line["loss"] for line in measured if "loss" in line}
+
+
+def _sizes(config: Config) -> dict[str, Any]:
+    from cvpipe.data.facts import Facts
+    from cvpipe.models.abstract import without_weights
+    from cvpipe.models.describe import describe_model
+    from cvpipe.tasks import load_task
+
+    with without_weights():
+        [network] = load_task(config, Facts(tuple("0123456789"))).build(False).values()
+    return describe_model(network)
+
+
+def _known() -> list[dict[str, Any]]:
+    """Rows that were measured before."""
+    file = RESULTS / "canon.json"
+    if "--fresh" in sys.argv or not file.exists():
+        return []
+    return json.loads(file.read_text(encoding="utf-8"))["rows"]
+
+
+if __name__ == "__main__":
+    rows = _known()
+    done = {entry["name"].split(":")[0].split(",")[0] for entry in rows}
+    prepare_process(_config("lenet5", "prepare.size=[32, 32]"))
+    for family in FAMILIES:
+        if family[0] not in done:
+            rows += measure(*family)
+            record("canon", rows)
+    for name in DEEP:
+        if f"{name} at 16×16" not in done:
+            rows += measure_depth(name)
+            record("canon", rows)
