@@ -75,6 +75,7 @@ def test_the_artifact_scores_as_the_run_does(run: Run, exported: Path, tmp_path:
         assert from_run[name] == pytest.approx(from_artifact[name], abs=1e-5), name
 
 
+@pytest.mark.soak
 def test_one_artifact_answers_images_of_different_sizes_in_their_own_pixels(exported: Path) -> None:
     sizes = [(40, 300), (300, 40), (1, 5000), (64, 64)]
     random = np.random.default_rng(0)

@@ -88,6 +88,7 @@ def test_one_artifact_answers_images_of_any_size_in_their_own_pixels(exported: P
         assert (points >= 0).all() and (points <= size).all()
 
 
+@pytest.mark.soak
 def test_predict_prints_named_points_and_draws_them(
     exported: Path, tmp_path: Path, cvpipe: Callable[..., tuple[int, str, str]]
 ) -> None:

@@ -326,6 +326,7 @@ def test_data_without_classes_is_told_and_shown_without_them(
 Cvpipe = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.soak
 def test_the_command_writes_its_folder_and_exits_with_0_when_clean(
     cvpipe: Cvpipe, tmp_path: Path
 ) -> None:

@@ -71,7 +71,8 @@ def test_pixels_of_scenes_are_those_of_their_masks() -> None:
     config = DigitSceneMasks(
         kind="digit_scenes", train=70, validation=1, test=1, size=(40, 50), digit_sizes=(10, 20)
     )
-    found = check({"train": digit_scenes(config)["train"]}, 3)["splits"]["train"]
+    result = check({"train": digit_scenes(config)["train"]}, 3)
+    found = result["splits"]["train"]
     drawn = compose(config, "train").masks
     np.testing.assert_allclose(
         list(found["pixels"].values()), np.bincount(drawn.ravel(), minlength=11) / drawn.size
@@ -79,19 +80,7 @@ def test_pixels_of_scenes_are_those_of_their_masks() -> None:
     assert list(found["classes"].values()) == [
         int((drawn == label).any((1, 2)).sum()) for label in range(11)
     ]
-    assert any(
-        "times the pixels of the smallest" in line
-        for line in summary(
-            {
-                "splits": {"train": found},
-                "broken": [],
-                "leaks": [],
-                "contradictions": [],
-                "repeated": [],
-                "clean": True,
-            }
-        )
-    )
+    assert any("times the pixels of the smallest" in line for line in summary(result))
 
 
 def test_a_mask_of_another_size_makes_its_image_a_broken_one(tmp_path: Path) -> None:

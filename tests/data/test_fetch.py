@@ -286,7 +286,7 @@ def test_a_shipped_pipeline_names_data_that_anyone_can_get(path: Path) -> None:
     source = config_file.load(path).data.source
     named = getattr(source, "path", None)
     if named is None:
-        assert source.kind in ("digits", "digit_scenes", "stick_figures")
+        assert source.kind in ("digits", "digit_scenes", "scratched_digits", "stick_figures")
     else:
         name = named.removeprefix("data/")
         assert name in PUBLIC_SETS

@@ -21,7 +21,7 @@ from toy_served import ask, b64, served
 
 EXAMPLE = ROOT / "pipelines" / "classification" / "example.png"
 Cvpipe = Callable[..., tuple[int, str, str]]
-METHODS = ("grad_cam", "smooth_grad", "occlusion")
+METHODS = ("grad_cam", "occlusion")
 EPSILON = 0.03
 LONGER = ("train.epochs=15", "train.evaluate_every=15", "model.dropout=0", "train.ema=null")
 
@@ -76,6 +76,7 @@ def explained(once: Once, trained_run: Path) -> Path:
     return once("explained", build) / "e"
 
 
+@pytest.mark.soak
 def test_an_artifact_explains_its_answers(
     cvpipe: Cvpipe, trained_run: Path, explained: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_an_artifact_explains_its_answers(
         np.testing.assert_allclose(np.asarray(a, int), np.asarray(b, int), atol=1)
 
 
+@pytest.mark.soak
 def test_a_damaged_image_is_marked_beside_explained_ones(explained: Path) -> None:
     loaded = opened(find_artifact(explained))
     files = tf.constant([EXAMPLE.read_bytes(), b"garbage"])
@@ -114,6 +116,7 @@ def test_a_server_answers_the_signature(explained: Path) -> None:
     assert np.shape(row["grad_cam"]) == (16, 16) and row["explained_class"] == row["class_id"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "words, said",
     [

@@ -241,6 +241,7 @@ def layer_classes() -> list[type]:
             if inspect.isclass(value)
             and issubclass(value, keras.layers.Layer)
             and value.__module__.startswith("cvpipe.")
+            and not inspect.isabstract(value)
         },
         key=lambda value: value.__name__,
     )
@@ -253,7 +254,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "FractionalMaxPooling": {"ratio": 1.5, "overlapping": False},
     "GroupedConv2D": {"filters": 4, "kernel_size": [3, 3], "groups": 2},
     "L2Normalization": {"initial": 12.0},
+    "PatchBank": {"size": 4, "neighbors": 2},
+    "PatchGaussians": {"channels": [0, 2], "regularization": 0.1},
     "PathChoice": {"columns": 3},
+    "ReflectionPadding": {"pixels": 2},
     "Normalize": {"kind": "image", "shape": [4, 4, 3]},
     "StochasticDepth": {"rate": 0.3},
     "Unpooling": {"kind": "nearest", "size": [5, 4]},

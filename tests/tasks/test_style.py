@@ -81,6 +81,7 @@ def test_training_lowers_the_loss_of_every_style(run: Path) -> None:
     assert last["perceptual_loss"] == pytest.approx(sum(parts), rel=1e-6)
 
 
+@pytest.mark.soak
 def test_an_artifact_answers_pictures_of_the_photos_sizes_in_blends_of_styles(
     run: Path, tmp_path: Path, gate_in_either_process: None
 ) -> None:
