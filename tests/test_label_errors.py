@@ -79,7 +79,7 @@ def test_runs_that_are_no_folds_or_not_all_are_named(
     trained_run: Path, tmp_path: Path, cvpipe: Cvpipe
 ) -> None:
     code, _, err = cvpipe("mistakes", trained_run, "--to", tmp_path / "to")
-    assert code == 2 and f"{trained_run}: no run of a cross-validation" in err
+    assert code == 2 and f"{trained_run}: not a run of a cross-validation" in err
     run = tmp_path / "fold-0"
     run.mkdir()
     config = small_config("data.fold={of: 5, index: 0}")

@@ -18,8 +18,8 @@ from cvpipe.commands.command import (
 def add(commands: Any) -> None:
     """Declare the command."""
     text = (
-        "rank labels that are likely to be wrong, by the answers of a cross-validation's runs to"
-        " images that they haven't learned from"
+        "rank labels that are probably wrong, by the predictions of a cross-validation's runs on"
+        " images that they weren't trained on"
     )
     parser = add_command(commands, "mistakes", mistakes, text)
     add_examples(

@@ -30,14 +30,14 @@ class Verdict(NamedTuple):
     mistakes: int
     """Number of mistakes; 0 for a right answer."""
     cost: float
-    """Tells bad answers from worse ones, whatever their number of mistakes; at least 0."""
+    """Larger for worse answers, whatever their number of mistakes; at least 0."""
     score: float
-    """The share of the answer that is right, in [0, 1]; nan if there is nothing to be right."""
+    """Share of the answer that is right, in [0, 1]; nan if there is nothing to find."""
     cells: Mapping[str, Cell]
     """Facts about the answer, by column of a table; the same columns for all examples."""
     doubt: float | None = None
-    """Tells labels that are likely to be wrong from those that are not, if the model hasn't learned
-    from them; None if the cost does.
+    """Larger the more probably the label is wrong, given a model that wasn't trained on it; None if
+    `cost` serves for that.
     """
 
 
@@ -76,6 +76,25 @@ class Review(Protocol):
         each.
         """
         ...
+
+
+class Readable(NamedTuple):
+    """The readable examples of a batch, N of them."""
+
+    position: np.ndarray
+    """int64 [N]: positions in the split."""
+    predictions: Arrays
+    targets: Arrays
+
+
+def readable(batch: Mapping[str, Any], predictions: Arrays) -> Readable:
+    """Select the readable examples of a batch and their answers."""
+    chosen = batch["weight"] > 0
+    return Readable(
+        batch["index"][chosen],
+        {name: value[chosen] for name, value in predictions.items()},
+        {name: value[chosen] for name, value in batch["targets"].items()},
+    )
 
 
 def load_review(config: Config, facts: Facts) -> Review:

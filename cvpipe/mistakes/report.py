@@ -19,7 +19,7 @@ from cvpipe.documents import Block, Gallery, Heading, Picture, Table, Text, to_h
 from cvpipe.errors import counted
 from cvpipe.evaluation import Subject, numbers
 from cvpipe.markdown import number
-from cvpipe.mistakes import Review, Verdict, load_review
+from cvpipe.mistakes import Review, Verdict, load_review, readable
 from cvpipe.pictures.drawing import to_jpeg, to_png, try_to_draw
 from cvpipe.tasks.task import Metrics
 
@@ -42,13 +42,11 @@ class Mistakes:
 
     def watch(self, batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
         """Judge the readable examples of a batch."""
-        readable = batch["weight"] > 0
-        if not readable.any():
+        index, answers, targets = readable(batch, predictions)
+        if not len(index):
             return
-        answers = {name: value[readable] for name, value in predictions.items()}
-        targets = {name: value[readable] for name, value in batch["targets"].items()}
         self._review.add(answers, targets)
-        self._index.append(batch["index"][readable])
+        self._index.append(index)
         for way, names in self._review.groups(answers, targets).items():
             for name in sorted(set(names)):
                 metrics = self._groups.setdefault((way, name), self._subject.task.metrics())

@@ -20,7 +20,7 @@ from cvpipe.evaluation import Subject, Watch, numbers
 from cvpipe.json_files import write_json
 from cvpipe.markdown import number
 from cvpipe.metrics.intervals import LEVEL, bootstrap, interval, paired_test
-from cvpipe.mistakes import load_review
+from cvpipe.mistakes import load_review, readable
 from cvpipe.pictures.drawing import curves_together, to_png, try_to_draw
 from cvpipe.tasks import load_task
 from cvpipe.training.report import evaluate_run
@@ -163,12 +163,10 @@ def _evaluate(
 
     def begin(subject: Subject) -> Watch:
         def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-            readable = batch["weight"] > 0
-            if readable.any():
-                answers = {name: value[readable] for name, value in predictions.items()}
-                targets = {name: value[readable] for name, value in batch["targets"].items()}
-                review.add(answers, targets)
-                index.extend(batch["index"][readable].tolist())
+            own = readable(batch, predictions)
+            if len(own.position):
+                review.add(own.predictions, own.targets)
+                index.extend(own.position.tolist())
 
         return watch
 

@@ -1,7 +1,7 @@
-"""Labels that are likely to be wrong, by the answers of models that haven't learned from them.
+"""Labels that are probably wrong, by the predictions of models that weren't trained on them.
 
-The runs of a cross-validation hold out another part each; together they answer each image once.
-Files: label_errors.csv, label_errors.html.
+Each run of a cross-validation holds out another part; together they predict each image once. Files:
+label_errors.csv, label_errors.html.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from cvpipe.config.data import Fold
 from cvpipe.documents import Block, Gallery, Heading, Picture, Text, to_html
 from cvpipe.errors import ConfigError, counted
 from cvpipe.evaluation import Subject, Watch
-from cvpipe.mistakes import Verdict, load_review
+from cvpipe.mistakes import Verdict, load_review, readable
 from cvpipe.mistakes.report import caption, draw_examples, to_csv
 from cvpipe.training.report import evaluate_run
 from cvpipe.training.run import Run
 
 CSV, PAGE = "label_errors.csv", "label_errors.html"
+TITLE = "Labels that are probably wrong"
 SPLIT = "validation"
 
 
 def label_errors(
     runs: Sequence[Run], folder: Path, drawn: int, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Rank the images of a cross-validation by the doubt about their labels, and write the files.
+    """Rank the images of a cross-validation by how doubtful their labels are, and write the files.
 
     Args:
         runs: one of each fold.
@@ -53,12 +54,10 @@ def label_errors(
         own = len(subjects) - 1
 
         def watch(batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
-            readable = batch["weight"] > 0
-            if readable.any():
-                answers = {name: value[readable] for name, value in predictions.items()}
-                targets = {name: value[readable] for name, value in batch["targets"].items()}
-                review.add(answers, targets)
-                places.extend((own, int(index)) for index in batch["index"][readable])
+            examples = readable(batch, predictions)
+            if len(examples.position):
+                review.add(examples.predictions, examples.targets)
+                places.extend((own, index) for index in examples.position.tolist())
 
         return watch
 
@@ -79,15 +78,15 @@ def label_errors(
             found = draw_examples(subject, review, index, captions)
             pictures |= {chosen[place]: picture for place, picture in found.items()}
     blocks: list[Block] = [
-        Heading(1, "Labels that are likely to be wrong"),
+        Heading(1, TITLE),
         Text(
-            f"{counted(len(ranked), 'image')}, each answered by a model that hasn't learned from"
-            f" it, the most doubtful labels first. All are in {CSV}; {len(pictures):,} are shown."
+            f"{counted(len(ranked), 'image')}, each predicted by a model that wasn't trained on it,"
+            f" the most doubtful labels first. All are in {CSV}; {len(pictures):,} are shown."
         ),
         Gallery([pictures[n] for n in sorted(pictures)]),
     ]
     with atomic_write(folder / PAGE) as stream:
-        page = to_html("Labels that are likely to be wrong", blocks)
+        page = to_html(TITLE, blocks)
         stream.write(page.encode("utf-8", "backslashreplace"))
     files = {"table": str(folder / CSV), "page": str(folder / PAGE)}
     return {"images": len(ranked), **files, "first": names[:20]}
@@ -102,8 +101,8 @@ def _check_folds(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.config.data.fold is None:
             raise ConfigError(
-                f"{run.folder}: no run of a cross-validation, which cvpipe sweep PIPELINE.yaml"
-                " --folds 5 makes"
+                f"{run.folder}: not a run of a cross-validation; make one with: cvpipe sweep"
+                " PIPELINE.yaml --folds 5"
             )
         folds.append(run.config.data.fold)
     of = folds[0].of
