@@ -6,13 +6,15 @@ Dimensions: B images, H, W; N styles, F channels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from cvpipe.config.style import StyleModel
 from cvpipe.models.blocks import scale_channels
 from cvpipe.models.initializers import Initializer
+
+if TYPE_CHECKING:
+    from cvpipe.config.style import StyleModel
 
 STRIDE = 4
 """Heights and widths are multiples of this."""
