@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cvpipe.commands.command import add_command, add_examples, print_result
-from cvpipe.errors import ConfigError, DataError
+from cvpipe.errors import ConfigError
 
 
 def add(commands: Any) -> None:
@@ -129,14 +129,9 @@ def _read(file: Path, side: int, measured: Any) -> Any:
     """
     import tensorflow as tf
 
-    from cvpipe.data.decode import decode_image
+    from cvpipe.data.decode import decode_file
 
-    try:
-        image = decode_image(tf.constant(file.read_bytes()), 3)
-    except OSError as error:
-        raise DataError(f"{file}: the image can't be read ({error.strerror})") from None
-    except tf.errors.InvalidArgumentError:
-        raise DataError(f"{file}: can't be decoded; give JPEG, PNG, BMP or WebP") from None
+    image = decode_file(file, 3)
     scale = min(1.0, side / measured(image.shape[:2]))
     size = [max(round(n * scale), 1) for n in image.shape[:2]]
     return tf.image.resize(image, size, antialias=True)[tf.newaxis] / 255

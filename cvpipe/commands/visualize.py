@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvpipe.commands.command import add_command, add_examples, own_folder, print_result
-from cvpipe.errors import ConfigError, DataError, suggest
+from cvpipe.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     import keras
@@ -207,10 +207,12 @@ def _classes(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
         options, seen, lambda images: subject.score(images, labels), len(options.labels)
     )
 
-    from cvpipe.synthesis.unit_images import for_network
+    from cvpipe.data.prepare import normalize_colors
 
     # As others will read the file.
-    scores = subject.all_scores(for_network(tf.constant(pixels / 255.0, tf.float32), seen.prepare))
+    scores = subject.all_scores(
+        normalize_colors(tf.constant(pixels / 255.0, tf.float32), seen.prepare)
+    )
     probabilities = tf.nn.softmax(scores).numpy()
     return [
         _Picture(
@@ -228,7 +230,7 @@ def _classes(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
 
 
 def _units(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
-    from cvpipe.synthesis.unit_images import for_network
+    from cvpipe.data.prepare import normalize_colors
     from cvpipe.synthesis.units import activation_of, find_units, parse_unit
 
     units = [parse_unit(text) for text in options.units]
@@ -240,7 +242,7 @@ def _units(options: argparse.Namespace, seen: _Visualized) -> list[_Picture]:
         own = [unit for unit in units if unit.layer == layer]
         activation = activation_of(seen.network, own)
         pixels = _ascended(options, seen, activation, len(own))
-        reached = activation(for_network(pixels.astype("float32") / 255, seen.prepare)).numpy()
+        reached = activation(normalize_colors(pixels.astype("float32") / 255, seen.prepare)).numpy()
         for n, unit in enumerate(own):
             about = {"unit": str(unit), "activation": float(reached[n])}
             pictures.append(_Picture(str(unit).replace(":", "-"), pixels[n], about))
@@ -341,14 +343,9 @@ def _read(file: Path, channels: int, longest: int | None = None) -> tf.Tensor:
     """Return an image, float32 [1, H, W, C] in 0…1."""
     import tensorflow as tf
 
-    from cvpipe.data.decode import decode_image
+    from cvpipe.data.decode import decode_file
 
-    try:
-        image = decode_image(tf.constant(file.read_bytes()), channels)
-    except OSError as error:
-        raise DataError(f"{file}: the image can't be read ({error.strerror})") from None
-    except tf.errors.InvalidArgumentError:
-        raise DataError(f"{file}: can't be decoded; give JPEG, PNG, BMP or WebP") from None
+    image = decode_file(file, channels)
     size: Sequence[int] = image.shape[:2]
     scale = 1.0 if longest is None else min(1.0, longest / max(size))
     resized = tf.image.resize(image, [round(n * scale) for n in size], antialias=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -11,6 +12,7 @@ from cvpipe.data.exif import exif_orientation, png_orientation, stored_orientati
 from cvpipe.data.graph import noinline_branch
 from cvpipe.data.header import format_of, header_bytes, stored_size, webp_field
 from cvpipe.data.orientation import turns, upright
+from cvpipe.errors import DataError
 
 # APP14: version 100, no flags, colors that are neither YCCK nor YCbCr.
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
@@ -33,6 +35,20 @@ def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     if tf.executing_eagerly():
         return _decode(encoded, channels)
     return _decoder(channels)(encoded)
+
+
+def decode_file(file: Path, channels: int) -> tf.Tensor:
+    """Read an image file that a person named, and decode it as `decode_image` does.
+
+    Raises:
+        DataError: the file can't be read or decoded.
+    """
+    try:
+        return decode_image(tf.constant(file.read_bytes()), channels)
+    except OSError as error:
+        raise DataError(f"{file}: the image can't be read ({error.strerror})") from None
+    except tf.errors.InvalidArgumentError:
+        raise DataError(f"{file}: can't be decoded; give JPEG, PNG, BMP or WebP") from None
 
 
 @functools.partial(tf.function, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)

@@ -190,9 +190,20 @@ def restore_pixels(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
     """
     if prepared.dtype == tf.uint8:
         return prepared
-    mean, std = config.scaling
-    pixels = (prepared * tf.constant(std) + tf.constant(mean)) * 255
+    pixels = restore_colors(prepared, config) * 255
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def normalize_colors(images: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """Scale colors of images of any size as the network sees them: float32 [..., C] in 0…1."""
+    mean, std = (tf.constant(values, tf.float32) for values in config.scaling)
+    return (images - mean) / std
+
+
+def restore_colors(prepared: tf.Tensor, config: Prepare) -> tf.Tensor:
+    """Return the inverse of `normalize_colors`, float32 [..., C] in 0…1."""
+    mean, std = (tf.constant(values, tf.float32) for values in config.scaling)
+    return prepared * std + mean
 
 
 def normalize(image: tf.Tensor, config: Prepare) -> tf.Tensor:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import restore_colors
 from cvpipe.explain.gradients import pixel_gradient
 from cvpipe.explain.score import Score, Subject, chosen
 
@@ -178,8 +179,7 @@ def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tenso
         around: the originals, prepared.
         prepare: their preparation.
     """
-    mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
-    pixels, before = ((255 * (own * std + mean)) for own in (images, around))
+    pixels, before = (255 * restore_colors(own, prepare) for own in (images, around))
     # Originals are integers up to rounding.
     before = tf.round(before)
     change = pixels - before

@@ -80,9 +80,10 @@ def draft_pipeline(
 def data_of(found: Found) -> Data:
     """Return the section `data` of a pipeline for the data found, without a limit of objects."""
     values: dict[str, Any] = {"source": found.source}
-    if found.task == "detection":
+    section = _DATA[found.task]
+    if "max_objects" in section.model_fields:
         values["max_objects"] = 1_000_000
-    return _DATA[found.task].model_validate_json(json.dumps(values), strict=True)
+    return section.model_validate_json(json.dumps(values), strict=True)
 
 
 def _data_in_words(measures: Measures) -> str:

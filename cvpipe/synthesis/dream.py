@@ -10,9 +10,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import normalize_colors
 from cvpipe.synthesis.ascent import normalized_ascent
 from cvpipe.synthesis.regularize import blur
-from cvpipe.synthesis.unit_images import for_network
 
 Features = Callable[[tf.Tensor], tf.Tensor]
 
@@ -72,7 +72,7 @@ def dream(
         octave_seed = tf.random.fold_in(seed, octave)
 
         def score(values: tf.Tensor, step: tf.Tensor, own: Features = own) -> tf.Tensor:
-            seen = own(for_network(values, prepare))
+            seen = own(normalize_colors(values, prepare))
             axes = list(range(1, len(seen.shape)))
             if channel is None:
                 return tf.reduce_mean(tf.square(seen), axes)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import normalize_colors
 from cvpipe.synthesis.ascent import adam_ascent
 from cvpipe.synthesis.regularize import total_variation
 from cvpipe.synthesis.spectrum import images_of, random_spectra
-from cvpipe.synthesis.unit_images import for_network
 
 
 class Inversion(NamedTuple):
@@ -48,12 +48,12 @@ def invert(
         settings: of the inversion.
     """
     size, channels = (images.shape[1], images.shape[2]), images.shape[3]
-    wanted = tf.stop_gradient(features(for_network(images, prepare)))
+    wanted = tf.stop_gradient(features(normalize_colors(images, prepare)))
     axes = list(range(1, len(wanted.shape)))
     whole = tf.reduce_sum(tf.square(wanted), axes)
 
     def error(found: tf.Tensor) -> tf.Tensor:
-        seen = features(for_network(found, prepare))
+        seen = features(normalize_colors(found, prepare))
         return tf.math.divide_no_nan(tf.reduce_sum(tf.square(seen - wanted), axes), whole)
 
     def score(spectra: tf.Tensor, step: tf.Tensor) -> tf.Tensor:

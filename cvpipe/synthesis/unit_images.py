@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import normalize_colors
 from cvpipe.synthesis.ascent import adam_ascent, normalized_ascent
 from cvpipe.synthesis.regularize import blur, clip_smallest, random_view, total_variation
 from cvpipe.synthesis.spectrum import images_of, random_spectra
@@ -72,7 +73,7 @@ def spectral_images(
         images = images_of(spectra, size)
         own = tf.random.fold_in(_view_seed(), step)
         view = random_view(images, own, settings.jitter, settings.scales)
-        return activation(for_network(view, prepare)) - weight * total_variation(images)
+        return activation(normalize_colors(view, prepare)) - weight * total_variation(images)
 
     start = random_spectra(seeds, (*size, prepare.channels))
     spectra, scores = adam_ascent(score, start, steps=settings.steps, rate=settings.rate)
@@ -87,7 +88,7 @@ def pixel_images(
     def score(offsets: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         own = tf.random.fold_in(_view_seed(), step)
         view = random_view(0.5 + offsets, own, settings.jitter)
-        return activation(for_network(view, prepare))
+        return activation(normalize_colors(view, prepare))
 
     def regularize(offsets: tf.Tensor, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         offsets = tf.clip_by_value((1 - settings.decay) * offsets, -0.5, 0.5)
@@ -108,12 +109,6 @@ def pixel_images(
         score, start, steps=settings.steps, rate=settings.rate, after=regularize
     )
     return 0.5 + offsets, scores
-
-
-def for_network(images: tf.Tensor, prepare: Prepare) -> tf.Tensor:
-    """Prepare images of any known size, [B, H, W, C] in 0…1."""
-    mean, std = (tf.constant(values, tf.float32) for values in prepare.scaling)
-    return (images - mean) / std
 
 
 def _view_seed() -> tf.Tensor:

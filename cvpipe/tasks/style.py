@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from cvpipe.config import Style
 from cvpipe.data.facts import Facts
+from cvpipe.data.prepare import normalize_colors, restore_colors
 from cvpipe.data.sources import Example
 from cvpipe.data.stream import Batch
 from cvpipe.fields import Field, pad_to
@@ -56,7 +57,7 @@ def make_task(config: Style, facts: Facts) -> Task:
         drawn = tf.random.stateless_uniform([images.shape[0]], seed, 0, len(names), tf.int32)
         weights = tf.one_hot(drawn, len(names))
         outputs = networks["network"]([images, weights], training=True)
-        photo = restore(images, config)
+        photo = restore_colors(images, config.prepare)
         return perceptual_loss(outputs["picture"], photo, weights, targets(), config.loss)
 
     return Task(
@@ -155,8 +156,7 @@ def stylized(
     # The network's mirrored edges need some pixels.
     small = tf.maximum(-(-small // STRIDE) * STRIDE, 6 * STRIDE)
     seen = tf.image.resize(photo, small, antialias=True)
-    mean, std = (tf.constant(values, tf.float32) for values in config.prepare.scaling)
-    seen = tf.ensure_shape((seen - mean) / std, [None, None, 3])
+    seen = tf.ensure_shape(normalize_colors(seen, config.prepare), [None, None, 3])
     picture = network([seen[tf.newaxis], weights[tf.newaxis]], training=False)["picture"][0]
     return tf.clip_by_value(tf.image.resize(picture, size, antialias=True), 0.0, 1.0)
 
@@ -167,12 +167,6 @@ def with_colors_of(photo: tf.Tensor, picture: tf.Tensor, share: tf.Tensor) -> tf
     """
     light, own = (tf.reduce_sum(x * LUMA, -1, keepdims=True) for x in (picture, photo))
     return tf.clip_by_value((1 - share) * picture + share * (light + photo - own), 0.0, 1.0)
-
-
-def restore(images: tf.Tensor, config: Style) -> tf.Tensor:
-    """Return prepared images as photos, float32 in 0…1."""
-    mean, std = (tf.constant(values, tf.float32) for values in config.prepare.scaling)
-    return images * std + mean
 
 
 def decorate(pixels: tf.Tensor, answers: Tensors) -> Tensors:
