@@ -1,5 +1,4 @@
-"""Reading of pipeline files: base files, overrides, and checks that name file, line and key.
-"""
+"""Reading of pipeline files: base files, overrides, and checks that name file, line and key."""
 
 from __future__ import annotations
 

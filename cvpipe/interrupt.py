@@ -43,8 +43,7 @@ def on_signals(handle: Callable[[int], object], once: bool = False) -> Iterator[
 
 
 def stop_on_signals() -> contextlib.AbstractContextManager[threading.Event]:
-    """Set the yielded event on the first SIGINT or SIGTERM. The second has its usual effect.
-    """
+    """Set the yielded event on the first SIGINT or SIGTERM. The second has its usual effect."""
     # os.write, because the signal may interrupt a call of print, which is not reentrant.
     return on_signals(
         lambda number: os.write(2, b"\nstopping soon and saving; again to stop at once\n"),

@@ -14,7 +14,7 @@ class Packed(Source):
     """Data packed by `cvpipe data pack`: a few large files, for many images or remote storage."""
 
     annotations: ClassVar[tuple[str, ...]] = ()
-    """Kinds of annotation that the task learns from, by the names of their classes."""
+    """Kinds of annotation that the task learns from, by the names of their annotation classes."""
 
     kind: Literal["packed"]
     """Kind of format."""
@@ -42,7 +42,7 @@ class Packed(Source):
 
 
 class PackedLabels(Packed):
-    """Packed images with a class each."""
+    """Packed images with one class each."""
 
     annotations: ClassVar[tuple[str, ...]] = ("label",)
 
