@@ -324,10 +324,7 @@ GOOD = encode(noise(9, 7), "JPEG")
         (
             encode(noise(7, 9), "JPEG", exif=TURNED),
             encode(labels(0, 7, 9), "PNG"),
-            (
-                "the mask is 9 x 7 pixels, and its image 7 x 9 when it stands upright: turn the"
-                " mask, too"
-            ),
+            "the mask is 9 x 7 pixels, and its image 7 x 9 when upright: rotate the mask, too",
         ),
         (GOOD, encode(labels(0) + 7, "PNG"), "the mask has 3 values that no class has: 7, "),
         (
