@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def describe_splits(splits: Mapping[str, Source]) -> KnownData:
-    """Return a description by which the same data can be recognized."""
+    """Return a description of the data with which later changes to it are detected."""
     return {
         "facts": splits["train"].facts.to_json(),
         "examples": {name: len(split) for name, split in splits.items()},
@@ -40,7 +40,7 @@ def open_known_splits(
     """Open the named splits of the data a model was trained on.
 
     Args:
-        known: description of the data of the model's run.
+        known: `describe_splits` of the data at training time.
         scored: False if the model may have been trained on the images.
 
     Raises:

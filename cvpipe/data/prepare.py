@@ -138,7 +138,7 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
     Returns:
         An element of `input_spec(config)`: float32 [H, W, C], or [V, H, W, C] for several views;
-        the image itself if it is answered at its own size.
+        the image itself if answers have its size.
     """
     if config.prepare.keeps_size:
         return image

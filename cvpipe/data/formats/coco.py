@@ -59,7 +59,9 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _candidates(place: Place) -> list[str]:
-    """Return JSON files; none if every image has its own, which isn't COCO."""
+    """Return the JSON files that may be COCO's. Among many, those named after images are another
+    format.
+    """
     names = place.ending(".json")
     return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
 
@@ -94,7 +96,7 @@ def _tasks(content: Mapping[str, Any]) -> Iterator[str]:
         yield POSE
     if any(row.get("bbox") for row in rows):
         yield DETECTION
-    # For boxes, tools write outlines of four corners.
+    # Some tools also write the four corners of a box as an outline.
     if any(_is_outline(row.get("segmentation")) for row in rows):
         yield SEGMENTATION
 
@@ -108,7 +110,10 @@ def _is_outline(outline: Any) -> bool:
 
 
 def _family(files: list[_File], task: str) -> list[_File]:
-    """Return files whose names differ only in the split; COCO itself has several such families."""
+    """Return one family of files, whose names differ only in the split.
+
+    COCO itself has several families, such as instances and keypoints.
+    """
     families: dict[str, list[_File]] = {}
     for own in files:
         families.setdefault(without_split(own.name), []).append(own)

@@ -16,7 +16,7 @@ def find(place: Place) -> Iterator[Found]:
     there = [p for p in _FILES if any(n.startswith(p) and "-ubyte" in n for n in names)]
     if len(there) == len(_FILES):
         why = "the four IDX files of MNIST's format are there"
-        remark = "The classes are called by their numbers; name them in data.source.classes"
+        remark = "The names of the classes are their numbers; name them in data.source.classes"
         source = {"kind": "idx", "path": place.path}
         yield Found(CLASSIFICATION, source, why, ANNOTATED, (remark,))
     elif there:

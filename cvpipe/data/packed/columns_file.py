@@ -100,10 +100,10 @@ def to_bytes(beside: Beside) -> bytes:
 
 
 def from_bytes(content: bytes, file: str) -> Beside:
-    """Parse a columns file; `file` names it in errors.
+    """Parse the content of a columns file. Error messages name it by `file`.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the content is damaged.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:

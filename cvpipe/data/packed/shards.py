@@ -1,7 +1,7 @@
 """Random access to the records of a split's shards, from any thread.
 
-Every record is verified with its checksum. Announced records are read ahead, neighbors in one
-request.
+Every record is verified with its checksum. Announced records are read in advance, adjacent ones by
+one request.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Shards:
         return content
 
     def announce(self, records: np.ndarray) -> None:
-        """Start reading records, int64 [n], close ones in one request."""
+        """Start reading records, int64 [n], in other threads; close ones by one request."""
         wanted = np.unique(records)
         wanted = wanted[[not self._is_coming(record) for record in wanted.tolist()]]
         if not len(wanted):
