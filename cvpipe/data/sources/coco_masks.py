@@ -21,8 +21,8 @@ OUTLINE_FAULTS = (WITHOUT_OUTLINE, NO_POLYGON, FAR_OUTSIDE, OTHER_SIZE, NO_RUNS)
 def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     """Return the mask of a stored image.
 
-    Larger objects are painted first, so smaller ones in front of them stay visible. Pixels of a
-    crowd alone are IGNORED.
+    Larger objects are painted first, so smaller ones in front of them stay visible. Pixels covered
+    only by a crowd are IGNORED.
 
     Args:
         objects: a JSON list of {"label", "iscrowd", "segmentation"}, the last as in COCO's
@@ -37,7 +37,7 @@ def paint(objects: bytes, height: int, width: int) -> np.ndarray:
 
     mask = np.zeros([height, width], np.uint8)
     rows = [(row, _runs(row["segmentation"], height, width)) for row in json.loads(objects)]
-    # Stable sort: of two objects of the same size, the later one is in front.
+    # The sort is stable: of two objects of the same size, the later one is in front.
     for row, runs in sorted(rows, key=lambda pair: (not pair[0]["iscrowd"], -int(area(pair[1])))):
         mask[decode(runs).astype(bool)] = IGNORED if row["iscrowd"] else row["label"]
     return mask[..., np.newaxis]
@@ -70,7 +70,7 @@ def _fault_of_polygon(polygon: Any, side: int) -> str | None:
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
         return NO_POLYGON
-    # The library would rasterize all the way. The comparison is False for NaN.
+    # The library would rasterize the whole distance. NaN fails the comparison, too.
     is_near = all(-side <= value <= 2 * side for value in polygon)
     return None if is_near else FAR_OUTSIDE
 

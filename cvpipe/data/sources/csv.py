@@ -90,7 +90,7 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
     """Read a table.
 
     Raises:
-        DataError: it is missing, empty, or not a table.
+        DataError: the file is missing, empty, or not a table.
     """
     place = files.locate(name)
     text = decode_text(files.read(name), place)

@@ -189,7 +189,7 @@ def test_a_value_of_16_bits_that_does_not_fit_is_named() -> None:
 
 def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
     with pytest.raises(
-        DataError, match=r"; and [0-9,]+ more. So many come from compression with loss, as in JPEG"
+        DataError, match=r"; and [0-9,]+ more. This many come from lossy compression, as in JPEG"
     ) as error:
         labels_of(encode(TABLE[np.kron(LABELS, np.ones((4, 4), np.uint8))], "JPEG"), BY_COLOR)
     assert len(str(error.value)) < 1000
@@ -209,7 +209,7 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
         (
             png(LABELS),
             BY_COLOR,
-            "the mask is gray, but the classes have colors, and not those: leave the colors out",
+            "the mask is gray, but the classes have other colors: leave the colors out",
         ),
         (png(LABELS.astype(np.uint16)), BY_COLOR, "the mask is gray, but the classes have colors"),
     ],
