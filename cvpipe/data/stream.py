@@ -49,9 +49,9 @@ Encode = Callable[[Example], dict[str, tf.Tensor]]
 Fields = Mapping[str, Field]
 Colors = tuple[np.ndarray, np.ndarray]
 
-# Enough images for the principal components of colors.
+# Number of images from which the principal components of colors are computed.
 COLOR_IMAGES = 1_000
-# Examples that are loaded in parallel.
+# Number of examples that are loaded in parallel.
 PARALLEL = os.cpu_count() or 1
 
 
@@ -209,8 +209,8 @@ def read_examples(
 def plain_images(
     source: Source, prepared: Prepare, indices: np.ndarray, batch_size: int = 64
 ) -> Iterator[np.ndarray]:
-    """Yield the readable ones of some images, unaugmented and prepared: float32 [at most
-    `batch_size`, H, W, C] each.
+    """Yield some images in batches, prepared but not augmented, float32 [at most `batch_size`, H,
+    W, C] each. Unreadable images are left out.
     """
     prepared = whole_images(prepared)
 
@@ -256,7 +256,7 @@ def _colors(source: Source, config: Config) -> Colors | None:
 # Cached, because a training that switches to guards builds its stream again.
 @functools.lru_cache(maxsize=1)
 def _measured_colors(source: Source, prepared: Prepare) -> Colors:
-    # Undo the normalization: the components are those of pixels in [0, 1].
+    # Leave out the normalization, because the components are those of pixels in [0, 1].
     plain = prepared.model_copy(update={"mean": (0.0,), "std": (1.0,)})
     return color_components(plain_images(source, plain, evenly_spaced(len(source), COLOR_IMAGES)))
 

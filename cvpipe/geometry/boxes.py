@@ -143,7 +143,7 @@ def _sides(boxes: tf.Tensor, axis: int) -> Sides:
 
 
 def _extent(sides: Sides) -> tuple[tf.Tensor, tf.Tensor]:
-    """Heights and widths [...], never negative."""
+    """Return heights and widths [...], never negative."""
     top, left, bottom, right = sides
     return tf.nn.relu(bottom - top), tf.nn.relu(right - left)
 
@@ -166,7 +166,7 @@ def _intersection(a: Sides, b: Sides) -> tf.Tensor:
 
 
 def _overlap(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """IoU and union [...], box by box."""
+    """Return IoU and union [...], box by box."""
     sides_a, sides_b = tf.unstack(a, axis=-1), tf.unstack(b, axis=-1)
     shared = _intersection(sides_a, sides_b)
     union = _area(sides_a) + _area(sides_b) - shared
@@ -181,7 +181,7 @@ def _around(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """ρ² / c² in [0, 1]."""
+    """Return ρ² / c² in [0, 1], as defined in `diou`."""
     around = _around(a, b)
     diagonal = tf.reduce_sum(tf.square(around[..., 2:] - around[..., :2]), axis=-1)
     # Sums of corners are twice the centers, hence the division by 4.
@@ -190,7 +190,7 @@ def _distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _angle(boxes: tf.Tensor) -> tf.Tensor:
-    """atan(width / height) in [0, π/2]."""
+    """Return atan(width / height) in [0, π/2]."""
     height, width = _extent(tf.unstack(boxes, axis=-1))
     # atan2 has no gradient at (0, 0).
     return tf.atan2(width, tf.maximum(height, math.sqrt(SMALLEST_AREA)))

@@ -25,7 +25,7 @@ def object_classes(feature: Any, where: str) -> tuple[str, ...]:
     """Return the class names of an objects feature.
 
     Raises:
-        DataError: it isn't a sequence of boxes with labels.
+        DataError: the feature isn't a sequence of boxes with labels.
     """
     from tensorflow_datasets import features as kinds
 

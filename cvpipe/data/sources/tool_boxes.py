@@ -1,4 +1,4 @@
-"""Sources of boxes from labeling tools: paths of the tool's machine, objects with class names."""
+"""Sources of boxes from labeling tools, whose files have class names and paths of any machine."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def tool_source(
 
     Args:
         files: the folder or archive.
-        config: its section.
+        config: the section of the source.
         splits: the images of each split.
         images: folder that paths are relative to.
 
     Raises:
-        DataError: none of a split's images is there, an image is annotated twice, a coordinate is
-            invalid, or a class is unknown.
+        DataError: no image of a split exists, an image is annotated twice, a coordinate is invalid,
+            or a class is unknown.
     """
     last = _by_last(files)
     every = [item for split in splits.values() for image in split for item in image.items]

@@ -36,7 +36,7 @@ class _Object(NamedTuple):
     place: str
     name: str
     corners: tuple[float, ...]
-    """ymin, xmin, ymax, xmax in pixels, counted from 0, to where the box ends."""
+    """ymin, xmin, ymax, xmax of the edges in pixels, counted from 0."""
     difficult: bool
 
 
@@ -58,7 +58,7 @@ def voc(config: Voc) -> dict[str, Source]:
     A missing image is a bad record; its objects are left out and counted.
 
     Raises:
-        DataError: a list or an annotation is missing or damaged, no image is there, a number is
+        DataError: a list or an annotation is missing or damaged, no image exists, a number is
             invalid, or a class is unknown.
     """
     files = open_files(config.path, config.inside)

@@ -22,7 +22,7 @@ def read_data_yaml(files: Files, config: Yolo) -> dict[str, Any]:
     """Return data.yaml's values as text; an empty dict without such a file.
 
     Raises:
-        DataError: it isn't YAML, or not a mapping.
+        DataError: the file isn't YAML, or not a mapping.
     """
     name = files.find(config.names)
     if name is None or PurePosixPath(name).name in CLASS_LISTS:

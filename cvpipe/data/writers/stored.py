@@ -15,7 +15,7 @@ from cvpipe.data.facts import Facts
 
 # The inverse orientations: rotations by 90° are exchanged, the others are their own inverses.
 _BACK = {6: 8, 8: 6}
-# Orientations that exchange height and width.
+# The first of the orientations that swap height and width.
 _FIRST_ON_ITS_SIDE = 5
 
 

@@ -237,7 +237,9 @@ def test_what_a_format_has_no_place_for_is_counted_and_nothing_at_all_is_refused
 ) -> None:
     images = [image(n, Annotations(objects=figures(n))) for n in range(4)]
     written = write_dataset("csv", tmp_path / "csv", POINTS, images, "--to")
-    assert "images whose keypoints are left out, for which it has no place: 4" in written.told
+    assert (
+        "images whose keypoints are left out, which the format can't represent: 4" in written.told
+    )
     masked = [image(0, Annotations(mask=np.zeros(SIZE, np.uint8)))]
     with pytest.raises(ConfigError, match="--to yolo: can't hold masks; choose coco or masks"):
         write_dataset("yolo", tmp_path / "yolo", Facts(CLASSES), masked, "--to")
