@@ -116,8 +116,9 @@ class Threshold(Section):
     false_alarms: Share = 0.0
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
-    """Distance of the threshold above the highest score it exceeds, as a share of that score's
-    distance from the median. Allows for new normal images that score higher than a small split's.
+    """Distance of the threshold above the highest score that isn't counted as a false alarm, as a
+    share of that score's distance from the median. It allows for new normal images with higher
+    scores than those of a small split.
     """
 
 

@@ -29,8 +29,8 @@ def greedy_coreset(
         count: number of points to choose.
 
     Returns:
-        int32 [count], positions of the chosen points, and bool [count]: False for points that equal
-        an earlier one, if there are fewer than `count` different eligible points.
+        int32 [count], positions of the chosen points, and bool [count]: True for the
+        first n of them, where n is the number of different eligible points.
     """
     # Centered on the mean, because float32 subtracts large numbers inexactly.
     share = tf.cast(eligible, tf.float32)[:, tf.newaxis]

@@ -23,7 +23,7 @@ KINDS = ("correct", "location", "class", "duplicate", "background", "both")
 
 
 class Judged(NamedTuple):
-    """The kind of each detection, and the objects that none finds."""
+    """The kind of each detection, and the objects that no detection finds."""
 
     kind: np.ndarray
     """int64 [D]: position in `KINDS`; −1 for detections that don't count."""
@@ -32,7 +32,7 @@ class Judged(NamedTuple):
     or class overlaps most; −1 for none.
     """
     missed: np.ndarray
-    """bool [O]."""
+    """bool [O]: True for missed objects."""
 
 
 def judge(
@@ -104,7 +104,7 @@ def best_thresholds(
     """Return the score threshold of each class with the best F1, at an IoU of 0.5; detections in
     crowd regions don't count.
     """
-    # Matching goes from high scores to low ones: leaving out low ones changes no match.
+    # Matching is in order of decreasing score, so leaving out low scores changes no other match.
     judged = judge(detections, objects, pairs, np.ones(len(detections.score), bool))
     totals = np.bincount(objects.label[~objects.crowd], minlength=classes)
     found = []

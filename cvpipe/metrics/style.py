@@ -1,4 +1,4 @@
-"""Scores of pictures in a style: the parts of the loss they were made to lower."""
+"""Scores of style transfer: the parts of the perceptual loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lowest confidence to accept, by F1.
+"""Confidence thresholds with the best F1.
 
 Dimensions: D answers of one class.
 """

@@ -61,11 +61,11 @@ class LocalizationReview:
             )
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
-        """Group images by the share that the object's box has of them."""
+        """Group images by the share of the image that the object's box covers."""
         return {"share of the image": [share_group(float(own)) for own in _shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
-        """Return verdicts. A wrong class costs its probability, a box 1 − IoU."""
+        """Return verdicts. A wrong class costs its probability, and a box 1 − IoU."""
         return self._verdicts
 
     def findings(self, scores: Mapping[str, Any]) -> list[Finding]:
@@ -85,7 +85,9 @@ class LocalizationReview:
         ]
 
     def draw(self, pixels: np.ndarray, predictions: Arrays, targets: Arrays) -> Figure:
-        """Draw the object in gray, and over it the answer, blue where it is right."""
+        """Draw the object in gray, and over it the answer, in blue if it is right, else in
+        orange.
+        """
         [truth], [answer] = _boxes(predictions, targets)
         label, own = int(targets["label"][0]), int(predictions["class_id"][0])
         is_right = label == own and bool(overlaps(answer, truth)[0] >= LEAST_IOU)

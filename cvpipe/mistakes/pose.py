@@ -1,4 +1,4 @@
-"""Mistakes of pose: keypoints that are answered elsewhere.
+"""Mistakes of pose: keypoints that are predicted in a wrong place.
 
 Dimensions: N images, P keypoints.
 """
@@ -22,7 +22,7 @@ from cvpipe.pictures.photo import Entry, rgb, show_photo
 from cvpipe.pictures.pose import draw_points
 
 FAR = 1.0
-"""Errors beyond it, in sides of the figure's box, cost no more."""
+"""Largest cost of an error, in longer sides of the figure's box."""
 
 
 def make_review(config: Config, facts: Facts) -> PoseReview:
@@ -63,7 +63,7 @@ class PoseReview:
             )
 
     def groups(self, predictions: Arrays, targets: Arrays) -> Mapping[str, Sequence[str]]:
-        """Group images by the share that the figure's box has of them."""
+        """Group images by the share of the image that the figure's box covers."""
         return {"share of the image": [share_group(float(own)) for own in _box_shares(targets)]}
 
     def verdicts(self) -> list[Verdict]:
@@ -85,8 +85,8 @@ class PoseReview:
         ]
 
     def draw(self, pixels: np.ndarray, predictions: Arrays, targets: Arrays) -> Figure:
-        """Draw the true keypoints in gray, and over them the answers, orange where they are far
-        off.
+        """Draw the true keypoints in gray, and over them the answers, in blue if they are found,
+        else in orange.
         """
         [error] = _errors(predictions, targets)
         colors = {"truth": TRUTH, "found": RIGHT, "wrong": WRONG}

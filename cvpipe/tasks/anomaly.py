@@ -89,8 +89,10 @@ def truth(example: Example) -> Tensors:
 
 
 def take_in(networks: Networks, batch: Batch, seed: tf.Tensor) -> Tensors:
-    """Store the normal images of a batch in the memory. Return the mean distance of their patches
-    before, {"novelty": float32 [b]}; 0 for other images, which aren't stored.
+    """Store the normal images of a batch in the memory.
+
+    Return the mean distance of their patches from the memory before that, {"novelty": float32 [b]};
+    0 for other images, which aren't stored.
     """
     network: Any = networks["network"]
     # The backbone is frozen: its BatchNorms normalize as in evaluation.
