@@ -23,8 +23,8 @@ BLURRY = 3.5
 deviations below the median, and its sharpness less than half of the median.
 """
 ASPECT, SIZE = 2.5, 4.0
-"""An image is odd if its height / width, or the square root of its number of pixels, differs from
-the median by more than this factor.
+"""An image is odd if its height / width differs from the median by more than a factor of ASPECT, or
+the square root of its number of pixels by more than a factor of SIZE.
 """
 BLOCK = 4096
 MEANINGS = {
@@ -46,7 +46,8 @@ def measure_image(image: tf.Tensor) -> dict[str, tf.Tensor]:
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.minimum(SHARPNESS_SIDE / tf.reduce_max(size), 1.0)
     seen = tf.image.resize(gray, tf.maximum(tf.cast(size * scale, tf.int32), 3), antialias=True)
-    # Sharpness is the response of a Laplacian relative to the contrast, with which it grows.
+    # Sharpness is the response of a Laplacian divided by the contrast, because the response grows
+    # with the contrast.
     middle = seen[1:-1, 1:-1]
     around = seen[:-2, 1:-1] + seen[2:, 1:-1] + seen[1:-1, :-2] + seen[1:-1, 2:]
     details, contrast = (tf.math.reduce_std(own) for own in (4 * middle - around, seen))

@@ -157,7 +157,9 @@ def prepare_views(image: tf.Tensor, config: Config) -> tf.Tensor:
 
 
 def whole_images(config: Prepare) -> Prepare:
-    """Return the section with images stretched to the network's input, if it kept their size."""
+    """Return the section; if it keeps the size of images, with images stretched to the network's
+    input instead.
+    """
     return config.model_copy(update={"resize": "stretch"}) if config.keeps_size else config
 
 

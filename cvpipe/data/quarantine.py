@@ -76,7 +76,7 @@ def _decode(example: Example) -> tf.Tensor:
 
 
 def _add_row(file: Path, row: dict[str, str]) -> None:
-    """Append a row unless the file has it; first end a last line that a crash truncated."""
+    """Append a row unless the file has it. A last line that a crash truncated is ended first."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     line = json.dumps(row)
     if line not in text.splitlines():

@@ -55,7 +55,7 @@ def sides_iou(a: Sides, b: Sides) -> tf.Tensor:
 
 
 def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    r"""Generalized IoU of box by box (Rezatofighi et al. 2019, algorithm 1).
+    r"""Generalized IoU of corresponding boxes (Rezatofighi et al. 2019, algorithm 1).
 
     IoU − |C \ (A ∪ B)| / |C|, where C is the smallest box that encloses both.
 
@@ -73,7 +73,7 @@ def giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Distance IoU of box by box, IoU − ρ² / c² (Zheng et al. 2020, equation 6).
+    """Distance IoU of corresponding boxes, IoU − ρ² / c² (Zheng et al. 2020, equation 6).
 
     ρ is the distance between the centers, c the diagonal of the enclosing box. Shapes as in `giou`;
     float32 [...] in [−1, 1].
@@ -84,7 +84,8 @@ def diou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def ciou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
-    """Complete IoU of box by box, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to 11).
+    """Complete IoU of corresponding boxes, IoU − ρ² / c² − α v (Zheng et al. 2020, equations 8 to
+    11).
 
     v = 4/π² (difference of the angles atan(width / height))². α = v / (1 − IoU + v) is a weight and
     has no gradient. Shapes as in `giou`; float32 [...] in (−2, 1].

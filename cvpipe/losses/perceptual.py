@@ -70,7 +70,7 @@ def random_features(width: float = 1.0, seed: int = 0, pooling: Pooling = "max")
     Args:
         width: multiplies VGG16's channels.
         seed: random seed of the filters.
-        pooling: between the stages.
+        pooling: kind of pooling between the stages.
     """
     random = np.random.default_rng(seed)
     weights = {

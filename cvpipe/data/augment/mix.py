@@ -22,9 +22,9 @@ def mix(batch: dict[str, Any], seeds: tf.Tensor, ops: Sequence[Mix]) -> dict[str
 
     Args:
         batch: "image" float32 [b, H, W, C], prepared; "targets" a dict of tensors [b, …]; "weight"
-            float32 [b]; and more.
+            float32 [b]; and other entries.
         seeds: int64 [b, 2], one per example, which no other operation uses.
-        ops: at least one.
+        ops: the operations to choose from, at least one.
 
     Returns:
         The batch, with "image" mixed, "partner_targets" like "targets", and "share" float32 [b] in

@@ -33,7 +33,7 @@ class _File(NamedTuple):
 
 
 def find(place: Place) -> Iterator[Found]:
-    """Yield the tasks of COCO files."""
+    """Yield the tasks that COCO files can be used for."""
     files = [found for name in _candidates(place) if (found := _open(place, name))]
     by_task: dict[str, list[_File]] = {}
     for own in files:

@@ -129,7 +129,7 @@ def some(items: Sequence[str], most: int = MOST_OPENED) -> list[str]:
 
 
 def split_in(name: str) -> str | None:
-    """Return the split named by the last such word in a path; None if there is none."""
+    """Return the split named in a path, by the last word that names one; None if no word does."""
     words = re.findall("[a-z]+", name.lower())
     return next((split for split in map(split_of, reversed(words)) if split), None)
 

@@ -11,7 +11,7 @@ _FILES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
 
 def find(place: Place) -> Iterator[Found]:
-    """Yield MNIST's four files."""
+    """Yield MNIST's format if its four files exist."""
     names = [PurePosixPath(name).name for name in place.files.names()]
     there = [p for p in _FILES if any(n.startswith(p) and "-ubyte" in n for n in names)]
     if len(there) == len(_FILES):

@@ -59,8 +59,8 @@ class Beside(NamedTuple):
     checksums: np.ndarray
     """uint32 [R]: CRC-32 of each record."""
     digests: np.ndarray
-    """uint64 [R]: fingerprint of each example, as `Source.digests`; [0] if annotations differ from
-    those of the original data.
+    """uint64 [R]: fingerprint of each example, as `Source.digests`; of shape [0] if annotations
+    differ from those of the original data.
     """
     ranges: np.ndarray
     """int64 [R, 2]: begin and end of each record in its file (`layout.py`)."""

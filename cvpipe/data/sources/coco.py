@@ -62,7 +62,7 @@ class _Instances(NamedTuple):
     categories: dict[Id, str]
     """Names by id, in the order of the ids."""
     category_rows: list[dict[str, Any]]
-    """Annotations as in the file."""
+    """Categories as in the file."""
     points: PointNames | None = None
     """Keypoints of every category, if the section has keypoints."""
 

@@ -84,7 +84,7 @@ def named_categories(place: str, rows: Rows, grouping: set[Id]) -> dict[Id, str]
     """Return the names of categories that are classes, by id, in the order of the ids.
 
     Raises:
-        DataError: two have the same name.
+        DataError: two categories have the same name.
     """
     kept = [row for row in rows if row["id"] not in grouping]
     categories = {row["id"]: str(row["name"]) for row in sorted(kept, key=by_id)}

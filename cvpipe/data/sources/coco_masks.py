@@ -27,7 +27,7 @@ def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     Args:
         objects: a JSON list of {"label", "iscrowd", "segmentation"}, the last as in COCO's
             annotations and valid by `outline_fault`.
-        height, width: of the image, pixels.
+        height, width: size of the image in pixels.
 
     Returns:
         uint8 [height, width, 1]: labels; 0 for background.
@@ -48,7 +48,7 @@ def outline_fault(given: Any, height: int, width: int) -> str | None:
 
     Args:
         given: the segmentation.
-        height, width: of its image, pixels.
+        height, width: size of its image in pixels.
     """
     if isinstance(given, dict):
         return _fault_of_runs(given, height, width)

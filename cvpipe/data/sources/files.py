@@ -183,11 +183,11 @@ class ZipFiles(Files):
         return self._around
 
     def find(self, path: str) -> str | None:
-        """Return the name of the file that a user's path means; None if there is none."""
+        """Return the name of the file for a user's path; None if there is none."""
         return super().find(path) or super().find(plain_path(path).removeprefix(self._around))
 
     def find_folder(self, path: str) -> str | None:
-        """Return the name of the folder that a user's path means; None if there is none."""
+        """Return the name of the folder for a user's path; None if there is none."""
         found = super().find_folder(path)
         if found is None and self._around:
             found = super().find_folder(f"{plain_path(path)}/".removeprefix(self._around))

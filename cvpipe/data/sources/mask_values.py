@@ -41,7 +41,7 @@ _SHOWN = 8
 _TOO_MANY = 64
 
 
-# Compared by identity.
+# Compared by identity, because == of arrays returns an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskValues:
     """Mapping from the pixel values of masks to classes."""

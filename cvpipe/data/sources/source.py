@@ -228,7 +228,7 @@ def make_source(
 
     Args:
         facts: names of classes and keypoints.
-        annotations: of all records.
+        annotations: annotations of all records.
         records: R, the number of records.
         read_record, name_record: as in `Source`.
         locate: maps a record's name to its full path.

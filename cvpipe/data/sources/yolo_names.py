@@ -40,7 +40,7 @@ def class_names(files: Files, config: Yolo, data: Mapping[str, Any]) -> tuple[st
     """Return the class names: the pipeline's, else data.yaml's, else those of a list.
 
     Raises:
-        DataError: there are none, they aren't numbered from 0, or two are the same.
+        DataError: there are no names, they aren't numbered from 0, or two are the same.
     """
     if config.classes:
         return config.classes
