@@ -1,4 +1,7 @@
-"""Atomic writes: files survive a power cut whole or not at all, folders a killed process."""
+"""Atomic writing of files and folders: an incomplete one never appears under its final name.
+
+Files, but not folders, are also flushed to the disk, so that this holds even after a power cut.
+"""
 
 from __future__ import annotations
 

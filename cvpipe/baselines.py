@@ -206,8 +206,8 @@ def _nearest_neighbors(
     if distance == "L1" and len(test.labels) > (
         most := max(2, MOST_DIFFERENCES // train.values.size)
     ):
-        # Sample the test images, not the training images: those are what the classifier consists
-        # of.
+        # Sample the test images rather than the training images, because the classifier consists of
+        # the training images.
         to_choose, test = to_choose.sample(most // 2, seed), test.sample(most, seed)
         note = f"on a sample of {most:,} test images"
     possible = [k for k in NEIGHBORS if k <= len(to_learn.labels)]

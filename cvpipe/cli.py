@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(
             f"cvpipe {options.name}: {type(error).__name__}: {str(error)[:2000]}\n"
-            "This is no mistake we foresaw; run it again with --debug to see where it comes from",
+            "This error is unexpected; run it again with --debug to see where it comes from",
             file=sys.stderr,
         )
         return 1
@@ -95,7 +95,7 @@ def _write_any_text() -> None:
 
 def _parser(names: Sequence[str], words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cvpipe", description="From labeled images to a served answer on one static graph."
+        prog="cvpipe", description="Train, evaluate, export and serve vision models."
     )
     parser.add_argument("--version", action="version", version=f"cvpipe {__version__}")
     commands = parser.add_subparsers(

@@ -70,7 +70,7 @@ def parse(text: str, origin: str) -> Config:
 
 
 def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = ()) -> Config:
-    """Return a saved configuration with other settings of its data.
+    """Return a saved configuration with changed settings of its data.
 
     Args:
         overrides: strings `data.key=value`. Other keys were fixed by the training.
@@ -84,7 +84,7 @@ def with_data(config: Config, overrides: Iterable[str], more: tuple[str, ...] = 
         if not override.startswith(("data.", *(f"{key}=" for key in more))):
             keys = " and ".join(("keys of data", *more))
             raise ConfigError(
-                f"--set {override}: only {keys} can be set for what is already trained, such as"
+                f"--set {override}: only {keys} can be set for a trained model, such as"
                 " data.source.path"
             )
         _apply(values, override)
@@ -112,7 +112,7 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
             f"{path}: can't be read: {error.strerror}; give a pipeline file"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: no text in UTF-8; give a pipeline file") from None
+        raise ConfigError(f"{path}: not a text file in UTF-8; give a pipeline file") from None
     own, lines = read_yaml(text, str(path))
     own = _mapping(own, str(path))
     places = {at: f"{path}:{line}" for at, line in lines.items()}
@@ -122,7 +122,7 @@ def _read(path: Path, variants: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
     # Paths can't contain a zero byte.
     if not isinstance(base, str) or "\0" in base:
         raise ConfigError(
-            f"{places['base',]}: 'base' is the path of a pipeline file, as seen from this one"
+            f"{places['base',]}: 'base' must be the path of a pipeline file, relative to this one"
         )
     values, below = _read(path.parent / base, (*variants, path.resolve()))
     values.pop("name", None)
@@ -195,7 +195,8 @@ def _descend(at: Any, key: str, override: str) -> Any:
 def _position(items: list[Any], key: str, override: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
         raise ConfigError(
-            f"--set {override}: '{key}' is no position in that list of {len(items)}, counted from 0"
+            f"--set {override}: '{key}' is not a position in this list of {len(items)};"
+            " positions begin at 0"
         )
     return int(key)
 

@@ -120,7 +120,7 @@ def _combined(models: Sequence[Any], task: Task, has_views: bool) -> Callable[..
         return combine(views)
 
     def network(image: tf.Tensor, training: bool = False) -> Tensors:
-        assert not training, "members answer together, they don't learn together"
+        assert not training, "an ensemble can't be trained"
         outputs = [outputs_of(model, image) for model in models]
         if len(outputs) == 1:
             return outputs[0]

@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 def read_object(file: str, begin: int, end: int) -> bytes:
-    """Return the bytes begin … end − 1 of an object; fewer if it ends before. Thread-safe.
+    """Return the bytes begin … end − 1 of an object; fewer if the object is shorter. Thread-safe.
 
     Temporary failures are retried after increasing delays.
 
@@ -91,7 +91,6 @@ def _authorized() -> Any:
         )
     except google.auth.exceptions.DefaultCredentialsError:
         raise DataError(
-            "gs://: no credentials to read Cloud Storage with; run: gcloud auth"
-            " application-default login"
+            "gs://: no credentials for Cloud Storage; run: gcloud auth application-default login"
         ) from None
     return AuthorizedSession(credentials)  # type: ignore[no-untyped-call]

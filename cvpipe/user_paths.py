@@ -10,7 +10,7 @@ from pathlib import Path
 from cvpipe.errors import nearest
 
 DATA = "data"
-"""First part of a path in a pipeline that lies in the folder of data sets."""
+"""First part of those paths in a pipeline file that lie in the folder of data sets."""
 
 
 def data_folder() -> Path:

@@ -106,7 +106,7 @@ def _read(text: str, place: str, kind: type[_Loader], error: type[UserError]) ->
     except ValueError:
         # For example, !!int before a value that is not a number.
         raise error(
-            f"{place}: not valid YAML: a value doesn't fit its tag, such as !!int; mend the value,"
+            f"{place}: not valid YAML: a value doesn't fit its tag, such as !!int; correct it,"
             " or leave the tag out"
         ) from None
 

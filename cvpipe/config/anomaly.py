@@ -67,7 +67,7 @@ class PatchCore(PatchHead):
     kind: Literal["patchcore"]
     """Kind of head."""
     bank: Count = 1_000
-    """Number of patches stored: a greedy coreset of the patches of the training set."""
+    """Number of patches to store. They are chosen from the training set as a greedy coreset."""
     neighbors: Count = 9
     """Number of neighbors used to weight an image's score (equation 7). The denser the bank is
     around the image's most anomalous patch, the lower is the score. 1: no weighting.

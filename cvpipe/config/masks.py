@@ -119,7 +119,7 @@ def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int 
     all_different(tuple(names))
     # 255 means ignored.
     if len(names) > 255:
-        raise ValueError(f"{len(names)} classes; a mask can tell 255 apart")
+        raise ValueError(f"{len(names)} classes; a mask can represent at most 255")
     both = [index for index in ignored if first <= index < first + len(names)]
     if both:
         raise ValueError(

@@ -134,7 +134,7 @@ class Step(WarmedUp):
     @model_validator(mode="after")
     def _rising(self) -> Step:
         if list(self.at) != sorted(set(self.at)):
-            raise ValueError("at must be epochs in rising order")
+            raise ValueError("at must be epochs in ascending order")
         return self
 
 

@@ -65,8 +65,8 @@ class Prepare(Section):
             given = len(getattr(self, key))
             if given not in (1, self.channels):
                 raise ValueError(
-                    f"{key} has {given} values for {self.channels} channels; give one, or one a"
-                    " channel"
+                    f"{key} has {given} values for {self.channels} channels; give one, or one"
+                    " per channel"
                 )
         return self
 
@@ -97,7 +97,7 @@ class TestTime(Section):
     views of an image are averaged.
     """
 
-    # pytest would collect the class as a test.
+    # Otherwise pytest would collect the class as a test.
     __test__ = False
 
     views: Literal["one", "mirrored", "center", "ten"] = "one"

@@ -13,8 +13,8 @@ from cvpipe.metrics.detection_rows import LEAST_OVERLAP, Detections, GroundTruth
 from cvpipe.metrics.thresholds import Threshold, best_threshold
 
 FOREGROUND = 0.5
-"""t_f: the IoU from which a detection finds an object. t_b, below which it finds nothing, is
-`LEAST_OVERLAP`.
+"""t_f: the minimum IoU at which a detection finds an object. `LEAST_OVERLAP` is t_b: a detection
+with a lower IoU counts as background.
 """
 
 
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
 def judge(
     detections: Detections, objects: GroundTruth, pairs: Pairs, is_counted: np.ndarray
 ) -> Judged:
-    """Tell correct detections from wrong ones, by type of error, and find missed objects.
+    """Classify detections as correct, or wrong by type of error, and find missed objects.
 
     In order of decreasing score, each detection is matched to the unmatched object of its class
     with the largest IoU of at least 0.5, and is then correct. Unmatched detections with at least
@@ -91,7 +91,7 @@ def count_errors(
 
     Returns:
         correct, location, class, duplicate, background, both: numbers of detections as `judge`
-        tells them. missed: number of objects.
+        classifies them. missed: number of objects.
     """
     judged = judge(detections, objects, pairs, detections.score >= score_threshold)
     counts = np.bincount(judged.kind[judged.kind >= 0], minlength=len(KINDS))

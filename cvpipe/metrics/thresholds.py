@@ -29,7 +29,7 @@ def best_threshold(scores: np.ndarray, is_right: np.ndarray, objects: int) -> Th
 
     Args:
         scores: float [D], the confidence of each answer in [0, 1].
-        is_right: bool [D], True for answers that find an object; each is found once.
+        is_right: bool [D], True for answers that find an object; each object is found at most once.
         objects: number of objects to be found; without any, everything is nan.
     """
     if objects == 0:

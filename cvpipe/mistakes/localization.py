@@ -27,7 +27,7 @@ def make_review(config: Config, facts: Facts) -> LocalizationReview:
 
 
 class LocalizationReview:
-    """Class and box of each image's object; images without one aren't judged."""
+    """Class and box of each image's object; images without an object aren't judged."""
 
     def __init__(self, class_names: Sequence[str]):
         self.class_names = class_names
@@ -79,8 +79,8 @@ class LocalizationReview:
                 bounds,
                 names,
                 np.array(self._found, float),
-                "The share of the image that the object's box takes. An object is found if its"
-                f" class is right and the IoU is at least {LEAST_IOU:g}.",
+                "Size is the share of the image that the object's box covers. An object is found if"
+                f" its class is right and the IoU is at least {LEAST_IOU:g}.",
             ),
         ]
 

@@ -22,7 +22,7 @@ from cvpipe.pictures.photo import Entry, rgb, show_photo
 from cvpipe.pictures.pose import draw_points
 
 FAR = 1.0
-"""Largest cost of an error, in longer sides of the figure's box."""
+"""Largest cost of an error, relative to the longer side of the figure's box."""
 
 
 def make_review(config: Config, facts: Facts) -> PoseReview:
@@ -31,7 +31,7 @@ def make_review(config: Config, facts: Facts) -> PoseReview:
 
 
 class PoseReview:
-    """Errors of annotated keypoints, in longer sides of the figure's box."""
+    """Errors of annotated keypoints, relative to the longer side of the figure's box."""
 
     def __init__(self, facts: Facts):
         self.facts = facts
@@ -79,8 +79,8 @@ class PoseReview:
                 (0.05, 0.1, 0.2, 0.4),
                 ["below 5%", "5–10%", "10–20%", "20–40%", "40% and more"],
                 np.array(self._found)[is_figure],
-                "The share of the image that the figure's box takes; found is the mean share of its"
-                f" keypoints within {SHARE:g} of the box's longer side.",
+                "Size is the share of the image that the figure's box covers; found is the mean"
+                f" share of its keypoints within {SHARE:g} of the box's longer side.",
             )
         ]
 
@@ -107,7 +107,9 @@ class PoseReview:
 
 
 def _errors(predictions: Arrays, targets: Arrays) -> np.ndarray:
-    """Return distances in longer sides of the box, float64 [N, P]; nan where not annotated."""
+    """Return distances divided by the longer side of the box, float64 [N, P]; nan where not
+    annotated.
+    """
     extent = np.asarray(predictions["image_size"], np.float64)
     boxes = targets["box"] * np.tile(extent, 2)
     side = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(1), 1e-9)

@@ -1,6 +1,7 @@
-"""The contract between the core and a task.
+"""The interface between the core and a task.
 
-The core trains, evaluates, exports and serves what a `Task` describes; it knows no task by name.
+The core trains, evaluates, exports and serves what a `Task` describes. It has no code for
+particular tasks.
 
 Dimensions: B images in a batch, b examples in a replica's part of it.
 """

@@ -293,7 +293,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
         ),
         (
             {"classes": tuple({"name": str(n)} for n in range(256))},
-            "256 classes; a mask can tell 255 apart",
+            "256 classes; a mask can represent at most 255",
         ),
         ({"classes": (SEA,), "train": ()}, "at least 1 item"),
         (
