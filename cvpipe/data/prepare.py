@@ -26,7 +26,7 @@ def prepare(image: tf.Tensor, config: Prepare) -> tf.Tensor:
         normalizes.
     """
     if tuple(image.shape[:2]) != config.size:
-        assert not config.keeps_size, "training crops what is answered at its own size"
+        assert not config.keeps_size, "images of their own size are cropped in training"
         image = _crop_to_aspect(image, config.size) if config.resize == "crop" else image
         image = (
             _letterbox(image, config)

@@ -93,7 +93,7 @@ def why_unreadable(source: Source, index: int) -> str:
     except tf.errors.NotFoundError:
         return "the file is missing"
     except tf.errors.PermissionDeniedError:
-        return "the file may not be read"
+        return "no permission to read the file"
     except tf.errors.OpError as error:
         return f"the file can't be read ({type(error).__name__})"
     try:

@@ -237,7 +237,7 @@ def prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Prefetch at most two batches, without autotuning.
 
     TensorFlow 2.20's autotuning can miss its cancellation, because it checks the flag before the
-    flag is set. Deleting a stream then waits for the rest of its sleep, up to a minute.
+    flag is set. Deleting a stream then waits until autotuning wakes up, up to a minute later.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -253,7 +253,7 @@ def _colors(source: Source, config: Config) -> Colors | None:
     )
 
 
-# Cached, because a training that switches to guards builds its stream again.
+# Cached, because a training builds its stream again when it switches to guarded reading.
 @functools.lru_cache(maxsize=1)
 def _measured_colors(source: Source, prepared: Prepare) -> Colors:
     # Leave out the normalization, because the components are those of pixels in [0, 1].
@@ -351,7 +351,7 @@ def _augmented(
     first = ops[0] if ops else None
     is_free = "bytes" in example and not placed_kinds(example)
     if is_free and isinstance(first, RandomResizedCrop):
-        # The same crop as of the decoded image, in much less time.
+        # Decode only the window to crop, which takes much less time.
         example["image"] = decode_random_crop(
             example.pop("bytes"), seed, first, size, config.prepare.channels
         )

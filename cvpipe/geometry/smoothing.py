@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 REACH = 4.0
-"""Standard deviations at which the kernel is cut off, as in SciPy."""
+"""Radius at which the kernel is cut off, in standard deviations, as in SciPy."""
 
 
 def smooth(maps: tf.Tensor, sigma: float) -> tf.Tensor:

@@ -31,7 +31,9 @@ class Features(NamedTuple):
     weights: Mapping[str, np.ndarray]
     """Weights of VGG16 by path. `normalize/mean` and `normalize/scale` apply to pixels in 0…1."""
     pooling: Pooling = "max"
-    """average: smoother gradients (Gatys et al. 2015, section 2)."""
+    """Kind of pooling between the stages; average gives smoother gradients (Gatys et al. 2015,
+    section 2).
+    """
 
     def of(self, images: tf.Tensor, layers: Sequence[str]) -> dict[str, tf.Tensor]:
         """Return some layers' outputs by name, float32 [B, h, w, F].

@@ -29,7 +29,7 @@ class Label(Annotation):
     """int32 [R]; −1 for records of a class that was left out."""
     first_alone: bool = False
     """True if only images of the first class are learned, such as normal images. The other classes
-    occur only in tests.
+    have no training images.
     """
 
     keys = ("label",)

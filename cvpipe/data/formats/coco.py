@@ -59,8 +59,8 @@ def find(place: Place) -> Iterator[Found]:
 
 
 def _candidates(place: Place) -> list[str]:
-    """Return the JSON files that may be COCO's. Among many, those named after images are another
-    format.
+    """Return the JSON files that may be COCO's. If there are many, those named after images
+    belong to another format.
     """
     names = place.ending(".json")
     return names if len(names) < 50 else [name for name in names if stem(name) not in place.by_stem]
@@ -70,7 +70,7 @@ def _open(place: Place, name: str) -> _File | None:
     try:
         content = json.loads(place.files.read(name))
     except (ValueError, RecursionError, DataError) as error:
-        place.near.append(f"{name} is no valid JSON ({error})")
+        place.near.append(f"{name} is not valid JSON ({error})")
         return None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) and content[key] and isinstance(content[key][0], dict)

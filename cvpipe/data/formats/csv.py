@@ -136,7 +136,7 @@ def _table(place: Place, name: str) -> Table | None:
         lines = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
         rows = [[cell.strip() for cell in row] for row in lines if any(row)]
     except csv.Error as error:
-        place.near.append(f"{name} is no table ({error})")
+        place.near.append(f"{name} is not a table ({error})")
         return None
     at = next((n for n, cell in enumerate(rows[-1]) if _is_path(cell)), None)
     if at is None:

@@ -52,5 +52,5 @@ def _read(place: Place, name: str) -> Any:
     try:
         return json.loads(place.files.read(name))
     except (ValueError, RecursionError, DataError) as error:
-        place.near.append(f"{name} is no valid JSON ({error})")
+        place.near.append(f"{name} is not valid JSON ({error})")
         return None

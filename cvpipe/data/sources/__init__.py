@@ -44,9 +44,7 @@ def open_splits(config: Data) -> dict[str, Source]:
     warn_of_faults(place, splits)
     classes = next(iter(splits.values())).classes
     if len(classes) < config.least_classes:
-        raise DataError(
-            f"{place}: only the class {classes[0]!r}; telling classes apart needs at least two"
-        )
+        raise DataError(f"{place}: only the class {classes[0]!r}; at least two classes are needed")
     splits = with_test(splits, config.test, seed)
     splits = (
         _with_fold(splits, config)

@@ -33,7 +33,9 @@ def read_json(files: Files, name: str) -> Any:
 
 
 def as_id(value: Any) -> Id | None:
-    """Normalize an id: 1, 1.0, "1" and "000001" are 1, other text is itself; None if invalid."""
+    """Normalize an id: 1, 1.0, "1" and "000001" become 1, other text stays as it is; None if
+    invalid.
+    """
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):

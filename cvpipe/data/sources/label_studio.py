@@ -128,7 +128,8 @@ def _turned(
     size: tuple[float, float] | None,
 ) -> list[tuple[float, float]]:
     """Return the corners, in percent, of a rectangle rotated clockwise around its top left corner.
-    The angle is in pixel space, because a percent of the width and a percent of the height differ.
+    The rotation is computed in pixels, because a percent of the width and a percent of the height
+    differ.
     """
     height, width = size or (1.0, 1.0)
     (x, y), (across, down) = corner, sides

@@ -27,8 +27,8 @@ CLASSES = (GOOD, "scratch", "blot")
 SPLITS = ("train", "validation", "test")
 ROWS = 2
 LIGHT, TINT, SLOPE, NOISE = (200, 212), 3, 8, (2.0, 4.0)
-"""For pixels in 0…255: range of the paper's brightness; largest difference of a color channel from
-it; largest difference of an edge from it; range of the noise's standard deviation.
+"""For pixels in 0…255. LIGHT: range of the paper's brightness. TINT, SLOPE: largest difference from
+it of a color channel, and of an edge of the image. NOISE: range of the noise's standard deviation.
 """
 INK = (90, 100)
 """Range of the difference between ink and paper, for pixels in 0…255."""
@@ -100,7 +100,7 @@ def _digits(config: ScratchedDigits) -> list[np.ndarray]:
 
 
 def _paper(random: np.random.Generator, config: ScratchedDigits) -> np.ndarray:
-    """Draw light paper with a slope of brightness and noise, float32 [C, H, W] in 0…255."""
+    """Draw light paper with a gradient of brightness and noise, float32 [C, H, W] in 0…255."""
     y, x = (np.linspace(-1, 1, length, dtype=np.float32) for length in config.size)
     angle, light = random.uniform(0, 2 * np.pi), random.uniform(*LIGHT)
     slope = np.float32(np.cos(angle)) * y[:, np.newaxis] + np.float32(np.sin(angle)) * x

@@ -22,7 +22,7 @@ Splits = dict[str, Source]
 
 
 def hold_out(source: Source, share: float, seed: str) -> tuple[Source, Source]:
-    """Split a source in two, stratified by class. Return the rest, and the held-out share of
+    """Split a source in two, stratified by class. Return the rest, and the held-out part of size
     `share`.
 
     Examples are ranked by a hash of the seed and their name, so added examples move few others, and

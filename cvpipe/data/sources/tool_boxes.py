@@ -1,4 +1,6 @@
-"""Sources of boxes from labeling tools, whose files have class names and paths of any machine."""
+"""Sources of boxes from labeling tools. Their files contain class names, and image paths on the
+machine where the images were labeled.
+"""
 
 from __future__ import annotations
 

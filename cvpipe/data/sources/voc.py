@@ -107,7 +107,7 @@ def _object(element: ElementTree.Element, place: str, config: Voc) -> _Object:
     ymin, xmin, ymax, xmax = (
         _number(element, f"bndbox/{corner}", place) for corner in ("ymin", "xmin", "ymax", "xmax")
     )
-    # A box that ends where it begins is a stray click, not an object of one pixel.
+    # A box whose ends are equal comes from an accidental click; it isn't an object of one pixel.
     if config.one_based and xmin < xmax and ymin < ymax:
         ymin, xmin = ymin - 1, xmin - 1
     difficult = flag_of_text(element.findtext("difficult"), place, "difficult")

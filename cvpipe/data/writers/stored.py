@@ -20,7 +20,7 @@ _FIRST_ON_ITS_SIDE = 5
 
 
 def is_told_by_size(image: Annotated) -> bool:
-    """True if an image's size shows that its annotations refer to the upright photo."""
+    """Return True if an image's size shows that its annotations refer to the upright photo."""
     height, width = image.size
     is_turned = image.orientation >= _FIRST_ON_ITS_SIDE and height != width
     return image.orientation == 1 or is_turned
