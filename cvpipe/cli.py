@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if options.name in ("train", "sweep"):
             print(
-                f"\ncvpipe {options.name}: stopped at once; the same command goes on from the last"
+                f"\ncvpipe {options.name}: stopped at once; the same command resumes from the last"
                 " checkpoint",
                 file=sys.stderr,
             )

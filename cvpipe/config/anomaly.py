@@ -23,7 +23,7 @@ Stride = Literal[2, 4, 8, 16, 32]
 class AnomalyData(Data):
     """Source of the images, and the splits made of it. Only normal images are trained on."""
 
-    # The class of normal images.
+    # One class is enough: that of normal images.
     least_classes: ClassVar[int] = 1
 
     source: DefectSource
@@ -100,7 +100,9 @@ class AnomalyModel(Model):
 
 
 class AnomalyLoss(Loss):
-    """The mean distance of training images before they are stored; only logged, not minimized."""
+    """Mean distance of training images from the memory before they are stored in it; only logged,
+    not minimized.
+    """
 
     kind: Literal["novelty"]
     """Kind of loss."""
@@ -109,16 +111,16 @@ class AnomalyLoss(Loss):
 class Threshold(Section):
     """Choice of the score above which an image is anomalous, on the validation split.
 
-    If the split contains anomalies, the threshold with the highest F1 is chosen. Otherwise it is a
-    score that at most the share `false_alarms` of the normal images exceeds.
+    If the split contains anomalies, the threshold with the highest F1 is chosen. Otherwise, at most
+    the share `false_alarms` of the normal images have scores above it.
     """
 
     false_alarms: Share = 0.0
     """Largest share of the normal validation images above the threshold."""
     margin: NonNegative = 0.25
-    """Distance of the threshold above the highest score that isn't counted as a false alarm, as a
-    share of that score's distance from the median. It allows for new normal images with higher
-    scores than those of a small split.
+    """Distance of the threshold above the highest score that isn't a false alarm, as a multiple of
+    that score's distance from the median. It allows for new normal images whose scores are higher
+    than those of a small split.
     """
 
 

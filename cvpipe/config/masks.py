@@ -13,7 +13,7 @@ from cvpipe.config.source import Source
 
 # A color in HTML's notation.
 Color = Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
-# Largest 16-bit value.
+# A 16-bit value.
 Index = Annotated[int, Field(ge=0, lt=2**16)]
 
 
@@ -90,7 +90,7 @@ class Masks(Source):
             )
         if self.ignore_colors and not self.by_color:
             raise ValueError(
-                "ignore_colors is for masks of colors; give each class its color, in quotes: #"
+                "ignore_colors is for color masks; give each class its color, in quotes: #"
                 " begins a comment"
             )
         owners: dict[str, str] = {}
@@ -124,7 +124,7 @@ def check_mask_classes(names: Sequence[str], ignored: Sequence[int], first: int 
     if both:
         raise ValueError(
             f"{both[0]} is the value of the class {names[both[0] - first]} and in ignore_indices;"
-            " leave it out there"
+            " remove it from ignore_indices"
         )
 
 

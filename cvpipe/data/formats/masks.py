@@ -25,7 +25,7 @@ from cvpipe.errors import DataError, counted
 SUFFIXES = ("_mask", "-mask", ".mask", "_seg", "_gt", "_label", "_labels", "_segmentation", "_L")
 # A picture with more different values is taken for a photo.
 _MOST_VALUES = 64
-# Inspecting a mask takes about 10 ms.
+# Largest number of masks to inspect; one takes about 10 ms.
 _LOOKED_AT = 300
 _FIRST_LOOKED_AT = 5
 _SPLITS = ("train", "validation", "test")

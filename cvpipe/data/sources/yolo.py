@@ -173,8 +173,8 @@ def _row(place: str, line: str, rows: _Rows) -> _Row:
         label, values = 0.5, []
     if not label.is_integer():
         raise DataError(
-            f"{place}: the line '{line.strip()}' must be the whole number of a class, followed by"
-            " coordinates; mend or remove it"
+            f"{place}: the line '{line.strip()}' must begin with the whole number of a class,"
+            " followed by coordinates; mend or remove it"
         )
     if not 0 <= label < len(rows.classes):
         known = ", ".join(f"{known} {name}" for known, name in list(enumerate(rows.classes))[:20])

@@ -279,10 +279,7 @@ SEA, LAND = {"name": "sea", "color": "#0000FF"}, {"name": "land"}
         ),
         ({"classes": (SEA, {"name": "lake", "color": "blue"})}, "should match pattern"),
         ({"classes": (LAND, LAND)}, "two classes have the same name"),
-        (
-            {"classes": (LAND,), "ignore_colors": ("#000000",)},
-            "ignore_colors is for masks of colors",
-        ),
+        ({"classes": (LAND,), "ignore_colors": ("#000000",)}, "ignore_colors is for color masks"),
         (
             {"classes": (SEA,), "ignore_colors": ("#0000ff",)},
             "#0000ff is the color of sea and in ignore_colors",
