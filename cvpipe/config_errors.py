@@ -20,8 +20,8 @@ from cvpipe.errors import nearest
 # Keys whose value selects the class of a mapping.
 TAGS = ("kind", "op", "task")
 Location = tuple[Any, ...]
-# A period ends the sentence only before a capital, a backtick or a quotation mark: a description
-# may list options, such as "stretch: …. crop: …", or cite "et al. 2015".
+# A period ends the sentence only before a capital, a backtick or a quotation mark, because a
+# description may list options, such as "stretch: …. crop: …", or cite "et al. 2015".
 _END_OF_SENTENCE = re.compile(r"\.(?= [A-Z`\"])|\.$")
 
 

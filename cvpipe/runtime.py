@@ -41,7 +41,7 @@ def choose_kernels(onednn: bool, deterministic: bool) -> None:
 def _is_no_advice_on_tracing(record: logging.LogRecord) -> bool:
     """Return False for TensorFlow's warning about retracing.
 
-    It counts graphs per function, so that each new stream or network counts as retracing.
+    TensorFlow counts the graphs of a function, so each new stream or network counts as retracing.
     """
     return "triggered tf.function retracing" not in record.getMessage()
 

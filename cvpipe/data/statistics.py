@@ -1,6 +1,6 @@
 """Statistics of the training set: means, standard deviations, principal components.
 
-Computed once, in float64.
+They are computed once, in float64.
 
 Dimensions: N images, H, W, C of the network's input, D = H·W·C values of an image.
 """
@@ -15,7 +15,7 @@ from cvpipe.config.prepare import Prepare
 
 # Statistics of a larger training set use this many images, evenly spaced.
 MOST_IMAGES = 20_000
-# A constant channel isn't divided by its standard deviation of zero.
+# A channel with a smaller standard deviation counts as constant and isn't scaled.
 LEAST_DEVIATION = 1e-6
 
 

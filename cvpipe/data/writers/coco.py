@@ -27,7 +27,7 @@ UPRIGHT = False
 
 def write(target: Target, images: Iterable[Annotated]) -> None:
     """Write a data set; ids of images and annotations start at 1 in each split, and category ids
-    have the order of the classes.
+    follow the order of the classes.
     """
     # Collected as text, because Python's dicts would take several times the memory.
     rows: dict[str, tuple[list[str], list[str]]] = {}
@@ -83,8 +83,7 @@ def _categories(facts: Facts, masked: bool) -> list[dict[str, Any]]:
         {
             "id": _category_id(facts, label, masked),
             "name": name,
-            # Empty, because readers would take the name of a class for a category that groups
-            # others.
+            # Empty, because a name here would be read as a category that groups others.
             "supercategory": "",
             **points,
         }
