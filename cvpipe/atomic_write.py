@@ -26,7 +26,7 @@ def atomic_path(file: Path) -> Iterator[Path]:
 
     On an error `file` keeps its old content and the temporary file is removed.
     """
-    # Hidden. It keeps the extension because some writers choose the format by it.
+    # A hidden file. It keeps the extension because some writers choose the format by it.
     partial = file.with_name(f".{file.stem}-partial{file.suffix}")
     try:
         yield partial

@@ -68,7 +68,8 @@ class Images(NamedTuple):
                 random_state=seed,
             )
         except ValueError:
-            # A class has a single image, or there are more classes than images asked for.
+            # Stratifying failed: a class has a single image, or there are more classes than images
+            # to sample.
             chosen = np.random.default_rng(seed).choice(len(self.labels), most, replace=False)
         return Images(self.values[np.sort(chosen)], self.labels[np.sort(chosen)])
 

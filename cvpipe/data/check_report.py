@@ -91,7 +91,7 @@ def summary(result: Mapping[str, Any]) -> list[str]:
             title, _, explanation = meaning.partition(": ")
             lines += _titled(f"{title}: {len(found)} ({explanation})", list(map(_named, found)))
     lines.append("clean" if result["clean"] else "not clean")
-    # Bytes of a file name that aren't UTF-8 can't be printed.
+    # Escape bytes of file names that aren't UTF-8, because they can't be printed.
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 

@@ -78,7 +78,8 @@ def find_odd(
     blank = contrast < LEAST_CONTRAST
     detail = np.log(np.maximum(sharpness, 1e-6))
     middle = np.median(detail[~blank]) if (~blank).any() else 0.0
-    # For normally distributed numbers, 1.4826 median absolute deviations are a standard deviation.
+    # For normally distributed numbers, 1.4826 median absolute deviations equal one standard
+    # deviation.
     spread = 1.4826 * np.median(np.abs(detail[~blank] - middle)) if (~blank).any() else 0.0
     least = middle - max(BLURRY * spread, np.log(2))
     height, width = np.maximum(sizes.astype(np.float64), 1).T

@@ -101,7 +101,8 @@ def scale_jitter(example: Example, seed: tf.Tensor, op: ScaleJitter) -> Example:
         between_logs(*limits, draw)
         for limits, draw in ((op.scale, draws[0]), (op.aspect, draws[1]))
     )
-    # Whole pixels. Along each axis, the shorter of image and canvas lies inside the longer one.
+    # The size is rounded to whole pixels. Along each axis, the shorter of image and canvas lies
+    # inside the longer one.
     resized = tf.maximum(
         tf.round(extent * scale * tf.stack([1 / tf.sqrt(aspect), tf.sqrt(aspect)])), 1
     )

@@ -73,7 +73,8 @@ def _classes(place: Place, texts: list[str]) -> tuple[set[int], bool]:
     most files have YOLO's lines.
     """
     numbers, polygons, sound, looked = set[int](), False, 0, 0
-    # Without class names, the largest id determines the number of classes.
+    # Read all text files, or a sample of very many: without class names, the largest id determines
+    # the number of classes.
     for name in texts if len(texts) < 20_000 else some(texts):
         lines = [line.split() for line in (place.text(name) or "").splitlines() if line.strip()]
         if not lines:

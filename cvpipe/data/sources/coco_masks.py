@@ -70,7 +70,8 @@ def _fault_of_polygon(polygon: Any, side: int) -> str | None:
     numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
     if not numbers or len(polygon) < 6 or len(polygon) % 2:
         return NO_POLYGON
-    # The library would rasterize the whole distance. NaN fails the comparison, too.
+    # The library would rasterize a polygon of any extent, which takes too long. NaN fails the
+    # comparison, too.
     is_near = all(-side <= value <= 2 * side for value in polygon)
     return None if is_near else FAR_OUTSIDE
 

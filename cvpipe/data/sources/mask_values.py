@@ -34,7 +34,7 @@ _GRAY = (
 )
 # Number of masks to inspect first: a second or two for images of a megapixel.
 FIRST_MASKS = 100
-# A class that is in none of at least this number of masks is rare.
+# Number of inspected masks from which a class in none of these masks is reported.
 _TELLING = 20
 _SHOWN = 8
 # More unknown values than this come from lossy compression, or from scaling that blends neighbors.

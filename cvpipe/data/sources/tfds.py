@@ -92,7 +92,7 @@ def _prepared(config: Tfds) -> Any:
             # TensorFlow Datasets prints its progress to stdout, which is reserved for results.
             with contextlib.redirect_stdout(sys.stderr):
                 builder.download_and_prepare()
-        # The code of a data set, and errors of a server, may raise any exception.
+        # The code of a data set, or its download, may raise any exception.
         except Exception as error:
             raise DataError(
                 f"{builder.info.full_name} can't be fetched: {_beginning(error)}"

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from cvpipe.errors import DataError
 
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
-# Programs that declare these encodings write their superset.
+# Programs that declare these encodings write supersets of them.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}
 # Elements that stand for objects in other formats with the same root element.
 _OF_OBJECTS = ("object", "bndbox", "box", "polygon", "points", "xmin")

@@ -91,7 +91,7 @@ class Target:
             extension = _extension_of(image.content)
         # Names that begin with a dot are hidden.
         stem = _UNFIT.sub("-", stem.lstrip(". ")) or "image"
-        # Lists have no extensions, but readers remove what looks like one.
+        # Lists contain names without extension, but readers remove an ending that looks like one.
         if posixpath.splitext(stem)[1].lower() in EXTENSIONS:
             stem = stem.replace(".", "-")
         spelled = stem
