@@ -85,7 +85,7 @@ class AnomalyMetrics:
         if len(labels) and (normal.all() or anomalous.all()):
             kind = "normal" if normal.all() else "anomalous"
             log.warning(
-                "image_auroc is undefined: of %s, all are %s; it needs both",
+                "image_auroc is undefined: of %s, all are %s; both kinds are needed",
                 counted(len(labels), "image"),
                 kind,
             )
@@ -137,7 +137,7 @@ def choose_threshold(
         normal, anomalous: scores of validation images, float [N] and float [A].
         false_alarms: if A is 0, the largest share of normal scores above the threshold.
         margin: if A is 0, the distance of the threshold above the highest of the other scores, as a
-            share of that score's distance from the median.
+            multiple of that score's distance from the median.
 
     Returns:
         The threshold. With anomalous scores, it has the highest F1 and is in the middle of a gap

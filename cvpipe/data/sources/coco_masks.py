@@ -25,14 +25,14 @@ def paint(objects: bytes, height: int, width: int) -> np.ndarray:
     only by a crowd are IGNORED.
 
     Args:
-        objects: a JSON list of {"label", "iscrowd", "segmentation"}, the last as in COCO's
-            annotations and valid by `outline_fault`.
+        objects: a JSON list of {"label", "iscrowd", "segmentation"}. Segmentations are as in COCO's
+            annotations, and valid according to `outline_fault`.
         height, width: size of the image in pixels.
 
     Returns:
         uint8 [height, width, 1]: labels; 0 for background.
     """
-    # Imported here, because only masks need it and it takes time.
+    # Imported here, because only masks need it and the import takes time.
     from faster_coco_eval.core.mask import area, decode
 
     mask = np.zeros([height, width], np.uint8)
@@ -60,7 +60,9 @@ def outline_fault(given: Any, height: int, width: int) -> str | None:
 
 
 def _polygons(given: list[Any]) -> list[Any]:
-    """Return the polygons of a segmentation: a list of them, some of which may be empty, or one."""
+    """Return the polygons of a segmentation, which is a list of polygons, perhaps with empty ones,
+    or a single polygon.
+    """
     if given and not any(isinstance(part, list) for part in given):
         return [given]
     return [polygon for polygon in given if polygon != []]
