@@ -211,7 +211,11 @@ def test_masks_saved_with_loss_are_told_so_and_the_list_is_short() -> None:
             BY_COLOR,
             "the mask is gray, but the classes have other colors: leave the colors out",
         ),
-        (png(LABELS.astype(np.uint16)), BY_COLOR, "the mask is gray, but the classes have colors"),
+        (
+            png(LABELS.astype(np.uint16)),
+            BY_COLOR,
+            "the mask is gray, but the classes have other colors",
+        ),
     ],
     ids=["colors", "gray", "16 bits"],
 )
