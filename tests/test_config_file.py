@@ -256,7 +256,7 @@ FILES = {
         "epochs: 20",
         "epochs: 20\n  precision: mixed_float",
         "p.yaml:19: 'train.precision' should be 'float32', 'mixed_bfloat16' or 'mixed_float16',"
-        " not \"mixed_float\"; did you mean 'mixed_float16'? (Keras's dtype policy",
+        " not \"mixed_float\"; did you mean 'mixed_float16'? (Keras dtype policy",
     ),
     "a misspelled task": (
         "task: classification",
