@@ -31,7 +31,7 @@ class Mistake(NamedTuple):
     place: Location
     """Location of the key to correct."""
     sentence: str
-    """What is wrong, and what to do."""
+    """The fault and its remedy."""
 
 
 def mistakes(failure: ValidationError, values: dict[str, Any]) -> list[Mistake]:
