@@ -60,7 +60,7 @@ def choose(index: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:
     has a `Case` with a branch that may fail.
 
     Args:
-        index: int scalar; one out of range takes the last branch.
+        index: int scalar; an index out of range selects the last branch.
         branches: functions without arguments, at least one, with results of the same structure.
     """
     first, *others = branches
