@@ -156,6 +156,6 @@ def test_masks_that_are_all_ignored_are_an_error(tmp_path: Path, ignored: int, v
     with pytest.raises(
         DataError,
         match=f"all pixels of 3 masks, such as .*masks/0.png, are ignored, by"
-        f" data.source.ignore_indices: {ignored}; take",
+        f" data.source.ignore_indices: {ignored}; remove",
     ):
         open_splits(Data(source=section))
