@@ -33,7 +33,7 @@ class Norm(NamedTuple):
         Statistics are float32 under every dtype policy.
 
         Raises:
-            ConfigError: each value would be normalized alone, which gives 0.
+            ConfigError: statistics would cover a single value, so the norm would always return 0.
         """
         if self.kind == "none":
             return x

@@ -15,7 +15,7 @@ class Published(NamedTuple):
     parameters: float | None = None
     """Exact, unless the source is M or P."""
     counted: Literal["trainable", "all"] = "trainable"
-    """all: with BatchNorm's moving statistics."""
+    """Parameters counted; all includes BatchNorm's moving statistics."""
     gmacs: float | None = None
     """Billions of multiply-adds, as rounded by the source."""
     source: str = ""

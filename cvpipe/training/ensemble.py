@@ -1,7 +1,7 @@
 """Ensembles: several models combined by the mean of their probabilities.
 
-Members are runs on the same data, with the same preparation and form of answers, or the snapshots
-of one run (Huang et al. 2017). Evaluation and export treat an ensemble as one model.
+Members are the snapshots of one run (Huang et al. 2017), or several runs on the same data with the
+same preparation and the same kind of answers. Evaluation and export treat an ensemble as one model.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def evaluate_ensemble(
     """Evaluate an ensemble and each of its members on one split.
 
     Returns:
-        The result of `evaluation.evaluate`, "split", and "members": "run", "checkpoint" and scores
-        of each.
+        The result of `evaluation.evaluate`, "split", and "members", a list with "run", "checkpoint"
+        and the scores of each member.
     """
     trained = load_ensemble(members, overrides)
     source = open_split(trained.config, split, members[0].run.known)

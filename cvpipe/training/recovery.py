@@ -24,7 +24,7 @@ from cvpipe.training.parts import Parts
 MOST = 3
 """Maximum number of recoveries per run."""
 EVALUATED = "evaluated"
-"""Name of the checkpoint of the last evaluation, or of the start, for recovery."""
+"""Name of the checkpoint that recovery returns to: that of the last evaluation, or the start."""
 
 
 def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
@@ -43,7 +43,7 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
         raise _not_finite(parts, step)
     count = state.recoveries + 1
     if policy == "reduce":
-        # The factor at the bad step. It only changes at evaluations.
+        # The factor is that at the bad step, because it only changes at evaluations.
         factor = float(state.rate_factor) / 2
         _restore(parts)
         state.rate_factor.assign(factor)

@@ -137,8 +137,7 @@ class RunLog:
 
     def look_into(self, step: int, networks: Mapping[str, keras.Model]) -> None:
         """Log histograms of the networks on the first training batch if `train.histograms` is set.
-
-        For training on one device only.
+        Only works for training on one device.
         """
         if not self._config.train.histograms or not self._run.writes:
             return

@@ -53,7 +53,9 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Return True with several processes, which must make the same calls in the same order."""
+    """Return True if several processes train together. They must make the same calls in the same
+    order.
+    """
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
@@ -117,7 +119,8 @@ def _summed(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
 def uses_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
     """Return True if the step is compiled with XLA.
 
-    TPUs always compile it. With several replicas, gradients are exchanged outside of XLA.
+    For TPUs the result is False, because they always compile it. With several replicas, gradients
+    are exchanged outside of XLA, so the step isn't compiled.
 
     Raises:
         ConfigError: `train.xla` is on with several devices.

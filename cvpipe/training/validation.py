@@ -29,7 +29,8 @@ def validate(parts: Parts, epoch: int) -> None:
             exchange=parts.exchange,
         )
     if parts.task.calibrate:
-        # After the averaged weights are put back: it changes what no optimizer trains.
+        # Calibrate after the trained weights are restored. It changes variables that no optimizer
+        # trains.
         parts.task.calibrate(state.networks, scores)
     parts.log.evaluated(int(state.step), epoch, scores)
     score = scores[best_by.score]
@@ -61,7 +62,7 @@ def _update_plateau(parts: Parts, gained: bool) -> None:
         parts.config.schedule, before, state.evaluations_waited, gained
     )
     if factor != before:
-        # Assigned outside of replicas, so that all copies change.
+        # Assign outside of replicas, so that all copies change.
         state.rate_factor.assign(factor)
         parts.log.note(
             f"no better score: the learning rate is reduced to {factor:.2g} of the highest"

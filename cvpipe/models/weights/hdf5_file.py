@@ -51,7 +51,7 @@ def _texts(values: np.ndarray) -> list[str]:
 
 
 def _numbers(file: h5py.File, own: h5py.Dataset) -> np.ndarray:
-    # A file may link to other files, which must not be read.
+    # A file may contain links to other files, which must not be read.
     inside = isinstance(own, h5py.Dataset) and own.file.filename == file.filename
     if not inside or own.external or own.is_virtual:
         raise ValueError(f"{own.name} is no array within the file")

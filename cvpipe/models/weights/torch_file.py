@@ -28,11 +28,13 @@ from cvpipe.errors import DataError
 MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of a file that PyTorch wrote before 1.6."""
 PROTOCOL = 1001
-"""Second pickle of it."""
+"""Second pickle of a file that PyTorch wrote before 1.6."""
 MOST_MEMOS = 1 << 20
 """Limit of memo indices, since the unpickler allocates memory up to the highest index."""
 MOST_SHARING = 4
-"""Limit of the ratio of all tensors' values to the file's, since tensors may share storages."""
+"""Limit of the ratio of the number of values in all tensors to that in the file, since tensors may
+share storages.
+"""
 OPCODES = """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT
     UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
@@ -71,7 +73,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         DataError: the file is damaged, isn't a state dict, or contains anything but tensors. No
-            code of it is run.
+            code in the file is run.
     """
     try:
         with path.open("rb") as stream:

@@ -1,7 +1,7 @@
 """Sanity checks of a pipeline's data, network, loss and optimizer: `cvpipe train --sanity`.
 
-Source: CS231n, Babysitting the learning process. The checks run on one device, don't change a run,
-and depend only on the pipeline and its seed.
+Source: CS231n, Babysitting the learning process. The checks run on one device and don't change a
+run. Their results depend only on the pipeline and its seed.
 """
 
 from __future__ import annotations

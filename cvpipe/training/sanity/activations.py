@@ -96,7 +96,7 @@ def statistics(case: SanityCase) -> dict[str, Statistics]:
     @tf.function
     @tf.autograph.experimental.do_not_convert
     def measure() -> dict[str, list[tf.Tensor]]:
-        # In one graph, so that each output is freed once it is measured.
+        # One graph for all layers, so that each output is freed as soon as it is measured.
         outputs = inside(case.batch["image"], training=True)
         return {
             name: _measure(tf.cast(output, tf.float32))
