@@ -176,7 +176,7 @@ def serve(options: argparse.Namespace) -> int:
     quiet_tensorflow()
     from cvpipe.serving.server import make_server
 
-    # By default, threads with a finished batch would wait five milliseconds for Python's lock.
+    # By default, a thread with a finished batch may wait five milliseconds for Python's lock.
     sys.setswitchinterval(0.001)
     settings = settings_of(options)
     with make_server(options.folder, options.host, options.port, settings) as server:

@@ -1,8 +1,8 @@
 """Refusal of SavedModels with operations that access more than their own tensors and variables.
 
-Loading a SavedModel runs no Python code of its author. But TensorFlow has graph operations that
-read and write files, connect to other machines, print, and call Python functions. cvpipe's
-artifacts contain none of them.
+Loading a SavedModel runs no Python code of its author. However, TensorFlow has graph operations
+that read and write files, connect to other machines, print, and call Python functions. cvpipe's
+artifacts contain no such operation.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
             operations = {node.op for node in function.node_def}
             is_loading = _LOADING.fullmatch(function.signature.name)
             found |= operations - _OF_LOADING if is_loading else operations
-        # A node's operation may be a function of the graph.
+        # The operation of a node can be a function of the graph, which is checked itself.
         found -= {function.signature.name for function in graph.library.function}
     if reaching := sorted(filter(_reaches, found)):
         raise DataError(

@@ -45,8 +45,8 @@ class Range:
         )
 
     def narrowed(self, best: Sequence[float], trials: int) -> Range:
-        """Narrow the range to the best values, with a margin of the mean distance of `trials`
-        draws.
+        """Return the range narrowed to the best values, with a margin: the mean distance between
+        `trials` draws.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
         margin = (high - low) / trials
@@ -60,8 +60,8 @@ class Range:
         return dataclasses.replace(self, low=max(ends[0], self.low), high=min(ends[1], self.high))
 
     def edge(self, value: float) -> str | None:
-        """Return "lower" or "upper" if the value is so near that end that better ones may be
-        beyond it.
+        """Return "lower" or "upper" if the value is near that end of the range, so better values
+        may be beyond it; else None.
         """
         low, high = self._scaled(self.low), self._scaled(self.high)
         position = (self._scaled(value) - low) / (high - low)

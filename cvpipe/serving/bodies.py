@@ -22,8 +22,8 @@ MAX_UNSIZED = 8 * 2**20
 """Largest chunked body in bytes, which can't be refused by its Content-Length."""
 MAX_DEPTH = 64
 STRINGS_PER_VALUE = 64
-"""Maximum number of names and strings per instance, at 70 bytes of memory each. cvpipe's models
-need a tenth of it.
+"""Maximum number of names and strings per instance; each takes 70 bytes of memory. cvpipe's models
+need a tenth of this number.
 """
 _CHUNK = 2**16
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))

@@ -50,7 +50,7 @@ class Metrics:
         self.waiting = Gauge("queue_images", "Images that wait.", _VERSION, **own)
         self.ready = Gauge("ready", "1 while requests are taken.", **own)
 
-        # Cached, because looking up a child by its labels is slower than counting.
+        # Children are cached, because looking one up by its labels is slower than counting.
         self._counts: dict[tuple[str, ...], Counter] = {}
         self._stages: dict[tuple[str, ...], Histogram] = {}
 

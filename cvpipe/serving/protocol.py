@@ -18,7 +18,7 @@ MAX_HEADER_BYTES = 2**16
 MAX_TRAILERS = 100
 LINGER_SECONDS = 5.0
 GRACE_SECONDS = 1.0
-"""Seconds in which an idle connection may still send a request after the server stops."""
+"""Seconds in which an idle connection may still send a request once the server is stopping."""
 HALF_CLOSE = "cvpipe.half_close"
 """ASGI extension that closes the sending side of a connection and continues reading."""
 
@@ -30,8 +30,9 @@ class _Refused(Exception):
 class Protocol(HttpToolsProtocol):
     """One connection.
 
-    Headers must arrive within `header_seconds`. A body that is too long or can't be read is refused
-    before it is read. A client that receives nothing for `stalled_seconds` is disconnected.
+    Headers must arrive within `header_seconds`. A body that is too long or has an unknown encoding
+    is refused before it is read. A client that receives nothing for `stalled_seconds` is
+    disconnected.
     """
 
     settings = Settings()
@@ -135,8 +136,8 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """Close the connection after its current request. An idle one is kept for `GRACE_SECONDS`,
-        because a request may be in transit.
+        """Close the connection after its current request. An idle connection is kept open for
+        `GRACE_SECONDS`, because a request may be in transit.
         """
         if self._is_idle():
             self.loop.call_later(GRACE_SECONDS, self._close_if_idle)
@@ -154,12 +155,12 @@ class Protocol(HttpToolsProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """Start the timer for a client that receives nothing."""
+        """Start the timer that disconnects a client that receives nothing."""
         super().pause_writing()
         self._stalled = self.loop.call_later(self.settings.stalled_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Cancel that timer."""
+        """Cancel the timer of `pause_writing`."""
         super().resume_writing()
         if self._stalled:
             self._stalled.cancel()

@@ -96,7 +96,8 @@ def to_answer(
     valid: str | None = None,
     errors: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Build the response in the format of the request. A single output has no name.
+    """Build the response in the format of the request. If there is one output, its name is left
+    out.
 
     Args:
         valid: name of the output, bool [B], that is False for unreadable instances. In the row

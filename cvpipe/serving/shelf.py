@@ -1,7 +1,7 @@
 """The loaded versions of a server. Versions are loaded and unloaded as the folder changes.
 
-One thread watches the folder. Requests lease a version. A version that is no longer needed is
-unloaded when its last lease ends.
+One thread watches the folder. Every request leases its version, and a version that is to be
+unloaded stays until its last lease ends.
 """
 
 from __future__ import annotations
@@ -172,10 +172,10 @@ class Shelf:
                     self._wake.set()
 
     def resolve(self, model: str, label: str) -> int:
-        """Return the version of a label.
+        """Return the version number of a label.
 
         Raises:
-            RequestError: 404 if there is none.
+            RequestError: 404 if the model has no such label.
         """
         number = self.policy.labels.get(model, {}).get(label)
         if number is None:
