@@ -23,9 +23,10 @@ class Published(NamedTuple):
     """Reason why cvpipe's network differs; empty if it doesn't."""
 
 
-NO_SCALE = "its BatchNorms have no scale, ours do"
+NO_SCALE = "the published BatchNorms have no scale, cvpipe's do"
 EARLIER = (
-    "strides stand in the 1×1 convolutions there, in the 3×3 ones here, as in torchvision's ResNets"
+    "the published strides are in the 1×1 convolutions; cvpipe's are in the 3×3 convolutions, as"
+    " in torchvision's ResNets"
 )
 
 PUBLISHED: dict[str, Published] = {
