@@ -44,8 +44,8 @@ def add(commands: Any) -> None:
         metavar="IMAGE",
         nargs="+",
         help=(
-            "image files, folders, zip archives, patterns such as 'photos/*.jpg', or - for a path"
-            " in each line of stdin"
+            "image files, folders, zip archives, patterns such as 'photos/*.jpg', or - to read"
+            " paths from stdin, one per line"
         ),
     )
     parser.add_argument(

@@ -151,7 +151,7 @@ def visualize(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     if (options.dream or options.invert) and not options.layers:
-        raise ConfigError("--layer: name the layer whose features are taken")
+        raise ConfigError("--layer: name the layer whose features are used")
     if options.layers and not (options.dream or options.invert):
         raise ConfigError("--layer goes with --dream or --invert; name a layer's units by --unit")
     if options.longest < 1 or (options.steps is not None and options.steps < 1):

@@ -60,6 +60,6 @@ def map_fields(config: Config) -> dict[str, Field]:
         return {}
     index = Field("exact", meaning="[B]: number of the class with the highest score, from 0")
     importance = Field(
-        meaning="[B, H, W] in pixels of the prepared image: importance of each for that class"
+        meaning="[B, H, W]: importance of each pixel of the prepared image for that class"
     )
     return {EXPLAINED_CLASS: index} | dict.fromkeys(config.export.explain, importance)

@@ -91,7 +91,7 @@ def check_operations(folder: Path) -> saved_model_pb2.SavedModel:
     if reaching := sorted(filter(_reaches, found)):
         raise DataError(
             f"{file}: contains the operation {reaching[0]}, which can access files, other machines"
-            " or the host program. No export of cvpipe has it, so the model is not loaded"
+            " or the host program. cvpipe never exports it, so the model is not loaded"
         )
     return model
 

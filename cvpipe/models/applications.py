@@ -50,8 +50,8 @@ def published_weights(name: str, size: tuple[int, int]) -> keras.Model:
         )
     except Exception as error:  # Keras raises a plain Exception.
         raise ConfigError(
-            f"model.weights: imagenet can't be downloaded here ({error}); fetch the file on a"
-            " machine with a network and put it in ~/.keras/models, or give its path instead"
+            f"model.weights: the imagenet weights can't be downloaded ({error}); fetch the file on"
+            " a machine with a network and put it in ~/.keras/models, or give its path instead"
         ) from None
 
 

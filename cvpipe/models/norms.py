@@ -48,7 +48,7 @@ class Norm(NamedTuple):
         groups = self.groups_of(channels)
         if rows * columns * channels == groups:
             raise ConfigError(
-                f"model.norm: {self.kind} leaves nothing of {name}'s input, which is"
+                f"model.norm: {self.kind} turns {name}'s input into zeros, because it has"
                 f" {rows}×{columns} pixels with {channels // groups} channel to normalize together;"
                 " use batch or layer, a larger prepare.size, or fewer model.norm_groups"
             )

@@ -108,8 +108,8 @@ def unet(
     coarsest = max(features)
     if coarsest < output_stride or coarsest.bit_count() > 1:
         raise ConfigError(
-            f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest}, until"
-            f" it is the output's, {output_stride}, and doesn't get there: choose another"
+            f"model.head: unet halves the stride of the backbone's coarsest map, {coarsest},"
+            f" repeatedly, which never gives the output's stride, {output_stride}; choose another"
             " model.backbone"
         )
     used = {stride: x for stride, x in features.items() if stride >= output_stride}

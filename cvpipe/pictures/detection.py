@@ -94,7 +94,9 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
         "precision_recall": drawing.precision_recall(
             measured["recall"], {"all": measured["precision"], **measured["per_class"]}
         ),
-        "errors": drawing.bars(errors, f"answers from a score of {threshold:g}, or objects"),
+        "errors": drawing.bars(
+            errors, f"answers with a score of at least {threshold:g}, or objects"
+        ),
     }
 
 

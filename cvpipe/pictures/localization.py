@@ -72,7 +72,7 @@ def draw_scores(scores: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw the confusion matrix, the calibration of probabilities, and the kinds of mistakes."""
     return {
         **classification.draw_scores(scores),
-        "mistakes": drawing.bars(scores["mistakes"], "images, by what is wrong"),
+        "mistakes": drawing.bars(scores["mistakes"], "images"),
     }
 
 

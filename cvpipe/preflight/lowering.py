@@ -126,7 +126,7 @@ def host_operations(graph: tf.Graph) -> Iterator[Culprit]:
             waiting += [other for other in called if id(other) not in seen]
             seen |= names
             if not called and op.type not in SKIPPED and not _has_xla_kernel(op.type):
-                yield Culprit(op.type, op.name, _place(op), "runs on a host only")
+                yield Culprit(op.type, op.name, _place(op), "runs only on a host")
 
 
 def _has_xla_kernel(kind: str) -> bool:
@@ -172,8 +172,8 @@ def _blamed(said: str) -> Culprit:
         return Culprit(
             "XLA", node[1] if node else "?", own[-1] if own else "", f"says: {said[:500]}"
         )
-    reason = "runs on a host only"
+    reason = "runs only on a host"
     if "attributes didn't match" in said:
         types = ", ".join(sorted(set(re.findall(r"=DT_(\w+)", said)))).lower()
-        reason = f"has no form that a chip runs for these types: {types}"
+        reason = f"doesn't run on a chip for these types: {types}"
     return Culprit(op[2], node[1] if node else op[2], own[-1] if own else "", reason)

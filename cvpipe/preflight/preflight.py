@@ -136,7 +136,7 @@ class _Examiner:
 
     def examine(self, name: str, lowering: Callable[[int], Lowered], batch: int) -> Part:
         """Return the findings for one graph at one batch size."""
-        self.say(f"lowering {name} for {batch} images a chip")
+        self.say(f"lowering {name} for {batch} images per chip")
         try:
             lowered = lowering(batch)
         except Uncompilable as error:

@@ -164,5 +164,6 @@ def _to_try_again(runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def _edge_note(dimension: Dimension, value: Any) -> str | None:
     edge = dimension.edge(value) if isinstance(dimension, Range) else None
     return edge and (
-        f"the best {dimension.key} is at the {edge} end of its range; better ones may be beyond it"
+        f"the best {dimension.key} is at the {edge} end of its range; better values may lie beyond"
+        " it"
     )

@@ -92,11 +92,11 @@ def write_comparison(result: Mapping[str, Any], runs: Sequence[Run], folder: Pat
     blocks: list[Block] = [
         Heading(1, "Runs side by side"),
         Text(
-            f"On {counted(result['images'], 'image')} of the {result['split']} split. The mean is"
-            " that of each image's score, the share of its answer that is right. Intervals hold"
-            f" {LEVEL:.0%} of bootstrap samples of the images. Differences are those to the first"
-            " run on the same images; p is the probability of one as large, if both runs were"
-            " equally good (paired permutation test)."
+            f"On {counted(result['images'], 'image')} of the {result['split']} split. An image's"
+            " score is the share of its answer that is correct, and the mean is over images."
+            f" Intervals contain {LEVEL:.0%} of bootstrap samples of the images. Differences are to"
+            " the first run on the same images; p is the probability of at least such a difference"
+            " if both runs were equally good (paired permutation test)."
         ),
         Table(*_table(result)),
         Heading(2, "Configurations"),

@@ -21,7 +21,7 @@ Load = Callable[[Sequence[str]], Config]
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})(?::(log|linear))?")
 DIGITS = 4
-# If the best value is within this fraction of an end of its range, better ones may be beyond it.
+# If the best value is within this fraction of an end of its range, better values may lie beyond it.
 EDGE = 0.05
 
 

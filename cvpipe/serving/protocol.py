@@ -114,7 +114,7 @@ class Protocol(HttpToolsProtocol):
         self._clear_timer()
         method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            self._stop(RequestError(400, "this is no request of HTTP/1.1"))
+            self._stop(RequestError(400, "this is not an HTTP/1.1 request"))
         try:
             body_length(method, version, self.headers, self.settings.max_body_bytes)
         except RequestError as error:
@@ -179,14 +179,14 @@ class Protocol(HttpToolsProtocol):
     def _reason(self, error: httptools.HttpParserError) -> RequestError:
         """Convert an error of the parser."""
         if self._in_headers and isinstance(error, httptools.HttpParserInvalidMethodError):
-            return RequestError(501, "this method of HTTP is not known")
+            return RequestError(501, "unknown HTTP method")
         if "Invalid `Transfer-Encoding`" in str(error) or (
             "invalid `Transfer-Encoding`" in str(error)
         ):
             return RequestError(
-                501, "Transfer-Encoding may only be chunked; say Content-Encoding: gzip for gzip"
+                501, "Transfer-Encoding must be chunked; for gzip, send Content-Encoding: gzip"
             )
-        return RequestError(400, f"this is no request of HTTP/1.1: {error}")
+        return RequestError(400, f"this is not an HTTP/1.1 request: {error}")
 
     def _refuse(self, error: RequestError) -> None:
         """Send an error, and close the connection after reading what the client still sends.

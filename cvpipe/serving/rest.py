@@ -114,7 +114,7 @@ def to_answer(
         if len(sizes) != 1 or None in sizes:
             raise RequestError(
                 400,
-                "the outputs of this signature are not one per instance; ask in the column form,"
+                "the outputs of this signature are not one per instance; use the column form,"
                 ' with "inputs"',
             )
     columns = {name: values.to_json(name, outputs[name]) for name in sorted(outputs)}

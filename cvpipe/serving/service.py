@@ -134,7 +134,7 @@ def wrong_method(version: Version, signature_name: str, verb: str, instead: str)
     return RequestError(
         400,
         f"Expected {METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. Was:"
-        f" {used}; ask with {instead}",
+        f" {used}; use {instead}",
     )
 
 

@@ -99,7 +99,7 @@ class Shelf:
         if not any(self.numbers(name) for name in self.names()):
             failed = [v.error for own in self._models.values() for v in own.values() if v.error]
             raise UserError(
-                failed[0] if failed else f"{self.folder}: no version there is chosen by --versions"
+                failed[0] if failed else f"{self.folder}: --versions selects none of its versions"
             )
         self._thread = threading.Thread(target=self._watch, name="shelf", daemon=True)
         self._thread.start()

@@ -95,7 +95,7 @@ def to_arrays(request: InferRequest, servable: Servable, signature_name: str) ->
         name = given["name"]
         if name not in specs or name in arrays:
             known = ", ".join(f'"{own}"' for own in sorted(specs))
-            raise RequestError(400, f'unknown or repeated input "{name}"; there are {known}')
+            raise RequestError(400, f'unknown or repeated input "{name}"; the inputs are {known}')
         shape, size = given.get("shape"), _object(given, "parameters").get("binary_data_size")
         if not isinstance(shape, list):
             raise RequestError(400, f'input "{name}" has no "shape"')

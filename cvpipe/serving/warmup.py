@@ -36,7 +36,8 @@ def warm(servable: Servable, sizes: Iterable[int]) -> bool:
         return _varies(servable, images, files)
     except tf.errors.OpError as error:
         raise UserError(
-            f"{servable.folder}: the model fails on a first image: {error.message}; export it again"
+            f"{servable.folder}: the model fails on a warm-up image: {error.message}; export it"
+            " again"
         ) from error
 
 

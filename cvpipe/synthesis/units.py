@@ -44,7 +44,7 @@ def parse_unit(text: str) -> Unit:
             raise ValueError
     except ValueError:
         raise ConfigError(
-            f"--unit {text}: no unit; write LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X, such as"
+            f"--unit {text}: not a unit; write LAYER, LAYER:CHANNEL or LAYER:CHANNEL:Y,X, such as"
             " stage2:7"
         ) from None
     return Unit(layer, channel, None if place is None else (place[0], place[1]))
@@ -79,13 +79,13 @@ def find_units(network: keras.Model, units: Sequence[Unit]) -> keras.layers.Laye
             continue
         if len(shape) != 3:
             raise ConfigError(
-                f"--unit {unit}: {unit.layer} has no places; leave ':{unit.place[0]},"
-                f"{unit.place[1]}' out"
+                f"--unit {unit}: {unit.layer} has no positions; leave"
+                f" ':{unit.place[0]},{unit.place[1]}' out"
             )
         if not all(0 <= n < length for n, length in zip(unit.place, shape[:2], strict=True)):
             raise ConfigError(
                 f"--unit {unit}: {unit.layer} has rows 0 to {shape[0] - 1} and columns 0 to"
-                f" {shape[1] - 1}; choose a place among them"
+                f" {shape[1] - 1}; choose a position among them"
             )
     return layer
 

@@ -121,11 +121,11 @@ def _check_fits(first: Run, run: Run) -> None:
         raise DataError(f"{run.folder}: can't be combined with {first.folder}: {differs}")
     if run.facts != first.facts:
         raise DataError(
-            f"{run.folder}: knows other classes than {first.folder},"
+            f"{run.folder}: has other classes than {first.folder},"
             f" {', '.join(run.facts.class_names)}"
         )
     if run.known["digests"].get("test") != first.known["digests"].get("test"):
         raise DataError(
-            f"{run.folder}: holds out other test images than {first.folder}, which one may have"
-            " seen in training; give both the same data and data.split_seed"
+            f"{run.folder}: has other test images than {first.folder}, so that one run may have"
+            " been trained on them; give both the same data and data.split_seed"
         )

@@ -138,7 +138,7 @@ def check_full_batch(task: Task, strategy: tf.distribute.Strategy) -> None:
         raise ConfigError("optimizer.kind: lbfgs works on one device; set train.strategy: one")
     if task.frozen:
         raise ConfigError(
-            "train.teacher doesn't go with optimizer.kind: lbfgs; choose another optimizer"
+            "train.teacher can't be combined with optimizer.kind: lbfgs; choose another optimizer"
         )
     if [update.moves for update in task.updates] != [("network",)]:
         raise ConfigError(
@@ -203,8 +203,8 @@ def _minimize(parts: Parts, stop: threading.Event) -> None:
             objective.assign(iterate)
             raise UserError(
                 f"the loss is not finite near the weights of iteration {int(state.step)};"
-                f" {parts.run.kept()}. Start with a model.initializer of smaller weights, add"
-                " loss.l2, or use another optimizer.kind"
+                f" {parts.run.kept()}. Use a model.initializer with smaller weights, add loss.l2,"
+                " or use another optimizer.kind"
             )
         return loss, gradient
 

@@ -108,17 +108,21 @@ def _of_file(
     if path.suffix not in OF_OTHERS:
         endings = ", ".join([*OF_OTHERS, ".weights.h5"])
         raise ConfigError(
-            f"model.weights: {origin}: a file of weights ends in {endings} or .keras; give one"
-            " under such a name"
+            f"model.weights: {origin}: names of files of weights end in {endings} or .keras; rename"
+            " the file, or give another"
         )
     tables = tables_of(config.model.backbone)
     if not tables:
         name = config.model.backbone
         why = f"no other library has {name}"
         if name in DIFFERENT:
-            why = f"{name} isn't the network of that name in other libraries: {DIFFERENT[name]}"
+            why = (
+                f"{name} differs from the network of that name in other libraries:"
+                f" {DIFFERENT[name]}"
+            )
         raise ConfigError(
-            f"model.weights: {origin}: {why}; give a run of it, or a file that Keras saved of it"
+            f"model.weights: {origin}: {why}; give a run of this network, or a file of it saved by"
+            " Keras"
         )
     model, given = config.model, OF_OTHERS[path.suffix](path)
     weights = convert(given, tables, model.backbone, origin, model.conventions, model.norm_epsilon)
@@ -137,7 +141,7 @@ def _for_classes(weights: Mapping[str, np.ndarray], facts: Facts) -> dict[str, n
 def _of_run(run: Run, config: Config, facts: Facts) -> GivenWeights:
     if run.config.prepare != config.prepare:
         log.warning(
-            "model.weights: %s was trained on images prepared otherwise (its 'prepare' section"
+            "model.weights: %s was trained with another image preparation (its 'prepare' section"
             " differs)",
             run.folder,
         )
@@ -208,11 +212,11 @@ def _units_of_last_layer(path: Path) -> int:
                     kernels[int(number[1] or 0)] = file["layers"][name]["vars"]["0"].shape[-1]
     except (OSError, KeyError) as error:
         raise DataError(
-            f"model.weights: {path}: no weights that Keras saved ({error}); give another file"
+            f"model.weights: {path}: not weights saved by Keras ({error}); give another file"
         ) from None
     if not kernels:
         raise DataError(
-            f"model.weights: {path}: has no dense layer at its end; give the weights of a whole"
+            f"model.weights: {path}: has no dense layer at its end; give the weights of a complete"
             " classifier"
         )
     return kernels[max(kernels)]

@@ -47,11 +47,11 @@ def recover(parts: Parts, step: int, retrain: Callable[[int], None]) -> None:
         factor = float(state.rate_factor) / 2
         _restore(parts)
         state.rate_factor.assign(factor)
-        done = f"going back to step {int(state.step)} with {factor:.2g} of the learning rate"
+        done = f"going back to step {int(state.step)} with {factor:.2g} times the scheduled rate"
     else:
         step = _last_good_step(parts, step, retrain)
         state.step.assign_add(1)
-        done = "leaving its batch out"
+        done = "skipping its batch"
     state.recoveries = count
     parts.run.forget_metrics_after(int(state.step))
     parts.checkpointer.save("last")

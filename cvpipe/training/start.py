@@ -51,8 +51,8 @@ def initialize(
     if config.prepare.normalize == "weights" and "normalize/mean" not in weights.by_path:
         raise ConfigError(
             f"prepare.normalize: weights: {config.model.weights} doesn't say how its images were"
-            " normalized; give prepare.mean and prepare.std instead, which are"
-            " [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225] for torchvision's"
+            " normalized; give prepare.mean and prepare.std instead, which are [0.485, 0.456,"
+            " 0.406] and [0.229, 0.224, 0.225] for torchvision's weights"
         )
     for network in trained.values():
         take_over(network, weights.by_path, config.model.weights)
@@ -95,6 +95,6 @@ def take_over(model: keras.Model, weights: Mapping[str, np.ndarray], origin: str
             or name == "seed_generator_state"
         ):
             raise DataError(
-                f"model.weights: {origin}: has nothing for layer {layer} ({variable.path});"
+                f"model.weights: {origin}: has no weights for layer {layer} ({variable.path});"
                 f" {SAME_NETWORK}"
             )

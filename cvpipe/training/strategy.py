@@ -35,8 +35,7 @@ def make_strategy(choice: str) -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, RuntimeError) as error:
             raise ConfigError(
-                f"TF_CONFIG: can't be used ({error}); it is JSON that names all workers and"
-                " this one"
+                f"TF_CONFIG: invalid ({error}); give JSON that names all workers and this one"
             ) from error
     if choice == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -77,7 +76,7 @@ def check_batch_size(config: Config, replicas: int) -> None:
     if config.mixing and replicas > 1 and size // replicas % 2:
         raise ConfigError(
             f"train.batch_size: {size} gives each of {replicas} devices an odd number of examples,"
-            f" and mix takes pairs; use a multiple of {2 * replicas * parts}"
+            f" but mix combines pairs; use a multiple of {2 * replicas * parts}"
         )
 
 

@@ -329,7 +329,7 @@ def _check_validation(config: Config, task: Task, splits: dict[str, Source]) -> 
         return
     if task.calibrate:
         raise ConfigError(
-            f"task: {config.task}: is calibrated on a validation split, and there is none; raise"
+            f"task: {config.task}: is calibrated on a validation split, but there is none; raise"
             " data.validation, or add images"
         )
     if config.train.early_stopping:

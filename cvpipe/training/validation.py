@@ -40,7 +40,11 @@ def validate(parts: Parts, epoch: int) -> None:
     is_best, gained = merit >= state.best_score, merit > state.best_score
     state.evaluations_since_best = 0 if gained else state.evaluations_since_best + 1
     rank = "  (best so far)" if gained else "  (equals the best)" if is_best else ""
-    shown = "is undefined: there is nothing to find" if math.isnan(score) else f"{score:.4f}{rank}"
+    shown = (
+        "is undefined: the split has no targets for it"
+        if math.isnan(score)
+        else f"{score:.4f}{rank}"
+    )
     parts.log.note(f"epoch {epoch}/{config.train.epochs}  validation {best_by.score} {shown}")
     _update_plateau(parts, gained)
     if is_best:

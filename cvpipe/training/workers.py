@@ -50,9 +50,9 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         if member is None:
             raise
         raise Interrupted(
-            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop what is"
-            " left of it, and start all workers again with the same command; the run continues from"
-            " its last checkpoint"
+            f"{_lost(str(error), member)} no longer answers: it has ended or stalled. Stop its"
+            " remaining processes, and restart all workers with the same command; the run continues"
+            " from its last checkpoint"
         ) from error
 
 

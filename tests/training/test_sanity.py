@@ -123,7 +123,7 @@ def test_an_initial_loss_is_suspicious_for_its_own_reasons() -> None:
     assert judged(plain, math.log(10)) == judged(weighed, math.log(10), 0.2) == ""
     assert "too large or not finite" in judged(plain, 9.0)
     assert "too large or not finite" in judged(plain, math.nan)
-    assert "give their labels away" in judged(plain, 1.0)
+    assert "show their labels" in judged(plain, 1.0)
     assert "lower loss.l1 or loss.l2" in judged(weighed, math.log(10), 30.0)
     transferred = plain.model_copy(
         update={"model": plain.model.model_copy(update={"weights": "runs/other"})}
@@ -298,7 +298,8 @@ def test_the_range_test_finds_where_a_loss_is_lowest() -> None:
 
 
 @pytest.mark.parametrize(
-    "rate, advice", [(5.0, "where the loss rises: lower"), (1e-6, "learns slowly: raise")]
+    "rate, advice",
+    [(5.0, "At the pipeline's rate the loss rises: lower"), (1e-6, "the loss falls slowly: raise")],
 )
 def test_a_rate_far_from_the_valley_is_suspicious(rate: float, advice: str) -> None:
     finding = range_of(valley, rate)

@@ -49,7 +49,7 @@ def find_checkpoint(path: Path) -> Path | None:
     if last not in found:
         raise ConfigError(
             f"model.weights: {path}: has {len(found)} checkpoints and no file 'checkpoint' that"
-            f" names the last; give one, such as {found[-1]}"
+            f" names the newest; give one, such as {found[-1]}"
         )
     return last
 
@@ -70,7 +70,7 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
         # A damaged table could state sizes that exceed the memory.
         sizes = {key: prod(shapes[key]) * dtypes[key].size for key in shapes}
         if sum(sizes.values()) > sum(file.stat().st_size for file in files_of(prefix)):
-            raise ValueError("its tensors have more numbers than its files")
+            raise ValueError("its tensors have more values than its files")
         values = {
             name: reader.get_tensor(key)
             for name, key in _names(set(shapes), averaged=not prefix.name.startswith(BEST)).items()
@@ -80,13 +80,13 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     except Exception as error:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"model.weights: {prefix}: damaged, or no checkpoint of TensorFlow ({said}); copy"
+            f"model.weights: {prefix}: damaged, or not a TensorFlow checkpoint ({said}); copy"
             f" {prefix.name}.index and all of {prefix.name}.data-… again"
         ) from None
     if not any(name.startswith(BACKBONE) for name in values):
         raise DataError(
-            f"model.weights: {prefix}: has no backbone, so no image model of Model Garden wrote it;"
-            " give the folder of a training of official.vision, or one of its checkpoints"
+            f"model.weights: {prefix}: has no backbone, so it isn't from an image model of Model"
+            " Garden; give the folder of a training of official.vision, or one of its checkpoints"
         )
     head = values.get(f"{HEAD}.kernel")
     if head is None or head.ndim != 2:

@@ -96,14 +96,14 @@ def table_for(
             return table
     needed = {own for table in tables for own in table.conventions if own != "papers"}
     which = (
-        ", tensorflow if the network is called tf_… there; the file doesn't say it"
+        ", to tensorflow if timm's name of the network begins with tf_, which the file doesn't show"
         if len(needed) > 1
         else ""
     )
     raise ConfigError(
-        f"model.conventions: {conventions} isn't that of {origin}, weights of"
-        f" {tables[0].library}'s {backbone}; set it to {' or '.join(sorted(needed, reverse=True))}"
-        f"{which}"
+        f"model.conventions: {conventions} doesn't fit {origin}, which has weights of"
+        f" {tables[0].library}'s {backbone}; set it to"
+        f" {' or '.join(sorted(needed, reverse=True))}{which}"
     )
 
 
@@ -119,10 +119,10 @@ def _check_names(
         name for name in tensors.keys() - known if not name.startswith(table.unused or ("\0",))
     )
     if missing or more:
-        wrong = f"lacks {missing[0]}" if missing else f"has {more[0]}, which no layer takes"
+        wrong = f"lacks {missing[0]}" if missing else f"has {more[0]}, which fits no layer"
         raise DataError(
-            f"model.weights: {origin}: {wrong}, by {table.library}'s names of {backbone}; give a"
-            " file of the same network"
+            f"model.weights: {origin}: {wrong}, according to {table.library}'s names for"
+            f" {backbone}; give a file of the same network"
         )
 
 

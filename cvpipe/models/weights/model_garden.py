@@ -53,7 +53,7 @@ def garden_weights(prefix: Path, model: Model) -> tuple[dict[str, np.ndarray], P
         near = suggest(model.backbone, GARDEN_NETWORKS)
         raise ConfigError(
             f"model.weights: {prefix}: a checkpoint of Model Garden, which doesn't have"
-            f" {model.backbone}, or has another network under that name; {near}"
+            f" {model.backbone}, or has a different network with this name; {near}"
         )
     _check_network(prefix, model)
     weights = convert(read_checkpoint(prefix), [table], model.backbone, str(prefix))

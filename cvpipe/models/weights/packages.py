@@ -180,7 +180,7 @@ def _read_cached(file: Path) -> dict[str, np.ndarray] | None:
         return None
     # A truncated file fails its checksums.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s: damaged (%s); it is made again", file, error)
+        log.warning("%s: damaged (%s); it is written again", file, error)
         return None
 
 

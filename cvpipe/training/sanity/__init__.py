@@ -43,8 +43,8 @@ def check_sanity(config: Config, steps: int) -> Iterator[Finding]:
     task, searches = load_task(config, source.facts), not isinstance(config.optimizer, Lbfgs)
     if [update.moves for update in task.updates] != [("network",)]:
         raise ConfigError(
-            f"--sanity: task: {config.task} doesn't train one network by gradients, which is what"
-            " is checked; leave it out"
+            f"--sanity: task: {config.task} doesn't train one network by gradients, which the"
+            " checks require; leave it out"
         )
     losses = rising_losses(_fresh(config, source, task), source, task, config, steps)
     first = next(losses)

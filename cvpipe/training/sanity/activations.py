@@ -135,17 +135,17 @@ def _advice(layers: dict[str, Statistics]) -> str:
             )
         if own.alike:
             return (
-                f"All channels of {name} are the same and would stay so: weights have to start out"
+                f"All channels of {name} are equal and stay equal in training: weights must be"
                 " random; look at model.initializer"
             )
         if own.std < LOWEST_STD:
             return (
-                f"The signal is lost at {name} (standard deviation {own.std:.0e}): larger initial"
-                " weights, or a model.norm"
+                f"The signal is lost at {name} (standard deviation {own.std:.0e}): use larger"
+                " initial weights or a model.norm"
             )
         if own.std > HIGHEST_STD:
             return (
-                f"The signal grows too large at {name} (standard deviation {own.std:.0e}): smaller"
-                " initial weights, or a model.norm"
+                f"The signal grows too large at {name} (standard deviation {own.std:.0e}): use"
+                " smaller initial weights or a model.norm"
             )
     return ""

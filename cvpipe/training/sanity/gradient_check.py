@@ -81,7 +81,7 @@ def gradient_check(case: SanityCase) -> Finding:
     if kinks:
         says += (
             f"; {kinks} by more than"
-            f" {TOLERANCE:g}{'' if wrong else ', as next to the kink of a ReLU'}"
+            f" {TOLERANCE:g}{'' if wrong else ', as happens near the kink of a ReLU'}"
         )
     advice = (
         f"The gradient is wrong at {', '.join(wrong[:3])}: look at the layer's own gradient, and"

@@ -57,7 +57,7 @@ TABLES: Mapping[str, Callable[[], tuple[Table, ...]]] = {
 """Functions that return a network's tables, for the networks that other libraries also have."""
 
 DIFFERENT: Mapping[str, str] = {
-    "googlenet": "torchvision's has BatchNorms, no local norms, and 3×3 kernels for 5×5",
+    "googlenet": "torchvision's has BatchNorms, no local norms, and 3×3 instead of 5×5 kernels",
     "xception": "timm's pads its poolings on both sides",
     "preresnet50": "timm's pads its first pooling with -∞, and has no biases",
     "preresnet101": "timm's pads its first pooling with -∞, and has no biases",
