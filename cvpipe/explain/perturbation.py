@@ -21,8 +21,8 @@ def occlusion(
     2014, section 4.2).
 
     Args:
-        score: of a class.
-        images: prepared, of known size.
+        score: score of a class.
+        images: prepared images of known size.
         classes: one for each image.
         patch: side of the patch.
         stride: distance between patches.
@@ -53,8 +53,8 @@ def rise(
     6).
 
     Args:
-        score: of a class.
-        images: prepared, of known size.
+        score: score of a class.
+        images: prepared images of known size.
         classes: one for each image.
         seed: int64 [2].
         masks: number of masks; they are the same for all images.

@@ -17,7 +17,7 @@ from cvpipe.models.pooling import MaxPooling2D
 
 
 class Layer(NamedTuple):
-    """A convolution and what follows it."""
+    """A convolution, and the normalization and pooling that follow it."""
 
     channels: int
     kernel: int

@@ -1,5 +1,4 @@
-"""Networks of Keras Applications as backbones, with their published weights: `keras/MobileNetV2`
-and so on.
+"""Networks of Keras Applications as backbones with published weights, such as `keras/MobileNetV2`.
 
 They keep Keras's norms and initializers. Their input is pixels in [0, 1], and they include the
 preprocessing that their weights need.

@@ -54,7 +54,7 @@ class Auxiliary(NamedTuple):
     """The auxiliary classifiers of a network."""
 
     seen: tuple[str, ...]
-    """Names of the layers that they are attached to."""
+    """Names of the layers to which the classifiers are attached."""
     layers: Any
     """Layers before the logits: (x [B, H, W, C], *, width, style, name) -> [B, h, w, C']."""
 

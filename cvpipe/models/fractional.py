@@ -56,7 +56,7 @@ def pool_regions(x: tf.Tensor, rows: Any, columns: Any) -> tf.Tensor:
         columns: int32 [m + 1], likewise from 0 to W.
     """
     for axis, edges in ((1, rows), (2, columns)):
-        # A region has one or two pixels, so its first and its last pixel are all of it.
+        # A region has one or two pixels, so its maximum is that of its first and its last pixel.
         x = tf.maximum(tf.gather(x, edges[:-1], axis=axis), tf.gather(x, edges[1:] - 1, axis=axis))
     return x
 

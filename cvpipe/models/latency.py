@@ -14,8 +14,8 @@ RUNS = 5
 
 
 def latency(name: str) -> float:
-    """Measure how many milliseconds the published network `name` takes for one image on this
-    machine: the median of RUNS calls.
+    """Measure the time of the published network `name` for one image on this machine: the median of
+    RUNS calls, in milliseconds.
 
     Raises:
         ConfigError: the catalog has no such network.

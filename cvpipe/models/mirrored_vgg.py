@@ -56,7 +56,7 @@ def decode(
     The last convolution of a stage has the channels of the next stage.
 
     Args:
-        x: [B, h, w, C], the size of the last pooling.
+        x: [B, h, w, C], with the size of the last pooling's output.
         poolings: from `encode`.
         unpooling: method (`Unpooling`).
         output_stride: stride of the result, a power of two; finer stages are left out.

@@ -88,7 +88,7 @@ def preresnet(
     Args:
         image: [B, H, W, C].
         blocks: number of blocks in each stage.
-        branch: of the blocks.
+        branch: convolutions of a block.
         width: multiplies the channels.
         style: settings of the layers.
 
@@ -133,7 +133,7 @@ def small_preresnet(
     Args:
         image: [B, H, W, C].
         blocks: number of blocks in each of the three stages.
-        branch: of the blocks.
+        branch: convolutions of a block.
         factor: widening factor of the stages; the stem keeps 16 channels.
         width: multiplies all channels.
         style: settings of the layers.

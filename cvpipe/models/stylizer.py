@@ -41,7 +41,7 @@ class ConditionalInstanceNorm(keras.layers.Layer):
         self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
 
     def call(self, inputs: Any) -> Any:
-        """Normalize the features, and scale and shift them as the styles' weights say."""
+        """Normalize the features, and scale and shift them by the blended styles."""
         features, weights = (keras.ops.cast(x, "float32") for x in inputs)
         mean, variance = keras.ops.moments(features, axes=[1, 2], keepdims=True)
         normalized = (features - mean) * keras.ops.rsqrt(variance + self.epsilon)

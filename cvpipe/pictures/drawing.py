@@ -83,8 +83,8 @@ def literal(text: str) -> str:
 
 
 def try_to_draw(name: str, draw: Callable[[], Drawn]) -> Drawn | None:
-    """Return the result of `draw`. If it fails, log a warning and return None, so training goes
-    on.
+    """Return the result of `draw`. If it fails, log a warning and return None, so that training
+    continues.
     """
     try:
         return draw()

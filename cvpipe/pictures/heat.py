@@ -58,9 +58,7 @@ def blend(image: np.ndarray, scaled: np.ndarray) -> np.ndarray:
 
 
 def scaled_map(values: np.ndarray) -> np.ndarray:
-    """Scale a map to 0…1. If it has negative values, they become 0, else its smallest value
-    does.
-    """
+    """Scale a map to 0…1. Negative values become 0. Without any, the smallest value becomes 0."""
     values = np.maximum(values, 0) if values.min() < 0 else values - values.min()
     top = np.percentile(values, BRIGHTEST) or values.max()
     return np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from cvpipe.pictures.drawing import LABEL, RIGHT, TITLE, TRUTH, literal
 
 WIDTH, STEP = 5.6, 0.62
-"""Inches of a network's column, and from a box to the next one."""
+"""Width of a network's column, and distance from a box to the next one, in inches."""
 BOX = 0.68
 """Height of a box as a share of the step."""
 NARROWEST, WIDEST = 0.52, 0.82

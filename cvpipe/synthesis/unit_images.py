@@ -27,7 +27,7 @@ class Spectral(NamedTuple):
     rate: float = 1.2
     """Change of a coefficient in a step."""
     jitter: float = 0.055
-    """Share of a side that a view is moved by at most."""
+    """Largest shift of a view, as a share of a side."""
     scales: tuple[float, float] = (0.9, 1.15)
     """Smallest and largest factor by which a view is scaled."""
     variation: float = 6e-4
@@ -43,7 +43,7 @@ class Pixelwise(NamedTuple):
     rate: float = 0.01
     """Mean change of a value in a step."""
     jitter: float = 0.02
-    """Share of a side that a view is moved by at most."""
+    """Largest shift of a view, as a share of a side."""
     decay: float = 0.01
     """L2 decay: share of its distance from gray that a pixel loses in a step."""
     blur_every: int = 4

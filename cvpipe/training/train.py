@@ -168,8 +168,8 @@ def train_steps(parts: Parts) -> str:
         parts.log.note(f"resuming at step {int(state.step)} of {total_steps}")
 
     # == Input. One stream serves the whole run, because a new one has to fill its buffers. On one
-    # replica, reading is not guarded against bad records until one occurs. With several replicas it
-    # always is, because a step can't be repeated on only some of the replicas.
+    # replica, reading is guarded against bad records only after one has occurred. On several
+    # replicas, reading is always guarded, because a step can't be repeated on only some of them.
     guarded = parts.strategy.num_replicas_in_sync > 1
     batches = _batches(parts, total_steps, guarded)
     run_steps, thawed = _thaw(parts), state.thawing.groups(int(state.step))

@@ -29,11 +29,11 @@ _BACKBONES = ("backbone/", "model/layer_with_weights-0/")
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """Return the path of a checkpoint without file extensions: `path` itself, or the last one in
+    """Return the path of a checkpoint without file extensions: `path` itself, or the newest one in
     the folder `path`; None if there is none.
 
     Raises:
-        ConfigError: there are several, and no file "checkpoint" that names the last.
+        ConfigError: there are several, and no file "checkpoint" that names the newest.
     """
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if Path(f"{prefix}.index").is_file():

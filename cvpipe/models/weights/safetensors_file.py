@@ -30,7 +30,7 @@ def read_safetensors_file(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a file by name; bfloat16 becomes float32.
 
     Raises:
-        DataError: the file is damaged or no safetensors file.
+        DataError: the file is damaged or not a safetensors file.
     """
     try:
         with path.open("rb") as stream:
