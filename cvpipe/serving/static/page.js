@@ -36,7 +36,7 @@ async function ask(file) {
   // Answers that arrive after the answer to a later request aren't shown.
   const number = ++asked;
   last = file;
-  say("Asking …");
+  say("Predicting …");
   find("list").replaceChildren();
   canvas.hidden = true;
   delete canvas.dataset.answered;
@@ -225,7 +225,7 @@ drop.addEventListener("dragleave", (event) => {
 drop.addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  if (!event.dataTransfer.files.length) say("That is no file; drop an image file.", true);
+  if (!event.dataTransfer.files.length) say("That is not a file; drop an image file.", true);
   ask(event.dataTransfer.files[0]);
 });
 find("file").addEventListener("change", (event) => {
