@@ -20,7 +20,7 @@ def packaged_classifier(name: str) -> tuple[keras.Model, Prepare]:
         name: one of CLASSIFIERS.
 
     Raises:
-        ConfigError: no package has a classifier of that name, or it isn't installed.
+        ConfigError: no package has a classifier of that name, or the package isn't installed.
         DataError: the package's file isn't the published one.
     """
     if name not in CLASSIFIERS:

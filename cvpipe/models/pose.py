@@ -48,7 +48,9 @@ def pose_network(config: Pose, points: int, style: Style) -> keras.Model:
 def _start_of(
     features: dict[int, keras.KerasTensor], config: Pose, head: PoseHead, style: Style
 ) -> keras.KerasTensor:
-    """Return the head's input map. Convolutions are added if it is coarser than the backbone's."""
+    """Return the head's input map. If the backbone has no map of this stride or a coarser one,
+    convolutions are added.
+    """
     if head.start is None:
         return features[max(features)]
     if head.start not in features and head.start < max(features):

@@ -142,8 +142,8 @@ def extra_maps(
 def feature_pyramid(
     maps: Sequence[keras.KerasTensor], channels: int, *, style: Style
 ) -> list[keras.KerasTensor]:
-    """Return a feature pyramid: maps of the same sizes with `channels` each, to which the next
-    coarser one is added (Lin et al. 2016, section 3).
+    """Return a feature pyramid: maps of the sizes of `maps`, with `channels` channels each. The
+    next coarser map of the pyramid is upsampled and added to each (Lin et al. 2016, section 3).
 
     As in the paper, its convolutions have no activation.
     """
@@ -179,8 +179,8 @@ def upsample_to(coarse: keras.KerasTensor, fine: keras.KerasTensor, name: str) -
 
 
 def crop_to(x: keras.KerasTensor, size: Size) -> keras.KerasTensor:
-    """Return the top left of `x`, with this height and width. Needed because strides round sizes
-    up: 5 pixels may come from 10 or 9.
+    """Crop `x` to this height and width, at the bottom and right. Strides round sizes up, so a map
+    of 5 pixels may belong to one of 9, but upsampling gives 10.
     """
     # Slice instead of using a layer, which would round float32 scores to the policy's half
     # precision.

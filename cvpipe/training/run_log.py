@@ -163,7 +163,9 @@ class RunLog:
             self._summaries.figure(0, "train", "augmented training images", figure)
 
     def _first_batch(self) -> tf.data.Dataset:
-        """Return the first training batch; empty if a record in it can't be read."""
+        """Return a dataset with the first training batch; empty if a record of the batch can't be
+        read.
+        """
         return training_batches(
             self._splits["train"], self._config, self._task.encode, None, first_step=0, last_step=1
         ).ignore_errors()

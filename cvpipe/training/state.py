@@ -87,8 +87,8 @@ class State:
         for name, variable in variables.items():
             if tuple(variable.shape) != arrays[name].shape:
                 raise DataError(
-                    f"{origin}: {name} has shape {arrays[name].shape}, the pipeline's has"
-                    f" {tuple(variable.shape)}"
+                    f"{origin}: {name} has shape {arrays[name].shape}, but shape"
+                    f" {tuple(variable.shape)} in the pipeline"
                 )
             variable.assign(arrays[name])
         self.step.assign(arrays["step"])
@@ -142,7 +142,7 @@ class State:
 def _check_names(expected: set[str], found: set[str], origin: Path) -> None:
     for names, what in (
         (expected - found, "lacks"),
-        (found - expected, "has, and the pipeline lacks,"),
+        (found - expected, "has, unlike the pipeline,"),
     ):
         if names:
             raise DataError(

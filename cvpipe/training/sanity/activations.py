@@ -21,8 +21,8 @@ from cvpipe.training.sanity.plots import line_plot
 # Inputs have a standard deviation of about 1. Outside these bounds, the signal vanishes or
 # explodes.
 LOWEST_STD, HIGHEST_STD = 1e-3, 1e3
-# CS231n takes 40% dead units as a sign of too high a learning rate; an untrained network should
-# have few.
+# In CS231n, 40% dead units in training mean that the learning rate is too high. An untrained
+# network should have fewer.
 MOST_DEAD = 0.4
 
 
