@@ -20,7 +20,7 @@ from cvpipe.pictures.photo import Entry, color_of, show_photo
 DRAWN_SCORE = 0.1
 """Lowest score of a keypoint that is drawn."""
 NEAR = 0.1
-"""Largest error of a keypoint that counts as found, as a share of the longer side of the object's
+"""A keypoint counts as found if its error is at most this share of the longer side of the object's
 box.
 """
 

@@ -76,6 +76,6 @@ def _inside(place: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     files = open_files(place)
     names = [name for name in files.names() if Path(name).suffix.lower() in SUFFIXES]
     if not names:
-        raise DataError(f"{place}: has no image; images end with .jpg, .png, .bmp or .webp")
+        raise DataError(f"{place}: has no image; names of images end in .jpg, .png, .bmp or .webp")
     for name in names:
         yield files.locate(name), partial(files.read, name)

@@ -29,7 +29,7 @@ class Roofline(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """The largest of the three, assuming that they overlap."""
+        """The largest of the three times, assuming that all three overlap."""
         return max(self.compute, self.memory, self.exchange)
 
     @property
