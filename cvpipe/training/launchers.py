@@ -65,7 +65,7 @@ def _listed(environment: Mapping[str, str]) -> str:
     if not index.isdecimal() or int(index) >= len(workers):
         raise ConfigError(
             f"CVPIPE_WORKERS: names {len(workers)} workers, but {name} is"
-            f" {json.dumps(index) if index else 'not set'}; it must be the number of this worker,"
+            f" {json.dumps(index) if index else 'not set'}; set it to the number of this worker,"
             f" from 0 to {len(workers) - 1}"
         )
     return _config([each if ":" in each else f"{each}:{PORT}" for each in workers], int(index))

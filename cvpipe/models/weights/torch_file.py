@@ -82,7 +82,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
             return read(stream)
     except Refused as error:
         raise DataError(
-            f"{path}: {error}, which a file of weights doesn't need; no code in it was run. Save"
+            f"{path}: {error}, which a file of weights doesn't need (no code in it was run); save"
             " model.state_dict() alone, or a .safetensors file"
         ) from None
     # Damaged bytes can raise any exception.
