@@ -1,6 +1,7 @@
 """Generate the augmentation gallery: each operation with its settings and example pictures.
 
-The photos are from scikit-learn (CC BY 2.0); scenes with boxes are drawn by the source `digit_scenes`.
+The photos are from scikit-learn (CC BY 2.0). Scenes with boxes are drawn by the source
+`digit_scenes`.
 """
 
 from __future__ import annotations
