@@ -6,6 +6,7 @@ IMAGE ?=
 NAME ?=
 SET ?=
 RUNS ?= 20000
+STOP ?= inf
 PYTHON ?= python3
 PORT ?= 8501
 
@@ -107,8 +108,8 @@ tensorboard: $(VENV)/.installed ## show all runs in the browser
 test: $(VENV)/.installed-dev ## run all tests except the long ones
 	$(PYTEST)
 
-soak: $(VENV)/.installed-dev ## run the long tests
-	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700
+soak: $(VENV)/.installed-dev ## run the long tests (STOP=1800: start none after 1,800 s)
+	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700 -o budget_suite_stop=$(STOP)
 
 lint: $(VENV)/.installed-dev ## check style, types, CI workflow, compose files, Dockerfiles, scripts
 	$(BIN)/ruff check $(CODE)

@@ -10,9 +10,10 @@ Python the variable BENTOML_PYTHON names.
 
 The limit is decoding and the signature `tensor` in one graph, without guard, answers or protocol.
 For many clients it uses batches of 32 in two threads; for one client, one call with the images of a
-request. All are measured in turns, so that load changes of the machine affect all equally. The
-client shares the cores with the server: "limit beside the client" is the limit minus the share of
-CPU time that the client takes.
+request. All are measured in turns, so that load changes of the machine affect all equally. A server
+runs only while it is measured, because idle servers use the processor, too. The client shares the
+cores with the server: "limit beside the client" is the limit minus the share of CPU time that the
+client takes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from record import record, row
 from turns import Contestant, answer
 
 HERE = Path(__file__).parent
-ROUNDS, SECONDS, CORES = 3, 2.0, os.cpu_count() or 1
+ROUNDS, WARM_UP, SECONDS, CORES = 3, 1.0, 3.0, os.cpu_count() or 1
 # Number of clients, and of images in each of their requests.
 LEVELS = {
     "batch of 8, 1 client": (1, 8),
@@ -173,13 +174,15 @@ def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
                 os.killpg(process.pid, 9)
 
 
-def load(port: int, server: str, image: bytes, clients: int, count: int) -> dict[str, Any]:
+def load(
+    port: int, server: str, image: bytes, clients: int, count: int, seconds: float = SECONDS
+) -> dict[str, Any]:
     """Return the measurements of a client in its own process."""
     path, body = body_of(server, image, count)
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
-        words = [str(port), path, file.name, str(clients), str(SECONDS)]
+        words = [str(port), path, file.name, str(clients), str(seconds)]
         command = [sys.executable, str(HERE / "serving_load.py"), *words]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
@@ -209,15 +212,13 @@ def measure(artifact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
         for contestant in limits.values():
             stack.callback(contestant.end)
             contestant.seconds()
-        ports = {
-            server: stack.enter_context(running(server, command, image))
-            for server, command in commands(served / "1").items()
-        }
-        for _ in range(ROUNDS):
+        servers = commands(served / "1")
+        for server, command in list(servers.items()) * ROUNDS:
             for one, contestant in limits.items():
                 bare[one].append(1 / contestant.seconds())
-            for level, (clients, count) in LEVELS.items():
-                for server, port in ports.items():
+            with running(server, command, image) as port:
+                for level, (clients, count) in LEVELS.items():
+                    load(port, server, image, clients, count, WARM_UP)
                     seen[level, server].append(load(port, server, image, clients, count))
     return summary(name, seen, bare)
 
