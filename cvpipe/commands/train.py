@@ -91,7 +91,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _train_on_ray(options: argparse.Namespace, pipeline: str | Path, run: Path) -> int:
-    """Start this command on the workers of a Ray cluster."""
+    """Run this command on the workers of a Ray cluster."""
     if options.ray < 1:
         raise ConfigError(f"--ray: {options.ray} is not a number of workers; give at least 1")
     if options.fresh:
