@@ -41,8 +41,7 @@ def train_on_ray(words: Sequence[str], run: Path, workers: int) -> None:
         os.environ.setdefault(name, value)
     try:
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.base_trainer import TrainingFailedError
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.tensorflow import TensorflowTrainer
     except ImportError as error:
         raise ConfigError(

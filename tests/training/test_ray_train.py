@@ -57,7 +57,12 @@ def test_options_that_cannot_be_followed_are_refused(
     not importlib.util.find_spec("ray"), reason="ray is not installed: pip install cvpipe[ray]"
 )
 def test_two_workers_of_ray_train_to_the_bits_of_two_processes(tmp_path: Path) -> None:
-    settings = {"model.dropout": "0", "train.epochs": "1", "data.test": "0.9"}
+    settings = {
+        "model.dropout": "0",
+        "schedule.warmup_epochs": "0",
+        "train.epochs": "1",
+        "data.test": "0.9",
+    }
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "cvpipe", "train", DIGITS, *words, "--run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
