@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Stop(float(config.getini("budget_suite_stop"))), "stop")
     # Workers of xdist send their reports to the process that controls them.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Budget(config), "budget-of-the-suite")
@@ -50,8 +51,6 @@ def cpu_seconds() -> float:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     item.stash[SINCE] = cpu_seconds()
-    if time.monotonic() - BEGAN > float(item.config.getini("budget_suite_stop")):
-        pytest.skip(LATE)
     return (yield)
 
 
@@ -81,6 +80,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report.fixtures = fixtures
     item.stash[SINCE], item.session.stash[FIXTURES] = now, {}
     return report
+
+
+@dataclasses.dataclass
+class Stop:
+    """Skips the tests that would begin too late."""
+
+    after: float
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        if time.monotonic() - BEGAN > self.after:
+            pytest.skip(LATE)
 
 
 @dataclasses.dataclass
