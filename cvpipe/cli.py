@@ -30,6 +30,7 @@ COMMANDS = (
     "mistakes",
     "baselines",
     "explain",
+    "inspect",
     "attack",
     "visualize",
     "style",
