@@ -32,6 +32,8 @@ from labels import labels_of
 
 CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
 STYLE = ROOT / "notebooks" / "style.ipynb"
+EXPLAIN = ROOT / "notebooks" / "explain.ipynb"
+ADVERSARIAL = ROOT / "notebooks" / "adversarial.ipynb"
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
@@ -134,6 +136,26 @@ def test_images_that_a_run_wants_and_styles_are_shown(
     monkeypatch.setenv("CVPIPE_FEATURES", "random")
     done = execute(STYLE, STYLE.parent)
     # Classes by both methods, channels, dreams, inversions, styles.
+    assert pictures(done) == 6
+
+
+@pytest.mark.soak
+def test_what_a_run_sees_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
+    monkeypatch.setenv("CVPIPE_LIMIT", "30")
+    done = execute(EXPLAIN, EXPLAIN.parent)
+    layers = text(done).count("patches-")
+    # Filters, activations, patches, neighbors, two projections, maps, a cut-out, curves.
+    assert layers > 1 and pictures(done) == 8 + layers
+    assert "20 maps" in text(done)
+
+
+@pytest.mark.soak
+def test_how_a_run_is_fooled_is_shown(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVPIPE_RUN", str(trained_run))
+    monkeypatch.setenv("CVPIPE_LIMIT", "30")
+    done = execute(ADVERSARIAL, ADVERSARIAL.parent)
+    # FGSM, PGD, a targeted attack, DeepFool, and two curves.
     assert pictures(done) == 6
 
 

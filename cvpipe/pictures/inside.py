@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from cvpipe.geometry.masks import palette
-from cvpipe.pictures.drawing import TITLE, legend_name
+from cvpipe.pictures.drawing import TITLE, legend_name, literal
 
 MOST_CLASSES = 20
 """Of more classes, a scatter has no colors."""
@@ -89,3 +89,17 @@ def sprite(thumbnails: np.ndarray) -> np.ndarray:
     grid[:count] = thumbnails
     rows = grid.reshape(side, side, height, width, 3).swapaxes(1, 2)
     return rows.reshape(side * height, side * width, 3)
+
+
+def similarity_curves(similarities: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw the similarity of maps with those of randomized networks by method, over the last
+    randomized layer.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for method, own in similarities.items():
+        axes.plot(range(len(own)), list(own.values()), marker="o", label=legend_name(method))
+        axes.set_xticks(range(len(own)), [literal(name) for name in own], rotation=45, ha="right")
+    axes.set(xlabel="layers shuffled down to", ylabel="rank correlation", ylim=(0, 1.03))
+    axes.legend(fontsize=TITLE)
+    return figure

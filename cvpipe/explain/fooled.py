@@ -1,0 +1,47 @@
+"""Pictures of attacked images beside the originals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from cvpipe.config.prepare import Prepare
+from cvpipe.data.prepare import restore_colors, restore_pixels
+from cvpipe.explain.score import Subject
+from cvpipe.pictures.drawing import image_grid
+
+
+def draw_fooled(
+    subject: Subject,
+    images: tf.Tensor,
+    attacked: tf.Tensor,
+    prepare: Prepare,
+    class_names: Sequence[str],
+) -> Figure:
+    """Draw images, their changes and the attacked images in a row each, with the network's answers
+    and their probabilities. Gray is no change, and the largest change is black or white.
+
+    Args:
+        subject: the network.
+        images: prepared, float32 [B, H, W, C].
+        attacked: prepared, in the same shape.
+        prepare: their preparation.
+        class_names: of the network's classes.
+    """
+    change = np.asarray(restore_colors(attacked, prepare) - restore_colors(images, prepare))
+    largest = np.abs(change).max() or 1.0
+    before, after = (np.asarray(restore_pixels(own, prepare)) for own in (images, attacked))
+    amplified = np.round(127.5 * (1 + change / largest)).astype(np.uint8)
+    answers, said = [], []
+    for own in (images, attacked):
+        probabilities = subject.class_probabilities(subject.all_scores(own)).numpy()
+        answers.append(probabilities.argmax(1))
+        said.append([f"{class_names[row.argmax()]} {row.max():.2f}" for row in probabilities])
+    same = list(answers[0] == answers[1])
+    count = len(before)
+    titles = [*said[0], *(f"× {1 / largest:.3g}" for _ in range(count)), *said[1]]
+    right = [True] * 2 * count + [bool(own) for own in same]
+    return image_grid(np.concatenate([before, amplified, after]), titles, right, columns=count)
