@@ -173,7 +173,8 @@ def check(options: argparse.Namespace) -> int:
     folder = options.to or Path(f"{config.name}-check")
     own_folder(folder, "broken.jsonl", "--to")
     files = dict(damaged_files(config.data.source))
-    result = check_splits(splits, config.prepare.channels, _progress("read"))
+    channels, group = config.prepare.channels, config.data.group
+    result = check_splits(splits, channels, _progress("read"), group)
     result["damaged"] = [name for name, is_bad in files.items() if is_bad]
     result["clean"] &= not result["damaged"]
     train = splits["train"]

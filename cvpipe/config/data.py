@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cvpipe.config.box_sources import ToolSource
+from cvpipe.config.group import Group
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
 from cvpipe.config.section import Count, Section, Share, misfit
@@ -514,7 +515,13 @@ BoxSource = Annotated[
     Field(discriminator="kind"),
 ]
 MaskSource = Annotated[
-    DigitSceneMasks | CocoMasks | Masks | TfdsMasks | AutoMasks | PackedMasks | MergedMasks,
+    DigitSceneMasks
+    | CocoMasks
+    | Masks
+    | TfdsMasks
+    | AutoMasks
+    | PackedMasks
+    | MergedMasks,
     Field(discriminator="kind"),
 ]
 for merged in (MergedLabels, MergedBoxes, MergedMasks):
@@ -558,6 +565,10 @@ class Data(Section):
     """
     fold: Fold | None = None
     """Cross-validation: replaces the validation split; `validation` is ignored."""
+    group: Group | None = None
+    """Images that belong together, which held-out splits and folds keep in one split. Groups that
+    are in several of the source's own splits are reported.
+    """
     only: tuple[str, ...] = ()
     """The classes to use, in this order; empty: all."""
     limit: Count | None = None

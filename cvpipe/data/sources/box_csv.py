@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 
 from cvpipe.config.box_sources import BoxCsv
-from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, read_table, with_columns
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.flags import flag_of_text
 from cvpipe.data.sources.source import Source
@@ -28,11 +28,24 @@ def box_csv(config: BoxCsv) -> dict[str, Source]:
     names = [config.names] if config.names else []
     files = open_files(config.path, [*config.files.values(), config.images, *names])
     named = _names(files, config.names) if config.names else None
-    splits = dict[str, list[Labeled]]()
+    splits, tables = dict[str, list[Labeled]](), dict[str, Table]()
     for split, name in all_there(files, config.files):
-        table = read_table(files, name, config.delimiter, config.header)
-        splits[split] = _images(table, name, config, named)
-    return tool_source(files, config, splits, config.images)
+        tables[split] = read_table(files, name, config.delimiter, config.header)
+        splits[split] = _images(tables[split], name, config, named)
+    sources = tool_source(files, config, splits, config.images)
+    return {
+        split: with_columns(source, tables[split], _first_rows(tables[split], config))
+        for split, source in sources.items()
+    }
+
+
+def _first_rows(table: Table, config: BoxCsv) -> list[list[str]]:
+    """Return the first row of each image."""
+    path_at = column_at(table, config.path_column, "data.source.path_column")
+    first: dict[str, list[str]] = {}
+    for _, cells in table.rows:
+        first.setdefault(cells[path_at], cells)
+    return list(first.values())
 
 
 def _images(

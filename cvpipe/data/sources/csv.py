@@ -4,11 +4,12 @@ the images.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import logging
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from csv import Error as CsvError
 from csv import reader as csv_reader
 from pathlib import PurePosixPath
@@ -40,6 +41,7 @@ class _Image(NamedTuple):
     line: int
     file: str
     label: str
+    cells: list[str]
 
 
 def csv(config: Csv) -> dict[str, Source]:
@@ -62,7 +64,22 @@ def csv(config: Csv) -> dict[str, Source]:
     for split in images:
         _check_labels(tables[split].place, images[split], labels, tables["train"].place)
     _warn_of_leaks(config.path, images)
-    return {split: _source(files, rows, labels, classes) for split, rows in images.items()}
+    return {
+        split: with_columns(
+            _source(files, rows, labels, classes), tables[split], [row.cells for row in rows]
+        )
+        for split, rows in images.items()
+    }
+
+
+def with_columns(source: Source, table: Table, rows: Sequence[list[str]]) -> Source:
+    """Return the source with the columns of its table; `rows`, [R], are those of the records."""
+
+    def column(name: str) -> list[str]:
+        at = column_at(table, name, "data.group.column")
+        return [cells[at] if at < len(cells) else "" for cells in rows]
+
+    return dataclasses.replace(source, column=column)
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
@@ -123,7 +140,7 @@ def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
     first: dict[str, _Image] = {}
     for line, cells in table.rows:
         path, label = (cell_of(table, line, cells, at) for at in (path_at, label_at))
-        image = _Image(line, image_name(files, config.images, path), label)
+        image = _Image(line, image_name(files, config.images, path), label, cells)
         before = first.setdefault(image.file, image)
         if before.label != label:
             raise DataError(

@@ -16,7 +16,7 @@ from cvpipe.config.keypoint_sources import KeypointCsv
 from cvpipe.data.annotations.frame import make_frames
 from cvpipe.data.annotations.keypoints import HIDDEN, NOT_ANNOTATED, VISIBLE
 from cvpipe.data.facts import Facts
-from cvpipe.data.sources.csv import Table, cell_of, column_at, image_name, read_table
+from cvpipe.data.sources.csv import Table, cell_of, column_at, image_name, read_table, with_columns
 from cvpipe.data.sources.files import Files, open_files
 from cvpipe.data.sources.image_size import image_size
 from cvpipe.data.sources.keypoints import (
@@ -86,7 +86,14 @@ def keypoint_csv(config: KeypointCsv) -> dict[str, Source]:
         split: _figures(files, table, columns[split], config) for split, table in tables.items()
     }
     warn_of_leaks(config.path, {split: own.names for split, own in figures.items()})
-    return {split: _source(files, own, facts, config.upright) for split, own in figures.items()}
+    return {
+        split: with_columns(
+            _source(files, own, facts, config.upright),
+            tables[split],
+            [cells for _, cells in tables[split].rows],
+        )
+        for split, own in figures.items()
+    }
 
 
 def _columns(table: Table) -> list[_Column]:

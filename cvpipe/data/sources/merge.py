@@ -73,7 +73,21 @@ def _joined(parts: Sequence[Source]) -> Source:
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts, strict=True)]),
+        column=_joined_column(parts, sizes),
     )
+
+
+def _joined_column(
+    parts: Sequence[Source], sizes: Sequence[int]
+) -> Callable[[str], Sequence[str]] | None:
+    columns = [part.column for part in parts if part.column is not None]
+    if len(columns) < len(parts):
+        return None
+
+    def column(name: str) -> list[str]:
+        return [value for own, n in zip(columns, sizes, strict=True) for value in own(name)[:n]]
+
+    return column
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:

@@ -62,6 +62,10 @@ class Source:
     """None if records are read one at a time."""
     known_digests: np.ndarray | None = None
     """uint64 [R]: `digests` of the records, if they are known already."""
+    column: Callable[[str], Sequence[str]] | None = None
+    """Maps the name of a column to its R values as text, "" for missing ones. Raises DataError if
+    there is no such column. None if the format has no columns.
+    """
 
     def __len__(self) -> int:
         return len(self.records)
