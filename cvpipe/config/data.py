@@ -10,6 +10,13 @@ from cvpipe.config.box_sources import ToolSource
 from cvpipe.config.group import Group
 from cvpipe.config.masks import Index, Masks, all_different, check_mask_classes
 from cvpipe.config.packed import PackedBoxes, PackedLabels, PackedMasks
+from cvpipe.config.record_files import (
+    TfRecord,
+    TfRecordBoxes,
+    TfRecordMasks,
+    WebDataset,
+    WebDatasetBoxes,
+)
 from cvpipe.config.section import Count, Section, Share, misfit
 from cvpipe.config.source import Source
 from cvpipe.config.tables import Parquet, ParquetBoxes
@@ -495,6 +502,8 @@ LabelSource = Annotated[
     | Csv
     | OneHot
     | Parquet
+    | TfRecord
+    | WebDataset
     | TfdsLabels
     | AutoLabels
     | PackedLabels
@@ -508,6 +517,8 @@ BoxSource = Annotated[
     | Yolo
     | ToolSource
     | ParquetBoxes
+    | TfRecordBoxes
+    | WebDatasetBoxes
     | TfdsObjects
     | AutoBoxes
     | PackedBoxes
@@ -518,6 +529,7 @@ MaskSource = Annotated[
     DigitSceneMasks
     | CocoMasks
     | Masks
+    | TfRecordMasks
     | TfdsMasks
     | AutoMasks
     | PackedMasks
