@@ -174,8 +174,8 @@ def test_a_backbone_without_stages_cannot_thaw_gradually() -> None:
 @pytest.mark.parametrize(
     "overrides, sentence",
     [
-        (["model.freeze_epochs=1"], "freeze_epochs ends a freezing; add freeze"),
-        (["model.freeze_norms=true"], "freeze_norms keeps random weights"),
+        (["model.freeze_epochs=1"], "freeze_epochs has no effect without freeze; add freeze"),
+        (["model.freeze_norms=true"], "freeze_norms would freeze random weights"),
         (
             ["model={backbone: resnet8, weights: a, freeze: backbone, unfreeze: gradually}"],
             "unfreeze: gradually needs freeze_epochs",

@@ -45,7 +45,7 @@ def remember(room: str, file: str, stamp: np.ndarray, index: Index) -> None:
     if file.startswith("/proc/"):
         return
     place = _place_of(room, file)
-    # Without a cache, the next start takes as long.
+    # If the cache can't be written, only the next start is slower.
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(place) as stream:

@@ -24,7 +24,7 @@ from cvpipe.errors import DataError, suggest
 Rows = Parquet | WebDataset
 RowBoxes = ParquetBoxes | WebDatasetBoxes
 _CROWD = ("iscrowd", "is_crowd", "crowd")
-# Exif's tag of the orientation, and those values that exchange height and width.
+# Exif's tag of the orientation, and its values that swap height and width.
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, range(5, 9)
 
 

@@ -33,7 +33,9 @@ def pipeline(experiment: Experiment, pace: Pace) -> tuple[dict[str, Any], dict[s
     }
     reasons = {**about_data, **about_model, **about_training}
     if classes:
-        reasons["model"] = f"The experiment had {classes:,} classes; here the data decide"
+        reasons["model"] = (
+            f"The experiment had {classes:,} classes; in cvpipe the data determine the number"
+        )
     return values, reasons
 
 
