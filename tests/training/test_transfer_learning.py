@@ -101,7 +101,9 @@ def test_a_file_of_another_width_is_refused_with_the_layer(saved: tuple[keras.Mo
 def test_a_network_that_no_other_library_has_is_said_to_be_ours(
     saved: tuple[keras.Model, Path],
 ) -> None:
-    with pytest.raises(ConfigError, match="no other library has resnet8; give a run of it, or"):
+    with pytest.raises(
+        ConfigError, match="no other library has resnet8; give a run of this network, or"
+    ):
         started(saved[1], "model.backbone=resnet8")
 
 
