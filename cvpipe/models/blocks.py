@@ -47,6 +47,9 @@ class Style(NamedTuple):
     """Activation in squeeze-and-excitation; None: the network's."""
     activation: str | None = None
     """Activation between layers instead of the network's own; None: its own."""
+    drop_path: float | None = None
+    """Share of paths dropped in training, in networks that have several; None: the network's own.
+    """
 
     def without_norm(self) -> Style:
         """Return the style of networks and layers that were published without norms."""

@@ -48,7 +48,10 @@ class Size(NamedTuple):
 
 
 LITE0, LITE1, LITE2 = Size(1.0, 1.0), Size(1.0, 1.1), Size(1.1, 1.2)
-"""Google's table of EfficientNet-Lite, whose images have 224, 240 and 260 pixels a side."""
+LITE3, LITE4 = Size(1.2, 1.4), Size(1.4, 1.8)
+"""Google's table of EfficientNet-Lite, whose images have 224, 240, 260, 280 and 300 pixels a
+side.
+"""
 
 
 def efficientnet_lite0(
