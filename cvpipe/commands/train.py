@@ -22,7 +22,7 @@ from cvpipe.errors import ConfigError
 if TYPE_CHECKING:
     from cvpipe.config import Config
 
-# Fewer steps are too few, above all for a range test over seven powers of ten.
+# With fewer steps, the range test can't cover its six powers of ten.
 MIN_SANITY_STEPS = 20
 
 
@@ -44,6 +44,15 @@ def add(commands: Any) -> None:
         "--fresh",
         action="store_true",
         help="start a new run; an existing one is moved aside, not deleted",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="N",
+        type=int,
+        help=(
+            "train on N workers of a Ray cluster, which all share the run's folder; needs the extra"
+            " [ray]"
+        ),
     )
     parser.add_argument(
         "--sanity",
@@ -70,12 +79,33 @@ def train(options: argparse.Namespace) -> int:
     run = options.run or Path("runs") / config.name
     if options.sanity:
         return _check_sanity(options, config, run)
+    if options.ray is not None:
+        return _train_on_ray(options, pipeline, run)
     from cvpipe.training.train import train as train_pipeline
 
     result = train_pipeline(config, run, options.fresh)
     report = result.get("report", "is written by the chief worker")
     where = [f"run     {run}", f"report  {report}"]
     print_result(options, result, [*score_lines(result), *class_lines(result), *where])
+    return 0
+
+
+def _train_on_ray(options: argparse.Namespace, pipeline: str | Path, run: Path) -> int:
+    """Run this command on the workers of a Ray cluster."""
+    if options.ray < 1:
+        raise ConfigError(f"--ray: {options.ray} is not a number of workers; give at least 1")
+    if options.fresh:
+        raise ConfigError(
+            "--fresh: a restarted worker would begin anew; with --ray, choose another folder by"
+            " --run"
+        )
+    from cvpipe.training.ray_train import train_on_ray
+
+    overrides = [word for pair in options.overrides for word in ("--set", pair)]
+    train_on_ray(["train", str(pipeline), "--run", str(run), *overrides], run, options.ray)
+    report = run / "report.md"
+    where = {"run": str(run), "report": str(report)}
+    print_result(options, where, [f"{name:<7} {path}" for name, path in where.items()])
     return 0
 
 
@@ -125,7 +155,7 @@ def _check_sanity(options: argparse.Namespace, config: Config, run: Path) -> int
         findings.append(finding)
         if not options.json:
             print(finding.line(), flush=True)
-        # Only now, so a mistake in the pipeline leaves no folder.
+        # Create the folder only now, so that an error in the pipeline doesn't leave one.
         own_folder(folder, "report.md", "--run")
         write_sanity_report(findings, config, folder)
     report = folder / "report.md"

@@ -6,7 +6,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from cvpipe.data.graph import noinline_branch
+from cvpipe.data.graph import choose, noinline_branch
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
@@ -27,7 +27,8 @@ def format_of(encoded: tf.Tensor) -> tf.Tensor:
         int32 scalar.
 
     Raises:
-        tf.errors.InvalidArgumentError: empty, longer than MAX_BYTES, or of another format.
+        tf.errors.InvalidArgumentError: the file is empty, longer than MAX_BYTES, or of another
+            format.
     """
     not_empty = tf.debugging.Assert(encoded != b"", ["the file is empty"])
     # Lengths are int32: negative from 2 GiB on.
@@ -62,7 +63,7 @@ def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
             pixels or more than MAX_PIXELS.
     """
     sizes = [_jpeg_size, _png_size, _bmp_size, _webp_size]
-    size = tf.switch_case(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
+    size = choose(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
     size = tf.ensure_shape(size, [2])
     with tf.control_dependencies([size_allowed(size[0], size[1])]):
         return tf.identity(size)

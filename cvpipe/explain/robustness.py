@@ -56,13 +56,13 @@ def accuracies(
 
     Args:
         subject: the network.
-        batches: of evaluation, with "image", "targets" and "weight".
+        batches: batches of evaluation, with "image", "targets" and "weight".
         labels_of: maps targets to the true class of each image.
         prepare: preparation of the images.
         attack: "fgsm" or "pgd".
-        epsilons: in pixels / 255; 0 is no attack.
-        norm: of the ball.
-        steps: of pgd.
+        epsilons: strengths, for pixels in 0…1; 0 for no attack.
+        norm: norm of the ball.
+        steps: steps of pgd.
     """
     attacked = [
         _attacked(subject, prepare, attack, make_ball(epsilon, norm, prepare), steps)
@@ -82,7 +82,7 @@ def accuracies(
 def _attacked(
     subject: Subject, prepare: Prepare, attack: Attack, ball: Ball, steps: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return a graph from images and labels to the predicted classes under attack."""
+    """Return a graph that maps images and labels to the classes predicted under attack."""
     loss = margin_loss(subject)
 
     @tf.function(reduce_retracing=True, autograph=False)

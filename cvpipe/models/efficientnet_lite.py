@@ -49,8 +49,8 @@ class Size(NamedTuple):
 
 LITE0, LITE1, LITE2 = Size(1.0, 1.0), Size(1.0, 1.1), Size(1.1, 1.2)
 LITE3, LITE4 = Size(1.2, 1.4), Size(1.4, 1.8)
-"""Google's table of EfficientNet-Lite, whose images have 224, 240, 260, 280 and 300 pixels a
-side.
+"""EfficientNet-Lite0 to 4, for images of 224, 240, 260, 280 and 300 pixels a side (Google's
+table).
 """
 
 
@@ -78,14 +78,14 @@ def efficientnet_lite2(
 def efficientnet_lite(
     image: keras.KerasTensor, size: Size, *, width: float, style: Style
 ) -> dict[int, keras.KerasTensor]:
-    """Stem, seven stages of inverted residuals, and a 1×1 convolution to 1280 channels.
+    """Build a stem, seven stages of inverted residuals, and a 1×1 convolution to 1280 channels.
 
     Args:
         image: [B, H, W, C].
         size: compound scaling.
         width: multiplies the channels, which stay multiples of 8.
-        style: settings of the layers. Residual blocks can be dropped in training, later ones more
-            often.
+        style: settings of the layers. Stochastic depth drops residual blocks in training, later
+            ones more often.
 
     Returns:
         {2, 4, 8, 16, 32: [B, ceil(H / stride), ceil(W / stride), 16, 24, 40, 112, 1280]} for Lite0

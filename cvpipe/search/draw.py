@@ -1,5 +1,5 @@
-"""Samplers of trials, and the random one by Optuna, in ranges that are narrowed from round to
-round.
+"""Sampling of trials: the contract, and Optuna's random sampler, in ranges that become narrower in
+each round.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def narrowed(
     if len(good) < 2:
         return tuple(space)
     best = good[: max(2, round(BEST_SHARE * len(good)))]
-    # Each round adds its trials around the best ones, so the density there grows with the rounds.
+    # Every round draws trials around the best ones, so their density there grows with the rounds.
     draws = trials * len({trial["round"] for trial in ranked})
     return tuple(
         (

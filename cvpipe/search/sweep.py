@@ -69,7 +69,7 @@ def sweep(plan: Plan, folder: Path, train: Train = train_in_a_process) -> dict[s
     with Run(folder).locked():
         best_by = load_task(config, splits["train"].facts).best_by
         book = Book(folder, config, head, space, best_by)
-        # The file may be edited during the sweep, so the one in the folder is read.
+        # The user may edit the file during the sweep, so the one in the folder is read.
         copied = dataclasses.replace(plan, pipeline=book.pipeline, overrides=())
         if not space:
             copied = dataclasses.replace(copied, trials=1, rounds=1)

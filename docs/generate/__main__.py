@@ -1,4 +1,4 @@
-"""Writes the parts of README, docs/ and data/README.md that are generated: `python docs/generate`.
+"""Write the generated parts of README, docs/ and data/README.md: `python docs/generate`.
 
 The pictures of the augmentation gallery and of docs/canon.md are written only with `--pictures`.
 """

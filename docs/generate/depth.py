@@ -1,4 +1,4 @@
-"""The pictures of docs/canon.md: training losses of plain and residual networks of two depths, and
+"""Draw the pictures of docs/canon.md: training losses of plain and residual networks, and
 activations at initialization.
 """
 
@@ -13,7 +13,7 @@ COLORS = {"plain": "#d55e00", "resnet": "#0072b2"}
 
 
 def draw_degradation() -> None:
-    """Write the picture, from benchmarks/results/canon.json."""
+    """Write the picture of the losses in benchmarks/results/canon.json."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.6), layout="constrained")

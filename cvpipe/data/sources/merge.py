@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
+from cvpipe.data.graph import choose
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
@@ -38,7 +39,7 @@ def merge(children: Sequence[dict[str, Source]]) -> dict[str, Source]:
 def _kinds(sources: Sequence[Source]) -> list[type[Annotation]]:
     """Return the kinds of annotation of the sources, which are the same for all."""
     kinds, *others = [list(map(type, source.annotations)) for source in sources]
-    assert all(other == kinds for other in others), "pipelines merge only sources of like kinds"
+    assert all(other == kinds for other in others), "merged sources have the same kinds"
     return kinds
 
 
@@ -50,7 +51,7 @@ def _joined(parts: Sequence[Source]) -> Source:
 
     def read_record(record: tf.Tensor) -> Example:
         part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
-        return tf.switch_case(
+        return choose(
             part,
             [
                 lambda read=read, start=start: read(record - start)
