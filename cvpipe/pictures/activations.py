@@ -49,5 +49,6 @@ def _draw(axes: Axes, values: np.ndarray, ends: tuple[float, float]) -> None:
     axes.hist(np.clip(values, *ends).ravel(), BINS, range=ends, color=RIGHT)
     axes.set(yticks=[], xticks=ends)
     axes.set_xticklabels([f"{end:.1g}" for end in ends], fontsize=LABEL)
-    for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
-        label.set_horizontalalignment(side)
+    low, high = axes.get_xticklabels()
+    low.set_horizontalalignment("left")
+    high.set_horizontalalignment("right")

@@ -131,7 +131,7 @@ def check(texts: Sequence[str], load: Load) -> tuple[Dimension, ...]:
     return tuple(space)
 
 
-def _of_cells(key: str, load: Load) -> list[Choices]:
+def _of_cells(key: str, load: Load) -> list[Dimension]:
     """Return the choices of the cells at a key of the pipeline; none if it has no cells there."""
     section: Any = load([])
     for part in key.split("."):
