@@ -141,7 +141,7 @@ def test_images_that_a_run_wants_and_styles_are_shown(
 @pytest.mark.soak
 def test_the_networks_of_the_lectures_are_shown() -> None:
     done = execute(CANON, CANON.parent)
-    # Two pairs of networks, speed, activations, depth, a searched network.
+    # Two pairs of networks, speed, activations, depth, a network of cells.
     assert pictures(done) == 6
     assert "138,357,544" in text(done)
 
