@@ -32,6 +32,7 @@ from labels import labels_of
 
 CLASSIFICATION = ROOT / "notebooks" / "classification.ipynb"
 STYLE = ROOT / "notebooks" / "style.ipynb"
+CANON = ROOT / "notebooks" / "canon.ipynb"
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
@@ -135,6 +136,14 @@ def test_images_that_a_run_wants_and_styles_are_shown(
     done = execute(STYLE, STYLE.parent)
     # Classes by both methods, channels, dreams, inversions, styles.
     assert pictures(done) == 6
+
+
+@pytest.mark.soak
+def test_the_networks_of_the_lectures_are_shown() -> None:
+    done = execute(CANON, CANON.parent)
+    # Two pairs of networks, speed, activations, depth, a network of cells.
+    assert pictures(done) == 6
+    assert "138,357,544" in text(done)
 
 
 @pytest.mark.parametrize(

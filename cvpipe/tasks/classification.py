@@ -87,6 +87,7 @@ def build_network(
         drop_connect=model.drop_connect,
         bias=initial_score(config.loss),
         auxiliary=model.auxiliary > 0,
+        cells=model.cells,
         style=make_style(model, synchronized),
         normalize=None if config.prepare.normalize == "given" else config.prepare,
     )
