@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -51,13 +52,8 @@ def _joined(parts: Sequence[Source]) -> Source:
 
     def read_record(record: tf.Tensor) -> Example:
         part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
-        return choose(
-            part,
-            [
-                lambda read=read, start=start: read(record - start)
-                for read, start in zip(readers, starts, strict=True)
-            ],
-        )
+        branches = zip(readers, starts, strict=True)
+        return choose(part, [partial(own, record - start) for own, start in branches])
 
     def in_part(ask: Callable[[Source, int], T]) -> Callable[[int], T]:
         def answer(record: int) -> T:
