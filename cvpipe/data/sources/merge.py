@@ -11,7 +11,7 @@ import tensorflow as tf
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import choose
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.errors import DataError
 
 T = TypeVar("T")
@@ -74,7 +74,20 @@ def _joined(parts: Sequence[Source]) -> Source:
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts, strict=True)]),
+        read_column=_column_reader(parts, sizes),
     )
+
+
+def _column_reader(parts: Sequence[Source], sizes: Sequence[int]) -> ReadColumn | None:
+    """Return a reader of columns of the first `sizes` records of each part; None if a part has no
+    columns.
+    """
+    readers = [part.read_column for part in parts if part.read_column]
+    if len(readers) < len(parts):
+        return None
+    return lambda name: [
+        value for read, size in zip(readers, sizes, strict=True) for value in read(name)[:size]
+    ]
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:

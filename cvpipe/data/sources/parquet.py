@@ -5,6 +5,7 @@ Dimensions: R rows of a split.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import logging
 from collections import Counter
@@ -24,7 +25,14 @@ from cvpipe.data.sources.constructors import classification_source, detection_so
 from cvpipe.data.sources.files import open_files
 from cvpipe.data.sources.flags import flag_of_json
 from cvpipe.data.sources.objects import WITHOUT_IMAGE, collect
-from cvpipe.data.sources.parquet_rows import Images, Table, class_names, open_tables, row_names
+from cvpipe.data.sources.parquet_rows import (
+    Images,
+    Table,
+    class_names,
+    column_reader,
+    open_tables,
+    row_names,
+)
 from cvpipe.data.sources.source import Source
 from cvpipe.data.sources.splits import check_folder_splits
 from cvpipe.errors import DataError, counted, suggest
@@ -61,9 +69,13 @@ def parquet(config: Parquet) -> dict[str, Source]:
     for tables in splits.values():
         for table in tables:
             table.check_column(config.image)
-    if isinstance(config, ParquetBoxes):
-        return _boxes(splits, config)
-    return _labels(splits, config)
+    sources = (
+        _boxes(splits, config) if isinstance(config, ParquetBoxes) else _labels(splits, config)
+    )
+    return {
+        split: dataclasses.replace(source, read_column=column_reader(splits[split]))
+        for split, source in sources.items()
+    }
 
 
 def _labels(splits: Mapping[str, list[Table]], config: Parquet) -> dict[str, Source]:
