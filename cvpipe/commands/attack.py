@@ -9,6 +9,7 @@ from typing import Any
 from cvpipe.commands.command import (
     add_command,
     add_data_overrides,
+    add_examples,
     aligned,
     own_folder,
     print_result,
@@ -21,6 +22,11 @@ MARK = "attack.png"
 def add(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(commands, "attack", attack, "measure a run's accuracy under attack")
+    add_examples(
+        parser,
+        "cvpipe attack runs/digits",
+        "cvpipe attack runs/digits --method fgsm --epsilon 0,0.05 --limit 500",
+    )
     parser.add_argument("run", metavar="RUN", type=Path, help="such as runs/digits")
     parser.add_argument(
         "--method", choices=("fgsm", "pgd"), default="pgd", help="(default: %(default)s)"

@@ -36,11 +36,12 @@ def add_command(
 
 
 def add_examples(parser: argparse.ArgumentParser, *lines: str) -> None:
-    """Add example command lines to the end of --help."""
+    """Add example command lines to the end of --help, after the epilog if there is one."""
     # The formatter that keeps these lines doesn't wrap the description either.
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.fill(parser.description or "", 78)
-    parser.epilog = "\n  ".join(["examples:", *lines])
+    text = "\n  ".join(["examples:", *lines])
+    parser.epilog = f"{parser.epilog.rstrip()}\n\n{text}" if parser.epilog else text
 
 
 def add_pipeline(parser: argparse.ArgumentParser, more: str = "") -> None:

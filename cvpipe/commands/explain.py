@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvpipe.commands.command import add_command, artifact_folder, is_run, own_folder, print_result
+from cvpipe.commands.command import (
+    add_command,
+    add_examples,
+    artifact_folder,
+    is_run,
+    own_folder,
+    print_result,
+)
 from cvpipe.errors import ConfigError, DataError, suggest
 
 if TYPE_CHECKING:
@@ -19,6 +26,11 @@ def add(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(
         commands, "explain", explain, "show which pixels a run's predictions depend on"
+    )
+    add_examples(
+        parser,
+        "cvpipe explain runs/digits photo.png",
+        "cvpipe explain runs/digits photo.png --method occlusion --class 3 --to explained",
     )
     parser.add_argument(
         "source",

@@ -21,7 +21,7 @@ from cvpipe.config.data import ClassNames, Csv
 from cvpipe.data.sources.constructors import classification_source
 from cvpipe.data.sources.files import Files, open_files, plain_path
 from cvpipe.data.sources.folder import EXTENSIONS
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.errors import DataError, counted, suggest
 from cvpipe.text_files import decode_text
 
@@ -35,13 +35,15 @@ class Table(NamedTuple):
     headings: list[str] | None
     rows: list[tuple[int, list[str]]]
     """Rows, each with its line number from 1."""
+    name: str
+    """Name of the file."""
+    delimiter: str
 
 
 class _Image(NamedTuple):
     line: int
     file: str
     label: str
-    cells: list[str]
 
 
 def csv(config: Csv) -> dict[str, Source]:
@@ -65,21 +67,12 @@ def csv(config: Csv) -> dict[str, Source]:
         _check_labels(tables[split].place, images[split], labels, tables["train"].place)
     _warn_of_leaks(config.path, images)
     return {
-        split: with_columns(
-            _source(files, rows, labels, classes), tables[split], [row.cells for row in rows]
+        split: dataclasses.replace(
+            _source(files, rows, labels, classes),
+            read_column=column_reader(files, tables[split], [[image.line] for image in rows]),
         )
         for split, rows in images.items()
     }
-
-
-def with_columns(source: Source, table: Table, rows: Sequence[list[str]]) -> Source:
-    """Return the source with the columns of its table; `rows`, [R], are those of the records."""
-
-    def column(name: str) -> list[str]:
-        at = column_at(table, name, "data.group.column")
-        return [cells[at] if at < len(cells) else "" for cells in rows]
-
-    return dataclasses.replace(source, column=column)
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
@@ -125,7 +118,29 @@ def read_table(files: Files, name: str, delimiter: str, header: bool) -> Table:
             f"{place}: no row{' below the headings' if headings else ''}; add some, or name another"
             " table"
         )
-    return Table(place, headings, rows)
+    return Table(place, headings, rows, name, delimiter)
+
+
+def column_reader(files: Files, table: Table, lines: Sequence[Sequence[int]]) -> ReadColumn:
+    """Return a reader of a table's columns. It reads the file again, so that columns which nobody
+    asks for take no memory.
+
+    Args:
+        lines: the lines of each record's rows. Several values are joined by commas.
+    """
+    name, delimiter, header = table.name, table.delimiter, table.headings is not None
+
+    def read(column: str, key: str) -> list[str]:
+        again = read_table(files, name, delimiter, header)
+        at, cells = column_at(again, column, key), dict(again.rows)
+
+        def value(own: Sequence[int]) -> str:
+            rows = (cells.get(line, []) for line in own)
+            return ", ".join(dict.fromkeys(row[at] for row in rows if at < len(row) and row[at]))
+
+        return [value(own) for own in lines]
+
+    return read
 
 
 def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
@@ -140,7 +155,7 @@ def _images(files: Files, table: Table, config: Csv) -> list[_Image]:
     first: dict[str, _Image] = {}
     for line, cells in table.rows:
         path, label = (cell_of(table, line, cells, at) for at in (path_at, label_at))
-        image = _Image(line, image_name(files, config.images, path), label, cells)
+        image = _Image(line, image_name(files, config.images, path), label)
         before = first.setdefault(image.file, image)
         if before.label != label:
             raise DataError(

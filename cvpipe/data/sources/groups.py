@@ -26,7 +26,7 @@ def group_names(source: Source, group: Group) -> list[str]:
         DataError: an example has no group, or the source has no such column.
     """
     if group.column is not None:
-        names = _column(source, group.column)
+        names = source.column(group.column, "data.group.column")
     elif group.folder is not None:
         names = [_folder(name, group.folder) for name in source.names()]
     else:
@@ -94,16 +94,6 @@ def crossing_groups(splits: Mapping[str, Source], group: Group | None) -> dict[s
             own = found.setdefault(name, {})
             own[split] = own.get(split, 0) + 1
     return {name: own for name, own in sorted(found.items()) if len(own) > 1}
-
-
-def _column(source: Source, column: str) -> list[str]:
-    if source.column is None:
-        raise DataError(
-            "data.group.column: this kind of source has no columns; give data.group.folder or"
-            " data.group.pattern"
-        )
-    values = source.column(column)
-    return [values[record] for record in source.records.tolist()]
 
 
 def _folder(name: str, level: int) -> str:

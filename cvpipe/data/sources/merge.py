@@ -12,7 +12,7 @@ import tensorflow as tf
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import choose
-from cvpipe.data.sources.source import Source
+from cvpipe.data.sources.source import ReadColumn, Source
 from cvpipe.errors import DataError
 
 T = TypeVar("T")
@@ -70,21 +70,20 @@ def _joined(parts: Sequence[Source]) -> Source:
         in_part(lambda part, record: part.name_record(record)),
         in_part(lambda part, record: part.locate_record(record)),
         np.concatenate([part.records + start for part, start in zip(parts, starts, strict=True)]),
-        column=_joined_column(parts, sizes),
+        read_column=_column_reader(parts, sizes),
     )
 
 
-def _joined_column(
-    parts: Sequence[Source], sizes: Sequence[int]
-) -> Callable[[str], Sequence[str]] | None:
-    columns = [part.column for part in parts if part.column is not None]
-    if len(columns) < len(parts):
+def _column_reader(parts: Sequence[Source], sizes: Sequence[int]) -> ReadColumn | None:
+    """Return a reader of columns of the first `sizes` records of each part; None if a part has no
+    columns.
+    """
+    readers = [part.read_column for part in parts if part.read_column]
+    if len(readers) < len(parts):
         return None
-
-    def column(name: str) -> list[str]:
-        return [value for own, n in zip(columns, sizes, strict=True) for value in own(name)[:n]]
-
-    return column
+    return lambda name, key: [
+        value for read, size in zip(readers, sizes, strict=True) for value in read(name, key)[:size]
+    ]
 
 
 def _alike(readers: list[Reader]) -> list[Reader]:

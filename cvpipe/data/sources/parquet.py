@@ -18,7 +18,14 @@ from cvpipe.data.example import Example, Reader
 from cvpipe.data.graph import read_in_python
 from cvpipe.data.sources.constructors import classification_source, detection_source
 from cvpipe.data.sources.files import open_files
-from cvpipe.data.sources.parquet_rows import Images, Table, class_names, open_tables, row_names
+from cvpipe.data.sources.parquet_rows import (
+    Images,
+    Table,
+    class_names,
+    column_reader,
+    open_tables,
+    row_names,
+)
 from cvpipe.data.sources.row_objects import (
     collect_items,
     encoded_size,
@@ -129,13 +136,7 @@ def _boxes(splits: Mapping[str, list[Table]], config: ParquetBoxes) -> dict[str,
 
 
 def _with_columns(source: Source, tables: Sequence[Table]) -> Source:
-    """Return the source with the columns of its tables."""
-
-    def column(name: str) -> list[str]:
-        values = [value for table in tables for value in table.column(name)]
-        return ["" if value is None else str(value) for value in values]
-
-    return dataclasses.replace(source, column=column)
+    return dataclasses.replace(source, read_column=column_reader(tables))
 
 
 def size_of(images: Images, row: int, upright: bool) -> tuple[int, int] | None:

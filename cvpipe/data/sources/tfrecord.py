@@ -243,10 +243,10 @@ def _image_and_mask(examples: Examples, config: TfRecordMasks, known: MaskValues
 def _with_columns(source: Source, examples: Examples, config: TfRecordFiles) -> Source:
     """Return the source with the features of its examples as columns."""
 
-    def column(name: str) -> Sequence[str]:
+    def read(name: str, key: str) -> Sequence[str]:
         values = examples.scan(lambda record, features: features.text(name))
         if not any(values):
-            raise examples.without(config.path, name, "data.group.column")
+            raise examples.without(config.path, name, key)
         return [value or "" for value in values]
 
-    return dataclasses.replace(source, column=column)
+    return dataclasses.replace(source, read_column=read)

@@ -193,7 +193,7 @@ def _with_columns(source: Source, samples: Samples, config: WebDataset) -> Sourc
     """Return the source with the fields of its JSON files as columns."""
     extension = config.annotations if config.annotations.rpartition(".")[2] == JSON else JSON
 
-    def column(name: str) -> Sequence[str]:
+    def read(name: str, key: str) -> Sequence[str]:
         values = [
             samples.read_json(record, extension) if extension in sample.files else {}
             for record, sample in enumerate(samples.samples)
@@ -201,12 +201,10 @@ def _with_columns(source: Source, samples: Samples, config: WebDataset) -> Sourc
         found = [own.get(name) if isinstance(own, dict) else None for own in values]
         texts = ["" if value is None else str(value) for value in found]
         if not any(texts):
-            raise DataError(
-                f"data.group.column: no .{extension} file of {config.path} has the field '{name}'"
-            )
+            raise DataError(f"{key}: no .{extension} file of {config.path} has the field '{name}'")
         return texts
 
-    return dataclasses.replace(source, column=column)
+    return dataclasses.replace(source, read_column=read)
 
 
 def _tell_left_out(config: WebDataset, split: str, count: int, what: str) -> None:
