@@ -32,6 +32,8 @@ COMMANDS = (
     "baselines",
     "explain",
     "attack",
+    "certify",
+    "corrupt",
     "visualize",
     "style",
     "preflight",

@@ -41,6 +41,16 @@ class Ball(NamedTuple):
             change *= tf.minimum(1.0, self.epsilon / tf.maximum(length, 1e-12))
         return tf.clip_by_value(around + change * self.scale, self.low, self.high)
 
+    def holds(self, images: tf.Tensor, around: tf.Tensor) -> tf.Tensor:
+        """Return True for images whose change is inside the ball, bool [B]."""
+        change = (images - around) / self.scale
+        size = (
+            tf.reduce_max(tf.abs(change), [1, 2, 3])
+            if self.norm == "linf"
+            else length_of(change)[:, 0, 0, 0]
+        )
+        return size <= self.epsilon
+
     def step(self, gradient: tf.Tensor, size: float) -> tf.Tensor:
         """Return the steepest ascent step of this size, in pixels / 255."""
         own = gradient * self.scale

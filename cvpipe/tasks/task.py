@@ -161,8 +161,18 @@ class Task:
     """Maps outputs to a score per class and image, float32 [B, K], for explanations; None if the
     task has no classes.
     """
+    answered_scores: Callable[[Tensors], tf.Tensor] | None = None
+    """Maps answers to scores like those of `class_scores`, up to a constant of each image, for
+    attacks on artifacts; None if answers don't tell.
+    """
     class_labels: Callable[[Tensors], tf.Tensor] | None = None
     """Targets to the true class of each image, int [B]; None where an image has no single class."""
+    objectives: Mapping[str, Callable[[Tensors, Tensors], tf.Tensor]] = dataclasses.field(
+        default_factory=dict
+    )
+    """Goals of attacks besides a high loss, by name: each maps outputs and training targets to
+    what an attack maximizes, float32 [b].
+    """
     calibrate: Callable[[Networks, Mapping[str, Any]], None] | None = None
     """Sets variables of the networks by the scores of the validation split, such as a threshold,
     after each evaluation and before its checkpoint; None if nothing is chosen by them.

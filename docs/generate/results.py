@@ -243,6 +243,68 @@ def losses(name: str) -> dict[int, float]:
     return {int(key.removeprefix(begin)): own for key, own in values if key.startswith(begin)}
 
 
+STRENGTHS = ("0", "0.02", "0.05", "0.1", "0.15")
+ATTACKED = ("Fashion-MNIST", "digits")
+
+
+def attacks() -> str:
+    """Return the table of accuracies under attack."""
+    values = result("robustness")["values"]
+    rows = [
+        (
+            data,
+            network,
+            method,
+            *(
+                f"{values[f'{data}, {network}, {method}, ε = {own}: accuracy']:.1%}"
+                for own in STRENGTHS
+            ),
+        )
+        for data in ATTACKED
+        for method in ("FGSM", "PGD")
+        for network in ("plain", "robust")
+    ]
+    head = ("Data", "Network", "Attack", *(f"ε = {own}" for own in STRENGTHS))
+    return table(head, rows) + f"\n{caption('robustness')}\n"
+
+
+def transfer() -> str:
+    """Return the table of accuracies on images that attack another network."""
+    values = result("robustness")["values"]
+    names = ("plain", "plain LeNet-5", "robust")
+
+    def cell(data: str, attacked: str, own: str) -> str:
+        begin = f"{data}, {own}, PGD, ε = 0.1"
+        name = begin if own == attacked else f"{begin}, attack on {attacked}"
+        return f"{values[f'{name}: accuracy']:.1%}"
+
+    rows = [
+        (data, attacked, *(cell(data, attacked, own) for own in names))
+        for data in ATTACKED
+        for attacked in names
+    ]
+    head = ("Data", "Attacked", *(f"Answer of {own}" for own in names))
+    return table(head, rows) + f"\n{caption('robustness')}\n"
+
+
+def corruptions() -> str:
+    """Return the table of errors under corruptions."""
+    values = result("robustness")["values"]
+    columns = [f"{data}, {own}" for data in ATTACKED for own in ("plain", "robust")]
+    begin, end = f"{columns[0]}, ", ": error"
+    kinds = [
+        name.removeprefix(begin).removesuffix(end)
+        for name in values
+        if name.startswith(begin) and name.endswith(end)
+    ]
+    rows = [
+        (kind, *(f"{values[f'{own}, {kind}: error']:.3f}" for own in columns)) for kind in kinds
+    ]
+    means = [f"{values[f'{own}: mean corruption error']:.3f}" for own in columns]
+    head = ("Corruption", *columns)
+    return table(head, [*rows, ("mean", *means)]) + f"\n{caption('robustness')}\n"
+
+
 RESULTS: dict[str, Callable[[], str]] = {
     "canon-scores": canon_scores,
     "canon-depth": canon_depth,
@@ -253,4 +315,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "detectors": detectors,
     "segmenters": segmenters,
     "baselines": baselines,
+    "attacks": attacks,
+    "transfer": transfer,
+    "corruptions": corruptions,
 }
