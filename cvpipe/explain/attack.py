@@ -180,7 +180,9 @@ def length_of(images: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.reduce_sum(tf.square(images), [1, 2, 3], keepdims=True))
 
 
-def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tensor:
+def to_bytes(
+    images: tf.Tensor, around: tf.Tensor, prepare: Prepare, *, outward: bool = False
+) -> tf.Tensor:
     """Round attacked images to pixels of a file, uint8 [B, H, W, C]. They are rounded toward the
     originals, so they stay inside the ball.
 
@@ -188,10 +190,13 @@ def to_bytes(images: tf.Tensor, around: tf.Tensor, prepare: Prepare) -> tf.Tenso
         images: prepared.
         around: the originals, prepared.
         prepare: their preparation.
+        outward: round away from the originals instead, for images just beyond a boundary.
     """
     pixels, before = (255 * restore_colors(own, prepare) for own in (images, around))
     # Originals are integers up to rounding.
     before = tf.round(before)
     change = pixels - before
-    rounded = before + tf.sign(change) * tf.floor(tf.abs(change) + 1e-3)
+    size = tf.abs(change)
+    size = tf.math.ceil(size - 1e-3) if outward else tf.floor(size + 1e-3)
+    rounded = before + tf.sign(change) * size
     return tf.cast(tf.clip_by_value(rounded, 0, 255), tf.uint8)

@@ -22,7 +22,7 @@ def carlini_wagner(
     targeted: bool = False,
     steps: int = 100,
     searches: int = 5,
-    rate: float = 0.05,
+    rate: float = 0.01,
     constant: float = 1.0,
 ) -> tf.Tensor:
     """Return the nearest misclassified images that are found, in L2 (Carlini and Wagner 2017,

@@ -196,13 +196,16 @@ def _attack(model: Model, plan: Plan, ball: Ball, learn_from: Batches) -> Attack
 def _nearest(
     model: Model, plan: Plan, balls: Sequence[Ball], images: tf.Tensor, labels: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Return for each ball the nearest misclassified images if they are inside, else the images."""
+    """Return for each ball the nearest misclassified images if they are inside as pixels of a file,
+    else the images.
+    """
     if plan.method == "deepfool":
         found = deep_fool(model.subject, images, balls[0])
     else:
         classes = labels if plan.target is None else tf.fill(tf.shape(labels), plan.target)
         targeted = plan.target is not None
         found = carlini_wagner(model.subject, images, classes, balls[0], targeted=targeted)
+    found = normalize(to_bytes(found, images, model.prepare, outward=True), model.prepare)
     inside = [ball.holds(found, images)[:, tf.newaxis, tf.newaxis, tf.newaxis] for ball in balls]
     return [tf.where(own, found, images) for own in inside]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -55,7 +56,7 @@ def test_carlini_and_wagner_find_the_nearest_boundary_of_a_linear_network() -> N
     subject, ball = linear(), make_ball(1.0, "l2", TWO)
     images = GRAY + tf.random.stateless_normal(GRAY.shape, SEED, stddev=0.1)
     own = tf.argmax(subject.all_scores(images), axis=1, output_type=tf.int32)
-    found = carlini_wagner(subject, images, own, ball)
+    found = tf.function(lambda *own: carlini_wagner(subject, *own, ball, steps=200))(images, own)
     assert (tf.argmax(subject.all_scores(found), axis=1, output_type=tf.int32) != own).numpy().all()
     np.testing.assert_allclose(distance(found, images), nearest(subject, images), rtol=0.05)
 
@@ -64,7 +65,8 @@ def test_carlini_and_wagner_reach_a_target_or_change_nothing() -> None:
     subject, ball = convolutional(), make_ball(1.0, "l2", TWO)
     images = normalize(pixels(), TWO)
     classes = tf.constant([(own + 1) % 3 for own in subject.all_scores(images).numpy().argmax(1)])
-    found = carlini_wagner(subject, images, classes, ball, targeted=True)
+    attack = tf.function(lambda *own: carlini_wagner(subject, *own, ball, targeted=True))
+    found = attack(images, classes)
     reached = subject.all_scores(found).numpy().argmax(1) == classes.numpy()
     assert reached.any()
     np.testing.assert_array_equal(found[~reached], images[~reached])
@@ -90,7 +92,10 @@ def test_few_pixels_find_almost_the_best_one_of_a_linear_network() -> None:
 def test_three_pixels_are_three_at_most_and_worse_than_one() -> None:
     subject, ball = convolutional(), make_ball(1, "linf", TWO)
     loss, images = margin_loss(subject), normalize(pixels(2), TWO)
-    found = [few_pixels(loss, images, LABELS[:2], ball, pixels=n, seed=SEED) for n in (1, 3)]
+    found = [
+        tf.function(partial(few_pixels, loss, ball=ball, pixels=n, seed=SEED))(images, LABELS[:2])
+        for n in (1, 3)
+    ]
     changed = tf.reduce_sum(tf.cast(tf.reduce_any(found[1] != images, -1), tf.int32), [1, 2])
     assert (changed <= 3).numpy().all()
     one, three = (tf.reduce_mean(loss(own, LABELS[:2])).numpy() for own in found)
@@ -150,7 +155,7 @@ def test_no_method_leaves_its_limits_and_none_is_no_attack(
     attack = make_attacks(
         model(convolutional()), Plan(method, norm, 3, target), [0, epsilon], [(images, LABELS)]
     )
-    none, found = attack(images, LABELS)
+    none, found = tf.function(attack)(images, LABELS)
     np.testing.assert_array_equal(none, images)
     change = (found - images).numpy() * [0.2, 0.25]
     limits = {
@@ -186,14 +191,14 @@ def test_accuracy_under_a_nearest_image_attack_counts_distances() -> None:
     subject = convolutional()
     [batch] = batches_of(subject)
     found = deep_fool(subject, batch["image"], make_ball(1.0, "l2", TWO))
-    far = np.sort(distance(found, batch["image"]))
-    # Halfway between two distances; rounding to pixels may save an image or two.
-    epsilons = [0.0, (far[3] + far[4]) / 2, (far[7] + far[8]) / 2]
+    far = distance(found, batch["image"])
+    # Rounding to pixels of a file adds a pixel's step to each value at most.
+    epsilons = [0.0, 0.9 * far.min(), float(np.median(far)), far.max() + SIZE * 2**0.5 / 255]
     points = accuracies(
         [model(subject)], [batch], lambda own: own["label"], Plan("deepfool", "l2"), epsilons
     )
     right = [own[0][0].right for own in points]
-    assert right[0] == 12 and 8 <= right[1] <= 10 and 4 <= right[2] <= 7
+    assert right[:2] == [12, 12] and 12 > right[2] > right[3] and right[3] <= 1, right
 
 
 def test_attacks_transfer_less_than_they_hurt_and_hits_are_of_other_classes() -> None:

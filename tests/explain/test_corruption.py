@@ -20,12 +20,13 @@ SAME = ("brightness", "contrast", "defocus_blur", "zoom_blur", "pixelate", "jpeg
 
 
 def photo(size: tuple[int, int] = (64, 48), channels: int = 3, seed: int = 0) -> np.ndarray:
-    """A smooth image with edges, uint8 [H, W, C]."""
+    """A smooth image with edges and grain, uint8 [H, W, C]."""
     random = np.random.default_rng(seed)
     soft = ndimage.gaussian_filter(random.random((*size, channels)), (*(0.03 * n for n in size), 0))
     soft = (soft - soft.min()) / np.ptp(soft)
     soft[size[0] // 3 : size[0] // 2, size[1] // 4 : size[1] // 2] *= 0.3
-    return np.round(20 + 200 * soft).astype(np.uint8)
+    grain = random.normal(0, 4, soft.shape)
+    return np.round(20 + 200 * soft + grain).clip(0, 255).astype(np.uint8)
 
 
 def changed(kind: str, image: np.ndarray, severity: int, scale: float = 1.0) -> np.ndarray:
@@ -104,7 +105,8 @@ def test_defocus_is_the_mean_over_a_disk() -> None:
     shifted = [ndimage.shift(image, (y, x, 0), order=1, mode="mirror") for y, x in points]
     own = changed("defocus_blur", image, 1, 0.5)
     middle = slice(8, -8)
-    np.testing.assert_allclose(own[middle, middle], np.mean(shifted, 0)[middle, middle], atol=2e-3)
+    off = own - np.mean(shifted, 0)
+    assert distance(off[middle, middle], 0 * off[middle, middle]) < 0.05 * distance(own, image)
 
 
 def test_kernels_are_centered_and_lie_along_their_angle() -> None:
@@ -161,7 +163,7 @@ def test_pixelate_repeats_the_means_of_blocks() -> None:
     image = photo((20, 12)) / 255.0
     means = image.reshape(10, 2, 6, 2, 3).mean((1, 3))
     own = changed("pixelate", image, 1)
-    np.testing.assert_allclose(own, means.repeat(2, 0).repeat(2, 1), atol=0.6 / 255)
+    np.testing.assert_allclose(own, means.repeat(2, 0).repeat(2, 1), atol=1.1 / 255)
 
 
 def test_elastic_displacements_have_their_size_and_are_smooth() -> None:

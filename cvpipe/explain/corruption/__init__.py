@@ -1,11 +1,13 @@
 """Common corruptions: 15 kinds at five severities (Hendrycks and Dietterich 2019, "Benchmarking
 neural network robustness to common corruptions and perturbations").
 
-Kinds and constants are the paper's, for images of 224 pixels; the functions are our own. Lengths in
-pixels grow with the shorter side of an image. Frost, snow and fog are drawn by procedures, not from
-photos. Functions in this folder take an image float64 [H, W, C] in 0…1, C = 1 or 3, a severity in
-0…4, a generator and the scale, which is the shorter side / 224; they return the same shape, with
-values that may exceed 0…1. Draws don't depend on the severity.
+Kinds and most constants are the paper's, for images of 224 pixels; the functions are our own.
+Lengths in pixels grow with the shorter side of an image. Frost, snow and fog are drawn by
+procedures, not from photos.
+
+Functions in this folder take an image float64 [H, W, C] in 0…1, C = 1 or 3, a severity in 0…4, a
+generator and the scale, which is the shorter side / 224; they return the same shape, with values
+that may exceed 0…1. Draws don't depend on the severity.
 """
 
 from __future__ import annotations

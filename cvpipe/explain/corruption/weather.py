@@ -9,10 +9,14 @@ from cvpipe.explain.corruption.blur import convolve, line
 
 SNOW = ((0.06, 0.8), (0.09, 0.75), (0.12, 0.7), (0.14, 0.65), (0.16, 0.55))
 """Share of pixels in flakes, and share of the image that keeps its color; the rest is bleached."""
-FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))
-"""Shares of the image and of the frost, as in the paper."""
-FOG = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))
-"""Strength of the fog, and by how much its details of half the size are weaker, as in the paper."""
+FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.8), (0.6, 0.9))
+"""Shares of the image and of the frost. The paper adds 0.7 and 0.75 of its photos at the last two
+severities.
+"""
+FOG = ((1.5, 2), (2, 1.9), (2.5, 1.8), (3, 1.7), (3.5, 1.6))
+"""Strength of the fog, and by how much its details of half the size are weaker. The paper's are 1.5
+to 3 and 2 to 1.4, with which the last two severities would hardly differ here.
+"""
 FLAKE, FALL = 3, (12, 8)
 """Side of a flake; half of the length of its fall, and standard deviation of the weights along
 it.
