@@ -6,6 +6,7 @@ IMAGE ?=
 NAME ?=
 SET ?=
 RUNS ?= 20000
+STOP ?= inf
 PYTHON ?= python3
 PORT ?= 8501
 
@@ -107,8 +108,8 @@ tensorboard: $(VENV)/.installed ## show all runs in the browser
 test: $(VENV)/.installed-dev ## run every test but the long ones
 	$(PYTEST)
 
-soak: $(VENV)/.installed-dev ## run the long tests
-	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700
+soak: $(VENV)/.installed-dev ## run the long tests (STOP=1800: start none after so many seconds)
+	$(PYTEST) -m soak -o budget_suite_cpu=5400 -o budget_suite_wall=2700 -o budget_suite_stop=$(STOP)
 
 lint: $(VENV)/.installed-dev ## check style, types, the CI workflow, compose files and Dockerfiles
 	$(BIN)/ruff check $(CODE)

@@ -79,7 +79,7 @@ def _contestants(case: dict[str, Any], folder: Path) -> dict[str, Callable[[], f
     task = load_task(config, Facts(tuple("0123456789")))
     members = [task.build(False)]
     predict = make_predict(members, task, config)
-    write_saved_model(folder, members, predict, task, config)
+    write_saved_model(folder, members, predict, task, config, {})
     loaded = tf.saved_model.load(str(folder))
     encoded = tf.constant([_file(kind, side, number) for number in range(BATCH)])
     broken = tf.concat([encoded[1:], [b"no image"]], 0)

@@ -10,8 +10,9 @@ BENTOML_PYTHON names its Python.
 
 The limit is decoding and the signature `tensor` in one graph, without guard, answers or protocol:
 in batches of 32 from two threads against many clients, and in one call of as many images as a
-request has against one client. All are measured in turns, so that the machine's moods strike all
-alike. The client runs beside the server on the same cores: "limit beside the client" is what is
+request has against one client. All are measured in turns, so that a slow phase of the machine
+affects all alike. A server runs only while it is measured, because idle servers use the processor,
+too. The client runs beside the server on the same cores: "limit beside the client" is what is
 left of the limit on cores of which the client takes its CPU time.
 """
 
@@ -38,7 +39,7 @@ from record import record, row
 from turns import Contestant, answer
 
 HERE = Path(__file__).parent
-ROUNDS, SECONDS, CORES = 3, 2.0, os.cpu_count() or 1
+ROUNDS, WARM_UP, SECONDS, CORES = 3, 1.0, 3.0, os.cpu_count() or 1
 # Clients, and images in each of their requests.
 LEVELS = {
     "batch of 8, 1 client": (1, 8),
@@ -173,13 +174,15 @@ def running(server: str, command: list[str], image: bytes) -> Iterator[int]:
                 os.killpg(process.pid, 9)
 
 
-def load(port: int, server: str, image: bytes, clients: int, count: int) -> dict[str, Any]:
+def load(
+    port: int, server: str, image: bytes, clients: int, count: int, seconds: float = SECONDS
+) -> dict[str, Any]:
     """Return what a client in a process of its own saw."""
     path, body = body_of(server, image, count)
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
-        words = [str(port), path, file.name, str(clients), str(SECONDS)]
+        words = [str(port), path, file.name, str(clients), str(seconds)]
         command = [sys.executable, str(HERE / "serving_load.py"), *words]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
@@ -209,15 +212,13 @@ def measure(artifact: Path, file: str) -> tuple[list[dict[str, Any]], float]:
         for contestant in limits.values():
             stack.callback(contestant.end)
             contestant.seconds()
-        ports = {
-            server: stack.enter_context(running(server, command, image))
-            for server, command in commands(served / "1").items()
-        }
-        for _ in range(ROUNDS):
+        servers = commands(served / "1")
+        for server, command in list(servers.items()) * ROUNDS:
             for one, contestant in limits.items():
                 bare[one].append(1 / contestant.seconds())
-            for level, (clients, count) in LEVELS.items():
-                for server, port in ports.items():
+            with running(server, command, image) as port:
+                for level, (clients, count) in LEVELS.items():
+                    load(port, server, image, clients, count, WARM_UP)
                     seen[level, server].append(load(port, server, image, clients, count))
     return summary(name, seen, bare)
 

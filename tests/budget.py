@@ -21,8 +21,11 @@ LIMITS = {
     "budget_fixture_cpu": "CPU seconds that a fixture of the session may use, and its children",
     "budget_suite_cpu": "CPU seconds planned for the whole run; twice as many fail it",
     "budget_suite_wall": "wall seconds planned for the whole run; printed only",
+    "budget_suite_stop": "wall seconds after which no further test starts; the rest are skipped",
 }
 SHOWN = 20
+LATE = "not started: this run's time was up"
+BEGAN = time.monotonic()
 SINCE = pytest.StashKey[float]()
 FIXTURES = pytest.StashKey[dict[str, tuple[float, float]]]()
 
@@ -33,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Stop(float(config.getini("budget_suite_stop"))), "stop")
     # Workers of xdist send their reports to the process that controls them.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Budget(config), "budget-of-the-suite")
@@ -79,6 +83,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @dataclasses.dataclass
+class Stop:
+    """Skips the tests that would begin too late."""
+
+    after: float
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        if time.monotonic() - BEGAN > self.after:
+            pytest.skip(LATE)
+
+
+@dataclasses.dataclass
 class Seconds:
     """CPU and wall seconds."""
 
@@ -98,6 +114,7 @@ class Budget:
         # A session's fixture counts towards the suite, not towards the test that asks first.
         self.fixtures: dict[str, Seconds] = defaultdict(Seconds)
         self.long: set[str] = set()
+        self.late = 0
         self.began = time.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -107,6 +124,7 @@ class Budget:
         spent = self.tests[report.nodeid]
         spent.add(getattr(report, "cpu", 0.0), report.duration)
         spent.add(0.0, -sum(wall for _, wall in shared.values()))
+        self.late += report.skipped and LATE in str(report.longrepr)
         if "soak" in report.keywords:
             self.long.add(report.nodeid)
 
@@ -141,10 +159,11 @@ class Budget:
     def total(self) -> str:
         wall, planned = time.monotonic() - self.began, self.limits["budget_suite_wall"]
         late = "; the machine is slow or busy" if wall > planned else ""
+        unstarted = f"; {self.late} were not started, for want of time" if self.late else ""
         return (
             f"{len(self.tests)} tests: {self.cpu():.0f} s of CPU time"
             f" (planned {self.limits['budget_suite_cpu']:.0f}),"
-            f" {wall:.0f} s of wall time (planned {planned:.0f}{late})"
+            f" {wall:.0f} s of wall time (planned {planned:.0f}{late}){unstarted}"
         )
 
     def broken(self) -> Iterator[str]:

@@ -119,7 +119,7 @@ MUTATIONS = {
         "data/test_quarantine.py::test_a_record_is_counted_and_written_once",
     ),
     "quarantine-uncounted": Mutation(
-        ("data/stream.py", "quarantine.note(int(index))", "pass"),
+        ("data/stream.py", "quarantine.note(index)", "pass"),
         "data/test_stream.py::test_a_bad_last_record_is_counted_once_however_often_it_fills_up",
     ),
     "smoothing-ignored": Mutation(

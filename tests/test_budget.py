@@ -84,3 +84,11 @@ def test_a_shared_fixture_over_its_cpu_time_fails_the_run(suite: pytest.Pytester
     done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_fixture_cpu=0.4")
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(["*::shared (fixture) used * s of CPU time*"])
+
+
+def test_no_test_starts_once_the_time_is_up_and_the_summary_counts_them(
+    suite: pytest.Pytester,
+) -> None:
+    done = suite.runpytest_subprocess("-m", "not soak", "-o", "budget_suite_stop=0")
+    done.assert_outcomes(skipped=3, deselected=1)
+    done.stdout.fnmatch_lines(["3 tests: *; 3 were not started, for want of time"])

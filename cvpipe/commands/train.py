@@ -46,6 +46,15 @@ def add(commands: Any) -> None:
         help="start a new run; an existing one is moved aside, not deleted",
     )
     parser.add_argument(
+        "--ray",
+        metavar="N",
+        type=int,
+        help=(
+            "train on N workers of a Ray cluster, which all share the run's folder; needs the extra"
+            " [ray]"
+        ),
+    )
+    parser.add_argument(
         "--sanity",
         action="store_true",
         help=("only check that the pipeline can be trained; the report is written to RUN-sanity"),
@@ -70,12 +79,33 @@ def train(options: argparse.Namespace) -> int:
     run = options.run or Path("runs") / config.name
     if options.sanity:
         return _check_sanity(options, config, run)
+    if options.ray is not None:
+        return _train_on_ray(options, pipeline, run)
     from cvpipe.training.train import train as train_pipeline
 
     result = train_pipeline(config, run, options.fresh)
     report = result.get("report", "is written by the chief worker")
     where = [f"run     {run}", f"report  {report}"]
     print_result(options, result, [*score_lines(result), *class_lines(result), *where])
+    return 0
+
+
+def _train_on_ray(options: argparse.Namespace, pipeline: str | Path, run: Path) -> int:
+    """Start this command on the workers of a Ray cluster."""
+    if options.ray < 1:
+        raise ConfigError(f"--ray: {options.ray} is not a number of workers; give at least 1")
+    if options.fresh:
+        raise ConfigError(
+            "--fresh: a restarted worker would begin anew; with --ray, choose another folder by"
+            " --run"
+        )
+    from cvpipe.training.ray_train import train_on_ray
+
+    overrides = [word for pair in options.overrides for word in ("--set", pair)]
+    train_on_ray(["train", str(pipeline), "--run", str(run), *overrides], run, options.ray)
+    report = run / "report.md"
+    where = {"run": str(run), "report": str(report)}
+    print_result(options, where, [f"{name:<7} {path}" for name, path in where.items()])
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from cvpipe.data.exif import exif_orientation, png_orientation, stored_orientation, webp_orientation
-from cvpipe.data.graph import noinline_branch
+from cvpipe.data.graph import choose, noinline_branch
 from cvpipe.data.header import format_of, header_bytes, stored_size, webp_field
 from cvpipe.data.orientation import turns, upright
 from cvpipe.errors import DataError
@@ -81,7 +81,7 @@ def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     branches = [
         noinline_branch(functools.partial(decode, encoded, channels)) for decode in decoders
     ]
-    return tf.ensure_shape(tf.switch_case(file_format, branches), [None, None, channels])
+    return tf.ensure_shape(choose(file_format, branches), [None, None, channels])
 
 
 def with_adobe(encoded: tf.Tensor, is_cmyk: tf.Tensor) -> tf.Tensor:

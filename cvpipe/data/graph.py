@@ -1,8 +1,8 @@
-"""Parts of graph code: constants in host memory, calls of Python, and rarely taken branches."""
+"""Parts of graph code: constants in host memory, calls of Python, and branches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,3 +51,19 @@ def noinline_branch(branch: Callable[[], Any]) -> Callable[[], Any]:
     function = tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
     # Eagerly, this would only trace the branch once more.
     return lambda: branch() if tf.executing_eagerly() else function()
+
+
+def choose(index: tf.Tensor, branches: Sequence[Callable[[], Any]]) -> Any:
+    """Return the result of the branch with this index, as `tf.switch_case` does.
+
+    Uses nested conditions. With op determinism, tf.data loads examples one at a time if the graph
+    has a `Case` with a branch that may fail.
+
+    Args:
+        index: int scalar; one out of range takes the last branch.
+        branches: functions without arguments, at least one, with results of the same structure.
+    """
+    first, *others = branches
+    if not others:
+        return first()
+    return tf.cond(tf.equal(index, 0), first, lambda: choose(index - 1, others))

@@ -22,10 +22,10 @@ def or_zeros(load: Callable[..., Any], *args: tf.Tensor) -> tuple[Any, tf.Tensor
     and `readable_or_zeros` avoid that.
     """
     # TensorFlow can catch graph errors only inside a Dataset.
-    tried = tf.data.Dataset.from_tensors(args).map(
+    tried = _single(args).map(
         tf.autograph.experimental.do_not_convert(lambda *args: (load(*args), True))
     )
-    failed = tf.data.Dataset.from_tensors((_zeros(tried.element_spec[0]), False))
+    failed = _single((_zeros(tried.element_spec[0]), False))
     return tried.ignore_errors().concatenate(failed).take(1).get_single_element()
 
 
@@ -86,7 +86,7 @@ def readable_or_zeros(
         return number + 1, (number - expected, result)
 
     def filled(missing: tf.Tensor, result: Any) -> tf.data.Dataset:
-        return gap.repeat(missing).concatenate(tf.data.Dataset.from_tensors((result, True)))
+        return gap.repeat(missing).concatenate(_single((result, True)))
 
     survivors = loaded.scan(tf.constant(0, tf.int64), missing_before)
     # The last example may be missing, too.
@@ -109,6 +109,16 @@ def _survivors(
         tf.fill([count + 1], loaded_count), numbers[:, tf.newaxis], tf.range(loaded_count + 1)
     )[:count]
     return tf.nest.map_structure(lambda own: tf.gather(own, place), results), place < loaded_count
+
+
+def _single(element: Any) -> tf.data.Dataset:
+    """Return a dataset of one element.
+
+    With op determinism, tf.data loads examples one at a time if a later function contains
+    `from_tensors`. Slices don't have that effect, and copy nothing.
+    """
+    rows = tf.nest.map_structure(lambda value: tf.convert_to_tensor(value)[tf.newaxis], element)
+    return tf.data.Dataset.from_tensor_slices(rows)
 
 
 def _zeros(specs: Any) -> Any:

@@ -6,7 +6,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from cvpipe.data.graph import noinline_branch
+from cvpipe.data.graph import choose, noinline_branch
 
 # A 10,000 × 10,000 image; decoding it to RGB takes 300 MB.
 MAX_PIXELS = 100_000_000
@@ -62,7 +62,7 @@ def stored_size(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
             pixels or more than MAX_PIXELS.
     """
     sizes = [_jpeg_size, _png_size, _bmp_size, _webp_size]
-    size = tf.switch_case(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
+    size = choose(file_format, [noinline_branch(partial(own, encoded)) for own in sizes])
     size = tf.ensure_shape(size, [2])
     with tf.control_dependencies([size_allowed(size[0], size[1])]):
         return tf.identity(size)

@@ -34,6 +34,7 @@ from cvpipe.data.augment.mix import mix
 from cvpipe.data.crop import decode_random_crop
 from cvpipe.data.decode import decode_image, upright_extent
 from cvpipe.data.example import Example
+from cvpipe.data.graph import call_python
 from cvpipe.data.guard import or_zeros, readable_or_zeros
 from cvpipe.data.order import batch_examples, example_seed
 from cvpipe.data.plain_first import PlainFirst
@@ -430,15 +431,15 @@ def _noting(quarantine: Quarantine) -> Callable[..., Batch]:
     Unreadable examples are noted, and are empty with weight 0.
     """
 
-    def note(index: np.int64) -> np.int64:
-        quarantine.note(int(index))
-        return index
+    def note(index: int) -> np.int64:
+        quarantine.note(index)
+        return np.int64(index)
 
     def noted(example: tuple[tf.Tensor, ...], loaded: Batch, readable: tf.Tensor) -> Batch:
         index = tf.cond(
             readable,
             lambda: example[0],
-            lambda: tf.ensure_shape(tf.numpy_function(note, [example[0]], tf.int64), []),
+            lambda: call_python(note, example[0], tf.TensorSpec([], tf.int64)),
         )
         return {**loaded, "index": index}
 

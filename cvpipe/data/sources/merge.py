@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cvpipe.data.annotations.annotation import Annotation
 from cvpipe.data.example import Example, Reader
+from cvpipe.data.graph import choose
 from cvpipe.data.sources.source import Source
 from cvpipe.errors import DataError
 
@@ -50,7 +51,7 @@ def _joined(parts: Sequence[Source]) -> Source:
 
     def read_record(record: tf.Tensor) -> Example:
         part = tf.searchsorted(starts, record[tf.newaxis], side="right")[0] - 1
-        return tf.switch_case(
+        return choose(
             part,
             [
                 lambda read=read, start=start: read(record - start)
