@@ -47,8 +47,16 @@ SETS = (
         "fashion_mnist_robust",
         (
             Network("robust", "fashion_mnist_robust"),
-            Network("plain", "fashion_mnist_robust_plain", (PLAIN, "train.epochs=8")),
-            Network("plain LeNet-5", "fashion_mnist_lenet5", (*LENET, "train.epochs=8")),
+            Network(
+                "plain",
+                "fashion_mnist_robust_plain",
+                (PLAIN, "train.epochs=4", "train.evaluate_every=4"),
+            ),
+            Network(
+                "plain LeNet-5",
+                "fashion_mnist_lenet5",
+                (*LENET, "train.epochs=4", "train.evaluate_every=4"),
+            ),
         ),
     ),
     Data(
