@@ -1,7 +1,6 @@
-"""Writes the parts of README, docs/ and data/README.md that are generated: `python docs/generate`.
+"""Write the generated parts of README, docs/ and data/README.md: `python docs/generate`.
 
-The pictures of the augmentation gallery, docs/canon.md and docs/robustness.md are written only with
-`--pictures`.
+The pictures of the augmentation gallery and of docs/canon.md are written only with `--pictures`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from canon import canon
 from configuration import configuration
 from depth import draw_degradation
 from gallery import draw_gallery
-from robustness import draw_corruptions, draw_curves
 
 if __name__ == "__main__":
     for page in PAGES:
@@ -34,5 +32,3 @@ if __name__ == "__main__":
     if "--pictures" in sys.argv:
         draw_gallery()
         draw_degradation()
-        draw_curves()
-        draw_corruptions()

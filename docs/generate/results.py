@@ -1,4 +1,4 @@
-"""Tables of numbers in benchmarks/results/*.json."""
+"""Generate the tables of benchmark results from benchmarks/results/*.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lines import table
 
 FOLDER = Path(__file__).parents[2] / "benchmarks/results"
-# Contestants that no library offers: bounds of what can be reached, and code written for the race.
+# Contestants that aren't peers: upper bounds, and code written for the comparison.
 BOUNDS = {
     "limit",
     "decode alone",
@@ -51,12 +51,22 @@ OTHERS = (
     Race("detection", "COCO scores, 5,000 × 20", "COCO's scores, 5,000 images, 20 objects each"),
     Race("serving", "digits, 32 clients", "digits served to 32 clients", "cvpipe serve"),
     Race("serving", "digits, 1 client", "digits served to one client", "cvpipe serve"),
+    Race("serving", "mobilenet_v2, 32 clients", "MobileNetV2, JPEG, to 32 clients", "cvpipe serve"),
+    Race("serving", "mobilenet_v2, 1 client", "the same, to one client", "cvpipe serve"),
+    Race(
+        "serving",
+        "mobilenet_v2, batch of 8, 1 client",
+        "the same, requests of 8 images",
+        "cvpipe serve",
+    ),
 )
 
 
 @functools.cache
 def result(name: str) -> dict[str, Any]:
-    """Return a results file, with `values` by the names of its rows."""
+    """Return the contents of a results file, and in addition `values`, the value of each row's
+    name.
+    """
     read = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return {**read, "values": {row["name"]: row["value"] for row in read["rows"]}}
 
@@ -71,7 +81,9 @@ def caption(*names: str) -> str:
 
 
 def race(run: Race) -> tuple[str, str, str, str, str]:
-    """Return a row: title, our number, the best peer's and its name, and our speed over its."""
+    """Return a row: title, value of cvpipe, value and name of the best peer, and ratio of
+    speeds.
+    """
     rows = [row for row in result(run.file)["rows"] if row["name"].startswith(f"{run.group}: ")]
     units = {row["name"].partition(": ")[2]: row["unit"] for row in rows}
     values = {row["name"].partition(": ")[2]: row["value"] for row in rows}
@@ -95,7 +107,7 @@ def race(run: Race) -> tuple[str, str, str, str, str]:
 
 
 def _short(value: float) -> str:
-    """Return a number with three digits, or all before the point."""
+    """Return a number with three significant digits, or rounded to an integer from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -106,7 +118,7 @@ def races(runs: tuple[Race, ...]) -> str:
 
 
 def speed() -> str:
-    """Return README's table of speed."""
+    """Return the README's table of speed."""
     return races((STEPS[0], *INPUTS[:2]))
 
 
@@ -116,14 +128,14 @@ def performance() -> str:
 
 
 def memory() -> str:
-    """Return the table of training's memory."""
+    """Return the table of the memory that training needs."""
     values = result("memory")["values"]
     rows = [(name, f"{value:,.0f} MiB") for name, value in values.items() if "/" not in name]
     return table(("Training", "Resident memory"), rows) + f"\n{caption('memory')}\n"
 
 
 def scores() -> str:
-    """Return README's table of classifiers."""
+    """Return the README's table of classifiers."""
     about = {
         "digits": ("1,797 digits, in scikit-learn", "ResNet-20"),
         "fashion_mnist": ("Fashion-MNIST, 70,000 images", "ResNet-20"),
@@ -203,7 +215,7 @@ DEPTHS = ("plain20", "plain56", "resnet20", "resnet56")
 
 
 def canon_scores() -> str:
-    """Return the table of families that were trained alike on Fashion-MNIST."""
+    """Return the table of the networks trained with equal settings on Fashion-MNIST."""
     values = result("canon")["values"]
     titles = [name.partition(":")[0] for name in values if name.endswith(": multiply-adds")]
     rows = [
@@ -237,72 +249,10 @@ def canon_depth() -> str:
 
 
 def losses(name: str) -> dict[int, float]:
-    """Return the training losses of one of DEPTHS by step."""
+    """Return the training losses by step of a network in DEPTHS."""
     begin = f"{name} at 16×16: training loss, step "
     values = result("canon")["values"].items()
     return {int(key.removeprefix(begin)): own for key, own in values if key.startswith(begin)}
-
-
-STRENGTHS = ("0", "0.02", "0.05", "0.1", "0.15")
-ATTACKED = ("Fashion-MNIST", "digits")
-
-
-def attacks() -> str:
-    """Return the table of accuracies under attack."""
-    values = result("robustness")["values"]
-    rows = [
-        (
-            data,
-            network,
-            method,
-            *(
-                f"{values[f'{data}, {network}, {method}, ε = {own}: accuracy']:.1%}"
-                for own in STRENGTHS
-            ),
-        )
-        for data in ATTACKED
-        for method in ("FGSM", "PGD")
-        for network in ("plain", "robust")
-    ]
-    head = ("Data", "Network", "Attack", *(f"ε = {own}" for own in STRENGTHS))
-    return table(head, rows) + f"\n{caption('robustness')}\n"
-
-
-def transfer() -> str:
-    """Return the table of accuracies on images that attack another network."""
-    values = result("robustness")["values"]
-    names = ("plain", "plain LeNet-5", "robust")
-
-    def cell(data: str, attacked: str, own: str) -> str:
-        begin = f"{data}, {own}, PGD, ε = 0.1"
-        name = begin if own == attacked else f"{begin}, attack on {attacked}"
-        return f"{values[f'{name}: accuracy']:.1%}"
-
-    rows = [
-        (data, attacked, *(cell(data, attacked, own) for own in names))
-        for data in ATTACKED
-        for attacked in names
-    ]
-    head = ("Data", "Attacked", *(f"Answer of {own}" for own in names))
-    return table(head, rows) + f"\n{caption('robustness')}\n"
-
-
-def corruptions() -> str:
-    """Return the table of errors under corruptions."""
-    values = result("robustness")["values"]
-    columns = [f"{data}, {own}" for data in ATTACKED for own in ("plain", "robust")]
-    begin, end = f"{columns[0]}, ", ": error"
-    kinds = [
-        name.removeprefix(begin).removesuffix(end)
-        for name in values
-        if name.startswith(begin) and name.endswith(end)
-    ]
-    rows = [
-        (kind, *(f"{values[f'{own}, {kind}: error']:.3f}" for own in columns)) for kind in kinds
-    ]
-    means = [f"{values[f'{own}: mean corruption error']:.3f}" for own in columns]
-    head = ("Corruption", *columns)
-    return table(head, [*rows, ("mean", *means)]) + f"\n{caption('robustness')}\n"
 
 
 RESULTS: dict[str, Callable[[], str]] = {
@@ -315,7 +265,4 @@ RESULTS: dict[str, Callable[[], str]] = {
     "detectors": detectors,
     "segmenters": segmenters,
     "baselines": baselines,
-    "attacks": attacks,
-    "transfer": transfer,
-    "corruptions": corruptions,
 }
