@@ -54,7 +54,7 @@ def zoom_blur(
     """Average the image and 10 enlargements about its center, up to ZOOMS."""
     size = np.array(image.shape[:2])
     middle = ((size - 1) / 2)[:, np.newaxis, np.newaxis]
-    offsets = np.indices(size) - middle
+    offsets = np.indices(image.shape[:2]) - middle
     factors = np.linspace(1, ZOOMS[severity], _ZOOM_STEPS)
     return np.mean([move(image, offsets / factor - offsets) for factor in factors], axis=0)
 
